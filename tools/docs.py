@@ -1,0 +1,235 @@
+# Copyright (c) 2026, gpufleet contributors
+# GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Write docs/catalogue.md and docs/flags_by_version.md from the data they show. A unit test holds them current.
+
+Needs PyYAML: run it with the Python of the development environment.
+"""
+
+from __future__ import annotations
+
+import sys
+import typing as t
+from collections.abc import Iterator
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "plugins"))
+
+from module_utils import _catalogue, _spec_check, _versions  # noqa: E402
+from module_utils._vllm_flags import ENVIRONMENT, FLAGS  # noqa: E402
+
+MODELS = ROOT / "playbooks" / "models"
+GENERATED = "<!-- Written by tools/docs.py; change what it is written from. -->"
+
+CATALOGUE_HEAD = f"""{GENERATED}
+# The catalogue
+
+Every model below is one name:
+
+```bash
+ansible-playbook gpufleet.vllm.deploy -i inventory -e model=qwen2.5-0.5b-instruct -l a100
+ansible-playbook gpufleet.vllm.deploy_gptoss -i inventory -l gb10      # 120b where it fits, 20b elsewhere
+ansible-playbook gpufleet.vllm.deploy_gemma3 -i inventory -l gb10
+```
+
+The hardware class of a host is its variable `vllm_hardware_class`, else the group it is in, else what its GPUs turn
+out to be. What should differ goes into `vllm_server_overrides` of the inventory; `null` takes away what the catalogue
+says.
+
+## Models of your own
+
+They stand in `vllm_models` of the inventory, in the form of the catalogue's files (`playbooks/models`), and are checked
+the same way:
+
+```yaml
+vllm_models:
+  phi-4-mini:
+    description: A small model.
+    server:                        # keys of vllm_server, for every class
+      model: microsoft/Phi-4-mini-instruct
+      served_model_name: phi-4-mini
+      huggingface_dir: ~/vllm/huggingface
+    needs:                         # optional
+      vllm: "0.8.5"                # the oldest version that can serve it
+      encodings: false             # true for gpt-oss
+      token: false                 # true for gated weights
+    architecture:                  # optional; for estimates of memory
+      layers_full: 32
+      layers_sliding: 0
+      sliding_window: 0
+      num_key_value_heads: 8
+      head_dim: 128
+      weights_gib: 7.2
+    hardware:                      # one entry for each class; its keys go over those of server
+      h100:
+        image: vllm/vllm-openai:v0.26.0
+        venv:                      # what a virtual environment needs instead
+          packages: ["vllm==0.26.0"]
+        engine:
+          gpu_memory_utilization: 0.5
+        load_seconds: 90           # how long a start usually takes
+        notes:
+          - What to know about it.
+        fallbacks:                 # what to try next, by diagnosis (vllm_diagnose)
+          - causes: [mem-free-below-budget]
+            change:
+              engine:
+                gpu_memory_utilization: 0.4
+```
+
+```bash
+ansible-playbook gpufleet.vllm.deploy -i inventory -e model=phi-4-mini -l h100
+```
+
+## Overview
+
+"""
+
+
+def models() -> dict[str, dict[str, t.Any]]:
+    return {path.stem: yaml.safe_load(path.read_text("utf-8")) for path in sorted(MODELS.glob("*.yml"))}
+
+
+def catalogue() -> str:
+    lines = [*_table(("model", "what it is", "needs", "weights", "classes"), map(_overview, models().items())), ""]
+    for name, model in models().items():
+        lines += [f"## {name}", "", model["description"], "", *_server_lines(model), ""]
+        heads = ("class", "image", "vLLM", "engine", "load")
+        lines += [*_table(heads, (_class_row(name, model, one) for one in model["hardware"])), ""]
+        lines += _remarks(model)
+    return CATALOGUE_HEAD + "\n".join(lines).rstrip() + "\n"
+
+
+def _overview(entry: tuple[str, dict[str, t.Any]]) -> tuple[str, ...]:
+    name, model = entry
+    needs, numbers = model.get("needs", {}), model.get("architecture", {})
+    wanted = [f"vLLM {needs['vllm']}"] if "vllm" in needs else []
+    wanted += ["encodings up to vLLM 0.30"] if needs.get("encodings") else []
+    wanted += ["a Hugging Face token (gated)"] if needs.get("token") else []
+    weights = f"{numbers['weights_gib']} GiB" if numbers else ""
+    return f"[{name}](#{_anchor(name)})", model["description"], ", ".join(wanted), weights, ", ".join(model["hardware"])
+
+
+def _anchor(name: str) -> str:
+    return name.replace(".", "")
+
+
+def _server_lines(model: dict[str, t.Any]) -> list[str]:
+    server, numbers = model["server"], model["architecture"]
+    window = (
+        f", {numbers['layers_sliding']} over {numbers['sliding_window']} tokens" if numbers["layers_sliding"] else ""
+    )
+    return [
+        f"`{server['model']}`, served as `{server['served_model_name']}` on port {server['port']}, container "
+        f"`{server['container_name']}`. {numbers['layers_full']} layers with full attention{window}, "
+        f"{numbers['num_key_value_heads']} key-value heads of {numbers['head_dim']}.",
+    ]
+
+
+def _class_row(name: str, model: dict[str, t.Any], one: str) -> tuple[str, ...]:
+    spec = _catalogue.merged(model, one, {}, name)
+    version = _versions.version_of_image(spec["image"]) or ""
+    engine = [f"`{key}: {_value(value)}`" for key, value in spec.get("engine", {}).items() if value is not None]
+    return one, f"`{spec['image']}`", version, ", ".join(engine), f"{spec['load_seconds']} s"
+
+
+def _value(value: t.Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _remarks(model: dict[str, t.Any]) -> list[str]:
+    lines = []
+    for one, settings in model["hardware"].items():
+        lines += [f"* **{one}**: {note}" for note in settings.get("notes", ())]
+        for rung in settings.get("fallbacks", ()):
+            engine = ", ".join(f"`{key}: {_value(value)}`" for key, value in rung["change"].get("engine", {}).items())
+            causes = ", ".join(f"`{cause}`" for cause in rung["causes"])
+            because = f" ({rung['because']})" if "because" in rung else ""
+            lines.append(f"* **{one}**, after {causes}: {engine}{because}")
+    return [*lines, ""] if lines else []
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+FLAGS_HEAD = f"""{GENERATED}
+# What the flags of vLLM mean, by version
+
+Read from the sources of vLLM {_versions.OLDEST} to {_versions.NEWEST} by `tools/vllm_flags.py`; the same data decides
+what the collection accepts. A flag is a key of `engine`, with underscores. `0.9.0 to 0.12.0` includes both ends, and
+`0.13.0 and later` goes to {_versions.NEWEST}, the newest release that was read. For a newer one, nothing is refused.
+
+How a value is written in `engine`: a **switch** and a **flag** take `true` or `false` (a flag has no opposite, so
+`false` leaves it out), a **list** and an **append** take a list, **json** takes a mapping, **text** a mapping or a
+word, **human** a number that may be written `32k`.
+
+"""
+
+
+def flags_by_version() -> str:
+    lines = ["## Behaviour", ""]
+    lines += _table(("versions", "what holds"), ((_spoken(b.ranges), b.text) for b in _versions.BEHAVIOURS))
+    images = ((f"`nvcr.io/nvidia/vllm:{tag}-py3`", version) for tag, version in _versions.NGC_VERSIONS.items())
+    lines += ["", "## NVIDIA's images", "", *_table(("image", "vLLM"), images)]
+    lines += ["", "Other months exist; set `vllm_version` for them, or let it be read from the image.", ""]
+    lines += ["## Flags", "", *_table(("flag", "versions", "value", "choices", "remark"), map(_flag_row, FLAGS))]
+    never = sorted(set(_spec_check.FLAG_REMEDIES) - set(FLAGS))
+    lines += ["", "## Never flags of vLLM", ""]
+    lines += _table(("name", "remark"), ((f"`{name}`", _spec_check.FLAG_REMEDIES[name]) for name in never))
+    lines += ["", "## Environment variables", "", *_table(("variable", "versions", "remark"), _variable_rows())]
+    return FLAGS_HEAD + "\n".join(lines) + "\n"
+
+
+def _flag_row(name: str) -> tuple[str, ...]:
+    life, *tokens = FLAGS[name].split()
+    facts = {word: ranges for word, _at, ranges in (token.partition("@") for token in tokens)}
+    short = [f" (`-{word[1:].replace('_', '-')}`)" for word in facts if word[0] == "-"]
+    kinds = [_during(word[1:], ranges) for word, ranges in facts.items() if word[0] == ":"]
+    defaults = [_during(f"`{word[1:]}`", ranges) for word, ranges in facts.items() if word[0] == "="]
+    choices = [_during(f"`{word}`", ranges) for word, ranges in facts.items() if word[0] not in ":-=?!"]
+    remarks = [_during("deprecated", facts["!"])] if "!" in facts else []
+    remarks += [_spec_check.FLAG_REMEDIES[name]] if name in _spec_check.FLAG_REMEDIES else []
+    value = ", ".join(kinds) + (f"; default {', '.join(defaults)}" if defaults else "")
+    told = ", ".join(choices) + (" and others" if "?" in facts else "")
+    return f"`{name}`{''.join(short)}", _spoken(life), value, told, "; ".join(remarks)
+
+
+def _during(word: str, ranges: str) -> str:
+    return f"{word} ({_spoken(ranges)})" if ranges else word
+
+
+def _spoken(ranges: str) -> str:
+    return _spec_check.spoken(ranges)
+
+
+def _variable_rows() -> Iterator[tuple[str, ...]]:
+    for name, ranges in ENVIRONMENT.items():
+        if name.startswith("VLLM_"):
+            yield f"`{name}`", _spoken(ranges), _spec_check.VARIABLE_REMEDIES.get(name, "")
+    for name in sorted(set(_spec_check.VARIABLE_REMEDIES) - set(ENVIRONMENT)):
+        yield f"`{name}`", "never", _spec_check.VARIABLE_REMEDIES[name]
+
+
+def _table(heads: tuple[str, ...], rows: t.Iterable[tuple[str, ...]]) -> list[str]:
+    written = [" | ".join(cell.replace("|", "\\|") for cell in row) for row in rows]
+    return [
+        f"| {' | '.join(heads)} |",
+        f"| {' | '.join('---' for _head in heads)} |",
+        *(f"| {row} |" for row in written),
+    ]
+
+
+PAGES = {"catalogue.md": catalogue, "flags_by_version.md": flags_by_version}
+
+
+def main() -> None:
+    for name, page in PAGES.items():
+        (ROOT / "docs" / name).write_text(page(), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
