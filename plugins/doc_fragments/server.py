@@ -1,0 +1,156 @@
+# Copyright (c) 2026, gpufleet contributors
+# GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this doc fragment is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Do not use this from other collections or standalone plugins/modules!
+
+from __future__ import annotations
+
+
+class ModuleDocFragment:
+    """The keys that describe one vLLM server, whatever runs it."""
+
+    DOCUMENTATION = r"""
+options:
+  name:
+    description:
+      - Name of the server. Its container is called C(vllm-NAME) unless O(container_name) says otherwise.
+    type: str
+  model:
+    description:
+      - What is served. Either a Hugging Face id such as V(openai/gpt-oss-120b), or a directory on the host, which is
+        then mounted read-only at the same path.
+    type: str
+  served_model_name:
+    description:
+      - The name that clients use in their requests. Without it, vLLM takes O(model).
+    type: str
+  image:
+    description:
+      - The image with tag or digest. Its entrypoint is kept.
+    type: str
+  container_name:
+    description:
+      - Name of the container. C(vllm-NAME) by default.
+    type: str
+  port:
+    description:
+      - TCP port of the OpenAI-compatible API on the host.
+    type: int
+    default: 8000
+  bind:
+    description:
+      - IP address of the host to listen on, or V(localhost). An address other than loopback needs O(api_key_file) or
+        O(allow_unauthenticated=true).
+    type: str
+    default: 127.0.0.1
+  network_mode:
+    description:
+      - V(bridge) publishes O(port) from a network of Docker's, V(host) has vLLM listen on the host itself.
+    type: str
+    choices: [bridge, host]
+    default: bridge
+  gpus:
+    description:
+      - V(all), a list of GPU UUIDs, or V(none).
+    type: raw
+    default: all
+  ipc_mode:
+    description:
+      - IPC namespace. Tensor parallel workers exchange data through shared memory, hence the host's by default.
+    type: str
+    default: host
+  ulimits:
+    description:
+      - Limits by name, in the unit of the limit (bytes for C(memlock) and C(stack)); V(-1) is unlimited.
+      - C(memlock=-1) and C(stack=67108864) are set unless this says otherwise.
+    type: dict
+    default: {}
+  huggingface_dir:
+    description:
+      - Directory on the host that keeps the Hugging Face cache. It is created when missing, and never removed.
+    type: path
+  encodings_dir:
+    description:
+      - Directory on the host with C(o200k_base.tiktoken) and C(cl100k_base.tiktoken), which gpt-oss reads at start-up.
+        Role P(gpufleet.vllm.tiktoken_encodings#role) puts them there. Leave it out for other models.
+    type: path
+  hf_token_file:
+    description:
+      - File on the host that holds the Hugging Face token. It is mounted, and vLLM is given its path.
+    type: path
+  api_key_file:
+    description:
+      - File on the host that holds the API key that clients have to send.
+    type: path
+  env_file:
+    description:
+      - File on the host with lines of C(KEY=VALUE) for the server's environment. Unlike O(env), the values do not show
+        in C(docker inspect).
+      - A value is taken as it stands, quotes included. C(export) and blanks around the name are refused.
+    type: path
+  allow_unauthenticated:
+    description:
+      - Allow a O(bind) that others can reach without an API key.
+    type: bool
+    default: false
+  engine:
+    description:
+      - Any flag of C(vllm serve), with underscores. V(true) and V(false) become C(--flag) and C(--no-flag), a list
+        becomes several values, a mapping becomes JSON and V(null) leaves the flag out.
+      - Flags and values are checked for O(vllm_version) before anything is started or stopped.
+    type: dict
+    default: {}
+  engine_unchecked:
+    description:
+      - Flags like O(engine) that are passed on without a check, for forks of vLLM and for plugins that add choices.
+    type: dict
+    default: {}
+  env:
+    description:
+      - Environment of the server. Secrets are refused here, since C(docker inspect) shows it.
+    type: dict
+    default: {}
+  volumes:
+    description:
+      - Further mounts, each C(SOURCE:DESTINATION[:ro]) with absolute paths. The sources have to exist.
+    type: list
+    elements: str
+    default: []
+  labels:
+    description:
+      - Further labels. Names that start with C(gpufleet.vllm.) are the collection's own.
+    type: dict
+    default: {}
+  restart_policy:
+    description:
+      - V(unless-stopped), V(no), V(on-failure) or V(on-failure:N), as Docker names them.
+      - vLLM leaves with status 0 when its engine dies, and V(on-failure) does not restart that, nor anything after a
+        reboot.
+    type: str
+    default: unless-stopped
+  stop_timeout:
+    description:
+      - Seconds that the server has to stop before it is killed.
+    type: int
+    default: 30
+  keep_caches:
+    description:
+      - Keep what vLLM, Triton and FlashInfer compile at the first start in a Docker volume, one for each image, which
+        makes later starts minutes shorter. The volumes are removed with the server.
+    type: bool
+    default: true
+  vllm_version:
+    description:
+      - The version of vLLM in O(image). It decides which flags are accepted, and how they are written.
+      - Without it, the tag of an official image tells it, then a label of the image, then vLLM's metadata inside.
+    type: str
+  validation:
+    description:
+      - V(normal) refuses what would end the start and warns of what has no effect or is deprecated. V(strict) refuses
+        both, and V(permissive) only ever warns. A version newer than the collection knows is never refused.
+    type: str
+    choices: [normal, strict, permissive]
+    default: normal
+"""

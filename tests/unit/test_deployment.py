@@ -1,0 +1,525 @@
+# Copyright (c) 2026, gpufleet contributors
+# GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The plan, as a table of examples and as promises that hold for whatever is found on the host.
+
+The promises are checked against a model of the slots that refuses what the Docker Engine would refuse.
+"""
+
+from __future__ import annotations
+
+import itertools
+import typing as t
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+from ansible_collections.gpufleet.vllm.plugins.module_utils._deployment import (
+    LEFTOVERS,
+    STATES,
+    SUFFIX,
+    Action,
+    Instance,
+    Observed,
+    Plan,
+    Slot,
+    State,
+    Wanted,
+    plan,
+    recovery,
+)
+from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
+from hypothesis import configuration, given, strategies as st
+
+configuration.set_hypothesis_home_dir(Path(__file__).parents[2] / ".cache" / "hypothesis")
+
+OLD, NEW, NEWER = "v1:old", "v1:new", "v1:newer"
+IMAGE = "sha256:image"
+
+
+def instance(slot: Slot, fingerprint: str | None = OLD, running: bool = False, **other: t.Any) -> Instance:
+    return Instance(slot, True, running, fingerprint, IMAGE, {"port": fingerprint}, **other)
+
+
+def observed(*instances: Instance, **other: t.Any) -> Observed:
+    return Observed(**{"instances": {one.slot: one for one in instances}, "image_id": IMAGE, **other})
+
+
+def wanted(state: State = "started", fingerprint: str = NEW, **other: t.Any) -> Wanted:
+    return Wanted(**{"state": state, "name": "c", "fingerprint": fingerprint, "intent": {"port": fingerprint}, **other})
+
+
+# --- examples -------------------------------------------------------------------------------------------------------
+
+REPLACE = [
+    "create c-next (port changed)",
+    "try c-next (GPU access, limits and mounts, before anything stops)",
+    "stop c",
+    "rename c to c-superseded (kept until the new server is healthy)",
+    "rename c-next to c",
+]
+
+
+@pytest.mark.parametrize(
+    ("state", "there", "words"),
+    [
+        pytest.param("started", [], ["create c", "start c"], id="nothing is there"),
+        pytest.param("present", [], ["create c"], id="nothing is there, to be present"),
+        pytest.param("started", [instance("current", NEW, True)], [], id="it serves already"),
+        pytest.param("started", [instance("current", NEW)], ["start c"], id="it is stopped"),
+        pytest.param("present", [instance("current", NEW)], [], id="it is stopped and may be"),
+        pytest.param("started", [instance("current", OLD, True)], [*REPLACE, "start c"], id="another one serves"),
+        pytest.param(
+            "present", [instance("current", OLD, True)], [*REPLACE, "start c"], id="present, another one serves"
+        ),
+        pytest.param(
+            "started",
+            [instance("current", OLD)],
+            [REPLACE[0], *REPLACE[3:], "start c"],
+            id="another one is there, stopped: nothing to protect",
+        ),
+        pytest.param(
+            "present", [instance("current", OLD)], [REPLACE[0], *REPLACE[3:]], id="present, another one stopped"
+        ),
+        pytest.param(
+            "started",
+            [instance("current", OLD, True), instance("superseded", OLD)],
+            [*REPLACE[:3], "remove c (it was never healthy)", "rename c-next to c", "start c"],
+            id="another one that was never committed serves: what it superseded stays",
+        ),
+        pytest.param(
+            "started",
+            [instance("next", NEW), instance("current", OLD, True)],
+            ["remove c-next (a run that was cut short left it)", *REPLACE, "start c"],
+            id="cut short after the create",
+        ),
+        pytest.param(
+            "started",
+            [instance("trial", NEW, True), instance("next", NEW), instance("current", NEW, True)],
+            [
+                "remove c-try (a run that was cut short left it)",
+                "remove c-next (a run that was cut short left it)",
+            ],
+            id="cut short in the trial, and now wanted as it was",
+        ),
+        pytest.param(
+            "started",
+            [instance("next", NEW), instance("superseded", OLD)],
+            ["remove c-next (a run that was cut short left it)", "create c", "start c"],
+            id="cut short between the two renames",
+        ),
+        pytest.param("started", [instance("superseded", OLD)], ["create c", "start c"], id="only the old one is left"),
+        pytest.param("stopped", [instance("current", OLD, True)], ["stop c"], id="to be stopped"),
+        pytest.param("stopped", [instance("current", OLD)], [], id="is stopped"),
+        pytest.param("stopped", [], [], id="nothing to stop"),
+        pytest.param("absent", [], [], id="nothing to remove"),
+        pytest.param("absent", [instance("current", OLD, True)], ["stop c", "remove c"], id="to be removed"),
+        pytest.param(
+            "absent",
+            [instance("trial"), instance("next"), instance("current", OLD, True), instance("superseded")],
+            ["stop c", "remove c-try", "remove c-next", "remove c", "remove c-superseded"],
+            id="to be removed with all that is left of a run",
+        ),
+        pytest.param("committed", [instance("current", NEW, True)], [], id="nothing to commit"),
+        pytest.param(
+            "committed",
+            [instance("current", NEW, True), instance("superseded")],
+            ["remove c-superseded (the new server is healthy)"],
+            id="to be committed",
+        ),
+        pytest.param("reverted", [], [], id="nothing to revert"),
+        pytest.param("reverted", [instance("current", OLD, True)], [], id="nothing was replaced"),
+        pytest.param("reverted", [instance("current", OLD)], [], id="nothing was replaced, and it is stopped"),
+        pytest.param(
+            "reverted",
+            [instance("current", NEW, True), instance("superseded")],
+            ["stop c", "remove c (it did not become healthy)", "rename c-superseded to c", "start c"],
+            id="to be reverted",
+        ),
+        pytest.param(
+            "reverted",
+            [instance("current", NEW), instance("superseded")],
+            ["remove c (it did not become healthy)", "rename c-superseded to c", "start c"],
+            id="to be reverted after it crashed",
+        ),
+        pytest.param(
+            "reverted",
+            [instance("next", NEW), instance("superseded")],
+            ["remove c-next (it never served)", "rename c-superseded to c", "start c"],
+            id="to be reverted, cut short between the two renames",
+        ),
+        pytest.param(
+            "reverted",
+            [instance("next", NEW), instance("current", OLD)],
+            ["remove c-next (it never served)", "start c (its replacement was cut short)"],
+            id="to be reverted, cut short after the stop",
+        ),
+    ],
+)
+def test_what_is_done(state: State, there: list[Instance], words: list[str]) -> None:
+    decided = plan(wanted(state), observed(*there))
+    assert decided.words("c") == words
+    assert decided.changed == bool(words)
+
+
+@pytest.mark.parametrize(
+    ("there", "words"),
+    [
+        pytest.param(
+            observed(image_id=None),
+            ["pull vllm:1 (it is not on the host)", "create c", "start c"],
+            id="the image is pulled",
+        ),
+        pytest.param(
+            observed(instance("current", NEW, True), image_id=None),
+            [],
+            id="the image of a running server is not pulled",
+        ),
+        pytest.param(
+            observed(instance("current", OLD, True), image_id=None),
+            ["pull vllm:1 (it is not on the host)", *REPLACE, "start c"],
+            id="the image is pulled while the old server serves",
+        ),
+        pytest.param(
+            observed(missing_directories=("/h",), stale_secrets=("api_key_file",)),
+            [
+                "create directory /h",
+                "write secret api_key_file (the file does not hold what was given)",
+                "create c",
+                "start c",
+            ],
+            id="directories and secrets come first",
+        ),
+        pytest.param(
+            observed(instance("current", NEW, True), missing_directories=("/h",)),
+            ["create directory /h"],
+            id="a directory that got lost is made, and nothing restarts",
+        ),
+    ],
+)
+def test_what_is_made_ready_before(there: Observed, words: list[str]) -> None:
+    assert plan(wanted(image="vllm:1"), there).words("c") == words
+
+
+@pytest.mark.parametrize(
+    ("change", "there", "why"),
+    [
+        pytest.param({}, {}, "", id="nothing"),
+        pytest.param({"fingerprint": NEW, "intent": {"port": 1}}, {}, "port changed", id="a key"),
+        pytest.param({"fingerprint": NEW, "intent": {"a": 1}}, {}, "a, port changed", id="a key more, a key less"),
+        pytest.param({"fingerprint": NEW}, {}, "the content of a secret changed", id="a secret"),
+        pytest.param({"recreate": True}, {}, "recreate was asked for", id="recreate"),
+        pytest.param(
+            {"image": "i:1"}, {"image_id": "sha256:2"}, "i:1 is another image now", id="image of the same name"
+        ),
+        pytest.param({}, {"image_id": None}, "", id="image that is no longer on the host"),
+    ],
+)
+def test_why_a_server_is_replaced(change: dict[str, t.Any], there: dict[str, t.Any], why: str) -> None:
+    same: dict[str, t.Any] = {"fingerprint": OLD, "intent": {"port": OLD}}
+    decided = plan(wanted(**{**same, **change}), observed(instance("current", OLD, True), **there))
+    assert [action.because for action in decided.actions if action.verb == "create"] == ([why] if why else [])
+
+
+# --- what is refused ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("state", STATES)
+@pytest.mark.parametrize("running", [False, True])
+@pytest.mark.parametrize("slot", SUFFIX)
+def test_a_server_of_somebody_else_is_left_alone(slot: Slot, running: bool, state: State) -> None:
+    foreign = Instance(slot, owned=False, running=running)
+    with pytest.raises(VllmError, match=f"^c{SUFFIX[slot]} exists and was not created by gpufleet.vllm"):
+        plan(wanted(state), observed(foreign))
+
+
+@pytest.mark.parametrize("slot", LEFTOVERS)
+def test_not_even_adopt_removes_what_only_looks_like_a_leftover(slot: Slot) -> None:
+    with pytest.raises(VllmError) as caught:
+        plan(wanted(adopt=True), observed(Instance(slot, owned=False, running=True)))
+    assert "adopt" not in str(caught.value)
+
+
+def test_adopt_replaces_and_keeps_a_server_of_somebody_else() -> None:
+    decided = plan(wanted(adopt=True), observed(Instance("current", owned=False, running=True)))
+    assert decided.words("c") == ["create c-next (it is adopted)", *REPLACE[1:], "start c"]
+
+
+@pytest.mark.parametrize(
+    ("current", "seen"),
+    [((), "does not exist"), ((instance("current", NEW),), "is not running")],
+    ids=["gone", "stopped"],
+)
+def test_the_server_that_works_is_not_given_up(current: tuple[Instance, ...], seen: str) -> None:
+    with pytest.raises(VllmError, match=f"^c {seen}, so c-superseded, which served before it, is not removed"):
+        plan(wanted("committed"), observed(*current, instance("superseded")))
+
+
+@pytest.mark.parametrize(
+    ("state", "there", "told"),
+    [
+        ("started", (), ["P.", "Q."]),
+        ("present", (), ["P.", "Q."]),
+        ("started", (instance("current", OLD, True),), ["P.", "Q."]),
+        ("started", (instance("current", NEW),), ["P.", "Q."]),
+        ("started", (instance("current", NEW, True),), []),
+        ("started", (instance("current", NEW, True), instance("next")), []),
+        ("present", (instance("current", NEW),), []),
+        ("stopped", (instance("current", OLD, True),), []),
+        ("absent", (instance("current", OLD, True),), []),
+        ("committed", (instance("current", NEW, True), instance("superseded")), []),
+    ],
+)
+def test_problems_count_only_where_something_would_be_started(
+    state: State, there: tuple[Instance, ...], told: list[str]
+) -> None:
+    assert list(plan(wanted(state), observed(*there, problems=("P.",), port_conflict="Q.")).problems) == told
+
+
+# --- what goes with a server ----------------------------------------------------------------------------------------
+
+KEEPING = replace(instance("current", wrote=("/k", "/t")), intent={"huggingface_dir": "/h", "encodings_dir": "/e"})
+
+
+@pytest.mark.parametrize(
+    ("purge", "in_use", "words"),
+    [
+        pytest.param((), (), ["/k", "/t"], id="the secrets that were written for it"),
+        pytest.param((), ("/k",), ["/t"], id="not a secret that another server uses"),
+        pytest.param(("weights",), (), ["/k", "/t", "/h"], id="weights when asked"),
+        pytest.param(("weights", "encodings"), (), ["/k", "/t", "/e", "/h"], id="weights and encodings when asked"),
+        pytest.param(("weights",), ("/h",), ["/k", "/t"], id="not weights that another server uses"),
+        pytest.param(("weights",), ("/h/hub",), ["/k", "/t"], id="not what holds something that another server uses"),
+        pytest.param(("weights",), ("/",), ["/k", "/t"], id="not what is part of something that another server uses"),
+        pytest.param(("weights",), ("/hh",), ["/k", "/t", "/h"], id="a similar name does not matter"),
+    ],
+)
+def test_what_is_deleted_with_a_server(purge: tuple[str, ...], in_use: tuple[str, ...], words: list[str]) -> None:
+    decided = plan(wanted("absent", purge=purge), observed(KEEPING, in_use=frozenset(in_use)))
+    assert [action.target for action in decided.actions if action.verb.startswith("delete_")] == words
+    # The containers alone remember what there is to delete: they go last.
+    assert decided.actions[-1] == Action("remove", "current")
+
+
+# --- promises -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Box:
+    """A container of the model; its identity survives renaming."""
+
+    identity: str
+    fingerprint: str
+    running: bool = False
+    owned: bool = True
+
+
+Model = t.Mapping[Slot, Box]
+
+
+def look_at(model: Model) -> Observed:
+    return observed(
+        *(
+            Instance(slot, box.owned, box.running, box.fingerprint, IMAGE, {"port": box.fingerprint})
+            for slot, box in model.items()
+        )
+    )
+
+
+def do(model: Model, action: Action, fingerprint: str = NEW) -> Model:
+    """What the engine would do; KeyError and AssertionError are where it would refuse."""
+    boxes, slot, to = dict(model), t.cast(Slot, action.target), t.cast(Slot, action.to)
+    if action.verb == "create":
+        assert slot not in boxes
+        boxes[slot] = Box(f"made as {fingerprint}", fingerprint)
+    elif action.verb in ("start", "stop"):
+        boxes[slot] = replace(boxes[slot], running=action.verb == "start")
+    elif action.verb == "remove":
+        del boxes[slot]
+    elif action.verb == "rename":
+        assert to not in boxes
+        boxes[to] = boxes.pop(slot)
+    else:
+        assert action.verb == "try" and "trial" not in boxes and slot in boxes
+    assert sum(box.running for one, box in boxes.items() if one in ("current", "superseded")) <= max(1, running(model))
+    return boxes
+
+
+def running(model: Model) -> int:
+    return sum(box.running for box in model.values())
+
+
+def steps(model: Model, decided: Plan, fingerprint: str = NEW) -> list[Model]:
+    """The model before each action, and after the last one: where a run can be cut short."""
+    stages = [model]
+    for action in decided.actions:
+        if action.verb == "try":
+            stages.append({**stages[-1], "trial": Box("trial", fingerprint, running=True)})
+            stages.append({slot: box for slot, box in stages[-1].items() if slot != "trial"})
+        else:
+            stages.append(do(stages[-1], action, fingerprint))
+    return stages
+
+
+def run(model: Model, state: State, fingerprint: str = NEW, **other: t.Any) -> Model:
+    return steps(model, plan(wanted(state, fingerprint, **other), look_at(model)), fingerprint)[-1]
+
+
+def combinations() -> list[Model]:
+    """Every slot empty, stopped or running, the current one as wanted and otherwise: also what no run leaves."""
+    some: dict[Slot, list[Box | None]] = {
+        "current": [Box("before", one, on) for one in (OLD, NEW) for on in (False, True)],
+        "next": [Box("next", one, on) for one in (OLD, NEW) for on in (False, True)],
+        "trial": [Box("trial", NEW, True)],
+        "superseded": [Box("kept", OLD)],
+    }
+    choices = itertools.product(*([None, *boxes] for boxes in some.values()))
+    return [{slot: box for slot, box in zip(some, boxes) if box} for boxes in choices]
+
+
+ALL = combinations()
+
+
+def told(model: Model) -> str:
+    boxes = (f"{slot}={box.fingerprint[3:]}{'*' if box.running else ''}" for slot, box in model.items())
+    return " ".join(boxes) or "nothing"
+
+
+everything = pytest.mark.parametrize("model", ALL, ids=told)
+
+
+def identities(model: Model) -> set[str]:
+    return {box.identity for box in model.values()}
+
+
+def serves(model: Model, fingerprint: str) -> bool:
+    """Exactly one server runs, in its place, as wanted, and no run left anything behind."""
+    if any(slot in model for slot in LEFTOVERS) or "current" not in model:
+        return False
+    return model["current"].fingerprint == fingerprint and model["current"].running and running(model) == 1
+
+
+@everything
+def test_started_ends_in_one_running_server_and_then_changes_nothing(model: Model) -> None:
+    end = run(model, "started")
+    assert serves(end, NEW)
+    assert not plan(wanted("started"), look_at(end)).changed
+
+
+@everything
+def test_a_run_that_is_cut_short_anywhere_is_finished_by_the_next(model: Model) -> None:
+    for cut in steps(model, plan(wanted("started"), look_at(model))):
+        assert serves(run(cut, "started"), NEW)
+        assert serves(run(cut, "started", NEWER), NEWER)
+
+
+@everything
+def test_what_was_kept_stays_until_it_is_committed(model: Model) -> None:
+    for state in ("present", "started", "stopped", "reverted"):
+        for cut in steps(model, plan(wanted(t.cast(State, state)), look_at(model))):
+            assert {"kept"} & identities(model) <= identities(cut)
+            assert {"kept"} & identities(model) <= identities(run(cut, "started"))
+
+
+@everything
+def test_nothing_that_serves_stops_before_its_replacement_was_tried(model: Model) -> None:
+    for state in ("present", "started"):
+        actions = [(a.verb, a.target) for a in plan(wanted(t.cast(State, state)), look_at(model)).actions]
+        if ("stop", "current") in actions:
+            assert ("try", "next") in actions[: actions.index(("stop", "current"))]
+
+
+@everything
+def test_what_served_is_kept_when_it_is_replaced(model: Model) -> None:
+    """Unless it was never committed itself: then what served before it is kept."""
+    current = model.get("current")
+    if current and current.fingerprint != NEW and "superseded" not in model:
+        assert "before" in identities(run(model, "started"))
+
+
+@everything
+def test_a_replacement_can_be_undone_wherever_it_was_cut_short(model: Model) -> None:
+    current = model.get("current")
+    if not current or not current.running or "superseded" in model:
+        return
+    for cut in steps(model, plan(wanted("started"), look_at(model))):
+        undone = run(cut, "reverted")
+        assert undone["current"].identity == "before"
+        assert serves(undone, current.fingerprint)
+
+
+@everything
+def test_reverting_twice_changes_nothing_the_second_time(model: Model) -> None:
+    assert not plan(wanted("reverted"), look_at(run(model, "reverted"))).changed
+
+
+@everything
+def test_absent_leaves_nothing_wherever_it_was_cut_short(model: Model) -> None:
+    for cut in [model, *steps(model, plan(wanted("started"), look_at(model)))]:
+        for again in steps(cut, plan(wanted("absent"), look_at(cut))):
+            assert run(again, "absent") == {}
+    assert not plan(wanted("absent"), look_at({})).changed
+
+
+@everything
+def test_present_never_takes_a_server_down(model: Model) -> None:
+    current = model.get("current")
+    after = run(model, "present").get("current")
+    assert after is not None and after.fingerprint == NEW
+    assert after.running == (current.running if current else False)
+
+
+@everything
+def test_stopped_stops_the_server_and_does_nothing_else(model: Model) -> None:
+    stopped = {slot: replace(box, running=box.running and slot != "current") for slot, box in model.items()}
+    assert run(model, "stopped") == stopped
+
+
+@everything
+def test_committed_removes_only_what_is_not_the_server(model: Model) -> None:
+    current = model.get("current")
+    if "superseded" in model and not (current and current.running):
+        return
+    assert run(model, "committed") == {slot: box for slot, box in model.items() if slot == "current"}
+
+
+@everything
+@pytest.mark.parametrize("state", STATES)
+def test_the_difference_that_is_shown_is_the_one_that_is_made(model: Model, state: State) -> None:
+    try:
+        decided = plan(wanted(state), look_at(model))
+    except VllmError:
+        return
+    for stage, shown in ((model, decided.before), (steps(model, decided)[-1], decided.after)):
+        current = stage.get("current")
+        assert shown["state"] == ("absent" if current is None else "started" if current.running else "present")
+        assert shown.get("port") == (current.fingerprint if current else None)
+        assert ("superseded" in shown) == ("superseded" in stage)
+
+
+def test_after_a_failure_a_server_that_runs_is_not_given_up_for_an_older_one() -> None:
+    there = observed(instance("current", NEW, True), instance("next"), instance("superseded"))
+    assert set(recovery(there).instances) == {"next"}
+    stopped = observed(instance("current", NEW), instance("next"), instance("superseded"))
+    assert recovery(stopped) is stopped
+
+
+# A day of an operator: what is asked for, and after how many steps the run is cut short (or not at all).
+REQUESTS = st.lists(
+    st.tuples(st.sampled_from(STATES), st.sampled_from((OLD, NEW, NEWER)), st.none() | st.integers(0, 7)), max_size=8
+)
+
+
+@given(REQUESTS)
+def test_whatever_was_asked_for_and_cut_short_the_next_run_serves(requests: list[t.Any]) -> None:
+    model: Model = {}
+    for state, fingerprint, cut in requests:
+        try:
+            stages = steps(model, plan(wanted(state, fingerprint), look_at(model)), fingerprint)
+        except VllmError:
+            assert state == "committed"
+            continue
+        model = stages[-1] if cut is None else stages[min(cut, len(stages) - 1)]
+    assert serves(run(model, "started", OLD), OLD)
+    assert run(model, "absent") == {}
