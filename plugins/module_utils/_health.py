@@ -1,0 +1,324 @@
+# Copyright (c) 2026, gpufleet contributors
+# GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Do not use this from other collections or standalone plugins/modules!
+
+"""Healthy means a sane answer: pure predicates over what a server said, and a clock that asks again.
+
+What does the asking comes from outside, and so do time and sleep: tests take no time. All times are seconds.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+import typing as t
+from dataclasses import dataclass, field
+
+CHECKS = ("health", "models", "completion")
+# A short unit, four times or more and nothing else: "!!!!!", "multmultmultmult".
+REPEATED = re.compile(r"(.{1,24}?)\1{3,}", re.DOTALL)
+EXCERPT = 120
+# Kinds of faults that a server does not grow out of, once it answers at all.
+LASTING = ("bad-answer", "request-failed")
+
+
+@dataclass(frozen=True)
+class Response:
+    """What an HTTP request brought: a status and JSON, or the reason why there is none."""
+
+    status: int | None = None
+    body: t.Any = None
+    error: str = ""
+    # The reason will still hold the next time.
+    final: bool = False
+
+
+@dataclass(frozen=True)
+class Verdict:
+    ok: bool
+    detail: str
+    # A fault that asking again does not cure.
+    final: bool = False
+    # The id of the diagnosis, for a fault that no log tells.
+    kind: str = ""
+
+
+@dataclass(frozen=True)
+class Process:
+    """What runs the server, as seen from outside. C(started_at) and C(restarts) tell one life from the next."""
+
+    running: bool
+    name: str
+    exit_status: int | None = None
+    started_at: str = ""
+    restarts: int = 0
+    age: float = 0.0
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    name: str
+    ok: bool
+    detail: str
+    seconds: float
+
+    def to_dict(self) -> dict[str, t.Any]:
+        return {"name": self.name, "ok": self.ok, "detail": self.detail, "seconds": round(self.seconds, 3)}
+
+
+@dataclass(frozen=True)
+class Report:
+    healthy: bool
+    checks: tuple[CheckResult, ...]
+    phase: str
+    elapsed: float
+    attempts: int
+    # Why it is given up; empty when healthy.
+    failure: str = ""
+    exited: bool = False
+    # False when only a slice of the wait is over.
+    finished: bool = True
+    # The kind of the last verdict that failed.
+    kind: str = ""
+
+
+def _unanswered(response: Response) -> Verdict | None:
+    if response.status is None:
+        return Verdict(False, response.error or "no answer", response.final)
+    if response.status in (401, 403):
+        return Verdict(False, f"HTTP {response.status}: the server wants another API key", True, "api-key-refused")
+    if response.status != 200:
+        return Verdict(False, f"HTTP {response.status}{_reason(response.body)}")
+    return None
+
+
+def _reason(body: t.Any) -> str:
+    error = body.get("error") if isinstance(body, dict) else None
+    message = error.get("message") if isinstance(error, dict) else error
+    return f": {_excerpt(str(message))}" if message else ""
+
+
+def _excerpt(text: str) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= EXCERPT else text[: EXCERPT - 3] + "..."
+
+
+def judge_health(response: Response) -> Verdict:
+    """C(/health) answers 200. That alone proves little: it stays 200 for a hung engine."""
+    return _unanswered(response) or Verdict(True, "HTTP 200")
+
+
+def judge_models(response: Response, wanted: str | None) -> Verdict:
+    """C(/v1/models) lists the expected name; another name means that someone else owns the port."""
+    refused = _unanswered(response)
+    if refused:
+        return refused
+    listed = model_ids(response.body)
+    if not listed:
+        what = "the list of models is empty" if isinstance(response.body, dict) else "the answer is no list of models"
+        return Verdict(False, what)
+    if wanted and wanted not in listed:
+        return Verdict(
+            False,
+            f"serves {', '.join(listed)}, not {wanted}: another server answers on this port",
+            True,
+            "port-in-use",
+        )
+    return Verdict(True, f"serves {', '.join(listed)}")
+
+
+def model_ids(body: t.Any) -> list[str]:
+    data = body.get("data") if isinstance(body, dict) else None
+    return [str(m["id"]) for m in data if isinstance(m, dict) and m.get("id")] if isinstance(data, list) else []
+
+
+def judge_completion(response: Response, expected: str | None = None) -> Verdict:
+    """A chat completion holds text, as content or as reasoning, that is not one token over and over.
+
+    Where an answer is expected (a regular expression), the text has to hold it.
+    """
+    refused = _unanswered(response)
+    if refused:
+        return _refused(refused, response.status)
+    text = answer(response.body)
+    if text is None:
+        return Verdict(False, "the answer is no chat completion")
+    if not text.strip():
+        return Verdict(False, "the answer is empty: neither content nor reasoning", kind="bad-answer")
+    if is_repeated(text):
+        return Verdict(False, f"the answer is one token repeated: {_excerpt(text)!r}", kind="bad-answer")
+    if expected and not re.search(expected, text, re.IGNORECASE):
+        return Verdict(False, f"the answer does not hold {expected!r}: {_excerpt(text)!r}", kind="bad-answer")
+    return Verdict(True, _excerpt(text))
+
+
+def _refused(refused: Verdict, status: int | None) -> Verdict:
+    if status in (400, 404, 422):
+        # A server that is up refuses the same request again: no chat template, no such model.
+        return Verdict(False, refused.detail, True, "request-refused")
+    kind = "request-failed" if status in (500, 502) else refused.kind
+    return Verdict(False, refused.detail, refused.final, kind)
+
+
+def answer(body: t.Any) -> str | None:
+    """Content and reasoning of the first choice (C(reasoning_content) before vLLM 0.12), or None without a choice."""
+    choices = body.get("choices") if isinstance(body, dict) else None
+    message = (
+        choices[0].get("message") if isinstance(choices, list) and choices and isinstance(choices[0], dict) else None
+    )
+    if not isinstance(message, dict):
+        return None
+    parts = (message.get("content"), message.get("reasoning"), message.get("reasoning_content"))
+    return " ".join(part for part in parts if isinstance(part, str))
+
+
+def is_repeated(text: str) -> bool:
+    squeezed = "".join(text.split())
+    return REPEATED.fullmatch(squeezed) is not None
+
+
+def exit_sentence(first: Process, now: Process, elapsed: float) -> str | None:
+    """Why the process cannot become healthy any more, or None while it lives."""
+    restarted = now.started_at != first.started_at or now.restarts > first.restarts
+    if now.running and not restarted:
+        return None
+    status = "" if now.exit_status is None or (now.running and restarted) else f" with status {now.exit_status}"
+    again = " and was started again by its restart policy" if restarted else ""
+    return f"{now.name} exited{status}{again}, {elapsed:.0f} s after the wait began, before it was healthy."
+
+
+def clock(
+    timeout: float,
+    first: float,
+    cap: float,
+    monotonic: t.Callable[[], float],
+    sleep: t.Callable[[float], None],
+    began: float | None = None,
+) -> t.Iterator[float]:
+    """Yield the seconds gone, at once and then after growing, capped sleeps, until the time is up."""
+    start, pause = monotonic() if began is None else began, first
+    while True:
+        elapsed = monotonic() - start
+        yield elapsed
+        left = timeout - (monotonic() - start)
+        if left <= 0:
+            return
+        sleep(min(pause, left))
+        pause = min(pause * 1.5, cap)
+
+
+@dataclass
+class Wait:
+    """One wait: which checks, asked by whom, against which clock."""
+
+    checks: t.Sequence[str]
+    ask: t.Callable[[str], Verdict]
+    process: t.Callable[[], Process | None]
+    timeout: float
+    # How long an answer has to stand before it is believed.
+    settle: float
+    interval: float = 0.25
+    monotonic: t.Callable[[], float] = time.monotonic
+    sleep: t.Callable[[float], None] = time.sleep
+    results: dict[str, CheckResult] = field(default_factory=dict)
+    attempts: int = 0
+    # Says why waiting is pointless, or nothing. Asked between the checks, and during one that takes long.
+    hopeless: t.Callable[[], str | None] = lambda: None
+    # Whether this slice of the wait is over.
+    pause: t.Callable[[], bool] = lambda: False
+    # What a slice before this one saw: when the wait began, and the process as it was then.
+    began: float | None = None
+    first: Process | None = None
+    # Ask in a thread, so that a request that hangs does not hide what happens meanwhile.
+    watchful: bool = False
+    # How long a server that is up may give a bad answer before that is final. A slow one has all the time.
+    patience: float = 15.0
+    kind: str = ""
+    bad_since: float | None = None
+
+    def run(self) -> Report:
+        self.began = self.monotonic() if self.began is None else self.began
+        first = self.first = self.first or self.process()
+        elapsed = 0.0
+        for elapsed in clock(self.timeout, 0.1, self.interval, self.monotonic, self.sleep, self.began):
+            self.attempts += 1
+            gone = self._gone(first, elapsed)
+            if gone:
+                return self._report(elapsed, gone, exited=True)
+            verdict = self._ask_all(elapsed)
+            if verdict.ok and self._stands(first, elapsed):
+                return self._report(self._since(elapsed), "")
+            gone = None if verdict.ok else self._gone(first, self.monotonic() - self.began)
+            if gone:
+                return self._report(self.monotonic() - self.began, gone, exited=True)
+            pointless = verdict.detail if verdict.final or self._stays_bad(verdict) else self.hopeless()
+            if pointless:
+                return self._report(elapsed, pointless)
+            if self.pause():
+                return self._report(elapsed, "", finished=False)
+        gone = self._gone(first, elapsed)
+        return self._report(elapsed, gone or f"no sane answer within {self.timeout:.0f} s", exited=bool(gone))
+
+    def _gone(self, first: Process | None, elapsed: float) -> str | None:
+        now = self.process()
+        if first is None or now is None:
+            return None
+        return exit_sentence(first, now, elapsed)
+
+    def _ask_all(self, elapsed: float) -> Verdict:
+        """Ask in order and stop at the first that fails: the later ones would only say the same."""
+        verdict = Verdict(True, "")
+        for name in self.checks:
+            began = self.monotonic()
+            verdict = self._asked_watchfully(name) if self.watchful else self.ask(name)
+            self.results[name] = CheckResult(name, verdict.ok, verdict.detail, self.monotonic() - began)
+            if not verdict.ok:
+                self.kind = verdict.kind
+                return verdict
+        return verdict
+
+    def _stays_bad(self, verdict: Verdict) -> bool:
+        """Whether an answer that was asked for is wrong again and again: nothing that is still to come mends it."""
+        now = self.monotonic()
+        if verdict.ok or verdict.kind not in LASTING:
+            self.bad_since = None
+            return False
+        self.bad_since = now if self.bad_since is None else self.bad_since
+        return now - self.bad_since > self.patience
+
+    def _asked_watchfully(self, name: str) -> Verdict:
+        """The verdict of a check, or sooner the end of all hope for one."""
+        verdicts: list[Verdict] = []
+        thread = threading.Thread(target=lambda: verdicts.append(self.ask(name)), daemon=True)
+        thread.start()
+        thread.join(self.interval)
+        while thread.is_alive():
+            pointless = self._gone(self.first, 0) or self.hopeless()
+            if pointless:
+                return Verdict(False, pointless, final=True)
+            thread.join(self.interval)
+        return verdicts[0] if verdicts else Verdict(False, "the check itself failed")
+
+    def _stands(self, first: Process | None, elapsed: float) -> bool:
+        """Ask once more after a moment, unless the server has been up for long: then the first answer is that proof."""
+        if first is not None and first.age > 60:
+            return True
+        self.sleep(self.settle)
+        return self._gone(first, elapsed) is None and self._ask_all(elapsed).ok
+
+    def _since(self, elapsed: float) -> float:
+        return elapsed + sum(result.seconds for result in self.results.values())
+
+    def _report(self, elapsed: float, failure: str, exited: bool = False, finished: bool = True) -> Report:
+        results = tuple(self.results[name] for name in self.checks if name in self.results)
+        healthy = finished and not failure
+        phase = "exited" if exited else "ready" if healthy else self._waits_for()
+        return Report(healthy, results, phase, elapsed, self.attempts, failure, exited, finished, self.kind)
+
+    def _waits_for(self) -> str:
+        missing = [name for name in self.checks if not (name in self.results and self.results[name].ok)]
+        return f"waiting for {missing[0]}" if missing else "settling"

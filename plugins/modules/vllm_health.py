@@ -1,0 +1,341 @@
+#!/usr/bin/python
+# Copyright (c) 2026, gpufleet contributors
+# GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: vllm_health
+short_description: Wait until a vLLM API server gives a sane answer
+version_added: 0.1.0
+author:
+  - gpufleet contributors (@gpufleet)
+description:
+  - Waits until the process runs, C(/health) is 200, C(/v1/models) lists the expected name and a chat completion holds
+    text that is not one token repeated, and until all of that still holds a moment later.
+  - With O(container) or O(unit) it reads the log meanwhile, and shows how far the start is; see the notes.
+  - Fails at once when the process is gone, when the log holds a cause that cannot heal, when a process of the server is
+    stopped, when another server answers on the port, or when the API key is refused. Fails after O(stall_timeout) when
+    nothing moves any more, and only as a last resort after O(timeout).
+  - A failure is told as the root cause, the line that proves it and what to change, as M(gpufleet.vllm.vllm_diagnose)
+    tells it.
+  - Changes nothing. The completion asks for a few tokens.
+requirements:
+  - Python package C(requests) on the host, and C(docker) with O(container)
+extends_documentation_fragment:
+  - ansible.builtin.action_common_attributes
+attributes:
+  action:
+    description: Has an action plugin, so that parts of it run on the controller.
+    support: full
+  async:
+    description: Supports being used with the C(async) keyword.
+    support: full
+  check_mode:
+    support: full
+    details:
+      - The module only reads, so it does the same in check mode.
+  diff_mode:
+    support: none
+  platform:
+    support: full
+    platforms: posix
+options:
+  url:
+    description:
+      - Where the server answers, seen from the host the module runs on.
+    type: str
+    default: http://127.0.0.1:8000
+  served_model_name:
+    description:
+      - The name that has to be listed, and that the completion is asked of. Without it, the first one listed.
+    type: str
+  uds:
+    description:
+      - Path on the host of the Unix socket that the server listens on (C(vllm serve --uds)). O(url) then only says the
+        scheme, which has to be C(http).
+    type: path
+  validate_certs:
+    description:
+      - Whether the certificate of an C(https) address has to be valid.
+    type: bool
+    default: true
+  ca_path:
+    description:
+      - File on the host with the certificates of a private authority that signed the server's certificate.
+    type: path
+  api_key:
+    description:
+      - The API key of the server. Prefer O(api_key_file).
+    type: str
+  api_key_file:
+    description:
+      - File on the host that holds the API key.
+    type: path
+  timeout:
+    description:
+      - Seconds after which to give up, whatever the server is doing.
+      - Without it, three times O(expected_seconds) and at least 600, or 1800 when that is not said either.
+    type: int
+  expected_seconds:
+    description:
+      - How long a start of this model on this hardware usually takes. It is shown beside the time that has passed.
+    type: int
+  stall_timeout:
+    description:
+      - Seconds without a line in the log, without work of the server's processes and without a change of the memory in
+        use on the GPUs, after which the start is given up. V(0) never gives up for that.
+      - While the server says that it waits for a worker, which may compile kernels, it has three times as long.
+    type: int
+    default: 300
+  request_timeout:
+    description:
+      - Seconds that one request may take. The first completion may compile kernels.
+    type: int
+    default: 120
+  settle:
+    description:
+      - Seconds after which everything is asked once more. Skipped for a O(container) that has been up for a minute.
+    type: float
+    default: 0.25
+  checks:
+    description:
+      - What to ask, in order.
+    type: list
+    elements: str
+    choices: [health, models, completion]
+    default: [health, models, completion]
+  prompt:
+    description:
+      - The question of the chat completion.
+    type: str
+    default: Reply with one short sentence.
+  expected_answer:
+    description:
+      - A regular expression that the answer has to match somewhere, in letters of any case. Ask something with a known
+        answer in O(prompt), and leave enough O(max_tokens) for a model that reasons first.
+    type: str
+  max_tokens:
+    description:
+      - How many tokens the answer may have.
+    type: int
+    default: 16
+  container:
+    description:
+      - The container that runs the server. When it exits, the module fails at once with its exit status and last log
+        lines.
+    type: str
+  unit:
+    description:
+      - The systemd unit that runs the server. C(.service) may be left out.
+    type: str
+  docker_host:
+    description:
+      - Address of the Docker Engine. Without it, E(DOCKER_HOST) and then the local socket are used.
+    type: str
+  gpu_facts:
+    description:
+      - What M(gpufleet.vllm.gpu_facts) found, so that a remedy can name who holds the memory of a GPU. Facts that were
+        gathered in the play are taken by themselves.
+    type: dict
+    default: {}
+  slice:
+    description:
+      - Seconds after which to come back with RV(finished) false. The action plugin waits in slices to show progress;
+        V(0) waits to the end.
+    type: float
+    default: 0
+  resume:
+    description:
+      - RV(resume) of the slice before.
+    type: dict
+    default: {}
+notes:
+  - While it waits, one line tells the phase, the percent of it, the time gone and O(expected_seconds). On a terminal
+    and with one host the line is rewritten every second; otherwise there is a new line for each change. In check mode,
+    with C(async), with C(ansible) and with another stdout callback than C(default) nothing is shown.
+  - To wait for many hosts, start all servers first and wait in a task of its own, since a waiting host occupies a fork.
+seealso:
+  - module: gpufleet.vllm.vllm_diagnose
+  - module: gpufleet.vllm.vllm_container
+"""
+
+EXAMPLES = r"""
+- name: Wait until gpt-oss answers, or say why it does not
+  gpufleet.vllm.vllm_health:
+    url: http://127.0.0.1:8000
+    served_model_name: gpt-oss-120b
+    container: vllm-gpt-oss
+    timeout: 1200
+
+- name: Wait for a server that systemd runs, which usually takes three minutes
+  gpufleet.vllm.vllm_health:
+    unit: vllm-rollout
+    expected_seconds: 180
+    stall_timeout: 120
+
+- name: Ask through a Unix socket, and know the answer
+  gpufleet.vllm.vllm_health:
+    uds: /run/vllm/api.sock
+    prompt: What is the capital of France?
+    expected_answer: paris
+    max_tokens: 200
+
+- name: Check an endpoint that is guarded by a key, without waiting
+  gpufleet.vllm.vllm_health:
+    url: https://llm.example.com
+    api_key_file: /etc/gpufleet/api_key
+    timeout: 0
+"""
+
+RETURN = r"""
+healthy:
+  description: Whether every check passed, twice.
+  returned: always
+  type: bool
+checks:
+  description: The last outcome of each check that was asked.
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    name:
+      description: Name of the check.
+      type: str
+    ok:
+      description: Whether it passed.
+      type: bool
+    detail:
+      description: What was seen.
+      type: str
+    seconds:
+      description: How long the last request took.
+      type: float
+phase:
+  description:
+    - V(ready), or how far the server came. With a log, the phase of M(gpufleet.vllm.vllm_diagnose). Without one,
+      V(exited), V(settling), or what was waited for last.
+  returned: always
+  type: str
+  sample: ready
+percent:
+  description: How far the phase is, where its progress bar tells.
+  returned: always
+  type: int
+detail:
+  description: The same as a count, such as V(3/15).
+  returned: always
+  type: str
+phases:
+  description: The phases of the start that the log tells, in order. Empty when the server was healthy at once.
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    name:
+      description: Name of the phase.
+      type: str
+    seconds:
+      description: How long it took, as far as the log tells, or null.
+      type: float
+    percent:
+      description: How far its progress bar came, or null.
+      type: int
+    detail:
+      description: The same as a count.
+      type: str
+elapsed:
+  description: Seconds waited.
+  returned: always
+  type: float
+diagnosis:
+  description: Why the server is not healthy, or null when it is.
+  returned: always
+  type: dict
+  contains:
+    id:
+      description:
+        - Name of the cause, as docs/diagnosis.md lists them. V(unknown) when it is in no table.
+      type: str
+      sample: mem-free-below-budget
+    cause:
+      description: What was seen, in one sentence.
+      type: str
+    remedy:
+      description: What to do about it.
+      type: str
+    evidence:
+      description: The line of the log that proves it; for a failure that is not known, its last error lines.
+      type: str
+    retryable:
+      description: Whether the same start may succeed another time, or null when that is not known.
+      type: bool
+    symptoms:
+      description: Ids of what followed from the cause.
+      type: list
+      elements: str
+log:
+  description: The last lines of the log, without secrets.
+  returned: failure
+  type: list
+  elements: str
+finished:
+  description: Whether the wait is over. False only with O(slice).
+  returned: always
+  type: bool
+resume:
+  description: What the next slice needs to know.
+  returned: when RV(finished) is false
+  type: dict
+"""
+
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
+from ansible_collections.gpufleet.vllm.plugins.module_utils._health import CHECKS
+from ansible_collections.gpufleet.vllm.plugins.module_utils._probe import run
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "url": {"type": "str", "default": "http://127.0.0.1:8000"},
+            "served_model_name": {"type": "str"},
+            "api_key": {"type": "str", "no_log": True},
+            "api_key_file": {"type": "path", "no_log": False},
+            "uds": {"type": "path"},
+            "validate_certs": {"type": "bool", "default": True},
+            "ca_path": {"type": "path"},
+            "timeout": {"type": "int"},
+            "expected_seconds": {"type": "int"},
+            "stall_timeout": {"type": "int", "default": 300},
+            "request_timeout": {"type": "int", "default": 120},
+            "settle": {"type": "float", "default": 0.25},
+            "checks": {"type": "list", "elements": "str", "choices": list(CHECKS), "default": list(CHECKS)},
+            "prompt": {"type": "str", "default": "Reply with one short sentence."},
+            "expected_answer": {"type": "str"},
+            "max_tokens": {"type": "int", "default": 16, "no_log": False},
+            "container": {"type": "str"},
+            "unit": {"type": "str"},
+            "docker_host": {"type": "str"},
+            "gpu_facts": {"type": "dict", "default": {}},
+            "slice": {"type": "float", "default": 0},
+            "resume": {"type": "dict", "default": {}},
+        },
+        mutually_exclusive=[("api_key", "api_key_file"), ("container", "unit")],
+        supports_check_mode=True,
+    )
+    try:
+        result = run(module.params, module.run_command)
+    except VllmError as error:
+        module.fail_json(msg=str(error))
+    outcome: t.Callable[..., t.Any] = (
+        module.exit_json if result["healthy"] or not result["finished"] else module.fail_json
+    )
+    outcome(**result)
+
+
+if __name__ == "__main__":
+    main()
