@@ -1,0 +1,62 @@
+# Copyright (c) 2026, gpufleet contributors
+# GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Run the module; with controller_dir, send it the files that the host lacks and run it again."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible.errors import AnsibleActionFail, AnsibleError
+from ansible.plugins.action import ActionBase
+from ansible_collections.gpufleet.vllm.plugins.module_utils import _encodings
+from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
+
+MODULE = "gpufleet.vllm.tiktoken_encodings"
+
+
+class ActionModule(ActionBase):
+    """A host that has everything costs one run of the module."""
+
+    TRANSFERS_FILES = True
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
+        super().run(tmp, task_vars)
+        arguments = dict(self._task.args)
+        directory = arguments.get("controller_dir")
+        if directory and arguments.get("src"):
+            raise AnsibleActionFail("controller_dir and src are mutually exclusive: name one source.")
+        if directory:
+            arguments["controller_dir"] = directory = self._loader.path_dwim(directory)
+        result = self._execute_module(module_name=MODULE, module_args=arguments, task_vars=task_vars)
+        if not directory or result.get("failed") or not result.get("needed"):
+            return result
+        self._verify(directory, result["needed"])
+        if self._task.check_mode:
+            return result
+        sent = self._send(directory, result["needed"])
+        return self._execute_module(module_name=MODULE, module_args={**arguments, "src": sent}, task_vars=task_vars)
+
+    def _verify(self, directory: str, names: list[str]) -> None:
+        try:
+            _encodings.check_source(directory, _encodings.named(names))
+        except VllmError as error:
+            raise AnsibleActionFail(f"On the controller: {error}") from error
+
+    def _send(self, directory: str, names: list[str]) -> str:
+        """Transfer the files into the task's temporary directory, which goes with the task."""
+        target: str = self._connection._shell.tmpdir or self._make_tmp_path()
+        paths = []
+        for encoding in _encodings.named(names):
+            path = self._connection._shell.join_path(target, encoding.file_name)
+            try:
+                self._transfer_file(encoding.path(directory), path)
+            except AnsibleError as error:
+                raise AnsibleActionFail(
+                    f"Cannot transfer {encoding.path(directory)} to {path} on the host: {error} "
+                    "Check the free space there, or name another directory with ansible_remote_tmp."
+                ) from error
+            paths.append(path)
+        self._fixup_perms2((target, *paths))
+        return target
