@@ -1,0 +1,77 @@
+# shellcheck shell=bash
+# Shared by the scripts of this folder, which begin with: . "$(dirname "$0")/functions.sh"
+
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+# shellcheck source=demo/settings.sh
+. demo/settings.sh
+mkdir -p "$DEMO_CACHE"
+PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
+
+die() {
+    printf 'demo: %s\n' "$*" >&2
+    exit 1
+}
+
+# step TEXT COMMAND...: run a long command; one line says what and, in the end, how many seconds it took. The command's
+# output goes to a log, whose end is shown when it fails.
+step() {
+    local text=$1 start=$SECONDS log ticker='' status
+    log=$DEMO_CACHE/$(basename "$0").log
+    shift
+    printf 'demo: %s ... ' "$text"
+    if [ -t 1 ]; then
+        while sleep 1 && kill -0 $$; do printf '\rdemo: %s ... %s s ' "$text" "$((SECONDS - start))"; done &
+        ticker=$!
+    fi
+    # In a subshell whose errors end it: a function called in front of "||" would run on after an error.
+    set +e
+    (set -e; "$@") >"$log" 2>&1
+    status=$?
+    set -e
+    if [ -n "$ticker" ]; then
+        kill "$ticker"
+        printf '\rdemo: %s ... ' "$text"
+    fi
+    if [ "$status" -ne 0 ]; then
+        printf 'failed after %s s\n' "$((SECONDS - start))"
+        tail -n 20 "$log" >&2
+        die "\"$text\" failed with exit status $status; its output is in $log."
+    fi
+    rm -f "$log"
+    printf '%s s\n' "$((SECONDS - start))"
+}
+
+# as_root COMMAND...: run it with root's rights, or say that they are lacking.
+as_root() {
+    if [ "$(id -u)" -eq 0 ]; then
+        "$@"
+    elif command -v sudo >/dev/null; then
+        sudo "$@"
+    else
+        die "this step needs root's rights, and there is no sudo: run it once as root."
+    fi
+}
+
+# apt_install PACKAGE...: from the distribution's own archive.
+apt_install() {
+    command -v apt-get >/dev/null ||
+        die "cannot install $*: this is neither Debian nor Ubuntu. Install it by hand, then run this again."
+    # Before any output is redirected: it may ask for a password, or fail.
+    as_root true
+    step "Updating the package lists" as_root apt-get -q -o DPkg::Lock::Timeout=300 update
+    step "Installing the distribution's packages: $*" as_root env DEBIAN_FRONTEND=noninteractive \
+        apt-get -q -y -o DPkg::Lock::Timeout=300 install --no-install-recommends "$@"
+}
+
+# alone NAME: wait until no other run of the same script works. The lock ends with this process and its children, so that
+# what a killed run still had going comes to its end first.
+alone() {
+    exec 9>"$DEMO_CACHE/$1.lock"
+    if ! flock --nonblock 9; then
+        echo "demo: Waiting for another run of demo/$1 to end."
+        flock 9
+    fi
+}
+
+trap 'die "interrupted; run it again to go on."' INT TERM
