@@ -1,0 +1,35 @@
+# Copyright (c) 2026, gpufleet contributors
+# GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Runs that want something else of the server that serves."""
+
+from __future__ import annotations
+
+import json
+import typing as t
+
+if t.TYPE_CHECKING:
+    from ...conftest import Run
+
+
+def test_a_new_token_shows_nowhere_either(deploy: t.Callable[..., Run]) -> None:
+    run = deploy("-vvvv", "--diff", HF_TOKEN="hf_rotated4711")
+    assert "write secret hf_token_file" in run.text
+    assert not any(token in run.text for token in ("hf_canary", "hf_rotated"))
+
+
+def test_memlock_is_unlimited_by_default_and_where_that_is_refused_the_server_stays(
+    host: t.Any, deploy: t.Callable[..., Run]
+) -> None:
+    before = state(host)
+    run = deploy("--extra-vars", '{"vllm_server_overrides": {}}', rc=2)
+    assert "error setting rlimit type 8" in run.text
+    assert "set ulimits.memlock to a limit it has" in run.text
+    assert state(host) == before
+
+
+def state(host: t.Any) -> list[t.Any]:
+    """Every container of the host, and when it was started."""
+    names = host.check_output("docker ps --all --format {{.Names}}").split()
+    found = json.loads(host.check_output(f"docker inspect {' '.join(names)}"))
+    return [(container["Name"], container["Id"], container["State"]["StartedAt"]) for container in found]
