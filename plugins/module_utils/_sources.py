@@ -21,8 +21,9 @@ import time
 import typing as t
 from dataclasses import dataclass, field, replace
 
-from ._container import LABEL_SPEC, connect, engine_failures, explain, sentence
+from ._configuration import LABEL_SPEC
 from ._diagnosis import TAIL_BYTES, State, read_tail
+from ._docker import connect, engine_failures, explain, sentence
 from ._errors import VllmError
 from ._health import Process
 from ._redaction import redact_value, secrets_in

@@ -21,8 +21,8 @@ from pathlib import Path
 import docker
 import docker.errors
 import pytest
-from ansible_collections.gpufleet.vllm.plugins.module_utils import _container
-from ansible_collections.gpufleet.vllm.plugins.module_utils._container import (
+from ansible_collections.gpufleet.vllm.plugins.module_utils import _docker
+from ansible_collections.gpufleet.vllm.plugins.module_utils._configuration import (
     LABEL_FINGERPRINT,
     LABEL_SPEC,
     LABEL_VERSION,
@@ -30,14 +30,14 @@ from ansible_collections.gpufleet.vllm.plugins.module_utils._container import (
     LABEL_WROTE,
     SECRETS_SHELL,
     SECRETS_TARGET,
+    command,
     configuration,
     docker_argv,
-    explain,
     instance,
-    sentence,
     server_name,
 )
 from ansible_collections.gpufleet.vllm.plugins.module_utils._deployment import Action
+from ansible_collections.gpufleet.vllm.plugins.module_utils._docker import explain, sentence
 from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
 from ansible_collections.gpufleet.vllm.plugins.module_utils._server import (
     COLLECTION_VERSION,
@@ -356,13 +356,13 @@ def test_a_server_without_gpu_asks_for_none() -> None:
     ],
 )
 def test_an_action_as_a_command(action: Action, line: str) -> None:
-    assert _container.command(action, "c", body()) == line
+    assert command(action, "c", body()) == line
 
 
 def test_creating_and_trying_as_commands() -> None:
-    create = shlex.split(_container.command(Action("create", "next"), "c", body()))
+    create = shlex.split(command(Action("create", "next"), "c", body()))
     assert create == docker_argv("c-next", body())
-    trial = shlex.split(_container.command(Action("try", "next"), "c", body()))
+    trial = shlex.split(command(Action("try", "next"), "c", body()))
     assert trial[:5] == ["docker", "run", "--rm", "--name", "c-try"]
     assert "--publish" not in trial and trial[trial.index("--restart") + 1] == "no"
     assert trial[-1:] == ["nvcr.io/nvidia/vllm:25.09-py3"] and trial[trial.index("--entrypoint") + 1] == "true"
@@ -595,7 +595,7 @@ def test_the_server_that_a_container_belongs_to(container: str, server: str) -> 
     ],
 )
 def test_an_image_reference_is_split(reference: str, parts: tuple[str, str | None]) -> None:
-    assert _container._split_reference(reference) == parts
+    assert _docker._split_reference(reference) == parts
 
 
 def inspected(labels: t.Any = None, **state: t.Any) -> dict[str, t.Any]:
@@ -673,7 +673,7 @@ def test_an_engine_that_refuses_old_clients_is_talked_to(engine29: str, monkeypa
         return connect(**said)
 
     monkeypatch.setattr(docker, "from_env", from_env)
-    client = _container.connect(engine29)
+    client = _docker.connect(engine29)
     assert (asked["version"], client.api_version) == ("auto", "1.52")
     client.close()
 
@@ -683,7 +683,7 @@ def connecting_to(address: str | None) -> str:
         # The SDK leaves the sockets open that it could not connect.
         warnings.simplefilter("ignore", ResourceWarning)
         with pytest.raises(VllmError) as caught:
-            _container.connect(address)
+            _docker.connect(address)
         told = str(caught.value)
         del caught
         gc.collect()
@@ -700,7 +700,7 @@ def connecting_to(address: str | None) -> str:
 def test_without_a_socket_there_is_no_engine(
     installed: str | None, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_container.shutil, "which", lambda name, path: installed)
+    monkeypatch.setattr(_docker.shutil, "which", lambda name, path: installed)
     address = f"unix://{tmp_path}/docker.sock"
     assert connecting_to(address) == f"Cannot talk to the Docker Engine at {address}: {said}"
 
@@ -742,5 +742,5 @@ def test_an_address_that_is_none_is_told() -> None:
 
 
 def test_without_the_sdk_there_is_a_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_container, "DOCKER_IMPORT_ERROR", "No module named 'docker'")
+    monkeypatch.setattr(_docker, "DOCKER_IMPORT_ERROR", "No module named 'docker'")
     assert "(No module named 'docker'). Install python3-docker" in connecting_to("unix:///")

@@ -19,7 +19,7 @@ import docker.errors
 import pytest
 import requests.exceptions
 from ansible_collections.gpufleet.vllm.plugins.module_utils import _container
-from ansible_collections.gpufleet.vllm.plugins.module_utils._container import LABEL_FINGERPRINT, LABEL_WROTE
+from ansible_collections.gpufleet.vllm.plugins.module_utils._configuration import LABEL_FINGERPRINT, LABEL_WROTE
 from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
 from ansible_collections.gpufleet.vllm.plugins.module_utils._ports import PortOwner
 from ansible_collections.gpufleet.vllm.plugins.module_utils._server import SERVER_PARAMETERS

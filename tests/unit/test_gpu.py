@@ -13,7 +13,7 @@ from pathlib import Path
 
 import gpu_hosts
 import pytest
-from ansible_collections.gpufleet.vllm.plugins.module_utils import _container, _gpu
+from ansible_collections.gpufleet.vllm.plugins.module_utils import _configuration, _gpu
 from ansible_collections.gpufleet.vllm.plugins.module_utils._gpu_probe import observe
 from ansible_collections.gpufleet.vllm.plugins.module_utils._gpu_text import (
     CORE_FIELDS,
@@ -547,7 +547,7 @@ def test_what_is_not_listed_is_not_known(tmp_path: Path) -> None:
 
 def test_the_labels_are_those_that_containers_get() -> None:
     labels = (_gpu.LABEL_FINGERPRINT, _gpu.LABEL_SPEC)
-    assert labels == (_container.LABEL_FINGERPRINT, _container.LABEL_SPEC)
+    assert labels == (_configuration.LABEL_FINGERPRINT, _configuration.LABEL_SPEC)
 
 
 def test_servers_of_the_collection(tmp_path: Path) -> None:
