@@ -1,0 +1,250 @@
+# Copyright (c) 2026, gpufleet contributors
+# GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Do not use this from other collections or standalone plugins/modules!
+
+"""The spec of a server as the Docker Engine's own configuration, and back. Pure.
+
+C(configuration) is the body of C(POST /containers/create); C(docker_argv) says the same as a command line for people.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import typing as t
+
+from ._deployment import SUFFIX, Action, Instance, Slot
+from ._server import COLLECTION_VERSION, Places, ServerSpec, argv, canonical_json, env
+
+LABEL_SPEC = "gpufleet.vllm.spec"
+LABEL_FINGERPRINT = "gpufleet.vllm.fingerprint"
+LABEL_VERSION = "gpufleet.vllm.version"
+# JSON list of the secret files that were written for the server, so that they go when it goes.
+LABEL_WROTE = "gpufleet.vllm.wrote"
+# The version of vLLM in the container's image, so that it is looked up once.
+LABEL_VLLM_VERSION = "gpufleet.vllm.vllm_version"
+UNKNOWN_VERSION = "unknown"
+# On a volume that holds caches: the container name of the server they belong to.
+LABEL_CACHE = "gpufleet.vllm.cache"
+
+HUGGINGFACE_TARGET = "/root/.cache/huggingface"
+ENCODINGS_TARGET = "/etc/encodings"
+CACHES_TARGET = "/var/cache/vllm"
+SECRETS_TARGET = "/run/secrets"
+
+# Puts secrets from mounted files into the environment of the server alone: not in docker inspect, argv or the log.
+# Lines of the env file are taken literally, as docker --env-file takes them. Without its key a server would let
+# everybody in, so an empty file is an error.
+SECRETS_SHELL = (
+    f'if [ -e {SECRETS_TARGET}/env ]; then while IFS= read -r l || [ -n "$l" ]; do '
+    f'case "$l" in ""|"#"*) ;; *=*) export "$l";; esac; done < {SECRETS_TARGET}/env; fi; '
+    f"if [ -e {SECRETS_TARGET}/vllm_api_key ]; then "
+    f'VLLM_API_KEY="$(cat {SECRETS_TARGET}/vllm_api_key)" && [ -n "$VLLM_API_KEY" ] || '
+    f'{{ echo "{SECRETS_TARGET}/vllm_api_key holds no API key" >&2; exit 1; }}; export VLLM_API_KEY; fi; exec "$@"'
+)
+SECRET_TARGETS = {"hf_token_file": "hf_token", "api_key_file": "vllm_api_key", "env_file": "env"}
+
+
+def configuration(
+    spec: ServerSpec,
+    stamp: str,
+    entrypoint: t.Sequence[str] | None = None,
+    wrote: t.Iterable[str] = (),
+    image_id: str | None = None,
+) -> dict[str, t.Any]:
+    """The body of the Engine API's container-create call. C(entrypoint) is the image's own."""
+    places = Places(
+        ENCODINGS_TARGET,
+        f"{SECRETS_TARGET}/{SECRET_TARGETS['hf_token_file']}",
+        CACHES_TARGET if spec.keep_caches else None,
+    )
+    host = {
+        "Binds": _binds(spec, image_id),
+        "DeviceRequests": _device_requests(spec),
+        "IpcMode": spec.ipc_mode,
+        "NetworkMode": spec.network_mode,
+        "PortBindings": _port_bindings(spec),
+        "RestartPolicy": _restart_policy(spec.restart_policy),
+        "Ulimits": [{"Name": n, "Soft": v, "Hard": v} for n, v in sorted(spec.ulimits.items())],
+    }
+    body = {
+        "Image": spec.image,
+        "Env": [f"{key}={value}" for key, value in sorted(env(spec, places).items())],
+        "Labels": {
+            **spec.labels,
+            LABEL_SPEC: canonical_json(spec.to_dict()),
+            LABEL_FINGERPRINT: stamp,
+            LABEL_VERSION: COLLECTION_VERSION,
+            LABEL_VLLM_VERSION: spec.vllm_version or UNKNOWN_VERSION,
+            **({LABEL_WROTE: canonical_json(sorted(wrote))} if wrote else {}),
+        },
+        "StopTimeout": spec.stop_timeout,
+        "HostConfig": host,
+        **_command(spec, list(entrypoint or [])),
+    }
+    if host["PortBindings"]:
+        body["ExposedPorts"] = {port: {} for port in t.cast("dict[str, t.Any]", host["PortBindings"])}
+    return body
+
+
+def _command(spec: ServerSpec, entrypoint: list[str]) -> dict[str, list[str]]:
+    """Everything after the image's entrypoint, which stays as it is (NGC's sets the host up and then runs its words).
+
+    Some images have the server itself as the entrypoint; only there, and only to hand over secrets, it is wrapped.
+    """
+    before = _words_before_arguments(entrypoint)
+    words = [*before, *argv(spec)]
+    if not (spec.api_key_file or spec.env_file):
+        return {"Cmd": words}
+    shell = ["sh", "-c", SECRETS_SHELL, "vllm"]
+    serves = before != ["vllm", "serve"]
+    return {"Entrypoint": [*shell, *entrypoint], "Cmd": words} if serves else {"Cmd": [*shell, *words]}
+
+
+def _words_before_arguments(entrypoint: list[str]) -> list[str]:
+    """What an image with that entrypoint wants before the arguments of C(vllm serve), whose first is the model."""
+    if entrypoint[-2:] == ["vllm", "serve"]:
+        return []
+    # Official images before the entrypoint became `vllm serve`; the model is an option there.
+    if entrypoint[-1:] == ["vllm.entrypoints.openai.api_server"]:
+        return ["--model"]
+    return ["vllm", "serve"]
+
+
+def _binds(spec: ServerSpec, image_id: str | None) -> list[str]:
+    binds = []
+    if spec.huggingface_dir:
+        binds.append(f"{spec.huggingface_dir}:{HUGGINGFACE_TARGET}")
+    if spec.reads_encodings:
+        binds.append(f"{spec.encodings_dir}:{ENCODINGS_TARGET}:ro")
+    if spec.model_dir and not _is_mounted(spec.model, spec.volumes):
+        binds.append(f"{spec.model}:{spec.model}:ro")
+    binds += [f"{path}:{SECRETS_TARGET}/{SECRET_TARGETS[key]}:ro" for key, path in spec.secret_files.items()]
+    binds += spec.volumes
+    if spec.keep_caches:
+        # What one image compiled may crash another: each has a volume of its own.
+        binds.append(f"{spec.container_name}-cache-{(image_id or 'IMAGE').rpartition(':')[2][:12]}:{CACHES_TARGET}")
+    return binds
+
+
+def _is_mounted(path: str, volumes: t.Iterable[str]) -> bool:
+    targets = [volume.split(":")[1].rstrip("/") for volume in volumes]
+    return any(path == target or path.startswith(target + "/") for target in targets)
+
+
+def _device_requests(spec: ServerSpec) -> list[dict[str, t.Any]]:
+    if spec.gpus == "none":
+        return []
+    ids = [] if spec.gpus == "all" else list(spec.gpus)
+    return [
+        {"Driver": "", "Count": 0 if ids else -1, "DeviceIDs": ids or None, "Capabilities": [["gpu"]], "Options": {}}
+    ]
+
+
+def _port_bindings(spec: ServerSpec) -> dict[str, list[dict[str, str]]]:
+    if spec.network_mode == "host":
+        return {}
+    return {f"{spec.port}/tcp": [{"HostIp": spec.bind, "HostPort": str(spec.port)}]}
+
+
+def _restart_policy(text: str) -> dict[str, t.Any]:
+    name, _colon, retries = text.partition(":")
+    return {"Name": name, "MaximumRetryCount": int(retries or 0)}
+
+
+def trial(body: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    """The same container, except that it takes no port, runs nothing and does so once."""
+    host = {**body["HostConfig"], "PortBindings": {}, "RestartPolicy": {"Name": "no", "MaximumRetryCount": 0}}
+    return {**body, "HostConfig": host, "Entrypoint": ["true"], "Cmd": [], "ExposedPorts": {}}
+
+
+def docker_argv(name: str, body: t.Mapping[str, t.Any]) -> list[str]:
+    """The same configuration as the C(docker create) command that would make it, for people to read and try."""
+    host = body["HostConfig"]
+    words = ["docker", "create", "--name", name]
+    for request in host["DeviceRequests"]:
+        ids = request["DeviceIDs"]
+        words += ["--gpus", '"device={}"'.format(",".join(ids)) if ids else "all"]
+    words += ["--ipc", host["IpcMode"], "--network", host["NetworkMode"]]
+    for limit in host["Ulimits"]:
+        words += ["--ulimit", f"{limit['Name']}={limit['Soft']}"]
+    policy = host["RestartPolicy"]
+    retries = f":{policy['MaximumRetryCount']}" if policy["MaximumRetryCount"] else ""
+    words += ["--restart", policy["Name"] + retries, "--stop-timeout", str(body["StopTimeout"])]
+    for port, (binding,) in host["PortBindings"].items():
+        address = f"[{binding['HostIp']}]" if ":" in binding["HostIp"] else binding["HostIp"]
+        words += ["--publish", f"{address}:{binding['HostPort']}:{port.split('/')[0]}"]
+    for flag, values in (("--volume", host["Binds"]), ("--env", body["Env"])):
+        words += [word for value in values for word in (flag, value)]
+    for key, value in sorted(body["Labels"].items()):
+        words += ["--label", f"{key}={value}"]
+    entrypoint = list(body.get("Entrypoint") or ())
+    words += ["--entrypoint", entrypoint[0]] if entrypoint else []
+    return [*words, body["Image"], *entrypoint[1:], *body["Cmd"]]
+
+
+def command(action: Action, name: str, body: t.Mapping[str, t.Any]) -> str:
+    """An action as the command line that does the same. C(body) is the configuration of the wanted container."""
+    target = name + SUFFIX[action.target] if action.target in SUFFIX else action.target
+    to = name + SUFFIX[action.to] if action.to in SUFFIX else action.to
+    if action.verb == "create":
+        return shlex.join(docker_argv(target, body))
+    if action.verb == "try":
+        return shlex.join(["docker", "run", "--rm", *docker_argv(name + SUFFIX["trial"], trial(body))[2:]])
+    words = {
+        "create_directory": ["mkdir", "-p", target],
+        "write_secret": ["install", "-m", "0600", "/dev/stdin", target],
+        "delete_file": ["rm", target],
+        "delete_directory": ["rm", "-r", target],
+        "pull": ["docker", "pull", target],
+        "start": ["docker", "start", target],
+        "stop": ["docker", "stop", target],
+        "remove": ["docker", "rm", "-f", target],
+        "rename": ["docker", "rename", target, to],
+        "remove_cache": ["docker", "volume", "rm", target],
+    }
+    return shlex.join(words[action.verb])
+
+
+def server_name(container_name: str) -> str:
+    """The server that a container of ours belongs to: its name without the suffix of the slot."""
+    for suffix in filter(None, SUFFIX.values()):
+        if container_name.endswith(suffix):
+            return container_name[: -len(suffix)]
+    return container_name
+
+
+def instance(slot: Slot, inspected: t.Mapping[str, t.Any]) -> Instance:
+    """What the plan needs to know of a container, from what C(docker inspect) prints."""
+    labels = inspected["Config"].get("Labels") or {}
+    state = inspected["State"]
+    intent, wrote = _loaded(labels.get(LABEL_SPEC)), _loaded(labels.get(LABEL_WROTE))
+    return Instance(
+        slot=slot,
+        owned=LABEL_FINGERPRINT in labels,
+        running=bool(state.get("Running") or state.get("Restarting")),
+        fingerprint=labels.get(LABEL_FINGERPRINT),
+        image_id=inspected.get("Image"),
+        intent=intent if isinstance(intent, dict) else {},
+        wrote=tuple(map(str, wrote)) if isinstance(wrote, list) else (),
+        caches=tuple(caches_of(inspected)),
+        vllm_version=labels.get(LABEL_VLLM_VERSION),
+    )
+
+
+def caches_of(container: t.Mapping[str, t.Any]) -> list[str]:
+    """The volumes that a container's configuration mounts; everything else that is mounted is a path."""
+    binds = (container.get("HostConfig") or {}).get("Binds") or ()
+    sources = [str(bind).partition(":")[0] for bind in binds]
+    return [source for source in sources if not source.startswith("/")]
+
+
+def _loaded(label: str | None) -> t.Any:
+    """A label's JSON; a label that somebody else wrote may hold anything."""
+    try:
+        return json.loads(label or "null")
+    except ValueError:
+        return None
