@@ -391,7 +391,7 @@ def _located(snapshot: Snapshot, text: str) -> tuple[str, str]:
 
 def _listed(names: t.Sequence[str]) -> str:
     more = len(names) - NAMED_FILES
-    return ", ".join(names[:NAMED_FILES]) + (f" and {more} more files" if more > 0 else "")
+    return ", ".join(names[:NAMED_FILES]) + (f" and {more} more" if more > 0 else "")
 
 
 def free_bytes(path: str) -> int:
