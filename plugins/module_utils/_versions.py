@@ -88,6 +88,34 @@ BEHAVIOURS = (
         "0.5.5..0.32.0",
         "A GB10 gets the batch defaults of a large GPU (8192 tokens, 1024 sequences); later those of a small one.",
     ),
+    Behaviour(
+        "batch_of_16384", "0.28.0..", "A GPU of 160 GiB or more computes 16384 tokens at once unless set; before, 8192."
+    ),
+    Behaviour(
+        "unified_available",
+        "0.11.1..",
+        "On unified memory, free is what the system can make available; before, the page cache counted as used.",
+    ),
+    Behaviour(
+        "groups_padded_125",
+        "0.12.0..",
+        "Full and sliding layers share KV groups of the larger kind when it has less than 1.25 times as many layers.",
+    ),
+    Behaviour(
+        "groups_padded_150",
+        "0.18.0..",
+        "Full and sliding layers share KV groups of the larger kind when it has less than 1.5 times as many layers.",
+    ),
+    Behaviour(
+        "tokens_by_concurrency",
+        "0.21.0..",
+        "The KV cache size in the log is the maximum concurrency times max_model_len; before, whole groups of blocks.",
+    ),
+    Behaviour(
+        "batches_in_flight",
+        "0.26.0..",
+        "Sliding layers keep two batches beside their window, one without async_scheduling; before, always one.",
+    ),
     Behaviour("health_500", "0.5.5..0.10.2", "/health answers 500 for a dead engine."),
     Behaviour("health_503", "0.11.0..", "/health answers 503 for a dead engine, until it leaves seconds later."),
     Behaviour(
