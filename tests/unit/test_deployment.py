@@ -9,6 +9,7 @@ The promises are checked against a model of the slots that refuses what the Dock
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import typing as t
 from dataclasses import dataclass, replace
@@ -22,6 +23,7 @@ from ansible_collections.gpufleet.vllm.plugins.module_utils._deployment import (
     Action,
     Instance,
     Observed,
+    Other,
     Plan,
     Slot,
     State,
@@ -30,7 +32,7 @@ from ansible_collections.gpufleet.vllm.plugins.module_utils._deployment import (
     recovery,
 )
 from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
-from hypothesis import configuration, given, strategies as st
+from hypothesis import configuration, given, settings, strategies as st
 
 configuration.set_hypothesis_home_dir(Path(__file__).parents[2] / ".cache" / "hypothesis")
 
@@ -39,7 +41,11 @@ IMAGE = "sha256:image"
 
 
 def instance(slot: Slot, fingerprint: str | None = OLD, running: bool = False, **other: t.Any) -> Instance:
-    return Instance(slot, True, running, fingerprint, IMAGE, {"port": fingerprint}, **other)
+    """One that knows what it stopped, as every run leaves it: the instance in the current slot, or what that was."""
+    identity = {"current": "cur", "superseded": "old"}.get(slot, slot)
+    supersedes = {"current": ("old",), "next": ("cur", "old")}.get(slot, ())
+    known = {"identity": identity, "supersedes": supersedes, **other}
+    return Instance(slot, True, running, fingerprint, image_id=IMAGE, intent={"port": fingerprint}, **known)
 
 
 def observed(*instances: Instance, **other: t.Any) -> Observed:
@@ -58,6 +64,12 @@ REPLACE = [
     "stop c",
     "rename c to c-superseded (kept until the new server is healthy)",
     "rename c-next to c",
+]
+REVERT = [
+    "rename c to c-next (it did not become healthy)",
+    "rename c-superseded to c",
+    "start c",
+    "remove c-next (it did not become healthy)",
 ]
 
 
@@ -91,8 +103,14 @@ REPLACE = [
         pytest.param(
             "started",
             [instance("next", NEW), instance("current", OLD, True)],
-            ["remove c-next (a run that was cut short left it)", *REPLACE, "start c"],
-            id="cut short after the create",
+            [
+                "rename c-next to c-try (a run that was cut short left it)",
+                REPLACE[0],
+                "remove c-try (a run that was cut short left it)",
+                *REPLACE[1:],
+                "start c",
+            ],
+            id="cut short after the create: what it recorded goes last",
         ),
         pytest.param(
             "started",
@@ -106,7 +124,12 @@ REPLACE = [
         pytest.param(
             "started",
             [instance("next", NEW), instance("superseded", OLD)],
-            ["remove c-next (a run that was cut short left it)", "create c", "start c"],
+            [
+                "rename c-next to c-try (a run that was cut short left it)",
+                "create c",
+                "remove c-try (a run that was cut short left it)",
+                "start c",
+            ],
             id="cut short between the two renames",
         ),
         pytest.param("started", [instance("superseded", OLD)], ["create c", "start c"], id="only the old one is left"),
@@ -134,25 +157,25 @@ REPLACE = [
         pytest.param(
             "reverted",
             [instance("current", NEW, True), instance("superseded")],
-            ["stop c", "remove c (it did not become healthy)", "rename c-superseded to c", "start c"],
+            ["stop c", *REVERT],
             id="to be reverted",
         ),
         pytest.param(
             "reverted",
             [instance("current", NEW), instance("superseded")],
-            ["remove c (it did not become healthy)", "rename c-superseded to c", "start c"],
+            REVERT,
             id="to be reverted after it crashed",
         ),
         pytest.param(
             "reverted",
             [instance("next", NEW), instance("superseded")],
-            ["remove c-next (it never served)", "rename c-superseded to c", "start c"],
+            ["rename c-superseded to c", "start c", "remove c-next (it never served)"],
             id="to be reverted, cut short between the two renames",
         ),
         pytest.param(
             "reverted",
             [instance("next", NEW), instance("current", OLD)],
-            ["remove c-next (it never served)", "start c (its replacement was cut short)"],
+            ["start c (its replacement was cut short)", "remove c-next (it never served)"],
             id="to be reverted, cut short after the stop",
         ),
     ],
@@ -307,82 +330,106 @@ def test_what_is_deleted_with_a_server(purge: tuple[str, ...], in_use: tuple[str
 
 @dataclass(frozen=True)
 class Box:
-    """A container of the model; its identity survives renaming."""
+    """A container of the model; its identity survives renaming, and what it records stays as it was made."""
 
     identity: str
     fingerprint: str
     running: bool = False
-    owned: bool = True
+    supersedes: tuple[str, ...] = ()
 
 
-Model = t.Mapping[Slot, Box]
+# By container name. The server is c; others want the same port.
+Model = t.Mapping[str, Box]
+NUMBERS = itertools.count()
 
 
-def look_at(model: Model) -> Observed:
+def slots(name: str) -> dict[Slot, str]:
+    return {slot: name + suffix for slot, suffix in SUFFIX.items()}
+
+
+def slot_of(name: str) -> Slot:
+    return next(slot for slot, suffix in reversed(SUFFIX.items()) if name.endswith(suffix))
+
+
+def look_at(model: Model, name: str = "c") -> Observed:
+    mine = {slot: model[one] for slot, one in slots(name).items() if one in model}
+    others = [one for one in model if one not in slots(name).values()]
     return observed(
         *(
-            Instance(slot, box.owned, box.running, box.fingerprint, IMAGE, {"port": box.fingerprint})
-            for slot, box in model.items()
-        )
+            Instance(
+                slot, True, box.running, box.fingerprint, box.identity, box.supersedes, IMAGE, {"port": box.fingerprint}
+            )
+            for slot, box in mine.items()
+        ),
+        others=tuple(
+            Other(one, box.identity, box.running, slot_of(one), "same port", box.supersedes)
+            for one, box in model.items()
+            if one in others
+        ),
     )
 
 
-def do(model: Model, action: Action, fingerprint: str = NEW) -> Model:
+def do(model: Model, action: Action, decided: Plan, fingerprint: str, name: str) -> Model:
     """What the engine would do; KeyError and AssertionError are where it would refuse."""
-    boxes, slot, to = dict(model), t.cast(Slot, action.target), t.cast(Slot, action.to)
+    boxes, names = dict(model), t.cast("dict[str, str]", slots(name))
+    target, to = names.get(action.target, action.target), names.get(action.to, action.to)
     if action.verb == "create":
-        assert slot not in boxes
-        boxes[slot] = Box(f"made as {fingerprint}", fingerprint)
-    elif action.verb in ("start", "stop"):
-        boxes[slot] = replace(boxes[slot], running=action.verb == "start")
-    elif action.verb == "remove":
-        del boxes[slot]
+        assert target not in boxes
+        boxes[target] = Box(f"made as {fingerprint} ({next(NUMBERS)})", fingerprint, False, decided.supersedes)
+    elif action.verb in ("start", "stop", "start_other", "stop_other"):
+        boxes[target] = replace(boxes[target], running=action.verb.startswith("start"))
+    elif action.verb in ("remove", "remove_other"):
+        del boxes[target]
     elif action.verb == "rename":
         assert to not in boxes
-        boxes[to] = boxes.pop(slot)
+        boxes[to] = boxes.pop(target)
     else:
-        assert action.verb == "try" and "trial" not in boxes and slot in boxes
-    assert sum(box.running for one, box in boxes.items() if one in ("current", "superseded")) <= max(1, running(model))
+        assert action.verb == "try" and names["trial"] not in boxes and target in boxes
+    places = [one for one in boxes if not one.endswith(("-next", "-try"))]
+    assert sum(boxes[one].running for one in places) <= max(1, running(model)), "the port is taken"
     return boxes
 
 
 def running(model: Model) -> int:
-    return sum(box.running for box in model.values())
+    """How many servers run; a trial runs nothing and takes no port."""
+    return sum(box.running for name, box in model.items() if not name.endswith(SUFFIX["trial"]))
 
 
-def steps(model: Model, decided: Plan, fingerprint: str = NEW) -> list[Model]:
+def steps(model: Model, decided: Plan, fingerprint: str = NEW, name: str = "c") -> list[Model]:
     """The model before each action, and after the last one: where a run can be cut short."""
-    stages = [model]
+    stages, trial = [model], name + SUFFIX["trial"]
     for action in decided.actions:
         if action.verb == "try":
-            stages.append({**stages[-1], "trial": Box("trial", fingerprint, running=True)})
-            stages.append({slot: box for slot, box in stages[-1].items() if slot != "trial"})
+            tried = Box("trial", fingerprint, True, decided.supersedes)
+            stages.append({**do(stages[-1], action, decided, fingerprint, name), trial: tried})
+            stages.append({one: box for one, box in stages[-1].items() if one != trial})
         else:
-            stages.append(do(stages[-1], action, fingerprint))
+            stages.append(do(stages[-1], action, decided, fingerprint, name))
     return stages
 
 
-def run(model: Model, state: State, fingerprint: str = NEW, **other: t.Any) -> Model:
-    return steps(model, plan(wanted(state, fingerprint, **other), look_at(model)), fingerprint)[-1]
+def run(model: Model, state: State, fingerprint: str = NEW, name: str = "c", **other: t.Any) -> Model:
+    decided = plan(wanted(state, fingerprint, name=name, **other), look_at(model, name))
+    return steps(model, decided, fingerprint, name)[-1]
 
 
 def combinations() -> list[Model]:
     """Every slot empty, stopped or running, the current one as wanted and otherwise: also what no run leaves."""
-    some: dict[Slot, list[Box | None]] = {
-        "current": [Box("before", one, on) for one in (OLD, NEW) for on in (False, True)],
-        "next": [Box("next", one, on) for one in (OLD, NEW) for on in (False, True)],
-        "trial": [Box("trial", NEW, True)],
-        "superseded": [Box("kept", OLD)],
+    some: dict[str, list[Box | None]] = {
+        "c": [Box("before", one, on, ("kept",)) for one in (OLD, NEW) for on in (False, True)],
+        "c-next": [Box("next", one, on, ("before", "kept")) for one in (OLD, NEW) for on in (False, True)],
+        "c-try": [Box("trial", NEW, True, ("before", "kept"))],
+        "c-superseded": [Box("kept", OLD)],
     }
     choices = itertools.product(*([None, *boxes] for boxes in some.values()))
-    return [{slot: box for slot, box in zip(some, boxes) if box} for boxes in choices]
+    return [{name: box for name, box in zip(some, boxes) if box} for boxes in choices]
 
 
 ALL = combinations()
 
 
 def told(model: Model) -> str:
-    boxes = (f"{slot}={box.fingerprint[3:]}{'*' if box.running else ''}" for slot, box in model.items())
+    boxes = (f"{name}={box.fingerprint[3:]}{'*' if box.running else ''}" for name, box in model.items())
     return " ".join(boxes) or "nothing"
 
 
@@ -393,11 +440,11 @@ def identities(model: Model) -> set[str]:
     return {box.identity for box in model.values()}
 
 
-def serves(model: Model, fingerprint: str) -> bool:
+def serves(model: Model, fingerprint: str, name: str = "c") -> bool:
     """Exactly one server runs, in its place, as wanted, and no run left anything behind."""
-    if any(slot in model for slot in LEFTOVERS) or "current" not in model:
+    if any(name + SUFFIX[slot] in model for slot in LEFTOVERS) or name not in model:
         return False
-    return model["current"].fingerprint == fingerprint and model["current"].running and running(model) == 1
+    return model[name].fingerprint == fingerprint and model[name].running and running(model) == 1
 
 
 @everything
@@ -433,19 +480,19 @@ def test_nothing_that_serves_stops_before_its_replacement_was_tried(model: Model
 @everything
 def test_what_served_is_kept_when_it_is_replaced(model: Model) -> None:
     """Unless it was never committed itself: then what served before it is kept."""
-    current = model.get("current")
-    if current and current.fingerprint != NEW and "superseded" not in model:
+    current = model.get("c")
+    if current and current.fingerprint != NEW and "c-superseded" not in model:
         assert "before" in identities(run(model, "started"))
 
 
 @everything
 def test_a_replacement_can_be_undone_wherever_it_was_cut_short(model: Model) -> None:
-    current = model.get("current")
-    if not current or not current.running or "superseded" in model:
+    current = model.get("c")
+    if not current or not current.running or "c-superseded" in model:
         return
     for cut in steps(model, plan(wanted("started"), look_at(model))):
         undone = run(cut, "reverted")
-        assert undone["current"].identity == "before"
+        assert undone["c"].identity == "before"
         assert serves(undone, current.fingerprint)
 
 
@@ -464,24 +511,24 @@ def test_absent_leaves_nothing_wherever_it_was_cut_short(model: Model) -> None:
 
 @everything
 def test_present_never_takes_a_server_down(model: Model) -> None:
-    current = model.get("current")
-    after = run(model, "present").get("current")
+    current = model.get("c")
+    after = run(model, "present").get("c")
     assert after is not None and after.fingerprint == NEW
     assert after.running == (current.running if current else False)
 
 
 @everything
 def test_stopped_stops_the_server_and_does_nothing_else(model: Model) -> None:
-    stopped = {slot: replace(box, running=box.running and slot != "current") for slot, box in model.items()}
+    stopped = {name: replace(box, running=box.running and name != "c") for name, box in model.items()}
     assert run(model, "stopped") == stopped
 
 
 @everything
 def test_committed_removes_only_what_is_not_the_server(model: Model) -> None:
-    current = model.get("current")
-    if "superseded" in model and not (current and current.running):
+    current = model.get("c")
+    if "c-superseded" in model and not (current and current.running):
         return
-    assert run(model, "committed") == {slot: box for slot, box in model.items() if slot == "current"}
+    assert run(model, "committed") == {name: box for name, box in model.items() if name == "c"}
 
 
 @everything
@@ -492,10 +539,10 @@ def test_the_difference_that_is_shown_is_the_one_that_is_made(model: Model, stat
     except VllmError:
         return
     for stage, shown in ((model, decided.before), (steps(model, decided)[-1], decided.after)):
-        current = stage.get("current")
+        current = stage.get("c")
         assert shown["state"] == ("absent" if current is None else "started" if current.running else "present")
         assert shown.get("port") == (current.fingerprint if current else None)
-        assert ("superseded" in shown) == ("superseded" in stage)
+        assert ("superseded" in shown) == ("c-superseded" in stage)
 
 
 def test_after_a_failure_a_server_that_runs_is_not_given_up_for_an_older_one() -> None:
@@ -505,21 +552,194 @@ def test_after_a_failure_a_server_that_runs_is_not_given_up_for_an_older_one() -
     assert recovery(stopped) is stopped
 
 
-# A day of an operator: what is asked for, and after how many steps the run is cut short (or not at all).
+# --- another server on the same port ---------------------------------------------------------------------------------
+
+OTHER = Other("d", "other", True, conflict="it has port 8000")
+STOPPED = replace(OTHER, running=False)
+
+
+@pytest.mark.parametrize(
+    ("state", "there", "words"),
+    [
+        pytest.param(
+            "started",
+            observed(others=(OTHER,), memory_of="all GPUs"),
+            [
+                "create c",
+                "try c (GPU access, limits and mounts, before anything stops)",
+                "stop d (it has port 8000)",
+                "wait for memory all GPUs",
+                "start c",
+            ],
+            id="it is stopped when the new one was tried",
+        ),
+        pytest.param("present", observed(others=(OTHER,)), ["create c"], id="what does not start stops nobody"),
+        pytest.param("started", observed(others=(replace(OTHER, conflict=""),)), ["create c", "start c"], id="room"),
+        pytest.param("started", observed(others=(STOPPED,)), ["create c", "start c"], id="it is stopped anyway"),
+        pytest.param(
+            "started",
+            observed(instance("current", NEW, True), others=(OTHER,)),
+            [],
+            id="a server that runs as wanted stops nobody",
+        ),
+        pytest.param(
+            "started",
+            observed(instance("current", NEW), others=(OTHER,)),
+            [
+                "create c-next (it takes the place of d)",
+                REPLACE[1],
+                "stop d (it has port 8000)",
+                *REPLACE[3:],
+                "start c",
+            ],
+            id="a stopped server that does not know the other is made anew",
+        ),
+        pytest.param(
+            "started",
+            observed(instance("current", NEW, supersedes=("other",)), others=(OTHER,)),
+            [
+                "try c (GPU access, limits and mounts, before anything stops)",
+                "stop d (it has port 8000)",
+                "start c",
+            ],
+            id="cut short after the create",
+        ),
+        pytest.param(
+            "started",
+            observed(instance("current", OLD, True), others=(OTHER,), memory_of="all GPUs"),
+            [
+                *REPLACE[:2],
+                "stop d (it has port 8000)",
+                "stop c",
+                "wait for memory all GPUs",
+                *REPLACE[3:],
+                "start c",
+            ],
+            id="both give way to the new one",
+        ),
+        pytest.param(
+            "committed",
+            observed(instance("current", NEW, True, supersedes=("other",)), others=(replace(STOPPED, wrote=("/k",)),)),
+            ["delete file /k (it was written for d)", "remove d (another server took its place)"],
+            id="the commit removes it, with its secrets",
+        ),
+        pytest.param(
+            "committed",
+            observed(
+                instance("current", NEW, True, supersedes=("other",), wrote=("/k",)),
+                others=(replace(STOPPED, wrote=("/k",)),),
+            ),
+            ["remove d (another server took its place)"],
+            id="the commit leaves a secret that the new server reads",
+        ),
+        pytest.param(
+            "committed", observed(instance("current", NEW, True), others=(STOPPED,)), [], id="a stranger is left alone"
+        ),
+        pytest.param(
+            "committed",
+            observed(instance("current", NEW, True, identity="me"), others=(replace(STOPPED, supersedes=("me",)),)),
+            ["remove d (another server took its place)"],
+            id="one that was to take the place of this one, and never did, goes",
+        ),
+        pytest.param(
+            "reverted",
+            observed(instance("current", NEW, True, supersedes=("other",)), others=(STOPPED,), memory_of="all GPUs"),
+            [
+                "stop c",
+                "wait for memory all GPUs",
+                "start d (it served before)",
+                "remove c (it did not become healthy)",
+            ],
+            id="it is started again",
+        ),
+        pytest.param(
+            "reverted",
+            observed(instance("current", NEW, supersedes=("other",)), instance("superseded", OLD), others=(STOPPED,)),
+            [
+                REVERT[0],
+                "start d (it served before)",
+                REVERT[1],
+                REVERT[3],
+            ],
+            id="a server that did not run before is put back stopped",
+        ),
+        pytest.param(
+            "reverted", observed(instance("current", NEW, True), others=(STOPPED,)), [], id="nothing to revert"
+        ),
+    ],
+)
+def test_another_server_in_the_way(state: State, there: Observed, words: list[str]) -> None:
+    assert plan(wanted(state), there).words("c") == words
+
+
+def test_another_server_is_not_given_up_for_one_that_does_not_run() -> None:
+    with pytest.raises(VllmError, match="^c is not running, so d, which served before it, is not removed"):
+        plan(wanted("committed"), observed(instance("current", NEW, supersedes=("other",)), others=(STOPPED,)))
+
+
+SERVED: Model = {"d": Box("other", OLD, True)}
+
+
+@pytest.mark.parametrize("cut", range(6))
+def test_a_switch_can_be_undone_wherever_it_was_cut_short(cut: int) -> None:
+    stages = steps(SERVED, plan(wanted("started"), look_at(SERVED)))
+    undone = run(stages[cut], "reverted")
+    assert undone["d"].identity == "other" and undone["d"].running and running(undone) == 1
+
+
+@pytest.mark.parametrize("cut", range(6))
+def test_a_switch_that_was_cut_short_is_finished_by_the_next_run_or_undone_by_that_of_the_other(cut: int) -> None:
+    stages = steps(SERVED, plan(wanted("started"), look_at(SERVED)))
+    finished = run(run(stages[cut], "started"), "committed")
+    assert serves(finished, NEW) and set(finished) == {"c"}
+    undone = run(run(stages[cut], "started", OLD, "d"), "committed", OLD, "d")
+    assert serves(undone, OLD, "d")
+
+
+# A day of two operators, with a server each on the same port: what is asked for, and after how many steps the run is cut
+# short (or not at all).
 REQUESTS = st.lists(
-    st.tuples(st.sampled_from(STATES), st.sampled_from((OLD, NEW, NEWER)), st.none() | st.integers(0, 7)), max_size=8
+    st.tuples(
+        st.sampled_from(("c", "d")),
+        st.sampled_from(STATES),
+        st.sampled_from((OLD, NEW, NEWER)),
+        st.none() | st.integers(0, 9),
+    ),
+    max_size=10,
 )
 
 
+@settings(max_examples=400, deadline=None)
 @given(REQUESTS)
 def test_whatever_was_asked_for_and_cut_short_the_next_run_serves(requests: list[t.Any]) -> None:
     model: Model = {}
-    for state, fingerprint, cut in requests:
+    for name, state, fingerprint, cut in requests:
         try:
-            stages = steps(model, plan(wanted(state, fingerprint), look_at(model)), fingerprint)
+            decided = plan(wanted(state, fingerprint, name=name), look_at(model, name))
         except VllmError:
             assert state == "committed"
             continue
+        stages = steps(model, decided, fingerprint, name)
         model = stages[-1] if cut is None else stages[min(cut, len(stages) - 1)]
-    assert serves(run(model, "started", OLD), OLD)
-    assert run(model, "absent") == {}
+    for name in ("c", "d"):
+        assert serves(run(model, "started", OLD, name), OLD, name)
+        assert not [one for one in run(model, "absent", name=name) if one.startswith(name)]
+
+
+@settings(max_examples=400, deadline=None)
+@given(REQUESTS)
+def test_whatever_was_asked_for_a_failed_switch_ends_with_what_ran_before(requests: list[t.Any]) -> None:
+    model: Model = {}
+    for name, state, fingerprint, cut in requests:
+        with contextlib.suppress(VllmError):
+            decided = plan(wanted(state, fingerprint, name=name), look_at(model, name))
+            stages = steps(model, decided, fingerprint, name)
+            model = stages[-1] if cut is None else stages[min(cut, len(stages) - 1)]
+    for name in ("c", "d"):
+        with contextlib.suppress(VllmError):
+            model = run(model, "committed", name=name)
+    before = {box.identity for box in model.values() if box.running}
+    for name in ("c", "d"):
+        for stage in steps(model, plan(wanted("started", "v1:x", name=name), look_at(model, name)), "v1:x", name):
+            undone = run(stage, "reverted", name=name)
+            assert before <= {box.identity for box in undone.values() if box.running}
