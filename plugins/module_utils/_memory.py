@@ -69,10 +69,12 @@ class Architecture:
         VllmError: with the address of the number at fault.
         """
         if not isinstance(mapping, t.Mapping):
-            raise VllmError(f"architecture: {mapping!r} is not a mapping with the keys {_names(cls)}.")
+            raise VllmError(f"architecture: {mapping!r} is not a mapping with the keys {', '.join(ARCHITECTURE_KEYS)}.")
         unknown = sorted(set(map(str, mapping)) - {f.name for f in fields(cls)})
         if unknown:
-            raise VllmError(f"architecture.{unknown[0]} is not a key here; the keys are {_names(cls)}.")
+            raise VllmError(
+                f"architecture.{unknown[0]} is not a key here; the keys are {', '.join(ARCHITECTURE_KEYS)}."
+            )
         counts = {f.name: _count(mapping, f.name) for f in fields(cls) if f.name != "weights_gib"}
         made = cls(**counts, weights_gib=_weights(mapping.get("weights_gib")))
         if not made.layers_full + made.layers_sliding or not made.num_key_value_heads or not made.head_dim:
@@ -82,8 +84,7 @@ class Architecture:
         return made
 
 
-def _names(cls: type) -> str:
-    return ", ".join(f.name for f in fields(cls))
+ARCHITECTURE_KEYS = tuple(f.name for f in fields(Architecture))
 
 
 def _count(mapping: t.Mapping[str, t.Any], key: str) -> int:
@@ -425,16 +426,16 @@ def _gib(mib: float) -> str:
 
 def _device(gpu: Facts, returning: t.Mapping[str, float] | None) -> _Device:
     back = float((returning or {}).get(str(gpu.get("uuid"))) or 0)
-    total, free, used = (gpu.get(f"memory_{key}_mib") for key in ("total", "free", "used"))
+    total, free, used = (_float(gpu.get(f"memory_{key}_mib")) for key in ("total", "free", "used"))
     is_unified = gpu.get("memory_kind") == "unified"
-    if not is_unified and None not in (total, free, used) and free + used <= total:
+    if not is_unified and total and free is not None and used is not None:
         # What the driver keeps for itself belongs to neither: CUDA's total is without it.
-        total = free + used
+        total = min(total, free + used)
     name = "?" if gpu.get("index") is None else gpu["index"]
     return _Device(
         name=f"GPU {name}",
         total=total,
-        free=None if free is None else min(free + back, total if total is not None else free + back),
+        free=_with(free, back, total),
         is_unified=is_unified,
         is_mig=False,
         is_a100="a100" in f"{gpu.get('name')} {gpu.get('hardware_class')}".lower(),
@@ -443,17 +444,19 @@ def _device(gpu: Facts, returning: t.Mapping[str, float] | None) -> _Device:
     )
 
 
+def _with(free: float | None, back: float, total: float | None) -> float | None:
+    """What is free once that much came back: never more than there is."""
+    return None if free is None else min(free + back, free + back if total is None else total)
+
+
 def _mig_devices(gpu: Facts, returning: t.Mapping[str, float] | None) -> dict[str, _Device]:
     whole = _device(gpu, None)
     found = {}
     for number, device in enumerate((gpu.get("mig") or {}).get("devices") or ()):
-        uuid, total, free = str(device.get("uuid")), device.get("memory_total_mib"), device.get("memory_free_mib")
-        back = float((returning or {}).get(uuid) or 0)
-        free = None if free is None else min(free + back, total if total is not None else free + back)
-        index = device.get("index", number)
-        found[uuid] = replace(
-            whole, name=f"{whole.name} MIG device {index}", total=total, free=free, is_mig=True, holders=""
-        )
+        uuid, total = str(device.get("uuid")), _float(device.get("memory_total_mib"))
+        free = _with(_float(device.get("memory_free_mib")), float((returning or {}).get(uuid) or 0), total)
+        name = f"{whole.name} MIG device {device.get('index', number)}"
+        found[uuid] = replace(whole, name=name, total=total, free=free, is_mig=True, holders="")
     return found
 
 
@@ -762,7 +765,7 @@ def _judge_unified(case: _Case, device: _Device) -> t.Iterator[_Finding]:
         is_certain = device.free - taken.low < case.reserve
         left = max(0.0, device.free - (taken.low if is_certain else taken.high))
         text = f"{device.where}; the server leaves {_gib(left)} of it, and the host needs {_gib(case.reserve)}"
-        yield _Finding("refuse" if is_certain else "tight", "start", text, device.holders)
+        yield _Finding("refuse" if is_certain else "tight", "reserve", text, device.holders)
 
 
 def _judge_pinned(case: _Case, device: _Device) -> t.Iterator[_Finding]:
@@ -841,16 +844,20 @@ def _smallest_cache(case: _Case) -> _Cache | None:
 def _suggest(case: _Case, verdict: str, findings: t.Sequence[_Finding]) -> dict[str, float]:
     """The smallest change with which it would not be refused; all of it together."""
     kinds = {finding.kind for finding in findings if finding.verdict == verdict}
-    if verdict == "ok" or not kinds & {"start", "kv", "count", "pinned"}:
+    if verdict == "ok" or not kinds & {"start", "reserve", "kv", "count", "pinned"}:
         return {}
     case = replace(case, measured={k: v for k, v in case.measured.items() if k != "kv_gib"})
-    order = {"count": (_fewer_gpus,), "pinned": (_smaller_pin,)}
-    steps = next((order[kind] for kind in order if kind in kinds), (_utilization_that_fits,))
-    steps += (_length_that_fits, _more_gpus, _utilization_and_length)
+    first = _fewer_gpus if "count" in kinds else _smaller_pin if "pinned" in kinds else _utilization_that_fits
+    steps = (first, _length_that_fits, _more_gpus, _utilization_and_length)
     offers = [changes for changes in (step(case) for step in steps) if changes]
-    judged = [(VERDICTS.index(_worst(_judge(_changed(case, one)))), one) for one in offers]
-    better = [(rank, one) for rank, one in judged if rank < VERDICTS.index(verdict)]
-    return min(better, key=lambda pair: pair[0])[1] if better else {}
+    best = min(offers, key=lambda changes: _rank(case, changes), default={})
+    return best if _rank(case, best) < _rank(case, {}) else {}
+
+
+def _rank(case: _Case, changes: t.Mapping[str, float]) -> int:
+    """How bad the verdict is with these changes, less what no setting changes."""
+    findings = [finding for finding in _judge(_changed(case, changes)) if finding.kind not in ("cache", "unknown")]
+    return VERDICTS.index(_worst(findings))
 
 
 def _changed(case: _Case, changes: t.Mapping[str, float]) -> _Case:
@@ -870,9 +877,9 @@ def _changed(case: _Case, changes: t.Mapping[str, float]) -> _Case:
 
 def _best(case: _Case, offers: t.Iterable[dict[str, float]]) -> dict[str, float]:
     """The first of the offers with the mildest verdict; nothing when all are refused."""
-    judged = [(VERDICTS.index(_worst(_judge(_changed(case, offer)))), n, offer) for n, offer in enumerate(offers)]
-    rank, _n, offer = min(judged, default=(2, 0, {}), key=lambda one: one[:2])
-    return offer if rank < 2 else {}
+    judged = [(_rank(case, offer), offer) for offer in offers]
+    rank, offer = min(judged, default=(2, {}), key=lambda one: one[0])
+    return offer if rank < VERDICTS.index("refuse") else {}
 
 
 def _utilization_that_fits(case: _Case) -> dict[str, float]:
@@ -942,23 +949,29 @@ def _told(case: _Case, verdict: str, findings: t.Sequence[_Finding], suggestions
         kv_tokens_max=tokens[1],
         budget_mib=None if budget is None else max(0, int(budget.low)),
         free_mib=int(min(free)) if len(free) == len(case.used) else None,
-        reasons=tuple(_sentence(finding, suggestions) for finding in findings),
+        reasons=tuple(_sentence(case, finding, suggestions) for finding in findings),
         suggestions=suggestions,
     )
 
 
-def _sentence(finding: _Finding, suggestions: t.Mapping[str, float]) -> str:
+def _sentence(case: _Case, finding: _Finding, suggestions: t.Mapping[str, float]) -> str:
     if finding.kind == "cache":
         return f"{finding.text}: drop it before the start (sync; echo 3 > /proc/sys/vm/drop_caches)."
     if finding.kind in ("told", "unknown"):
         return f"{finding.text}."
-    ways = [" and ".join(_change(key, value) for key, value in suggestions.items())] if suggestions else []
-    if finding.kind in ("start", "pinned"):
-        ways.append(f"free the GPU: {finding.holders}" if finding.holders else "free memory on it")
+    ways = [" and ".join(_change(case, key, value) for key, value in suggestions.items())] if suggestions else []
+    if finding.kind == "start" and list(suggestions) == ["gpu_memory_utilization"]:
+        ways = [f"lower it to {suggestions['gpu_memory_utilization']:g}"]
+    if finding.kind in ("start", "reserve", "pinned"):
+        ways.append(f"free the GPU: {finding.holders}" if finding.holders else "free more of it")
     elif not ways:
-        ways = ["name other GPUs in gpus" if finding.kind == "count" else "take a larger GPU or a smaller model"]
+        ways = [
+            "name other GPUs in gpus" if finding.kind == "count" else "take larger GPUs, more of them, or less model"
+        ]
     return f"{finding.text}: {', or '.join(ways)}."
 
 
-def _change(key: str, value: float) -> str:
-    return f"set {key} to {value:g}" if value < 1e6 else f"set {key} to {int(value)}"
+def _change(case: _Case, key: str, value: float) -> str:
+    if key == "gpu_memory_utilization":
+        return f"{'raise' if value > case.settings.utilization else 'lower'} {key} to {value:g}"
+    return f"set {key} to {int(value)}"

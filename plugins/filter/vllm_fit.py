@@ -1,0 +1,251 @@
+# Copyright (c) 2026, gpufleet contributors
+# GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: vllm_fit
+short_description: Judge whether a server fits into the memory of a host's GPUs
+version_added: 0.1.0
+author:
+  - gpufleet contributors (@gpufleet)
+description:
+  - Tells before anything is started whether vLLM would start on these GPUs and how much KV cache it would have, and, if
+    it does not fit, what to change and to which number.
+  - The condition of the start and the blocks of the KV cache are vLLM's own arithmetic, in the version that will run.
+    What only a start tells (weights as loaded, activation peak, CUDA graphs) is a range.
+  - A model that is neither in the catalogue nor described is judged by its start condition alone.
+positional: _input, facts
+options:
+  _input:
+    description:
+      - The server's spec, as role P(gpufleet.vllm.vllm_server#role) takes it and P(gpufleet.vllm.vllm_spec#filter)
+        makes it. Only C(model) is required.
+      - When C(gpus) is a wish, a mapping with C(count), C(min_free_mib) and C(prefer), the GPUs are those that
+        P(gpufleet.vllm.select_gpus#filter) takes for it.
+    type: dict
+    required: true
+  facts:
+    description:
+      - The facts of M(gpufleet.vllm.gpu_facts), C(ansible_facts.gpufleet).
+    type: dict
+    required: true
+  architecture:
+    description:
+      - The numbers of the model. Without them it is C(architecture) of the spec, then what the catalogue has for the
+        same model.
+    type: dict
+    suboptions:
+      layers_full:
+        description: Layers with full attention.
+        type: int
+        required: true
+      layers_sliding:
+        description: Layers that attend over a sliding window.
+        type: int
+        required: true
+      sliding_window:
+        description: The tokens of that window; V(0) without such layers.
+        type: int
+        required: true
+      num_key_value_heads:
+        description: Key-value heads of a layer.
+        type: int
+        required: true
+      head_dim:
+        description: The size of a head.
+        type: int
+        required: true
+      weights_gib:
+        description: The weights as vLLM loads them, in GiB. Without it the KV cache is not judged.
+        type: float
+  returning:
+    description:
+      - What comes back when the servers that are replaced are gone, in MiB by UUID of the GPU. On unified memory it
+        comes back to the host.
+    type: dict
+    default: {}
+  measured:
+    description:
+      - What vLLM printed at an earlier start with the same settings, in GiB. It takes the place of the ranges.
+    type: dict
+    default: {}
+    suboptions:
+      weights_gib:
+        description: From "Model loading took".
+        type: float
+      activation_gib:
+        description: The peak activation, from the summary of the memory.
+        type: float
+      non_torch_gib:
+        description: The non-torch memory, from the summary.
+        type: float
+      graphs_gib:
+        description: From "Estimated CUDA graph memory".
+        type: float
+      kv_gib:
+        description: From "Available KV cache memory".
+        type: float
+  host_reserve_mib:
+    description:
+      - What stays free for the host where GPU and CPU share the memory, in MiB. A host that runs out of it freezes.
+    type: int
+    default: 8192
+seealso:
+  - module: gpufleet.vllm.gpu_facts
+  - plugin: gpufleet.vllm.vllm_kv_capacity
+    plugin_type: filter
+"""
+
+EXAMPLES = r"""
+- name: Stop where the server would not start
+  ansible.builtin.assert:
+    that: fit.verdict != "refuse"
+    fail_msg: "{{ fit.reasons | join(' ') }}"
+  vars:
+    fit: "{{ 'gpt-oss-20b' | gpufleet.vllm.vllm_spec('h200') | gpufleet.vllm.vllm_fit(ansible_facts.gpufleet) }}"
+# => GPU 0 has 62.4 of 139.8 GiB free, and gpu_memory_utilization 0.85 asks for 118.8: lower it to 0.44, or free the
+#    GPU: PID 4711 (uid 1004) holds 60.0 GiB.
+
+- name: Serve with what fits
+  ansible.builtin.include_role:
+    name: gpufleet.vllm.vllm_server
+  vars:
+    wanted: "{{ 'gpt-oss-20b' | gpufleet.vllm.vllm_spec('a100') }}"
+    fit: "{{ wanted | gpufleet.vllm.vllm_fit(ansible_facts.gpufleet) }}"
+    vllm_server: "{{ wanted | combine({'engine': fit.suggestions}, recursive=true) }}"
+"""
+
+RETURN = r"""
+_value:
+  description: The verdict and what led to it. What is not known is V(null).
+  type: dict
+  contains:
+    verdict:
+      description:
+        - V(ok) fits with the least that is to be expected, V(tight) may fail, V(refuse) would fail.
+      type: str
+      choices: [ok, tight, refuse]
+      sample: refuse
+    kv_tokens_min:
+      description: The least that vLLM would print as "KV cache size", in tokens.
+      type: int
+      sample: 2824929
+    kv_tokens_max:
+      description: The most that it would print.
+      type: int
+      sample: 3052220
+    budget_mib:
+      description: The least that is left for the KV cache on each GPU.
+      type: int
+      sample: 99605
+    free_mib:
+      description: The memory that is free once O(returning) came back, on the GPU that has the least of it.
+      type: int
+      sample: 143156
+    reasons:
+      description: Sentences. That of a fault ends with the remedy.
+      type: list
+      elements: str
+    suggestions:
+      description:
+        - Keys of C(engine) and numbers with which it fits better, all of them together. Empty when it fits, and when no
+          setting helps.
+      type: dict
+      sample: {gpu_memory_utilization: 0.44}
+"""
+
+import functools
+import typing as t
+
+from ansible.errors import AnsibleFilterError
+from ansible_collections.gpufleet.vllm.plugins.filter.vllm_spec import CATALOGUE, _catalogued, _plain
+from ansible_collections.gpufleet.vllm.plugins.module_utils._catalogue import process
+from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
+from ansible_collections.gpufleet.vllm.plugins.module_utils._gpu_selection import Wish, select
+from ansible_collections.gpufleet.vllm.plugins.module_utils._memory import Architecture, Fit, fit
+
+OPTIONS = ("architecture", "returning", "measured")
+
+
+def vllm_fit(
+    spec: t.Any,
+    facts: t.Any,
+    architecture: t.Any = None,
+    returning: t.Any = None,
+    measured: t.Any = None,
+    host_reserve_mib: t.Any = 8192,
+) -> dict[str, t.Any]:
+    for name, value in zip(("the server's spec", "facts", *OPTIONS), (spec, facts, architecture, returning, measured)):
+        if not isinstance(value, (t.Mapping, type(None)) if name in OPTIONS else t.Mapping):
+            raise AnsibleFilterError(f"vllm_fit: {name} is a mapping; got {type(value).__name__}.")
+    said, known = _plain(spec), _plain(facts)
+    try:
+        numbers = architecture_of(said, _plain(architecture), known.get("hardware_class"))
+        reserve = _mebibytes("host_reserve_mib", host_reserve_mib)
+        back = {uuid: _mebibytes(f"returning.{uuid}", mib) for uuid, mib in _plain(returning or {}).items()}
+        server = process(_bound(said, known))
+        return fit(server, known, numbers, back, _plain(measured or {}), reserve).to_dict()
+    except _Unselected as error:
+        return Fit("refuse", reasons=(str(error),)).to_dict()
+    except VllmError as error:
+        raise AnsibleFilterError(f"vllm_fit: {error}") from error
+
+
+def architecture_of(
+    spec: t.Mapping[str, t.Any], given: t.Any = None, hardware_class: str | None = None
+) -> Architecture | None:
+    """The numbers of a spec's model: those given, the spec's own, the catalogue's; None when nobody knows them.
+
+    Raises:
+        VllmError: when they have the wrong form.
+    """
+    found = given or spec.get("architecture") or _of_catalogue(str(spec.get("model")), hardware_class)
+    return Architecture.from_mapping(found) if found else None
+
+
+@functools.lru_cache(maxsize=64)
+def _of_catalogue(model_id: str, hardware_class: str | None) -> t.Any:
+    for file in sorted(CATALOGUE.glob("*.yml")):
+        model = _catalogued(file.stem)
+        if model["server"]["model"] == model_id and "architecture" in model:
+            settings = model["hardware"].get(hardware_class) or {}
+            return {**model["architecture"], **settings.get("architecture", {})}
+    return None
+
+
+class _Unselected(VllmError):
+    """The wish for GPUs that the host cannot fulfil: a verdict, not a mistake of the user's."""
+
+
+def _bound(spec: dict[str, t.Any], facts: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    """The spec with the GPUs that a wish for some would get."""
+    wish = spec.get("gpus")
+    if not isinstance(wish, t.Mapping):
+        return spec
+    keys = {**wish, "min_free_mib": wish.get("min_free_mib", wish.get("min_free", 0)), "server": spec.get("name")}
+    try:
+        counts = {key: int(keys.get(key, default)) for key, default in (("count", 1), ("min_free_mib", 0))}
+    except (TypeError, ValueError):
+        raise VllmError(f"gpus: count and min_free_mib are whole numbers; got {wish!r}.") from None
+    words = {key: keys[key] for key in ("prefer", "mig", "server") if keys.get(key) is not None}
+    try:
+        return {**spec, "gpus": select(facts, Wish(**counts, **words))}
+    except VllmError as error:
+        raise _Unselected(str(error)) from error
+
+
+def _mebibytes(name: str, value: t.Any) -> float:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = -1.0
+    if not 0 <= number < float("inf") or isinstance(value, bool):
+        raise VllmError(f"{name} is a number of MiB; got {value!r}.")
+    return number
+
+
+class FilterModule:
+    def filters(self) -> dict[str, t.Callable[..., t.Any]]:
+        return {"vllm_fit": vllm_fit}

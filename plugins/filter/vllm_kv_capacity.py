@@ -1,0 +1,107 @@
+# Copyright (c) 2026, gpufleet contributors
+# GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: vllm_kv_capacity
+short_description: Tell how many tokens a server's KV cache holds
+version_added: 0.1.0
+author:
+  - gpufleet contributors (@gpufleet)
+description:
+  - Computes what vLLM prints as "KV cache size" and "Maximum concurrency" for a given "Available KV cache memory", with
+    the block arithmetic of the version that will run.
+positional: _input
+options:
+  _input:
+    description:
+      - The server's spec, as role P(gpufleet.vllm.vllm_server#role) takes it and P(gpufleet.vllm.vllm_spec#filter)
+        makes it. The model's numbers are O(architecture), C(architecture) of the spec, or what the catalogue has.
+      - Of C(engine) these count here - C(max_model_len), C(max_num_batched_tokens), C(block_size), C(kv_cache_dtype),
+        C(dtype), C(tensor_parallel_size), C(pipeline_parallel_size), C(async_scheduling), C(enable_chunked_prefill) and
+        C(disable_hybrid_kv_cache_manager).
+      - Without C(max_model_len), 131072 is taken.
+    type: dict
+    required: true
+  kv_gib:
+    description:
+      - The memory of the KV cache on each GPU, in GiB.
+    type: float
+    required: true
+  architecture:
+    description:
+      - The numbers of the model, as P(gpufleet.vllm.vllm_fit#filter) takes them.
+    type: dict
+  gpu:
+    description:
+      - One of C(ansible_facts.gpufleet.gpus). vLLM's default of C(max_num_batched_tokens) depends on it; without it,
+        the GPU is taken for a large one (8192).
+    type: dict
+seealso:
+  - plugin: gpufleet.vllm.vllm_fit
+    plugin_type: filter
+"""
+
+EXAMPLES = r"""
+- name: Show what 60 GiB of KV cache are good for
+  ansible.builtin.debug:
+    msg: "{{ 'gpt-oss-20b' | gpufleet.vllm.vllm_spec('h200') | gpufleet.vllm.vllm_kv_capacity(kv_gib=60) }}"
+# => {"concurrency": 53.18, "tokens": 1742521}
+"""
+
+RETURN = r"""
+_value:
+  description: What vLLM would print.
+  type: dict
+  contains:
+    tokens:
+      description: The "KV cache size", in tokens.
+      type: int
+      sample: 1742521
+    concurrency:
+      description: The "Maximum concurrency", requests of C(max_model_len) tokens at the same time.
+      type: float
+      sample: 53.18
+"""
+
+import typing as t
+
+from ansible.errors import AnsibleFilterError
+from ansible_collections.gpufleet.vllm.plugins.filter.vllm_fit import architecture_of
+from ansible_collections.gpufleet.vllm.plugins.filter.vllm_spec import _plain
+from ansible_collections.gpufleet.vllm.plugins.module_utils._catalogue import process
+from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
+from ansible_collections.gpufleet.vllm.plugins.module_utils._memory import ARCHITECTURE_KEYS, kv_capacity
+
+
+def vllm_kv_capacity(spec: t.Any, kv_gib: t.Any, architecture: t.Any = None, gpu: t.Any = None) -> dict[str, t.Any]:
+    for name, value in (("the server's spec", spec), ("architecture", architecture), ("gpu", gpu)):
+        if not isinstance(value, t.Mapping) and (value is not None or value is spec):
+            raise AnsibleFilterError(f"vllm_kv_capacity: {name} is a mapping; got {type(value).__name__}.")
+    said = _plain(spec)
+    try:
+        numbers = architecture_of(said, _plain(architecture))
+        if numbers is None:
+            keys = ", ".join(ARCHITECTURE_KEYS)
+            raise VllmError(f"the catalogue does not have {said.get('model')!r}: give its architecture ({keys}).")
+        capacity = kv_capacity(process(said), numbers, _gibibytes(kv_gib), _plain(gpu))
+    except VllmError as error:
+        raise AnsibleFilterError(f"vllm_kv_capacity: {error}") from error
+    return {"tokens": capacity.tokens, "concurrency": round(capacity.concurrency, 2)}
+
+
+def _gibibytes(value: t.Any) -> float:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = -1.0
+    if not 0 <= number < float("inf") or isinstance(value, bool):
+        raise VllmError(f"kv_gib is a number of GiB; got {value!r}.")
+    return number
+
+
+class FilterModule:
+    def filters(self) -> dict[str, t.Callable[..., t.Any]]:
+        return {"vllm_kv_capacity": vllm_kv_capacity}
