@@ -100,7 +100,7 @@ def _in_cache(repository: str, revision: str | None, quantization: str) -> Snaps
 def _commit(repository: str, revision: str) -> str | None:
     """The commit that a branch or tag stands for, or the commit itself."""
     parts = revision.split("/")
-    if ".." in parts or "" in parts:
+    if ".." in parts:
         return None
     told, _fault = _read(os.path.join(repository, "refs", *parts), 1000)
     commit = told.decode("ascii", "replace").strip() if told is not None else revision

@@ -300,7 +300,7 @@ def test_the_configuration_comes_along(tmp_path: Path) -> None:
         pytest.param({"v1": COMMIT}, None, False, id="another branch alone"),
         pytest.param({"main": OTHER}, None, False, id="a commit that was not fetched"),
         pytest.param({"main": COMMIT}, OTHER, False, id="another commit"),
-        pytest.param({"main": COMMIT}, "../main", False, id="no branch's name"),
+        pytest.param({"main": COMMIT}, "../refs/main", False, id="no branch's name"),
         pytest.param({"main": COMMIT}, "a\0b", False, id="no file's name"),
         pytest.param({"main": "../../elsewhere"}, None, False, id="a ref that leads elsewhere"),
         pytest.param({"main": ""}, None, False, id="an empty ref"),
