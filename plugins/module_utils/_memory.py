@@ -527,11 +527,11 @@ NON_TORCH = Range(80, 600)
 SPLIT_NON_TORCH = Range(200, 1500)
 GRAPHS = Range(80, 2048)
 # The activation peak is that of a full batch, or that of sampling for max_num_seqs requests: MiB for each.
-PER_TOKEN = Range(0.04, 0.4)
-PER_SEQUENCE = Range(0.5, 4.6)
+PER_TOKEN = Range(0.004, 0.4)
+PER_SEQUENCE = Range(0.03, 4.6)
 # Sampling sorted all logits in several copies: 7.4 GiB for 1024 requests with 0.11.0, where 0.26.0 takes 2.9.
-PER_SEQUENCE_BEFORE_019 = Range(0.5, 9.6)
-ACTIVATION_BASE = Range(150, 512)
+PER_SEQUENCE_BEFORE_019 = Range(0.03, 9.6)
+ACTIVATION_BASE = Range(64, 512)
 
 
 @dataclass(frozen=True)
@@ -648,6 +648,7 @@ class _Finding:
     verdict: str
     kind: str
     text: str
+    missing: float = 0
     holders: str = ""
 
 
@@ -738,11 +739,13 @@ def _judge_start(case: _Case, device: _Device) -> t.Iterator[_Finding]:
         yield _Finding("tight", "unknown", f"{device.where}, so nobody can tell whether vLLM starts")
         return
     requested = case.requested(device)
+    missing = requested + CONTEXT_MIB - device.free
     text = f"{device.where}, and {_asks(case.settings)} asks for {_gib(requested)}"
     if device.free < requested:
-        yield _Finding("refuse", "start", text, device.holders)
-    elif device.free < requested + CONTEXT_MIB:
-        yield _Finding("tight", "start", f"{text}, of which vLLM's own start takes about half a GiB", device.holders)
+        yield _Finding("refuse", "start", text, missing, device.holders)
+    elif missing > 0:
+        text += ", and its own start takes about half a GiB"
+        yield _Finding("tight", "start", text, missing, device.holders)
 
 
 def _asks(settings: Settings) -> str:
@@ -765,7 +768,8 @@ def _judge_unified(case: _Case, device: _Device) -> t.Iterator[_Finding]:
         is_certain = device.free - taken.low < case.reserve
         left = max(0.0, device.free - (taken.low if is_certain else taken.high))
         text = f"{device.where}; the server leaves {_gib(left)} of it, and the host needs {_gib(case.reserve)}"
-        yield _Finding("refuse" if is_certain else "tight", "reserve", text, device.holders)
+        missing = taken.high + case.reserve - device.free
+        yield _Finding("refuse" if is_certain else "tight", "reserve", text, missing, device.holders)
 
 
 def _judge_pinned(case: _Case, device: _Device) -> t.Iterator[_Finding]:
@@ -777,7 +781,7 @@ def _judge_pinned(case: _Case, device: _Device) -> t.Iterator[_Finding]:
     if device.free < taken.high:
         verdict = "refuse" if device.free < taken.low else "tight"
         text = f"{device.where}, and kv_cache_memory_bytes with all else takes {_gib(taken.low)} to {_gib(taken.high)}"
-        yield _Finding(verdict, "pinned", text, device.holders)
+        yield _Finding(verdict, "pinned", text, taken.high - device.free, device.holders)
 
 
 def _judge_kv(case: _Case) -> t.Iterator[_Finding]:
@@ -848,9 +852,10 @@ def _suggest(case: _Case, verdict: str, findings: t.Sequence[_Finding]) -> dict[
         return {}
     case = replace(case, measured={k: v for k, v in case.measured.items() if k != "kv_gib"})
     first = _fewer_gpus if "count" in kinds else _smaller_pin if "pinned" in kinds else _utilization_that_fits
-    steps = (first, _length_that_fits, _more_gpus, _utilization_and_length)
-    offers = [changes for changes in (step(case) for step in steps) if changes]
-    best = min(offers, key=lambda changes: _rank(case, changes), default={})
+    offers = [step(case) for step in (first, _length_that_fits, _more_gpus)]
+    best = min((offer for offer in offers if offer), key=lambda offer: _rank(case, offer), default={})
+    if _rank(case, best) == VERDICTS.index("refuse"):
+        best = _utilization_and_length(case)
     return best if _rank(case, best) < _rank(case, {}) else {}
 
 
@@ -963,7 +968,8 @@ def _sentence(case: _Case, finding: _Finding, suggestions: t.Mapping[str, float]
     if finding.kind == "start" and list(suggestions) == ["gpu_memory_utilization"]:
         ways = [f"lower it to {suggestions['gpu_memory_utilization']:g}"]
     if finding.kind in ("start", "reserve", "pinned"):
-        ways.append(f"free the GPU: {finding.holders}" if finding.holders else "free more of it")
+        more = f"free {_gib(finding.missing)} GiB more"
+        ways.append(f"free the GPU: {finding.holders}" if finding.holders else more)
     elif not ways:
         ways = [
             "name other GPUs in gpus" if finding.kind == "count" else "take larger GPUs, more of them, or less model"
