@@ -131,15 +131,15 @@ _value:
     kv_tokens_min:
       description: The least that vLLM would print as "KV cache size", in tokens.
       type: int
-      sample: 2824929
+      sample: 2838095
     kv_tokens_max:
       description: The most that it would print.
       type: int
-      sample: 3052220
+      sample: 3080511
     budget_mib:
       description: The least that is left for the KV cache on each GPU.
       type: int
-      sample: 99605
+      sample: 100069
     free_mib:
       description: The memory that is free once O(returning) came back, on the GPU that has the least of it.
       type: int
