@@ -174,11 +174,10 @@ def settings_of(spec: ServerSpec) -> Settings:
     tensor, pipeline = _size(said, "tensor_parallel_size", 1), _size(said, "pipeline_parallel_size", 1)
     data = _size(said, "data_parallel_size_local", _size(said, "data_parallel_size", 1))
     utilization = _utilization(said)
-    default = 0.90 if release.behaves("utilization_090") else 0.92
     has_graphs = not _switch(said, "enforce_eager", False)
     return Settings(
         release=release,
-        utilization=default if utilization is None else utilization,
+        utilization=utilization or (0.90 if release.behaves("utilization_090") else 0.92),
         is_default_utilization=utilization is None,
         tensor_parallel=tensor,
         pipeline_parallel=pipeline,
@@ -401,6 +400,7 @@ class _Device:
     """A GPU or a MIG device as vLLM sees it. Free includes what the servers hold that are about to stop."""
 
     name: str
+    uuid: str
     total: float | None
     free: float | None
     is_unified: bool
@@ -434,6 +434,7 @@ def _device(gpu: Facts, returning: t.Mapping[str, float] | None) -> _Device:
     name = "?" if gpu.get("index") is None else gpu["index"]
     return _Device(
         name=f"GPU {name}",
+        uuid=str(gpu.get("uuid")),
         total=total,
         free=_with(free, back, total),
         is_unified=is_unified,
@@ -456,7 +457,7 @@ def _mig_devices(gpu: Facts, returning: t.Mapping[str, float] | None) -> dict[st
         uuid, total = str(device.get("uuid")), _float(device.get("memory_total_mib"))
         free = _with(_float(device.get("memory_free_mib")), float((returning or {}).get(uuid) or 0), total)
         name = f"{whole.name} MIG device {device.get('index', number)}"
-        found[uuid] = replace(whole, name=name, total=total, free=free, is_mig=True, holders="")
+        found[uuid] = replace(whole, name=name, uuid=uuid, total=total, free=free, is_mig=True, holders="")
     return found
 
 
@@ -486,9 +487,8 @@ def _chosen(spec: ServerSpec, facts: Facts, returning: t.Mapping[str, float] | N
     """
     wanted = None if isinstance(spec.gpus, str) else set(spec.gpus)
     chosen: list[_Device] = []
-    for gpu in sorted(
-        facts.get("gpus") or (), key=lambda one: one.get("index") if one.get("index") is not None else 99
-    ):
+    gpus = facts.get("gpus") or ()
+    for gpu in sorted(gpus, key=lambda one: (one.get("index") is None, one.get("index") or 0)):
         uuid, is_mig = str(gpu.get("uuid")), bool((gpu.get("mig") or {}).get("enabled"))
         devices = _mig_devices(gpu, returning) if is_mig else {uuid: _device(gpu, returning)}
         if is_mig and not devices and (wanted is None or uuid in wanted):
@@ -496,7 +496,7 @@ def _chosen(spec: ServerSpec, facts: Facts, returning: t.Mapping[str, float] | N
         chosen += [d for key, d in devices.items() if wanted is None or key in wanted or uuid in wanted]
         wanted = None if wanted is None else wanted - {uuid, *devices}
     if wanted:
-        have = ", ".join(str(gpu.get("uuid")) for gpu in facts.get("gpus") or ()) or "none"
+        have = ", ".join(str(gpu.get("uuid")) for gpu in gpus) or "none"
         raise VllmError(f"gpus: {', '.join(sorted(wanted))} is not on this host; it has {have}.")
     return chosen
 
@@ -676,9 +676,7 @@ def fit(
         return Fit("refuse", reasons=(str(error),))
     case = _Case(settings, architecture, known, tuple(devices), float(host_reserve_mib))
     findings = _judge(case)
-    verdict = _worst(findings)
-    suggestions = _suggest(case, verdict, findings)
-    return _told(case, verdict, findings, suggestions)
+    return _told(case, findings, _suggest(case, findings))
 
 
 def _known(measured: Measured | None) -> dict[str, float]:
@@ -845,8 +843,9 @@ def _smallest_cache(case: _Case) -> _Cache | None:
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def _suggest(case: _Case, verdict: str, findings: t.Sequence[_Finding]) -> dict[str, float]:
-    """The smallest change with which it would not be refused; all of it together."""
+def _suggest(case: _Case, findings: t.Sequence[_Finding]) -> dict[str, float]:
+    """The fewest changes with which it fits better, all of them together; nothing when none helps."""
+    verdict = _worst(findings)
     kinds = {finding.kind for finding in findings if finding.verdict == verdict}
     if verdict == "ok" or not kinds & {"start", "reserve", "kv", "count", "pinned"}:
         return {}
@@ -941,7 +940,7 @@ def _smaller_pin(case: _Case) -> dict[str, float]:
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def _told(case: _Case, verdict: str, findings: t.Sequence[_Finding], suggestions: dict[str, float]) -> Fit:
+def _told(case: _Case, findings: t.Sequence[_Finding], suggestions: dict[str, float]) -> Fit:
     budget, cache = _budget(case), _smallest_cache(case)
     tokens: tuple[int | None, int | None] = (None, None)
     if budget is not None and cache is not None:
@@ -949,7 +948,7 @@ def _told(case: _Case, verdict: str, findings: t.Sequence[_Finding], suggestions
         tokens = (cache.capacity(budget.low, length).tokens, cache.capacity(budget.high, length).tokens)
     free = [device.free for device in case.used if device.free is not None]
     return Fit(
-        verdict=verdict,
+        verdict=_worst(findings),
         kv_tokens_min=tokens[0],
         kv_tokens_max=tokens[1],
         budget_mib=None if budget is None else max(0, int(budget.low)),
@@ -969,12 +968,21 @@ def _sentence(case: _Case, finding: _Finding, suggestions: t.Mapping[str, float]
         ways = [f"lower it to {suggestions['gpu_memory_utilization']:g}"]
     if finding.kind in ("start", "reserve", "pinned"):
         more = f"free {_gib(finding.missing)} GiB more"
+        ways += _elsewhere(case)
         ways.append(f"free the GPU: {finding.holders}" if finding.holders else more)
     elif not ways:
         ways = [
             "name other GPUs in gpus" if finding.kind == "count" else "take larger GPUs, more of them, or less model"
         ]
     return f"{finding.text}: {', or '.join(ways)}."
+
+
+def _elsewhere(case: _Case) -> list[str]:
+    """The GPU that a server of one GPU would start on, among those it may use."""
+    for device in case.devices[1:] if case.settings.local_gpus == 1 else ():
+        if device.free is not None and device.total and device.free >= case.requested(device) + CONTEXT_MIB:
+            return [f"name {device.name} ({device.uuid}) in gpus, which has {_gib(device.free)} GiB free"]
+    return []
 
 
 def _change(case: _Case, key: str, value: float) -> str:

@@ -99,11 +99,12 @@ def test_the_catalogues_weights_are_those_of_the_hosts_class(h200: dict[str, t.A
     ("gpus", "verdict", "sentence"),
     [
         ("all", "refuse", "GPU 0 has 43.4 of 79.4 GiB free"),
+        ("all", "refuse", f"or name GPU 1 ({gpu_hosts.uuid(1)}) in gpus, which has 76.6 GiB free, or free the GPU"),
         ({"count": 1, "min_free_mib": 70000}, "ok", ""),
         ({"count": 1, "min_free": "70000"}, "ok", ""),
         ({"count": 9}, "refuse", "Cannot select 9 GPUs on this host: 8 of 8 can be taken."),
     ],
-    ids=["all takes the first", "a wish", "a wish as text", "too many"],
+    ids=["all takes the first", "there is a free one", "a wish", "a wish as text", "too many"],
 )
 def test_gpus_that_are_wished_for_are_selected(
     gpus: t.Any, verdict: str, sentence: str, a100: dict[str, t.Any]
