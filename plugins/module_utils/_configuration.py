@@ -15,8 +15,10 @@ from __future__ import annotations
 import json
 import shlex
 import typing as t
+from dataclasses import dataclass, field, replace
 
-from ._deployment import SUFFIX, Action, Instance, Slot
+from ._deployment import SUFFIX, Action, Instance, Other, Slot
+from ._preflight import KEPT
 from ._server import COLLECTION_VERSION, Places, ServerSpec, argv, canonical_json, env
 
 LABEL_SPEC = "gpufleet.vllm.spec"
@@ -27,6 +29,10 @@ LABEL_WROTE = "gpufleet.vllm.wrote"
 # The version of vLLM in the container's image, so that it is looked up once.
 LABEL_VLLM_VERSION = "gpufleet.vllm.vllm_version"
 UNKNOWN_VERSION = "unknown"
+# JSON list of the ids of the containers that ran before the server, and that were stopped for it.
+LABEL_SUPERSEDES = "gpufleet.vllm.supersedes"
+# JSON of the rungs of the fallback ladder that were taken, and of what they were taken from.
+LABEL_LADDER = "gpufleet.vllm.ladder"
 # On a volume that holds caches: the container name of the server they belong to.
 LABEL_CACHE = "gpufleet.vllm.cache"
 
@@ -48,21 +54,32 @@ SECRETS_SHELL = (
 SECRET_TARGETS = {"hf_token_file": "hf_token", "api_key_file": "vllm_api_key", "env_file": "env"}
 
 
-def configuration(
-    spec: ServerSpec,
-    stamp: str,
-    entrypoint: t.Sequence[str] | None = None,
-    wrote: t.Iterable[str] = (),
-    image_id: str | None = None,
-) -> dict[str, t.Any]:
-    """The body of the Engine API's container-create call. C(entrypoint) is the image's own."""
+@dataclass(frozen=True)
+class Circumstances:
+    """What a container's configuration takes from its host and its history; none of it was asked for."""
+
+    # The image's own.
+    entrypoint: t.Sequence[str] | None = None
+    image_id: str | None = None
+    # Secret files that were written for the server.
+    wrote: t.Iterable[str] = ()
+    supersedes: t.Sequence[str] = ()
+    ladder: t.Mapping[str, t.Any] | None = None
+    # Flags and environment that vLLM's own measurements of an earlier start led to.
+    learned_engine: t.Mapping[str, str] = field(default_factory=dict)
+    learned_env: t.Mapping[str, str] = field(default_factory=dict)
+
+
+def configuration(spec: ServerSpec, stamp: str, found: Circumstances | None = None) -> dict[str, t.Any]:
+    """The body of the Engine API's container-create call."""
+    found = found or Circumstances()
     places = Places(
         ENCODINGS_TARGET,
         f"{SECRETS_TARGET}/{SECRET_TARGETS['hf_token_file']}",
         CACHES_TARGET if spec.keep_caches else None,
     )
     host = {
-        "Binds": _binds(spec, image_id),
+        "Binds": _binds(spec, found.image_id),
         "DeviceRequests": _device_requests(spec),
         "IpcMode": spec.ipc_mode,
         "NetworkMode": spec.network_mode,
@@ -72,22 +89,28 @@ def configuration(
     }
     body = {
         "Image": spec.image,
-        "Env": [f"{key}={value}" for key, value in sorted(env(spec, places).items())],
+        "Env": [f"{key}={value}" for key, value in sorted({**found.learned_env, **env(spec, places)}.items())],
         "Labels": {
             **spec.labels,
             LABEL_SPEC: canonical_json(spec.to_dict()),
             LABEL_FINGERPRINT: stamp,
             LABEL_VERSION: COLLECTION_VERSION,
             LABEL_VLLM_VERSION: spec.vllm_version or UNKNOWN_VERSION,
-            **({LABEL_WROTE: canonical_json(sorted(wrote))} if wrote else {}),
+            **_recorded(LABEL_WROTE, sorted(found.wrote)),
+            **_recorded(LABEL_SUPERSEDES, list(found.supersedes)),
+            **_recorded(LABEL_LADDER, found.ladder),
         },
         "StopTimeout": spec.stop_timeout,
         "HostConfig": host,
-        **_command(spec, list(entrypoint or [])),
+        **_command(replace(spec, engine={**spec.engine, **found.learned_engine}), list(found.entrypoint or [])),
     }
     if host["PortBindings"]:
         body["ExposedPorts"] = {port: {} for port in t.cast("dict[str, t.Any]", host["PortBindings"])}
     return body
+
+
+def _recorded(label: str, value: t.Any) -> dict[str, str]:
+    return {label: canonical_json(value)} if value else {}
 
 
 def _command(spec: ServerSpec, entrypoint: list[str]) -> dict[str, list[str]]:
@@ -161,6 +184,29 @@ def trial(body: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
     return {**body, "HostConfig": host, "Entrypoint": ["true"], "Cmd": [], "ExposedPorts": {}}
 
 
+# The Hugging Face client of the image knows the token and the cache from the environment. Subfolders of a repository
+# hold the same weights in other forms, which vLLM does not read.
+FETCH_PROGRAM = (
+    "import sys; from huggingface_hub import snapshot_download; "
+    "snapshot_download(sys.argv[1], revision=sys.argv[2] or None, "
+    "ignore_patterns=['original/*', 'metal/*', '*.pth', '*.onnx', 'onnx/*'])"
+)
+
+
+def fetching(body: t.Mapping[str, t.Any], model: str, revision: str) -> dict[str, t.Any]:
+    """The same container, except that it fetches the weights of a model, takes no port and no GPU, and does so once."""
+    once = trial(body)
+    host = {**once["HostConfig"], "DeviceRequests": []}
+    labels = {"gpufleet.vllm.fetch": model}
+    return {
+        **once,
+        "HostConfig": host,
+        "Labels": labels,
+        "Entrypoint": ["python3", "-c", FETCH_PROGRAM],
+        "Cmd": [model, revision],
+    }
+
+
 def docker_argv(name: str, body: t.Mapping[str, t.Any]) -> list[str]:
     """The same configuration as the C(docker create) command that would make it, for people to read and try."""
     host = body["HostConfig"]
@@ -197,16 +243,21 @@ def command(action: Action, name: str, body: t.Mapping[str, t.Any]) -> str:
     words = {
         "create_directory": ["mkdir", "-p", target],
         "write_secret": ["install", "-m", "0600", "/dev/stdin", target],
+        "restore_secret": ["mv", target + KEPT, target],
+        "forget_secret": ["rm", target + KEPT],
         "delete_file": ["rm", target],
         "delete_directory": ["rm", "-r", target],
         "pull": ["docker", "pull", target],
+        "fetch_weights": ["hf", "download", target],
         "start": ["docker", "start", target],
         "stop": ["docker", "stop", target],
         "remove": ["docker", "rm", "-f", target],
         "rename": ["docker", "rename", target, to],
+        "wait_for_memory": ["nvidia-smi", "--query-gpu=uuid,memory.free,memory.total", "--format=csv"],
+        "remember": ["docker", "logs", name],
         "remove_cache": ["docker", "volume", "rm", target],
     }
-    return shlex.join(words[action.verb])
+    return shlex.join(words[action.verb.replace("_other", "")])
 
 
 def server_name(container_name: str) -> str:
@@ -221,7 +272,7 @@ def instance(slot: Slot, inspected: t.Mapping[str, t.Any]) -> Instance:
     """What the plan needs to know of a container, from what C(docker inspect) prints."""
     labels = inspected["Config"].get("Labels") or {}
     state = inspected["State"]
-    intent, wrote = _loaded(labels.get(LABEL_SPEC)), _loaded(labels.get(LABEL_WROTE))
+    intent = loaded(labels.get(LABEL_SPEC))
     return Instance(
         slot=slot,
         owned=LABEL_FINGERPRINT in labels,
@@ -229,10 +280,37 @@ def instance(slot: Slot, inspected: t.Mapping[str, t.Any]) -> Instance:
         fingerprint=labels.get(LABEL_FINGERPRINT),
         image_id=inspected.get("Image"),
         intent=intent if isinstance(intent, dict) else {},
-        wrote=tuple(map(str, wrote)) if isinstance(wrote, list) else (),
+        identity=str(inspected.get("Id") or ""),
+        supersedes=_texts(labels.get(LABEL_SUPERSEDES)),
+        wrote=_texts(labels.get(LABEL_WROTE)),
         caches=tuple(caches_of(inspected)),
         vllm_version=labels.get(LABEL_VLLM_VERSION),
+        is_pinned="--kv-cache-memory-bytes" in (inspected["Config"].get("Cmd") or ()),
     )
+
+
+def slot_of(container_name: str) -> Slot:
+    """The slot of a container of ours within its server, by its name."""
+    return next(slot for slot, suffix in reversed(tuple(SUFFIX.items())) if container_name.endswith(suffix))
+
+
+def other(listed: t.Mapping[str, t.Any]) -> Other:
+    """A container of another server, from what C(docker ps) lists."""
+    labels, name = listed.get("Labels") or {}, str(listed["Names"][0]).lstrip("/")
+    return Other(
+        name=name,
+        identity=str(listed["Id"]),
+        running=listed.get("State") in ("running", "restarting"),
+        slot=slot_of(name),
+        supersedes=_texts(labels.get(LABEL_SUPERSEDES)),
+        wrote=_texts(labels.get(LABEL_WROTE)),
+    )
+
+
+def recorded_intent(listed: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    """What was asked for when the container was made, from what C(docker ps) lists."""
+    intent = loaded((listed.get("Labels") or {}).get(LABEL_SPEC))
+    return intent if isinstance(intent, dict) else {}
 
 
 def caches_of(container: t.Mapping[str, t.Any]) -> list[str]:
@@ -242,7 +320,12 @@ def caches_of(container: t.Mapping[str, t.Any]) -> list[str]:
     return [source for source in sources if not source.startswith("/")]
 
 
-def _loaded(label: str | None) -> t.Any:
+def _texts(label: str | None) -> tuple[str, ...]:
+    found = loaded(label)
+    return tuple(map(str, found)) if isinstance(found, list) else ()
+
+
+def loaded(label: str | None) -> t.Any:
     """A label's JSON; a label that somebody else wrote may hold anything."""
     try:
         return json.loads(label or "null")

@@ -10,25 +10,49 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import typing as t
 from dataclasses import replace
 
 from . import _preflight
 from ._configuration import (
     LABEL_FINGERPRINT,
+    LABEL_LADDER,
     UNKNOWN_VERSION,
+    Circumstances,
     command,
     configuration,
     instance,
+    loaded,
+    other,
+    recorded_intent,
     server_name,
 )
-from ._deployment import PURGEABLE, STATES, SUFFIX, Action, Instance, Observed, Plan, Slot, Wanted, plan, recovery
+from ._deployment import (
+    PURGEABLE,
+    STATES,
+    SUFFIX,
+    Action,
+    Instance,
+    Observed,
+    Other,
+    Plan,
+    Slot,
+    Wanted,
+    kept,
+    plan,
+    recovery,
+    rivals,
+)
 from ._docker import Engine, connect, engine_failures, sentence
 from ._errors import VllmError
-from ._ports import PortOwner, port_owner
+from ._ladder import Ladder
+from ._ports import PortOwner, overlaps, port_owner
 from ._server import SERVER_PARAMETERS, ServerSpec, default_container_name, fingerprint, from_params
-from ._spec_check import check, judge
 from ._versions import version_of_labels
+
+if t.TYPE_CHECKING:
+    from ._start import Start
 
 PARAMETERS: dict[str, t.Any] = {
     "state": {"type": "str", "choices": list(STATES), "default": "started"},
@@ -40,25 +64,34 @@ PARAMETERS: dict[str, t.Any] = {
     "all": {"type": "bool", "default": False},
     "purge": {"type": "list", "elements": "str", "choices": list(PURGEABLE), "default": []},
     "docker_host": {"type": "str"},
+    "container_id": {"type": "str"},
+    "replace_others": {"type": "bool", "default": True},
+    "one_at_a_time": {"type": "bool", "default": False},
+    "fit": {"type": "str", "choices": ["enforce", "warn", "off"], "default": "enforce"},
+    "architecture": {"type": "dict"},
+    "host_reserve_gib": {"type": "float", "default": 8.0},
+    "memory_timeout": {"type": "int", "default": 120},
+    "fallbacks": {"type": "list", "elements": "dict", "default": []},
+    "failed_with": {"type": "str"},
+    "ladder_reset": {"type": "bool", "default": False},
+    "pin_kv": {"type": "str", "choices": ["never", "learned"], "default": "never"},
 }
 
 
 class Deployment:
     """One server on one engine: what is wanted, and the observing and doing around the plan."""
 
-    def __init__(self, params: t.Mapping[str, t.Any], engine: Engine, spec: ServerSpec | None) -> None:
+    def __init__(self, params: t.Mapping[str, t.Any], engine: Engine) -> None:
         self.params = params
         self.engine = engine
-        self.spec = spec
+        self.spec: ServerSpec | None = None
+        self.ladder: Ladder | None = None
         self.secrets: _preflight.Secrets | None = None
         self.stamp = ""
         self.needs: list[str] = []
-        # What is odd about the spec for its version of vLLM, and stops nothing.
+        # What is odd about the spec or the host, and stops nothing.
         self.doubts: list[str] = []
-        if spec:
-            given = {"hf_token_file": params["hf_token"], "api_key_file": params["api_key"]}
-            self.secrets = _preflight.Secrets(spec, given)
-            self.stamp = fingerprint(spec.to_dict(), self.secrets.digests)
+        self._start: Start | None = None
 
     @property
     def wanted(self) -> Wanted:
@@ -73,28 +106,125 @@ class Deployment:
             recreate=self.params["recreate"],
         )
 
+    @property
+    def start(self) -> Start:
+        """Loaded when something starts: compiling what it needs takes longer than all the rest of a run that finds
+        everything as it should be."""
+        if self._start is None:
+            from ._start import Start
+
+            self._start = Start()
+        return self._start
+
+    # --- looking ----------------------------------------------------------------------------------------------------
+
     def observe(self, lenient: bool = False) -> Observed:
-        """Look at the host. Lenient (check mode): what another role will provide does not count as a problem."""
+        """Look at what is there. Lenient (check mode): what another role will provide does not count as a problem."""
         instances = self.engine.instances()
-        if self.spec is None or self.secrets is None:
-            return Observed(instances, in_use=self._in_use(), caches=tuple(self.engine.caches()))
-        image = self.engine.image(self.spec.image)
-        self.spec = self._with_version(self.spec, image, instances)
-        faults, self.doubts = judge(check(self.spec), self.spec.validation)
-        encodings = _preflight.encodings_problems(self.spec)
+        if self.params["state"] not in ("present", "started"):
+            return self._observe_kept(instances)
+        self._wish(instances)
+        spec, secrets = t.cast(ServerSpec, self.spec), t.cast(_preflight.Secrets, self.secrets)
+        image = self.engine.image(spec.image)
+        self.spec = spec = self._with_version(spec, image, instances)
+        encodings = _preflight.encodings_problems(spec)
         self.needs = ["encodings"] if encodings else []
-        problems = [*faults, *self.secrets.problems, *_preflight.problems(self.spec), *([] if lenient else encodings)]
-        if image is None and self.params["pull"] == "never":
-            problems.append(
-                f"The image {self.spec.image} is not on the host, and pull is 'never'. Load it there first."
-            )
         return Observed(
             instances=instances,
             image_id=image["Id"] if image else None,
-            missing_directories=_preflight.missing_directories(self.spec),
-            stale_secrets=self.secrets.stale,
+            missing_directories=_preflight.missing_directories(spec),
+            stale_secrets=secrets.stale,
+            problems=() if lenient else tuple(encodings),
+            others=self._others(spec),
+        )
+
+    def _observe_kept(self, instances: t.Mapping[Slot, Instance]) -> Observed:
+        """What there is to keep, to give up or to go back to."""
+        old = instances.get("superseded") or instances.get("current")
+        reference = _recorded_spec(old.intent) if old else None
+        current = instances.get("current")
+        observed = Observed(
+            instances,
+            in_use=self._in_use(),
+            caches=tuple(self.engine.caches()),
+            others=self._others(reference),
+            kept_secrets=_preflight.kept(_secret_paths(instances)),
+        )
+        if self.params["state"] == "committed" and current and current.running and reference:
+            mine = _recorded_spec(current.intent) or reference
+            path = self.start.to_remember(mine, current.image_id, self.engine.log())
+            return replace(observed, to_remember=path)
+        if self.params["state"] == "absent":
+            from ._start import learned_file
+
+            path = learned_file(self.engine.name)
+            return replace(observed, learned_file=path if os.path.exists(path) else None)
+        return observed
+
+    def _wish(self, instances: t.Mapping[Slot, Instance]) -> None:
+        """What is wanted, with the rungs of the ladder that this server has taken already."""
+        said = {key: self.params[key] for key in SERVER_PARAMETERS}
+        found = self.engine.container("current")
+        record = None if self.params["ladder_reset"] else _label(found, LABEL_LADDER)
+        self.ladder = Ladder.of(said, self.params["fallbacks"], record)
+        if self.params["failed_with"]:
+            further = self.ladder.after(self.params["failed_with"])
+            if further is None:
+                raise LadderEnds(self.ladder)
+            self.ladder = further
+        self.spec = from_params(self.ladder.settings)
+        given = {"hf_token_file": self.params["hf_token"], "api_key_file": self.params["api_key"]}
+        self.secrets = _preflight.Secrets(self.spec, given)
+        self.stamp = fingerprint(self.spec.to_dict(), self.secrets.digests)
+
+    def _others(self, spec: ServerSpec | None) -> tuple[Other, ...]:
+        """The other servers on this engine, and which of them cannot run beside one with this spec."""
+        listed = self.engine.others()
+        return tuple(replace(other(one), conflict=self._clash(spec, recorded_intent(one))) for one in listed)
+
+    def _clash(self, spec: ServerSpec | None, intent: t.Mapping[str, t.Any]) -> str:
+        theirs = _recorded_spec(intent) if spec else None
+        if spec is None or theirs is None:
+            return ""
+        if spec.port == theirs.port and overlaps(spec.bind, theirs.bind):
+            return f"it has port {spec.port}"
+        return "this host serves one model at a time" if self.params["one_at_a_time"] else ""
+
+    def examine(self, observed: Observed, decided: Plan) -> Observed:
+        """Look at what only matters because a server will start: the flags, the weights, the port, the memory."""
+        from ._spec_check import check, judge
+
+        spec, secrets = t.cast(ServerSpec, self.spec), t.cast(_preflight.Secrets, self.secrets)
+        faults, self.doubts = judge(check(spec), spec.validation)
+        weights = self.start.weigh(spec, self.params["architecture"])
+        problems = [*faults, *secrets.problems, *weights, *_preflight.problems(spec), *observed.problems]
+        if observed.image_id is None and self.params["pull"] == "never":
+            problems.append(f"The image {spec.image} is not on the host, and pull is 'never'. Load it there first.")
+        observed = replace(
+            observed,
             problems=tuple(problems),
-            port_conflict=self._port_conflict(self.spec),
+            port_conflict=self._port_conflict(spec, observed.others),
+            missing_weights=self.start.missing_weights,
+        )
+        self.doubts += secrets.warnings
+        if not self.params["replace_others"] and rivals(observed):
+            return replace(observed, port_conflict=self._refused(rivals(observed)))
+        if problems or not any(action.verb == "start" for action in decided.actions):
+            return observed
+        from ._start import Neighbour
+
+        neighbours = [Neighbour(other(one).name, _recorded_spec(recorded_intent(one))) for one in self.engine.others()]
+        observed = self.start.examine(self.params, spec, observed, neighbours)
+        self.doubts += self.start.doubts
+        if not self.params["replace_others"] and rivals(observed):
+            return replace(observed, port_conflict=self._refused(rivals(observed)))
+        return observed
+
+    def _refused(self, others: t.Sequence[Other]) -> str:
+        reasons = ", ".join(f"{one.name} ({one.conflict})" for one in others)
+        return (
+            f"It cannot run beside {reasons}, and replace_others is false. Stop that server first (vllm_container with "
+            f"container_name: {others[0].name} and state: stopped), or let this one take its place."
         )
 
     def _with_version(
@@ -115,6 +245,8 @@ class Deployment:
 
     def _pull(self, reference: str) -> None:
         """Pull, and judge the flags by the version that came if it was not known before."""
+        from ._spec_check import check, judge
+
         self.engine.pull(reference)
         if self.spec is None or self.spec.vllm_version:
             return
@@ -125,40 +257,46 @@ class Deployment:
 
     def _in_use(self) -> frozenset[str]:
         """Paths on the host that the other servers of this collection use."""
-        others = [i for i in self.engine.owned() if server_name(i) != self.engine.name]
-        intents = [instance("current", self.engine.client.inspect_container(name)).intent for name in others]
-        return frozenset(path for intent in intents for path in _paths(intent))
+        return frozenset(path for one in self.engine.others() for path in _paths(recorded_intent(one)))
 
-    def _port_conflict(self, spec: ServerSpec) -> str | None:
-        own = {c["Id"] for c in map(self.engine.container, SUFFIX) if c}
+    def _port_conflict(self, spec: ServerSpec, others: t.Sequence[Other]) -> str | None:
+        """Who holds the port, when that is neither this server nor one whose place it takes."""
+        mine = {c["Id"] for c in map(self.engine.container, SUFFIX) if c}
+        mine |= {one.identity for one in others if one.conflict}
         publishing = {container["Id"] for container in self.engine.publishing(spec.port, spec.bind)}
-        if publishing - own:
-            return self._conflict(spec, PortOwner("it", container_id=min(publishing - own)))
+        if publishing - mine:
+            return self._conflict(spec, PortOwner("it", container_id=min(publishing - mine)))
         owner = port_owner(spec.port, spec.bind)
-        if owner is None or owner.container_id in own or publishing or (owner.pid is None and self._listens(spec.port)):
+        if owner is None or owner.container_id in mine or publishing:
+            return None
+        if owner.pid is None and self._listens(spec.port, others):
             return None
         return self._conflict(spec, owner)
 
-    def _listens(self, port: int) -> bool:
-        """Whether the server that runs now was told to listen there: without root nothing more is known of a port."""
+    def _listens(self, port: int, others: t.Sequence[Other]) -> bool:
+        """Whether a server that may was told to listen there: without root nothing more is known of a port."""
         current = self.engine.instances().get("current")
         now = _recorded_spec(current.intent) if current and current.running else None
-        return now is not None and now.network_mode == "host" and now.port == port
+        own = now is not None and now.network_mode == "host" and now.port == port
+        return own or any(one.running and one.conflict == f"it has port {port}" for one in others)
 
     def _conflict(self, spec: ServerSpec, owner: PortOwner) -> str:
-        who, remedy = owner.description, "Stop that first, or give this server another port."
+        who = owner.description
         if owner.container_id:
-            name = self.engine.container_name(owner.container_id)
-            who = f"the container {name}"
-            if name in self.engine.owned():
-                who += ", another server of this collection"
-                remedy = (
-                    "Remove that one first (ansible-playbook gpufleet.vllm.teardown, or vllm_container with "
-                    f"container_name: {name} and state: absent), or give this server another port."
-                )
-        return f"Port {spec.port} is taken by {who}, which is not part of this server. {remedy}"
+            who = f"the container {self.engine.container_name(owner.container_id)}"
+        return (
+            f"Port {spec.port} is taken by {who}, which is not part of this server. Stop that first, or give this "
+            "server another port."
+        )
 
-    def body(self) -> dict[str, t.Any]:
+    # --- doing ------------------------------------------------------------------------------------------------------
+
+    @property
+    def fit(self) -> dict[str, t.Any] | None:
+        """The verdict on the memory of the GPUs; None when nothing started that would use them."""
+        return self._start.fit if self._start else None
+
+    def body(self, supersedes: t.Sequence[str] = ()) -> dict[str, t.Any]:
         """The configuration of the wanted container; before its image is there, with a plain entrypoint assumed."""
         if self.spec is None:
             return {}
@@ -166,11 +304,23 @@ class Deployment:
         # A file that held the secret already is the user's own, and stays when the server goes.
         written = {self._path(key) for key in (self.secrets.stale if self.secrets else ())}
         written |= {path for one in self.engine.instances().values() for path in one.wrote}
-        entrypoint = image["Config"].get("Entrypoint") if image else None
-        return configuration(self.spec, self.stamp, entrypoint, written, image["Id"] if image else None)
+        read = {*self.spec.secret_files.values()}
+        written |= {path for one in self._others(self.spec) for path in one.wrote if path in read}
+        found = Circumstances(
+            entrypoint=image["Config"].get("Entrypoint") if image else None,
+            image_id=image["Id"] if image else None,
+            wrote=written,
+            supersedes=supersedes,
+            ladder=self.ladder.record if self.ladder else None,
+            learned_engine=self._start.engine if self._start else {},
+            learned_env=self._start.env if self._start else {},
+        )
+        return configuration(self.spec, self.stamp, found)
 
     def commands(self, decided: Plan) -> list[str]:
-        body = self.body()
+        if not decided.actions:
+            return []
+        body = self.body(decided.supersedes)
         named = [
             Action("write_secret", self._path(a.target)) if a.verb == "write_secret" else a for a in decided.actions
         ]
@@ -179,24 +329,34 @@ class Deployment:
     def _path(self, key: str) -> str:
         return self.secrets.files[key] if self.secrets else key
 
-    def do(self, action: Action) -> None:
+    def do(self, action: Action, decided: Plan) -> None:
         """The one place where a plan has an effect."""
-        slot = t.cast(Slot, action.target)
+        target, engine = action.target, self.engine
         effects: dict[str, t.Callable[[], None]] = {
-            "create_directory": lambda: _preflight.make_directory(action.target),
-            "write_secret": lambda: self.secrets.write(action.target) if self.secrets else None,
-            "delete_file": lambda: _preflight.delete_file(action.target),
-            "delete_directory": lambda: _preflight.delete_directory(action.target),
-            "pull": lambda: self._pull(action.target),
-            "create": lambda: self.engine.create(slot, self.body()),
-            "try": lambda: self.engine.try_start(self.body()),
-            "start": lambda: self.engine.start(slot),
-            "stop": lambda: self.engine.stop(slot),
-            "remove": lambda: self.engine.remove(slot),
-            "rename": lambda: self.engine.rename(slot, t.cast(Slot, action.to)),
-            "remove_cache": lambda: self.engine.remove_cache(action.target),
+            "create_directory": lambda: _preflight.make_directory(target),
+            "write_secret": lambda: self.secrets.write(target) if self.secrets else None,
+            "restore_secret": lambda: _preflight.restore_kept(target),
+            "forget_secret": lambda: _preflight.delete_file(target + _preflight.KEPT),
+            "delete_file": lambda: _preflight.delete_file(target),
+            "delete_directory": lambda: _preflight.delete_directory(target),
+            "pull": lambda: self._pull(target),
+            "fetch_weights": self._fetch_weights,
+            "create": lambda: engine.create(t.cast(Slot, target), self.body(decided.supersedes)),
+            "try": lambda: engine.try_start(self.body(decided.supersedes)),
+            "start": lambda: engine.start(target),
+            "stop": lambda: engine.stop(target),
+            "remove": lambda: engine.remove(target),
+            "rename": lambda: engine.rename(target, action.to),
+            "wait_for_memory": lambda: self.start.wait(self.params["memory_timeout"], decided.stops),
+            "remember": self.start.remember,
+            "remove_cache": lambda: engine.remove_cache(target),
         }
-        effects[action.verb]()
+        effects[action.verb.replace("_other", "")]()
+
+    def _fetch_weights(self) -> None:
+        spec = t.cast(ServerSpec, self.spec)
+        self.engine.fetch(self.body(), spec.model, str(spec.engine.get("revision") or ""))
+        self.start.fetched(spec)
 
     def apply(self, decided: Plan) -> None:
         """Do what was decided; when a step fails, put back what served before and say so.
@@ -206,47 +366,46 @@ class Deployment:
         """
         for action, words in zip(decided.actions, decided.words(self.engine.name)):
             try:
-                self.do(action)
+                self.do(action, decided)
             except VllmError as error:
                 raise VllmError(f"{error} {self._recover(decided, action)}") from None
             except engine_failures() as error:
                 raise VllmError(f"{sentence(words, error)} {self._recover(decided, action)}") from None
 
     def _recover(self, decided: Plan, failed: Action) -> str:
-        """After a step failed: nothing half made stays behind, and the server that was stopped serves again."""
+        """After a step failed: nothing half made stays behind, and the servers that were stopped serve again."""
         if self.params["state"] not in ("present", "started"):
             return "Run it again when that is put right."
         try:
-            self._undo(decided, failed)
+            back = self._undo(decided, failed)
             current = self.engine.instances().get("current")
         except VllmError as error:
             return f"Putting the previous server back failed too: {error}"
         except engine_failures() as error:
             return sentence("put the previous server back", error)
-        if current and current.running:
-            return "The server is running." if current.fingerprint == self.stamp else "The previous server is running."
-        return "No server was stopped by this."
+        if current and current.running and current.fingerprint == self.stamp:
+            return "The server is running."
+        again = [action.target for action in back.actions if action.verb == "start_other"]
+        again += ["the previous server"] if current and current.running else []
+        told = ", ".join(again)
+        return f"{told[:1].upper() + told[1:]} is running." if again else "No server was stopped by this."
 
-    def _undo(self, decided: Plan, failed: Action) -> None:
+    def _undo(self, decided: Plan, failed: Action) -> Plan:
         created = next((action.target for action in decided.actions if action.verb == "create"), None)
-        current = self.engine.instances().get("current")
-        if created == "current" and current and not current.running:
+        left = Observed(self.engine.instances(), others=self._others(self.spec))
+        current = left.instances.get("current")
+        back = plan(Wanted("reverted", self.engine.name, adopt=True), recovery(left))
+        if not self._serves(current):
+            self._restore_secrets(decided, failed)
+        for action in back.actions:
+            self.do(action, back)
+        made = self.engine.instances().get("current") if created == "current" else None
+        if made and not made.running:
             self.engine.remove("current")
         if not self.engine.instances():
             for cache in self.engine.caches():
                 self.engine.remove_cache(cache)
-        left = Observed(self.engine.instances())
-        back = plan(Wanted("reverted", self.engine.name, adopt=True), recovery(left))
-        if not self._serves(left.instances.get("current")):
-            self._restore_secrets(decided, failed)
-        kept = any(action.to == "superseded" for action in decided.actions)
-        # What a run that was cut short has stopped did serve.
-        done = (*_before(failed, decided), failed)
-        served = any(action.verb == "stop" or (action.verb, action.target) == ("remove", "next") for action in done)
-        for action in back.actions:
-            # A server that did not run before is put back as it was.
-            if action.verb != "start" or served or not kept:
-                self.do(action)
+        return back
 
     def _serves(self, current: Instance | None) -> bool:
         """Whether the new server runs, though the engine was too slow to say so: it has read its secrets."""
@@ -257,13 +416,15 @@ class Deployment:
             if action.verb == "write_secret" and self.secrets:
                 self.secrets.restore(action.target)
 
-    def server(self) -> dict[str, t.Any]:
-        """The server as it is now."""
-        found = self.engine.container("current")
+    def server(self, target: str = "current") -> dict[str, t.Any]:
+        """A server as it is now: this one, or by the name of its container another one."""
+        engine = self.engine if target in SUFFIX else Engine(self.engine.client, target)
+        found = engine.container("current")
         config = found["Config"] if found else {}
         spec = _recorded_spec(instance("current", found).intent) if found else self.spec
+        stopped = kept(Observed(engine.instances(), others=self._others(spec))) if target in SUFFIX else ()
         return {
-            "container_name": self.engine.name,
+            "container_name": engine.name,
             "state": found["State"]["Status"] if found else "absent",
             "container_id": found["Id"] if found else None,
             "image": config.get("Image"),
@@ -273,7 +434,8 @@ class Deployment:
             "api_key_file": spec.api_key_file if spec else None,
             "fingerprint": (config.get("Labels") or {}).get(LABEL_FINGERPRINT),
             "started_at": found["State"]["StartedAt"] if found else None,
-            "superseded": self.engine.container("superseded") is not None,
+            "superseded": bool(stopped) or engine.container("superseded") is not None,
+            "stopped_for_it": [one.name for one in stopped],
         }
 
 
@@ -296,6 +458,23 @@ def _recorded_spec(intent: t.Mapping[str, t.Any]) -> ServerSpec | None:
         return None
 
 
+def _secret_paths(instances: t.Mapping[Slot, Instance]) -> set[str]:
+    keys = ("hf_token_file", "api_key_file", "env_file")
+    return {str(one.intent[key]) for one in instances.values() for key in keys if one.intent.get(key)}
+
+
+def _label(container: t.Mapping[str, t.Any] | None, label: str) -> t.Any:
+    return loaded((container["Config"].get("Labels") or {}).get(label)) if container else None
+
+
+class LadderEnds(Exception):
+    """No rung is left for the cause that the server failed with."""
+
+    def __init__(self, ladder: Ladder) -> None:
+        super().__init__("no rung is left")
+        self.ladder = ladder
+
+
 def run(params: t.Mapping[str, t.Any], check_mode: bool, warn: t.Callable[[str], None]) -> dict[str, t.Any]:
     """Bring one server to the wanted state, or in check mode say what that would take.
 
@@ -310,8 +489,10 @@ def run(params: t.Mapping[str, t.Any], check_mode: bool, warn: t.Callable[[str],
         engines = [Engine(client, name, params["stop_timeout"]) for name in _names(client, params, spec)]
         results = []
         for engine in engines:
-            with contextlib.nullcontext() if check_mode else _preflight.alone(engine.name):
-                results.append(_run(Deployment(params, engine, spec), check_mode, warn))
+            with contextlib.ExitStack() as locks:
+                if not check_mode:
+                    locks.enter_context(_preflight.alone(engine.name))
+                results.append(_run(Deployment(params, engine), check_mode, warn, locks))
     except engine_failures() as error:
         raise VllmError(sentence("look at the servers on this host", error)) from None
     return _merged(results) if params["all"] else results[0]
@@ -321,7 +502,8 @@ def _names(client: t.Any, params: t.Mapping[str, t.Any], spec: ServerSpec | None
     """The container names of the servers that are meant."""
     if params["all"]:
         everything = Engine(client, "")
-        return sorted({*map(server_name, everything.owned()), *everything.cache_owners()})
+        names = {str(one["Names"][0]).lstrip("/") for one in everything.owned()}
+        return sorted({*map(server_name, names), *everything.cache_owners()})
     if spec:
         return [spec.container_name]
     if not (params["container_name"] or params["name"]):
@@ -345,30 +527,74 @@ def _merged(results: list[dict[str, t.Any]]) -> dict[str, t.Any]:
     }
 
 
-def _run(deployment: Deployment, check_mode: bool, warn: t.Callable[[str], None]) -> dict[str, t.Any]:
+def _run(
+    deployment: Deployment, check_mode: bool, warn: t.Callable[[str], None], locks: contextlib.ExitStack
+) -> dict[str, t.Any]:
+    _refuse_another(deployment)
+    try:
+        decided = _decide(deployment, check_mode)
+    except LadderEnds as end:
+        return {**_result(deployment, Plan(), ()), "ladder": end.ladder.told(exhausted=True)}
     pulled = _pull_newer(deployment, check_mode)
-    decided = plan(deployment.wanted, deployment.observe(lenient=check_mode))
+    if pulled:
+        decided = _decide(deployment, check_mode)
+    names = [target for target in decided.stops if target not in SUFFIX]
+    if names and not check_mode:
+        for name in names:
+            locks.enter_context(_preflight.alone(name))
+        decided = _decide(deployment, check_mode)
+    for warning in deployment.doubts if decided.actions else []:
+        warn(warning)
+    result = _result(deployment, decided, pulled)
+    if not check_mode:
+        deployment.apply(decided)
+    restored = [a.target for a in decided.actions if a.verb in ("start", "start_other")]
+    if deployment.params["state"] == "reverted":
+        result["restored"] = [deployment.server(target) for target in restored]
+    return {**result, "server": deployment.server()}
+
+
+def _refuse_another(deployment: Deployment) -> None:
+    """A later step of a run that another run has overtaken must not touch what that one made."""
+    expected = deployment.params["container_id"]
+    found = deployment.engine.container("current") if expected else None
+    if expected and (found is None or found["Id"] != expected):
+        now = "it is gone" if found is None else f"{found['Id'][:12]} is there now"
+        raise VllmError(
+            f"The container {expected[:12]} that this run made for {deployment.engine.name} was replaced by another "
+            f"run ({now}), so this one leaves it alone. Look at what the other run does, then deploy again."
+        )
+
+
+def _decide(deployment: Deployment, check_mode: bool) -> Plan:
+    observed = deployment.observe(lenient=check_mode)
+    decided = plan(deployment.wanted, observed)
+    if decided.starts and deployment.spec:
+        observed = deployment.examine(observed, decided)
+        decided = plan(deployment.wanted, observed)
     if decided.problems:
         several = len(decided.problems) > 1
         told = " ".join(f"({i}) {p}" if several else p for i, p in enumerate(decided.problems, 1))
         raise VllmError(f"{deployment.engine.name} is not started: {told} Nothing was stopped or changed.")
-    doubts = deployment.doubts if decided.actions else []
-    for warning in [*(deployment.secrets.warnings if deployment.secrets else ()), *doubts]:
-        warn(warning)
+    return decided
+
+
+def _result(deployment: Deployment, decided: Plan, pulled: t.Sequence[str]) -> dict[str, t.Any]:
     actions, commands = decided.words(deployment.engine.name), deployment.commands(decided)
-    if not check_mode:
-        deployment.apply(decided)
+    lines = [*pulled, *actions]
     return {
         "changed": decided.changed or bool(pulled),
-        "actions": pulled + actions,
+        "actions": lines,
         "commands": [f"docker {words}" for words in pulled] + commands,
         "diff": {
             "before": dict(decided.before),
             "after": dict(decided.after),
-            "prepared": "".join(f"{line}\n" for line in pulled + actions),
+            "prepared": "".join(f"{line}\n" for line in lines),
         },
         "needs": deployment.needs,
         "vllm_version": deployment.spec.vllm_version if deployment.spec else None,
+        "fit": deployment.fit,
+        "ladder": deployment.ladder.told() if deployment.ladder else None,
         "server": deployment.server(),
     }
 

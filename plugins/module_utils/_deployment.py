@@ -50,6 +50,8 @@ class Instance:
     # Where it keeps what it compiled.
     caches: tuple[str, ...] = ()
     vllm_version: str | None = None
+    # Whether its command line says how large the KV cache is, in bytes.
+    is_pinned: bool = False
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,12 @@ class Observed:
     memory_of: str = ""
     # Secret files whose content from before the last change is kept beside them.
     kept_secrets: tuple[str, ...] = ()
+    # The model whose weights have to be fetched; empty when they are there.
+    missing_weights: str = ""
+    # Why a stopped server is better made anew than started as it is; empty when it is not.
+    renew: str = ""
+    # Where measurements of this server are remembered, when there are some.
+    learned_file: str | None = None
     # Where to write down what vLLM measured at this start, when that is not known yet.
     to_remember: str | None = None
     # Paths that other servers of this collection use.
@@ -204,6 +212,14 @@ def _pull(wanted: Wanted, observed: Observed) -> tuple[Action, ...]:
     return (Action("pull", wanted.image, "it is not on the host"),) if observed.image_id is None else ()
 
 
+def _fetch(observed: Observed, current: Instance | None, runs: bool) -> tuple[Action, ...]:
+    """Weights that vLLM would fetch when its predecessor is gone already are fetched before."""
+    serves = (current is not None and current.running) or bool(rivals(observed))
+    if not observed.missing_weights or not serves or not runs:
+        return ()
+    return (Action("fetch_weights", observed.missing_weights, "while the old server serves"),)
+
+
 def difference(wanted: Wanted, observed: Observed, current: Instance) -> str:
     """Why the current server is not the wanted one, in words; empty when it is."""
     if not current.owned:
@@ -265,7 +281,7 @@ def _present(wanted: Wanted, observed: Observed) -> tuple[Action, ...]:
     why = _why(wanted, observed, current)
     if current and not why:
         return _prepare(wanted, observed) + _restart(observed, current, start)
-    ready = _prepare(wanted, observed) + _pull(wanted, observed)
+    ready = _prepare(wanted, observed) + _pull(wanted, observed) + _fetch(observed, current, runs)
     aside, cleared = _set_aside(observed)
     if current is None:
         make = (*aside, Action("create", "current"), *cleared)
@@ -279,8 +295,10 @@ def _why(wanted: Wanted, observed: Observed, current: Instance | None) -> str:
         return ""
     why = difference(wanted, observed, current)
     unknown = [one.name for one in rivals(observed) if one.identity not in current.supersedes]
-    if why or current.running or not unknown or not _will_run(wanted, current):
+    if why or current.running or not _will_run(wanted, current):
         return why
+    if not unknown:
+        return observed.renew
     return f"it takes the place of {', '.join(unknown)}"
 
 
@@ -357,7 +375,9 @@ def _absent(wanted: Wanted, observed: Observed) -> tuple[Action, ...]:
     instances = {slot: observed.instances[slot] for slot in slots if slot in observed.instances}
     stops = [Action("stop", slot) for slot, instance in instances.items() if instance.running]
     removals = [Action("remove", slot) for slot in instances]
-    return (*stops, *_deletions(wanted, observed), *removals, *_given_up(observed.caches, "its server is gone"))
+    caches = _given_up(observed.caches, "its server is gone")
+    learned = [Action("delete_file", path, "what vLLM measured") for path in (observed.learned_file,) if path]
+    return (*stops, *_forgotten(observed), *_deletions(wanted, observed), *removals, *caches, *learned)
 
 
 def _given_up(caches: t.Iterable[str], because: str) -> list[Action]:
@@ -418,12 +438,16 @@ def _others_removed(observed: Observed, current: Instance, others: t.Iterable[Ot
 
 
 def _forgotten(observed: Observed) -> tuple[Action, ...]:
-    return tuple(Action("forget_secret", path, "the new one is in use") for path in observed.kept_secrets)
+    return tuple(Action("forget_secret", path, "nobody reads it any more") for path in observed.kept_secrets)
 
 
 def _reverted(wanted: Wanted, observed: Observed) -> tuple[Action, ...]:
-    """Put back what was superseded; without anything the current server is what there is to go back to."""
-    current, old, others = observed.instances.get("current"), observed.instances.get("superseded"), kept(observed)
+    """Put back what was superseded; without anything the current server is what there is to go back to.
+
+    While another server has taken over since, nothing is started.
+    """
+    current, old = observed.instances.get("current"), observed.instances.get("superseded")
+    others = () if rivals(observed) else kept(observed)
     never = _cleared(observed, "it never served")
     if old is None and not _is_unfinished(current, others):
         return (*_restore(observed), *_restarted(observed, current), *_others_started(others), *never)
@@ -447,7 +471,8 @@ def _is_unfinished(current: Instance | None, others: tuple[Other, ...]) -> bool:
 
 def _restarted(observed: Observed, current: Instance | None) -> tuple[Action, ...]:
     """Cut short between the stop and the renaming, a replacement leaves the old server stopped in its own place."""
-    stopped = current is not None and not current.running and current.identity in _recorded(observed)
+    was_stopped = current is not None and not current.running and current.identity in _recorded(observed)
+    stopped = was_stopped and not rivals(observed)
     return (Action("start", "current", "its replacement was cut short"),) if stopped else ()
 
 

@@ -18,7 +18,7 @@ import re
 import shutil
 import typing as t
 
-from ._configuration import LABEL_CACHE, LABEL_FINGERPRINT, caches_of, instance, trial
+from ._configuration import LABEL_CACHE, LABEL_FINGERPRINT, caches_of, fetching, instance, server_name, trial
 from ._deployment import SUFFIX, Instance, Slot
 from ._errors import VllmError
 from ._ports import overlaps
@@ -162,10 +162,15 @@ class Engine:
         found = {slot: self.container(slot) for slot in SUFFIX}
         return {slot: instance(slot, inspected) for slot, inspected in found.items() if inspected}
 
-    def owned(self) -> list[str]:
-        """Names of all containers that this collection created, whatever their state and slot."""
+    def owned(self) -> list[dict[str, t.Any]]:
+        """All containers that this collection created, whatever their state and slot, as C(docker ps) lists them."""
         found = self.client.containers(all=True, filters={"label": LABEL_FINGERPRINT})
-        return sorted(str(container["Names"][0]).lstrip("/") for container in found if container.get("Names"))
+        # One that is removed at this moment has no name any more.
+        return sorted((one for one in found if one.get("Names")), key=lambda one: str(one["Names"][0]))
+
+    def others(self) -> list[dict[str, t.Any]]:
+        """Those of them that belong to other servers."""
+        return [one for one in self.owned() if server_name(str(one["Names"][0]).lstrip("/")) != self.name]
 
     def image(self, reference: str) -> dict[str, t.Any] | None:
         try:
@@ -226,6 +231,33 @@ class Engine:
         finally:
             self.client.remove_container(probe, force=True)
 
+    def fetch(self, body: t.Mapping[str, t.Any], model: str, revision: str) -> None:
+        """Fetch the weights of a model with the image's own Hugging Face client, with the server's mounts and token.
+
+        Raises:
+            VllmError: when that fails, with the last line of its output.
+        """
+        name = f"{self.name}-fetch"
+        with contextlib.suppress(docker.errors.NotFound):
+            self.client.remove_container(name, force=True)
+        self.client.create_container_from_config(fetching(body, model, revision), name=name)
+        try:
+            self.client.start(name)
+            # The client's own limit is for answers of the engine; a download may take hours.
+            while self.client.inspect_container(name)["State"].get("Running"):
+                with contextlib.suppress(requests.exceptions.RequestException):
+                    self.client.wait(name, timeout=60)
+            status = self.client.inspect_container(name)["State"].get("ExitCode")
+            told = str(self.client.logs(name, tail=20).decode("utf-8", errors="replace")).strip().splitlines()
+        finally:
+            self.client.remove_container(name, force=True)
+        if status != 0:
+            raise VllmError(
+                f"Cannot fetch the weights of {model}: the download ended with status {status}. Its last line says: "
+                f"{told[-1].strip() if told else 'nothing'}. Check the name of the model, the token and the network "
+                "of the host, or stage the weights there."
+            )
+
     def create(self, slot: Slot, body: t.Mapping[str, t.Any]) -> None:
         for volume in caches_of(body):
             self.client.create_volume(volume, labels={LABEL_CACHE: self.name})
@@ -244,25 +276,29 @@ class Engine:
         finally:
             self.remove("trial")
 
-    def start(self, slot: Slot) -> None:
-        self.client.start(self.name + SUFFIX[slot])
+    def named(self, target: str) -> str:
+        """The container of a slot; anything else is the name of another server's container."""
+        return self.name + SUFFIX[target] if target in SUFFIX else target
 
-    def stop(self, slot: Slot) -> None:
-        # The one the server was made with: whoever stops it by name alone does not know it.
-        found = self.container(slot)
-        timeout = (found["Config"].get("StopTimeout") if found else None) or self.stop_timeout
+    def start(self, target: str) -> None:
+        self.client.start(self.named(target))
+
+    def stop(self, target: str) -> None:
+        # The time that the server was made with: whoever stops it by name alone does not know it.
+        timeout = self.client.inspect_container(self.named(target))["Config"].get("StopTimeout") or self.stop_timeout
         # The client waits a little longer than the engine does before it kills.
-        self.client.stop(self.name + SUFFIX[slot], timeout=timeout)
+        self.client.stop(self.named(target), timeout=timeout)
 
-    def remove(self, slot: Slot) -> None:
+    def remove(self, target: str) -> None:
         with contextlib.suppress(docker.errors.NotFound):
-            self.client.remove_container(self.name + SUFFIX[slot], force=True)
+            self.client.remove_container(self.named(target), force=True)
 
-    def rename(self, slot: Slot, to: Slot) -> None:
-        self.client.rename(self.name + SUFFIX[slot], self.name + SUFFIX[to])
+    def rename(self, slot: str, to: str) -> None:
+        self.client.rename(self.named(slot), self.named(to))
 
-    def logs(self, slot: Slot = "current", lines: int = 50) -> str:
-        raw = self.client.logs(self.name + SUFFIX[slot], tail=lines, stdout=True, stderr=True)
+    def log(self) -> str:
+        """What the server has logged since it was created."""
+        raw = self.client.logs(self.name, stdout=True, stderr=True)
         return str(raw.decode("utf-8", errors="replace"))
 
 

@@ -31,6 +31,8 @@ SUPPLY = {
     "api_key_file": "Set vllm_server_api_key (from a vault), or write the key there",
     "env_file": "Write lines of KEY=VALUE there",
 }
+# What a secret's file held before, until the server that reads the new content is committed.
+KEPT = ".superseded"
 # What the shell in the container can export; blank lines and comments aside.
 ENV_LINE = re.compile(rb"[A-Za-z_][A-Za-z0-9_]*=.*|#.*|\s*")
 
@@ -85,20 +87,25 @@ class Secrets:
         ]
 
     def write(self, key: str) -> None:
-        """Put the secret that was handed over into its file."""
-        self._write(key, self.given[key])
+        """Put the secret that was handed over into its file; what that held is kept beside it until the server that
+        reads the new one is committed."""
+        before, kept = self.on_host[key], self.files[key] + KEPT
+        if before is not None and not os.path.exists(kept):
+            self._write(kept, key, before)
+        self._write(self.files[key], key, self.given[key])
 
     def restore(self, key: str) -> None:
         """Put back what the file held before, for the server that reads it."""
-        before = self.on_host[key]
+        before, kept = self.on_host[key], self.files[key] + KEPT
         if before is None:
             delete_file(self.files[key])
         else:
-            self._write(key, before)
+            self._write(self.files[key], key, before)
+        if os.path.exists(kept) and _read(kept) == before:
+            delete_file(kept)
 
-    def _write(self, key: str, content: bytes) -> None:
+    def _write(self, path: str, key: str, content: bytes) -> None:
         """Write the file whole or not at all, readable by its owner alone from its first byte on."""
-        path = self.files[key]
         try:
             os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
             _replace_file(path, content)
@@ -107,6 +114,21 @@ class Secrets:
                 f"Cannot write {SECRET_NAMES[key]} to {path}: {error.strerror}. Name a place this user may write to in "
                 f"{key}, or run with become: true."
             ) from None
+
+
+def kept(paths: t.Iterable[str]) -> tuple[str, ...]:
+    """Those of the secret files whose content from before the last change is kept."""
+    return tuple(sorted(path for path in paths if os.path.exists(path + KEPT)))
+
+
+def restore_kept(path: str) -> None:
+    """Put back what a secret's file held before its last change."""
+    try:
+        os.replace(path + KEPT, path)
+    except OSError as error:
+        raise VllmError(
+            f"Cannot put {path}{KEPT} back to {path}: {error.strerror}. Do it yourself, or run with become: true."
+        ) from None
 
 
 def _replace_file(path: str, content: bytes) -> None:
@@ -236,20 +258,10 @@ def encodings_problems(spec: ServerSpec) -> list[str]:
 
 
 def problems(spec: ServerSpec) -> list[str]:
-    """What only the user can put right before a server may start."""
+    """What only the user can put right before a server may start; weights aside."""
     found = []
-    if spec.model_dir and not _holds_model(spec.model_dir):
-        what = "holds no config.json" if os.path.isdir(spec.model_dir) else "does not exist on the host"
-        found.append(
-            f"The model directory {spec.model_dir} {what}. Stage the weights there, or name a Hugging Face id in model."
-        )
     for volume in spec.volumes:
         source = volume.split(":")[0]
         if not os.path.exists(source):
             found.append(f"{source} does not exist on the host, and volumes mounts it. Create it or drop the mount.")
     return found
-
-
-def _holds_model(path: str) -> bool:
-    """A directory with a configuration (Mistral's own format calls it params.json), or weights in one file (GGUF)."""
-    return os.path.isfile(path) or any(os.path.isfile(os.path.join(path, n)) for n in ("config.json", "params.json"))

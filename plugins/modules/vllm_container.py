@@ -21,6 +21,11 @@ description:
   - A replaced server is kept, stopped, as C(CONTAINER_NAME-superseded) until O(state=committed) removes it or
     O(state=reverted) puts it back. Role P(gpufleet.vllm.vllm_server#role) does either, depending on what
     M(gpufleet.vllm.vllm_health) found.
+  - Another server of this collection that cannot run beside the wanted one is what it replaces. It has the same port,
+    or O(one_at_a_time=true), or the GPUs have no room for both. It is stopped when everything was checked, keeps its
+    name, and is removed by O(state=committed) or started again by O(state=reverted).
+  - What the new server stops is recorded on its container before anything stops, so a run that was cut short at any
+    step is finished by the next one, or undone by O(state=reverted).
   - An image that is on the host is not pulled again, unless O(pull=always).
 requirements:
   - Docker Engine 20.10 or later
@@ -45,8 +50,8 @@ options:
         running with either.
       - V(stopped) stops it and V(absent) removes it. Neither needs more than O(name) or O(container_name), and neither
         touches weights, encodings or secrets.
-      - V(committed) removes the server that was replaced, if the new one runs; V(reverted) puts it back in its place
-        and starts it.
+      - V(committed) removes the servers that were replaced, if the new one runs, and remembers what vLLM measured when
+        it started; V(reverted) puts them back in their places and starts those that ran.
     type: str
     choices: [present, started, stopped, absent, committed, reverted]
     default: started
@@ -88,6 +93,74 @@ options:
     elements: str
     choices: [weights, encodings]
     default: []
+  container_id:
+    description:
+      - Do nothing unless the server's container has this id. A step of a run that another run has overtaken then fails
+        instead of undoing what that one did.
+    type: str
+  replace_others:
+    description:
+      - Let the server take the place of other servers of this collection that cannot run beside it. With V(false) they
+        are named, and nothing is changed.
+    type: bool
+    default: true
+  one_at_a_time:
+    description:
+      - No other server of this collection can run beside this one on the host, whatever its port. Meant for hosts whose
+        memory holds one model, such as a GB10.
+    type: bool
+    default: false
+  fit:
+    description:
+      - What to do when vLLM would not start in the memory that is free, or would not have the KV cache for one request
+        of C(max_model_len) tokens. V(enforce) refuses before anything stops, V(warn) only says so, and V(off) does not
+        look. What a server that is about to stop holds counts as free.
+    type: str
+    choices: [enforce, warn, 'off']
+    default: enforce
+  architecture:
+    description:
+      - The numbers of the model that the KV cache follows from, C(layers_full), C(layers_sliding), C(sliding_window),
+        C(num_key_value_heads), C(head_dim) and C(weights_gib). The catalogue has them.
+      - Without them, C(config.json) and the sizes of the weights on the host tell them.
+    type: dict
+  host_reserve_gib:
+    description:
+      - On unified memory (GB10), what has to stay free for the rest of the host, in GiB.
+    type: float
+    default: 8.0
+  memory_timeout:
+    description:
+      - How many seconds the memory of a server that was stopped may take to come back, before the switch is given up.
+    type: int
+    default: 120
+  fallbacks:
+    description:
+      - The fallback ladder, a list of rungs. Each has C(causes), the diagnosis ids that lead to it, and C(change), the
+        settings it changes over those of the rungs before it that were taken; C(because) is for people.
+      - The rungs that were taken are recorded on the container. As long as the server and its ladder stay the same,
+        later runs keep to them and change nothing.
+    type: list
+    elements: dict
+    default: []
+  failed_with:
+    description:
+      - The diagnosis id that the server has just failed with. It takes the next rung of O(fallbacks) that this leads to.
+        Without one, nothing is changed and RV(ladder.exhausted) is true.
+    type: str
+  ladder_reset:
+    description:
+      - Forget which rungs were taken and start over with the settings as they were asked for.
+    type: bool
+    default: false
+  pin_kv:
+    description:
+      - V(learned) has a later start of the same server use the size of the KV cache that the first good one measured,
+        less a margin, which skips profiling. Where vLLM remembers its own start-up plan, it is told to do that.
+      - It never is a change of the server by itself. It takes effect when the server is started or replaced anyway.
+    type: str
+    choices: [never, learned]
+    default: never
   docker_host:
     description:
       - Address of the Docker Engine. Without it, E(DOCKER_HOST) and then the local socket are used.
@@ -129,6 +202,28 @@ EXAMPLES = r"""
     api_key_file: /etc/gpufleet/api_key
     api_key: "{{ vault_api_key }}"
 
+- name: Serve another model on the same port; the server that has it is stopped when all is checked, and kept
+  gpufleet.vllm.vllm_container:
+    name: gemma3
+    image: nvcr.io/nvidia/vllm:25.09-py3
+    model: google/gemma-3-27b-it
+    hf_token_file: /etc/gpufleet/hf_token
+    engine:
+      gpu_memory_utilization: 0.85
+      max_model_len: 8192
+    fallbacks:
+      - causes: [mem-free-below-budget, mem-profiling-drift]
+        change:
+          engine:
+            gpu_memory_utilization: 0.75
+  register: switch
+
+- name: Give up what was replaced, once the new server was found healthy
+  gpufleet.vllm.vllm_container:
+    name: gemma3
+    container_id: "{{ switch.server.container_id }}"
+    state: committed
+
 - name: Remove the server and the secrets that were written for it; weights and encodings stay
   gpufleet.vllm.vllm_container:
     name: gpt-oss
@@ -164,6 +259,49 @@ needs:
   type: list
   elements: str
   sample: [encodings]
+fit:
+  description:
+    - The verdict on the memory of the GPUs, as filter P(gpufleet.vllm.vllm_fit#filter) gives it. Null when nothing was
+      started on a GPU, or with O(fit=off).
+  returned: for one server
+  type: dict
+  sample:
+    verdict: ok
+    kv_tokens_min: 810000
+    kv_tokens_max: 930000
+    budget_mib: 31000
+    free_mib: 115000
+    reasons: []
+    suggestions: {}
+ladder:
+  description: Where the server stands on its fallback ladder. Null without O(fallbacks).
+  returned: for one server
+  type: dict
+  contains:
+    rung:
+      description: The rung in use, counted from 1; 0 when the server runs as it was asked for.
+      type: int
+    rungs:
+      description: How many there are.
+      type: int
+    causes:
+      description: The diagnosis ids that led there, one for each rung that was taken.
+      type: list
+      elements: str
+    change:
+      description: What the rungs that were taken change altogether.
+      type: dict
+    because:
+      description: What the rung in use says for people, or null.
+      type: str
+    exhausted:
+      description: Whether no rung was left for O(failed_with).
+      type: bool
+restored:
+  description: The servers that were started again, each like RV(server).
+  returned: with O(state=reverted)
+  type: list
+  elements: dict
 vllm_version:
   description: The version of vLLM that O(image) holds, or null when nothing tells it. Null with O(all=true).
   returned: always
@@ -205,8 +343,12 @@ server:
       description: When the container last started, as Docker writes it, or null.
       type: str
     superseded:
-      description: Whether the server it replaced is still kept.
+      description: Whether a server that it replaced is still kept.
       type: bool
+    stopped_for_it:
+      description: Other servers, by container name, that were stopped for it and are still kept.
+      type: list
+      elements: str
   sample:
     container_name: vllm-gpt-oss
     state: running
@@ -219,6 +361,7 @@ server:
     fingerprint: v1:5bd2
     started_at: "2026-11-21T08:00:00.0Z"
     superseded: false
+    stopped_for_it: []
 servers:
   description: The servers, each like RV(server).
   returned: with O(all=true)
@@ -241,7 +384,7 @@ def main() -> None:
         required_if=[("state", "started", described), ("state", "present", described)],
         required_one_of=[("name", "container_name", "all")],
         mutually_exclusive=[("name", "all"), ("container_name", "all")],
-        required_by={"hf_token": "hf_token_file", "api_key": "api_key_file"},
+        required_by={"hf_token": "hf_token_file", "api_key": "api_key_file", "failed_with": "fallbacks"},
         supports_check_mode=True,
     )
     try:

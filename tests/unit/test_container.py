@@ -30,6 +30,7 @@ from ansible_collections.gpufleet.vllm.plugins.module_utils._configuration impor
     LABEL_WROTE,
     SECRETS_SHELL,
     SECRETS_TARGET,
+    Circumstances,
     command,
     configuration,
     docker_argv,
@@ -76,7 +77,7 @@ CACHES = "vllm-gpt-oss-cache-IMAGE:/var/cache/vllm"
 
 
 def body(entrypoint: list[str] | None = None, **said: t.Any) -> dict[str, t.Any]:
-    return configuration(from_params({**GB10, **said}), "v1:stamp", entrypoint)
+    return configuration(from_params({**GB10, **said}), "v1:stamp", Circumstances(entrypoint))
 
 
 # --- the configuration ----------------------------------------------------------------------------------------------
@@ -201,7 +202,7 @@ def test_what_is_mounted(said: dict[str, t.Any], binds: list[str]) -> None:
 
 
 def test_caches_are_kept_for_each_image_and_only_when_wanted() -> None:
-    kept = configuration(from_params(GB10), "v1:stamp", None, image_id="sha256:0123456789abcdef")
+    kept = configuration(from_params(GB10), "v1:stamp", Circumstances(image_id="sha256:0123456789abcdef"))
     assert kept["HostConfig"]["Binds"][-1] == "vllm-gpt-oss-cache-0123456789ab:/var/cache/vllm"
     dropped = body(keep_caches=False)
     assert [bind for bind in dropped["HostConfig"]["Binds"] if "cache/vllm" in bind] == []
@@ -286,7 +287,7 @@ def test_labels_of_the_user_are_added() -> None:
 
 def test_what_was_written_is_recorded_only_where_something_was() -> None:
     assert LABEL_WROTE not in body()["Labels"]
-    written = configuration(from_params(GB10), "v1:stamp", None, wrote={"/t", "/k"})
+    written = configuration(from_params(GB10), "v1:stamp", Circumstances(wrote={"/t", "/k"}))
     assert written["Labels"][LABEL_WROTE] == '["/k","/t"]'
 
 

@@ -18,13 +18,18 @@ from pathlib import Path
 import docker.errors
 import pytest
 import requests.exceptions
-from ansible_collections.gpufleet.vllm.plugins.module_utils import _container
-from ansible_collections.gpufleet.vllm.plugins.module_utils._configuration import LABEL_FINGERPRINT, LABEL_WROTE
+from ansible_collections.gpufleet.vllm.plugins.module_utils import _container, _learned, _room
+from ansible_collections.gpufleet.vllm.plugins.module_utils._configuration import (
+    LABEL_FINGERPRINT,
+    LABEL_SUPERSEDES,
+    LABEL_WROTE,
+)
 from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
 from ansible_collections.gpufleet.vllm.plugins.module_utils._ports import PortOwner
 from ansible_collections.gpufleet.vllm.plugins.module_utils._server import SERVER_PARAMETERS
 
 IMAGE = "vllm:1"
+COMMIT = "0" * 40
 
 
 @dataclass
@@ -44,6 +49,10 @@ class Client:
     labels: dict[str, str] | None = field(default_factory=lambda: {"vllm.version": "0.26.0"})
     probed: str | Exception = "0.26.0"
     volumes_by_name: dict[str, dict[str, str]] = field(default_factory=dict)
+    log: str = ""
+    fetch_status: int = 0
+    # Bytes of the one tensor that a download brings.
+    downloads: int = 1
 
     def _call(self, verb: str, name: str) -> None:
         self.calls.append((verb, name))
@@ -73,6 +82,8 @@ class Client:
             {
                 "Id": container["Id"],
                 "Names": [f"/{name}"],
+                "Labels": container["Config"]["Labels"] or {},
+                "State": container["State"]["Status"],
                 "Ports": container["Ports"] if container["State"]["Running"] else [],
             }
             for name, container in self.containers_by_name.items()
@@ -116,7 +127,7 @@ class Client:
             "Id": f"id{self.made}",
             "Name": f"/{name}",
             "Image": self.images.get(config.get("Image", ""), "sha256:other"),
-            "Config": {"Image": config.get("Image"), "Labels": config.get("Labels"), "Cmd": config.get("Cmd")},
+            "Config": {key: config.get(key) for key in ("Image", "Labels", "Cmd", "StopTimeout")},
             "HostConfig": config.get("HostConfig", {}),
             "State": {"Running": running, "Status": "running" if running else "created", "StartedAt": "2026"},
             "Ports": [{"PublicPort": int(b["HostPort"]), "Type": "tcp", "IP": b["HostIp"]} for (b,) in bindings],
@@ -125,9 +136,24 @@ class Client:
     def start(self, name: str) -> None:
         self._call("start", name)
         self._found(name)["State"].update(Running=True, Status="running")
-        if name.endswith("-try"):
-            self._found(name)["State"].update(Running=False, Status="exited")
+        if name.endswith("-fetch"):
+            self._download(name)
+        if name.endswith(("-try", "-fetch")):
+            self._found(name)["State"].update(Running=False, Status="exited", ExitCode=self.fetch_status)
         self._done("start", name)
+
+    def _download(self, name: str) -> None:
+        """What the Hugging Face client of the image leaves in the cache."""
+        found = self._found(name)
+        model, cache = found["Config"]["Cmd"][0], found["HostConfig"]["Binds"][0].split(":")[0]
+        repository = Path(cache) / "hub" / f"models--{model.replace('/', '--')}"
+        snapshot = repository / "snapshots" / COMMIT
+        snapshot.mkdir(parents=True)
+        (repository / "refs").mkdir()
+        (repository / "refs" / "main").write_text(COMMIT)
+        (snapshot / "config.json").write_text("{}")
+        header = json.dumps({"w": {"dtype": "U8", "shape": [1], "data_offsets": [0, 1]}}).encode()
+        (snapshot / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + b"1" * self.downloads)
 
     def wait(self, name: str, timeout: int | None = None) -> dict[str, int]:
         self._found(name)
@@ -135,8 +161,8 @@ class Client:
             raise self.probed
         return {"StatusCode": 0 if name != "probe" or self.probed else 1}
 
-    def logs(self, name: str, stderr: bool = True) -> bytes:
-        return f"{self.probed}\n".encode()
+    def logs(self, name: str, stdout: bool = True, stderr: bool = True, tail: int | None = None) -> bytes:
+        return f"{self.probed}\n".encode() if name == "probe" else self.log.encode()
 
     def stop(self, name: str, timeout: int) -> None:
         self._call("stop", name)
@@ -162,6 +188,17 @@ class Client:
 PARAMETERS = {**SERVER_PARAMETERS, **_container.PARAMETERS}
 DEFAULTS = {key: parameter.get("default") for key, parameter in PARAMETERS.items()}
 SERVER = {"name": "a", "model": "m", "image": IMAGE}
+
+
+GPU = {"index": 0, "uuid": "GPU-0", "name": "NVIDIA H100", "memory_total_mib": 81559, "memory_free_mib": 81000}
+FREE: dict[str, t.Any] = {"status": "ok", "gpus": [{**GPU, "memory_used_mib": 500, "health": "ok", "processes": []}]}
+
+
+@pytest.fixture(autouse=True)
+def free_gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A host with one GPU that nobody uses, and a place to remember things."""
+    monkeypatch.setattr(_room, "look", lambda: FREE)
+    monkeypatch.setattr(_learned, "state_directory", lambda: str(tmp_path / "state"))
 
 
 @pytest.fixture
@@ -246,6 +283,7 @@ def test_the_result_of_a_new_server(client: Client) -> None:
         "fingerprint": client.containers_by_name["vllm-a"]["Config"]["Labels"][LABEL_FINGERPRINT],
         "started_at": "2026",
         "superseded": False,
+        "stopped_for_it": [],
     }
 
 
@@ -256,6 +294,7 @@ def test_what_is_told_of_a_server_that_is_not_there(client: Client) -> None:
         "container_name": "vllm-a",
         "state": "absent",
         "superseded": False,
+        "stopped_for_it": [],
     }
 
 
@@ -628,7 +667,8 @@ def test_a_server_that_was_stopped_on_purpose_is_not_started_by_a_failure(fragil
 def test_a_server_that_a_killed_run_has_stopped_runs_again_when_the_next_run_fails(fragile: FailsOnce) -> None:
     run()
     before = fragile.now
-    fragile.put("vllm-a-next", {"Image": IMAGE, "Labels": {LABEL_FINGERPRINT: "v1:x"}})
+    stops = json.dumps([fragile.containers_by_name["vllm-a"]["Id"]])
+    fragile.put("vllm-a-next", {"Image": IMAGE, "Labels": {LABEL_FINGERPRINT: "v1:x", LABEL_SUPERSEDES: stops}})
     fragile.stop("vllm-a", 1)
     fragile.failing = ("start", "vllm-a")
     with pytest.raises(VllmError, match="The previous server is running.$"):
@@ -895,7 +935,8 @@ def test_weights_that_another_server_uses_are_not_purged(
     said = json.loads(json.dumps(other).replace("{0}", str(tmp_path)))
     for name in ("hf/m", "hf/v"):
         (tmp_path / name).mkdir(parents=True)
-    (tmp_path / "hf" / "m" / "config.json").touch()
+    (tmp_path / "hf" / "m" / "config.json").write_text("{}")
+    (tmp_path / "hf" / "m" / "model.gguf").write_bytes(b"GGUF")
     run(huggingface_dir=f"{tmp_path}/hf")
     run(**{"name": "b", "port": 8001, **said})
     removed = manage(state="absent", purge=["weights"])["actions"]
