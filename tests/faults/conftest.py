@@ -1,0 +1,105 @@
+# Copyright (c) 2026, gpufleet contributors
+# GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The hosts, on which rows run side by side: a test waits for its row's turn to end, and judges it."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import typing as t
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from simulated import ROOT, TOKEN, Host  # noqa: E402
+from switch import Line  # noqa: E402
+
+
+class Case(t.Protocol):
+    """A row of a table: a fault, and what is to come of it."""
+
+    name: str
+    waits: bool
+
+    def play(self, host: Host) -> Line: ...
+
+
+# Two work, and the others wait for clients of Docker Engine to lose their patience.
+WORKING, WAITING = 2, 2
+# Written as it goes: pytest says nothing before it is a row's turn.
+LOG = ROOT / ".cache/faults/rows.log"
+
+
+@pytest.fixture(scope="session")
+def scratch() -> t.Iterator[Path]:
+    # Short: the path of a socket may have 108 characters.
+    path = Path(tempfile.mkdtemp(prefix="gpufleet-faults-", dir="/tmp"))
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "faults", "-f", str(path / "key")], check=True)
+    yield path
+    shutil.rmtree(path)
+
+
+@pytest.fixture(scope="session")
+def lanes(request: pytest.FixtureRequest, scratch: Path) -> t.Iterator[list[tuple[Host, list[Case]]]]:
+    """The hosts that are needed, each with its rows."""
+    items = [getattr(item, "callspec", None) for item in request.session.items]
+    rows = [item.params["row"] for item in items if item and "row" in item.params]
+    waiting = [row for row in rows if row.waits]
+    working = [row for row in rows if not row.waits]
+    shares = [waiting[n::WAITING] for n in range(WAITING)] + [working[n::WORKING] for n in range(WORKING)]
+    env = {
+        "HF_TOKEN": TOKEN,
+        "ANSIBLE_NOCOLOR": "1",
+        "ANSIBLE_HOST_KEY_CHECKING": "false",
+        "ANSIBLE_HOME": str(scratch / "ansible"),
+        "ANSIBLE_SSH_CONTROL_PATH_DIR": str(scratch / "cp"),
+    }
+    found = [
+        (Host(f"gpufleet-faults-{number}", scratch / "key", env), share)
+        for number, share in enumerate(filter(None, shares), 1)
+    ]
+    for host, _share in found:
+        host.up()
+    yield found
+    for host, _share in found:
+        host.down()
+
+
+@pytest.fixture(scope="session")
+def played(lanes: list[tuple[Host, list[Case]]]) -> t.Iterator[dict[str, concurrent.futures.Future[Line]]]:
+    """Every row that was asked for, at work or to come, by its name."""
+    futures = {row.name: concurrent.futures.Future[Line]() for _host, share in lanes for row in share}
+
+    LOG.parent.mkdir(parents=True, exist_ok=True)
+    log = LOG.open("w")
+
+    def work(host: Host, share: list[Case]) -> None:
+        for row in share:
+            began = time.monotonic()
+            try:
+                futures[row.name].set_result(row.play(host))
+            except BaseException as error:
+                futures[row.name].set_exception(error)
+            failed = futures[row.name].exception()
+            seconds = f"{time.monotonic() - began:5.1f} s"
+            print(host.name, seconds, row.name, failed or futures[row.name].result(), sep="  ", file=log, flush=True)
+
+    with concurrent.futures.ThreadPoolExecutor(len(lanes)) as pool:
+        for host, share in lanes:
+            pool.submit(work, host, share)
+        yield futures
+    log.close()
+
+
+@pytest.fixture(scope="session")
+def report() -> dict[str, Line]:
+    """The lines so far, by the names of their rows."""
+    return {}

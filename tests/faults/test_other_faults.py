@@ -1,0 +1,200 @@
+# Copyright (c) 2026, gpufleet contributors
+# GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Faults that are no step of a switch: of the encodings' download, of the GPU, of the host, and of people."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import typing as t
+from dataclasses import dataclass
+
+import pytest
+from simulated import Host, Wish, eventually
+from switch import COMES_BACK, GEMMA, GPT_OSS, Line, converges, neutral, refused, served, serving
+
+SOURCE = "/home/gpu/vllm/encodings"
+ELSEWHERE = "/home/gpu/other-encodings"
+OLD, GOES_ON = "the old server", "goes on"
+
+
+@dataclass(frozen=True)
+class Promise:
+    """A fault, and the function that makes it happen and looks."""
+
+    step: str
+    fault: str
+    keep: t.Callable[[Host, Promise], Line]
+    says: str = ""
+    what: str = ""
+    waits = False
+
+    @property
+    def name(self) -> str:
+        return f"{self.step}: {self.fault}"
+
+    def play(self, host: Host) -> Line:
+        return self.keep(host, self)
+
+    def line(self, sees: str, serves: str, then: str) -> Line:
+        return Line(self.step, self.fault, neutral(sees), serves, then)
+
+
+def refuses_a_switch(host: Host, promise: Promise, new: Wish, before: str, after: str) -> Line:
+    """The switch fails with a sentence, and what served is not even touched."""
+    unchanged = host.containers()
+    with host.so(before, after):
+        told = refused(host.run(new, "-vvv", "--diff"), promise.says)
+        assert host.containers() == unchanged
+        assert host.answers()
+    return promise.line(told, OLD, GOES_ON)
+
+
+def bad_download(host: Host, promise: Promise) -> Line:
+    """No encodings on the host yet, and a mirror that fails: no partial file is ever at the final path."""
+    serving(host, GEMMA)
+    new = GPT_OSS.with_(encodings_dir=ELSEWHERE)
+    mirror = f"python3 /opt/broken_mirror.py {promise.what} {SOURCE}"
+    before = f"systemd-run --quiet --unit mirror --collect {mirror}; until ss -Hltn sport = 9000 | grep -q .; do sleep 0.1; done"
+    wish = new.but(vllm_server_encodings_source={"url": "http://127.0.0.1:9000"})
+    line = refuses_a_switch(host, promise, wish, before, "systemctl stop mirror")
+    assert host.sh(f"ls {ELSEWHERE}/*.tiktoken 2>/dev/null", check=False) == ""
+    converges(host, new)
+    converges(host, GEMMA)
+    host.sh(f"rm -r {ELSEWHERE}")
+    return line
+
+
+def full_disk(host: Host, promise: Promise) -> Line:
+    """Room for a part of the encodings only."""
+    serving(host, GEMMA)
+    new = GPT_OSS.with_(encodings_dir=ELSEWHERE)
+    before = f"install -d {ELSEWHERE} && mount -t tmpfs -o size=1m,uid=$(id -u gpu) small {ELSEWHERE}"
+    line = refuses_a_switch(host, promise, new, before, f"umount {ELSEWHERE}; chown gpu: {ELSEWHERE}")
+    converges(host, new)
+    converges(host, GEMMA)
+    host.sh(f"rm -r {ELSEWHERE}")
+    return line
+
+
+def killed_with_a_bad_server(host: Host, promise: Promise) -> Line:
+    """Nobody is there to see that the new server hangs: the next run does, and goes back."""
+    old, new = served(host)
+    host.stand_in(only_with=new.model, fault="hang-completion")
+    run = host.run(new, "-vvv", "--diff")
+    assert eventually(host.is_asked, 30)
+    run.kill()
+    told = refused(host.run(new), promise.says)
+    assert host.answers() == old.model
+    host.stand_in()
+    converges(host, new)
+    return promise.line(told, "none until the next run", "puts the old server back, and says so")
+
+
+def second_operator(host: Host, promise: Promise) -> Line:
+    """The first one is held in the middle of its switch while the second tries."""
+    _old, new = served(host)
+    host.proxy.arm("create")
+    first = host.run(new)
+    host.proxy.reached(first)
+    told = refused(host.run(new), promise.says)
+    host.proxy.send(then="forward")
+    assert first.status == 0, first.text[-3000:]
+    converges(host, new)
+    return promise.line(told, "the new server", "changes nothing")
+
+
+def engine_restarts(host: Host, promise: Promise) -> Line:
+    old, _new = served(host)
+    host.restart_engine()
+    return comes_back(host, promise, old)
+
+
+def host_reboots(host: Host, promise: Promise) -> Line:
+    old, _new = served(host)
+    host.reboot()
+    return comes_back(host, promise, old)
+
+
+def server_dies(host: Host, promise: Promise) -> Line:
+    old, _new = served(host)
+    pid = host.sh(f"docker inspect --format '{{{{.State.Pid}}}}' {old.container}")
+    host.sh(f"kill -KILL {pid}")
+    assert eventually(lambda: not host.lives(int(pid)), 10)
+    return comes_back(host, promise, old)
+
+
+def comes_back(host: Host, promise: Promise, old: Wish) -> Line:
+    """Without Ansible."""
+    assert eventually(lambda: host.answers() == old.model, COMES_BACK)
+    converges(host, old)
+    return promise.line("", OLD, "changes nothing")
+
+
+def drifts(host: Host, promise: Promise) -> Line:
+    """Seen by --check, and healed by a run."""
+    old, _new = served(host)
+    host.sh(promise.what.format(name=old.container))
+    predicted = host.run(old, "--check", "--diff")
+    assert predicted.status == 0, predicted.text[-3000:]
+    assert predicted.changed != []
+    said = promise.says.format(name=old.container)
+    assert said in predicted.text
+    converges(host, old)
+    return promise.line(f"--check says: {said}", "none until the next run", "heals it")
+
+
+def recreated_by_hand(host: Host, promise: Promise) -> Line:
+    """Without the record of this collection it is somebody else's, and left alone until it is adopted."""
+    old = GPT_OSS
+    serving(host, old)
+    host.sh(promise.what.format(name=old.container))
+    assert eventually(lambda: host.answers() == old.model, COMES_BACK)
+    told = refused(host.run(old, "--check", "--diff"), promise.says)
+    assert host.answers() == old.model
+    converges(host, old.but(vllm_server_adopt=True))
+    return promise.line(told, "the container made by hand", "replaces it with vllm_server_adopt: true")
+
+
+def no_network(host: Host, promise: Promise) -> Line:
+    """A run that changes nothing needs nothing from outside the host."""
+    old, _new = served(host)
+    after = "ip route add $(cat /root/route); cp /root/resolv.conf /etc/resolv.conf"
+    before = (
+        "ip route show default > /root/route; ip route del default; cp /etc/resolv.conf /root; "
+        "echo nameserver 192.0.2.1 > /etc/resolv.conf"
+    )
+    with host.so(before, after):
+        converges(host, old)
+    return promise.line("", OLD, "changes nothing")
+
+
+RECREATE = (
+    "docker rm --force {name} && docker run --detach --name {name} --publish 127.0.0.1:8000:8000 --gpus all --volume "
+    "/home/gpu/vllm/huggingface:/root/.cache/huggingface --volume /home/gpu/vllm/encodings:/etc/encodings --env "
+    "TIKTOKEN_ENCODINGS_BASE=/etc/encodings nvcr.io/nvidia/vllm:25.09-py3 vllm serve openai/gpt-oss-120b "
+    "--served-model-name gpt-oss-120b --max-num-seqs 3"
+)
+
+PROMISES = [
+    Promise("encodings (F7)", "download breaks off", bad_download, "of 3613922 bytes", "cut"),
+    Promise("encodings (F7)", "download is corrupt", bad_download, "is not what was published", "corrupt"),
+    Promise("encodings (F8)", "disk full", full_disk, "bytes are needed"),
+    Promise("health", "controller killed, and the new server hangs", killed_with_a_bad_server, "completion: no answer"),
+    Promise("any (F10)", "a second operator", second_operator, "Another run is changing"),
+    Promise("serving (F6)", "the server is killed", server_dies),
+    Promise("serving (F11)", "Docker Engine restarts", engine_restarts),
+    Promise("serving (F12)", "the host reboots", host_reboots),
+    Promise("serving (F18)", "docker stop", drifts, "start {name}", "docker stop {name}"),
+    Promise("serving (F18)", "docker rm", drifts, "create {name}", "docker rm --force {name}"),
+    Promise("serving (F18)", "recreated by hand", recreated_by_hand, "was not created by gpufleet.vllm", RECREATE),
+    Promise("serving (F19)", "no way out of the host", no_network),
+]
+
+
+@pytest.mark.parametrize("row", PROMISES, ids=[row.name for row in PROMISES])
+def test_a_promise_is_kept(
+    row: Promise, played: dict[str, concurrent.futures.Future[Line]], report: dict[str, Line]
+) -> None:
+    report[row.name] = played[row.name].result()
