@@ -46,7 +46,8 @@ from ._deployment import (
 )
 from ._docker import Engine, connect, engine_failures, sentence
 from ._errors import VllmError
-from ._ladder import Ladder
+from ._ladder import Ladder, LadderEnds, Steps
+from ._lock import alone
 from ._ports import PortOwner, overlaps, port_owner
 from ._server import SERVER_PARAMETERS, ServerSpec, default_container_name, fingerprint, from_params
 from ._versions import version_of_labels
@@ -86,6 +87,7 @@ class Deployment:
         self.engine = engine
         self.spec: ServerSpec | None = None
         self.ladder: Ladder | None = None
+        self._steps: Steps | None = None
         self.secrets: _preflight.Secrets | None = None
         self.stamp = ""
         self.needs: list[str] = []
@@ -166,12 +168,10 @@ class Deployment:
         said = {key: self.params[key] for key in SERVER_PARAMETERS}
         found = self.engine.container("current")
         record = None if self.params["ladder_reset"] else _label(found, LABEL_LADDER)
-        self.ladder = Ladder.of(said, self.params["fallbacks"], record)
-        if self.params["failed_with"]:
-            further = self.ladder.after(self.params["failed_with"])
-            if further is None:
-                raise LadderEnds(self.ladder)
-            self.ladder = further
+        ladder = Ladder.of(said, self.params["fallbacks"], record)
+        if self._steps is None:
+            self._steps = Steps(ladder, self.params["failed_with"])
+        self.ladder = self._steps.ladder
         self.spec = from_params(self.ladder.settings)
         given = {"hf_token_file": self.params["hf_token"], "api_key_file": self.params["api_key"]}
         self.secrets = _preflight.Secrets(self.spec, given)
@@ -219,6 +219,11 @@ class Deployment:
         if not self.params["replace_others"] and rivals(observed):
             return replace(observed, port_conflict=self._refused(rivals(observed)))
         return observed
+
+    def step(self, problems: t.Sequence[str]) -> bool:
+        """Go to another rung, because the settings in hand cannot be tried or would not fit; False without one."""
+        misfit = self._start.misfit if self._start else None
+        return bool(problems and self._steps and self._steps.further(misfit))
 
     def _refused(self, others: t.Sequence[Other]) -> str:
         reasons = ", ".join(f"{one.name} ({one.conflict})" for one in others)
@@ -467,14 +472,6 @@ def _label(container: t.Mapping[str, t.Any] | None, label: str) -> t.Any:
     return loaded((container["Config"].get("Labels") or {}).get(label)) if container else None
 
 
-class LadderEnds(Exception):
-    """No rung is left for the cause that the server failed with."""
-
-    def __init__(self, ladder: Ladder) -> None:
-        super().__init__("no rung is left")
-        self.ladder = ladder
-
-
 def run(params: t.Mapping[str, t.Any], check_mode: bool, warn: t.Callable[[str], None]) -> dict[str, t.Any]:
     """Bring one server to the wanted state, or in check mode say what that would take.
 
@@ -491,7 +488,7 @@ def run(params: t.Mapping[str, t.Any], check_mode: bool, warn: t.Callable[[str],
         for engine in engines:
             with contextlib.ExitStack() as locks:
                 if not check_mode:
-                    locks.enter_context(_preflight.alone(engine.name))
+                    locks.enter_context(alone(engine.name))
                 results.append(_run(Deployment(params, engine), check_mode, warn, locks))
     except engine_failures() as error:
         raise VllmError(sentence("look at the servers on this host", error)) from None
@@ -541,7 +538,7 @@ def _run(
     names = [target for target in decided.stops if target not in SUFFIX]
     if names and not check_mode:
         for name in names:
-            locks.enter_context(_preflight.alone(name))
+            locks.enter_context(alone(name))
         decided = _decide(deployment, check_mode)
     for warning in deployment.doubts if decided.actions else []:
         warn(warning)
@@ -571,6 +568,8 @@ def _decide(deployment: Deployment, check_mode: bool) -> Plan:
     decided = plan(deployment.wanted, observed)
     if decided.starts and deployment.spec:
         observed = deployment.examine(observed, decided)
+        if deployment.step(observed.problems):
+            return _decide(deployment, check_mode)
         decided = plan(deployment.wanted, observed)
     if decided.problems:
         several = len(decided.problems) > 1

@@ -55,11 +55,14 @@ class Ladder:
         causes = tuple(map(str, known.get("causes") or ()))
         return cls(said, ladder.rungs, taken, causes[: len(taken)], ladder.digest)
 
-    def after(self, cause: str) -> Ladder | None:
-        """One rung further: the first below the last one taken that the cause leads to; None when there is none."""
+    def after(self, cause: str, unfit: t.Collection[int] = ()) -> Ladder | None:
+        """One rung further: the first below the last one taken that the cause leads to; None when there is none.
+
+        C(unfit) are rungs that cannot be tried here.
+        """
         start = self.taken[-1] + 1 if self.taken else 0
         for number in range(start, len(self.rungs)):
-            if cause in self.rungs[number]["causes"]:
+            if cause in self.rungs[number]["causes"] and number not in unfit:
                 return Ladder(self.said, self.rungs, (*self.taken, number), (*self.causes, cause), self.digest)
         return None
 
@@ -95,6 +98,45 @@ class Ladder:
             "because": because,
             "exhausted": exhausted,
         }
+
+
+class LadderEnds(Exception):
+    """No rung is left for the cause that the server failed with."""
+
+    def __init__(self, ladder: Ladder) -> None:
+        super().__init__("no rung is left")
+        self.ladder = ladder
+
+
+class Steps:
+    """The way down a ladder within one run.
+
+    Raises:
+        LadderEnds: when the server failed, and no rung is left for the cause.
+    """
+
+    def __init__(self, ladder: Ladder, failed_with: str | None) -> None:
+        self.ladder = self._before = ladder
+        self._cause = failed_with
+        self._unfit: set[int] = set()
+        if failed_with and not self._step(ladder, failed_with):
+            raise LadderEnds(ladder)
+
+    def _step(self, before: Ladder, cause: str) -> bool:
+        further = before.after(cause, self._unfit)
+        if further:
+            self.ladder, self._before, self._cause = further, before, cause
+        return further is not None
+
+    def further(self, misfit: str | None) -> bool:
+        """Go on, because the settings in hand cannot be tried. A misfit is the cause that their start would fail with;
+        without one they are refused for another reason, and the rung is left out."""
+        if misfit:
+            return self._step(self.ladder, misfit)
+        if self._cause is None or self.ladder is self._before:
+            return False
+        self._unfit.add(self.ladder.taken[-1])
+        return self._step(self._before, self._cause)
 
 
 def merge(one: Said, other: Said) -> dict[str, t.Any]:

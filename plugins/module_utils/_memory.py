@@ -624,6 +624,10 @@ class _Case:
 # ---------------------------------------------------------------------------------------------------------------------
 
 
+# What vLLM would fail with, by the kind of a finding.
+CAUSES = {"start": "mem-free-below-budget", "reserve": "mem-free-below-budget", "kv": "mem-kv-too-small"}
+
+
 @dataclass(frozen=True)
 class Fit:
     """The verdict: C(ok), C(tight) (it may fail) or C(refuse) (it would), with what led to it and what to change."""
@@ -635,9 +639,11 @@ class Fit:
     free_mib: int | None = None
     reasons: tuple[str, ...] = ()
     suggestions: t.Mapping[str, float] = field(default_factory=dict)
+    # The diagnosis id that the start would fail with, when it is refused for want of memory.
+    cause: str | None = None
 
     def to_dict(self) -> dict[str, t.Any]:
-        said = {f.name: getattr(self, f.name) for f in fields(self)}
+        said = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "cause"}
         return {**said, "reasons": list(self.reasons), "suggestions": dict(self.suggestions)}
 
 
@@ -955,6 +961,7 @@ def _told(case: _Case, findings: t.Sequence[_Finding], suggestions: dict[str, fl
         free_mib=int(min(free)) if len(free) == len(case.used) else None,
         reasons=tuple(_sentence(case, finding, suggestions) for finding in findings),
         suggestions=suggestions,
+        cause=next((CAUSES[one.kind] for one in findings if one.verdict == "refuse" and one.kind in CAUSES), None),
     )
 
 

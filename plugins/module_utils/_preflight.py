@@ -13,7 +13,6 @@ Every shortcoming is a sentence that ends with the remedy.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import re
 import shutil
@@ -174,40 +173,6 @@ def env_file_problems(path: str, content: bytes) -> list[str]:
                 "digits and '_', and a value is taken as it stands, quotes included."
             ]
     return []
-
-
-@contextlib.contextmanager
-def alone(name: str) -> t.Iterator[None]:
-    """Hold the lock of one server on this host; it ends with the process, however that ends.
-
-    Raises:
-        VllmError: when another run holds it.
-    """
-    directory = "/var/lock" if os.access("/var/lock", os.W_OK) else tempfile.gettempdir()
-    path = os.path.join(directory, f"gpufleet-vllm-{name}.lock")
-    # A file of another user in a sticky directory may be opened, but not with O_CREAT.
-    create = 0 if os.path.exists(path) else os.O_CREAT
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | create, 0o644)
-    except OSError as error:
-        raise VllmError(
-            f"Cannot open the lock {path}: {error.strerror}. Remove it if no other run is going on."
-        ) from None
-    try:
-        _lock(descriptor, name, path)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _lock(descriptor: int, name: str, path: str) -> None:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise VllmError(
-            f"Another run is changing {name} on this host at this moment (it holds {path}). Nothing was changed by "
-            "this one; run it again when the other has ended."
-        ) from None
 
 
 def missing_directories(spec: ServerSpec) -> tuple[str, ...]:

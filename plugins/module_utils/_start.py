@@ -41,6 +41,8 @@ class Start:
 
     def __init__(self) -> None:
         self.fit: dict[str, t.Any] | None = None
+        # The diagnosis id that the start would fail with, when it is refused.
+        self.misfit: str | None = None
         # What earlier starts add to the command line and the environment; never to what was asked for.
         self.engine: dict[str, str] = {}
         self.env: dict[str, str] = {}
@@ -101,8 +103,9 @@ class Start:
         stopped = [spec.container_name] if current and current.running else []
         stopped += [one.name for one in rivals(observed)]
         verdict = self._question.fit(facts, stopped)
-        self.fit = verdict.to_dict()
+        self.fit, self.misfit = verdict.to_dict(), None
         if verdict.verdict == "refuse" and params["fit"] == "enforce":
+            self.misfit = verdict.cause
             how = "Set fit: warn to start it all the same."
             return replace(observed, problems=(*observed.problems, " ".join([*verdict.reasons, how])))
         if verdict.verdict != "ok":

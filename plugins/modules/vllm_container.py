@@ -138,6 +138,8 @@ options:
     description:
       - The fallback ladder, a list of rungs. Each has C(causes), the diagnosis ids that lead to it, and C(change), the
         settings it changes over those of the rungs before it that were taken; C(because) is for people.
+      - When the memory of the GPUs would not do (O(fit=enforce)), the rungs for C(mem-free-below-budget) or
+        C(mem-kv-too-small) are taken before anything starts.
       - The rungs that were taken are recorded on the container. As long as the server and its ladder stay the same,
         later runs keep to them and change nothing.
     type: list
@@ -145,8 +147,8 @@ options:
     default: []
   failed_with:
     description:
-      - The diagnosis id that the server has just failed with. It takes the next rung of O(fallbacks) that this leads to.
-        Without one, nothing is changed and RV(ladder.exhausted) is true.
+      - The diagnosis id that the server has just failed with. It takes the next rung of O(fallbacks) that this leads
+        to. Without one, nothing is changed and RV(ladder.exhausted) is true.
     type: str
   ladder_reset:
     description:

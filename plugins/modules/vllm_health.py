@@ -134,6 +134,12 @@ options:
     description:
       - Address of the Docker Engine. Without it, E(DOCKER_HOST) and then the local socket are used.
     type: str
+  lock:
+    description:
+      - Hold the lock of O(container) while waiting, so that no other run changes it meanwhile. Fails when another run
+        holds it.
+    type: bool
+    default: false
   gpu_facts:
     description:
       - What M(gpufleet.vllm.gpu_facts) found, so that a remedy can name who holds the memory of a GPU. Facts that were
@@ -280,6 +286,10 @@ log:
   returned: failure
   type: list
   elements: str
+busy:
+  description: Whether another run holds the lock, and nothing was asked of the server.
+  returned: failure
+  type: bool
 finished:
   description: Whether the wait is over. False only with O(slice).
   returned: always
@@ -290,11 +300,13 @@ resume:
   type: dict
 """
 
+import contextlib
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
 from ansible_collections.gpufleet.vllm.plugins.module_utils._health import CHECKS
+from ansible_collections.gpufleet.vllm.plugins.module_utils._lock import Busy, alone
 from ansible_collections.gpufleet.vllm.plugins.module_utils._probe import run
 
 
@@ -320,17 +332,20 @@ def main() -> None:
             "container": {"type": "str"},
             "unit": {"type": "str"},
             "docker_host": {"type": "str"},
+            "lock": {"type": "bool", "default": False},
             "gpu_facts": {"type": "dict", "default": {}},
             "slice": {"type": "float", "default": 0},
             "resume": {"type": "dict", "default": {}},
         },
         mutually_exclusive=[("api_key", "api_key_file"), ("container", "unit")],
+        required_if=[("lock", True, ["container"])],
         supports_check_mode=True,
     )
     try:
-        result = run(module.params, module.run_command)
+        with alone(module.params["container"]) if module.params["lock"] else contextlib.nullcontext():
+            result = run(module.params, module.run_command)
     except VllmError as error:
-        module.fail_json(msg=str(error))
+        module.fail_json(msg=str(error), busy=isinstance(error, Busy))
     outcome: t.Callable[..., t.Any] = (
         module.exit_json if result["healthy"] or not result["finished"] else module.fail_json
     )

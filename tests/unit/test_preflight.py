@@ -15,7 +15,6 @@ from ansible_collections.gpufleet.vllm.plugins.module_utils import _preflight
 from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
 from ansible_collections.gpufleet.vllm.plugins.module_utils._preflight import (
     Secrets,
-    alone,
     delete_directory,
     delete_file,
     encodings_problems,
@@ -286,14 +285,3 @@ def test_an_env_file_from_windows_is_told_with_a_command_that_helps(tmp_path: Pa
     subprocess.run(["sh", "-c", command], check=True)
     assert path.read_bytes() == b"A=1\nB=r\n"
     assert env_file_problems(str(path), path.read_bytes()) == []
-
-
-def test_two_runs_do_not_change_one_server_at_once() -> None:
-    with alone("gpufleet-unit-lock"):
-        told = "Another run is changing gpufleet-unit-lock on this host"
-        with pytest.raises(VllmError, match=told), alone("gpufleet-unit-lock"):
-            pytest.fail("both runs hold the lock")
-        with alone("gpufleet-unit-other"):
-            pass
-    with alone("gpufleet-unit-lock"):
-        pass
