@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import typing as t
 from dataclasses import replace
 
@@ -375,25 +376,40 @@ class Deployment:
             except VllmError as error:
                 raise VllmError(f"{error} {self._recover(decided, action)}") from None
             except engine_failures() as error:
-                raise VllmError(f"{sentence(words, error)} {self._recover(decided, action)}") from None
+                raise VllmError(f"{self._told(words, action, error)} {self._recover(decided, action)}") from None
+
+    def _told(self, words: str, action: Action, error: BaseException) -> str:
+        """What failed; a start that finds its port taken names who has it."""
+        told = sentence(words, error)
+        if (
+            action.verb != "start"
+            or not self.spec
+            or not re.search(r"port is already allocated|address already in use", told)
+        ):
+            return told
+        with contextlib.suppress(*engine_failures()):
+            return f"Cannot {words}. {self._port_conflict(self.spec, self._others(self.spec)) or told}"
+        return told
 
     def _recover(self, decided: Plan, failed: Action) -> str:
         """After a step failed: nothing half made stays behind, and the servers that were stopped serve again."""
         if self.params["state"] not in ("present", "started"):
             return "Run it again when that is put right."
+        again = "It is put right by the next run, or by state: reverted."
         try:
+            self.engine.wait_until_it_answers()
             back = self._undo(decided, failed)
             current = self.engine.instances().get("current")
         except VllmError as error:
-            return f"Putting the previous server back failed too: {error}"
+            return f"Putting the previous server back failed too, so nothing serves now: {error} {again}"
         except engine_failures() as error:
-            return sentence("put the previous server back", error)
+            seen = sentence("put the previous server back", error)
+            return f"Nothing serves now: {seen} {again}"
         if current and current.running and current.fingerprint == self.stamp:
             return "The server is running."
-        again = [action.target for action in back.actions if action.verb == "start_other"]
-        again += ["the previous server"] if current and current.running else []
-        told = ", ".join(again)
-        return f"{told[:1].upper() + told[1:]} is running." if again else "No server was stopped by this."
+        others = [action.target for action in back.actions if action.verb == "start_other"]
+        told = ", ".join(others + (["the previous server"] if current and current.running else []))
+        return f"{told[:1].upper() + told[1:]} is running." if told else "No server was stopped by this."
 
     def _undo(self, decided: Plan, failed: Action) -> Plan:
         created = next((action.target for action in decided.actions if action.verb == "create"), None)
@@ -545,6 +561,7 @@ def _run(
     result = _result(deployment, decided, pulled)
     if not check_mode:
         deployment.apply(decided)
+        deployment.engine.wait_until_it_answers()
     restored = [a.target for a in decided.actions if a.verb in ("start", "start_other")]
     if deployment.params["state"] == "reverted":
         result["restored"] = [deployment.server(target) for target in restored]

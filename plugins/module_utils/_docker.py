@@ -16,6 +16,7 @@ import contextlib
 import os
 import re
 import shutil
+import time
 import typing as t
 
 from ._configuration import LABEL_CACHE, LABEL_FINGERPRINT, caches_of, fetching, instance, server_name, trial
@@ -151,6 +152,18 @@ class Engine:
         self.client = client
         self.name = name
         self.stop_timeout = stop_timeout
+
+    def wait_until_it_answers(self, timeout: float = 60) -> None:
+        """An engine that was restarted is back after some seconds; then its containers are, too."""
+        deadline = time.monotonic() + timeout
+        while True:
+            try:
+                self.client.containers()
+                return
+            except engine_failures():
+                if time.monotonic() >= deadline:
+                    raise
+                time.sleep(0.5)
 
     def container(self, slot: Slot) -> dict[str, t.Any] | None:
         try:
@@ -320,8 +333,22 @@ def engine_failures() -> tuple[type[BaseException], ...]:
     return (docker.errors.DockerException, requests.exceptions.RequestException, OSError)
 
 
+# The id of a network's endpoint, which says nothing to anybody.
+ENDPOINT = re.compile(r" on endpoint \S+ \([0-9a-f]{64}\)|\b[0-9a-f]{64}\b:? ?")
+
+
+def is_lost(error: BaseException) -> bool:
+    """Whether the connection to the engine broke, as it does when that ends."""
+    return isinstance(error, requests.exceptions.ConnectionError) and not isinstance(error, requests.exceptions.Timeout)
+
+
 def sentence(attempt: str, error: BaseException) -> str:
     """Docker's error as what was attempted, what was seen and what to change."""
-    seen = str(getattr(error, "explanation", None) or error).strip()
+    if is_lost(error):
+        return (
+            f"Cannot {attempt}: the Docker Engine ended or was restarted meanwhile. Look at 'systemctl status docker' "
+            "and its log ('journalctl -u docker'), then run it again."
+        )
+    seen = ENDPOINT.sub("", str(getattr(error, "explanation", None) or error).strip())
     remedy = explain(seen)
     return f"Cannot {attempt}. Docker says: {seen.rstrip('.')}. {remedy[:1].upper() + remedy[1:]}".strip()

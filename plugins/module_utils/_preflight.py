@@ -13,6 +13,7 @@ Every shortcoming is a sentence that ends with the remedy.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import shutil
@@ -109,9 +110,9 @@ class Secrets:
             os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
             _replace_file(path, content)
         except OSError as error:
+            way = f"Name a place this user may write to in {key}, or run with become: true."
             raise VllmError(
-                f"Cannot write {SECRET_NAMES[key]} to {path}: {error.strerror}. Name a place this user may write to in "
-                f"{key}, or run with become: true."
+                f"Cannot write {SECRET_NAMES[key]} to {path}: {error.strerror}. {_space(error) or way}"
             ) from None
 
 
@@ -180,14 +181,18 @@ def missing_directories(spec: ServerSpec) -> tuple[str, ...]:
     return tuple(path for path in (spec.huggingface_dir,) if path and not os.path.isdir(path))
 
 
+def _space(error: OSError) -> str:
+    """The remedy for a full disk, which more rights would not help."""
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return "Free some space on that file system ('df -h' shows it), then run it again." if full else ""
+
+
 def make_directory(path: str) -> None:
     try:
         os.makedirs(path, mode=0o755, exist_ok=True)
     except OSError as error:
-        raise VllmError(
-            f"Cannot create the directory {path}: {error.strerror}. Choose another huggingface_dir, or run with "
-            "become: true."
-        ) from None
+        way = "Choose another huggingface_dir, or run with become: true."
+        raise VllmError(f"Cannot create the directory {path}: {error.strerror}. {_space(error) or way}") from None
 
 
 def delete_file(path: str) -> None:

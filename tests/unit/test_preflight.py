@@ -250,8 +250,8 @@ def test_a_full_disk_leaves_the_old_secret_and_nothing_else(tmp_path: Path, monk
     with pytest.raises(VllmError) as caught:
         handed.write("api_key_file")
     assert str(caught.value) == (
-        f"Cannot write the API key to {tmp_path}/api_key_file.superseded: No space left on device. Name a place this user may "
-        "write to in api_key_file, or run with become: true."
+        f"Cannot write the API key to {tmp_path}/api_key_file.superseded: No space left on device. Free some space on that "
+        "file system ('df -h' shows it), then run it again."
     )
     assert {name: (tmp_path / name).read_text() for name in os.listdir(tmp_path)} == {"api_key_file": "old\n"}
 
