@@ -74,7 +74,7 @@ vllm_models:
         load_seconds: 90           # how long a start usually takes
         notes:
           - What to know about it.
-        fallbacks:                 # what to try next, by diagnosis (vllm_diagnose)
+        fallbacks:                 # the ladder: what to try next, by diagnosis
           - causes: [mem-free-below-budget]
             change:
               engine:
