@@ -2,23 +2,17 @@
 # GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""One run of the container backend, against a model of the Docker Engine that can be told to fail at any call.
-
-tests/unit/docker_engine asks the real one the same; here every step can go wrong.
-"""
+"""One run of the container backend for one server, against a model of the Docker Engine (docker_model)."""
 
 from __future__ import annotations
 
-import copy
 import json
 import typing as t
-from dataclasses import dataclass, field
 from pathlib import Path
 
-import docker.errors
 import pytest
 import requests.exceptions
-from ansible_collections.gpufleet.vllm.plugins.module_utils import _container, _learned, _room
+from ansible_collections.gpufleet.vllm.plugins.module_utils import _container
 from ansible_collections.gpufleet.vllm.plugins.module_utils._configuration import (
     LABEL_FINGERPRINT,
     LABEL_SUPERSEDES,
@@ -26,204 +20,20 @@ from ansible_collections.gpufleet.vllm.plugins.module_utils._configuration impor
 )
 from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
 from ansible_collections.gpufleet.vllm.plugins.module_utils._ports import PortOwner
-from ansible_collections.gpufleet.vllm.plugins.module_utils._server import SERVER_PARAMETERS
-
-IMAGE = "vllm:1"
-COMMIT = "0" * 40
-
-
-@dataclass
-class Client:
-    """The calls of the Docker SDK that the backend makes, on containers in a dictionary."""
-
-    containers_by_name: dict[str, dict[str, t.Any]] = field(default_factory=dict)
-    images: dict[str, str] = field(default_factory=lambda: {IMAGE: "sha256:1"})
-    registry: dict[str, str] = field(default_factory=dict)
-    # Every call that changes something, and which of them fails.
-    calls: list[tuple[str, str]] = field(default_factory=list)
-    failing: tuple[str, str] | None = None
-    # A start that fails once the container was set up leaves it `created`; a stop may time out after it worked.
-    fails_late: bool = False
-    made: int = 0
-    # The image's own; without them the version of vLLM is read from inside the image.
-    labels: dict[str, str] | None = field(default_factory=lambda: {"vllm.version": "0.26.0"})
-    probed: str | Exception = "0.26.0"
-    volumes_by_name: dict[str, dict[str, str]] = field(default_factory=dict)
-    log: str = ""
-    fetch_status: int = 0
-    # Bytes of the one tensor that a download brings.
-    downloads: int = 1
-
-    def _call(self, verb: str, name: str) -> None:
-        self.calls.append((verb, name))
-        if self.failing == (verb, name) and not self.fails_late:
-            raise docker.errors.APIError("failed", explanation=f"{verb} of {name} failed")
-
-    def _done(self, verb: str, name: str) -> None:
-        if self.failing == (verb, name) and self.fails_late:
-            raise requests.exceptions.ReadTimeout(f"{verb} of {name} took too long")
-
-    def _found(self, name: str) -> dict[str, t.Any]:
-        by_id = {container["Id"]: container for container in self.containers_by_name.values()}
-        if name not in self.containers_by_name and name not in by_id:
-            raise docker.errors.NotFound("No such container")
-        return self.containers_by_name.get(name) or by_id[name]
-
-    def inspect_container(self, name: str) -> dict[str, t.Any]:
-        return copy.deepcopy(self._found(name))
-
-    def inspect_image(self, reference: str) -> dict[str, t.Any]:
-        if reference not in self.images:
-            raise docker.errors.ImageNotFound("No such image")
-        return {"Id": self.images[reference], "Config": {"Entrypoint": None, "Labels": self.labels}}
-
-    def containers(self, all: bool = False, filters: t.Any = None) -> list[dict[str, t.Any]]:  # noqa: A002
-        return [
-            {
-                "Id": container["Id"],
-                "Names": [f"/{name}"],
-                "Labels": container["Config"]["Labels"] or {},
-                "State": container["State"]["Status"],
-                "Ports": container["Ports"] if container["State"]["Running"] else [],
-            }
-            for name, container in self.containers_by_name.items()
-            if (all or container["State"]["Running"])
-            and (not filters or filters["label"] in (container["Config"]["Labels"] or {}))
-        ]
-
-    def pull(self, repository: str, tag: str | None, stream: bool, decode: bool) -> list[dict[str, str]]:
-        reference = f"{repository}:{tag}"
-        self._call("pull", reference)
-        if reference not in self.registry:
-            return [{"status": "Pulling"}, {"error": f"manifest for {reference} not found: manifest unknown"}]
-        self.images[reference] = self.registry[reference]
-        return [{"status": "Pulling"}, {"status": "Done"}]
-
-    def create_container_from_config(self, config: dict[str, t.Any], name: str = "probe") -> dict[str, str]:
-        self._call("create", name)
-        assert name not in self.containers_by_name
-        missing = [bind.split(":")[0] for bind in config["HostConfig"].get("Binds", ()) if not bind.startswith("/")]
-        assert set(missing) <= {*self.volumes_by_name}
-        self.put(name, config)
-        self._done("create", name)
-        return {"Id": name}
-
-    def create_volume(self, name: str, labels: dict[str, str]) -> None:
-        self.volumes_by_name[name] = labels
-
-    def volumes(self, filters: dict[str, str]) -> dict[str, t.Any]:
-        key, _is, value = filters["label"].partition("=")
-        found = {n: ls for n, ls in self.volumes_by_name.items() if key in ls and value in ("", ls[key])}
-        return {"Volumes": [{"Name": name, "Labels": labels} for name, labels in found.items()] or None}
-
-    def remove_volume(self, name: str) -> None:
-        self._call("remove volume", name)
-        del self.volumes_by_name[name]
-
-    def put(self, name: str, config: dict[str, t.Any], running: bool = False) -> None:
-        self.made += 1
-        bindings = config.get("HostConfig", {}).get("PortBindings", {}).values()
-        self.containers_by_name[name] = {
-            "Id": f"id{self.made}",
-            "Name": f"/{name}",
-            "Image": self.images.get(config.get("Image", ""), "sha256:other"),
-            "Config": {key: config.get(key) for key in ("Image", "Labels", "Cmd", "StopTimeout")},
-            "HostConfig": config.get("HostConfig", {}),
-            "State": {"Running": running, "Status": "running" if running else "created", "StartedAt": "2026"},
-            "Ports": [{"PublicPort": int(b["HostPort"]), "Type": "tcp", "IP": b["HostIp"]} for (b,) in bindings],
-        }
-
-    def start(self, name: str) -> None:
-        self._call("start", name)
-        self._found(name)["State"].update(Running=True, Status="running")
-        if name.endswith("-fetch"):
-            self._download(name)
-        if name.endswith(("-try", "-fetch")):
-            self._found(name)["State"].update(Running=False, Status="exited", ExitCode=self.fetch_status)
-        self._done("start", name)
-
-    def _download(self, name: str) -> None:
-        """What the Hugging Face client of the image leaves in the cache."""
-        found = self._found(name)
-        model, cache = found["Config"]["Cmd"][0], found["HostConfig"]["Binds"][0].split(":")[0]
-        repository = Path(cache) / "hub" / f"models--{model.replace('/', '--')}"
-        snapshot = repository / "snapshots" / COMMIT
-        snapshot.mkdir(parents=True)
-        (repository / "refs").mkdir()
-        (repository / "refs" / "main").write_text(COMMIT)
-        (snapshot / "config.json").write_text("{}")
-        header = json.dumps({"w": {"dtype": "U8", "shape": [1], "data_offsets": [0, 1]}}).encode()
-        (snapshot / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + b"1" * self.downloads)
-
-    def wait(self, name: str, timeout: int | None = None) -> dict[str, int]:
-        self._found(name)
-        if name == "probe" and isinstance(self.probed, Exception):
-            raise self.probed
-        return {"StatusCode": 0 if name != "probe" or self.probed else 1}
-
-    def logs(self, name: str, stdout: bool = True, stderr: bool = True, tail: int | None = None) -> bytes:
-        return f"{self.probed}\n".encode() if name == "probe" else self.log.encode()
-
-    def stop(self, name: str, timeout: int) -> None:
-        self._call("stop", name)
-        self._found(name)["State"].update(Running=False, Status="exited")
-        self._done("stop", name)
-
-    def remove_container(self, name: str, force: bool) -> None:
-        self._call("remove", name)
-        self._found(name)
-        del self.containers_by_name[name]
-
-    def rename(self, name: str, to: str) -> None:
-        self._call("rename", name)
-        assert to not in self.containers_by_name
-        self.containers_by_name[to] = self.containers_by_name.pop(name)
-
-    @property
-    def now(self) -> dict[str, str]:
-        """Name to identity and state."""
-        return {name: f"{one['Id']} {one['State']['Status']}" for name, one in self.containers_by_name.items()}
-
-
-PARAMETERS = {**SERVER_PARAMETERS, **_container.PARAMETERS}
-DEFAULTS = {key: parameter.get("default") for key, parameter in PARAMETERS.items()}
-SERVER = {"name": "a", "model": "m", "image": IMAGE}
-
-
-GPU = {"index": 0, "uuid": "GPU-0", "name": "NVIDIA H100", "memory_total_mib": 81559, "memory_free_mib": 81000}
-FREE: dict[str, t.Any] = {"status": "ok", "gpus": [{**GPU, "memory_used_mib": 500, "health": "ok", "processes": []}]}
-
-
-@pytest.fixture(autouse=True)
-def free_gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A host with one GPU that nobody uses, and a place to remember things."""
-    monkeypatch.setattr(_room, "look", lambda: FREE)
-    monkeypatch.setattr(_learned, "state_directory", lambda: str(tmp_path / "state"))
+from docker_model import IMAGE, NEW, SERVER, Client, FailsOnce, installed, manage, run, warnings
 
 
 @pytest.fixture
-def client(monkeypatch: pytest.MonkeyPatch) -> Client:
-    made = Client()
-    monkeypatch.setattr(_container, "connect", lambda docker_host: made)
-    monkeypatch.setattr(_container, "port_owner", lambda port, bind: None)
-    return made
+def client(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Client:
+    return installed(Client(), monkeypatch, tmp_path)
 
 
-warnings: list[str] = []
-
-
-def run(check: bool = False, **said: t.Any) -> dict[str, t.Any]:
-    return _container.run({**DEFAULTS, **SERVER, **said}, check_mode=check, warn=warnings.append)
-
-
-def manage(check: bool = False, **said: t.Any) -> dict[str, t.Any]:
-    """With a state that needs no description of the server."""
-    return _container.run({**DEFAULTS, "container_name": "vllm-a", **said}, check_mode=check, warn=warnings.append)
+@pytest.fixture
+def fragile(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FailsOnce:
+    return installed(FailsOnce(), monkeypatch, tmp_path)
 
 
 # --- check, do, again, again in check -------------------------------------------------------------------------------
-
-NEW = {"engine": {"max_model_len": 2}}
 
 
 @pytest.mark.parametrize(
@@ -555,33 +365,6 @@ def test_these_are_the_calls_of_a_replacement(client: Client) -> None:
     assert [call for call in client.calls if call != ("remove", "vllm-a-try")] == calls_of_a_replacement()
 
 
-class FailsOnce(Client):
-    """Recovery makes some of the calls again, and they shall work."""
-
-    def _call(self, verb: str, name: str) -> None:
-        failing, late = self.failing == (verb, name), self.fails_late
-        try:
-            super()._call(verb, name)
-        finally:
-            if failing and not late:
-                self.failing = None
-
-    def _done(self, verb: str, name: str) -> None:
-        failing = self.failing == (verb, name)
-        try:
-            super()._done(verb, name)
-        finally:
-            if failing:
-                self.failing = None
-
-
-@pytest.fixture
-def fragile(monkeypatch: pytest.MonkeyPatch, client: Client) -> FailsOnce:
-    made = FailsOnce()
-    monkeypatch.setattr(_container, "connect", lambda docker_host: made)
-    return made
-
-
 @pytest.mark.parametrize("failing", calls_of_a_replacement(), ids=" ".join)
 def test_the_old_server_runs_again_whatever_step_of_its_replacement_fails(
     failing: tuple[str, str], fragile: FailsOnce
@@ -699,7 +482,9 @@ def test_an_engine_that_goes_away_while_it_is_looked_at_is_told(
         raise requests.exceptions.ConnectionError("Connection aborted")
 
     monkeypatch.setattr(client, "inspect_container", gone)
-    with pytest.raises(VllmError, match="^Cannot look at the servers on this host: the Docker Engine ended or was restarted meanwhile."):
+    with pytest.raises(
+        VllmError, match="^Cannot look at the servers on this host: the Docker Engine ended or was restarted meanwhile."
+    ):
         run()
 
 

@@ -1,0 +1,287 @@
+# Copyright (c) 2026, gpufleet contributors
+# GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A model of the Docker Engine that can be told to fail at any call, and of a GPU whose memory its containers hold.
+
+tests/unit/docker_engine asks the real engine the same; here every step can go wrong.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import typing as t
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import docker.errors
+import pytest
+import requests.exceptions
+from ansible_collections.gpufleet.vllm.plugins.module_utils import _container, _learned, _room
+from ansible_collections.gpufleet.vllm.plugins.module_utils._configuration import LABEL_SPEC
+from ansible_collections.gpufleet.vllm.plugins.module_utils._server import SERVER_PARAMETERS
+
+IMAGE = "vllm:1"
+COMMIT = "0" * 40
+
+
+class Killed(BaseException):
+    """What the backend cannot catch."""
+
+
+@dataclass
+class Client:
+    """The calls of the Docker SDK that the backend makes, on containers in a dictionary."""
+
+    containers_by_name: dict[str, dict[str, t.Any]] = field(default_factory=dict)
+    images: dict[str, str] = field(default_factory=lambda: {IMAGE: "sha256:1"})
+    registry: dict[str, str] = field(default_factory=dict)
+    # Every call that changes something, and which of them fails.
+    calls: list[tuple[str, str]] = field(default_factory=list)
+    failing: tuple[str, str] | None = None
+    # A start that fails once the container was set up leaves it `created`; a stop may time out after it worked.
+    fails_late: bool = False
+    made: int = 0
+    # The image's own; without them the version of vLLM is read from inside the image.
+    labels: dict[str, str] | None = field(default_factory=lambda: {"vllm.version": "0.26.0"})
+    probed: str | Exception = "0.26.0"
+    volumes_by_name: dict[str, dict[str, str]] = field(default_factory=dict)
+    log: str = ""
+    fetch_status: int = 0
+    # Bytes of the one tensor that a download brings.
+    downloads: int = 1
+    # The process is killed when it has made so many calls; nothing is heard of it after that.
+    dies_after: int | None = None
+
+    def _call(self, verb: str, name: str) -> None:
+        if self.dies_after is not None and len(self.calls) >= self.dies_after:
+            raise Killed
+        self.calls.append((verb, name))
+        if self.failing == (verb, name) and not self.fails_late:
+            raise docker.errors.APIError("failed", explanation=f"{verb} of {name} failed")
+
+    def _done(self, verb: str, name: str) -> None:
+        if self.failing == (verb, name) and self.fails_late:
+            raise requests.exceptions.ReadTimeout(f"{verb} of {name} took too long")
+
+    def _found(self, name: str) -> dict[str, t.Any]:
+        by_id = {container["Id"]: container for container in self.containers_by_name.values()}
+        if name not in self.containers_by_name and name not in by_id:
+            raise docker.errors.NotFound("No such container")
+        return self.containers_by_name.get(name) or by_id[name]
+
+    def inspect_container(self, name: str) -> dict[str, t.Any]:
+        return copy.deepcopy(self._found(name))
+
+    def inspect_image(self, reference: str) -> dict[str, t.Any]:
+        if reference not in self.images:
+            raise docker.errors.ImageNotFound("No such image")
+        return {"Id": self.images[reference], "Config": {"Entrypoint": None, "Labels": self.labels}}
+
+    def containers(self, all: bool = False, filters: t.Any = None) -> list[dict[str, t.Any]]:  # noqa: A002
+        return [
+            {
+                "Id": container["Id"],
+                "Names": [f"/{name}"],
+                "Labels": container["Config"]["Labels"] or {},
+                "State": container["State"]["Status"],
+                "Ports": container["Ports"] if container["State"]["Running"] else [],
+            }
+            for name, container in self.containers_by_name.items()
+            if (all or container["State"]["Running"])
+            and (not filters or filters["label"] in (container["Config"]["Labels"] or {}))
+        ]
+
+    def pull(self, repository: str, tag: str | None, stream: bool, decode: bool) -> list[dict[str, str]]:
+        reference = f"{repository}:{tag}"
+        self._call("pull", reference)
+        if reference not in self.registry:
+            return [{"status": "Pulling"}, {"error": f"manifest for {reference} not found: manifest unknown"}]
+        self.images[reference] = self.registry[reference]
+        return [{"status": "Pulling"}, {"status": "Done"}]
+
+    def create_container_from_config(self, config: dict[str, t.Any], name: str = "probe") -> dict[str, str]:
+        self._call("create", name)
+        assert name not in self.containers_by_name
+        missing = [bind.split(":")[0] for bind in config["HostConfig"].get("Binds", ()) if not bind.startswith("/")]
+        assert set(missing) <= {*self.volumes_by_name}
+        self.put(name, config)
+        self._done("create", name)
+        return {"Id": name}
+
+    def create_volume(self, name: str, labels: dict[str, str]) -> None:
+        self.volumes_by_name[name] = labels
+
+    def volumes(self, filters: dict[str, str]) -> dict[str, t.Any]:
+        key, _is, value = filters["label"].partition("=")
+        found = {n: ls for n, ls in self.volumes_by_name.items() if key in ls and value in ("", ls[key])}
+        return {"Volumes": [{"Name": name, "Labels": labels} for name, labels in found.items()] or None}
+
+    def remove_volume(self, name: str) -> None:
+        self._call("remove volume", name)
+        binds = [bind for one in self.containers_by_name.values() for bind in one["HostConfig"].get("Binds", ())]
+        assert not [bind for bind in binds if bind.startswith(f"{name}:")], "the volume is in use"
+        del self.volumes_by_name[name]
+
+    def put(self, name: str, config: dict[str, t.Any], running: bool = False) -> None:
+        self.made += 1
+        bindings = config.get("HostConfig", {}).get("PortBindings", {}).values()
+        self.containers_by_name[name] = {
+            "Id": f"id{self.made}",
+            "Name": f"/{name}",
+            "Image": self.images.get(config.get("Image", ""), "sha256:other"),
+            "Config": {key: config.get(key) for key in ("Image", "Labels", "Cmd", "StopTimeout")},
+            "HostConfig": config.get("HostConfig", {}),
+            "State": {"Running": running, "Status": "running" if running else "created", "StartedAt": "2026"},
+            "Ports": [{"PublicPort": int(b["HostPort"]), "Type": "tcp", "IP": b["HostIp"]} for (b,) in bindings],
+        }
+
+    def start(self, name: str) -> None:
+        self._call("start", name)
+        self._bind(name)
+        self._found(name)["State"].update(Running=True, Status="running")
+        if name.endswith("-fetch"):
+            self._download(name)
+        if name.endswith(("-try", "-fetch")):
+            self._found(name)["State"].update(Running=False, Status="exited", ExitCode=self.fetch_status)
+        self._done("start", name)
+
+    def _bind(self, name: str) -> None:
+        wanted = {(one["PublicPort"], one["IP"]) for one in self._found(name)["Ports"]}
+        for other, container in self.containers_by_name.items():
+            held = {(one["PublicPort"], one["IP"]) for one in container["Ports"] if container["State"]["Running"]}
+            if other != name and wanted & held:
+                raise docker.errors.APIError("failed", explanation="Bind failed: port is already allocated")
+
+    def _download(self, name: str) -> None:
+        """What the Hugging Face client of the image leaves in the cache."""
+        found = self._found(name)
+        model, cache = found["Config"]["Cmd"][0], found["HostConfig"]["Binds"][0].split(":")[0]
+        repository = Path(cache) / "hub" / f"models--{model.replace('/', '--')}"
+        snapshot = repository / "snapshots" / COMMIT
+        snapshot.mkdir(parents=True)
+        (repository / "refs").mkdir()
+        (repository / "refs" / "main").write_text(COMMIT)
+        (snapshot / "config.json").write_text("{}")
+        header = json.dumps({"w": {"dtype": "U8", "shape": [1], "data_offsets": [0, 1]}}).encode()
+        (snapshot / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + b"1" * self.downloads)
+
+    def wait(self, name: str, timeout: int | None = None) -> dict[str, int]:
+        self._found(name)
+        if name == "probe" and isinstance(self.probed, Exception):
+            raise self.probed
+        return {"StatusCode": 0 if name != "probe" or self.probed else 1}
+
+    def logs(self, name: str, stdout: bool = True, stderr: bool = True, tail: int | None = None) -> bytes:
+        return f"{self.probed}\n".encode() if name == "probe" else self.log.encode()
+
+    def stop(self, name: str, timeout: int) -> None:
+        self._call("stop", name)
+        self._found(name)["State"].update(Running=False, Status="exited")
+        self._done("stop", name)
+
+    def remove_container(self, name: str, force: bool) -> None:
+        self._call("remove", name)
+        self._found(name)
+        del self.containers_by_name[name]
+
+    def rename(self, name: str, to: str) -> None:
+        self._call("rename", name)
+        assert to not in self.containers_by_name
+        self.containers_by_name[to] = self.containers_by_name.pop(name)
+
+    @property
+    def now(self) -> dict[str, str]:
+        """Name to identity and state."""
+        return {name: f"{one['Id']} {one['State']['Status']}" for name, one in self.containers_by_name.items()}
+
+
+class FailsOnce(Client):
+    """Recovery makes some of the calls again, and they shall work."""
+
+    def _call(self, verb: str, name: str) -> None:
+        failing, late = self.failing == (verb, name), self.fails_late
+        try:
+            super()._call(verb, name)
+        finally:
+            if failing and not late:
+                self.failing = None
+
+    def _done(self, verb: str, name: str) -> None:
+        failing = self.failing == (verb, name)
+        try:
+            super()._done(verb, name)
+        finally:
+            if failing:
+                self.failing = None
+
+
+@dataclass
+class Gpu:
+    """One GPU: what the running servers asked for is taken, and what was taken comes back after so many looks."""
+
+    client: Client
+    total: int = 80000
+    # By a process that is nobody's server.
+    foreign: int = 0
+    looks_until_back: int = 0
+    taken: int = 0
+
+    def look(self) -> dict[str, t.Any]:
+        """As gpu_facts tells it."""
+        processes = [
+            {"pid": 100, "user": None, "used_memory_mib": size, "container": name, "managed": True, "server": name}
+            for name, size in self._held()
+        ]
+        if self.foreign:
+            processes.append({"pid": 7, "user": "ann", "used_memory_mib": self.foreign, "container": None})
+        now = sum(process["used_memory_mib"] for process in processes)
+        if now < self.taken and self.looks_until_back:
+            self.looks_until_back -= 1
+        else:
+            self.taken = now
+        used = {"memory_used_mib": self.taken, "memory_free_mib": self.total - self.taken}
+        return {"status": "ok", "gpus": [{**GPU, **used, "memory_total_mib": self.total, "processes": processes}]}
+
+    def _held(self) -> t.Iterator[tuple[str, int]]:
+        for name, container in self.client.containers_by_name.items():
+            spec = json.loads((container["Config"]["Labels"] or {}).get(LABEL_SPEC, "{}"))
+            if container["State"]["Running"] and spec and spec.get("gpus") != "none":
+                yield name, round(self.total * spec.get("engine", {}).get("gpu_memory_utilization", 0.9))
+
+
+PARAMETERS = {**SERVER_PARAMETERS, **_container.PARAMETERS}
+DEFAULTS = {key: parameter.get("default") for key, parameter in PARAMETERS.items()}
+SERVER = {"name": "a", "model": "m", "image": IMAGE}
+NEW = {"engine": {"max_model_len": 2}}
+
+GPU = {"index": 0, "uuid": "GPU-0", "name": "NVIDIA H100", "memory_kind": "dedicated", "health": "ok"}
+FREE_GPU = {**GPU, "memory_total_mib": 81559, "memory_free_mib": 81000, "memory_used_mib": 500, "processes": []}
+# A host with one GPU that nobody uses.
+FREE: dict[str, t.Any] = {"status": "ok", "gpus": [FREE_GPU]}
+
+
+AnyClient = t.TypeVar("AnyClient", bound=Client)
+
+
+def installed(made: AnyClient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> AnyClient:
+    """The engine that the backend talks to, on a host with a free GPU and a place to remember things."""
+    monkeypatch.setattr(_container, "connect", lambda docker_host: made)
+    monkeypatch.setattr(_container, "port_owner", lambda port, bind: None)
+    monkeypatch.setattr(_room, "look", lambda: FREE)
+    monkeypatch.setattr(_room, "INTERVAL", 0)
+    monkeypatch.setattr(_learned, "state_directory", lambda: str(tmp_path / "state"))
+    return made
+
+
+warnings: list[str] = []
+
+
+def run(check: bool = False, **said: t.Any) -> dict[str, t.Any]:
+    return _container.run({**DEFAULTS, **SERVER, **said}, check_mode=check, warn=warnings.append)
+
+
+def manage(check: bool = False, **said: t.Any) -> dict[str, t.Any]:
+    """With a state that needs no description of the server."""
+    return _container.run({**DEFAULTS, "container_name": "vllm-a", **said}, check_mode=check, warn=warnings.append)
