@@ -248,7 +248,8 @@ class Gpu:
         for name, container in self.client.containers_by_name.items():
             spec = json.loads((container["Config"]["Labels"] or {}).get(LABEL_SPEC, "{}"))
             if container["State"]["Running"] and spec and spec.get("gpus") != "none":
-                yield name, round(self.total * spec.get("engine", {}).get("gpu_memory_utilization", 0.9))
+                share = float(spec.get("engine", {}).get("gpu_memory_utilization", 0.9))
+                yield name, round(self.total * share)
 
 
 PARAMETERS = {**SERVER_PARAMETERS, **_container.PARAMETERS}

@@ -459,6 +459,17 @@ def test_a_server_that_a_killed_run_has_stopped_runs_again_when_the_next_run_fai
     assert fragile.now == before
 
 
+def test_the_last_server_that_is_kept_is_not_lost_when_a_run_fails(fragile: FailsOnce) -> None:
+    run()
+    run(**NEW)
+    fragile.remove_container("vllm-a", force=True)
+    before = fragile.now
+    fragile.failing = ("start", "vllm-a")
+    with pytest.raises(VllmError):
+        run()
+    assert [*fragile.now.values()] == [*before.values()]
+
+
 def test_a_server_that_cannot_even_be_put_back_is_told(client: Client) -> None:
     run()
     client.failing = ("start", "vllm-a")

@@ -1,0 +1,760 @@
+# Copyright (c) 2026, gpufleet contributors
+# GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""One server takes the place of another, against a model of the Docker Engine and of a GPU (docker_model).
+
+Server b serves on port 8000; server a is wanted there.
+"""
+
+from __future__ import annotations
+
+import json
+import typing as t
+from pathlib import Path
+
+import pytest
+from ansible_collections.gpufleet.vllm.plugins.module_utils import _container, _learned, _preflight, _room, _weights
+from ansible_collections.gpufleet.vllm.plugins.module_utils._configuration import (
+    LABEL_FINGERPRINT,
+    LABEL_LADDER,
+    LABEL_SPEC,
+    LABEL_SUPERSEDES,
+)
+from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
+from ansible_collections.gpufleet.vllm.plugins.module_utils._ports import PortOwner
+from docker_model import IMAGE, NEW, Client, FailsOnce, Gpu, Killed, installed, manage, run, warnings
+
+
+@pytest.fixture
+def client(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Client:
+    return installed(Client(), monkeypatch, tmp_path)
+
+
+@pytest.fixture
+def fragile(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FailsOnce:
+    return installed(FailsOnce(), monkeypatch, tmp_path)
+
+
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch, client: Client) -> Gpu:
+    made = Gpu(client)
+    monkeypatch.setattr(_room, "look", made.look)
+    return made
+
+
+def run_b(check: bool = False, **said: t.Any) -> dict[str, t.Any]:
+    return run(check, **{"name": "b", "model": "n", **said})
+
+
+def labels(client: Client, name: str = "vllm-a") -> dict[str, str]:
+    return t.cast("dict[str, str]", client.containers_by_name[name]["Config"]["Labels"])
+
+
+def running(client: Client) -> set[str]:
+    return {name for name, state in client.now.items() if state.endswith("running")}
+
+
+# What there is, in words: the servers by name, and their volumes.
+def found(client: Client) -> tuple[dict[str, str], list[str]]:
+    return client.now, sorted(client.volumes_by_name)
+
+
+# --- check, do, again, again in check -------------------------------------------------------------------------------
+
+Steps = list[tuple[t.Callable[..., dict[str, t.Any]], dict[str, t.Any]]]
+OLD_A = (run, {"port": 8001})
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        pytest.param([(run_b, {}), (run, {})], id="switch"),
+        pytest.param([(run_b, {}), OLD_A, (run, {})], id="two give way"),
+        pytest.param([OLD_A, (manage, {"state": "stopped"}), (run_b, {}), (run, {})], id="switch to what was stopped"),
+        pytest.param([(run_b, {}), (run, {}), (run_b, {})], id="switch back before the commit"),
+        pytest.param([(run_b, {}), (run, {}), (run, NEW)], id="change one's mind before the commit"),
+        pytest.param([(run_b, {}), (run, {}), (manage, {"state": "committed"})], id="commit"),
+        pytest.param([(run_b, {}), (run, {}), (manage, {"state": "reverted"})], id="revert"),
+        pytest.param([(run_b, {}), OLD_A, (run, {}), (manage, {"state": "reverted"})], id="revert two"),
+        pytest.param([(run_b, {}), (run, {}), (manage, {"state": "absent"})], id="remove"),
+        pytest.param([(run_b, {}), (run, {"port": 8001, "one_at_a_time": True})], id="one at a time"),
+    ],
+)
+def test_check_mode_predicts_and_changes_nothing_and_the_second_run_neither(steps: Steps, client: Client) -> None:
+    *before, (last, said) = steps
+    for make, earlier in before:
+        make(**earlier)
+    there, calls = found(client), len(client.calls)
+    predicted = last(check=True, **said)
+    assert (found(client), len(client.calls)) == (there, calls)
+    done = last(**said)
+    assert done["changed"] and found(client) != there
+    for key in ("changed", "actions", "commands", "diff", "needs", "fit", "ladder"):
+        assert predicted[key] == done[key]
+    for check in (False, True):
+        again = last(check=check, **said)
+        assert (again["changed"], again["actions"], again["commands"]) == (False, [], [])
+
+
+def test_what_a_switch_does_and_tells(client: Client) -> None:
+    run_b()
+    result = run()
+    assert result["actions"] == [
+        "create vllm-a",
+        "try vllm-a (GPU access, limits and mounts, before anything stops)",
+        "stop vllm-b (it has port 8000)",
+        "wait for memory all GPUs",
+        "start vllm-a",
+    ]
+    assert result["commands"][2:] == [
+        "docker stop vllm-b",
+        "nvidia-smi --query-gpu=uuid,memory.free,memory.total --format=csv",
+        "docker start vllm-a",
+    ]
+    assert result["diff"]["before"] == {"state": "absent"}
+    assert result["diff"]["after"] == {
+        "name": "a",
+        "model": "m",
+        "image": IMAGE,
+        "state": "started",
+        "stopped_for_it": ["vllm-b"],
+    }
+    assert (result["server"]["superseded"], result["server"]["stopped_for_it"]) == (True, ["vllm-b"])
+    assert client.now == {"vllm-b": "id1 exited", "vllm-a": "id2 running"}
+    assert json.loads(labels(client)[LABEL_SUPERSEDES]) == ["id1"]
+
+
+def test_what_is_stopped_is_recorded_before_anything_stops(client: Client) -> None:
+    run_b()
+    client.dies_after = len(client.calls) + 1
+    with pytest.raises(Killed):
+        run()
+    assert running(client) == {"vllm-b"}
+    assert json.loads(labels(client)[LABEL_SUPERSEDES]) == ["id1"]
+
+
+def test_the_commit_removes_the_other_server_and_keeps_what_it_compiled(client: Client) -> None:
+    run_b()
+    run()
+    result = manage(state="committed")
+    assert result["actions"] == ["remove vllm-b (another server took its place)"]
+    assert result["commands"] == ["docker rm -f vllm-b"]
+    assert result["diff"]["before"]["stopped_for_it"] == ["vllm-b"]
+    assert "stopped_for_it" not in result["diff"]["after"]
+    assert (result["server"]["superseded"], result["server"]["stopped_for_it"]) == (False, [])
+    assert found(client) == ({"vllm-a": "id2 running"}, ["vllm-a-cache-1", "vllm-b-cache-1"])
+
+
+def test_a_revert_tells_what_serves_again(client: Client) -> None:
+    run_b(served_model_name="gpt")
+    run()
+    result = manage(state="reverted")
+    assert found(client)[0] == {"vllm-b": "id1 running"}
+    (restored,) = result["restored"]
+    assert restored["container_name"] == "vllm-b" and restored["state"] == "running"
+    assert (restored["container_id"], restored["url"]) == ("id1", "http://127.0.0.1:8000")
+    assert restored["served_model_name"] == "gpt"
+    assert result["server"]["state"] == "absent"
+    assert manage(state="reverted")["restored"] == []
+
+
+def test_a_revert_tells_of_both_that_serve_again(client: Client) -> None:
+    run_b()
+    run(port=8001)
+    before = found(client)
+    run()
+    restored = manage(state="reverted")["restored"]
+    assert {(one["container_name"], one["state"]) for one in restored} == {
+        ("vllm-a", "running"),
+        ("vllm-b", "running"),
+    }
+    assert found(client) == before
+
+
+def test_a_server_that_was_stopped_on_purpose_is_neither_removed_nor_started(client: Client) -> None:
+    run_b()
+    manage(container_name="vllm-b", state="stopped")
+    result = run()
+    assert result["actions"] == ["create vllm-a", "start vllm-a"]
+    manage(state="committed")
+    manage(state="reverted")
+    assert client.now == {"vllm-b": "id1 exited", "vllm-a": "id2 running"}
+
+
+def test_the_commit_is_refused_while_the_new_server_does_not_run(client: Client) -> None:
+    run_b()
+    run()
+    client.stop("vllm-a", 1)
+    with pytest.raises(VllmError, match="^vllm-a is not running, so vllm-b, which served before it, is not removed."):
+        manage(state="committed")
+    assert set(client.now) == {"vllm-a", "vllm-b"}
+
+
+def test_a_stranger_on_the_port_is_never_stopped(client: Client) -> None:
+    bindings = {"8000/tcp": [{"HostIp": "127.0.0.1", "HostPort": "8000"}]}
+    client.put("grafana", {"HostConfig": {"PortBindings": bindings}}, running=True)
+    with pytest.raises(VllmError, match="Port 8000 is taken by the container grafana"):
+        run()
+    assert found(client) == ({"grafana": "id1 running"}, [])
+
+
+def test_both_servers_are_locked_while_one_takes_the_place_of_the_other(client: Client) -> None:
+    run_b()
+    held: list[str] = []
+    start = client.start
+
+    def busy(name: str) -> None:
+        for other in ("vllm-a", "vllm-b"):
+            with pytest.raises(VllmError, match="Another run"), _container.alone(other, patience=0):
+                pass
+            held.append(other)
+        start(name)
+
+    client.start = busy  # type: ignore[method-assign]
+    run()
+    assert {*held} == {"vllm-a", "vllm-b"}
+
+
+# --- when a step fails ----------------------------------------------------------------------------------------------
+
+SWITCH = [
+    ("create", "vllm-a"),
+    ("create", "vllm-a-try"),
+    ("start", "vllm-a-try"),
+    ("stop", "vllm-b"),
+    ("start", "vllm-a"),
+]
+# Server a itself runs elsewhere before, and gives way to its new version too.
+BOTH = [
+    ("create", "vllm-a-next"),
+    ("create", "vllm-a-try"),
+    ("start", "vllm-a-try"),
+    ("stop", "vllm-b"),
+    ("stop", "vllm-a"),
+    ("rename", "vllm-a"),
+    ("rename", "vllm-a-next"),
+    ("start", "vllm-a"),
+]
+# It is there and stopped.
+STOPPED = [call for call in BOTH if call != ("stop", "vllm-a")]
+
+BEFORE: dict[str, Steps] = {
+    "switch": [(run_b, {})],
+    "two give way": [(run_b, {}), OLD_A],
+    "switch to what was stopped": [OLD_A, (manage, {"state": "stopped"}), (run_b, {})],
+}
+CALLS = {"switch": SWITCH, "two give way": BOTH, "switch to what was stopped": STOPPED}
+FAILURES = [pytest.param(kind, call, id=f"{kind}: {' '.join(call)}") for kind, calls in CALLS.items() for call in calls]
+
+
+def prepared(kind: str) -> None:
+    for make, said in BEFORE[kind]:
+        make(**said)
+
+
+@pytest.mark.parametrize("kind", CALLS)
+def test_these_are_the_calls_of_a_switch(kind: str, client: Client) -> None:
+    prepared(kind)
+    client.calls.clear()
+    run()
+    assert [call for call in client.calls if call != ("remove", "vllm-a-try")] == CALLS[kind]
+
+
+@pytest.mark.parametrize(("kind", "failing"), FAILURES)
+def test_the_other_server_runs_again_whatever_step_fails(
+    kind: str, failing: tuple[str, str], fragile: FailsOnce
+) -> None:
+    prepared(kind)
+    before = found(fragile)
+    fragile.failing = failing
+    with pytest.raises(VllmError) as caught:
+        run()
+    assert found(fragile) == before
+    text = str(caught.value)
+    assert text.startswith("Cannot ") and f"Docker says: {failing[0]} of {failing[1]} failed." in text
+    stopped = failing in CALLS[kind][CALLS[kind].index(("stop", "vllm-b")) + 1 :]
+    assert ("vllm-b" in text.rpartition("failed. ")[2]) == stopped
+
+
+@pytest.mark.parametrize(("kind", "failing"), [one for one in FAILURES if one.values[1][0] != "rename"])
+def test_a_step_that_worked_but_answered_too_late_is_undone_too(
+    kind: str, failing: tuple[str, str], fragile: FailsOnce
+) -> None:
+    prepared(kind)
+    before = found(fragile)
+    fragile.failing, fragile.fails_late = failing, True
+    with pytest.raises(VllmError, match="^Cannot ") as caught:
+        run()
+    if failing == ("start", "vllm-a"):
+        # The last step: it is done, and what it stopped is kept.
+        assert str(caught.value).endswith("The server is running.")
+        assert running(fragile) == {"vllm-a"} and "vllm-b" in fragile.now
+        assert run()["changed"] is False
+    else:
+        assert found(fragile) == before
+
+
+def test_who_serves_after_a_failure_is_told_by_name(fragile: FailsOnce) -> None:
+    run_b()
+    fragile.failing = ("start", "vllm-a")
+    with pytest.raises(VllmError) as caught:
+        run()
+    assert str(caught.value) == "Cannot start vllm-a. Docker says: start of vllm-a failed. vllm-b is running."
+
+
+def test_nothing_is_said_to_be_stopped_when_nothing_was(fragile: FailsOnce) -> None:
+    run_b()
+    fragile.failing = ("start", "vllm-a-try")
+    with pytest.raises(VllmError, match="No server was stopped by this.$"):
+        run()
+
+
+def test_a_server_that_cannot_even_be_put_back_is_told_and_the_next_run_serves(client: Client) -> None:
+    run_b()
+    client.failing = ("start", "vllm-a")
+    start = client.start
+
+    def broken(name: str) -> None:
+        if name == "vllm-b":
+            client.failing = ("start", "vllm-b")
+        start(name)
+
+    client.start = broken  # type: ignore[method-assign]
+    with pytest.raises(VllmError, match="Nothing serves now: .* start of vllm-b failed"):
+        run()
+    client.failing, client.start = None, start  # type: ignore[method-assign]
+    run()
+    assert running(client) == {"vllm-a"}
+    manage(state="reverted")
+    assert client.now == {"vllm-b": "id1 running"}
+
+
+# --- when the run is killed -----------------------------------------------------------------------------------------
+
+KILLS = [
+    pytest.param(kind, calls, id=f"{kind}: after {calls} calls")
+    for kind in CALLS
+    for calls in range(len(CALLS[kind]) + 2)
+]
+
+
+def killed(client: Client, kind: str, calls: int) -> tuple[dict[str, str], list[str]]:
+    """What there was before a switch that was killed after so many calls (the last number: not at all)."""
+    prepared(kind)
+    before = found(client)
+    client.dies_after = len(client.calls) + calls
+    try:
+        run()
+    except Killed:
+        pass
+    else:
+        # The trial is cleared away with a call of its own.
+        assert calls == len(CALLS[kind]) + 1
+    client.dies_after = None
+    return before
+
+
+@pytest.mark.parametrize(("kind", "calls"), KILLS)
+def test_a_switch_that_was_killed_is_undone_by_a_revert(kind: str, calls: int, client: Client) -> None:
+    before = killed(client, kind, calls)
+    manage(state="reverted")
+    assert client.now == before[0]
+    assert manage(state="reverted")["changed"] is False
+
+
+@pytest.mark.parametrize(("kind", "calls"), KILLS)
+def test_a_switch_that_was_killed_is_finished_by_the_next_run(kind: str, calls: int, client: Client) -> None:
+    killed(client, kind, calls)
+    run()
+    assert running(client) == {"vllm-a"}
+    assert run()["changed"] is False
+    assert "vllm-b" in client.now
+    manage(state="committed")
+    assert set(client.now) == {"vllm-a"}
+
+
+@pytest.mark.parametrize(("kind", "calls"), KILLS)
+def test_a_switch_that_was_killed_is_still_undone_when_the_next_one_fails(
+    kind: str, calls: int, fragile: FailsOnce
+) -> None:
+    before = killed(fragile, kind, calls)
+    fragile.failing = ("start", "vllm-a")
+    if run(check=True, **NEW)["changed"]:
+        with pytest.raises(VllmError):
+            run(**NEW)
+        if calls < len(CALLS[kind]) + 1:
+            assert fragile.now == before[0]
+        else:
+            manage(state="reverted")
+            assert fragile.now == before[0]
+
+
+@pytest.mark.parametrize("calls", range(len(SWITCH) + 2))
+def test_after_a_switch_was_killed_the_other_server_can_have_its_place_back(calls: int, client: Client) -> None:
+    killed(client, "switch", calls)
+    run_b()
+    assert running(client) == {"vllm-b"}
+    manage(container_name="vllm-b", state="committed")
+    assert set(client.now) == {"vllm-b"}
+
+
+@pytest.mark.parametrize("calls", range(4))
+def test_a_revert_that_was_killed_is_finished_by_the_next(calls: int, client: Client) -> None:
+    run_b()
+    run()
+    client.dies_after = len(client.calls) + calls
+    try:
+        manage(state="reverted")
+    except Killed:
+        pass
+    else:
+        assert calls == 3
+    client.dies_after = None
+    manage(state="reverted")
+    assert client.now == {"vllm-b": "id1 running"}
+
+
+# --- nothing stops when a problem is found --------------------------------------------------------------------------
+
+
+def no_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_weights, "free_bytes", lambda path: 1 << 30)
+
+
+def no_driver(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_room, "look", lambda: {"status": "no_driver", "message": "No driver here.", "gpus": []})
+
+
+def stranger(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_container, "port_owner", lambda port, bind: PortOwner("nginx (PID 7)", 7))
+
+
+def somebody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another user's process holds the GPU."""
+    held = {"pid": 7, "user": "ann", "used_memory_mib": 70000, "container": None}
+    facts = Gpu(Client(), foreign=70000).look()
+    facts["gpus"][0]["processes"] = [held]
+    monkeypatch.setattr(_room, "look", lambda: facts)
+
+
+def nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The host is as it should be."""
+
+
+@pytest.mark.parametrize(
+    ("given", "said", "told"),
+    [
+        pytest.param(nothing, {"engine": {"attn_impl": "x"}}, "vLLM 0.26.0 has no --attn-impl", id="a flag"),
+        pytest.param(nothing, {"image": "vllm:2", "pull": "never"}, "The image vllm:2 is not on the host", id="image"),
+        pytest.param(nothing, {"hf_token_file": "{0}/t"}, "HF_TOKEN is missing", id="token"),
+        pytest.param(
+            nothing, {"api_key_file": "{0}/k", "api_key": "a b"}, "which no client can send", id="API key with a blank"
+        ),
+        pytest.param(nothing, {"volumes": ["{0}/v:/v"]}, "{0}/v does not exist on the host", id="volume"),
+        pytest.param(nothing, {"model": "{0}/none"}, "directory {0}/none does not exist", id="no model directory"),
+        pytest.param(nothing, {"model": "{0}/m"}, "{0}/m lacks model.safetensors", id="no weights in the directory"),
+        pytest.param(
+            nothing,
+            {"huggingface_dir": "{0}/hf", "env": {"HF_HUB_OFFLINE": "1"}},
+            "cache of the host does not hold m, and env has HF_HUB_OFFLINE",
+            id="no weights and no way to fetch them",
+        ),
+        pytest.param(
+            no_disk,
+            {"huggingface_dir": "{0}/hf", "architecture": {"weights_gib": 20}},
+            "The download of m needs 20.00 GiB in {0}/hf, and 1.00 GiB are free there",
+            id="no space for the weights",
+        ),
+        pytest.param(
+            stranger,
+            {"port": 8003, "one_at_a_time": True},
+            "Port 8003 is taken by nginx (PID 7), which is not part of this server.",
+            id="a stranger on the port",
+        ),
+        pytest.param(no_driver, {}, "No driver here.", id="no driver"),
+        pytest.param(somebody, {}, "PID 7 (ann) holds 68.4 GiB", id="a tenant on the GPU"),
+        pytest.param(nothing, {"engine": {"tensor_parallel_size": 2}}, "needs 2 GPUs, and the server has 1", id="GPUs"),
+        pytest.param(
+            nothing,
+            {"replace_others": False},
+            "It cannot run beside vllm-b (it has port 8000), and replace_others is false. Stop that server first "
+            "(vllm_container with container_name: vllm-b and state: stopped), or let this one take its place.",
+            id="others may not be replaced",
+        ),
+    ],
+)
+def test_nothing_stops_and_nothing_is_made_when_a_problem_is_found(
+    given: t.Callable[[pytest.MonkeyPatch], None],
+    said: dict[str, t.Any],
+    told: str,
+    client: Client,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "m").mkdir()
+    (tmp_path / "m" / "config.json").write_text("{}")
+    run_b()
+    there, calls, files = found(client), len(client.calls), sorted(tmp_path.rglob("*"))
+    given(monkeypatch)
+    for check in (True, False):
+        with pytest.raises(VllmError) as caught:
+            run(check, **json.loads(json.dumps(said).replace("{0}", str(tmp_path))))
+        text = str(caught.value)
+        assert text.startswith("vllm-a is not started: ") and told.replace("{0}", str(tmp_path)) in text
+        assert text.endswith("Nothing was stopped or changed.")
+        assert (found(client), len(client.calls), sorted(tmp_path.rglob("*"))) == (there, calls, files)
+
+
+def test_missing_encodings_stop_nothing(client: Client, tmp_path: Path) -> None:
+    run_b()
+    there, calls = found(client), len(client.calls)
+    with pytest.raises(VllmError, match="o200k_base.* Nothing was stopped or changed.$"):
+        run(encodings_dir=str(tmp_path))
+    assert (found(client), len(client.calls)) == (there, calls)
+
+
+def test_a_gpu_that_the_engine_cannot_hand_over_stops_nothing(fragile: FailsOnce) -> None:
+    run_b()
+    there = found(fragile)
+    fragile.failing = ("start", "vllm-a-try")
+    with pytest.raises(VllmError, match="^Cannot try vllm-a .*No server was stopped by this.$"):
+        run()
+    assert ("stop", "vllm-b") not in fragile.calls and found(fragile) == there
+
+
+# --- whose turn it is -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("state", ["started", "present", "stopped", "absent", "committed", "reverted"])
+@pytest.mark.parametrize("check", [False, True])
+def test_a_step_of_a_run_that_was_overtaken_changes_nothing(state: str, check: bool, client: Client) -> None:
+    run_b()
+    run()
+    mine = run(**NEW)["server"]["container_id"]
+    run()
+    there, calls = found(client), len(client.calls)
+    with pytest.raises(VllmError) as caught:
+        run(check, state=state, container_id=mine)
+    assert str(caught.value) == (
+        f"The container {mine} that this run made for vllm-a was replaced by another run ({there[0]['vllm-a'].split()[0]} "
+        "is there now), so this one leaves it alone. Look at what the other run does, then deploy again."
+    )
+    assert (found(client), len(client.calls)) == (there, calls)
+
+
+def test_a_step_of_a_run_whose_server_is_gone_is_told(client: Client) -> None:
+    with pytest.raises(VllmError, match=r"^The container 0123456789ab that .* \(it is gone\)"):
+        manage(state="committed", container_id="0123456789abcdef")
+
+
+@pytest.mark.parametrize("state", ["committed", "reverted"])
+def test_the_run_that_made_the_server_goes_on(state: str, client: Client) -> None:
+    run_b()
+    mine = run()["server"]["container_id"]
+    assert manage(state=state, container_id=mine)["changed"] is True
+    assert len(client.now) == 1
+
+
+@pytest.mark.parametrize(
+    ("said", "others"),
+    [
+        pytest.param({"port": 8001}, [], id="another port"),
+        pytest.param({"bind": "127.0.0.2"}, [], id="another address"),
+        pytest.param({"bind": "0.0.0.0", "allow_unauthenticated": True}, ["vllm-b"], id="every address"),
+        pytest.param({"port": 8001, "one_at_a_time": True}, ["vllm-b", "vllm-c"], id="one at a time"),
+        pytest.param({"bind": "127.0.0.2", "one_at_a_time": True}, ["vllm-b", "vllm-c"], id="one at a time, elsewhere"),
+    ],
+)
+def test_who_gives_way(said: dict[str, t.Any], others: list[str], client: Client) -> None:
+    run_b()
+    run(name="c", port=9000)
+    assert run(**said)["server"]["stopped_for_it"] == others
+    assert running(client) == {"vllm-a", "vllm-b", "vllm-c"} - {*others}
+    if others:
+        with pytest.raises(VllmError, match="^vllm-b is not started: It cannot run beside vllm-a "):
+            run_b(replace_others=False, **({"one_at_a_time": True} if "one_at_a_time" in said else {}))
+
+
+def test_a_server_on_the_network_of_the_host_gives_way_though_nobody_can_see_who_listens(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_b(network_mode="host")
+    monkeypatch.setattr(_container, "port_owner", lambda port, bind: PortOwner("a process of uid 0", None))
+    assert "stop vllm-b (it has port 8000)" in run()["actions"]
+
+
+def test_a_server_whose_record_cannot_be_read_is_left_alone(client: Client) -> None:
+    bindings = {"8000/tcp": [{"HostIp": "127.0.0.1", "HostPort": "8000"}]}
+    record = {LABEL_FINGERPRINT: "v1:x", LABEL_SPEC: '{"unheard_of": 1}'}
+    client.put("vllm-x", {"Labels": record, "HostConfig": {"PortBindings": bindings}}, running=True)
+    with pytest.raises(VllmError, match="Port 8000 is taken by the container vllm-x, which is not part of this server"):
+        run()
+    assert client.now == {"vllm-x": "id1 running"}
+
+
+# --- room on the GPUs -----------------------------------------------------------------------------------------------
+
+HALF = {"engine": {"gpu_memory_utilization": 0.5}}
+MOST = {"engine": {"gpu_memory_utilization": 0.7}}
+SOME = {"engine": {"gpu_memory_utilization": 0.2}}
+
+
+@pytest.mark.parametrize(
+    ("there", "said", "stopped"),
+    [
+        pytest.param({"b": HALF}, SOME, [], id="there is room"),
+        pytest.param({"b": HALF}, MOST, ["vllm-b"], id="there is not"),
+        pytest.param({"b": SOME, "c": HALF}, MOST, ["vllm-c"], id="the one that is enough"),
+        pytest.param({"b": HALF, "c": SOME}, HALF, ["vllm-b"], id="not more than have to"),
+        pytest.param({"b": HALF, "c": {**SOME, "gpus": ["GPU-0"]}}, {"engine": {"gpu_memory_utilization": 0.9}}, ["vllm-b", "vllm-c"], id="all of them"),
+    ],
+)  # fmt: skip
+def test_who_makes_room(
+    there: dict[str, t.Any], said: dict[str, t.Any], stopped: list[str], client: Client, gpu: Gpu
+) -> None:
+    for number, (name, theirs) in enumerate(there.items(), 8001):
+        run(name=name, port=number, **theirs)
+    before = client.now
+    predicted = run(check=True, **said)
+    result = run(**said)
+    assert result["actions"] == predicted["actions"] and result["fit"] == predicted["fit"]
+    assert [line for line in result["actions"] if line.startswith("stop")] == [
+        f"stop {name} (the GPUs have no room for both)" for name in stopped
+    ]
+    assert result["server"]["stopped_for_it"] == stopped
+    assert run(**said)["changed"] is False
+    manage(state="reverted")
+    assert {**client.now, **before} == client.now
+
+
+def test_who_would_have_to_make_room_is_only_told_when_others_may_not_be_replaced(client: Client, gpu: Gpu) -> None:
+    run_b(port=8001, **HALF)
+    there = found(client)
+    with pytest.raises(VllmError, match=r"beside vllm-b \(the GPUs have no room for both\), and replace_others is"):
+        run(replace_others=False, **MOST)
+    assert found(client) == there
+    assert run(replace_others=False, **SOME)["changed"] is True
+
+
+def test_nobody_stops_when_that_would_not_make_enough_room(client: Client, gpu: Gpu) -> None:
+    run_b(port=8001, **SOME)
+    gpu.foreign = 40000
+    there = found(client)
+    with pytest.raises(VllmError) as caught:
+        run(**MOST)
+    assert "PID 7 (ann) holds 39.1 GiB" in str(caught.value)
+    assert "Set fit: warn to start it all the same. Nothing was stopped or changed." in str(caught.value)
+    assert found(client) == there
+
+
+def test_servers_on_other_gpus_do_not_make_room(client: Client, gpu: Gpu) -> None:
+    run_b(port=8001, gpus=["GPU-1"], fit="off", **HALF)
+    with pytest.raises(VllmError, match="asks for 54.7"):
+        run(gpus=["GPU-0"], **MOST)
+    assert running(client) == {"vllm-b"}
+
+
+def test_a_server_without_a_gpu_is_not_judged_and_waits_for_nobody(client: Client, gpu: Gpu) -> None:
+    run_b(gpus="none")
+    gpu.foreign = 79000
+    result = run(gpus="none")
+    assert result["fit"] is None
+    assert [line.split()[0] for line in result["actions"]] == ["create", "try", "stop", "start"]
+
+
+@pytest.mark.parametrize(
+    ("fit", "outcome"), [("enforce", "refused"), ("warn", "warned"), ("off", "silent")], ids=lambda value: value
+)
+def test_how_strictly_the_memory_is_judged(fit: str, outcome: str, client: Client, gpu: Gpu) -> None:
+    run_b(**SOME)
+    gpu.foreign = 60000
+    warnings.clear()
+    if outcome == "refused":
+        with pytest.raises(VllmError, match="^vllm-a is not started: GPU 0 has 19.5 of 78.1 GiB free"):
+            run(fit=fit, **HALF)
+        assert running(client) == {"vllm-b"}
+        return
+    result = run(fit=fit, **HALF)
+    assert running(client) == {"vllm-a"}
+    assert bool(warnings) == (outcome == "warned")
+    assert (result["fit"] or {}).get("verdict") == ("refuse" if outcome == "warned" else None)
+    # Nothing would ever be free enough: nobody waits for it.
+    assert not [line for line in result["actions"] if line.startswith("wait")]
+
+
+def test_the_verdict_counts_what_comes_back(client: Client, gpu: Gpu) -> None:
+    run_b(**MOST)
+    result = run(**MOST)
+    assert result["fit"]["verdict"] == "ok" and result["fit"]["free_mib"] == 80000
+    assert run(**MOST)["fit"] is None
+    # Its own memory comes back too.
+    assert run(engine={**MOST["engine"], "max_model_len": 2})["fit"]["verdict"] == "ok"
+
+
+def test_a_verdict_that_is_tight_is_warned_of_and_starts(client: Client, gpu: Gpu) -> None:
+    warnings.clear()
+    gpu.foreign = 40000 - 300
+    result = run(**HALF)
+    assert result["fit"]["verdict"] == "tight"
+    assert warnings == result["fit"]["reasons"][:1] + warnings[1:] and "its own start takes" in warnings[0]
+    warnings.clear()
+    assert run(**HALF)["changed"] is False and warnings == []
+
+
+def test_memory_that_comes_back_late_is_waited_for(client: Client, gpu: Gpu) -> None:
+    run_b(**MOST)
+    gpu.look()
+    gpu.looks_until_back = 3
+    run(**MOST)
+    assert gpu.looks_until_back == 0 and running(client) == {"vllm-a"}
+
+
+def test_memory_that_does_not_come_back_ends_with_the_other_server(client: Client, gpu: Gpu) -> None:
+    run_b(**MOST)
+    there = found(client)
+    gpu.look()
+    gpu.looks_until_back = 10**6
+    with pytest.raises(VllmError) as caught:
+        run(memory_timeout=0, **MOST)
+    text = str(caught.value)
+    assert text.startswith("The memory of what was stopped (vllm-b) is not back after 0 s. GPU 0 has 23.4 of 78.1 GiB")
+    assert text.endswith("vllm-b is running.")
+    assert found(client) == there
+
+
+def test_memory_of_a_replacement_that_does_not_come_back_ends_with_the_old_server(client: Client, gpu: Gpu) -> None:
+    run(**MOST)
+    there = found(client)
+    gpu.look()
+    gpu.looks_until_back = 10**6
+    with pytest.raises(VllmError, match=r"\(vllm-a\) is not back after 0 s. .*The previous server is running.$"):
+        run(memory_timeout=0, engine={**MOST["engine"], "max_model_len": 2})
+    assert found(client) == there
+
+
+def test_what_the_host_needs_for_itself_can_be_said(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    known = {"name": "NVIDIA GB10", "memory_kind": "unified", "memory_total_mib": 124610, "memory_used_mib": None}
+    facts = {"status": "ok", "gpus": [{"index": 0, "uuid": "GPU-0", **known, "memory_free_mib": 110000}]}
+    monkeypatch.setattr(_room, "look", lambda: facts)
+    with pytest.raises(VllmError, match="and the host needs 30.0"):
+        run(host_reserve_gib=30, **MOST)
+    assert run(**MOST)["changed"] is True
+
+
+ARCHITECTURE = {
+    "layers_full": 32,
+    "layers_sliding": 0,
+    "sliding_window": 0,
+    "num_key_value_heads": 8,
+    "head_dim": 128,
+    "weights_gib": 15.0,
+}
+
+
+def test_a_cache_that_is_too_small_for_one_request_is_refused(client: Client, gpu: Gpu) -> None:
+    with pytest.raises(VllmError, match="one request of max_model_len 900000 needs"):
+        run(architecture=ARCHITECTURE, engine={"max_model_len": 900000})
+    assert client.calls == []
+    result = run(architecture=ARCHITECTURE, engine={"max_model_len": 8192})
+    assert result["fit"]["verdict"] == "ok" and result["fit"]["kv_tokens_min"] > 8192
