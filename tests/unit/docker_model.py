@@ -131,7 +131,7 @@ class Client:
             "Id": f"id{self.made}",
             "Name": f"/{name}",
             "Image": self.images.get(config.get("Image", ""), "sha256:other"),
-            "Config": {key: config.get(key) for key in ("Image", "Labels", "Cmd", "StopTimeout")},
+            "Config": {key: config.get(key) for key in ("Image", "Labels", "Cmd", "Env", "StopTimeout")},
             "HostConfig": config.get("HostConfig", {}),
             "State": {"Running": running, "Status": "running" if running else "created", "StartedAt": "2026"},
             "Ports": [{"PublicPort": int(b["HostPort"]), "Type": "tcp", "IP": b["HostIp"]} for (b,) in bindings],

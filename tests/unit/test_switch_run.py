@@ -14,7 +14,7 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.gpufleet.vllm.plugins.module_utils import _container, _learned, _preflight, _room, _weights
+from ansible_collections.gpufleet.vllm.plugins.module_utils import _container, _room, _weights
 from ansible_collections.gpufleet.vllm.plugins.module_utils._configuration import (
     LABEL_FINGERPRINT,
     LABEL_LADDER,
@@ -758,3 +758,643 @@ def test_a_cache_that_is_too_small_for_one_request_is_refused(client: Client, gp
     assert client.calls == []
     result = run(architecture=ARCHITECTURE, engine={"max_model_len": 8192})
     assert result["fit"]["verdict"] == "ok" and result["fit"]["kv_tokens_min"] > 8192
+
+
+# --- weights before the stop ----------------------------------------------------------------------------------------
+
+
+def cached(tmp_path: Path, **said: t.Any) -> dict[str, t.Any]:
+    return {"huggingface_dir": str(tmp_path / "hf"), **said}
+
+
+FETCH = "fetch weights m (while the old server serves)"
+WITH_FETCH = [("create", "vllm-a-fetch"), ("start", "vllm-a-fetch"), ("remove", "vllm-a-fetch"), *SWITCH]
+
+
+def test_weights_are_fetched_while_the_other_server_serves(client: Client, tmp_path: Path) -> None:
+    run_b()
+    there, calls = found(client), len(client.calls)
+    predicted = run(check=True, **cached(tmp_path))
+    assert (found(client), len(client.calls)) == (there, calls)
+    result = run(**cached(tmp_path))
+    assert predicted["actions"] == result["actions"]
+    assert result["actions"][:3] == [f"create directory {tmp_path}/hf", FETCH, "create vllm-a"]
+    assert result["commands"][1] == "hf download m"
+    made = [call for call in client.calls[calls:] if call != ("remove", "vllm-a-try")]
+    assert made[0] == ("remove", "vllm-a-fetch") and made[1:] == WITH_FETCH
+    assert "vllm-a-fetch" not in client.now
+    assert run(**cached(tmp_path))["changed"] is False
+
+
+def test_weights_that_are_there_are_not_fetched_again(client: Client, tmp_path: Path) -> None:
+    run_b()
+    run(**cached(tmp_path))
+    run_b()
+    assert FETCH not in run(engine={"max_model_len": 3}, **cached(tmp_path))["actions"]
+
+
+def test_weights_are_fetched_while_the_old_version_of_the_server_serves(client: Client, tmp_path: Path) -> None:
+    run()
+    assert FETCH in run(**cached(tmp_path))["actions"]
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        pytest.param({"state": "present"}, id="what does not start needs none"),
+        pytest.param({"port": 8001}, id="nothing stops"),
+        pytest.param({"engine": {"load_format": "dummy"}}, id="it reads none"),
+        pytest.param({"engine": {"download_dir": "/d"}}, id="it keeps them elsewhere"),
+        pytest.param({"huggingface_dir": None}, id="it keeps none"),
+    ],
+)
+def test_nothing_is_fetched_that_is_not_needed_before_a_stop(
+    said: dict[str, t.Any], client: Client, tmp_path: Path
+) -> None:
+    run_b()
+    assert FETCH not in run(**{**cached(tmp_path), **said})["actions"]
+
+
+def test_the_download_has_the_token_and_neither_gpu_nor_port(client: Client, tmp_path: Path) -> None:
+    run_b()
+    kept: list[dict[str, t.Any]] = []
+    create = client.create_container_from_config
+    client.create_container_from_config = lambda config, name="probe": (  # type: ignore[method-assign]
+        kept.append(config) or create(config, name)  # type: ignore[func-returns-value]
+    )
+    run(engine={"revision": "main"}, hf_token_file=f"{tmp_path}/t", hf_token="CANARY", **cached(tmp_path))
+    fetch, *_servers = kept
+    host = fetch["HostConfig"]
+    assert (host["DeviceRequests"], host["PortBindings"], host["RestartPolicy"]["Name"]) == ([], {}, "no")
+    assert fetch["Cmd"] == ["m", "main"] and fetch["Entrypoint"][0] == "python3"
+    assert f"{tmp_path}/hf:/root/.cache/huggingface" in host["Binds"]
+    assert f"{tmp_path}/t:/run/secrets/hf_token:ro" in host["Binds"]
+    assert any(one.startswith("HF_TOKEN_PATH=") for one in fetch["Env"])
+    assert LABEL_FINGERPRINT not in fetch["Labels"] and "CANARY" not in json.dumps(kept)
+
+
+def test_a_download_that_fails_stops_nothing_and_tells_its_last_line(client: Client, tmp_path: Path) -> None:
+    run_b()
+    there = found(client)
+    client.fetch_status, client.log = 1, "Fetching\nGatedRepoError: 403 Client Error.\n"
+    with pytest.raises(VllmError) as caught:
+        run(**cached(tmp_path))
+    assert str(caught.value) == (
+        "Cannot fetch the weights of m: the download ended with status 1. Its last line says: GatedRepoError: 403 "
+        "Client Error. Check the name of the model, the token and the network of the host, or stage the weights there. "
+        "No server was stopped by this."
+    )
+    assert found(client) == there
+
+
+def test_a_download_that_is_not_whole_stops_nothing(client: Client, tmp_path: Path) -> None:
+    run_b()
+    there = found(client)
+    client.downloads = 5
+    with pytest.raises(VllmError) as caught:
+        run(**cached(tmp_path))
+    assert f"The weights of m were fetched into {tmp_path}/hf, and they are not whole there" in str(caught.value)
+    assert str(caught.value).endswith("Run it again. No server was stopped by this.")
+    assert found(client) == there
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["refused", "too late"])
+@pytest.mark.parametrize("failing", WITH_FETCH[:2], ids=" ".join)
+def test_a_download_that_cannot_be_made_stops_nothing_and_leaves_nothing(
+    failing: tuple[str, str], late: bool, fragile: FailsOnce, tmp_path: Path
+) -> None:
+    run_b()
+    there = found(fragile)
+    fragile.failing, fragile.fails_late = failing, late
+    with pytest.raises(VllmError, match="No server was stopped by this.$"):
+        run(**cached(tmp_path))
+    assert found(fragile) == there
+
+
+@pytest.mark.parametrize("calls", [2, 3])
+@pytest.mark.parametrize(
+    "then",
+    [pytest.param(run, id="finished"), pytest.param(manage, id="undone")],
+)
+def test_a_download_that_was_killed_is_cleared_away(
+    then: t.Callable[..., t.Any], calls: int, client: Client, tmp_path: Path
+) -> None:
+    run_b()
+    there = found(client)
+    client.dies_after = len(client.calls) + calls
+    with pytest.raises(Killed):
+        run(**cached(tmp_path))
+    assert "vllm-a-fetch" in client.now
+    client.dies_after = None
+    if then is run:
+        run(**cached(tmp_path))
+        assert client.now == {"vllm-b": "id1 exited", "vllm-a": client.now["vllm-a"]}
+    else:
+        manage(state="absent")
+        assert found(client) == there
+
+
+@pytest.mark.parametrize("ours", [False, True], ids=["somebody else's", "another server"])
+def test_a_container_that_is_only_called_like_the_download_is_left_alone(
+    ours: bool, client: Client, tmp_path: Path
+) -> None:
+    run_b()
+    if ours:
+        run(name="a-fetch", port=9000)
+    else:
+        client.put("vllm-a-fetch", {"Image": "theirs"}, running=True)
+    identity = client.now["vllm-a-fetch"].split()[0]
+    with pytest.raises(VllmError, match="vllm-a-fetch"):
+        run(**cached(tmp_path))
+    assert client.now["vllm-a-fetch"] == f"{identity} running"
+    assert running(client) == {"vllm-a-fetch", "vllm-b"}
+
+
+def test_damaged_weights_are_told_with_the_file(client: Client, tmp_path: Path) -> None:
+    run_b()
+    run(**cached(tmp_path))
+    run_b()
+    (weights,) = tmp_path.rglob("*.safetensors")
+    weights.write_bytes(weights.read_bytes()[:-1])
+    there = found(client)
+    with pytest.raises(VllmError) as caught:
+        run(**NEW, **cached(tmp_path))
+    assert f"m cannot be loaded from {weights}: it has" in str(caught.value)
+    assert found(client) == there
+
+
+# --- secrets of a switch --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def key(tmp_path: Path) -> Path:
+    return tmp_path / "s" / "key"
+
+
+def keyed(key: Path, secret: str) -> dict[str, str]:
+    return {"api_key_file": str(key), "api_key": secret}
+
+
+def files_of(key: Path) -> dict[str, str]:
+    """What the directory of the key holds, by name."""
+    return {path.name: path.read_text().strip() for path in key.parent.glob("*")}
+
+
+def test_the_key_of_the_other_server_is_kept_until_the_commit(client: Client, key: Path) -> None:
+    run_b(**keyed(key, "CANARY-B"))
+    run(**keyed(key, "CANARY-A"))
+    assert files_of(key) == {"key": "CANARY-A", "key.superseded": "CANARY-B"}
+    assert (key.parent / "key.superseded").stat().st_mode & 0o777 == 0o600
+    result = manage(state="committed")
+    assert f"forget secret {key} (nobody reads it any more)" in result["actions"]
+    assert f"rm {key}.superseded" in result["commands"]
+    assert files_of(key) == {"key": "CANARY-A"}
+    manage(state="absent")
+    assert not key.parent.exists()
+
+
+def test_the_key_of_the_other_server_is_put_back_with_it(client: Client, key: Path) -> None:
+    run_b(**keyed(key, "CANARY-B"))
+    run(**keyed(key, "CANARY-A"))
+    result = manage(state="reverted")
+    assert f"restore secret {key} (the old server reads it)" in result["actions"]
+    order = [line.split(" (")[0] for line in result["actions"]]
+    assert order.index(f"restore secret {key}") < order.index("start vllm-b")
+    assert files_of(key) == {"key": "CANARY-B"}
+    assert run_b(**keyed(key, "CANARY-B"))["changed"] is False
+
+
+@pytest.mark.parametrize("failing", SWITCH, ids=" ".join)
+def test_the_key_of_the_other_server_is_put_back_when_a_step_fails(
+    failing: tuple[str, str], fragile: FailsOnce, key: Path
+) -> None:
+    run_b(**keyed(key, "CANARY-B"))
+    fragile.failing = failing
+    with pytest.raises(VllmError) as caught:
+        run(**keyed(key, "CANARY-A"))
+    assert "CANARY" not in str(caught.value)
+    assert files_of(key) == {"key": "CANARY-B"}
+    assert run_b(**keyed(key, "CANARY-B"))["changed"] is False
+
+
+@pytest.mark.parametrize("calls", range(len(SWITCH) + 2))
+def test_the_key_of_the_other_server_is_put_back_when_a_run_was_killed(calls: int, client: Client, key: Path) -> None:
+    run_b(**keyed(key, "CANARY-B"))
+    client.dies_after = len(client.calls) + calls
+    try:
+        run(**keyed(key, "CANARY-A"))
+    except Killed:
+        pass
+    else:
+        assert calls == len(SWITCH) + 1
+    client.dies_after = None
+    run(**keyed(key, "CANARY-A"))
+    assert files_of(key) == {"key": "CANARY-A", "key.superseded": "CANARY-B"}
+    manage(state="reverted")
+    assert files_of(key) == {"key": "CANARY-B"}
+
+
+def test_an_older_key_is_not_lost_when_one_changes_ones_mind(client: Client, key: Path) -> None:
+    run_b(**keyed(key, "CANARY-B"))
+    run(**keyed(key, "CANARY-A"))
+    run(**keyed(key, "CANARY-AA"))
+    assert files_of(key) == {"key": "CANARY-AA", "key.superseded": "CANARY-B"}
+    manage(state="reverted")
+    assert files_of(key) == {"key": "CANARY-B"}
+
+
+def test_a_kept_key_goes_with_the_server(client: Client, key: Path) -> None:
+    run(**keyed(key, "CANARY-1"))
+    run(**keyed(key, "CANARY-2"))
+    assert files_of(key) == {"key": "CANARY-2", "key.superseded": "CANARY-1"}
+    manage(state="absent")
+    assert not key.parent.exists()
+
+
+def test_a_rotated_key_is_forgotten_by_the_commit_though_nothing_else_is_kept(client: Client, key: Path) -> None:
+    run(**keyed(key, "CANARY-1"))
+    run(**keyed(key, "CANARY-2"))
+    manage(state="committed")
+    assert files_of(key) == {"key": "CANARY-2"}
+
+
+@pytest.mark.parametrize(
+    ("said", "left"),
+    [
+        pytest.param({}, {}, id="nobody reads it"),
+        pytest.param({"api_key_file": "{0}"}, {"key": "CANARY-B"}, id="the new server does"),
+    ],
+)
+def test_the_key_that_was_written_for_the_other_server_goes_with_it(
+    said: dict[str, str], left: dict[str, str], client: Client, key: Path
+) -> None:
+    run_b(**keyed(key, "CANARY-B"))
+    run(**{name: value.replace("{0}", str(key)) for name, value in said.items()})
+    assert files_of(key) == {"key": "CANARY-B"}
+    manage(state="committed")
+    assert files_of(key) == left
+    # It was ours, whoever it was written for.
+    manage(state="absent")
+    assert files_of(key) == {}
+
+
+def test_a_key_that_a_third_server_reads_stays(client: Client, key: Path) -> None:
+    run_b(**keyed(key, "CANARY-B"))
+    run(name="c", port=9000, api_key_file=str(key))
+    run()
+    manage(state="committed")
+    assert files_of(key) == {"key": "CANARY-B"}
+
+
+def test_no_secret_is_in_any_result_of_a_switch(client: Client, key: Path, tmp_path: Path) -> None:
+    (tmp_path / "env").write_text("A=CANARY\n")
+    (tmp_path / "env").chmod(0o600)
+    said = {"hf_token_file": f"{tmp_path}/t", "hf_token": "CANARY-T", "env_file": f"{tmp_path}/env", **cached(tmp_path)}
+    results = [run_b(**keyed(key, "CANARY-B"), **said)]
+    for state in ("committed", "reverted"):
+        for check in (True, False):
+            results += [run(check, **keyed(key, "CANARY-A"), **said), manage(check, state=state)]
+    results.append(manage(state="absent"))
+    assert "CANARY" not in json.dumps([results, client.containers_by_name, list(warnings)])
+
+
+# --- the fallback ladder --------------------------------------------------------------------------------------------
+
+LADDER: list[dict[str, t.Any]] = [
+    {"causes": ["mem-kv-too-small"], "change": {"engine": {"max_model_len": 4096}}, "because": "shorter"},
+    {
+        "causes": ["mem-free-below-budget", "mem-kv-too-small"],
+        "change": {"engine": {"gpu_memory_utilization": 0.4}},
+    },
+    {"causes": ["crash"], "change": {"engine": {"enforce_eager": True}}},
+]
+
+
+def engine_of(client: Client, name: str = "vllm-a") -> dict[str, t.Any]:
+    return t.cast("dict[str, t.Any]", json.loads(labels(client, name)[LABEL_SPEC]).get("engine", {}))
+
+
+def step(check: bool = False, failed_with: str | None = None, **said: t.Any) -> dict[str, t.Any]:
+    """A run with the ladder."""
+    return run(check, fallbacks=LADDER, failed_with=failed_with, **said)
+
+
+def test_a_server_starts_at_the_top_of_its_ladder(client: Client) -> None:
+    told = {"rungs": 3, "rung": 0, "causes": [], "change": {}, "because": None, "exhausted": False}
+    assert step()["ladder"] == told
+    assert LABEL_LADDER not in labels(client)
+    assert run()["ladder"] is None
+
+
+def test_a_failure_takes_the_next_rung_and_later_runs_keep_to_it(client: Client) -> None:
+    step()
+    predicted = step(check=True, failed_with="mem-kv-too-small")
+    result = step(failed_with="mem-kv-too-small")
+    for key in ("changed", "actions", "commands", "diff", "ladder"):
+        assert predicted[key] == result[key]
+    assert result["actions"][0] == "create vllm-a-next (engine changed)"
+    assert result["ladder"] == {
+        "rungs": 3,
+        "rung": 1,
+        "causes": ["mem-kv-too-small"],
+        "change": {"engine": {"max_model_len": 4096}},
+        "because": "shorter",
+        "exhausted": False,
+    }
+    assert engine_of(client) == {"max_model_len": "4096"}
+    for check in (True, False):
+        again = step(check)
+        assert (again["changed"], again["ladder"]) == (False, result["ladder"])
+
+
+def test_each_failure_goes_one_rung_further_down_and_the_changes_add_up(client: Client) -> None:
+    step()
+    for cause, engine in (
+        ("mem-kv-too-small", {"max_model_len": "4096"}),
+        ("mem-kv-too-small", {"max_model_len": "4096", "gpu_memory_utilization": "0.4"}),
+        ("crash", {"max_model_len": "4096", "gpu_memory_utilization": "0.4", "enforce_eager": True}),
+    ):
+        result = step(failed_with=cause)
+        assert engine_of(client) == engine
+    assert result["ladder"]["rung"] == 3
+    assert result["ladder"]["causes"] == ["mem-kv-too-small", "mem-kv-too-small", "crash"]
+    # What was replaced on the way never served well: what is kept is the first one.
+    assert set(client.now) == {"vllm-a", "vllm-a-superseded"}
+    assert client.now["vllm-a-superseded"].startswith("id1 ")
+
+
+@pytest.mark.parametrize("cause", ["mem-kv-too-small", "unknown"])
+def test_when_no_rung_is_left_nothing_changes_and_that_is_told(cause: str, client: Client) -> None:
+    step()
+    step(failed_with="crash")
+    there, calls = found(client), len(client.calls)
+    for check in (True, False):
+        result = step(check, failed_with=cause)
+        assert (result["changed"], result["actions"], result["ladder"]["exhausted"]) == (False, [], True)
+        assert result["ladder"]["rung"] == 3
+        assert result["server"]["container_id"] == client.containers_by_name["vllm-a"]["Id"]
+    assert (found(client), len(client.calls)) == (there, calls)
+
+
+@pytest.mark.parametrize(
+    ("said", "rung"),
+    [
+        pytest.param({}, 1, id="the same"),
+        pytest.param({"engine": {"max_num_seqs": 8}}, 0, id="other settings"),
+        pytest.param({"fallbacks": LADDER[:2]}, 0, id="another ladder"),
+        pytest.param({"ladder_reset": True}, 0, id="reset"),
+    ],
+)
+def test_how_long_a_rung_is_kept_to(said: dict[str, t.Any], rung: int, client: Client) -> None:
+    step()
+    step(failed_with="mem-kv-too-small")
+    result = run(**{"fallbacks": LADDER, **said})
+    assert result["ladder"]["rung"] == rung
+    assert result["changed"] == (rung == 0)
+    assert (LABEL_LADDER in labels(client)) == (rung == 1)
+
+
+def test_a_ladder_of_a_switch_is_gone_down_while_the_other_server_is_kept(client: Client) -> None:
+    run_b()
+    step()
+    step(failed_with="mem-kv-too-small")
+    assert running(client) == {"vllm-a"} and set(client.now) == {"vllm-a", "vllm-b"}
+    manage(state="reverted")
+    assert client.now == {"vllm-b": "id1 running"}
+
+
+def test_the_ladder_is_gone_down_before_anything_starts_when_the_memory_would_not_do(client: Client, gpu: Gpu) -> None:
+    run_b(**SOME)
+    gpu.foreign = 40000
+    predicted, calls = step(check=True, **MOST), len(client.calls)
+    result = step(**MOST)
+    assert predicted["actions"] == result["actions"] and predicted["ladder"] == result["ladder"]
+    assert client.calls[calls] == ("create", "vllm-a") and client.calls.count(("create", "vllm-a")) == 1
+    assert (result["ladder"]["rung"], result["ladder"]["causes"]) == (2, ["mem-free-below-budget"])
+    assert result["fit"]["verdict"] == "ok"
+    assert engine_of(client) == {"gpu_memory_utilization": "0.4"}
+    assert step(**MOST)["changed"] is False
+
+
+def test_the_memory_is_told_when_no_rung_is_low_enough(client: Client, gpu: Gpu) -> None:
+    run_b(**SOME)
+    gpu.foreign = 60000
+    there = found(client)
+    with pytest.raises(VllmError, match="gpu_memory_utilization 0.4 asks for 31.2.* Nothing was stopped or changed.$"):
+        step(**MOST)
+    assert found(client) == there
+
+
+@pytest.mark.parametrize("fit", ["warn", "off"])
+def test_only_a_gate_that_is_shut_takes_rungs(fit: str, client: Client, gpu: Gpu) -> None:
+    gpu.foreign = 40000
+    assert step(fit=fit, **MOST)["ladder"]["rung"] == 0
+
+
+REFUSED = {"causes": ["mem-free-below-budget"], "change": {"engine": {"attn_impl": "x"}}}
+
+
+def test_a_rung_that_this_version_refuses_is_left_out_after_a_failure(client: Client) -> None:
+    ladder = [REFUSED, LADDER[1]]
+    run(fallbacks=ladder)
+    result = run(fallbacks=ladder, failed_with="mem-free-below-budget")
+    assert (result["ladder"]["rung"], result["ladder"]["change"]) == (2, LADDER[1]["change"])
+    assert engine_of(client) == {"gpu_memory_utilization": "0.4"}
+    assert run(fallbacks=ladder)["changed"] is False
+
+
+def test_a_rung_that_this_version_refuses_is_left_out_when_the_memory_would_not_do(client: Client, gpu: Gpu) -> None:
+    gpu.foreign = 40000
+    result = run(fallbacks=[REFUSED, LADDER[1]], **MOST)
+    assert (result["ladder"]["rung"], result["ladder"]["change"]) == (2, LADDER[1]["change"])
+
+
+def test_only_refused_rungs_stop_nothing_after_a_failure(client: Client) -> None:
+    run(fallbacks=[REFUSED])
+    there = found(client)
+    with pytest.raises(VllmError, match="vLLM 0.26.0 has no --attn-impl .*Nothing was stopped or changed.$"):
+        run(fallbacks=[REFUSED], failed_with="mem-free-below-budget")
+    assert found(client) == there
+
+
+@pytest.mark.parametrize("failing", [*BOTH[:3], *BOTH[4:]], ids=" ".join)
+def test_a_rung_whose_deployment_fails_is_not_taken(failing: tuple[str, str], fragile: FailsOnce) -> None:
+    step()
+    there = found(fragile)
+    fragile.failing = failing
+    with pytest.raises(VllmError, match="The previous server is running.$"):
+        step(failed_with="mem-kv-too-small")
+    assert found(fragile) == there
+    assert step()["ladder"]["rung"] == 0
+
+
+def test_a_ladder_that_cannot_be_read_is_told_with_its_address(client: Client) -> None:
+    with pytest.raises(VllmError, match=r"^fallbacks\[1\].change.port: a rung cannot change it"):
+        run(fallbacks=[LADDER[0], {"causes": ["crash"], "change": {"port": 1}}])
+    assert client.calls == []
+
+
+# --- what an earlier start measured ---------------------------------------------------------------------------------
+
+LOG = "Available KV cache memory: 10.00 GiB\nGPU KV cache size: 80,000 tokens\nMaximum concurrency for 2 tokens per request: 9.00x\n"
+PINNED = str((10 * 1024 - 256) << 20)
+
+
+@pytest.fixture
+def pinning(client: Client) -> Client:
+    """A version of vLLM that can be told the size of its cache, and cannot remember a plan itself."""
+    client.labels, client.log = {"vllm.version": "0.20.0"}, LOG
+    return client
+
+
+def pinned(client: Client, name: str = "vllm-a") -> str | None:
+    words = client.containers_by_name[name]["Config"]["Cmd"]
+    return words[words.index("--kv-cache-memory-bytes") + 1] if "--kv-cache-memory-bytes" in words else None
+
+
+def environment(client: Client) -> list[str]:
+    return t.cast("list[str]", client.containers_by_name["vllm-a"]["Config"]["Env"])
+
+
+def memory(tmp_path: Path) -> list[str]:
+    return [path.name for path in (tmp_path / "state").glob("*")]
+
+
+def learn(**said: t.Any) -> dict[str, t.Any]:
+    return run(pin_kv="learned", **said)
+
+
+def test_the_commit_remembers_what_vllm_measured_once(pinning: Client, tmp_path: Path) -> None:
+    run()
+    predicted = manage(check=True, state="committed")
+    assert predicted["actions"] == [f"remember {tmp_path}/state/vllm-a.json (what vLLM measured at this start)"]
+    assert memory(tmp_path) == []
+    result = manage(state="committed")
+    assert (result["actions"], result["changed"]) == (predicted["actions"], True)
+    assert memory(tmp_path) == ["vllm-a.json"]
+    for check in (True, False):
+        assert manage(check, state="committed")["changed"] is False
+
+
+def test_a_log_that_tells_nothing_is_not_remembered(pinning: Client, tmp_path: Path) -> None:
+    pinning.log = "INFO: hello\n"
+    run()
+    assert manage(state="committed")["changed"] is False
+    assert memory(tmp_path) == []
+
+
+def test_the_memory_of_a_server_goes_with_it(pinning: Client, tmp_path: Path) -> None:
+    run()
+    manage(state="committed")
+    predicted = manage(check=True, state="absent")
+    assert memory(tmp_path) == ["vllm-a.json"]
+    result = manage(state="absent")
+    assert result["actions"] == predicted["actions"]
+    assert result["actions"][-1] == f"delete file {tmp_path}/state/vllm-a.json (what vLLM measured)"
+    assert not (tmp_path / "state").exists()
+    assert manage(state="absent")["changed"] is False
+
+
+def test_the_memory_of_another_server_stays(pinning: Client, tmp_path: Path) -> None:
+    run_b()
+    manage(container_name="vllm-b", state="committed")
+    run()
+    manage(state="absent")
+    assert memory(tmp_path) == ["vllm-b.json"]
+
+
+def test_a_server_that_runs_is_not_replaced_for_what_it_measured(pinning: Client) -> None:
+    learn()
+    manage(state="committed")
+    for check in (True, False):
+        assert learn(check=check)["changed"] is False
+    assert pinned(pinning) is None
+
+
+def test_a_stopped_server_is_made_anew_with_what_it_measured_and_stays_the_same_server(pinning: Client) -> None:
+    made = learn()["server"]
+    manage(state="committed")
+    manage(state="stopped")
+    predicted = learn(check=True)
+    result = learn()
+    assert predicted["actions"] == result["actions"] and predicted["commands"] == result["commands"]
+    assert result["actions"][0] == "create vllm-a-next (its first start told how much memory to pin)"
+    assert pinned(pinning) == PINNED
+    assert result["server"]["fingerprint"] == made["fingerprint"]
+    assert "kv_cache_memory_bytes" not in labels(pinning)[LABEL_SPEC]
+    for said in ({"pin_kv": "learned"}, {"pin_kv": "never"}):
+        assert run(**said)["changed"] is False
+    manage(state="committed")
+    # From now on it is started as it is.
+    manage(state="stopped")
+    assert learn()["actions"] == ["start vllm-a"]
+
+
+def test_a_server_that_is_replaced_anyway_uses_what_the_same_one_measured(pinning: Client) -> None:
+    learn()
+    manage(state="committed")
+    learn(recreate=True)
+    assert pinned(pinning) == PINNED
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        pytest.param({"pin_kv": "never"}, id="not asked for"),
+        pytest.param({"engine": {"max_model_len": 5}}, id="other settings"),
+        pytest.param({"model": "other"}, id="another model"),
+        pytest.param({"failed_with": "crash", "fallbacks": LADDER}, id="it failed"),
+    ],
+)
+def test_what_was_measured_is_only_used_for_the_same_start(said: dict[str, t.Any], pinning: Client) -> None:
+    learn()
+    manage(state="committed")
+    run(**{"recreate": True, "pin_kv": "learned", **said})
+    assert pinned(pinning) is None
+
+
+def test_another_image_forgets_what_was_measured(pinning: Client) -> None:
+    learn()
+    manage(state="committed")
+    pinning.images[IMAGE] = "sha256:2"
+    learn()
+    assert pinned(pinning) is None
+
+
+def test_a_size_that_the_user_gave_wins(pinning: Client) -> None:
+    said = {"engine": {"kv_cache_memory_bytes": 5 << 30}}
+    learn(**said)
+    manage(state="committed")
+    learn(recreate=True, **said)
+    assert pinned(pinning) == str(5 << 30)
+
+
+def test_a_pinned_start_does_not_forget_what_the_first_one_measured(pinning: Client, tmp_path: Path) -> None:
+    learn()
+    manage(state="committed")
+    manage(state="stopped")
+    learn()
+    pinning.log = "memory for KV Cache as specified by kv_cache_memory_bytes\nGPU KV cache size: 70,000 tokens\n"
+    assert "remember" not in " ".join(manage(state="committed")["actions"])
+    learn(recreate=True)
+    assert pinned(pinning) == PINNED
+
+
+def test_a_version_that_remembers_its_own_plan_is_told_to(client: Client) -> None:
+    client.log = LOG
+    learn()
+    assert "VLLM_ENABLE_STARTUP_PLAN=1" in environment(client)
+    manage(state="committed")
+    learn(recreate=True)
+    assert pinned(client) is None and "VLLM_ENABLE_STARTUP_PLAN=1" in environment(client)
+    assert "VLLM_ENABLE_STARTUP_PLAN" not in labels(client)[LABEL_SPEC]
+    assert run()["changed"] is False
+
+
+def test_what_was_measured_judges_the_next_start(pinning: Client, gpu: Gpu) -> None:
+    said = {"architecture": ARCHITECTURE, "engine": {"max_model_len": 8192}}
+    guessed = learn(**said)["fit"]
+    manage(state="committed")
+    known = learn(recreate=True, **said)["fit"]
+    assert guessed["kv_tokens_min"] < guessed["kv_tokens_max"]
+    assert known["kv_tokens_min"] == known["kv_tokens_max"]
