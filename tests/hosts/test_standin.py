@@ -19,8 +19,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from ansible_collections.gpufleet.vllm.plugins.module_utils._configuration import FETCH_PROGRAM
+from ansible_collections.gpufleet.vllm.plugins.module_utils._learned import measured
+from ansible_collections.gpufleet.vllm.plugins.module_utils._weights import architecture, find
 
-VLLM = Path(__file__).parent / "standin/usr/local/bin/vllm"
+STANDIN = Path(__file__).parent / "standin"
+VLLM = STANDIN / "usr/local/bin/vllm"
 MODEL = "Qwen/Qwen2.5-0.5B-Instruct"
 Start = t.Callable[..., "Run"]
 
@@ -232,6 +236,83 @@ def test_gemma_has_no_mxfp4_then(start: Start) -> None:
     run = start("google/gemma-3-27b-it", "--quantization", "mxfp4", HF_TOKEN="hf_x")
     assert run.process.wait(10) == 1
     assert "NotImplementedError: Mxfp4 linear layer is not implemented" in run.log
+
+
+# Weights and memory
+
+
+def fetch(cache: Path, model: str = MODEL, **fault: t.Any) -> subprocess.CompletedProcess[str]:
+    """Run what the collection runs to fetch weights."""
+    cache.joinpath("standin.json").write_text(json.dumps(fault), encoding="utf-8")
+    environment = {**os.environ, "HF_HOME": str(cache), "PYTHONPATH": str(STANDIN / "usr/lib/python3/dist-packages")}
+    command = [sys.executable, "-c", FETCH_PROGRAM, model, ""]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize(
+    ("model", "expected"),
+    [
+        ("openai/gpt-oss-120b", {"layers_full": 18, "layers_sliding": 18, "sliding_window": 128, "head_dim": 64}),
+        ("openai/gpt-oss-20b", {"layers_full": 12, "layers_sliding": 12, "num_key_value_heads": 8}),
+        ("Qwen/Qwen2.5-0.5B-Instruct", {"layers_full": 24, "layers_sliding": 0, "num_key_value_heads": 2}),
+    ],
+)
+def test_fetched_weights_are_whole_and_have_the_numbers_of_the_model(
+    tmp_path: Path, model: str, expected: dict[str, int]
+) -> None:
+    assert fetch(tmp_path, model).stdout.startswith(f"stand-in: {model} (main) is in ")
+    found = find(model, str(tmp_path))
+    assert found.complete
+    told = architecture(found.config, found.weights_bytes)
+    assert told and expected.items() <= told.items()
+
+
+def test_a_fetch_can_fail(tmp_path: Path) -> None:
+    done = fetch(tmp_path, fault="fetch-fails")
+    assert done.returncode == 1
+    assert "Please check your internet connection and try again." in done.stderr.splitlines()[-1]
+    assert not find(MODEL, str(tmp_path)).present
+
+
+def test_a_fetch_can_be_cut_short(tmp_path: Path) -> None:
+    assert fetch(tmp_path, fault="fetch-truncates").returncode == 0
+    assert "model.safetensors" in find(MODEL, str(tmp_path)).damaged[0]
+
+
+def test_a_gated_model_is_not_fetched_without_a_token(tmp_path: Path) -> None:
+    done = fetch(tmp_path, "google/gemma-3-27b-it")
+    assert (done.returncode, "Access to model google/gemma-3-27b-it is restricted" in done.stderr) == (1, True)
+
+
+def test_a_server_fetches_what_the_cache_lacks(start: Start, tmp_path: Path) -> None:
+    start().wait_ready()
+    assert find(MODEL, str(tmp_path)).complete
+    failed = start("openai/gpt-oss-20b", STANDIN_FAULT="fetch-fails")
+    assert failed.process.wait(10) == 1
+    assert "LocalEntryNotFoundError" in failed.log
+
+
+@pytest.mark.parametrize(
+    ("version", "words", "kv_gib", "more"),
+    [
+        ("0.10.1.1", [], 62.38, {"graphs_gib": 0.5}),
+        ("0.10.2", [], 62.38, {"activation_gib": 0.46, "non_torch_gib": 0.21, "kv_cache_memory_bytes": int(61.77 * 2**30)}),
+        ("0.26.0", [], 61.88, {"activation_gib": 0.46, "non_torch_gib": 0.21, "kv_cache_memory_bytes": int(61.27 * 2**30)}),
+        ("0.26.0", ["--enforce-eager"], 62.38, {"graphs_gib": 0.0}),
+        ("0.26.0", ["--tensor-parallel-size", "2"], 62.35, {"weights_gib": 0.47}),
+    ],
+)
+def test_memory_is_logged_so_that_it_can_be_learned(
+    start: Start, version: str, words: list[str], kv_gib: float, more: dict[str, float]
+) -> None:
+    run = start(MODEL, "--gpu-memory-utilization", "0.8", *words, version=version).wait_ready()
+    told = measured(run.log)
+    assert told["kv_gib"] == kv_gib
+    assert told["kv_tokens"] == pytest.approx(kv_gib * 2**30 / (12288 / (2 if "2" in words else 1)), rel=1e-3)
+    assert more.items() <= told.items()
+
+
+# Ports
 
 
 def test_a_port_can_be_shared_before_0_25(start: Start) -> None:
