@@ -24,8 +24,6 @@ from dataclasses import dataclass, field, replace
 from ._signatures import BY_ID, GENERIC, SIGNATURES, Found, Signature, say
 
 NONE, UNKNOWN = "none", "unknown"
-# A log is read from its end; what a failing start writes is far less.
-TAIL_BYTES = 4 * 1024 * 1024
 EVIDENCE_LINES = 12
 EVIDENCE_WIDTH = 400
 
@@ -706,14 +704,3 @@ def seconds_of(stamp: str) -> float | None:
         return None
     fraction = float(f"0.{match.group(6)}") if match.group(6) else 0.0
     return (((MONTHS[month - 1] + day) * 24 + hour) * 60 + minute) * 60 + second + fraction
-
-
-def read_tail(path: str, limit: int = TAIL_BYTES) -> str:
-    """The end of a file, whole lines, in bounded memory however large it is."""
-    with open(path, "rb") as stream:
-        size = stream.seek(0, 2)
-        stream.seek(max(0, size - limit))
-        raw = stream.read(limit)
-    if size > limit:
-        raw = raw[raw.find(b"\n") + 1 :]
-    return raw.decode("utf-8", errors="replace")

@@ -5,7 +5,10 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""Asks a vLLM API server, and watches what runs it meanwhile; what the answers mean is decided in _health."""
+"""Asks a vLLM API server, and watches what runs it meanwhile; what the answers mean is decided in _health.
+
+What reads a log is loaded when there is one to read: compiling it takes longer than asking a server that answers.
+"""
 
 from __future__ import annotations
 
@@ -16,14 +19,13 @@ import time
 import typing as t
 
 from . import _health
-from ._diagnosis import Diagnosis, diagnose
 from ._errors import VllmError
-from ._examination import last_lines, redacted
 from ._health import Process, Report, Response, Verdict
-from ._progress import words
 from ._sources import RunCommand, Source, open_source
-from ._unix_http import UnixAdapter
-from ._watch import Watch
+
+if t.TYPE_CHECKING:
+    from ._diagnosis import Diagnosis
+    from ._watch import Watch
 
 try:
     import requests
@@ -72,6 +74,8 @@ class Api:
         self.session.trust_env = False
         self.session.verify = params.get("ca_path") or params.get("validate_certs", True)
         if params.get("uds"):
+            from ._unix_http import UnixAdapter
+
             self.session.mount("http://", UnixAdapter(str(params["uds"])))
         self.key = key = params["api_key"] or _read_key(params["api_key_file"])
         if key:
@@ -175,17 +179,24 @@ class Session:
         self.carried: dict[str, t.Any] = params.get("resume") or {}
         self.api = Api(self.params)
         self.started = time.monotonic()
-        self.watch = self._watch(run_command) if source else None
+        self.run_command = run_command
         self.found: Diagnosis | None = None
+        self._watch: Watch | None = None
 
-    def _watch(self, run_command: RunCommand | None) -> Watch:
-        return Watch(
-            t.cast(Source, self.source),
-            self.facts,
-            float(self.params.get("stall_timeout") or 0),
-            carried=self.carried.get("watch"),
-            gpu_memory=lambda: _gpu_memory(run_command),
-        )
+    @property
+    def watch(self) -> Watch | None:
+        """What watches the start, from the first check on that fails or takes long."""
+        if self._watch is None and self.source:
+            from ._watch import Watch
+
+            self._watch = Watch(
+                self.source,
+                self.facts,
+                float(self.params.get("stall_timeout") or 0),
+                carried=self.carried.get("watch") or {"moved": self.started},
+                gpu_memory=lambda: _gpu_memory(self.run_command),
+            )
+        return self._watch
 
     def run(self) -> dict[str, t.Any]:
         first = self.carried.get("first")
@@ -201,7 +212,7 @@ class Session:
             # A host that was rebooted in between has a younger clock.
             began=min(time.monotonic(), float(self.carried.get("began", time.monotonic()))),
             first=Process(**first) if first else None,
-            watchful=self.watch is not None,
+            watchful=self.source is not None,
         )
         report = wait.run()
         result = self._told(report)
@@ -247,14 +258,18 @@ class Session:
 
     def _phase(self, report: Report) -> dict[str, t.Any]:
         """How far the server came. Where a log tells, it tells more than what was asked."""
-        if self.watch and not report.healthy:
-            self.watch.catch_up()
-        phases = [phase.to_dict() for phase in self.watch.timeline.phases()] if self.watch else []
-        name = report.phase if report.finished or not self.watch else self.watch.phase.name
+        watch = self._watch if report.healthy else self.watch
+        if watch and not report.healthy:
+            watch.catch_up()
+        phases = [phase.to_dict() for phase in watch.timeline.phases()] if watch else []
+        name = report.phase if report.finished or not watch else watch.phase.name
         current = phases[-1] if phases and not report.healthy else {"name": name, "percent": None, "detail": ""}
         return {"phase": current["name"], "percent": current["percent"], "detail": current["detail"], "phases": phases}
 
     def _failure(self, report: Report, result: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+        from ._examination import last_lines, redacted
+        from ._progress import words
+
         secrets = [self.api.key] if self.api.key else []
         text = ""
         if self.source:
@@ -272,6 +287,8 @@ class Session:
 
     def _diagnosis(self, report: Report, text: str) -> Diagnosis:
         """The log's own cause, else what the process and the answers showed."""
+        from ._diagnosis import Diagnosis, diagnose
+
         if self.found:
             return self.found
         if self.source:

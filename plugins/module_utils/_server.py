@@ -22,13 +22,14 @@ from dataclasses import dataclass, field, fields
 
 from . import _versions
 from ._errors import VllmError
-from ._spec_check import VALIDATIONS
 
 # Recorded beside each server, never part of its fingerprint: an upgrade of the collection restarts nothing.
 COLLECTION_VERSION = "0.1.0"
 
 # `all`, `none`, or GPU UUIDs.
 Gpus = t.Union[str, tuple[str, ...]]
+# How strictly the flags are judged.
+VALIDATIONS = ("normal", "strict", "permissive")
 # An engine value after normalization: a switch, one value, or several values.
 EngineValue = t.Union[bool, str, tuple[str, ...]]
 

@@ -8,7 +8,8 @@
 """Where the state and the log of a server come from: a container, a systemd unit or a file.
 
 The three answer the same questions: what the process is doing (process, state), what it wrote (tail, news) and what
-it is (facts). What they read is bounded, however long a server has been writing.
+it is (facts). What they read is bounded, however long a server has been writing. What a log takes to be understood and
+shown is loaded by those who read one: whoever only asks whether the process runs does without.
 """
 
 from __future__ import annotations
@@ -21,13 +22,15 @@ import time
 import typing as t
 from dataclasses import dataclass, field, replace
 
-from ._configuration import LABEL_SPEC
-from ._diagnosis import TAIL_BYTES, State, read_tail
 from ._docker import connect, engine_failures, explain, sentence
 from ._errors import VllmError
 from ._health import Process
-from ._redaction import redact_value, secrets_in
 
+if t.TYPE_CHECKING:
+    from ._diagnosis import State
+
+# A log is read from its end; what a failing start writes is far less.
+TAIL_BYTES = 4 * 1024 * 1024
 # Lines of a log that are read for a diagnosis, and between two looks at it.
 TAIL_LINES = 4000
 NEWS_LINES = 400
@@ -120,6 +123,9 @@ class ContainerSource:
 
     def about(self) -> dict[str, t.Any]:
         """What the container was made from, and the secrets in its files, to be taken out of all that is shown."""
+        from ._configuration import LABEL_SPEC
+        from ._redaction import redact_value
+
         inspected = self.inspected()
         config = inspected["Config"]
         spec = _json(config["Labels"].get(LABEL_SPEC)) if config.get("Labels") else None
@@ -159,6 +165,8 @@ def container_process(name: str, inspected: t.Mapping[str, t.Any], now: datetime
 
 def container_state(name: str, inspected: t.Mapping[str, t.Any]) -> State:
     """The same for a diagnosis. A container that was never started has status 0 and no end."""
+    from ._diagnosis import State
+
     state = inspected["State"]
     running = bool(state.get("Running")) and not state.get("Restarting")
     error = str(state.get("Error") or "")
@@ -200,6 +208,8 @@ def mounted_secrets(inspected: t.Mapping[str, t.Any]) -> list[str]:
 
 def read_secrets(path: str) -> list[str]:
     """What is in a secret file; a file that may not be read shows nothing that could be hidden."""
+    from ._redaction import secrets_in
+
     try:
         with open(path, encoding="utf-8", errors="replace") as stream:
             return secrets_in(stream.read(65536))
@@ -313,6 +323,8 @@ class UnitSource:
         return int(self.shown().get("MainPID") or 0) or None
 
     def about(self) -> dict[str, t.Any]:
+        from ._redaction import redact_value
+
         fragment = self.shown().get("FragmentPath")
         text = self._run(["systemctl", "cat", self.name, "--no-pager"]) if fragment else ""
         files = re.findall(r"^EnvironmentFile=-?(\S+)|^LoadCredential=[^:\s]+:(\S+)", text, re.MULTILINE)
@@ -338,6 +350,8 @@ def unit_process(name: str, shown: t.Mapping[str, str], monotonic: float) -> Pro
 
 
 def unit_state(name: str, shown: t.Mapping[str, str]) -> State:
+    from ._diagnosis import State
+
     # With SubState auto-restart the unit counts as activating, and no process runs.
     running = shown.get("ActiveState") in ("active", "activating", "reloading") and _number(shown.get("MainPID")) > 0
     result = shown.get("Result", "")
@@ -376,6 +390,8 @@ class FileSource:
         return None
 
     def state(self) -> State:
+        from ._diagnosis import State
+
         return State()
 
     def tail(self) -> str:
@@ -400,6 +416,17 @@ class FileSource:
 
     def about(self) -> dict[str, t.Any]:
         return {"spec": None, "secrets": []}
+
+
+def read_tail(path: str, limit: int = TAIL_BYTES) -> str:
+    """The end of a file, whole lines, in bounded memory however large it is."""
+    with open(path, "rb") as stream:
+        size = stream.seek(0, 2)
+        stream.seek(max(0, size - limit))
+        raw = stream.read(limit)
+    if size > limit:
+        raw = raw[raw.find(b"\n") + 1 :]
+    return raw.decode("utf-8", errors="replace")
 
 
 # ---------------------------------------------------------------------------------------------------------------------

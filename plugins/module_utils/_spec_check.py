@@ -27,8 +27,6 @@ if t.TYPE_CHECKING:
     from ._server import EngineValue, ServerSpec
 
 Severity = t.Literal["error", "warning", "note"]
-Validation = t.Literal["strict", "normal", "permissive"]
-VALIDATIONS: tuple[Validation, ...] = ("normal", "strict", "permissive")
 
 # Words that mean the same to people and not to argparse.
 SYNONYMS = {

@@ -14,16 +14,15 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.gpufleet.vllm.plugins.module_utils._diagnosis import (
-    TAIL_BYTES,
     Diagnosis,
     State,
     diagnose,
     lives,
     parse_lines,
-    read_tail,
     timeline,
 )
 from ansible_collections.gpufleet.vllm.plugins.module_utils._signatures import BY_ID, GENERIC
+from ansible_collections.gpufleet.vllm.plugins.module_utils._sources import TAIL_BYTES, read_tail
 from hypothesis import given, settings, strategies as st
 from vllm_logs import captured as log
 
