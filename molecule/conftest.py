@@ -57,11 +57,12 @@ def runs(log: str) -> list[Run]:
 
 @pytest.fixture
 def deploy(tmp_path: Path) -> t.Callable[..., Run]:
-    """Run the scenario's playbook once more, with more arguments or another environment."""
+    """Run the scenario's playbook once more, or another one, with more arguments or another environment."""
 
-    def run(*arguments: str, rc: int = 0, **env: str) -> Run:
+    def run(*arguments: str, rc: int = 0, playbook: str = "", **env: str) -> Run:
         scenario, log = os.environ["MOLECULE_SCENARIO_DIRECTORY"], str(tmp_path / "log")
-        command = ["ansible-playbook", "-i", os.environ["MOLECULE_INVENTORY_FILE"], f"{scenario}/converge.yml"]
+        playbook = playbook or f"{scenario}/converge.yml"
+        command = ["ansible-playbook", "-i", os.environ["MOLECULE_INVENTORY_FILE"], playbook]
         environment = {**os.environ, "ANSIBLE_LOG_PATH": log, **env}
         done = subprocess.run([*command, *arguments], env=environment, capture_output=True, text=True, check=False)
         text = done.stdout + done.stderr

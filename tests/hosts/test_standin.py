@@ -296,8 +296,18 @@ def test_a_server_fetches_what_the_cache_lacks(start: Start, tmp_path: Path) -> 
     ("version", "words", "kv_gib", "more"),
     [
         ("0.10.1.1", [], 62.38, {"graphs_gib": 0.5}),
-        ("0.10.2", [], 62.38, {"activation_gib": 0.46, "non_torch_gib": 0.21, "kv_cache_memory_bytes": int(61.77 * 2**30)}),
-        ("0.26.0", [], 61.88, {"activation_gib": 0.46, "non_torch_gib": 0.21, "kv_cache_memory_bytes": int(61.27 * 2**30)}),
+        (
+            "0.10.2",
+            [],
+            62.38,
+            {"activation_gib": 0.46, "non_torch_gib": 0.21, "kv_cache_memory_bytes": int(61.77 * 2**30)},
+        ),
+        (
+            "0.26.0",
+            [],
+            61.88,
+            {"activation_gib": 0.46, "non_torch_gib": 0.21, "kv_cache_memory_bytes": int(61.27 * 2**30)},
+        ),
         ("0.26.0", ["--enforce-eager"], 62.38, {"graphs_gib": 0.0}),
         ("0.26.0", ["--tensor-parallel-size", "2"], 62.35, {"weights_gib": 0.47}),
     ],

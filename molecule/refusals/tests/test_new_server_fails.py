@@ -47,5 +47,5 @@ def test_the_previous_server_returns(
     run = deploy("--extra-vars", json.dumps({"vllm_server_overrides": REPLACEMENT}), rc=2)
     host.check_output(f"rm {FAULT_FILE}")
     assert sentence in run.text
-    assert "The previous server is serving again at http://127.0.0.1:8000." in run.text
+    assert "The previous server gpt-oss-120b is serving again at http://127.0.0.1:8000, " in run.text
     assert serving() == before
