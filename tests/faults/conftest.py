@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import typing as t
 from pathlib import Path
@@ -33,7 +34,7 @@ class Case(t.Protocol):
 
 
 # Two work, and the others wait for clients of Docker Engine to lose their patience.
-WORKING, WAITING = 2, 2
+WORKING, WAITING = 3, 2
 # Written as it goes: pytest says nothing before it is a row's turn.
 LOG = ROOT / ".cache/faults/rows.log"
 
@@ -80,9 +81,13 @@ def played(lanes: list[tuple[Host, list[Case]]]) -> t.Iterator[dict[str, concurr
 
     LOG.parent.mkdir(parents=True, exist_ok=True)
     log = LOG.open("w")
+    over = threading.Event()
 
     def work(host: Host, share: list[Case]) -> None:
         for row in share:
+            if over.is_set():
+                futures[row.name].cancel()
+                continue
             began = time.monotonic()
             try:
                 futures[row.name].set_result(row.play(host))
@@ -96,6 +101,7 @@ def played(lanes: list[tuple[Host, list[Case]]]) -> t.Iterator[dict[str, concurr
         for host, share in lanes:
             pool.submit(work, host, share)
         yield futures
+        over.set()
     log.close()
 
 

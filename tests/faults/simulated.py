@@ -29,9 +29,10 @@ IMAGE, VERSION = "nvcr.io/nvidia/vllm:25.09-py3", "0.10.1.1"
 TOKEN = "hf_canary4711"
 CACHE = "/home/gpu/vllm/huggingface"
 PORT = 8000
+ON_HOST = ("engine_proxy.py", "registry.py", "broken_mirror.py", "furnish.py")
 LOAD_SECONDS = 0.2
-# A switch of servers takes some five seconds here.
-PATIENCE = 120.0
+# A switch of servers takes some six seconds here, and a minute more where a client of the engine has to give up.
+PATIENCE = 200.0
 
 # What differs from the catalogue: a simulated host may not raise memlock, and nobody waits long for a stand-in.
 OVERRIDES: dict[str, t.Any] = {
@@ -57,6 +58,9 @@ class Wish:
 
     def with_(self, **overrides: t.Any) -> Wish:
         return Wish(self.playbook, self.model, self.container, {**self.overrides, **overrides}, self.variables)
+
+    def answering(self, model: str) -> Wish:
+        return Wish(self.playbook, model, self.container, self.overrides, self.variables)
 
     def arguments(self) -> list[str]:
         variables = {**self.variables, "vllm_server_overrides": {**OVERRIDES, **self.overrides}}
@@ -187,25 +191,31 @@ class Host:
     env: dict[str, str]
     address: str = ""
     runs: int = 0
+    # What the last run deployed.
+    wish: Wish | None = None
 
     def up(self) -> None:
         self._start()
-        for name in ("engine_proxy.py", "registry.py", "broken_mirror.py"):
-            output(["docker", "cp", "--quiet", str(HERE / name), f"{self.name}:/opt/{name}"])
+        for file in ON_HOST:
+            output(["docker", "cp", "--quiet", str(HERE / file), f"{self.name}:/opt/{file}"])
         output([RIG, "image", self.name, IMAGE, VERSION])
         self.sh(f"install -d -o gpu -g gpu /home/gpu/vllm {CACHE}")
         self.stand_in()
-        self.proxy = Proxy(self.name)
+        self._furnish()
 
     def _start(self) -> None:
         self.address = output([RIG, "up", self.name, "--key", f"{self.key}.pub", "--gpu", "gb10"])
         assert eventually(lambda: self.sh("docker version >/dev/null 2>&1 && echo up", check=False) == "up", 30)
 
+    def _furnish(self) -> None:
+        self.sh(f"python3 /opt/furnish.py {CACHE}")
+        self.proxy = Proxy(self.name)
+
     def reboot(self) -> None:
         self.proxy.close()
         output(["docker", "restart", "--timeout", "20", self.name])
         self._start()
-        self.proxy = Proxy(self.name)
+        self._furnish()
 
     def down(self) -> None:
         self.proxy.close()
@@ -225,7 +235,8 @@ class Host:
 
     def reset(self) -> None:
         """Take away whatever a row left, for the next one to begin from nothing."""
-        self.sh("docker ps --all --quiet | xargs --no-run-if-empty docker rm --force")
+        self.sh("docker ps --all --quiet | xargs --no-run-if-empty docker rm --force; rm -rf /home/gpu/vllm/secrets")
+        self.wish = None
 
     @contextlib.contextmanager
     def so(self, before: str, after: str) -> t.Iterator[None]:

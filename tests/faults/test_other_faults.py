@@ -7,12 +7,13 @@
 from __future__ import annotations
 
 import concurrent.futures
+import json
 import typing as t
 from dataclasses import dataclass
 
 import pytest
 from simulated import Host, Wish, eventually
-from switch import COMES_BACK, GEMMA, GPT_OSS, Line, converges, neutral, refused, served, serving
+from switch import COMES_BACK, GEMMA, GPT_OSS, Line, another, converges, neutral, refused, served, serving
 
 SOURCE = "/home/gpu/vllm/encodings"
 ELSEWHERE = "/home/gpu/other-encodings"
@@ -38,7 +39,9 @@ class Promise:
         return self.keep(host, self)
 
     def line(self, sees: str, serves: str, then: str) -> Line:
-        return Line(self.step, self.fault, neutral(sees), serves, then)
+        for wish in (GPT_OSS, GEMMA):
+            sees = neutral(sees, wish, wish)
+        return Line(self.step, self.fault, sees, serves, then)
 
 
 def refuses_a_switch(host: Host, promise: Promise, new: Wish, before: str, after: str) -> Line:
@@ -49,6 +52,16 @@ def refuses_a_switch(host: Host, promise: Promise, new: Wish, before: str, after
         assert host.containers() == unchanged
         assert host.answers()
     return promise.line(told, OLD, GOES_ON)
+
+
+def gpu_is_gone(host: Host, promise: Promise) -> Line:
+    """nvidia-smi answers everything with this, and what serves is not stopped for a server that could not."""
+    new = another(served(host))
+    profile = json.dumps({"answers": [{"argv": ["*"], **GONE[promise.what]}]})
+    before = f"echo '{profile}' > /etc/sim-gpu/gone.json && ln -sfn gone.json /etc/sim-gpu/current.json"
+    line = refuses_a_switch(host, promise, new, before, "ln -sfn gb10.json /etc/sim-gpu/current.json")
+    converges(host, new)
+    return line
 
 
 def bad_download(host: Host, promise: Promise) -> Line:
@@ -80,7 +93,8 @@ def full_disk(host: Host, promise: Promise) -> Line:
 
 def killed_with_a_bad_server(host: Host, promise: Promise) -> Line:
     """Nobody is there to see that the new server hangs: the next run does, and goes back."""
-    old, new = served(host)
+    old = served(host)
+    new = another(old)
     host.stand_in(only_with=new.model, fault="hang-completion")
     run = host.run(new, "-vvv", "--diff")
     assert eventually(host.is_asked, 30)
@@ -94,7 +108,7 @@ def killed_with_a_bad_server(host: Host, promise: Promise) -> Line:
 
 def second_operator(host: Host, promise: Promise) -> Line:
     """The first one is held in the middle of its switch while the second tries."""
-    _old, new = served(host)
+    new = another(served(host))
     host.proxy.arm("create")
     first = host.run(new)
     host.proxy.reached(first)
@@ -106,19 +120,19 @@ def second_operator(host: Host, promise: Promise) -> Line:
 
 
 def engine_restarts(host: Host, promise: Promise) -> Line:
-    old, _new = served(host)
+    old = served(host)
     host.restart_engine()
     return comes_back(host, promise, old)
 
 
 def host_reboots(host: Host, promise: Promise) -> Line:
-    old, _new = served(host)
+    old = served(host)
     host.reboot()
     return comes_back(host, promise, old)
 
 
 def server_dies(host: Host, promise: Promise) -> Line:
-    old, _new = served(host)
+    old = served(host)
     pid = host.sh(f"docker inspect --format '{{{{.State.Pid}}}}' {old.container}")
     host.sh(f"kill -KILL {pid}")
     assert eventually(lambda: not host.lives(int(pid)), 10)
@@ -134,7 +148,7 @@ def comes_back(host: Host, promise: Promise, old: Wish) -> Line:
 
 def drifts(host: Host, promise: Promise) -> Line:
     """Seen by --check, and healed by a run."""
-    old, _new = served(host)
+    old = served(host)
     host.sh(promise.what.format(name=old.container))
     predicted = host.run(old, "--check", "--diff")
     assert predicted.status == 0, predicted.text[-3000:]
@@ -159,7 +173,7 @@ def recreated_by_hand(host: Host, promise: Promise) -> Line:
 
 def no_network(host: Host, promise: Promise) -> Line:
     """A run that changes nothing needs nothing from outside the host."""
-    old, _new = served(host)
+    old = served(host)
     after = "ip route add $(cat /root/route); cp /root/resolv.conf /etc/resolv.conf"
     before = (
         "ip route show default > /root/route; ip route del default; cp /etc/resolv.conf /root; "
@@ -177,10 +191,15 @@ RECREATE = (
     "--served-model-name gpt-oss-120b --max-num-seqs 3"
 )
 
+LOST = "Unable to determine the device handle for GPU0: 0000000F:01:00.0: GPU is lost.  Reboot the system to recover this GPU"
+GONE = {"none": {"stdout": ["No devices were found"], "rc": 6}, "lost": {"stdout": [LOST], "rc": 15}}
+
 PROMISES = [
     Promise("encodings (F7)", "download breaks off", bad_download, "of 3613922 bytes", "cut"),
     Promise("encodings (F7)", "download is corrupt", bad_download, "is not what was published", "corrupt"),
     Promise("encodings (F8)", "disk full", full_disk, "bytes are needed"),
+    Promise("preflight (F13)", "no GPU", gpu_is_gone, "GPU", "none"),
+    Promise("preflight (F13)", "the GPU is lost", gpu_is_gone, "GPU", "lost"),
     Promise("health", "controller killed, and the new server hangs", killed_with_a_bad_server, "completion: no answer"),
     Promise("any (F10)", "a second operator", second_operator, "Another run is changing"),
     Promise("serving (F6)", "the server is killed", server_dies),
