@@ -141,9 +141,10 @@ class Client:
         self._call("start", name)
         self._bind(name)
         self._found(name)["State"].update(Running=True, Status="running")
-        if name.endswith("-fetch"):
+        downloads = "gpufleet.vllm.fetch" in (self._found(name)["Config"]["Labels"] or {})
+        if downloads:
             self._download(name)
-        if name.endswith(("-try", "-fetch")):
+        if downloads or name.endswith("-try"):
             self._found(name)["State"].update(Running=False, Status="exited", ExitCode=self.fetch_status)
         self._done("start", name)
 

@@ -379,15 +379,14 @@ def test_a_switch_that_was_killed_is_still_undone_when_the_next_one_fails(
     kind: str, calls: int, fragile: FailsOnce
 ) -> None:
     before = killed(fragile, kind, calls)
+    is_done = running(fragile) == {"vllm-a"}
     fragile.failing = ("start", "vllm-a")
-    if run(check=True, **NEW)["changed"]:
-        with pytest.raises(VllmError):
-            run(**NEW)
-        if calls < len(CALLS[kind]) + 1:
-            assert fragile.now == before[0]
-        else:
-            manage(state="reverted")
-            assert fragile.now == before[0]
+    with pytest.raises(VllmError):
+        run(**NEW)
+    # What had taken its place already goes on serving.
+    assert is_done or {**fragile.now, **{k: v for k, v in before[0].items() if "running" in v}} == fragile.now
+    manage(state="reverted")
+    assert fragile.now == before[0]
 
 
 @pytest.mark.parametrize("calls", range(len(SWITCH) + 2))
@@ -768,7 +767,7 @@ def cached(tmp_path: Path, **said: t.Any) -> dict[str, t.Any]:
 
 
 FETCH = "fetch weights m (while the old server serves)"
-WITH_FETCH = [("create", "vllm-a-fetch"), ("start", "vllm-a-fetch"), ("remove", "vllm-a-fetch"), *SWITCH]
+WITH_FETCH = [("create", "vllm-a-fetch"), ("start", "vllm-a-fetch"), *SWITCH]
 
 
 def test_weights_are_fetched_while_the_other_server_serves(client: Client, tmp_path: Path) -> None:
@@ -780,8 +779,7 @@ def test_weights_are_fetched_while_the_other_server_serves(client: Client, tmp_p
     assert predicted["actions"] == result["actions"]
     assert result["actions"][:3] == [f"create directory {tmp_path}/hf", FETCH, "create vllm-a"]
     assert result["commands"][1] == "hf download m"
-    made = [call for call in client.calls[calls:] if call != ("remove", "vllm-a-try")]
-    assert made[0] == ("remove", "vllm-a-fetch") and made[1:] == WITH_FETCH
+    assert [call for call in client.calls[calls:] if call[0] != "remove"] == WITH_FETCH
     assert "vllm-a-fetch" not in client.now
     assert run(**cached(tmp_path))["changed"] is False
 
@@ -871,27 +869,29 @@ def test_a_download_that_cannot_be_made_stops_nothing_and_leaves_nothing(
     assert found(fragile) == there
 
 
-@pytest.mark.parametrize("calls", [2, 3])
-@pytest.mark.parametrize(
-    "then",
-    [pytest.param(run, id="finished"), pytest.param(manage, id="undone")],
-)
-def test_a_download_that_was_killed_is_cleared_away(
-    then: t.Callable[..., t.Any], calls: int, client: Client, tmp_path: Path
-) -> None:
+@pytest.mark.parametrize("calls", range(5))
+def test_a_download_that_was_killed_is_finished_by_the_next_run(calls: int, client: Client, tmp_path: Path) -> None:
     run_b()
-    there = found(client)
     client.dies_after = len(client.calls) + calls
     with pytest.raises(Killed):
         run(**cached(tmp_path))
-    assert "vllm-a-fetch" in client.now
     client.dies_after = None
-    if then is run:
+    run(**cached(tmp_path))
+    assert set(client.now) == {"vllm-a", "vllm-b"} and running(client) == {"vllm-a"}
+
+
+@pytest.mark.parametrize("state", ["absent", "reverted"])
+@pytest.mark.parametrize("calls", range(5))
+def test_a_download_that_was_killed_is_cleared_away(calls: int, state: str, client: Client, tmp_path: Path) -> None:
+    run_b()
+    there = client.now
+    client.dies_after = len(client.calls) + calls
+    with pytest.raises(Killed):
         run(**cached(tmp_path))
-        assert client.now == {"vllm-b": "id1 exited", "vllm-a": client.now["vllm-a"]}
-    else:
-        manage(state="absent")
-        assert found(client) == there
+    client.dies_after = None
+    manage(state=state)
+    assert client.now == there
+    assert manage(state=state)["changed"] is False
 
 
 @pytest.mark.parametrize("ours", [False, True], ids=["somebody else's", "another server"])
