@@ -36,6 +36,10 @@ LABEL_LADDER = "gpufleet.vllm.ladder"
 # On a volume that holds caches: the container name of the server they belong to.
 LABEL_CACHE = "gpufleet.vllm.cache"
 
+# On the container of a download: the model that it fetches.
+LABEL_FETCH = "gpufleet.vllm.fetch"
+FETCH_SUFFIX = "-fetch"
+
 HUGGINGFACE_TARGET = "/root/.cache/huggingface"
 ENCODINGS_TARGET = "/etc/encodings"
 CACHES_TARGET = "/var/cache/vllm"
@@ -196,12 +200,11 @@ FETCH_PROGRAM = (
 def fetching(body: t.Mapping[str, t.Any], model: str, revision: str) -> dict[str, t.Any]:
     """The same container, except that it fetches the weights of a model, takes no port and no GPU, and does so once."""
     once = trial(body)
-    host = {**once["HostConfig"], "DeviceRequests": []}
-    labels = {"gpufleet.vllm.fetch": model}
+    binds = [bind for bind in once["HostConfig"]["Binds"] if bind.startswith("/")]
     return {
         **once,
-        "HostConfig": host,
-        "Labels": labels,
+        "HostConfig": {**once["HostConfig"], "DeviceRequests": [], "Binds": binds},
+        "Labels": {LABEL_FETCH: model},
         "Entrypoint": ["python3", "-c", FETCH_PROGRAM],
         "Cmd": [model, revision],
     }

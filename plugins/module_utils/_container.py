@@ -40,6 +40,7 @@ from ._deployment import (
     Plan,
     Slot,
     Wanted,
+    abandoned,
     kept,
     plan,
     recovery,
@@ -95,6 +96,8 @@ class Deployment:
         # What is odd about the spec or the host, and stops nothing.
         self.doubts: list[str] = []
         self._start: Start | None = None
+        # Identities of what was there before anything was done.
+        self._there: set[str] = set()
 
     @property
     def wanted(self) -> Wanted:
@@ -139,6 +142,7 @@ class Deployment:
             stale_secrets=secrets.stale,
             problems=() if lenient else tuple(encodings),
             others=self._others(spec),
+            fetching=self.engine.left_fetching(),
         )
 
     def _observe_kept(self, instances: t.Mapping[Slot, Instance]) -> Observed:
@@ -152,7 +156,12 @@ class Deployment:
             caches=tuple(self.engine.caches()),
             others=self._others(reference),
             kept_secrets=_preflight.kept(_secret_paths(instances)),
+            fetching=self.engine.left_fetching(),
         )
+        # Those that go with the commit use nothing any more.
+        going = {one.name for one in (*kept(observed), *abandoned(observed))}
+        if self.params["state"] == "committed" and going:
+            observed = replace(observed, in_use=self._in_use(going))
         if self.params["state"] == "committed" and current and current.running and reference:
             mine = _recorded_spec(current.intent) or reference
             path = self.start.to_remember(mine, current.image_id, self.engine.log())
@@ -199,6 +208,8 @@ class Deployment:
         faults, self.doubts = judge(check(spec), spec.validation)
         weights = self.start.weigh(spec, self.params["architecture"])
         problems = [*faults, *secrets.problems, *weights, *_preflight.problems(spec), *observed.problems]
+        taken = self.engine.in_the_way_of_fetching() if self.start.missing_weights else None
+        problems += [taken] if taken else []
         if observed.image_id is None and self.params["pull"] == "never":
             problems.append(f"The image {spec.image} is not on the host, and pull is 'never'. Load it there first.")
         observed = replace(
@@ -261,9 +272,10 @@ class Deployment:
         if faults:
             raise VllmError(" ".join(faults))
 
-    def _in_use(self) -> frozenset[str]:
-        """Paths on the host that the other servers of this collection use."""
-        return frozenset(path for one in self.engine.others() for path in _paths(recorded_intent(one)))
+    def _in_use(self, but: t.Collection[str] = ()) -> frozenset[str]:
+        """Paths on the host that the other servers of this collection use, but for those of these names."""
+        others = [one for one in self.engine.others() if other(one).name not in but]
+        return frozenset(path for one in others for path in _paths(recorded_intent(one)))
 
     def _port_conflict(self, spec: ServerSpec, others: t.Sequence[Other]) -> str | None:
         """Who holds the port, when that is neither this server nor one whose place it takes."""
@@ -353,11 +365,14 @@ class Deployment:
             "stop": lambda: engine.stop(target),
             "remove": lambda: engine.remove(target),
             "rename": lambda: engine.rename(target, action.to),
-            "wait_for_memory": lambda: self.start.wait(self.params["memory_timeout"], decided.stops),
+            "wait_for_memory": lambda: self._wait_for_memory(decided),
             "remember": self.start.remember,
             "remove_cache": lambda: engine.remove_cache(target),
         }
         effects[action.verb.replace("_other", "")]()
+
+    def _wait_for_memory(self, decided: Plan) -> None:
+        self.start.wait(self.params["memory_timeout"], [self.engine.named(one) for one in decided.stops])
 
     def _fetch_weights(self) -> None:
         spec = t.cast(ServerSpec, self.spec)
@@ -370,6 +385,7 @@ class Deployment:
         Raises:
             VllmError: names the step, what Docker said, the remedy, and what serves now.
         """
+        self._there = {one.identity for one in self.engine.instances().values()}
         for action, words in zip(decided.actions, decided.words(self.engine.name)):
             try:
                 self.do(action, decided)
@@ -408,20 +424,20 @@ class Deployment:
         if current and current.running and current.fingerprint == self.stamp:
             return "The server is running."
         others = [action.target for action in back.actions if action.verb == "start_other"]
-        told = ", ".join(others + (["the previous server"] if current and current.running else []))
-        return f"{told[:1].upper() + told[1:]} is running." if told else "No server was stopped by this."
+        if current and current.running:
+            return f"{', '.join(['The previous server', *others])} is running."
+        return f"{', '.join(others)} is running." if others else "No server was stopped by this."
 
     def _undo(self, decided: Plan, failed: Action) -> Plan:
-        created = next((action.target for action in decided.actions if action.verb == "create"), None)
-        left = Observed(self.engine.instances(), others=self._others(self.spec))
+        left = Observed(self.engine.instances(), others=self._others(self.spec), in_use=self._in_use())
         current = left.instances.get("current")
         back = plan(Wanted("reverted", self.engine.name, adopt=True), recovery(left))
         if not self._serves(current):
             self._restore_secrets(decided, failed)
         for action in back.actions:
             self.do(action, back)
-        made = self.engine.instances().get("current") if created == "current" else None
-        if made and not made.running:
+        made = self.engine.instances().get("current")
+        if made and not made.running and made.identity not in self._there:
             self.engine.remove("current")
         if not self.engine.instances():
             for cache in self.engine.caches():

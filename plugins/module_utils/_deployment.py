@@ -104,6 +104,8 @@ class Observed:
     missing_weights: str = ""
     # Why a stopped server is better made anew than started as it is; empty when it is not.
     renew: str = ""
+    # A container that was to fetch weights, and was left over.
+    fetching: str | None = None
     # Where measurements of this server are remembered, when there are some.
     learned_file: str | None = None
     # Where to write down what vLLM measured at this start, when that is not known yet.
@@ -175,7 +177,8 @@ def plan(wanted: Wanted, observed: Observed) -> Plan:
         "committed": _committed,
         "reverted": _reverted,
     }[wanted.state]
-    actions = make(wanted, observed)
+    left = (Action("remove_other", observed.fetching, "a run that was cut short left it"),) if observed.fetching else ()
+    actions = (*left, *make(wanted, observed))
     problems = _problems(actions, observed)
     before = _snapshot(wanted, observed)
     after = _after(wanted, observed, actions) if actions else before
@@ -449,6 +452,8 @@ def _reverted(wanted: Wanted, observed: Observed) -> tuple[Action, ...]:
     current, old = observed.instances.get("current"), observed.instances.get("superseded")
     others = () if rivals(observed) else kept(observed)
     never = _cleared(observed, "it never served")
+    if old is None and current and _is_over(current, observed):
+        return (*never, Action("remove", "current", "it never served"))
     if old is None and not _is_unfinished(current, others):
         return (*_restore(observed), *_restarted(observed, current), *_others_started(others), *never)
     failed = _failed_stopped(observed, current, old)
@@ -467,6 +472,14 @@ def _reverted(wanted: Wanted, observed: Observed) -> tuple[Action, ...]:
 def _is_unfinished(current: Instance | None, others: tuple[Other, ...]) -> bool:
     """Whether other servers were stopped for the current one, which was not committed since."""
     return current is not None and bool({*current.supersedes} & {other.identity for other in others})
+
+
+def _is_over(current: Instance, observed: Observed) -> bool:
+    """Whether the current one was to take the place of a server that runs: its run was cut short, or is undone."""
+    return not current.running and any(
+        one.running and one.identity in current.supersedes and current.identity not in one.supersedes
+        for one in observed.others
+    )
 
 
 def _restarted(observed: Observed, current: Instance | None) -> tuple[Action, ...]:

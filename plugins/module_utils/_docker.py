@@ -19,7 +19,17 @@ import shutil
 import time
 import typing as t
 
-from ._configuration import LABEL_CACHE, LABEL_FINGERPRINT, caches_of, fetching, instance, server_name, trial
+from ._configuration import (
+    FETCH_SUFFIX,
+    LABEL_CACHE,
+    LABEL_FETCH,
+    LABEL_FINGERPRINT,
+    caches_of,
+    fetching,
+    instance,
+    server_name,
+    trial,
+)
 from ._deployment import SUFFIX, Instance, Slot
 from ._errors import VllmError
 from ._ports import overlaps
@@ -250,11 +260,9 @@ class Engine:
         Raises:
             VllmError: when that fails, with the last line of its output.
         """
-        name = f"{self.name}-fetch"
-        with contextlib.suppress(docker.errors.NotFound):
-            self.client.remove_container(name, force=True)
-        self.client.create_container_from_config(fetching(body, model, revision), name=name)
+        name = self.name + FETCH_SUFFIX
         try:
+            self.client.create_container_from_config(fetching(body, model, revision), name=name)
             self.client.start(name)
             # The client's own limit is for answers of the engine; a download may take hours.
             while self.client.inspect_container(name)["State"].get("Running"):
@@ -263,13 +271,34 @@ class Engine:
             status = self.client.inspect_container(name)["State"].get("ExitCode")
             told = str(self.client.logs(name, tail=20).decode("utf-8", errors="replace")).strip().splitlines()
         finally:
-            self.client.remove_container(name, force=True)
+            if self.left_fetching():
+                self.remove(name)
         if status != 0:
             raise VllmError(
                 f"Cannot fetch the weights of {model}: the download ended with status {status}. Its last line says: "
-                f"{told[-1].strip() if told else 'nothing'}. Check the name of the model, the token and the network "
-                "of the host, or stage the weights there."
+                f"{told[-1].strip().rstrip('.') if told else 'nothing'}. Check the name of the model, the token and "
+                "the network of the host, or stage the weights there."
             )
+
+    def left_fetching(self) -> str | None:
+        """The container of a download, when there is one; one of somebody else that is called like it does not count."""
+        return self.name + FETCH_SUFFIX if LABEL_FETCH in (self._labels_of_download() or {}) else None
+
+    def in_the_way_of_fetching(self) -> str | None:
+        """A sentence when the name that a download needs belongs to somebody else."""
+        labels = self._labels_of_download()
+        if labels is None or LABEL_FETCH in labels:
+            return None
+        return (
+            f"{self.name}{FETCH_SUFFIX} exists and is no download of gpufleet.vllm (it has no label {LABEL_FETCH}), so it "
+            "is left alone. Remove or rename it yourself."
+        )
+
+    def _labels_of_download(self) -> dict[str, str] | None:
+        try:
+            return self.client.inspect_container(self.name + FETCH_SUFFIX)["Config"].get("Labels") or {}
+        except docker.errors.NotFound:
+            return None
 
     def create(self, slot: Slot, body: t.Mapping[str, t.Any]) -> None:
         for volume in caches_of(body):
@@ -333,8 +362,9 @@ def engine_failures() -> tuple[type[BaseException], ...]:
     return (docker.errors.DockerException, requests.exceptions.RequestException, OSError)
 
 
-# The id of a network's endpoint, which says nothing to anybody.
-ENDPOINT = re.compile(r" on endpoint \S+ \([0-9a-f]{64}\)|\b[0-9a-f]{64}\b:? ?")
+# The id of a network's endpoint says nothing to anybody, and other ids are as good when they are short.
+ENDPOINT = re.compile(r" on endpoint \S+ \([0-9a-f]{64}\)")
+LONG_ID = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{52}\b")
 
 
 def is_lost(error: BaseException) -> bool:
@@ -349,6 +379,6 @@ def sentence(attempt: str, error: BaseException) -> str:
             f"Cannot {attempt}: the Docker Engine ended or was restarted meanwhile. Look at 'systemctl status docker' "
             "and its log ('journalctl -u docker'), then run it again."
         )
-    seen = ENDPOINT.sub("", str(getattr(error, "explanation", None) or error).strip())
+    seen = LONG_ID.sub(r"\1", ENDPOINT.sub("", str(getattr(error, "explanation", None) or error).strip()))
     remedy = explain(seen)
     return f"Cannot {attempt}. Docker says: {seen.rstrip('.')}. {remedy[:1].upper() + remedy[1:]}".strip()

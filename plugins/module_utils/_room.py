@@ -67,16 +67,19 @@ def overlap(one: Gpus, other: Gpus) -> bool:
 
 def givers(question: Question, facts: Facts, stopped: t.Collection[str], candidates: t.Sequence[str]) -> list[str]:
     """The fewest of the candidates, by container name, that have to stop for the server to fit; none if that is no use.
+    Of those that would do, one that makes it fit well comes first.
 
     C(stopped) are those that stop anyway.
     """
     if question.fit(facts, stopped).verdict != "refuse":
         return []
-    alone = [[name] for name in candidates]
-    for names in [*alone, list(candidates)]:
-        if question.fit(facts, {*stopped, *names}).verdict != "refuse":
-            return names
-    return []
+    verdicts = {name: question.fit(facts, {*stopped, name}).verdict for name in candidates}
+    for good in ("ok", "tight"):
+        for name, verdict in verdicts.items():
+            if verdict == good:
+                return [name]
+    together = list(candidates)
+    return together if question.fit(facts, {*stopped, *together}).verdict != "refuse" else []
 
 
 def wait(question: Question, stopped: t.Collection[str], timeout: float) -> None:

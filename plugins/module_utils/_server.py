@@ -63,7 +63,7 @@ DEFAULT_ULIMITS = {"memlock": -1, "stack": 67108864}
 RESTART_POLICY = re.compile(r"no|unless-stopped|on-failure(:[1-9][0-9]*)?")
 NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
 # What the plan appends to a container's name: a server called like that would be taken for a leftover of another one.
-RESERVED_SUFFIXES = ("-next", "-superseded", "-try")
+RESERVED_SUFFIXES = ("-fetch", "-next", "-superseded", "-try")
 RESERVED_LABELS = "gpufleet.vllm."
 
 

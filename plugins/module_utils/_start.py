@@ -60,6 +60,9 @@ class Start:
         Returns:
             What is wrong with them, or with the place they would be fetched to.
         """
+        # What was found out about other settings of the same run does not count.
+        self.fit, self.misfit, self.missing_weights = None, None, ""
+        self.doubts = []
         if spec.engine.get("load_format") in OTHER_LOADERS:
             return []
         self._snapshot = found = _snapshot(spec)
