@@ -49,7 +49,7 @@ from ._deployment import (
 from ._docker import Engine, connect, engine_failures, sentence
 from ._errors import VllmError
 from ._ladder import Ladder, LadderEnds, Steps
-from ._lock import alone
+from ._lock import alone, settle
 from ._ports import PortOwner, overlaps, port_owner
 from ._server import SERVER_PARAMETERS, ServerSpec, default_container_name, fingerprint, from_params
 from ._versions import version_of_labels
@@ -520,8 +520,10 @@ def run(params: t.Mapping[str, t.Any], check_mode: bool, warn: t.Callable[[str],
         for engine in engines:
             with contextlib.ExitStack() as locks:
                 if not check_mode:
-                    locks.enter_context(alone(engine.name))
+                    locks.enter_context(alone(engine.name, params["container_id"] or ""))
                 results.append(_run(Deployment(params, engine), check_mode, warn, locks))
+                if params["container_id"] and not check_mode:
+                    settle(engine.name)
     except engine_failures() as error:
         raise VllmError(sentence("look at the servers on this host", error)) from None
     return _merged(results) if params["all"] else results[0]

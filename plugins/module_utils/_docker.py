@@ -281,7 +281,7 @@ class Engine:
             )
 
     def left_fetching(self) -> str | None:
-        """The container of a download, when there is one; one of somebody else that is called like it does not count."""
+        """The container of a download, when there is one; somebody else's that is only called like it does not count."""
         return self.name + FETCH_SUFFIX if LABEL_FETCH in (self._labels_of_download() or {}) else None
 
     def in_the_way_of_fetching(self) -> str | None:
@@ -290,8 +290,8 @@ class Engine:
         if labels is None or LABEL_FETCH in labels:
             return None
         return (
-            f"{self.name}{FETCH_SUFFIX} exists and is no download of gpufleet.vllm (it has no label {LABEL_FETCH}), so it "
-            "is left alone. Remove or rename it yourself."
+            f"{self.name}{FETCH_SUFFIX} exists and is no download of gpufleet.vllm (it has no label {LABEL_FETCH}), so "
+            "it is left alone. Remove or rename it yourself."
         )
 
     def _labels_of_download(self) -> dict[str, str] | None:

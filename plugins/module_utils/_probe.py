@@ -21,6 +21,7 @@ import typing as t
 from . import _health
 from ._errors import VllmError
 from ._health import Process, Report, Response, Verdict
+from ._lock import reader_is_gone
 from ._sources import RunCommand, Source, open_source
 
 if t.TYPE_CHECKING:
@@ -229,7 +230,9 @@ class Session:
         return f"{phase.name}:{(phase.percent or 0) // 10}" if phase else ""
 
     def _is_over(self) -> bool:
-        """Whether this slice is over: its time is up, or there is something new to show."""
+        """Whether this slice is over: its time is up, there is something new to show, or nobody to show it to."""
+        if reader_is_gone():
+            return True
         limit, gone = float(self.params.get("slice") or 0), time.monotonic() - self.started
         news = self._label() != self.carried.get("label", "")
         return limit > 0 and (gone >= limit or news and gone >= limit / SLICE_SHARE)

@@ -136,10 +136,9 @@ options:
     type: str
   lock:
     description:
-      - Hold the lock of O(container) while waiting, so that no other run changes it meanwhile. Fails when another run
-        holds it.
-    type: bool
-    default: false
+      - Id of O(container). Let no other run change that server while this one waits for it, and for some seconds after
+        it was found not to be healthy, for what this run does then. Fails when another run has it.
+    type: str
   gpu_facts:
     description:
       - What M(gpufleet.vllm.gpu_facts) found, so that a remedy can name who holds the memory of a GPU. Facts that were
@@ -300,14 +299,25 @@ resume:
   type: dict
 """
 
-import contextlib
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
 from ansible_collections.gpufleet.vllm.plugins.module_utils._health import CHECKS
-from ansible_collections.gpufleet.vllm.plugins.module_utils._lock import Busy, alone
+from ansible_collections.gpufleet.vllm.plugins.module_utils._lock import Busy, alone, leave, reader_is_gone, settle
 from ansible_collections.gpufleet.vllm.plugins.module_utils._probe import run
+
+
+def _locked_run(module: AnsibleModule) -> dict[str, t.Any]:
+    """Wait while no other run may change the server, and keep it for what follows, unless nobody is there to go on."""
+    name, token = module.params["container"], module.params["lock"]
+    with alone(name, token):
+        result = run(module.params, module.run_command)
+        if result["healthy"] or reader_is_gone():
+            settle(name)
+        else:
+            leave(name, token)
+    return result
 
 
 def main() -> None:
@@ -332,18 +342,17 @@ def main() -> None:
             "container": {"type": "str"},
             "unit": {"type": "str"},
             "docker_host": {"type": "str"},
-            "lock": {"type": "bool", "default": False},
+            "lock": {"type": "str"},
             "gpu_facts": {"type": "dict", "default": {}},
             "slice": {"type": "float", "default": 0},
             "resume": {"type": "dict", "default": {}},
         },
         mutually_exclusive=[("api_key", "api_key_file"), ("container", "unit")],
-        required_if=[("lock", True, ["container"])],
+        required_by={"lock": "container"},
         supports_check_mode=True,
     )
     try:
-        with alone(module.params["container"]) if module.params["lock"] else contextlib.nullcontext():
-            result = run(module.params, module.run_command)
+        result = _locked_run(module) if module.params["lock"] else run(module.params, module.run_command)
     except VllmError as error:
         module.fail_json(msg=str(error), busy=isinstance(error, Busy))
     outcome: t.Callable[..., t.Any] = (

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
-from ansible_collections.gpufleet.vllm.plugins.module_utils._lock import Busy, alone
+from ansible_collections.gpufleet.vllm.plugins.module_utils._lock import Busy, alone, leave, reader_is_gone, settle
 
 NAME = "gpufleet-unit-lock"
 ROOT = str(Path(__file__).parents[2] / ".ansible" / "collections")
@@ -52,6 +52,35 @@ def test_a_run_waits_for_a_step_of_another_that_is_about_to_end() -> None:
     with alone(NAME, patience=30):
         pass
     other.communicate()
+
+
+def test_between_two_steps_of_a_run_the_server_is_kept_for_it() -> None:
+    with alone(NAME):
+        leave(NAME, "mine")
+    with pytest.raises(Busy, match="its next step is due within"), alone(NAME, patience=0):
+        pytest.fail("another run got in between")
+    with pytest.raises(Busy), alone(NAME, "theirs", patience=0):
+        pytest.fail("another run got in between")
+    with alone(NAME, "mine", patience=0):
+        settle(NAME)
+    with alone(NAME, patience=0):
+        pass
+
+
+def test_a_lease_of_a_run_that_was_killed_ends() -> None:
+    leave(NAME, "theirs", seconds=0.3)
+    with alone(NAME, patience=10):
+        settle(NAME)
+
+
+def test_a_process_notices_that_nobody_reads_what_it_says() -> None:
+    reading, writing = os.pipe()
+    assert not reader_is_gone(writing)
+    os.close(reading)
+    assert reader_is_gone(writing)
+    os.close(writing)
+    with open(os.devnull, "wb") as stream:
+        assert not reader_is_gone(stream.fileno())
 
 
 def test_a_lock_that_cannot_be_opened_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
