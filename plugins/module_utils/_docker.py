@@ -281,7 +281,7 @@ class Engine:
             )
 
     def left_fetching(self) -> str | None:
-        """The container of a download, when there is one; somebody else's that is only called like it does not count."""
+        """The container of a download, when there is one; what is only called like it does not count."""
         return self.name + FETCH_SUFFIX if LABEL_FETCH in (self._labels_of_download() or {}) else None
 
     def in_the_way_of_fetching(self) -> str | None:

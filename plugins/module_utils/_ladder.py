@@ -51,8 +51,8 @@ class Ladder:
             _check(f"fallbacks[{number}]", rung)
         ladder = cls(said, tuple(rungs), digest=_digest(said, rungs))
         known = record if isinstance(record, t.Mapping) and record.get("of") == ladder.digest else {}
-        taken = tuple(n for n in known.get("taken") or () if isinstance(n, int) and 0 <= n < len(ladder.rungs))
-        causes = tuple(map(str, known.get("causes") or ()))
+        taken = tuple(n for n in _list(known, "taken") if isinstance(n, int) and 0 <= n < len(ladder.rungs))
+        causes = tuple(map(str, _list(known, "causes")))
         return cls(said, ladder.rungs, taken, causes[: len(taken)], ladder.digest)
 
     def after(self, cause: str, unfit: t.Collection[int] = ()) -> Ladder | None:
@@ -137,6 +137,12 @@ class Steps:
             return False
         self._unfit.add(self.ladder.taken[-1])
         return self._step(self._before, self._cause)
+
+
+def _list(known: Said, key: str) -> list[t.Any]:
+    """A label can be written by anybody."""
+    found = known.get(key)
+    return found if isinstance(found, list) else []
 
 
 def merge(one: Said, other: Said) -> dict[str, t.Any]:

@@ -120,6 +120,7 @@ def _numbers(pattern: re.Pattern[str], text: str) -> list[float]:
 # For the next start
 # ---------------------------------------------------------------------------------------------------------------------
 
+STARTUP_PLAN = (0, 32)
 LEAST_MARGIN = 256 * MIB
 MARGIN_SHARE = 0.02
 
@@ -160,8 +161,11 @@ def supports_pin(release: Release | None) -> bool:
 
 
 def supports_startup_plan(release: Release | None) -> bool:
-    """Whether this vLLM can remember its own profile (VLLM_ENABLE_STARTUP_PLAN), for certain."""
-    return release is not None and release.knows_variable("VLLM_ENABLE_STARTUP_PLAN") is True
+    """Whether this vLLM can remember its own profile (VLLM_ENABLE_STARTUP_PLAN), for certain.
+
+    Versions from 0.26 on know the variable; what it does is established for 0.32.
+    """
+    return release is not None and release.version >= STARTUP_PLAN
 
 
 def key(spec: ServerSpec, image_id: str | None, revision: str | None, gpu_names: t.Sequence[str]) -> str:

@@ -70,6 +70,9 @@ class Start:
         problems = _weights.problems(found, spec.model_dir or spec.model, offline=offline)
         if problems or found.complete or spec.model_dir or not spec.huggingface_dir or spec.engine.get("download_dir"):
             return problems
+        # Other addresses are streamed, and of a GGUF repository one quantization is meant: vLLM knows how.
+        if not _weights.HUGGING_FACE_ID.fullmatch(spec.model):
+            return []
         self.missing_weights = spec.model
         size = float((architecture or {}).get("weights_gib") or 0)
         short = _weights.disk_problem(spec.huggingface_dir, int(size * GIB), f"The download of {spec.model}")

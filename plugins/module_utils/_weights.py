@@ -457,7 +457,7 @@ def architecture(config: t.Mapping[str, t.Any], weights_bytes: int) -> dict[str,
     layers = _layers(text)
     if layers is None or weights_bytes <= 0 or not all(map(_is_count, numbers.values())):
         return None
-    return {**layers, **numbers, "weights_gib": round(weights_bytes / GIB, 2)}
+    return {**layers, **numbers, "weights_gib": max(0.01, round(weights_bytes / GIB, 2))}
 
 
 def _is_count(value: t.Any) -> bool:

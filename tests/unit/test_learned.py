@@ -302,6 +302,7 @@ def test_what_is_pinned_fits_into_what_was_measured() -> None:
         ("0.10.1.1+381074ae.nv25.09", False, False),
         ("0.10.2", True, False),
         ("0.24.0", True, False),
+        ("0.26.0", True, False),
         ("0.32.0", True, True),
         ("0.33.0", True, True),
     ],

@@ -103,6 +103,23 @@ def test_tokens_and_concurrency_are_what_vllm_printed(point: dict[str, t.Any]) -
         assert capacity.concurrency == pytest.approx(point["reported_concurrency"], rel=0.01)
 
 
+# Starts on one empty H200, whose estimates were written down before: the engine of each, and what was printed.
+STARTS = json.loads((Path(__file__).parent / "fixtures" / "kv_estimates.json").read_text("utf-8"))
+
+
+@pytest.mark.parametrize("start", STARTS, ids=lambda one: f"{one['model']}, {one['reported_tokens']} tokens")
+def test_a_start_that_was_predicted_printed_what_lies_in_the_estimate(start: dict[str, t.Any]) -> None:
+    known = Architecture.from_mapping(start["architecture"])
+    wanted = spec(start["vllm"], **start["engine"])
+    judged = fit(wanted, host(H200), known)
+    assert judged.verdict == "ok"
+    assert (judged.kv_tokens_min or 0) <= start["reported_tokens"] <= (judged.kv_tokens_max or 0)
+    if start["kv_available_gib"]:
+        capacity = kv_capacity(wanted, known, start["kv_available_gib"], host(H200)["gpus"][0])
+        assert capacity.tokens == pytest.approx(start["reported_tokens"], rel=0.0005)
+        assert capacity.concurrency == pytest.approx(start["reported_concurrency"], abs=0.03)
+
+
 STARTED = {
     "h200_gptoss20b_cold": GPT_OSS_20B,
     "h200_gptoss20b_serving": GPT_OSS_20B,
