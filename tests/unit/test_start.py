@@ -390,7 +390,7 @@ def test_other_weights_measure_otherwise(tmp_path: Path) -> None:
         pytest.param("0.20.0", {}, {**LEARN, "fit": "off"}, PIN, {}, id="without the fit gate"),
         pytest.param("0.8.0", {}, LEARN, {}, {}, id="a version that cannot"),
         pytest.param(None, {}, LEARN, {}, {}, id="a version that nobody knows"),
-        pytest.param("0.26.0", {}, LEARN, {}, {"VLLM_ENABLE_STARTUP_PLAN": "1"}, id="a version that remembers itself"),
+        pytest.param("0.32.0", {}, LEARN, {}, {"VLLM_ENABLE_STARTUP_PLAN": "1"}, id="a version that remembers itself"),
         pytest.param("0.20.0", {"engine": {"kv_cache_memory_bytes": 5}}, LEARN, {}, {}, id="the user said it"),
         pytest.param("0.20.0", {"engine_unchecked": {"kv_cache_memory": 5}}, LEARN, {}, {}, id="unchecked"),
     ],

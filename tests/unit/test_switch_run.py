@@ -1375,7 +1375,7 @@ def test_a_pinned_start_does_not_forget_what_the_first_one_measured(pinning: Cli
 
 
 def test_a_version_that_remembers_its_own_plan_is_told_to(client: Client) -> None:
-    client.log = LOG
+    client.labels, client.log = {"vllm.version": "0.32.0"}, LOG
     learn()
     assert "VLLM_ENABLE_STARTUP_PLAN=1" in environment(client)
     manage(state="committed")
