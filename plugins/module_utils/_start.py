@@ -187,10 +187,10 @@ def learned_file(container_name: str) -> str:
 
 
 def gpus_told(spec: ServerSpec) -> str:
-    """The GPUs of a server in words; nothing without GPUs."""
+    """Whose memory has to come back, in words; nothing without GPUs."""
     if spec.gpus == "none":
         return ""
-    return "all GPUs" if spec.gpus == "all" else ", ".join(spec.gpus)
+    return "of all GPUs" if spec.gpus == "all" else f"of {', '.join(spec.gpus)}"
 
 
 def _giving(other: Other, names: t.Collection[str]) -> Other:

@@ -563,12 +563,12 @@ STOPPED = replace(OTHER, running=False)
     [
         pytest.param(
             "started",
-            observed(others=(OTHER,), memory_of="all GPUs"),
+            observed(others=(OTHER,), memory_of="of all GPUs"),
             [
                 "create c",
                 "try c (GPU access, limits and mounts, before anything stops)",
                 "stop d (it has port 8000)",
-                "wait for memory all GPUs",
+                "wait for memory of all GPUs",
                 "start c",
             ],
             id="it is stopped when the new one was tried",
@@ -606,12 +606,12 @@ STOPPED = replace(OTHER, running=False)
         ),
         pytest.param(
             "started",
-            observed(instance("current", OLD, True), others=(OTHER,), memory_of="all GPUs"),
+            observed(instance("current", OLD, True), others=(OTHER,), memory_of="of all GPUs"),
             [
                 *REPLACE[:2],
                 "stop d (it has port 8000)",
                 "stop c",
-                "wait for memory all GPUs",
+                "wait for memory of all GPUs",
                 *REPLACE[3:],
                 "start c",
             ],
@@ -643,10 +643,10 @@ STOPPED = replace(OTHER, running=False)
         ),
         pytest.param(
             "reverted",
-            observed(instance("current", NEW, True, supersedes=("other",)), others=(STOPPED,), memory_of="all GPUs"),
+            observed(instance("current", NEW, True, supersedes=("other",)), others=(STOPPED,), memory_of="of all GPUs"),
             [
                 "stop c",
-                "wait for memory all GPUs",
+                "wait for memory of all GPUs",
                 "start d (it served before)",
                 "remove c (it did not become healthy)",
             ],

@@ -205,7 +205,7 @@ def examined(
 
 def test_a_server_with_room_starts(monkeypatch: pytest.MonkeyPatch) -> None:
     start, observed = examined()
-    assert (observed.problems, observed.memory_of, start.misfit, start.doubts) == ((), "all GPUs", None, [])
+    assert (observed.problems, observed.memory_of, start.misfit, start.doubts) == ((), "of all GPUs", None, [])
     assert start.fit is not None and start.fit["verdict"] == "ok"
 
 
@@ -303,7 +303,7 @@ def test_memory_is_waited_for_with_the_same_question(monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize(
-    ("gpus", "told"), [("none", ""), ("all", "all GPUs"), (["GPU-1", "GPU-0"], "GPU-1, GPU-0")], ids=str
+    ("gpus", "told"), [("none", ""), ("all", "of all GPUs"), (["GPU-1", "GPU-0"], "of GPU-1, GPU-0")], ids=str
 )
 def test_the_gpus_in_words(gpus: t.Any, told: str) -> None:
     assert gpus_told(spec(gpus=gpus)) == told

@@ -104,7 +104,7 @@ def test_what_a_switch_does_and_tells(client: Client) -> None:
         "create vllm-a",
         "try vllm-a (GPU access, limits and mounts, before anything stops)",
         "stop vllm-b (it has port 8000)",
-        "wait for memory all GPUs",
+        "wait for memory of all GPUs",
         "start vllm-a",
     ]
     assert result["commands"][2:] == [

@@ -15,7 +15,7 @@ PLAN = (
     "create vllm-gemma3",
     "try vllm-gemma3 (GPU access, limits and mounts, before anything stops)",
     "stop vllm-gpt-oss (it has port 8000)",
-    "wait for memory all GPUs",
+    "wait for memory of all GPUs",
     "start vllm-gemma3",
 )
 
