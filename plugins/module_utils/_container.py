@@ -93,6 +93,8 @@ class Deployment:
         self.secrets: _preflight.Secrets | None = None
         self.stamp = ""
         self.needs: list[str] = []
+        # Why settings were passed over, for which there is a rung.
+        self.stepped: list[str] = []
         # What is odd about the spec or the host, and stops nothing.
         self.doubts: list[str] = []
         self._start: Start | None = None
@@ -235,7 +237,11 @@ class Deployment:
     def step(self, problems: t.Sequence[str]) -> bool:
         """Go to another rung, because the settings in hand cannot be tried or would not fit; False without one."""
         misfit = self._start.misfit if self._start else None
-        return bool(problems and self._steps and self._steps.further(misfit))
+        if not problems or self._steps is None or not self._steps.further(misfit):
+            return False
+        rung = t.cast("dict[str, t.Any]", self._steps.ladder.told())
+        self.stepped.append(f"{' '.join(problems)} So rung {rung['rung']} of its fallback ladder is taken instead.")
+        return True
 
     def _refused(self, others: t.Sequence[Other]) -> str:
         reasons = ", ".join(f"{one.name} ({one.conflict})" for one in others)
@@ -574,7 +580,7 @@ def _run(
         for name in names:
             locks.enter_context(alone(name))
         decided = _decide(deployment, check_mode)
-    for warning in deployment.doubts if decided.actions else []:
+    for warning in [*deployment.stepped, *deployment.doubts] if decided.actions else []:
         warn(warning)
     result = _result(deployment, decided, pulled)
     if not check_mode:
