@@ -21,7 +21,6 @@ import stat
 import tempfile
 import typing as t
 
-from . import _encodings
 from ._errors import VllmError
 from ._server import ServerSpec, secret_digest
 
@@ -224,6 +223,8 @@ def encodings_problems(spec: ServerSpec) -> list[str]:
     """Why the encodings that gpt-oss reads at start-up are not all there, intact."""
     if not spec.encodings_dir or not spec.reads_encodings:
         return []
+    from . import _encodings
+
     return list(_encodings.problems(spec.encodings_dir, _encodings.DEFAULT_NAMES))
 
 

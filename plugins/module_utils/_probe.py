@@ -41,6 +41,8 @@ DEFAULT_TIMEOUT = 1800
 SLACK, SHORTEST_TIMEOUT = 3, 600
 # A slice of a wait ends early when there is something new to show, but not for less than this share of it.
 SLICE_SHARE = 5
+# Seconds after which the log is read for the first time: a server that was healthy before has answered by then.
+FIRST_LOOK = 0.75
 
 # What to do about faults that no log tells, by the kind of the verdict.
 REMEDIES = {
@@ -222,6 +224,8 @@ class Session:
         return {"changed": False, **result}
 
     def _hopeless(self) -> str | None:
+        if self._watch is None and not self.carried and time.monotonic() - self.started < FIRST_LOOK:
+            return None
         self.found = self.watch.look() if self.watch else None
         return self.found.cause if self.found else None
 
