@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import io
+import json
 import os
 import re
 import shutil
@@ -16,6 +17,7 @@ import subprocess
 import sys
 import tarfile
 import threading
+import types
 import typing as t
 import uuid
 import warnings
@@ -40,9 +42,33 @@ while :; do sleep 1000 & wait $!; done
 """
 
 
-def root_file_system(programs: t.Iterable[str], vllm: bool) -> bytes:
+# Stands in for the Python of an image: does not tell the version of vLLM, and when it is asked for a model, puts one into
+# the cache that whoever runs the tests may delete.
+FETCHES = b"""#!/bin/sh
+[ "$3" ] || exit 1
+umask 0
+echo "fetching $3 with $(cat "$HF_TOKEN_PATH")"
+[ "$3" != none ] || { echo "RepositoryNotFoundError: 404 Client Error."; exit 1; }
+sleep "${seconds:-0}"
+repository=/root/.cache/huggingface/hub/models--$3
+mkdir -p $repository/refs $repository/snapshots/0
+printf 0 > $repository/refs/main
+printf {} > $repository/snapshots/0/config.json
+printf '%b' 'WEIGHTS' > $repository/snapshots/0/model.safetensors
+"""
+
+
+def weights() -> bytes:
+    """The smallest safetensors file, as printf takes it."""
+    header = json.dumps({"w": {"dtype": "U8", "shape": [1], "data_offsets": [0, 1]}}).encode()
+    return b"".join(b"\\0%03o" % byte for byte in len(header).to_bytes(8, "little") + header + b"1")
+
+
+def root_file_system(
+    programs: t.Iterable[str], vllm: bool, others: t.Mapping[str, bytes] = types.MappingProxyType({})
+) -> bytes:
     """Programs of this machine with the libraries they need."""
-    files = {"/bin/vllm": STAND_IN} if vllm else {}
+    files = {**others, **({"/bin/vllm": STAND_IN} if vllm else {})}
     for program in programs:
         path = os.path.realpath(str(shutil.which(program)))
         listed = subprocess.run(["ldd", path], capture_output=True, text=True, check=False).stdout
@@ -102,18 +128,36 @@ def wrong_image(engine: t.Any) -> t.Iterator[str]:
     yield from imported(engine, "wrong", root_file_system(("sh", "true"), vllm=False), [])
 
 
+@pytest.fixture(scope="session")
+def fetching_image(engine: t.Any) -> t.Iterator[str]:
+    """An image that can fetch weights."""
+    programs = ("sh", "sleep", "true", "cat", "mkdir")
+    python = {"/bin/python3": FETCHES.replace(b"WEIGHTS", weights())}
+    yield from imported(engine, "fetches", root_file_system(programs, vllm=True, others=python), [])
+
+
 @pytest.fixture
 def host(engine: t.Any, image: str) -> t.Iterator[Host]:
+    yield from served(engine, image, "a", free_port())
+
+
+@pytest.fixture
+def other(engine: t.Any, image: str, host: Host) -> t.Iterator[Host]:
+    """Another server on the port of the first."""
+    yield from served(engine, image, "b", host.said["port"])
+
+
+def served(engine: t.Any, image: str, server: str, port: int) -> t.Iterator[Host]:
     name = f"{PREFIX}{uuid.uuid4().hex[:8]}"
     said = {
-        "name": "a",
+        "name": server,
         "container_name": name,
         "model": "m",
         "image": image,
         "gpus": "none",
         "ipc_mode": "private",
         "ulimits": ULIMITS,
-        "port": free_port(),
+        "port": port,
         "stop_timeout": 5,
         "pull": "never",
     }

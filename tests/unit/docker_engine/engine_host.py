@@ -13,8 +13,12 @@ import http.server
 import json
 import platform
 import socket
+import subprocess
+import sys
+import time
 import typing as t
 from dataclasses import dataclass
+from pathlib import Path
 
 import docker.errors
 from ansible_collections.gpufleet.vllm.plugins.module_utils import _container
@@ -28,6 +32,14 @@ DEFAULTS = {key: option.get("default") for key, option in {**SERVER_PARAMETERS, 
 def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as server:
         return int(server.getsockname()[1])
+
+
+PROGRAM = """
+import sys, json
+sys.path.insert(0, sys.argv[1])
+from ansible_collections.gpufleet.vllm.plugins.module_utils import _container
+_container.run(json.loads(sys.argv[2]), check_mode=False, warn=print)
+"""
 
 
 @dataclass
@@ -45,6 +57,24 @@ class Host:
         """With a state that needs no description of the server."""
         parameters = {**DEFAULTS, "container_name": self.name, "state": state, **said}
         return _container.run(parameters, check_mode=check, warn=lambda text: None)
+
+    @contextlib.contextmanager
+    def killed(self, **said: t.Any) -> t.Iterator[None]:
+        """A run in a process of its own that is killed at the end of the block."""
+        root = str(Path(__file__).parents[3] / ".ansible" / "collections")
+        arguments = [root, json.dumps({**DEFAULTS, **self.said, **said})]
+        with subprocess.Popen([sys.executable, "-c", PROGRAM, *arguments]) as process:
+            try:
+                yield
+            finally:
+                process.kill()
+
+    def wait_until(self, seen: t.Callable[[dict[str, str]], bool], timeout: float = 20) -> None:
+        """Wait until the containers of the server, by name with their states, are as they should be."""
+        deadline = time.monotonic() + timeout
+        while not seen(self.states) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert seen(self.states), self.states
 
     def containers(self) -> dict[str, tuple[str, str, str]]:
         """Identity, state and start of all containers whose name begins with that of the server."""

@@ -7,12 +7,9 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
-import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 import typing as t
@@ -22,7 +19,7 @@ import pytest
 from ansible_collections.gpufleet.vllm.plugins.module_utils import _docker
 from ansible_collections.gpufleet.vllm.plugins.module_utils._configuration import LABEL_FINGERPRINT
 from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
-from engine_host import DEFAULTS, ULIMITS, Host, Registry, free_port
+from engine_host import ULIMITS, Host, Registry, free_port
 
 # A module leaves its connection to the engine to the end of its process.
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
@@ -118,6 +115,7 @@ def test_the_server_is_told_as_it_is(host: Host) -> None:
         "fingerprint": found["Config"]["Labels"][LABEL_FINGERPRINT],
         "started_at": found["State"]["StartedAt"],
         "superseded": False,
+        "stopped_for_it": [],
     }
 
 
@@ -347,7 +345,9 @@ GPU_REMEDIES = (
 def test_a_gpu_that_cannot_be_had_is_told_and_stops_nothing(host: Host) -> None:
     host.run()
     before = host.containers()
-    text = failing(host.run, gpus=["GPU-00000000-0000-0000-0000-000000000000"])
+    gpus = ["GPU-00000000-0000-0000-0000-000000000000"]
+    assert failing(host.run, gpus=gpus).endswith("Nothing was stopped or changed.")
+    text = failing(host.run, gpus=gpus, fit="off")
     assert text.startswith(
         f"Cannot try {host.name}-next (GPU access, limits and mounts, before anything stops). Docker says: "
     )
@@ -421,27 +421,15 @@ def test_a_server_whose_key_was_emptied_does_not_come_back_without_one(host: Hos
 
 # --- a run that is killed -------------------------------------------------------------------------------------------
 
-KILLED = """
-import sys, json
-sys.path.insert(0, sys.argv[1])
-from ansible_collections.gpufleet.vllm.plugins.module_utils import _container
-_container.run(json.loads(sys.argv[2]), check_mode=False, warn=print)
-"""
-
 
 @pytest.mark.parametrize("state", ["started", "reverted"])
 def test_a_run_that_was_killed_while_it_stopped_the_old_server_is_finished_or_undone(state: str, host: Host) -> None:
     # Does not heed the signal, so that there is time to kill.
     host.run(env={"first": "trap '' TERM; while :; do sleep 1; done"}, stop_timeout=2)
     old = host.inspect()["Id"]
-    said = json.dumps({**DEFAULTS, **host.said, **NEW, "stop_timeout": 2})
-    root = str(Path(__file__).parents[3] / ".ansible" / "collections")
-    with subprocess.Popen([sys.executable, "-c", KILLED, root, said]) as process:
-        deadline = time.monotonic() + 20
+    with host.killed(stop_timeout=2, **NEW):
         for tried in (True, False):
-            while (f"{host.name}-try" in host.states) != tried and time.monotonic() < deadline:
-                time.sleep(0.01)
-        process.send_signal(signal.SIGKILL)
+            host.wait_until(lambda names, tried=tried: (f"{host.name}-try" in names) == tried)
     assert set(host.states) == {host.name, f"{host.name}-next"}
     if state == "started":
         host.run(**NEW)

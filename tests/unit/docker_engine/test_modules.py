@@ -95,7 +95,7 @@ def test_no_secret_is_shown_anywhere(host: Host, secrets: dict[str, t.Any], tmp_
 
 def test_a_failure_shows_no_secret_and_no_traceback(host: Host, secrets: dict[str, t.Any], tmp_path: Path) -> None:
     environment = {"UNIT_TOKEN": f"{CANARY}-token", "UNIT_KEY": f"{CANARY}-key"}
-    said = {**secrets, "gpus": ["GPU-00000000-0000-0000-0000-000000000000"]}
+    said = {**secrets, "gpus": ["GPU-00000000-0000-0000-0000-000000000000"], "fit": "off"}
     shown = play(host, tmp_path, deploy(host, **said), options=("-vvvv", "--diff"), **environment)
     assert shown.endswith("rc=2") and "Docker says: " in shown
     assert CANARY not in shown
