@@ -45,6 +45,8 @@ except ImportError as import_error:
     DOCKER_IMPORT_ERROR = str(import_error)
 
 SOCKET = "/var/run/docker.sock"
+# Seconds without a word from the engine after which a call has failed. Checking a layer of 10 GB takes a minute.
+SILENCE = 300
 
 # What Docker says, and what it means: (pattern, sentence with the remedy). The first hit wins.
 EXPLANATIONS: tuple[tuple[str, str], ...] = (
@@ -129,9 +131,22 @@ def connect(docker_host: str | None = None, timeout: int = 60) -> t.Any:
         # The SDK before 7 speaks API 1.41 (5.0) unless it is told to ask, and Docker Engine 29 knows none below 1.44.
         client = docker.from_env(version="auto", environment=environment, timeout=timeout).api
         client.ping()
+        # Not every call takes a limit of its own.
+        setattr(client, "post", _not_for_ever(client.post))  # noqa: B010
     except (docker.errors.DockerException, requests.exceptions.RequestException, OSError) as error:
         raise VllmError(_unreachable(environment.get("DOCKER_HOST") or f"unix://{SOCKET}", str(error))) from None
     return client
+
+
+def _not_for_ever(post: t.Callable[..., t.Any]) -> t.Callable[..., t.Any]:
+    """Bound the silence of calls that the SDK lets wait for ever, such as a pull from a registry that hangs."""
+
+    def bounded(*arguments: t.Any, **options: t.Any) -> t.Any:
+        if options.get("timeout", SILENCE) is None:
+            options["timeout"] = SILENCE
+        return post(*arguments, **options)
+
+    return bounded
 
 
 def _unreachable(address: str, error: str) -> str:
@@ -369,7 +384,8 @@ LONG_ID = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{52}\b")
 
 def is_lost(error: BaseException) -> bool:
     """Whether the connection to the engine broke, as it does when that ends."""
-    return isinstance(error, requests.exceptions.ConnectionError) and not isinstance(error, requests.exceptions.Timeout)
+    is_timeout = isinstance(error, requests.exceptions.Timeout) or "timed out" in str(error)
+    return isinstance(error, requests.exceptions.ConnectionError) and not is_timeout
 
 
 def sentence(attempt: str, error: BaseException) -> str:

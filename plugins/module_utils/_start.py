@@ -83,11 +83,14 @@ class Start:
         VllmError: when the weights are still not there after they were fetched.
         """
         self._snapshot = found = _snapshot(spec)
+        damaged = _weights.problems(found, spec.model)
+        if damaged:
+            raise VllmError(" ".join(damaged))
         if not found.complete:
-            lacks = ", ".join([*found.missing, *found.damaged][:3]) or "everything"
+            lacks = ", ".join(found.missing[:3]) or "everything"
             raise VllmError(
                 f"The weights of {spec.model} were fetched into {spec.huggingface_dir}, and they are not whole there "
-                f"(missing or damaged: {lacks}). Run it again."
+                f"(missing: {lacks}). Run it again."
             )
 
     # --- room -------------------------------------------------------------------------------------------------------

@@ -18,11 +18,12 @@ from pathlib import Path
 import docker.errors
 import pytest
 import requests.exceptions
-from ansible_collections.gpufleet.vllm.plugins.module_utils import _container, _learned, _room
+from ansible_collections.gpufleet.vllm.plugins.module_utils import _container, _learned, _lock, _room
 from ansible_collections.gpufleet.vllm.plugins.module_utils._configuration import LABEL_SPEC
 from ansible_collections.gpufleet.vllm.plugins.module_utils._server import SERVER_PARAMETERS
 
 IMAGE = "vllm:1"
+LOCKS = "locks"
 COMMIT = "0" * 40
 
 
@@ -268,11 +269,13 @@ AnyClient = t.TypeVar("AnyClient", bound=Client)
 
 
 def installed(made: AnyClient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> AnyClient:
-    """The engine that the backend talks to, on a host with a free GPU and a place to remember things."""
+    """The engine that the backend talks to, on a host of its own with a free GPU."""
     monkeypatch.setattr(_container, "connect", lambda docker_host: made)
     monkeypatch.setattr(_container, "port_owner", lambda port, bind: None)
     monkeypatch.setattr(_room, "look", lambda: FREE)
     monkeypatch.setattr(_room, "INTERVAL", 0)
+    (tmp_path / LOCKS).mkdir(exist_ok=True)
+    monkeypatch.setattr(_lock, "DIRECTORY", str(tmp_path / LOCKS))
     monkeypatch.setattr(_learned, "state_directory", lambda: str(tmp_path / "state"))
     return made
 

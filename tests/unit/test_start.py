@@ -164,7 +164,7 @@ def test_what_was_fetched_is_looked_at(tmp_path: Path) -> None:
     server, start = spec(huggingface_dir=str(tmp_path)), Start()
     start.weigh(server, None)
     with pytest.raises(
-        VllmError, match=rf"fetched into {tmp_path}, and they are not whole there \(missing or damaged: e"
+        VllmError, match=rf"fetched into {tmp_path}, and they are not whole there \(missing: e"
     ):
         start.fetched(server)
     snapshot = stage(tmp_path)

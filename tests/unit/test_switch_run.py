@@ -9,8 +9,11 @@ Server b serves on port 8000; server a is wanted there.
 
 from __future__ import annotations
 
+import contextlib
 import json
+import tempfile
 import typing as t
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -23,7 +26,8 @@ from ansible_collections.gpufleet.vllm.plugins.module_utils._configuration impor
 )
 from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
 from ansible_collections.gpufleet.vllm.plugins.module_utils._ports import PortOwner
-from docker_model import IMAGE, NEW, Client, FailsOnce, Gpu, Killed, installed, manage, run, warnings
+from docker_model import IMAGE, LOCKS, NEW, Client, FailsOnce, Gpu, Killed, installed, manage, run, warnings
+from hypothesis import given, settings, strategies as st
 
 
 @pytest.fixture
@@ -437,6 +441,10 @@ def somebody(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_room, "look", lambda: facts)
 
 
+def files_in(directory: Path) -> list[Path]:
+    return sorted(path for path in directory.rglob("*") if path.parent.name != LOCKS)
+
+
 def nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """The host is as it should be."""
 
@@ -494,7 +502,7 @@ def test_nothing_stops_and_nothing_is_made_when_a_problem_is_found(
     (tmp_path / "m").mkdir()
     (tmp_path / "m" / "config.json").write_text("{}")
     run_b()
-    there, calls, files = found(client), len(client.calls), sorted(tmp_path.rglob("*"))
+    there, calls, files = found(client), len(client.calls), files_in(tmp_path)
     given(monkeypatch)
     for check in (True, False):
         with pytest.raises(VllmError) as caught:
@@ -502,7 +510,7 @@ def test_nothing_stops_and_nothing_is_made_when_a_problem_is_found(
         text = str(caught.value)
         assert text.startswith("vllm-a is not started: ") and told.replace("{0}", str(tmp_path)) in text
         assert text.endswith("Nothing was stopped or changed.")
-        assert (found(client), len(client.calls), sorted(tmp_path.rglob("*"))) == (there, calls, files)
+        assert (found(client), len(client.calls), files_in(tmp_path)) == (there, calls, files)
 
 
 def test_missing_encodings_stop_nothing(client: Client, tmp_path: Path) -> None:
@@ -851,8 +859,8 @@ def test_a_download_that_is_not_whole_stops_nothing(client: Client, tmp_path: Pa
     client.downloads = 5
     with pytest.raises(VllmError) as caught:
         run(**cached(tmp_path))
-    assert f"The weights of m were fetched into {tmp_path}/hf, and they are not whole there" in str(caught.value)
-    assert str(caught.value).endswith("Run it again. No server was stopped by this.")
+    assert "m cannot be loaded from " in str(caught.value) and "Delete the file" in str(caught.value)
+    assert str(caught.value).endswith("No server was stopped by this.")
     assert found(client) == there
 
 
@@ -1392,3 +1400,97 @@ def test_what_was_measured_judges_the_next_start(pinning: Client, gpu: Gpu) -> N
     known = learn(recreate=True, **said)["fit"]
     assert guessed["kv_tokens_min"] < guessed["kv_tokens_max"]
     assert known["kv_tokens_min"] == known["kv_tokens_max"]
+
+
+# --- a day of two operators -----------------------------------------------------------------------------------------
+
+# Which server, what is asked for, how many calls the engine answers before the run is killed, and which one fails before.
+REQUESTS = st.lists(
+    st.tuples(
+        st.sampled_from(("a", "b")),
+        st.sampled_from(("started", "started", "present", "stopped", "committed", "reverted", "absent")),
+        st.sampled_from(({}, NEW, {"port": 8001})),
+        st.none() | st.integers(0, 12),
+        st.none() | st.integers(0, 12),
+    ),
+    max_size=6,
+)
+
+
+@dataclass
+class FailsAt(Client):
+    """One call fails, counted from now."""
+
+    fails_after: int | None = None
+
+    def _call(self, verb: str, name: str) -> None:
+        failing = self.fails_after is not None and len(self.calls) >= self.fails_after
+        if failing:
+            self.fails_after, self.failing = None, (verb, name)
+        try:
+            super()._call(verb, name)
+        finally:
+            self.failing = None
+
+
+@contextlib.contextmanager
+def another_host() -> t.Iterator[tuple[FailsAt, Path]]:
+    with pytest.MonkeyPatch.context() as patched, tempfile.TemporaryDirectory() as directory:
+        made = installed(FailsAt(), patched, Path(directory))
+        yield made, Path(directory)
+
+
+def ask(client: FailsAt, directory: Path, name: str, state: str, said: t.Any, kill: t.Any = None, fail: t.Any = None) -> bool:  # fmt: skip
+    """Whether it was done."""
+    client.dies_after = None if kill is None else len(client.calls) + kill
+    client.fails_after = None if fail is None else len(client.calls) + fail
+    secret = {"api_key_file": f"{directory}/keys/key", "api_key": f"CANARY-{name}"}
+    try:
+        run(name=name, state=state, **secret, **said)
+    except (Killed, VllmError):
+        return False
+    finally:
+        client.dies_after = client.fails_after = None
+    return True
+
+
+def key_in(directory: Path) -> dict[str, str]:
+    return {path.name: path.read_text().strip() for path in (directory / "keys").glob("*")}
+
+
+@settings(deadline=None, max_examples=40)
+@given(REQUESTS)
+def test_whatever_was_asked_for_and_went_wrong_the_next_run_serves_and_nothing_is_left(requests: list[t.Any]) -> None:
+    with another_host() as (client, directory):
+        for request in requests:
+            ask(client, directory, *request)
+        for name in ("a", "b"):
+            assert ask(client, directory, name, "started", {})
+            assert f"vllm-{name}" in running(client)
+            assert key_in(directory)["key"] == f"CANARY-{name}"
+            assert ask(client, directory, name, "committed", {})
+            assert [one for one in client.now if one.startswith(f"vllm-{name}")] == [f"vllm-{name}"]
+            assert run(name=name, api_key_file=f"{directory}/keys/key", api_key=f"CANARY-{name}")["changed"] is False
+        for name in ("a", "b"):
+            assert ask(client, directory, name, "absent", {})
+        assert found(client) == ({}, [])
+        assert not (directory / "keys").exists()
+
+
+@settings(deadline=None, max_examples=40)
+@given(REQUESTS, st.sampled_from(("a", "b")), st.sampled_from(({}, NEW, {"port": 8001})), st.integers(0, 12))
+def test_whatever_was_asked_for_a_run_that_fails_leaves_running_what_ran(
+    requests: list[t.Any], name: str, said: dict[str, t.Any], fail: int
+) -> None:
+    with another_host() as (client, directory):
+        for request in requests:
+            ask(client, directory, *request)
+        for one in ("a", "b"):
+            ask(client, directory, one, "committed", {})
+        before, key = (
+            {state for state in client.now.values() if state.endswith("running")},
+            key_in(directory).get("key"),
+        )
+        if not ask(client, directory, name, "started", said, fail=fail):
+            assert before <= {*client.now.values()}
+            assert not before or key_in(directory).get("key") == key

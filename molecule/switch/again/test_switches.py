@@ -104,7 +104,7 @@ CASES = [
     ),
     Case(
         "weights that were fetched are cut short",
-        ("they are not whole there", "model.safetensors: it has ", "No server was stopped by this."),
+        ("google/gemma-3-27b-it cannot be loaded from ", "model.safetensors: it has ", "No server was stopped by this."),
         before=fault(fault="fetch-truncates", only_with="google/gemma"),
         after=f"rm {CACHE}/standin.json; sudo rm -rf {WEIGHTS}",
     ),
