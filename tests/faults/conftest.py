@@ -19,6 +19,8 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
+# What they find is told as pytest tells it.
+pytest.register_assert_rewrite("simulated", "switch")
 
 from simulated import ROOT, TOKEN, Host  # noqa: E402
 from switch import Line  # noqa: E402
@@ -33,7 +35,7 @@ class Case(t.Protocol):
     def play(self, host: Host) -> Line: ...
 
 
-# Two work, and the others wait for clients of Docker Engine to lose their patience.
+# So many work, and the others wait for clients of Docker Engine to lose their patience.
 WORKING, WAITING = 3, 2
 # Written as it goes: pytest says nothing before it is a row's turn.
 LOG = ROOT / ".cache/faults/rows.log"

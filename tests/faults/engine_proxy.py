@@ -30,14 +30,15 @@ ENGINE, SOCKET = "/run/docker.sock", "/run/fault-docker.sock"
 # What a call to the engine means for a switch, by its method and path; the first that fits.
 STEPS = (
     ("pull", r"POST /images/create\b"),
+    ("fetch", r"POST /containers/[^/]+-fetch/start"),
     ("try", r"POST /containers/[^/]+-try/start"),
-    ("create", r"POST /containers/create\?name=(?!.*-try)"),
+    ("create", r"POST /containers/create\?name=(?!.*-(try|fetch)\b)"),
     ("stop", r"POST /containers/[^/]+/stop"),
     ("set aside", r"POST /containers/[^/]+/rename\?name=.*-superseded"),
     ("rename", r"POST /containers/[^/]+-next/rename"),
     # An image that does not tell its version is asked in a container without a name.
     ("start", r"POST /containers/(?![0-9a-f]{64})[^/]+/start"),
-    ("commit", r"DELETE /containers/(?!.*-(try|next)\b)[^/]+"),
+    ("commit", r"DELETE /containers/(?!.*-(try|next|fetch)\b)[^/]+"),
 )
 READING = re.compile(r"GET /(containers|images)/")
 

@@ -13,6 +13,7 @@ from switch import BOTH, CONTROLLER, DISK, FAILS, HANGS, RESTARTS, TAKEN, Line, 
 
 CUT = "the Docker Engine ended or was restarted meanwhile"
 LATE = "The Docker Engine did not answer in time"
+NO_KERNEL = "RuntimeError: CUDA error: no kernel image is available for execution on the device"
 SLOW = {"fault": "slow-load", "seconds": 4}
 
 ROWS = [
@@ -28,6 +29,11 @@ ROWS = [
     Row("pull", BOTH),
     Row("pull", RESTARTS, CUT),
     Row("pull", DISK, "no space left on device"),
+    Row("fetch", FAILS, "Its last line says", stand_in={"fault": "fetch-fails"}),
+    Row("fetch", CONTROLLER, serves="new"),
+    Row("fetch", BOTH),
+    Row("fetch", RESTARTS, CUT),
+    Row("fetch", DISK, "No space left on device"),
     Row("create", FAILS, "input/output error", docker="open /var/lib/docker/containers: input/output error"),
     Row("create", HANGS, LATE),
     Row("create", CONTROLLER, serves="new"),
@@ -81,7 +87,7 @@ ROWS = [
     Row("read back", CONTROLLER, serves="new"),
     Row("read back", BOTH, serves="new", back=True),
     Row("read back", RESTARTS, serves="new"),
-    Row("warm-up", FAILS, "Free memory on device", stand_in={"fault": "exit-at-once"}),
+    Row("warm-up", FAILS, "no kernel image", stand_in={"fault": "exit-at-once", "message": NO_KERNEL}),
     Row("warm-up", HANGS, "nothing listens behind the port yet", stand_in={"fault": "hang-in-load"}),
     Row("warm-up", CONTROLLER, serves="new", stand_in=SLOW),
     Row("warm-up", BOTH, serves="new", stand_in=SLOW, back=True),
@@ -91,7 +97,7 @@ ROWS = [
         "[Errno 28] No space left on device",
         stand_in={"fault": "exit-at-once", "message": "OSError: [Errno 28] No space left on device"},
     ),
-    Row("warm-up", RESTARTS, "exited", stand_in=SLOW),
+    Row("warm-up", RESTARTS, CUT, stand_in=SLOW),
     Row("health", FAILS, "HTTP 500", stand_in={"fault": "health-500"}),
     Row("health", FAILS, "one token repeated", stand_in={"fault": "repeated-token"}),
     Row("health", FAILS, "neither content nor reasoning", stand_in={"fault": "null-content"}),

@@ -12,7 +12,7 @@ import typing as t
 from dataclasses import dataclass
 
 import pytest
-from simulated import Host, Wish, eventually
+from simulated import CACHE, Host, Wish, eventually
 from switch import COMES_BACK, GEMMA, GPT_OSS, Line, another, converges, neutral, refused, served, serving
 
 SOURCE = "/home/gpu/vllm/encodings"
@@ -79,6 +79,19 @@ def bad_download(host: Host, promise: Promise) -> Line:
     return line
 
 
+def cut_short(host: Host, promise: Promise) -> Line:
+    """Weights that arrive cut short are noticed, and stay noticed until somebody does what the message says."""
+    new = another(served(host))
+    weights = f"{CACHE}/hub/models--*{new.model}*"
+    host.stand_in(only_with=new.model, fault="fetch-truncates")
+    line = refuses_a_switch(host, promise, new, f"rm -rf {weights}", "true")
+    host.stand_in()
+    refused(host.run(new), "Delete the file")
+    host.sh(f"rm -rf {weights}")
+    converges(host, new)
+    return Line(line.step, line.fault, line.sees, line.serves, "refuses, and says which file to delete")
+
+
 def full_disk(host: Host, promise: Promise) -> Line:
     """Room for a part of the encodings only."""
     serving(host, GEMMA)
@@ -103,7 +116,7 @@ def killed_with_a_bad_server(host: Host, promise: Promise) -> Line:
     assert host.answers() == old.model
     host.stand_in()
     converges(host, new)
-    return promise.line(told, "none until the next run", "puts the old server back, and says so")
+    return promise.line(neutral(told, old, new), "none until the next run", "puts the old server back, and says so")
 
 
 def second_operator(host: Host, promise: Promise) -> Line:
@@ -143,7 +156,7 @@ def comes_back(host: Host, promise: Promise, old: Wish) -> Line:
     """Without Ansible."""
     assert eventually(lambda: host.answers() == old.model, COMES_BACK)
     converges(host, old)
-    return promise.line("", OLD, "changes nothing")
+    return promise.line("(it comes back by itself)", OLD, "changes nothing")
 
 
 def drifts(host: Host, promise: Promise) -> Line:
@@ -181,7 +194,7 @@ def no_network(host: Host, promise: Promise) -> Line:
     )
     with host.so(before, after):
         converges(host, old)
-    return promise.line("", OLD, "changes nothing")
+    return promise.line("(the run succeeds)", OLD, "changes nothing")
 
 
 RECREATE = (
@@ -197,6 +210,7 @@ GONE = {"none": {"stdout": ["No devices were found"], "rc": 6}, "lost": {"stdout
 PROMISES = [
     Promise("encodings (F7)", "download breaks off", bad_download, "of 3613922 bytes", "cut"),
     Promise("encodings (F7)", "download is corrupt", bad_download, "is not what was published", "corrupt"),
+    Promise("fetch (F7)", "weights are cut short", cut_short, "cannot be loaded from"),
     Promise("encodings (F8)", "disk full", full_disk, "bytes are needed"),
     Promise("preflight (F13)", "no GPU", gpu_is_gone, "GPU", "none"),
     Promise("preflight (F13)", "the GPU is lost", gpu_is_gone, "GPU", "lost"),
