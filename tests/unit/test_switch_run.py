@@ -1048,6 +1048,23 @@ def test_a_key_that_a_third_server_reads_stays(client: Client, key: Path) -> Non
     assert files_of(key) == {"key": "CANARY-B"}
 
 
+def test_the_commit_leaves_a_key_that_the_server_reads_though_a_killed_run_of_another_wrote_it(
+    client: Client, key: Path
+) -> None:
+    key.parent.mkdir()
+    key.write_text("CANARY-A\n")
+    key.chmod(0o600)
+    run(api_key_file=str(key))
+    client.dies_after = len(client.calls) + 1
+    with pytest.raises(Killed):
+        run_b(**keyed(key, "CANARY-B"))
+    client.dies_after = None
+    run(**keyed(key, "CANARY-A"))
+    manage(state="committed")
+    assert set(client.now) == {"vllm-a"}
+    assert files_of(key) == {"key": "CANARY-A"}
+
+
 def test_no_secret_is_in_any_result_of_a_switch(client: Client, key: Path, tmp_path: Path) -> None:
     (tmp_path / "env").write_text("A=CANARY\n")
     (tmp_path / "env").chmod(0o600)
