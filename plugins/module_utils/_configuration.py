@@ -12,33 +12,27 @@ C(configuration) is the body of C(POST /containers/create); C(docker_argv) says 
 
 from __future__ import annotations
 
+import datetime
 import json
 import shlex
 import typing as t
 from dataclasses import dataclass, field, replace
 
 from ._deployment import SUFFIX, Action, Instance, Other, Slot
+from ._labels import (
+    COLLECTION_VERSION,
+    LABEL_FETCH,
+    LABEL_FINGERPRINT,
+    LABEL_LADDER,
+    LABEL_SPEC,
+    LABEL_SUPERSEDES,
+    LABEL_VERSION,
+    LABEL_VLLM_VERSION,
+    LABEL_WROTE,
+    UNKNOWN_VERSION,
+)
 from ._preflight import KEPT
-from ._server import COLLECTION_VERSION, Places, ServerSpec, argv, canonical_json, env
-
-LABEL_SPEC = "gpufleet.vllm.spec"
-LABEL_FINGERPRINT = "gpufleet.vllm.fingerprint"
-LABEL_VERSION = "gpufleet.vllm.version"
-# JSON list of the secret files that were written for the server, so that they go when it goes.
-LABEL_WROTE = "gpufleet.vllm.wrote"
-# The version of vLLM in the container's image, so that it is looked up once.
-LABEL_VLLM_VERSION = "gpufleet.vllm.vllm_version"
-UNKNOWN_VERSION = "unknown"
-# JSON list of the ids of the containers that ran before the server, and that were stopped for it.
-LABEL_SUPERSEDES = "gpufleet.vllm.supersedes"
-# JSON of the rungs of the fallback ladder that were taken, and of what they were taken from.
-LABEL_LADDER = "gpufleet.vllm.ladder"
-# On a volume that holds caches: the container name of the server they belong to.
-LABEL_CACHE = "gpufleet.vllm.cache"
-
-# On the container of a download: the model that it fetches.
-LABEL_FETCH = "gpufleet.vllm.fetch"
-FETCH_SUFFIX = "-fetch"
+from ._server import Places, ServerSpec, argv, canonical_json, env
 
 HUGGINGFACE_TARGET = "/root/.cache/huggingface"
 ENCODINGS_TARGET = "/etc/encodings"
@@ -314,6 +308,23 @@ def recorded_intent(listed: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
     """What was asked for when the container was made, from what C(docker ps) lists."""
     intent = loaded((listed.get("Labels") or {}).get(LABEL_SPEC))
     return intent if isinstance(intent, dict) else {}
+
+
+def away_seconds(state: t.Mapping[str, t.Any]) -> float | None:
+    """How long a container was stopped before its last start; None when it was not, or nobody can tell."""
+    try:
+        stopped, started = (_time(str(state[key])) for key in ("FinishedAt", "StartedAt"))
+    except (KeyError, ValueError):
+        return None
+    # One that never stopped has the year 1 there.
+    return round((started - stopped).total_seconds(), 1) if stopped.year > 1 and started >= stopped else None
+
+
+def _time(text: str) -> datetime.datetime:
+    """A time as Docker writes it, to the nanosecond, in UTC."""
+    return datetime.datetime.strptime(text[:19], "%Y-%m-%dT%H:%M:%S") + datetime.timedelta(
+        microseconds=int((text[20:26].rstrip("Z") or "0").ljust(6, "0"))
+    )
 
 
 def caches_of(container: t.Mapping[str, t.Any]) -> list[str]:

@@ -17,10 +17,8 @@ from dataclasses import replace
 
 from . import _preflight
 from ._configuration import (
-    LABEL_FINGERPRINT,
-    LABEL_LADDER,
-    UNKNOWN_VERSION,
     Circumstances,
+    away_seconds,
     command,
     configuration,
     instance,
@@ -46,8 +44,10 @@ from ._deployment import (
     recovery,
     rivals,
 )
-from ._docker import Engine, connect, engine_failures, sentence
+from ._docker import Engine
+from ._docker_client import connect, engine_failures, sentence
 from ._errors import VllmError
+from ._labels import LABEL_FINGERPRINT, LABEL_LADDER, UNKNOWN_VERSION
 from ._ladder import Ladder, LadderEnds, Steps
 from ._lock import alone, settle
 from ._ports import PortOwner, overlaps, port_owner
@@ -145,6 +145,7 @@ class Deployment:
             problems=() if lenient else tuple(encodings),
             others=self._others(spec),
             fetching=self.engine.left_fetching(),
+            failed=bool(self.params["failed_with"]),
         )
 
     def _observe_kept(self, instances: t.Mapping[Slot, Instance]) -> Observed:
@@ -477,6 +478,7 @@ class Deployment:
             "api_key_file": spec.api_key_file if spec else None,
             "fingerprint": (config.get("Labels") or {}).get(LABEL_FINGERPRINT),
             "started_at": found["State"]["StartedAt"] if found else None,
+            "away_seconds": away_seconds(found["State"]) if found else None,
             "superseded": bool(stopped) or engine.container("superseded") is not None,
             "stopped_for_it": [one.name for one in stopped],
         }

@@ -100,6 +100,8 @@ class Observed:
     memory_of: str = ""
     # Secret files whose content from before the last change is kept beside them.
     kept_secrets: tuple[str, ...] = ()
+    # Whether the current server was just found not to be healthy.
+    failed: bool = False
     # The model whose weights have to be fetched; empty when they are there.
     missing_weights: str = ""
     # Why a stopped server is better made anew than started as it is; empty when it is not.
@@ -216,8 +218,9 @@ def _pull(wanted: Wanted, observed: Observed) -> tuple[Action, ...]:
 
 
 def _fetch(observed: Observed, current: Instance | None, runs: bool) -> tuple[Action, ...]:
-    """Weights that vLLM would fetch when its predecessor is gone already are fetched before."""
-    serves = (current is not None and current.running) or bool(rivals(observed))
+    """Weights that vLLM would fetch when its predecessor is gone already are fetched before. One that has just failed
+    serves nobody."""
+    serves = (current is not None and current.running and not observed.failed) or bool(rivals(observed))
     if not observed.missing_weights or not serves or not runs:
         return ()
     return (Action("fetch_weights", observed.missing_weights, "while the old server serves"),)
@@ -434,8 +437,9 @@ def _committed(wanted: Wanted, observed: Observed) -> tuple[Action, ...]:
 
 def _others_removed(observed: Observed, current: Instance, others: t.Iterable[Other]) -> t.Iterator[Action]:
     """Other servers go with the secrets that were written for them. What they compiled stays for a switch back."""
+    read = {str(path) for path in current.intent.values() if isinstance(path, str)}
     for other in others:
-        for path in sorted({*other.wrote} - {*current.wrote} - observed.in_use):
+        for path in sorted({*other.wrote} - {*current.wrote} - read - observed.in_use):
             yield Action("delete_file", path, f"it was written for {other.name}")
         yield Action("remove_other", other.name, "another server took its place")
 

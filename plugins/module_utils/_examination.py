@@ -15,8 +15,8 @@ import typing as t
 
 from ._diagnosis import Diagnosis, State, Timeline, diagnose, lives, parse_lines
 from ._errors import VllmError
+from ._labels import COLLECTION_VERSION
 from ._redaction import redact
-from ._server import COLLECTION_VERSION
 from ._sources import ContainerSource, Source, look_at, with_activity
 
 VERSION = re.compile(

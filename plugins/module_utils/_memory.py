@@ -641,9 +641,11 @@ class Fit:
     suggestions: t.Mapping[str, float] = field(default_factory=dict)
     # The diagnosis id that the start would fail with, when it is refused for want of memory.
     cause: str | None = None
+    # Those of the reasons for which it is refused.
+    refusals: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, t.Any]:
-        said = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "cause"}
+        said = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("cause", "refusals")}
         return {**said, "reasons": list(self.reasons), "suggestions": dict(self.suggestions)}
 
 
@@ -679,7 +681,7 @@ def fit(
     try:
         devices = _usable(spec, facts, returning)
     except VllmError as error:
-        return Fit("refuse", reasons=(str(error),))
+        return Fit("refuse", reasons=(str(error),), refusals=(str(error),))
     case = _Case(settings, architecture, known, tuple(devices), float(host_reserve_mib))
     findings = _judge(case)
     return _told(case, findings, _suggest(case, findings))
@@ -961,6 +963,7 @@ def _told(case: _Case, findings: t.Sequence[_Finding], suggestions: dict[str, fl
         free_mib=int(min(free)) if len(free) == len(case.used) else None,
         reasons=tuple(_sentence(case, finding, suggestions) for finding in findings),
         suggestions=suggestions,
+        refusals=tuple(_sentence(case, one, suggestions) for one in findings if one.verdict == "refuse"),
         cause=next((CAUSES[one.kind] for one in findings if one.verdict == "refuse" and one.kind in CAUSES), None),
     )
 

@@ -96,6 +96,6 @@ def wait(question: Question, stopped: t.Collection[str], timeout: float) -> None
         if time.monotonic() >= deadline:
             raise VllmError(
                 f"The memory of what was stopped ({', '.join(stopped)}) is not back after {timeout:g} s. "
-                f"{' '.join(fit.reasons)}"
+                f"{' '.join(fit.refusals)}"
             )
         time.sleep(INTERVAL)

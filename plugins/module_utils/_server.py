@@ -23,9 +23,6 @@ from dataclasses import dataclass, field, fields
 from . import _versions
 from ._errors import VllmError
 
-# Recorded beside each server, never part of its fingerprint: an upgrade of the collection restarts nothing.
-COLLECTION_VERSION = "0.1.0"
-
 # `all`, `none`, or GPU UUIDs.
 Gpus = t.Union[str, tuple[str, ...]]
 # How strictly the flags are judged.

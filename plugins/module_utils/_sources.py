@@ -22,7 +22,7 @@ import time
 import typing as t
 from dataclasses import dataclass, field, replace
 
-from ._docker import connect, engine_failures, explain, sentence
+from ._docker_client import connect, engine_failures, explain, sentence
 from ._errors import VllmError
 from ._health import Process
 
@@ -123,7 +123,7 @@ class ContainerSource:
 
     def about(self) -> dict[str, t.Any]:
         """What the container was made from, and the secrets in its files, to be taken out of all that is shown."""
-        from ._configuration import LABEL_SPEC
+        from ._labels import LABEL_SPEC
         from ._redaction import redact_value
 
         inspected = self.inspected()

@@ -116,7 +116,7 @@ class Start:
         if verdict.verdict == "refuse" and params["fit"] == "enforce":
             self.misfit = verdict.cause
             how = "Set fit: warn to start it all the same."
-            return replace(observed, problems=(*observed.problems, " ".join([*verdict.reasons, how])))
+            return replace(observed, problems=(*observed.problems, " ".join([*verdict.refusals, how])))
         if verdict.verdict != "ok":
             self.doubts += verdict.reasons
         return replace(observed, memory_of="" if verdict.verdict == "refuse" else gpus_told(spec))

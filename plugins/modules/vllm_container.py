@@ -344,6 +344,9 @@ server:
     started_at:
       description: When the container last started, as Docker writes it, or null.
       type: str
+    away_seconds:
+      description: How long it was stopped before it last started, or null.
+      type: float
     superseded:
       description: Whether a server that it replaced is still kept.
       type: bool
@@ -362,6 +365,7 @@ server:
     api_key_file: null
     fingerprint: v1:5bd2
     started_at: "2026-11-21T08:00:00.0Z"
+    away_seconds: null
     superseded: false
     stopped_for_it: []
 servers:

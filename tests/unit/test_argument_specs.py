@@ -154,7 +154,7 @@ def parameters(server: t.Mapping[str, t.Any], **role: t.Any) -> dict[str, t.Any]
     internal = {key: trust_as_template(value) if isinstance(value, str) else value for key, value in said}
     defaults = {"vllm_server_hf_token": "", "vllm_server_api_key": "", "vllm_server_recreate": False}
     defaults["vllm_server_ladder_reset"] = False
-    variables = {**internal, **defaults, "vllm_server_adopt": False, "vllm_server": server, **role}
+    variables = {**internal, **defaults, "vllm_server_adopt": False, "__vllm_server_said": server, **role}
     templar = Templar(loader=DataLoader(), variables=variables)
     return t.cast("dict[str, t.Any]", templar.template(internal["__vllm_server_parameters"]))
 

@@ -21,16 +21,12 @@ from pathlib import Path
 import docker
 import docker.errors
 import pytest
-from ansible_collections.gpufleet.vllm.plugins.module_utils import _docker
+from ansible_collections.gpufleet.vllm.plugins.module_utils import _docker, _docker_client
 from ansible_collections.gpufleet.vllm.plugins.module_utils._configuration import (
-    LABEL_FINGERPRINT,
-    LABEL_SPEC,
-    LABEL_VERSION,
-    LABEL_VLLM_VERSION,
-    LABEL_WROTE,
     SECRETS_SHELL,
     SECRETS_TARGET,
     Circumstances,
+    away_seconds,
     command,
     configuration,
     docker_argv,
@@ -38,12 +34,17 @@ from ansible_collections.gpufleet.vllm.plugins.module_utils._configuration impor
     server_name,
 )
 from ansible_collections.gpufleet.vllm.plugins.module_utils._deployment import Action
-from ansible_collections.gpufleet.vllm.plugins.module_utils._docker import explain, sentence
+from ansible_collections.gpufleet.vllm.plugins.module_utils._docker_client import explain, sentence
 from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
-from ansible_collections.gpufleet.vllm.plugins.module_utils._server import (
+from ansible_collections.gpufleet.vllm.plugins.module_utils._labels import (
     COLLECTION_VERSION,
-    from_params,
+    LABEL_FINGERPRINT,
+    LABEL_SPEC,
+    LABEL_VERSION,
+    LABEL_VLLM_VERSION,
+    LABEL_WROTE,
 )
+from ansible_collections.gpufleet.vllm.plugins.module_utils._server import from_params
 
 # The GB10 rules of the project's first server, to the letter.
 GB10: dict[str, t.Any] = {
@@ -674,7 +675,7 @@ def test_an_engine_that_refuses_old_clients_is_talked_to(engine29: str, monkeypa
         return connect(**said)
 
     monkeypatch.setattr(docker, "from_env", from_env)
-    client = _docker.connect(engine29)
+    client = _docker_client.connect(engine29)
     assert (asked["version"], client.api_version) == ("auto", "1.52")
     client.close()
 
@@ -684,7 +685,7 @@ def connecting_to(address: str | None) -> str:
         # The SDK leaves the sockets open that it could not connect.
         warnings.simplefilter("ignore", ResourceWarning)
         with pytest.raises(VllmError) as caught:
-            _docker.connect(address)
+            _docker_client.connect(address)
         told = str(caught.value)
         del caught
         gc.collect()
@@ -701,7 +702,7 @@ def connecting_to(address: str | None) -> str:
 def test_without_a_socket_there_is_no_engine(
     installed: str | None, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_docker.shutil, "which", lambda name, path: installed)
+    monkeypatch.setattr(_docker_client.shutil, "which", lambda name, path: installed)
     address = f"unix://{tmp_path}/docker.sock"
     assert connecting_to(address) == f"Cannot talk to the Docker Engine at {address}: {said}"
 
@@ -743,5 +744,20 @@ def test_an_address_that_is_none_is_told() -> None:
 
 
 def test_without_the_sdk_there_is_a_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_docker, "DOCKER_IMPORT_ERROR", "No module named 'docker'")
+    monkeypatch.setattr(_docker_client, "DOCKER_IMPORT_ERROR", "No module named 'docker'")
     assert "(No module named 'docker'). Install python3-docker" in connecting_to("unix:///")
+
+
+@pytest.mark.parametrize(
+    ("stopped", "started", "away"),
+    [
+        ("2026-11-21T12:00:00.5Z", "2026-11-21T12:00:12.75Z", 12.2),
+        ("2026-11-21T12:00:00Z", "2026-11-21T12:01:00.123456789Z", 60.1),
+        ("0001-01-01T00:00:00Z", "2026-11-21T12:00:00Z", None),
+        ("2026-11-21T12:00:00Z", "2026-11-21T11:00:00Z", None),
+        ("2026", "2026", None),
+    ],
+)
+def test_how_long_a_server_was_away(stopped: str, started: str, away: float | None) -> None:
+    assert away_seconds({"FinishedAt": stopped, "StartedAt": started}) == away
+    assert away_seconds({}) is None

@@ -92,6 +92,7 @@ def test_the_result_of_a_new_server(client: Client) -> None:
         "api_key_file": None,
         "fingerprint": client.containers_by_name["vllm-a"]["Config"]["Labels"][LABEL_FINGERPRINT],
         "started_at": "2026",
+        "away_seconds": None,
         "superseded": False,
         "stopped_for_it": [],
     }
@@ -103,6 +104,7 @@ def test_what_is_told_of_a_server_that_is_not_there(client: Client) -> None:
         **dict.fromkeys(("fingerprint", "started_at")),
         "container_name": "vllm-a",
         "state": "absent",
+        "away_seconds": None,
         "superseded": False,
         "stopped_for_it": [],
     }

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from ansible_collections.gpufleet.vllm.plugins.module_utils import _deployment, _server
+from ansible_collections.gpufleet.vllm.plugins.module_utils import _deployment, _labels, _server
 from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
 from ansible_collections.gpufleet.vllm.plugins.module_utils._server import (
     ServerSpec,
@@ -460,7 +460,7 @@ def test_the_fingerprint_has_a_version() -> None:
 
 def test_an_upgrade_of_the_collection_changes_no_fingerprint(monkeypatch: pytest.MonkeyPatch) -> None:
     before = stamp()
-    monkeypatch.setattr(_server, "COLLECTION_VERSION", "9.9.9")
+    monkeypatch.setattr(_labels, "COLLECTION_VERSION", "9.9.9")
     assert stamp() == before
 
 
@@ -494,7 +494,7 @@ def test_a_digest_tells_content_and_key_apart_but_no_newline() -> None:
 
 
 def test_the_version_is_that_of_the_collection() -> None:
-    assert yaml.safe_load((ROOT / "galaxy.yml").read_text())["version"] == _server.COLLECTION_VERSION
+    assert yaml.safe_load((ROOT / "galaxy.yml").read_text())["version"] == _labels.COLLECTION_VERSION
 
 
 def test_parameters_fields_and_defaults_agree() -> None:
@@ -508,4 +508,5 @@ def test_parameters_fields_and_defaults_agree() -> None:
 
 
 def test_the_plan_appends_nothing_that_a_name_may_end_with() -> None:
-    assert set(_server.RESERVED_SUFFIXES) == {suffix for suffix in _deployment.SUFFIX.values() if suffix}
+    appended = {*_deployment.SUFFIX.values(), _labels.FETCH_SUFFIX} - {""}
+    assert set(_server.RESERVED_SUFFIXES) == appended

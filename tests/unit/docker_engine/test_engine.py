@@ -16,7 +16,7 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.gpufleet.vllm.plugins.module_utils import _docker
+from ansible_collections.gpufleet.vllm.plugins.module_utils import _docker_client
 from ansible_collections.gpufleet.vllm.plugins.module_utils._configuration import LABEL_FINGERPRINT
 from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
 from engine_host import ULIMITS, Host, Registry, free_port
@@ -468,7 +468,7 @@ def test_an_engine_that_is_closed_to_this_user_is_told(engine: t.Any) -> None:
             server.listen()
             os.chmod(path, 0)
             with as_nobody():
-                text = failing(_docker.connect, f"unix://{path}")
+                text = failing(_docker_client.connect, f"unix://{path}")
     assert text == (
         f"Cannot talk to the Docker Engine at unix://{path}: this user has no permission. Add the user to group docker "
         "('sudo usermod -aG docker USER', then log in again) or run with become: true."

@@ -1,0 +1,31 @@
+# Copyright (c) 2026, gpufleet contributors
+# GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Do not use this from other collections or standalone plugins/modules!
+
+"""The labels by which the collection knows its own containers and volumes again, and what they record."""
+
+from __future__ import annotations
+
+# Recorded beside each server, never part of its fingerprint: an upgrade of the collection restarts nothing.
+COLLECTION_VERSION = "0.1.0"
+
+LABEL_SPEC = "gpufleet.vllm.spec"
+LABEL_FINGERPRINT = "gpufleet.vllm.fingerprint"
+LABEL_VERSION = "gpufleet.vllm.version"
+# JSON list of the secret files that were written for the server, so that they go when it goes.
+LABEL_WROTE = "gpufleet.vllm.wrote"
+# The version of vLLM in the container's image, so that it is looked up once.
+LABEL_VLLM_VERSION = "gpufleet.vllm.vllm_version"
+UNKNOWN_VERSION = "unknown"
+# JSON list of the ids of the containers that ran before the server, and that were stopped for it.
+LABEL_SUPERSEDES = "gpufleet.vllm.supersedes"
+# JSON of the rungs of the fallback ladder that were taken, and of what they were taken from.
+LABEL_LADDER = "gpufleet.vllm.ladder"
+# On a volume that holds caches: the container name of the server they belong to.
+LABEL_CACHE = "gpufleet.vllm.cache"
+# On the container of a download: the model that it fetches.
+LABEL_FETCH = "gpufleet.vllm.fetch"
+FETCH_SUFFIX = "-fetch"
