@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 import time
 import typing as t
@@ -22,6 +23,7 @@ BIN = ROOT / ".venv" / "bin"
 CACHE = ROOT / ".cache" / "demo"
 PLAYBOOK = "playbooks/deploy_gptoss.yml"
 OURS = ["docker", "ps", "--all", "--quiet", "--filter", "label=gpufleet.vllm.fingerprint"]
+NAMES = [*OURS[:3], "--format", "{{.Names}}", *OURS[4:]]
 CACHES = ["docker", "volume", "ls", "--quiet", "--filter", "label=gpufleet.vllm.cache"]
 
 
@@ -59,8 +61,42 @@ def served() -> list[str]:
         return [model["id"] for model in json.load(reply)["data"]]
 
 
+def deployed() -> list[str]:
+    """The names of the servers' containers, whatever their state."""
+    return sorted(name for name in run(*NAMES).stdout.split() if name.startswith("vllm-"))
+
+
+def says(model: str) -> str:
+    """What the server answers to a client of OpenAI's."""
+    import openai
+
+    client = openai.OpenAI(base_url=os.environ["VLLM_BASE_URL"], api_key="none needed")
+    asked = [{"role": "user", "content": "Who is there?"}]
+    answer = client.chat.completions.create(model=model, messages=asked, max_tokens=32).choices[0].message
+    return str(answer.content or getattr(answer, "reasoning", None))
+
+
 def digest(path: pathlib.Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@pytest.fixture(scope="session")
+def models() -> pathlib.Path:
+    """A folder with a small model of another architecture, qwen, and one whose engine dies of a completion, dying."""
+    place = ROOT / ".cache" / "e2e"
+    scripts = [ROOT / "demo/model.py", ROOT / "tests/real_failures/model_that_dies.py", ROOT / "tests/e2e/models.py"]
+    stamp = "".join(digest(script) for script in scripts)
+    if not (place / "stamp").exists() or (place / "stamp").read_text() != stamp:
+        shutil.rmtree(place, ignore_errors=True)
+        (place / "models").mkdir(parents=True)
+        binds = [f"{script}:/{script.name}:ro" for script in scripts]
+        binds += [f"{CACHE / 'encodings-source'}:/encodings:ro", f"{place / 'models'}:/models"]
+        volumes = [word for bind in binds for word in ("--volume", bind)]
+        command = ["python3", "/models.py", "/encodings/o200k_base.tiktoken", "/models"]
+        written = run("docker", "run", "--rm", "--network", "none", *volumes, "gpufleet/vllm-cpu:0.32.0", *command)
+        assert written.returncode == 0, written.stdout
+        (place / "stamp").write_text(stamp)
+    return place / "models"
 
 
 def test_demo_deploys_and_shows_an_answer() -> None:
@@ -155,12 +191,48 @@ def test_a_switch_that_fails_ends_with_the_old_server_answering() -> None:
     # vLLM itself refuses this, after its imports: the old server is stopped by then.
     failed = playbook(PLAYBOOK, *overridden({"engine": {"max_model_len": 10_000_000, "enforce_eager": True}}))
     assert failed.returncode != 0
-    assert "The previous server is serving again at http://127.0.0.1:" in failed.stdout
+    assert "The previous server gpt-oss-demo is serving again at http://127.0.0.1:" in failed.stdout
     assert "max_model_len" in failed.stdout
     assert served() == ["gpt-oss-demo"]
     assert len(ours()) == 1
     again = playbook(PLAYBOOK)
     assert "changed=0 " in again.stdout, again.stdout
+
+
+def test_a_switch_to_another_model_leaves_that_one_alone_on_the_port(models: pathlib.Path) -> None:
+    qwen = {"model": str(models / "qwen"), "served_model_name": "qwen-demo", "encodings_dir": None}
+    switched = playbook("playbooks/deploy.yml", "-e", "model=qwen2.5-0.5b-instruct", *overridden(qwen))
+    assert switched.returncode == 0, switched.stdout
+    assert "qwen-demo answers at http://127.0.0.1:" in switched.stdout
+    assert says("qwen-demo").startswith("Greetings! You reached Qwen")
+    assert served() == ["qwen-demo"]
+    assert deployed() == ["vllm-qwen"]
+
+
+def test_the_switch_back_brings_the_first_model_again() -> None:
+    switched = playbook(PLAYBOOK)
+    assert switched.returncode == 0, switched.stdout
+    assert says("gpt-oss-demo").startswith("Hello from vLLM!")
+    assert served() == ["gpt-oss-demo"]
+    assert deployed() == ["vllm-gpt-oss"]
+
+
+def test_a_switch_to_a_model_that_dies_names_the_cause_and_ends_with_the_first_one(models: pathlib.Path) -> None:
+    """vLLM starts it and calls it healthy: only the completion shows that its engine cannot compute."""
+    dying = {
+        "name": "dying",
+        "container_name": "vllm-dying",
+        "model": str(models / "dying"),
+        "served_model_name": "dying",
+    }
+    failed = playbook(PLAYBOOK, *overridden(dying))
+    assert failed.returncode != 0
+    assert "vllm-dying is not healthy. The previous server gpt-oss-demo is serving again at http://" in failed.stdout
+    assert "The engine process died" in failed.stdout, failed.stdout
+    assert "Traceback" not in failed.stdout
+    assert says("gpt-oss-demo").startswith("Hello from vLLM!")
+    assert served() == ["gpt-oss-demo"]
+    assert deployed() == ["vllm-gpt-oss"]
 
 
 def test_teardown_leaves_nothing_but_the_users_files() -> None:
