@@ -114,6 +114,7 @@ def test_the_server_is_told_as_it_is(host: Host) -> None:
         "api_key_file": None,
         "fingerprint": found["Config"]["Labels"][LABEL_FINGERPRINT],
         "started_at": found["State"]["StartedAt"],
+        "away_seconds": None,
         "superseded": False,
         "stopped_for_it": [],
     }
