@@ -163,9 +163,7 @@ def test_a_model_directory_has_to_be_whole(files: dict[str, bytes] | None, told:
 def test_what_was_fetched_is_looked_at(tmp_path: Path) -> None:
     server, start = spec(huggingface_dir=str(tmp_path)), Start()
     start.weigh(server, None)
-    with pytest.raises(
-        VllmError, match=rf"fetched into {tmp_path}, and they are not whole there \(missing: e"
-    ):
+    with pytest.raises(VllmError, match=rf"fetched into {tmp_path}, and they are not whole there \(missing: e"):
         start.fetched(server)
     snapshot = stage(tmp_path)
     start.fetched(server)
