@@ -104,7 +104,11 @@ CASES = [
     ),
     Case(
         "weights that were fetched are cut short",
-        ("google/gemma-3-27b-it cannot be loaded from ", "model.safetensors: it has ", "No server was stopped by this."),
+        (
+            "google/gemma-3-27b-it cannot be loaded from ",
+            "model.safetensors: it has ",
+            "No server was stopped by this.",
+        ),
         before=fault(fault="fetch-truncates", only_with="google/gemma"),
         after=f"rm {CACHE}/standin.json; sudo rm -rf {WEIGHTS}",
     ),
