@@ -1,14 +1,14 @@
 # One command each; `make` alone lists them. Everything is installed into .venv, .cache and .ansible of this folder, but
-# for what `make demo`, `make molecule` and `make e2e` need of the distribution's packages: they say so.
+# for what the steps that name Docker need of the distribution's packages: they say so.
 
 SHELL := /bin/bash
 MAKEFLAGS += --no-print-directory
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 # The steps of `make test`, in its order.
-STEPS := unit types lint docs-lint sanity artifact molecule e2e
+STEPS := unit types lint docs-lint sanity artifact molecule faults e2e
 
-.PHONY: help demo demo-stop test $(STEPS) real-failures bench format pins venv clean
+.PHONY: help demo demo-stop test $(STEPS) reliability real-failures bench format pins venv clean
 
 help: ## show this list
 	@sed -nE 's/^([a-z0-9-]+):.*## (.*)/make \1@\2/p' Makefile | column -t -s @
@@ -42,6 +42,12 @@ artifact: venv ## build the collection, install it elsewhere, use it by its full
 
 molecule: venv ## every scenario of molecule/, on simulated GPU hosts (Docker)
 	@tests/gate/molecule
+
+faults: venv ## a fault at each of some steps of a switch, on simulated GPU hosts (Docker)
+	@tests/gate/faults -k "(stop or start) and (fails or killed) and not back"
+
+reliability: venv ## every fault at every step; writes the table of docs/reliability.md (Docker, 20 minutes and more)
+	@tests/gate/faults
 
 e2e: venv ## from nothing to a chat completion of a real vLLM, and back (Docker)
 	@tests/e2e/run
