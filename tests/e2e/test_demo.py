@@ -228,8 +228,8 @@ def test_a_switch_to_a_model_that_dies_names_the_cause_and_ends_with_the_first_o
     failed = playbook(PLAYBOOK, *overridden(dying))
     assert failed.returncode != 0
     assert "vllm-dying is not healthy. The previous server gpt-oss-demo is serving again at http://" in failed.stdout
-    assert "The engine process died" in failed.stdout, failed.stdout
-    assert "Traceback" not in failed.stdout
+    assert "The engine died while it served" in failed.stdout
+    assert "Unsupported CPU attention configuration: head_dim=16" in failed.stdout
     assert says("gpt-oss-demo").startswith("Hello from vLLM!")
     assert served() == ["gpt-oss-demo"]
     assert deployed() == ["vllm-gpt-oss"]
