@@ -36,7 +36,7 @@ EAGER = rung("crash", engine={"enforce_eager": True}, env={"A": "1"})
 RUNGS = [SHORTER, SMALLER, EAGER]
 
 
-def ladder(*causes: str, rungs: t.Sequence[t.Any] = RUNGS) -> Ladder:
+def ladder(*causes: str, rungs: t.Sequence[t.Any] = tuple(RUNGS)) -> Ladder:
     """Gone down for these causes."""
     found = Ladder.of(SAID, rungs)
     for cause in causes:

@@ -86,7 +86,8 @@ def test_a_name_that_only_begins_like_it_is_another_server() -> None:
     ],
 )
 def test_whether_two_servers_may_use_the_same_gpu(one: t.Any, other: t.Any, same: bool) -> None:
-    assert overlap(one, other) == overlap(other, one) == same
+    for first, second in ((one, other), (other, one)):
+        assert overlap(first, second) == same
 
 
 # --- who makes room -------------------------------------------------------------------------------------------------

@@ -320,10 +320,10 @@ def remember(server: ServerSpec, image_id: str = "sha256:1", log: str = LOG) -> 
     start.remember()
 
 
-def learned(server: ServerSpec, params: dict[str, t.Any] = LEARN, image_id: str = "sha256:1") -> Start:
+def learned(server: ServerSpec, params: t.Mapping[str, t.Any] | None = None, image_id: str = "sha256:1") -> Start:
     start = Start()
     start.weigh(server, None)
-    start.examine(params, server, Observed(image_id=image_id), ())
+    start.examine(params or LEARN, server, Observed(image_id=image_id), ())
     return start
 
 

@@ -43,7 +43,7 @@ class Fault:
 
 def read_fault() -> Fault:
     """The fault that is wanted of this process now: the file may change while it runs."""
-    word, _, seconds = os.environ.get("STANDIN_FAULT", "").partition(":")
+    word, _colon, seconds = os.environ.get("STANDIN_FAULT", "").partition(":")
     said: dict[str, t.Any] = {"fault": word, **({"seconds": float(seconds)} if seconds else {})}
     if "STANDIN_LOAD_SECONDS" in os.environ:
         said["load_seconds"] = float(os.environ["STANDIN_LOAD_SECONDS"])
