@@ -132,6 +132,9 @@ class Deployment:
         if self.params["state"] not in ("present", "started"):
             return self._observe_kept(instances)
         self._wish(instances)
+        if self.params["failed_with"] and "current" in instances:
+            # One that is started again and again runs, whatever it did at this very moment.
+            instances = {**instances, "current": replace(instances["current"], running=True)}
         spec, secrets = t.cast(ServerSpec, self.spec), t.cast(_preflight.Secrets, self.secrets)
         image = self.engine.image(spec.image)
         self.spec = spec = self._with_version(spec, image, instances)

@@ -109,7 +109,8 @@ class Start:
         self._question = _room.Question(spec, self._architecture(params["architecture"]), known, reserve)
         observed = self._make_room(spec, observed, neighbours, facts)
         current = observed.instances.get("current")
-        stopped = [spec.container_name] if current and current.running else []
+        # What it holds comes back, also when it was between two starts a moment ago.
+        stopped = [spec.container_name] if current else []
         stopped += [one.name for one in rivals(observed)]
         verdict = self._question.fit(facts, stopped)
         self.fit, self.misfit = verdict.to_dict(), None
