@@ -220,7 +220,7 @@ def refused(run: Run, says: str) -> str:
     # The log of a server that died may have one of its own.
     assert not re.search(r"Traceback[^\n]*\n\s+File [^\n]*(ansible|AnsiballZ)", run.text)
     assert "Traceback" not in said
-    end = re.compile(r"\. [A-Z]|\.?$").search(said, said.index(says) + len(says))
+    end = re.compile(r"\. (?:[A-Z]|vllm-)|\.?$").search(said, said.index(says) + len(says))
     return said[: end.start() if end else len(said)]
 
 
@@ -257,8 +257,10 @@ def neutral(told: str, old: Wish, new: Wish) -> str:
     )
     for name, neutrally in {**names, old.model: "OLD-MODEL", new.model: "NEW-MODEL"}.items():
         told = re.sub(rf"\b(?:(?:openai|google)(?:/|--))?{re.escape(name)}(?:-it)?\b", neutrally, told)
-    told = re.sub(r"\b(?=\w*\d)[0-9a-f]{12}\b|\b[0-9a-f]{64}\b", "ID", told.replace("|", "/"))
+    told = re.sub(r"\b(?=\w*\d)[0-9a-f]{12}\b|\b[0-9a-f]{40}(?:[0-9a-f]{24})?\b", "ID", told.replace("|", "/"))
     told = re.sub(r" \([\w, ]+ changed\)", "", told)
     told = re.sub(r"GetImageBlob\d+", "GetImageBlob", told)
     told = re.sub(r"\bPID \d+(, since [\d:]+)?", "PID N", told)
-    return re.sub(r"\b\d+ (s|attempts?)\b", r"N \1", told)
+    told = re.sub(r"\b\d+(?:\.\d+)? s\b", "N s", re.sub(r"\b\d+ attempts?\b", "N attempts", told))
+    # How far a start had come is seen a little sooner or later.
+    return re.sub(r" It was [a-z, ]+, N s after the wait began", "", told)

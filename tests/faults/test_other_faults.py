@@ -57,8 +57,12 @@ def refuses_a_switch(host: Host, promise: Promise, new: Wish, before: str, after
 def gpu_is_gone(host: Host, promise: Promise) -> Line:
     """nvidia-smi answers everything with this, and what serves is not stopped for a server that could not."""
     new = another(served(host))
-    profile = json.dumps({"answers": [{"argv": ["*"], **GONE[promise.what]}]})
-    before = f"echo '{profile}' > /etc/sim-gpu/gone.json && ln -sfn gone.json /etc/sim-gpu/current.json"
+    known = json.loads(host.sh("cat /etc/sim-gpu/gb10.json"))
+    answers = [{"argv": ["*"], **GONE[promise.what]}]
+    profile = {"gpus": known["gpus"], "host": known["host"], "answers": answers}
+    before = (
+        f"printf %s '{json.dumps(profile)}' > /etc/sim-gpu/gone.json && ln -sfn gone.json /etc/sim-gpu/current.json"
+    )
     line = refuses_a_switch(host, promise, new, before, "ln -sfn gb10.json /etc/sim-gpu/current.json")
     converges(host, new)
     return line
