@@ -19,8 +19,9 @@ import yaml
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "plugins"))
 
-from module_utils import _catalogue, _spec_check, _versions  # noqa: E402
-from module_utils._vllm_flags import ENVIRONMENT, FLAGS  # noqa: E402
+from module_utils._server import catalogue as server_catalogue, check  # noqa: E402
+from module_utils._vllm import versions  # noqa: E402
+from module_utils._vllm.flags import ENVIRONMENT, FLAGS  # noqa: E402
 
 MODELS = ROOT / "playbooks" / "models"
 GENERATED = "<!-- Written by tools/docs.py; change what it is written from. -->"
@@ -131,8 +132,8 @@ def _server_lines(model: dict[str, t.Any]) -> list[str]:
 
 
 def _class_row(name: str, model: dict[str, t.Any], one: str) -> tuple[str, ...]:
-    spec = _catalogue.merged(model, one, {}, name)
-    version = _versions.version_of_image(spec["image"]) or ""
+    spec = server_catalogue.merged(model, one, {}, name)
+    version = versions.version_of_image(spec["image"]) or ""
     engine = [f"`{key}: {_value(value)}`" for key, value in spec.get("engine", {}).items() if value is not None]
     return one, f"`{spec['image']}`", version, ", ".join(engine), f"{spec['load_seconds']} s"
 
@@ -159,9 +160,9 @@ def _remarks(model: dict[str, t.Any]) -> list[str]:
 FLAGS_HEAD = f"""{GENERATED}
 # What the flags of vLLM mean, by version
 
-Read from the sources of vLLM {_versions.OLDEST} to {_versions.NEWEST} by `tools/vllm_flags.py`; the same data decides
+Read from the sources of vLLM {versions.OLDEST} to {versions.NEWEST} by `tools/vllm_flags.py`; the same data decides
 what the collection accepts. A flag is a key of `engine`, with underscores. `0.9.0 to 0.12.0` includes both ends, and
-`0.13.0 and later` goes to {_versions.NEWEST}, the newest release that was read. For a newer one, nothing is refused.
+`0.13.0 and later` goes to {versions.NEWEST}, the newest release that was read. For a newer one, nothing is refused.
 
 How a value is written in `engine`: a **switch** and a **flag** take `true` or `false` (a flag has no opposite, so
 `false` leaves it out), a **list** and an **append** take a list, **json** takes a mapping, **text** a mapping or a
@@ -172,14 +173,14 @@ word, **human** a number that may be written `32k`.
 
 def flags_by_version() -> str:
     lines = ["## Behaviour", ""]
-    lines += _table(("versions", "what holds"), ((_spoken(b.ranges), b.text) for b in _versions.BEHAVIOURS))
-    images = ((f"`nvcr.io/nvidia/vllm:{tag}-py3`", version) for tag, version in _versions.NGC_VERSIONS.items())
+    lines += _table(("versions", "what holds"), ((_spoken(b.ranges), b.text) for b in versions.BEHAVIOURS))
+    images = ((f"`nvcr.io/nvidia/vllm:{tag}-py3`", version) for tag, version in versions.NGC_VERSIONS.items())
     lines += ["", "## NVIDIA's images", "", *_table(("image", "vLLM"), images)]
     lines += ["", "Other months exist; set `vllm_version` for them, or let it be read from the image.", ""]
     lines += ["## Flags", "", *_table(("flag", "versions", "value", "choices", "remark"), map(_flag_row, FLAGS))]
-    never = sorted(set(_spec_check.FLAG_REMEDIES) - set(FLAGS))
+    never = sorted(set(check.FLAG_REMEDIES) - set(FLAGS))
     lines += ["", "## Never flags of vLLM", ""]
-    lines += _table(("name", "remark"), ((f"`{name}`", _spec_check.FLAG_REMEDIES[name]) for name in never))
+    lines += _table(("name", "remark"), ((f"`{name}`", check.FLAG_REMEDIES[name]) for name in never))
     lines += ["", "## Environment variables", "", *_table(("variable", "versions", "remark"), _variable_rows())]
     return FLAGS_HEAD + "\n".join(lines) + "\n"
 
@@ -192,7 +193,7 @@ def _flag_row(name: str) -> tuple[str, ...]:
     defaults = [_during(f"`{word[1:]}`", ranges) for word, ranges in facts.items() if word[0] == "="]
     choices = [_during(f"`{word}`", ranges) for word, ranges in facts.items() if word[0] not in ":-=?!"]
     remarks = [_during("deprecated", facts["!"])] if "!" in facts else []
-    remarks += [_spec_check.FLAG_REMEDIES[name]] if name in _spec_check.FLAG_REMEDIES else []
+    remarks += [check.FLAG_REMEDIES[name]] if name in check.FLAG_REMEDIES else []
     value = ", ".join(kinds) + (f"; default {', '.join(defaults)}" if defaults else "")
     told = ", ".join(choices) + (" and others" if "?" in facts else "")
     return f"`{name}`{''.join(short)}", _spoken(life), value, told, "; ".join(remarks)
@@ -203,15 +204,15 @@ def _during(word: str, ranges: str) -> str:
 
 
 def _spoken(ranges: str) -> str:
-    return _spec_check.spoken(ranges)
+    return check.spoken(ranges)
 
 
 def _variable_rows() -> Iterator[tuple[str, ...]]:
     for name, ranges in ENVIRONMENT.items():
         if name.startswith("VLLM_"):
-            yield f"`{name}`", _spoken(ranges), _spec_check.VARIABLE_REMEDIES.get(name, "")
-    for name in sorted(set(_spec_check.VARIABLE_REMEDIES) - set(ENVIRONMENT)):
-        yield f"`{name}`", "never", _spec_check.VARIABLE_REMEDIES[name]
+            yield f"`{name}`", _spoken(ranges), check.VARIABLE_REMEDIES.get(name, "")
+    for name in sorted(set(check.VARIABLE_REMEDIES) - set(ENVIRONMENT)):
+        yield f"`{name}`", "never", check.VARIABLE_REMEDIES[name]
 
 
 def _table(heads: tuple[str, ...], rows: t.Iterable[tuple[str, ...]]) -> list[str]:

@@ -8,7 +8,7 @@ Runs where that vLLM can be imported, and needs nothing of this repository. The 
 releases as well, as long as its libraries are of about their age:
 
     docker run --rm -v $PWD/tools:/tools:ro -v SOURCES:/sources:ro -e PYTHONPATH=/sources gpufleet/vllm-cpu:0.32.0 \\
-        python3 /tools/dump_vllm_parser.py > tests/unit/fixtures/vllm_parsers/VERSION.json
+        python3 /tools/dump_vllm_parser.py > tests/fixtures/vllm_parsers/VERSION.json
 """
 
 import argparse

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Teach the collection a vLLM release: read its sources, print what changed, keep it in module_utils/_vllm_flags.py.
+"""Teach the collection a vLLM release: read its sources, print what changed, keep it in module_utils/_vllm/flags.py.
 
     python tools/vllm_flags.py delta 0.34.0            what it changes against the release before it
     python tools/vllm_flags.py add 0.34.0              the same, and write it down; then run tools/docs.py
@@ -30,11 +30,11 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "tools"), str(ROOT / "plugins")]
 
-from module_utils import _versions  # noqa: E402
+from module_utils._vllm import versions as vllm_versions  # noqa: E402
 from vllm_source import Flag, has_inverse_pairs, load, read_environment, read_flags  # noqa: E402
 
 CACHE = ROOT / ".cache" / "vllm-sources"
-TABLE = ROOT / "plugins" / "module_utils" / "_vllm_flags.py"
+TABLE = ROOT / "plugins" / "module_utils" / "_vllm" / "flags.py"
 
 # The table as this tool works on it: facts about a flag (a token of the encoding) by the versions that have them.
 Facts = dict[str, set[str]]
@@ -123,7 +123,7 @@ def _members(archive: bytes) -> Iterator[tuple[str, bytes]]:
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# The table: facts by version, and their encoding (described in _versions.py, which reads it)
+# The table: facts by version, and their encoding (described in versions.py, which reads it)
 # ---------------------------------------------------------------------------------------------------------------------
 
 
@@ -136,7 +136,7 @@ class Table:
 
     @classmethod
     def read(cls) -> Table:
-        from module_utils import _vllm_flags as data
+        from module_utils._vllm import flags as data
 
         versions = list(data.VERSIONS)
         flags = {}
@@ -153,7 +153,7 @@ class Table:
     def add(self, version: str, root: Path) -> None:
         sources = load(root)
         self.forget(version)
-        self.versions = sorted({*self.versions, version}, key=_versions.parse)
+        self.versions = sorted({*self.versions, version}, key=vllm_versions.parse)
         for name, flag in read_flags(sources).items():
             facts = self.flags.setdefault(name, {})
             for word in _tokens(flag):
@@ -228,7 +228,7 @@ def _order(word: str) -> tuple[int, str]:
 
 
 def _expand(text: str, versions: list[str]) -> set[str]:
-    return {version for version in versions if _versions.within(_versions.parse(version), text)}
+    return {version for version in versions if vllm_versions.within(vllm_versions.parse(version), text)}
 
 
 HEADER = '''# Copyright (c) 2026, gpufleet contributors
@@ -238,7 +238,7 @@ HEADER = '''# Copyright (c) 2026, gpufleet contributors
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""What `vllm serve` accepts, by version. Written by tools/vllm_flags.py; _versions.py says how to read it."""
+"""What `vllm serve` accepts, by version. Written by tools/vllm_flags.py; versions.py says how to read it."""
 
 from __future__ import annotations
 
@@ -274,7 +274,7 @@ def _wrapped(text: str) -> list[str]:
 
 def delta(table: Table, version: str) -> list[str]:
     """What a release of the table changes against the one before it, a line each."""
-    earlier = [v for v in table.versions if _versions.parse(v) < _versions.parse(version)]
+    earlier = [v for v in table.versions if vllm_versions.parse(v) < vllm_versions.parse(version)]
     if not earlier:
         return [f"vLLM {version} is the oldest release of the table."]
     before = earlier[-1]

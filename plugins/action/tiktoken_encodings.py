@@ -10,8 +10,8 @@ import typing as t
 
 from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.plugins.action import ActionBase
-from ansible_collections.gpufleet.vllm.plugins.module_utils import _encodings
 from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
+from ansible_collections.gpufleet.vllm.plugins.module_utils._vllm import encodings
 
 MODULE = "gpufleet.vllm.tiktoken_encodings"
 
@@ -40,7 +40,7 @@ class ActionModule(ActionBase):
 
     def _verify(self, directory: str, names: list[str]) -> None:
         try:
-            _encodings.check_source(directory, _encodings.named(names))
+            encodings.check_source(directory, encodings.named(names))
         except VllmError as error:
             raise AnsibleActionFail(f"On the controller: {error}") from error
 
@@ -48,7 +48,7 @@ class ActionModule(ActionBase):
         """Transfer the files into the task's temporary directory, which goes with the task."""
         target: str = self._connection._shell.tmpdir or self._make_tmp_path()
         paths = []
-        for encoding in _encodings.named(names):
+        for encoding in encodings.named(names):
             path = self._connection._shell.join_path(target, encoding.file_name)
             try:
                 self._transfer_file(encoding.path(directory), path)

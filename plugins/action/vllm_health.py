@@ -17,7 +17,7 @@ import typing as t
 
 from ansible import constants as C, context
 from ansible.plugins.action import ActionBase
-from ansible_collections.gpufleet.vllm.plugins.module_utils._progress import line, step, summary
+from ansible_collections.gpufleet.vllm.plugins.module_utils._vllm.phases import line, step, summary
 
 # Seconds. A call costs a connection and the start of Python, so a line that nobody watches is worth fewer of them.
 LIVE_SLICE, PLAIN_SLICE = 10.0, 30.0

@@ -47,7 +47,7 @@ _value:
 import typing as t
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.gpufleet.vllm.plugins.module_utils._gpu_table import facts_of
+from ansible_collections.gpufleet.vllm.plugins.module_utils._gpu.table import facts_of
 
 
 def gpu_status(result: t.Any) -> dict[str, t.Any]:

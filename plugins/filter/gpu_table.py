@@ -51,7 +51,7 @@ _value:
 import typing as t
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.gpufleet.vllm.plugins.module_utils._gpu_table import facts_of, table
+from ansible_collections.gpufleet.vllm.plugins.module_utils._gpu.table import facts_of, table
 
 
 def gpu_table(result: t.Any, name: str = "localhost") -> list[str]:

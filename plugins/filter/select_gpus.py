@@ -89,7 +89,7 @@ import typing as t
 
 from ansible.errors import AnsibleFilterError
 from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
-from ansible_collections.gpufleet.vllm.plugins.module_utils._gpu_selection import PREFERENCES, Wish, select
+from ansible_collections.gpufleet.vllm.plugins.module_utils._gpu.selection import PREFERENCES, Wish, select
 
 
 def select_gpus(

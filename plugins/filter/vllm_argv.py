@@ -53,7 +53,7 @@ import typing as t
 
 from ansible.errors import AnsibleFilterError
 from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
-from ansible_collections.gpufleet.vllm.plugins.module_utils._server import NOT_OF_THE_PROCESS, argv, from_params
+from ansible_collections.gpufleet.vllm.plugins.module_utils._server.spec import NOT_OF_THE_PROCESS, argv, from_params
 
 
 def vllm_argv(spec: t.Any) -> list[str]:

@@ -161,10 +161,10 @@ import typing as t
 
 from ansible.errors import AnsibleFilterError
 from ansible_collections.gpufleet.vllm.plugins.filter.vllm_spec import CATALOGUE, _catalogued, _plain
-from ansible_collections.gpufleet.vllm.plugins.module_utils._catalogue import process
 from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
-from ansible_collections.gpufleet.vllm.plugins.module_utils._gpu_selection import Wish, select
-from ansible_collections.gpufleet.vllm.plugins.module_utils._memory import Architecture, Fit, fit
+from ansible_collections.gpufleet.vllm.plugins.module_utils._gpu.selection import Wish, select
+from ansible_collections.gpufleet.vllm.plugins.module_utils._server.catalogue import process
+from ansible_collections.gpufleet.vllm.plugins.module_utils._server.fit import Architecture, Fit, fit
 
 OPTIONS = ("architecture", "returning", "measured")
 

@@ -71,9 +71,9 @@ import typing as t
 from ansible.errors import AnsibleFilterError
 from ansible_collections.gpufleet.vllm.plugins.filter.vllm_fit import architecture_of
 from ansible_collections.gpufleet.vllm.plugins.filter.vllm_spec import _plain
-from ansible_collections.gpufleet.vllm.plugins.module_utils._catalogue import process
 from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
-from ansible_collections.gpufleet.vllm.plugins.module_utils._memory import ARCHITECTURE_KEYS, kv_capacity
+from ansible_collections.gpufleet.vllm.plugins.module_utils._server.catalogue import process
+from ansible_collections.gpufleet.vllm.plugins.module_utils._server.fit import ARCHITECTURE_KEYS, kv_capacity
 
 
 def vllm_kv_capacity(spec: t.Any, kv_gib: t.Any, architecture: t.Any = None, gpu: t.Any = None) -> dict[str, t.Any]:

@@ -80,8 +80,8 @@ from pathlib import Path
 
 import yaml
 from ansible.errors import AnsibleFilterError
-from ansible_collections.gpufleet.vllm.plugins.module_utils._catalogue import resolve
 from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
+from ansible_collections.gpufleet.vllm.plugins.module_utils._server.catalogue import resolve
 
 CATALOGUE = Path(__file__).resolve().parents[2] / "playbooks" / "models"
 # Reads the files in a fifth of the time where PyYAML was built with it.

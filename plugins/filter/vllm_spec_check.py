@@ -66,9 +66,9 @@ _value:
 import typing as t
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.gpufleet.vllm.plugins.module_utils._catalogue import process
 from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
-from ansible_collections.gpufleet.vllm.plugins.module_utils._spec_check import check, check_packages
+from ansible_collections.gpufleet.vllm.plugins.module_utils._server.catalogue import process
+from ansible_collections.gpufleet.vllm.plugins.module_utils._server.check import check, check_packages
 
 
 def vllm_spec_check(spec: t.Any) -> list[dict[str, str]]:

@@ -350,8 +350,8 @@ ansible_facts:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.gpufleet.vllm.plugins.module_utils._gpu import host_facts
-from ansible_collections.gpufleet.vllm.plugins.module_utils._gpu_probe import Host, Sampling, observe
+from ansible_collections.gpufleet.vllm.plugins.module_utils._gpu.facts import host_facts
+from ansible_collections.gpufleet.vllm.plugins.module_utils._gpu.probe import Host, Sampling, observe
 
 
 def main() -> None:

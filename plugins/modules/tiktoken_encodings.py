@@ -158,48 +158,51 @@ import os
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.gpufleet.vllm.plugins.module_utils import _download, _encodings
 from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
+from ansible_collections.gpufleet.vllm.plugins.module_utils._host import download as host_download
+from ansible_collections.gpufleet.vllm.plugins.module_utils._vllm import encodings as vllm_encodings
 
 
-def source_of(params: t.Mapping[str, t.Any], encoding: _encodings.Encoding) -> _download.Source:
+def source_of(params: t.Mapping[str, t.Any], encoding: vllm_encodings.Encoding) -> host_download.Source:
     """Where the file of an encoding comes from."""
     if params["src"]:
         path = encoding.path(params["src"])
         # What the controller sent is known to the user by its place there.
-        return _download.FileSource(path, encoding.path(params["controller_dir"]) if params["controller_dir"] else path)
+        return host_download.FileSource(
+            path, encoding.path(params["controller_dir"]) if params["controller_dir"] else path
+        )
     if params["controller_dir"]:
-        return _download.FileSource(encoding.path(params["controller_dir"]))
+        return host_download.FileSource(encoding.path(params["controller_dir"]))
     url = f"{params['url'].rstrip('/')}/{encoding.file_name}"
-    return _download.HttpSource(_download.checked_url(url), params["timeout"], params["validate_certs"])
+    return host_download.HttpSource(host_download.checked_url(url), params["timeout"], params["validate_certs"])
 
 
-def refuse(params: t.Mapping[str, t.Any], plan: _encodings.Plan) -> None:
+def refuse(params: t.Mapping[str, t.Any], plan: vllm_encodings.Plan) -> None:
     """Find out before anything is done what would end it halfway."""
-    _encodings.check_room(params["directory"], plan.install)
-    _encodings.check_owner(params["owner"], params["group"])
+    vllm_encodings.check_room(params["directory"], plan.install)
+    vllm_encodings.check_owner(params["owner"], params["group"])
     if params["src"]:
-        _encodings.check_source(params["src"], plan.install)
+        vllm_encodings.check_source(params["src"], plan.install)
 
 
-def apply(module: AnsibleModule, plan: _encodings.Plan, sources: t.Mapping[str, _download.Source]) -> None:
+def apply(module: AnsibleModule, plan: vllm_encodings.Plan, sources: t.Mapping[str, host_download.Source]) -> None:
     """Do what the plan says."""
     for directory in plan.directories:
-        with _download.on_disk(f"create the directory {directory}"), contextlib.suppress(FileExistsError):
+        with host_download.on_disk(f"create the directory {directory}"), contextlib.suppress(FileExistsError):
             os.mkdir(directory)
         give(module, directory, mode="0755")
     for encoding in plan.install:
         path = encoding.path(module.params["directory"])
-        _download.install(
+        host_download.install(
             sources[encoding.name],
-            _download.Expected(encoding.size, encoding.sha256),
+            host_download.Expected(encoding.size, encoding.sha256),
             path,
-            _encodings.partial_path(path),
+            vllm_encodings.partial_path(path),
             finish=lambda partial, path=path: give(module, path, partial),
             attempts=module.params["attempts"],
         )
     for leftover in plan.leftovers:
-        _download.remove_leftover(leftover)
+        host_download.remove_leftover(leftover)
 
 
 def give(
@@ -223,13 +226,13 @@ def correct(module: AnsibleModule, paths: t.Iterable[str], result: dict[str, t.A
 def run(module: AnsibleModule) -> dict[str, t.Any]:
     """Observe, plan, and apply unless this is check mode or the files are yet to come from the controller."""
     params = module.params
-    encodings = _encodings.named(params["encodings"])
-    findings = _encodings.observe(params["directory"], encodings)
-    plan = _encodings.plan(params["directory"], encodings, findings)
+    encodings = vllm_encodings.named(params["encodings"])
+    findings = vllm_encodings.observe(params["directory"], encodings)
+    plan = vllm_encodings.plan(params["directory"], encodings, findings)
     refuse(params, plan)
     sources = {encoding.name: source_of(params, encoding) for encoding in plan.install}
     names = {name: source.name for name, source in sources.items()}
-    result = _encodings.described(params["directory"], encodings, findings, plan, names)
+    result = vllm_encodings.described(params["directory"], encodings, findings, plan, names)
     if not module.check_mode:
         if plan.install and params["controller_dir"] and not params["src"]:
             return result
@@ -245,10 +248,10 @@ def main() -> None:
             "encodings": {
                 "type": "list",
                 "elements": "str",
-                "choices": list(_encodings.KNOWN),
-                "default": list(_encodings.DEFAULT_NAMES),
+                "choices": list(vllm_encodings.KNOWN),
+                "default": list(vllm_encodings.DEFAULT_NAMES),
             },
-            "url": {"type": "str", "default": _encodings.DEFAULT_URL},
+            "url": {"type": "str", "default": vllm_encodings.DEFAULT_URL},
             "controller_dir": {"type": "str"},
             "src": {"type": "path"},
             "owner": {"type": "str"},

@@ -182,8 +182,8 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
-from ansible_collections.gpufleet.vllm.plugins.module_utils._examination import examine
-from ansible_collections.gpufleet.vllm.plugins.module_utils._sources import Source, open_source
+from ansible_collections.gpufleet.vllm.plugins.module_utils._health.report import examine
+from ansible_collections.gpufleet.vllm.plugins.module_utils._health.sources import Source, open_source
 
 
 def main() -> None:

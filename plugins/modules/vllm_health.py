@@ -303,9 +303,9 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
-from ansible_collections.gpufleet.vllm.plugins.module_utils._health import CHECKS
-from ansible_collections.gpufleet.vllm.plugins.module_utils._lock import Busy, alone, leave, reader_is_gone, settle
-from ansible_collections.gpufleet.vllm.plugins.module_utils._probe import run
+from ansible_collections.gpufleet.vllm.plugins.module_utils._health.session import run
+from ansible_collections.gpufleet.vllm.plugins.module_utils._health.wait import CHECKS
+from ansible_collections.gpufleet.vllm.plugins.module_utils._host.lock import Busy, alone, leave, reader_is_gone, settle
 
 
 def _locked_run(module: AnsibleModule) -> dict[str, t.Any]:

@@ -36,7 +36,7 @@ PORT = int(os.environ.get("DEMO_PORT", "8000"))
 CONTAINER = "vllm-gpt-oss"
 HEALTH = """
 import json, sys, time
-from ansible_collections.gpufleet.vllm.plugins.module_utils._probe import run
+from ansible_collections.gpufleet.vllm.plugins.module_utils._health.session import run
 result = run(json.loads(sys.argv[1]))
 print(json.dumps({"returned": time.time(), "healthy": result["healthy"]}))
 """

@@ -19,9 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from ansible_collections.gpufleet.vllm.plugins.module_utils._configuration import FETCH_PROGRAM
-from ansible_collections.gpufleet.vllm.plugins.module_utils._learned import measured
-from ansible_collections.gpufleet.vllm.plugins.module_utils._weights import architecture, find
+from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.history import measured
+from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.weights import architecture, find
+from ansible_collections.gpufleet.vllm.plugins.module_utils._docker.container import FETCH_PROGRAM
 
 STANDIN = Path(__file__).parent / "standin"
 VLLM = STANDIN / "usr/local/bin/vllm"

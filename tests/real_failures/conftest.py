@@ -82,7 +82,7 @@ class Server:
 
     def wait(self, **said: t.Any) -> dict[str, t.Any]:
         """What vllm_health says in the end."""
-        from ansible_collections.gpufleet.vllm.plugins.module_utils import _probe
+        from ansible_collections.gpufleet.vllm.plugins.module_utils._health import session as health_session
 
         params = {
             "url": f"http://127.0.0.1:{self.port}",
@@ -99,13 +99,13 @@ class Server:
             "docker_host": None,
             "stall_timeout": 120,
         }
-        return _probe.run({**params, **said})
+        return health_session.run({**params, **said})
 
     def diagnose(self) -> dict[str, t.Any]:
         """What vllm_diagnose says now."""
-        from ansible_collections.gpufleet.vllm.plugins.module_utils import _examination, _sources
+        from ansible_collections.gpufleet.vllm.plugins.module_utils._health import report, sources
 
-        return _examination.examine(_sources.ContainerSource(self.name), {}, 40)
+        return report.examine(sources.ContainerSource(self.name), {}, 40)
 
 
 class Waiting(threading.Thread):

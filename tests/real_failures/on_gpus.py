@@ -26,8 +26,12 @@ if not PACKAGE.exists():
     (PACKAGE / "vllm").symlink_to(ROOT)
 sys.path.insert(0, str(PACKAGE.parents[1]))
 
-from ansible_collections.gpufleet.vllm.plugins.module_utils import _diagnosis, _probe, _sources  # noqa: E402
-from ansible_collections.gpufleet.vllm.plugins.module_utils._health import Process  # noqa: E402
+from ansible_collections.gpufleet.vllm.plugins.module_utils._health import (
+    session,
+    sources,  # noqa: E402
+)
+from ansible_collections.gpufleet.vllm.plugins.module_utils._health.wait import Process  # noqa: E402
+from ansible_collections.gpufleet.vllm.plugins.module_utils._vllm import diagnosis as vllm_diagnosis
 
 CONFIG = {
     "architectures": ["LlamaForCausalLM"],
@@ -66,7 +70,7 @@ def make_model(directory: pathlib.Path) -> None:
     ).save_pretrained(directory)
 
 
-class Child(_sources.FileSource):
+class Child(sources.FileSource):
     """A server that this program started itself: its log, its process."""
 
     def __init__(self, name: str, log: pathlib.Path, port: int, arguments: list[str], devices: str) -> None:
@@ -93,15 +97,15 @@ class Child(_sources.FileSource):
             status is None, "Server", None if status is None else status % 256 if status >= 0 else 128 - status
         )
 
-    def state(self) -> _diagnosis.State:
+    def state(self) -> vllm_diagnosis.State:
         now = self.process()
-        return _diagnosis.State(now.running, now.exit_status, name="Server")
+        return vllm_diagnosis.State(now.running, now.exit_status, name="Server")
 
     def root_pid(self) -> int:
         return self.child.pid
 
     def workers(self) -> list[int]:
-        seen = _sources.look_at(self.child.pid)
+        seen = sources.look_at(self.child.pid)
         return sorted(pid for pid, name in (seen.names if seen else {}).items() if "Worker" in name)
 
 
@@ -111,7 +115,7 @@ def wait(child: Child, checks: list[str], **said: t.Any) -> dict[str, t.Any]:
         "timeout": 280, "request_timeout": 60, "settle": 0.25, "checks": checks, "prompt": "w5 w6", "max_tokens": 16,
         "stall_timeout": 120, "gpu_facts": gpu_facts(), **said,
     }  # fmt: skip
-    return _probe.Session(params, child, None).run()
+    return session.Session(params, child, None).run()
 
 
 def gpu_facts() -> dict[str, t.Any]:
@@ -211,13 +215,13 @@ def workers(report: Report) -> None:
     time.sleep(1)
     os.kill(child.workers()[-1], signal.SIGKILL)
     killed = time.time()
-    found = _diagnosis.diagnose(child.tail(), child.state())
+    found = vllm_diagnosis.diagnose(child.tail(), child.state())
     while not found.failed and time.time() < killed + 30:
         time.sleep(0.05)
-        found = _diagnosis.diagnose(child.tail(), child.state())
+        found = vllm_diagnosis.diagnose(child.tail(), child.state())
     report.tell("killed", {"diagnosis": found.to_dict()}, killed, time.time())
     child.child.wait(60)
-    after = _diagnosis.diagnose(child.tail(), child.state())
+    after = vllm_diagnosis.diagnose(child.tail(), child.state())
     ended = round((child.ended or 0) - killed, 1)
     report.tell("gone", {"diagnosis": after.to_dict()}, 0, 0, status=child.child.returncode, ended_after=ended)
 

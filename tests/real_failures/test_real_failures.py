@@ -116,7 +116,7 @@ def test_a_port_that_is_taken(serving: Server, lag: Lag, tmp_path: pathlib.Path)
     command = ["docker", "exec", serving.name, "vllm", "serve", "/models/tiny", "--port", "8000"]
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
     ended = time.time()
-    from ansible_collections.gpufleet.vllm.plugins.module_utils._diagnosis import State, diagnose
+    from ansible_collections.gpufleet.vllm.plugins.module_utils._vllm.diagnosis import State, diagnose
 
     found = diagnose(done.stdout.decode(), State(False, done.returncode))
     lag(ended, time.time())

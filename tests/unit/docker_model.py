@@ -4,7 +4,7 @@
 
 """A model of the Docker Engine that can be told to fail at any call, and of a GPU whose memory its containers hold.
 
-tests/unit/docker_engine asks the real engine the same; here every step can go wrong.
+tests/integration/docker asks the real engine the same; here every step can go wrong.
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ from pathlib import Path
 import docker.errors
 import pytest
 import requests.exceptions
-from ansible_collections.gpufleet.vllm.plugins.module_utils import _container, _learned, _lock, _room
-from ansible_collections.gpufleet.vllm.plugins.module_utils._configuration import LABEL_SPEC
-from ansible_collections.gpufleet.vllm.plugins.module_utils._server import SERVER_PARAMETERS
+from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy import history, room, run as deploy_run
+from ansible_collections.gpufleet.vllm.plugins.module_utils._docker.container import LABEL_SPEC
+from ansible_collections.gpufleet.vllm.plugins.module_utils._host import lock
+from ansible_collections.gpufleet.vllm.plugins.module_utils._server.spec import SERVER_PARAMETERS
 
 IMAGE = "vllm:1"
 LOCKS = "locks"
@@ -254,7 +255,7 @@ class Gpu:
                 yield name, round(self.total * share)
 
 
-PARAMETERS = {**SERVER_PARAMETERS, **_container.PARAMETERS}
+PARAMETERS = {**SERVER_PARAMETERS, **deploy_run.PARAMETERS}
 DEFAULTS = {key: parameter.get("default") for key, parameter in PARAMETERS.items()}
 SERVER = {"name": "a", "model": "m", "image": IMAGE}
 NEW = {"engine": {"max_model_len": 2}}
@@ -270,13 +271,13 @@ AnyClient = t.TypeVar("AnyClient", bound=Client)
 
 def installed(made: AnyClient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> AnyClient:
     """The engine that the backend talks to, on a host of its own with a free GPU."""
-    monkeypatch.setattr(_container, "connect", lambda docker_host: made)
-    monkeypatch.setattr(_container, "port_owner", lambda port, bind: None)
-    monkeypatch.setattr(_room, "look", lambda: FREE)
-    monkeypatch.setattr(_room, "INTERVAL", 0)
+    monkeypatch.setattr(deploy_run, "connect", lambda docker_host: made)
+    monkeypatch.setattr(deploy_run, "port_owner", lambda port, bind: None)
+    monkeypatch.setattr(room, "look", lambda: FREE)
+    monkeypatch.setattr(room, "INTERVAL", 0)
     (tmp_path / LOCKS).mkdir(exist_ok=True)
-    monkeypatch.setattr(_lock, "DIRECTORY", str(tmp_path / LOCKS))
-    monkeypatch.setattr(_learned, "state_directory", lambda: str(tmp_path / "state"))
+    monkeypatch.setattr(lock, "DIRECTORY", str(tmp_path / LOCKS))
+    monkeypatch.setattr(history, "state_directory", lambda: str(tmp_path / "state"))
     return made
 
 
@@ -284,9 +285,9 @@ warnings: list[str] = []
 
 
 def run(check: bool = False, **said: t.Any) -> dict[str, t.Any]:
-    return _container.run({**DEFAULTS, **SERVER, **said}, check_mode=check, warn=warnings.append)
+    return deploy_run.run({**DEFAULTS, **SERVER, **said}, check_mode=check, warn=warnings.append)
 
 
 def manage(check: bool = False, **said: t.Any) -> dict[str, t.Any]:
     """With a state that needs no description of the server."""
-    return _container.run({**DEFAULTS, "container_name": "vllm-a", **said}, check_mode=check, warn=warnings.append)
+    return deploy_run.run({**DEFAULTS, "container_name": "vllm-a", **said}, check_mode=check, warn=warnings.append)

@@ -157,12 +157,12 @@ import json, os, resource, sys
 wish = json.loads(sys.argv[1])
 sys.path.insert(0, wish["collections"])
 from ansible.module_utils import basic
-from ansible_collections.gpufleet.vllm.plugins.module_utils import _encodings
+from ansible_collections.gpufleet.vllm.plugins.module_utils._vllm import encodings as vllm_encodings
 from ansible_collections.gpufleet.vllm.plugins.modules import tiktoken_encodings
 
-_encodings.KNOWN = {name: _encodings.Encoding(name, *rest) for name, rest in wish["known"].items()}
+vllm_encodings.KNOWN = {name: vllm_encodings.Encoding(name, *rest) for name, rest in wish["known"].items()}
 if wish["believes_free"]:
-    _encodings.free_bytes = lambda directory: wish["believes_free"]
+    vllm_encodings.free_bytes = lambda directory: wish["believes_free"]
 if wish["file_limit"]:
     resource.setrlimit(resource.RLIMIT_FSIZE, (wish["file_limit"],) * 2)
 basic._ANSIBLE_ARGS = json.dumps({"ANSIBLE_MODULE_ARGS": wish["arguments"]}).encode()

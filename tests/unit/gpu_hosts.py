@@ -14,12 +14,12 @@ import json
 import typing as t
 from pathlib import Path
 
-from ansible_collections.gpufleet.vllm.plugins.module_utils import _gpu
-from ansible_collections.gpufleet.vllm.plugins.module_utils._gpu_probe import Host, Sampling, observe
-from ansible_collections.gpufleet.vllm.plugins.module_utils._gpu_text import Result
+from ansible_collections.gpufleet.vllm.plugins.module_utils._gpu import facts as gpu_facts
+from ansible_collections.gpufleet.vllm.plugins.module_utils._gpu.nvidia_smi import Result
+from ansible_collections.gpufleet.vllm.plugins.module_utils._gpu.probe import Host, Sampling, observe
 
 HERE = Path(__file__).parent
-CAPTURES = HERE / "fixtures" / "nvidia_smi"
+CAPTURES = HERE.parent / "fixtures" / "nvidia_smi"
 SIMULATED = HERE.parent / "hosts" / "image" / "etc" / "sim-gpu"
 PROGRAM = "/usr/bin/nvidia-smi"
 Profile = dict[str, t.Any]
@@ -205,4 +205,4 @@ def host(
 
 def facts(root: Path, profile: Profile, samples: int = 1, **how: t.Any) -> dict[str, t.Any]:
     """The facts of such a host, through everything but the processes themselves."""
-    return _gpu.host_facts(observe(host(root, profile, **how), sampling=Sampling(samples, 0)))
+    return gpu_facts.host_facts(observe(host(root, profile, **how), sampling=Sampling(samples, 0)))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-LOGS = Path(__file__).parent / "fixtures" / "vllm_logs"
+LOGS = Path(__file__).parents[1] / "fixtures" / "vllm_logs"
 # Progress bars return the carriage. The files show that as a visible sign: a checkout may not hold the character.
 CARRIAGE_RETURN = "\N{SYMBOL FOR CARRIAGE RETURN}"
 

@@ -1,0 +1,266 @@
+# Copyright (c) 2026, gpufleet contributors
+# GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Do not use this from other collections or standalone plugins/modules!
+
+"""What vLLM measured at a good start, and where the host remembers it for the next one.
+
+Sizes are in GiB where the name says so and in bytes otherwise, times in seconds. Only C(Memory) touches the disk.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import math
+import os
+import re
+import stat
+import tempfile
+import typing as t
+from dataclasses import dataclass
+
+from .._errors import VllmError
+from .._server.spec import ServerSpec, canonical_json
+from .._vllm.diagnosis import lives, parse_lines
+from .._vllm.versions import Release
+from .secrets import delete_file
+
+MIB, GIB = 1 << 20, 1 << 30
+Measured = dict[str, t.Union[int, float]]
+
+# ---------------------------------------------------------------------------------------------------------------------
+# From the log
+# ---------------------------------------------------------------------------------------------------------------------
+
+_NUMBER = r"(-?[0-9]{1,15}(?:\.[0-9]{1,9})?)"
+_COUNT = r"([0-9][0-9,]{0,20})"
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A number in the log. Of those that several ranks print the least or the most counts; alternatives to the first
+    pattern are read only where it finds nothing."""
+
+    key: str
+    patterns: tuple[str, ...]
+    choose: t.Callable[[t.Iterable[float]], float] = max
+    convert: t.Callable[[float], float] = float
+
+
+MEASURES = (
+    Measure(
+        "weights_gib",
+        (rf"Model loading took {_NUMBER} Gi?B", rf"{_NUMBER} GiB for weights?\b", rf"model weights take {_NUMBER}GiB"),
+    ),
+    Measure(
+        "load_seconds",
+        (rf"Model loading took [0-9.]+ Gi?B(?: memory)? and {_NUMBER} sec", rf"Loading weights took {_NUMBER} sec"),
+    ),
+    Measure(
+        "activation_gib",
+        (rf"{_NUMBER} GiB for peak activation", rf"PyTorch activation peak memory takes {_NUMBER}GiB"),
+    ),
+    Measure("non_torch_gib", (rf"{_NUMBER} GiB for non-torch", rf"non_torch_memory takes {_NUMBER}GiB")),
+    Measure(
+        "graphs_gib",
+        (rf"{_NUMBER} GiB for CUDAGraph memory", rf"Graph capturing finished in [0-9.]+ secs, took {_NUMBER} GiB"),
+    ),
+    Measure(
+        "kv_gib",
+        (
+            rf"Available KV cache memory: {_NUMBER} GiB",
+            rf"Current kv cache memory in use is {_NUMBER} GiB",
+            rf"the rest of the memory reserved for KV Cache is {_NUMBER}GiB",
+        ),
+        min,
+    ),
+    Measure("kv_tokens", (rf"KV cache size: {_COUNT} tokens",), min, int),
+    Measure("concurrency", (rf"Maximum concurrency for [0-9,]+ tokens per request: {_NUMBER}x",), min),
+    # The line names two values. The second one takes all of the GPU, also what was to be left to others.
+    Measure(
+        "kv_cache_memory_bytes",
+        (rf"--kv-cache-memory(?:-bytes)?={_NUMBER}`?(?: \(-?[0-9.]+ GiB\))? to fit into requested memory",),
+        min,
+        int,
+    ),
+    Measure("init_seconds", (rf"init engine \(.{{0,80}}?\) took {_NUMBER} s",)),
+)
+KEYS = tuple(measure.key for measure in MEASURES)
+# Weights and what is no tensor of PyTorch, in one number since 0.27.
+CONSUMED = re.compile(rf"{_NUMBER} GiB for consumed memory")
+# A start with a pinned cache was told its size, and measured none.
+PINNED = re.compile(r"memory for KV Cache as specified by kv_cache_memory_bytes")
+OF_A_PROFILE = ("kv_gib", "kv_cache_memory_bytes")
+
+
+def measured(log: str) -> Measured:
+    """What the last start in a log measured; a value that the log does not tell is absent."""
+    life = lives(parse_lines(log))[-1].text
+    found: Measured = {}
+    for measure in MEASURES:
+        numbers = next(filter(None, (_numbers(re.compile(pattern), life) for pattern in measure.patterns)), [])
+        if numbers:
+            found[measure.key] = measure.convert(measure.choose(numbers))
+    consumed = _numbers(CONSUMED, life)
+    if consumed and "non_torch_gib" not in found and "weights_gib" in found:
+        found["non_torch_gib"] = round(max(consumed) - found["weights_gib"], 2)
+    pinned = PINNED.search(life)
+    return {k: v for k, v in found.items() if not (k in OF_A_PROFILE and (pinned or v <= 0))}
+
+
+def _numbers(pattern: re.Pattern[str], text: str) -> list[float]:
+    return [float(number.replace(",", "")) for number in pattern.findall(text)]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# For the next start
+# ---------------------------------------------------------------------------------------------------------------------
+
+STARTUP_PLAN = (0, 32)
+LEAST_MARGIN = 256 * MIB
+MARGIN_SHARE = 0.02
+
+
+def pin(known: t.Mapping[str, t.Any], margin: int | None = None) -> int | None:
+    """The bytes to pass as kv_cache_memory_bytes, in whole MiB; None when nothing was measured, or too little is left.
+
+    margin is in bytes, by default 2 percent, and 256 MiB at least.
+    """
+    size = _printed(known) or _in_use(known)
+    # A pinned start measures nothing and heeds no gpu_memory_utilization: if a neighbour, another driver or a longer
+    # prompt takes a little more than at the start that was measured, nobody notices before a request runs out of
+    # memory. The tokens that the margin costs are cheaper than that.
+    margin = max(LEAST_MARGIN, math.ceil(size * MARGIN_SHARE)) if margin is None else margin
+    left = (size - margin) // MIB * MIB
+    return left if left > 0 else None
+
+
+def _printed(known: t.Mapping[str, t.Any]) -> int:
+    """What vLLM says would fit. Some versions take the CUDA graphs off twice: far less than was in use is that."""
+    printed = int(_number(known.get("kv_cache_memory_bytes")) or 0)
+    return printed if printed > _in_use(known) // 2 else 0
+
+
+def _in_use(known: t.Mapping[str, t.Any]) -> int:
+    return max(0, int((_number(known.get("kv_gib")) or 0) * GIB))
+
+
+def _number(value: t.Any) -> float | None:
+    """A number that was read from a file, or None for anything else."""
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return value if is_number and abs(value) < 1e18 else None
+
+
+def supports_pin(release: Release | None) -> bool:
+    """Whether this vLLM takes kv_cache_memory_bytes, for certain."""
+    return release is not None and release.knows("kv_cache_memory_bytes") is True
+
+
+def supports_startup_plan(release: Release | None) -> bool:
+    """Whether this vLLM can remember its own profile (VLLM_ENABLE_STARTUP_PLAN), for certain.
+
+    Versions from 0.26 on know the variable; what it does is established for 0.32.
+    """
+    return release is not None and release.version >= STARTUP_PLAN
+
+
+def key(spec: ServerSpec, image_id: str | None, revision: str | None, gpu_names: t.Sequence[str]) -> str:
+    """Identify everything that a measurement depends on: one of another vLLM, model or GPU says nothing here."""
+    engine = {**spec.engine, **spec.engine_unchecked}
+    depends = {
+        "vllm": image_id or spec.vllm_version or spec.image,
+        "model": [spec.model, revision],
+        "gpus": sorted(gpu_names),
+        "engine": {name: value for name, value in engine.items() if not name.startswith("kv_cache_memory")},
+        "env": {name: value for name, value in spec.env.items() if name != "VLLM_ENABLE_STARTUP_PLAN"},
+    }
+    return f"v1:{hashlib.sha256(canonical_json(depends).encode('utf-8', 'surrogatepass')).hexdigest()}"
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# On the host
+# ---------------------------------------------------------------------------------------------------------------------
+
+STATE_NAME = "gpufleet.vllm"
+SYSTEM_STATE = "/var/lib"
+NEWEST = 20
+FILE_LIMIT = 1 << 20
+
+
+def state_directory() -> str:
+    """Where this user keeps what the collection remembers of a host."""
+    if os.geteuid() == 0 and os.access(SYSTEM_STATE, os.W_OK):
+        return os.path.join(SYSTEM_STATE, STATE_NAME)
+    said = os.environ.get("XDG_STATE_HOME", "")
+    home = os.path.expanduser("~")
+    # A user without a home is told that it cannot be written.
+    default = os.path.join(home if os.path.isabs(home) else "/", ".local", "state")
+    return os.path.join(said if os.path.isabs(said) else default, STATE_NAME)
+
+
+class Memory:
+    """What was measured for one server, by C(key). A file that holds anything else counts as empty."""
+
+    def __init__(self, container_name: str, directory: str | None = None) -> None:
+        self.path = os.path.join(directory or state_directory(), f"{container_name}.json")
+
+    def recall(self, wanted: str) -> dict[str, t.Any] | None:
+        entry = self._entries().get(wanted)
+        told = entry.get("measured") if isinstance(entry, dict) else None
+        if not isinstance(told, dict):
+            return None
+        return {name: told[name] for name in KEYS if _number(told.get(name)) is not None} or None
+
+    def remember(self, wanted: str, known: t.Mapping[str, t.Any], when: str) -> None:
+        """Keep a measurement, made at this time (ISO 8601). What a pinned start does not measure stays as it was.
+
+        Raises:
+            VllmError: when the file cannot be written.
+        """
+        profiled = any(name in known for name in OF_A_PROFILE)
+        before = {} if profiled else self.recall(wanted) or {}
+        others = {name: entry for name, entry in self._entries().items() if name != wanted}
+        entries = {**others, wanted: {"when": when, "measured": {**before, **known}}}
+        newest = dict(list(entries.items())[-NEWEST:])
+        try:
+            _write(self.path, json.dumps(newest, indent=1).encode() + b"\n")
+        except (OSError, ValueError) as error:
+            raise VllmError(
+                f"Cannot remember what vLLM measured in {self.path}: {getattr(error, 'strerror', None) or error}. Run "
+                "with become: true, or let XDG_STATE_HOME name a directory this user may write to."
+            ) from None
+
+    def forget(self) -> None:
+        """Delete the file, and the directory when it is empty then."""
+        delete_file(self.path)
+
+    def _entries(self) -> dict[str, t.Any]:
+        try:
+            # Opening a pipe would wait for ever.
+            if not stat.S_ISREG(os.stat(self.path).st_mode):
+                return {}
+            with open(self.path, "rb") as stream:
+                entries = json.loads(stream.read(FILE_LIMIT))
+        except (OSError, ValueError, RecursionError):
+            return {}
+        return entries if isinstance(entries, dict) else {}
+
+
+def _write(path: str, content: bytes) -> None:
+    """Write the file whole or not at all."""
+    directory = os.path.dirname(path)
+    os.makedirs(directory, mode=0o755, exist_ok=True)
+    descriptor, temporary = tempfile.mkstemp(dir=directory, prefix=".gpufleet-")
+    try:
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(content)
+            os.fchmod(stream.fileno(), 0o644)
+        os.replace(temporary, path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise

@@ -1,0 +1,559 @@
+# Copyright (c) 2026, gpufleet contributors
+# GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Do not use this from other collections or standalone plugins/modules!
+
+"""Wanted and observed make a plan. Pure: check mode is a plan that is not applied.
+
+A server has up to four slots. The current one carries the server's own name. A replacement is made in the C(-next)
+slot while the current one still serves, and the one it replaces is kept, stopped, in the C(-superseded) slot until
+the replacement is committed. The C(-try) slot is only filled while a replacement is tried.
+Another server that cannot run beside the wanted one keeps its name, and is stopped until the commit removes it.
+Every step can be the last one of a killed run: the next plan starts from what it finds. What a new instance is to stop
+is therefore recorded on it when it is made, before anything stops.
+"""
+
+from __future__ import annotations
+
+import typing as t
+from dataclasses import dataclass, field, replace
+
+from .._errors import VllmError
+
+Slot = t.Literal["current", "next", "trial", "superseded"]
+State = t.Literal["present", "started", "stopped", "absent", "committed", "reverted"]
+STATES: tuple[State, ...] = ("present", "started", "stopped", "absent", "committed", "reverted")
+# What a server leaves behind unless asked, by the key of the spec that names its directory.
+PURGEABLE = {"weights": "huggingface_dir", "encodings": "encodings_dir"}
+SUFFIX: dict[Slot, str] = {"current": "", "next": "-next", "trial": "-try", "superseded": "-superseded"}
+# What only a run that was cut short leaves behind.
+LEFTOVERS: tuple[Slot, ...] = ("trial", "next")
+
+
+@dataclass(frozen=True)
+class Instance:
+    """One server that exists on the host, in whatever state."""
+
+    slot: Slot
+    owned: bool
+    running: bool
+    fingerprint: str | None = None
+    identity: str = ""
+    # Identities of the instances and other servers that ran before it, and that it stopped or was about to stop.
+    supersedes: tuple[str, ...] = ()
+    image_id: str | None = None
+    intent: t.Mapping[str, t.Any] = field(default_factory=dict)
+    # Files that were written for it (secrets), to be deleted with it.
+    wrote: tuple[str, ...] = ()
+    # Where it keeps what it compiled.
+    caches: tuple[str, ...] = ()
+    vllm_version: str | None = None
+    # Whether its command line says how large the KV cache is, in bytes.
+    is_pinned: bool = False
+
+
+@dataclass(frozen=True)
+class Other:
+    """An instance of another server of this collection on the same host, by the name it has there."""
+
+    name: str
+    identity: str
+    running: bool
+    slot: Slot = "current"
+    # Why it cannot run beside the wanted server, in words; empty when it can.
+    conflict: str = ""
+    supersedes: tuple[str, ...] = ()
+    wrote: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What the user asks for. Only C(present) and C(started) look at more than the name and the state."""
+
+    state: State
+    name: str
+    fingerprint: str = ""
+    intent: t.Mapping[str, t.Any] = field(default_factory=dict)
+    image: str = ""
+    adopt: bool = False
+    recreate: bool = False
+    # With C(absent): what of PURGEABLE goes too.
+    purge: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Observed:
+    """What is there: the instances by slot, the image, what has to be made first, and what stands in the way."""
+
+    instances: t.Mapping[Slot, Instance] = field(default_factory=dict)
+    image_id: str | None = None
+    missing_directories: tuple[str, ...] = ()
+    stale_secrets: tuple[str, ...] = ()
+    # Sentences that forbid to start anything: no model directory, no token, no encodings.
+    problems: tuple[str, ...] = ()
+    # A sentence when the port belongs to something that this plan does not replace.
+    port_conflict: str | None = None
+    others: tuple[Other, ...] = ()
+    # The GPUs, in words, whose memory has to come back when a server that used them stopped; empty without GPUs.
+    memory_of: str = ""
+    # Secret files whose content from before the last change is kept beside them.
+    kept_secrets: tuple[str, ...] = ()
+    # Whether the current server was just found not to be healthy.
+    failed: bool = False
+    # The model whose weights have to be fetched; empty when they are there.
+    missing_weights: str = ""
+    # Why a stopped server is better made anew than started as it is; empty when it is not.
+    renew: str = ""
+    # A container that was to fetch weights, and was left over.
+    fetching: str | None = None
+    # Where measurements of this server are remembered, when there are some.
+    learned_file: str | None = None
+    # Where to write down what vLLM measured at this start, when that is not known yet.
+    to_remember: str | None = None
+    # Paths that other servers of this collection use.
+    in_use: frozenset[str] = frozenset()
+    # Everything that this server's instances, past ones too, keep compiled.
+    caches: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Action:
+    """One effect. C(target) is a path, an image or a slot; C(because) is for people."""
+
+    verb: str
+    target: str
+    because: str = ""
+    to: str = ""
+
+
+@dataclass(frozen=True)
+class Plan:
+    actions: tuple[Action, ...] = ()
+    # What a new instance has to record as what it stops.
+    supersedes: tuple[str, ...] = ()
+    before: t.Mapping[str, t.Any] = field(default_factory=dict)
+    after: t.Mapping[str, t.Any] = field(default_factory=dict)
+    problems: tuple[str, ...] = ()
+
+    @property
+    def changed(self) -> bool:
+        return bool(self.actions)
+
+    @property
+    def starts(self) -> bool:
+        return any(action.verb in ("create", "start") for action in self.actions)
+
+    @property
+    def stops(self) -> tuple[str, ...]:
+        """The slots and other servers that it stops."""
+        return tuple(action.target for action in self.actions if action.verb in ("stop", "stop_other"))
+
+    def words(self, name: str) -> list[str]:
+        """The plan as people read it, a line an action."""
+        return [_words(action, name) for action in self.actions]
+
+
+def _words(action: Action, name: str) -> str:
+    target = name + SUFFIX[action.target] if action.target in SUFFIX else action.target
+    to = f" to {name + SUFFIX[action.to]}" if action.to in SUFFIX else ""
+    because = f" ({action.because})" if action.because else ""
+    verb = action.verb[: -len("_other")] if action.verb.endswith("_other") else action.verb
+    return f"{verb.replace('_', ' ')} {target}{to}{because}"
+
+
+def plan(wanted: Wanted, observed: Observed) -> Plan:
+    """Decide what to do.
+
+    Raises:
+        VllmError: when a server of that name exists that the collection did not create, or when the only server that
+            works would be given up.
+    """
+    _refuse_foreign(wanted, observed)
+    make = {
+        "present": _present,
+        "started": _present,
+        "stopped": _stopped,
+        "absent": _absent,
+        "committed": _committed,
+        "reverted": _reverted,
+    }[wanted.state]
+    left = (Action("remove_other", observed.fetching, "a run that was cut short left it"),) if observed.fetching else ()
+    actions = (*left, *make(wanted, observed))
+    problems = _problems(actions, observed)
+    before = _snapshot(wanted, observed)
+    after = _after(wanted, observed, actions) if actions else before
+    return Plan(actions, superseded(observed), before, after, problems)
+
+
+def _refuse_foreign(wanted: Wanted, observed: Observed) -> None:
+    for slot, instance in observed.instances.items():
+        if instance.owned or (wanted.adopt and slot not in LEFTOVERS):
+            continue
+        adopt = "" if slot in LEFTOVERS else ", or set adopt: true to let it be replaced"
+        raise VllmError(
+            f"{wanted.name + SUFFIX[slot]} exists and was not created by gpufleet.vllm (it has no label "
+            "gpufleet.vllm.fingerprint), so it is left alone. Remove or rename it yourself, or choose another "
+            f"container_name for the server{adopt}."
+        )
+
+
+def _problems(actions: tuple[Action, ...], observed: Observed) -> tuple[str, ...]:
+    """What stands in the way of this plan; a plan that starts nothing is in nobody's way."""
+    if not Plan(actions).starts:
+        return ()
+    return observed.problems + ((observed.port_conflict,) if observed.port_conflict else ())
+
+
+def _prepare(wanted: Wanted, observed: Observed) -> tuple[Action, ...]:
+    """What can be made ready while the current server goes on serving."""
+    actions = [Action("create_directory", path) for path in observed.missing_directories]
+    actions += [Action("write_secret", key, "the file does not hold what was given") for key in observed.stale_secrets]
+    return tuple(actions)
+
+
+def _pull(wanted: Wanted, observed: Observed) -> tuple[Action, ...]:
+    return (Action("pull", wanted.image, "it is not on the host"),) if observed.image_id is None else ()
+
+
+def _fetch(observed: Observed, current: Instance | None, runs: bool) -> tuple[Action, ...]:
+    """Weights that vLLM would fetch when its predecessor is gone already are fetched before. One that has just failed
+    serves nobody."""
+    serves = (current is not None and current.running and not observed.failed) or bool(rivals(observed))
+    if not observed.missing_weights or not serves or not runs:
+        return ()
+    return (Action("fetch_weights", observed.missing_weights, "while the old server serves"),)
+
+
+def difference(wanted: Wanted, observed: Observed, current: Instance) -> str:
+    """Why the current server is not the wanted one, in words; empty when it is."""
+    if not current.owned:
+        return "it is adopted"
+    if wanted.recreate:
+        return "recreate was asked for"
+    if current.fingerprint != wanted.fingerprint:
+        keys = sorted(k for k in {*current.intent, *wanted.intent} if current.intent.get(k) != wanted.intent.get(k))
+        return f"{', '.join(keys) or 'the content of a secret'} changed"
+    if observed.image_id and current.image_id != observed.image_id:
+        return f"{wanted.image} is another image now"
+    return ""
+
+
+def rivals(observed: Observed) -> tuple[Other, ...]:
+    """Other servers that have to stop for the wanted one to run."""
+    return tuple(one for one in observed.others if one.running and one.conflict and one.slot == "current")
+
+
+def kept(observed: Observed) -> tuple[Other, ...]:
+    """Other servers that were stopped for this one, which was not committed since."""
+    recorded = _recorded(observed)
+    return tuple(
+        one for one in observed.others if one.slot == "current" and not one.running and one.identity in recorded
+    )
+
+
+def abandoned(observed: Observed) -> tuple[Other, ...]:
+    """Other servers that were to take the place of this one, and never did: their runs were cut short."""
+    mine = {instance.identity for instance in observed.instances.values()} - {""}
+    known = kept(observed)
+    return tuple(one for one in observed.others if not one.running and mine & {*one.supersedes} and one not in known)
+
+
+def _recorded(observed: Observed) -> set[str]:
+    """What the newest instance has recorded; it took over what still counted of the one before."""
+    slots: tuple[Slot, ...] = ("next", "trial", "current")
+    found = [observed.instances[slot] for slot in slots if slot in observed.instances]
+    return {*found[0].supersedes} if found else set()
+
+
+def superseded(observed: Observed) -> tuple[str, ...]:
+    """The identities of all that ran before the wanted instance, by which a failed switch is undone."""
+    recorded, in_the_way = _recorded(observed), {other.identity for other in rivals(observed)}
+    current = observed.instances.get("current")
+    now = in_the_way | ({current.identity} if current and current.running else set())
+    if not in_the_way <= recorded:
+        # Somebody else took over since: what was recorded before that is history.
+        return tuple(sorted(now))
+    mine = {i.identity for slot, i in observed.instances.items() if slot in ("current", "superseded")}
+    before = recorded & (mine | {other.identity for other in kept(observed)})
+    return tuple(sorted((now | before) - {""}))
+
+
+def _present(wanted: Wanted, observed: Observed) -> tuple[Action, ...]:
+    current = observed.instances.get("current")
+    runs = _will_run(wanted, current)
+    start = (Action("start", "current"),) if runs else ()
+    why = _why(wanted, observed, current)
+    if current and not why:
+        return _prepare(wanted, observed) + _restart(observed, current, start)
+    ready = _prepare(wanted, observed) + _pull(wanted, observed) + _fetch(observed, current, runs)
+    aside, cleared = _set_aside(observed)
+    if current is None:
+        make = (*aside, Action("create", "current"), *cleared)
+        return ready + make + _make_room(observed, "current", make=runs) + start
+    return ready + aside + _replace(observed, current, why, cleared, runs) + start
+
+
+def _why(wanted: Wanted, observed: Observed, current: Instance | None) -> str:
+    """Why a new instance is needed; a stopped one that does not know what it stops cannot be the one to stop it."""
+    if current is None:
+        return ""
+    why = difference(wanted, observed, current)
+    unknown = [one.name for one in rivals(observed) if one.identity not in current.supersedes]
+    if why or current.running or not _will_run(wanted, current):
+        return why
+    if not unknown:
+        return observed.renew
+    return f"it takes the place of {', '.join(unknown)}"
+
+
+def _restart(observed: Observed, current: Instance, start: tuple[Action, ...]) -> tuple[Action, ...]:
+    """The instance that is there is the wanted one."""
+    cleared = _cleared(observed, "a run that was cut short left it")
+    if current.running or not start:
+        return cleared
+    return cleared + _make_room(observed, "current", make=True) + start
+
+
+def _make_room(observed: Observed, slot: Slot, make: bool) -> tuple[Action, ...]:
+    """Stop the other servers that cannot run beside the one in the slot, once that one was tried."""
+    stops = tuple(Action("stop_other", one.name, one.conflict) for one in rivals(observed)) if make else ()
+    return (_try(slot), *stops, *_memory(observed)) if stops else ()
+
+
+def _try(slot: Slot) -> Action:
+    return Action("try", slot, "GPU access, limits and mounts, before anything stops")
+
+
+def _memory(observed: Observed) -> tuple[Action, ...]:
+    return (Action("wait_for_memory", observed.memory_of),) if observed.memory_of else ()
+
+
+def _cleared(observed: Observed, because: str) -> tuple[Action, ...]:
+    return tuple(Action("remove", slot, because) for slot in LEFTOVERS if slot in observed.instances)
+
+
+def _set_aside(observed: Observed) -> tuple[tuple[Action, ...], tuple[Action, ...]]:
+    """Before a new instance is made: out of its way with what a run left that was cut short. It goes for good once
+    the new one has taken over its record of what was stopped."""
+    because = "a run that was cut short left it"
+    trial = (Action("remove", "trial", because),) if "trial" in observed.instances else ()
+    if "next" not in observed.instances:
+        return trial, ()
+    return (*trial, Action("rename", "next", because, "trial")), (Action("remove", "trial", because),)
+
+
+def _will_run(wanted: Wanted, current: Instance | None) -> bool:
+    """C(present) leaves it as it is: a server that serves is not replaced by one that does not."""
+    return wanted.state == "started" or (current is not None and current.running)
+
+
+def _replace(
+    observed: Observed, current: Instance, why: str, cleared: tuple[Action, ...], runs: bool
+) -> tuple[Action, ...]:
+    """Make the new server beside the old one and try it; only then stop the old one, and keep it.
+
+    When a superseded server is there already, the current one was never committed: it is not worth keeping.
+    """
+    make: tuple[Action, ...] = (Action("create", "next", why), *cleared)
+    room = _make_room(observed, "next", make=runs)
+    if current.running:
+        stop = Action("stop", "current")
+        make += (*[a for a in room if a.verb != "wait_for_memory"], stop) if room else (_try("next"), stop)
+        make += _memory(observed)
+    else:
+        make += room
+    if "superseded" in observed.instances or _is_unfinished(current, kept(observed)):
+        return make + (Action("remove", "current", "it was never healthy"), Action("rename", "next", "", "current"))
+    keep = Action("rename", "current", "kept until the new server is healthy", "superseded")
+    return make + (keep, Action("rename", "next", "", "current"))
+
+
+def _stopped(wanted: Wanted, observed: Observed) -> tuple[Action, ...]:
+    current = observed.instances.get("current")
+    return (Action("stop", "current"),) if current and current.running else ()
+
+
+def _absent(wanted: Wanted, observed: Observed) -> tuple[Action, ...]:
+    """Files first: only the containers remember that there are any."""
+    slots: tuple[Slot, ...] = (*LEFTOVERS, "current", "superseded")
+    instances = {slot: observed.instances[slot] for slot in slots if slot in observed.instances}
+    stops = [Action("stop", slot) for slot, instance in instances.items() if instance.running]
+    removals = [Action("remove", slot) for slot in instances]
+    caches = _given_up(observed.caches, "its server is gone")
+    learned = [Action("delete_file", path, "what vLLM measured") for path in (observed.learned_file,) if path]
+    return (*stops, *_forgotten(observed), *_deletions(wanted, observed), *removals, *caches, *learned)
+
+
+def _given_up(caches: t.Iterable[str], because: str) -> list[Action]:
+    return [Action("remove_cache", cache, because) for cache in sorted(caches)]
+
+
+def _deletions(wanted: Wanted, observed: Observed) -> list[Action]:
+    instances = observed.instances.values()
+    files = {path for instance in instances for path in instance.wrote}
+    keys = [PURGEABLE[what] for what in wanted.purge]
+    directories = {instance.intent[key] for instance in instances for key in keys if instance.intent.get(key)}
+    unused = {one for one in directories if not any(_nested(one, other) for other in observed.in_use)}
+    return [
+        Action("delete_file", path, "it was written for this server") for path in sorted(files - observed.in_use)
+    ] + [Action("delete_directory", path, "purge was asked for") for path in sorted(unused)]
+
+
+def _nested(one: str, other: str) -> bool:
+    """Whether one path is the other, or lies below it."""
+    one, other = one.rstrip("/") + "/", other.rstrip("/") + "/"
+    return one.startswith(other) or other.startswith(one)
+
+
+def _committed(wanted: Wanted, observed: Observed) -> tuple[Action, ...]:
+    """Give up what was kept, but never for a server that does not even run."""
+    current = observed.instances.get("current")
+    remember = Action("remember", observed.to_remember or "", "what vLLM measured at this start")
+    remembered = (remember,) if observed.to_remember else ()
+    stale = (*kept(observed), *abandoned(observed))
+    old = observed.instances.get("superseded")
+    if not (old or stale or observed.kept_secrets):
+        return remembered + _cleared(observed, "the new server is healthy")
+    if current is None or not current.running:
+        names = [f"{wanted.name}-superseded"] if old else [other.name for other in stale] or [wanted.name]
+        raise VllmError(
+            f"{wanted.name} {'is not running' if current else 'does not exist'}, so {', '.join(names)}, which served "
+            "before it, is not removed. Deploy the server again, or put the old one back with state: reverted."
+        )
+    because = "the new server is healthy"
+    superseded = (Action("remove", "superseded", because),) if old else ()
+    caches = _given_up(set(observed.caches) - set(current.caches), "it belongs to an image that is not used any more")
+    return (
+        *remembered,
+        *_forgotten(observed),
+        *_cleared(observed, because),
+        *superseded,
+        *_others_removed(observed, current, stale),
+        *(caches if old else ()),
+    )
+
+
+def _others_removed(observed: Observed, current: Instance, others: t.Iterable[Other]) -> t.Iterator[Action]:
+    """Other servers go with the secrets that were written for them. What they compiled stays for a switch back."""
+    read = {str(path) for path in current.intent.values() if isinstance(path, str)}
+    for other in others:
+        for path in sorted({*other.wrote} - {*current.wrote} - read - observed.in_use):
+            yield Action("delete_file", path, f"it was written for {other.name}")
+        yield Action("remove_other", other.name, "another server took its place")
+
+
+def _forgotten(observed: Observed) -> tuple[Action, ...]:
+    return tuple(Action("forget_secret", path, "nobody reads it any more") for path in observed.kept_secrets)
+
+
+def _reverted(wanted: Wanted, observed: Observed) -> tuple[Action, ...]:
+    """Put back what was superseded; without anything the current server is what there is to go back to.
+
+    While another server has taken over since, nothing is started.
+    """
+    current, old = observed.instances.get("current"), observed.instances.get("superseded")
+    others = () if rivals(observed) else kept(observed)
+    never = _cleared(observed, "it never served")
+    if old is None and current and _is_over(current, observed):
+        return (*never, Action("remove", "current", "it never served"))
+    if old is None and not _is_unfinished(current, others):
+        return (*_restore(observed), *_restarted(observed, current), *_others_started(others), *never)
+    failed = _failed_stopped(observed, current, old)
+    started = (*_restore(observed), *_others_started(others))
+    because = "it did not become healthy"
+    if old is None:
+        return (*never, *failed, *started, Action("remove", "current", because))
+    # What knows which servers ran is removed last: the failed instance, or the one that was to become it.
+    aside = (*never, *failed, Action("rename", "current", because, "next")) if current else ()
+    last = (Action("remove", "next", because),) if current else never
+    ran = old.identity in _recorded(observed) and not rivals(observed)
+    start = (Action("start", "current"),) if ran else ()
+    return (*aside, *started, Action("rename", "superseded", "", "current"), *start, *last)
+
+
+def _is_unfinished(current: Instance | None, others: tuple[Other, ...]) -> bool:
+    """Whether other servers were stopped for the current one, which was not committed since."""
+    return current is not None and bool({*current.supersedes} & {other.identity for other in others})
+
+
+def _is_over(current: Instance, observed: Observed) -> bool:
+    """Whether the current one was to take the place of a server that runs: its run was cut short, or is undone."""
+    return not current.running and any(
+        one.running and one.identity in current.supersedes and current.identity not in one.supersedes
+        for one in observed.others
+    )
+
+
+def _restarted(observed: Observed, current: Instance | None) -> tuple[Action, ...]:
+    """Cut short between the stop and the renaming, a replacement leaves the old server stopped in its own place."""
+    was_stopped = current is not None and not current.running and current.identity in _recorded(observed)
+    stopped = was_stopped and not rivals(observed)
+    return (Action("start", "current", "its replacement was cut short"),) if stopped else ()
+
+
+def _restore(observed: Observed) -> tuple[Action, ...]:
+    return tuple(Action("restore_secret", path, "the old server reads it") for path in observed.kept_secrets)
+
+
+def _failed_stopped(observed: Observed, current: Instance | None, old: Instance | None) -> tuple[Action, ...]:
+    if current is None:
+        return ()
+    stop = (Action("stop", "current"), *_memory(observed)) if current.running else ()
+    gone = sorted({*current.wrote} - {*(old.wrote if old else ())} - observed.in_use)
+    return (*stop, *(Action("delete_file", path, "it was written for this server") for path in gone))
+
+
+def _others_started(others: t.Iterable[Other]) -> tuple[Action, ...]:
+    return tuple(Action("start_other", other.name, "it served before") for other in others)
+
+
+def recovery(observed: Observed) -> Observed:
+    """What to hand to a C(reverted) plan after a plan broke off: a server that runs is not given up for an older."""
+    current = observed.instances.get("current")
+    if current and current.running:
+        return replace(observed, instances={s: i for s, i in observed.instances.items() if s in LEFTOVERS})
+    return observed
+
+
+def _snapshot(wanted: Wanted, observed: Observed) -> dict[str, t.Any]:
+    current = observed.instances.get("current")
+    stopped = [other.name for other in kept(observed)]
+    also: dict[str, t.Any] = {"superseded": True} if "superseded" in observed.instances else {}
+    if stopped:
+        also["stopped_for_it"] = stopped
+    if current is None:
+        return {"state": "absent", **also}
+    return {"state": "started" if current.running else "present", **current.intent, **also}
+
+
+def _after(wanted: Wanted, observed: Observed, actions: tuple[Action, ...]) -> dict[str, t.Any]:
+    current, old = observed.instances.get("current"), observed.instances.get("superseded")
+    now = _snapshot(wanted, observed)
+    if wanted.state == "absent":
+        return {"state": "absent"}
+    if wanted.state == "stopped":
+        return {**now, "state": "present"}
+    settled = {key: value for key, value in now.items() if key not in ("superseded", "stopped_for_it")}
+    if wanted.state == "committed":
+        return settled
+    if wanted.state == "reverted":
+        return _after_reverting(settled, old, current, actions)
+    replaced = current is not None and any(action.to == "superseded" for action in actions)
+    also: dict[str, t.Any] = {"superseded": True} if old or replaced else {}
+    stopped = sorted(other.name for other in (*kept(observed), *rivals(observed)))
+    if stopped and _will_run(wanted, current):
+        also["stopped_for_it"] = stopped
+    return {"state": "started" if _will_run(wanted, current) else "present", **wanted.intent, **also}
+
+
+def _after_reverting(
+    settled: dict[str, t.Any], old: Instance | None, current: Instance | None, actions: tuple[Action, ...]
+) -> dict[str, t.Any]:
+    starts = any((action.verb, action.target) == ("start", "current") for action in actions)
+    if old:
+        return {"state": "started" if starts else "present", **old.intent}
+    if any((action.verb, action.target) == ("remove", "current") for action in actions):
+        return {"state": "absent"}
+    return {**settled, **({"state": "started"} if starts else {})}

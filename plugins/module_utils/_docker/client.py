@@ -1,0 +1,178 @@
+# Copyright (c) 2026, gpufleet contributors
+# GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Do not use this from other collections or standalone plugins/modules!
+
+"""A client of the Docker Engine on a host, and what its errors mean."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import typing as t
+
+from .._errors import VllmError
+
+try:
+    import docker
+    import docker.errors
+    import requests.exceptions
+
+    DOCKER_IMPORT_ERROR: str | None = None
+except ImportError as import_error:
+    DOCKER_IMPORT_ERROR = str(import_error)
+
+SOCKET = "/var/run/docker.sock"
+# Seconds without a word from the engine after which a call has failed. Checking a layer of 10 GB takes a minute.
+SILENCE = 300
+
+# What Docker says, and what it means: (pattern, sentence with the remedy). The first hit wins.
+EXPLANATIONS: tuple[tuple[str, str], ...] = (
+    (
+        r"could not select device driver",
+        "Docker has no NVIDIA runtime: install the NVIDIA Container Toolkit, run 'nvidia-ctk runtime configure "
+        "--runtime=docker' and restart Docker (a Docker installed as a snap cannot use it).",
+    ),
+    (
+        r"error setting rlimit type 8|setrlimit.*RLIMIT_MEMLOCK",
+        "the Docker daemon may not raise the memlock limit (it lacks CAP_SYS_RESOURCE, as inside an unprivileged "
+        "container): set ulimits.memlock to a limit it has, in bytes, for example 8388608.",
+    ),
+    (
+        r"port is already allocated|address already in use",
+        "another program holds the port: stop it or choose another port.",
+    ),
+    (r"cannot assign requested address", "bind is not an address of this host: 'ip address' lists those it has."),
+    (
+        r"is already in use by container",
+        "another run is deploying the same server at this moment: run it again when that one has ended.",
+    ),
+    (
+        r"no space left on device",
+        "the disk of the Docker data directory is full: free space there (docker system df shows what Docker uses).",
+    ),
+    (
+        r"no matching manifest for",
+        "the image is not built for this machine's processor ('uname -m' names it): choose one that is.",
+    ),
+    (r"toomanyrequests|rate limit", "the registry limits downloads: wait, or run docker login on the host."),
+    (
+        r"no such image|manifest unknown|not found: manifest|repository does not exist|\baccess\b.*\bdenied|^denied"
+        r"|unauthorized|authentication required",
+        "the registry does not have it or wants a login: check the name and tag, run docker login on the host, or load "
+        "the image there with docker load.",
+    ),
+    (
+        r"HTTPConnectionPool.*read timed out",
+        "the Docker Engine did not answer in time: look at its log ('journalctl -u docker') and the load of the host.",
+    ),
+    (
+        r"no such host|connection refused|timeout|deadline exceeded|network is unreachable|\bEOF\b|\bTLS\b"
+        r"|failure in name resolution|server misbehaving",
+        "the registry cannot be reached from the host: check its network and proxy, or load the image there with "
+        "docker load and set pull: never.",
+    ),
+    (r"bind source path does not exist|invalid mount config", "a mounted path is missing on the host: create it."),
+    (
+        r"error while creating mount source path|error while mounting|read-only file system",
+        "Docker cannot reach a mounted path: check that root may, and that Docker is not a snap.",
+    ),
+    (r"executable file not found", "the image does not hold that program: is it an image of vLLM?"),
+    (r"device error: .*unknown device", "the host has no GPU of that UUID: 'nvidia-smi -L' lists those it has."),
+    (
+        r"nvidia-container-cli|failed to inject CDI|unresolvable CDI|driver/library version mismatch",
+        "the NVIDIA Container Toolkit could not hand over the GPU: run nvidia-smi on the host; if it works, regenerate "
+        "the CDI specification (nvidia-ctk cdi generate) and restart Docker.",
+    ),
+)
+
+
+def explain(message: str) -> str:
+    """The remedy for an error message of Docker, or nothing."""
+    return next((remedy for pattern, remedy in EXPLANATIONS if re.search(pattern, message, re.IGNORECASE)), "")
+
+
+def connect(docker_host: str | None = None, timeout: int = 60) -> t.Any:
+    """A client of the Docker Engine on this host.
+
+    Raises:
+        VllmError: when the SDK is missing, or the engine is absent, stopped or closed to this user.
+    """
+    if DOCKER_IMPORT_ERROR is not None:
+        raise VllmError(
+            f"The Docker SDK for Python cannot be imported on this host ({DOCKER_IMPORT_ERROR}). Install "
+            "python3-docker (Debian, Ubuntu, DGX OS) or the Python packages docker and requests for the interpreter "
+            "that Ansible uses here."
+        )
+    environment = {**os.environ, **({"DOCKER_HOST": docker_host} if docker_host else {})}
+    try:
+        # The SDK before 7 speaks API 1.41 (5.0) unless it is told to ask, and Docker Engine 29 knows none below 1.44.
+        client = docker.from_env(version="auto", environment=environment, timeout=timeout).api
+        client.ping()
+        # Not every call takes a limit of its own.
+        setattr(client, "post", _not_for_ever(client.post))  # noqa: B010
+    except (docker.errors.DockerException, requests.exceptions.RequestException, OSError) as error:
+        raise VllmError(_unreachable(environment.get("DOCKER_HOST") or f"unix://{SOCKET}", str(error))) from None
+    return client
+
+
+def _not_for_ever(post: t.Callable[..., t.Any]) -> t.Callable[..., t.Any]:
+    """Bound the silence of calls that the SDK lets wait for ever, such as a pull from a registry that hangs."""
+
+    def bounded(*arguments: t.Any, **options: t.Any) -> t.Any:
+        if options.get("timeout", SILENCE) is None:
+            options["timeout"] = SILENCE
+        return post(*arguments, **options)
+
+    return bounded
+
+
+def _unreachable(address: str, error: str) -> str:
+    attempt = f"Cannot talk to the Docker Engine at {address}: "
+    path = address[len("unix://") :] if address.startswith("unix://") else ""
+    if re.search(r"permission denied|PermissionError", error, re.IGNORECASE):
+        return attempt + (
+            "this user has no permission. Add the user to group docker ('sudo usermod -aG docker USER', then log in "
+            "again) or run with become: true."
+        )
+    if "http+docker" in error:
+        return attempt + (
+            "the Python packages docker and requests on this host do not fit together. Upgrade docker to 7.1 or later, "
+            "or use python3-docker and python3-requests of the distribution."
+        )
+    if path and not os.path.exists(path) and not shutil.which("dockerd", path=f"{os.defpath}:/usr/sbin:/usr/local/bin"):
+        return attempt + "it is not installed. Install Docker Engine (Debian, Ubuntu: docker.io)."
+    if path and re.search(r"FileNotFoundError|ConnectionRefusedError", error):
+        seen = "nothing listens on that socket" if os.path.exists(path) else "there is no such socket"
+        return attempt + f"it is not running ({seen}). Start it: 'sudo systemctl start docker'."
+    return attempt + f"{error.rstrip('.')}. Check DOCKER_HOST, and docker_host of the server."
+
+
+def engine_failures() -> tuple[type[BaseException], ...]:
+    return (docker.errors.DockerException, requests.exceptions.RequestException, OSError)
+
+
+# The id of a network's endpoint says nothing to anybody, and other ids are as good when they are short.
+ENDPOINT = re.compile(r" on endpoint \S+ \([0-9a-f]{64}\)")
+LONG_ID = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{52}\b")
+
+
+def is_lost(error: BaseException) -> bool:
+    """Whether the connection to the engine broke, as it does when that ends."""
+    is_timeout = isinstance(error, requests.exceptions.Timeout) or "timed out" in str(error)
+    return isinstance(error, requests.exceptions.ConnectionError) and not is_timeout
+
+
+def sentence(attempt: str, error: BaseException) -> str:
+    """Docker's error as what was attempted, what was seen and what to change."""
+    if is_lost(error):
+        return (
+            f"Cannot {attempt}: the Docker Engine ended or was restarted meanwhile. Look at 'systemctl status docker' "
+            "and its log ('journalctl -u docker'), then run it again."
+        )
+    seen = LONG_ID.sub(r"\1", ENDPOINT.sub("", str(getattr(error, "explanation", None) or error).strip()))
+    remedy = explain(seen)
+    return f"Cannot {attempt}. Docker says: {seen.rstrip('.')}. {remedy[:1].upper() + remedy[1:]}".strip()

@@ -1,0 +1,297 @@
+# Copyright (c) 2026, gpufleet contributors
+# GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Do not use this from other collections or standalone plugins/modules!
+
+"""What is wrong with the GPUs of a host: a status and one sentence with the remedy. Pure."""
+
+from __future__ import annotations
+
+import re
+import typing as t
+from dataclasses import dataclass
+
+from .nvidia_smi import (
+    ANSI,
+    Facts,
+    Observation,
+    Result,
+    Rows,
+    hardware_on_pci,
+    host_class,
+    parse_driver_version,
+    version_of,
+)
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What is wrong
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A way in which nvidia-smi fails: by exit status or by what it prints."""
+
+    status: str
+    rcs: tuple[int, ...]
+    pattern: str
+    sentence: str
+
+
+FAILURES = (
+    Failure(
+        "driver_mismatch",
+        (18,),
+        r"version mismatch",
+        "The NVIDIA libraries and the loaded kernel module{loaded} have different versions, as after an upgrade: "
+        "reboot the host.",
+    ),
+    Failure(
+        "driver_not_loaded",
+        (9,),
+        r"couldn't communicate with the NVIDIA driver|Driver Not Loaded",
+        "nvidia-smi is installed, but the NVIDIA kernel module is not loaded{hint}: load it with 'modprobe nvidia'; "
+        "if that fails, look at 'dmesg' (Secure Boot, no module for this kernel) or reboot the host.",
+    ),
+    Failure(
+        "error",
+        (4,),
+        r"Insufficient Permissions",
+        "nvidia-smi may not open the GPU devices: run with 'become: true', or give this user access to /dev/nvidia*.",
+    ),
+    Failure(
+        "error",
+        (17,),
+        r"blocked by the operating system",
+        "The operating system or a cgroup keeps nvidia-smi from the GPUs: run on the host itself, not in a container.",
+    ),
+    Failure(
+        "error",
+        (12,),
+        r"couldn't find libnvidia-ml|NVML Shared Library Not Found",
+        "nvidia-smi finds no libnvidia-ml.so: install the driver's user-space package of the loaded version{loaded}.",
+    ),
+    Failure(
+        "error",
+        (8,),
+        r"external power cables",
+        "A GPU lacks a power cable: connect it.",
+    ),
+    Failure(
+        "error",
+        (16,),
+        r"requires reset",
+        "A GPU needs a reset: drain the host, then run 'nvidia-smi --gpu-reset' or reboot.",
+    ),
+    Failure(
+        "error",
+        (15,),
+        r"GPU is lost",
+        "A GPU fell off the bus: reboot the host, and have the card checked if it happens again ('dmesg', Xid 79).",
+    ),
+    Failure(
+        "error",
+        (10, 11),
+        r"interrupt request",
+        "The driver gets no answer from a GPU: look at 'dmesg' for Xid messages and reboot the host.",
+    ),
+    Failure(
+        "error",
+        (),
+        r"Failed to initialize NVML: Unknown Error",
+        "NVML cannot be initialized: a container lost its GPU devices and has to be recreated; on a host look at "
+        "'dmesg'.",
+    ),
+)
+
+
+BROKEN_CELL = re.compile(r"ERR!|\[?Unknown Error\]?", re.IGNORECASE)
+
+
+def health_of(row: t.Mapping[str, str]) -> str:
+    """The state of one card: a broken one may stand between healthy ones in a listing that succeeded."""
+    cells = " | ".join(row.values()).lower()
+    action = row.get("gpu_recovery_action", "").lower()
+    if "is lost" in cells:
+        return "lost"
+    if "requires reset" in cells or "reset" in action or "reboot" in action:
+        return "reset_required"
+    broken = [name for name, cell in row.items() if BROKEN_CELL.fullmatch(cell)]
+    # Healthy cards of some hosts answer one or another query, the power draw say, with "Unknown Error".
+    return "error" if "memory.total" in broken or len(broken) * 2 > len(row) else "ok"
+
+
+# What is said of a card by its health, and the remedy, the most drastic first.
+SICK = {
+    "lost": ("is lost", "reboot the host, and have the card checked if it happens again ('dmesg', Xid 79)"),
+    "error": ("does not answer", "look at 'dmesg' for Xid messages and reboot the host"),
+    "reset_required": ("needs a reset", "drain it, then run 'nvidia-smi --gpu-reset' for it or reboot the host"),
+}
+
+
+def explain(seen: Observation, rows: Rows) -> tuple[str, str | None]:
+    """Status and, unless it is ok, one sentence with the remedy."""
+    if not rows:
+        return _no_rows(seen)
+    sick = [(row, health_of(row)) for row in rows if health_of(row) != "ok"]
+    well = len(rows) - len(sick)
+    if not sick:
+        return "ok", None
+    cards = ", ".join(
+        f"GPU {row['index'] or '?'} ({row.get('pci.bus_id') or 'address unknown'}) {SICK[state][0]}"
+        for row, state in sick
+    )
+    remedy = next(remedy for state, (_words, remedy) in SICK.items() if state in [health for _row, health in sick])
+    others = {0: "", 1: " (the other one works)"}.get(well, f" (the other {well} work)")
+    return "error", f"{cards}{others}: {remedy}."
+
+
+def _no_rows(seen: Observation) -> tuple[str, str]:
+    result = seen.core.result
+    if seen.nvidia_smi is None or (_never_started(result) and not parse_driver_version(seen.proc_version)):
+        return _without_nvidia_smi(seen)
+    if result.timed_out:
+        return "timeout", (
+            f"{seen.nvidia_smi} did not answer within {seen.timeout:g} s and was left behind: look at 'dmesg' for Xid "
+            "messages (a hung GPU needs a reboot); without persistence mode a slow first call wants a larger 'timeout'."
+        )
+    if _never_started(result):
+        return "error", f"{seen.nvidia_smi} could not be run: {_first_line(result) or 'no reason given'}."
+    for failure in FAILURES:
+        if result.rc in failure.rcs or re.search(failure.pattern, result.text, re.IGNORECASE):
+            return failure.status, failure.sentence.format(loaded=_loaded(seen), hint=_hint(seen))
+    if result.rc == 6 or "No devices were found" in result.text:
+        return _no_devices(seen)
+    if result.rc == 0:
+        return "error", (
+            f"{seen.nvidia_smi} succeeded but printed no GPU that can be read ({_first_line(result) or 'no output'}): "
+            "run it by hand, and see whether something wraps it."
+        )
+    return "error", f"{seen.nvidia_smi} failed with exit status {result.rc}: {_first_line(result) or 'no output'}."
+
+
+def _never_started(result: Result) -> bool:
+    return result.rc is None and not result.timed_out
+
+
+def _without_nvidia_smi(seen: Observation) -> tuple[str, str]:
+    gpus = seen.gpus_on_pci
+    loaded = parse_driver_version(seen.proc_version)
+    if loaded:
+        return "error", (
+            f"The NVIDIA driver {loaded} is loaded but there is no nvidia-smi: install the driver's utilities in "
+            "the same version, or give its path in the option 'nvidia_smi'."
+        )
+    if not gpus:
+        return "no_gpu", "No NVIDIA GPU: the PCI bus shows none and no driver is loaded."
+    found = _found(seen)
+    if all(device.driver == "vfio-pci" for device in gpus):
+        return "no_gpu", f"{found}, handed to virtual machines (vfio-pci): none is left for this host."
+    if module_version(seen):
+        return "driver_not_loaded", (
+            f"{found} and the driver {module_version(seen)} is installed, but its kernel module is not loaded"
+            f"{_hint(seen)}: load it with 'modprobe nvidia' or reboot the host, and install the driver's utilities."
+        )
+    return "no_driver", (
+        f"{found} but no NVIDIA driver is installed{_hint(seen)}: install one (role gpufleet.vllm.gpu_host), except on "
+        "DGX OS, where the driver comes with the system's updates."
+    )
+
+
+def _no_devices(seen: Observation) -> tuple[str, str]:
+    gpus = seen.gpus_on_pci
+    if gpus:
+        return "error", (
+            f"{_found(seen)}, but the driver{_loaded(seen)} finds none: look at 'dmesg' (RmInitAdapter), and note that "
+            "Blackwell and Grace need the open kernel modules."
+        )
+    return "no_gpu", "No NVIDIA GPU: the driver finds none and the PCI bus shows none."
+
+
+def _first_line(result: Result) -> str:
+    lines = [line.strip() for line in ANSI.sub("", result.text).splitlines()]
+    return next((line for line in lines if line), "")[:200].rstrip(".")
+
+
+def module_version(seen: Observation) -> str | None:
+    return version_of(r"^(\d+\.\d+(?:\.\d+)?)\s*$", seen.modinfo.out) if seen.modinfo.rc == 0 else None
+
+
+def _loaded(seen: Observation) -> str:
+    loaded = parse_driver_version(seen.proc_version)
+    return f" ({loaded})" if loaded else ""
+
+
+def _hint(seen: Observation) -> str:
+    """What the PCI bus adds to why no driver is loaded."""
+    if seen.pci is not None and not seen.gpus_on_pci:
+        return " and the PCI bus shows no NVIDIA GPU (is the card seated, or passed through?)"
+    if any(device.driver == "nouveau" for device in seen.gpus_on_pci):
+        return " because nouveau holds the GPU (blacklist it and reboot)"
+    return ""
+
+
+def _found(seen: Observation) -> str:
+    gpus = seen.gpus_on_pci
+    kind = host_class([hardware_on_pci(device).name for device in gpus])
+    return f"The PCI bus shows {_count(len(gpus), 'NVIDIA GPU')} ({kind})"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def reboot_required(seen: Observation, status: str, loaded: str | None) -> bool | None:
+    """Decided from what is loaded and installed, so that a run that failed halfway does not lose the answer."""
+    installed = module_version(seen)
+    if status == "driver_mismatch":
+        return True
+    if loaded and installed:
+        return loaded != installed
+    if loaded and status == "ok":
+        # nvidia-smi works, so the libraries fit the loaded module.
+        return False
+    if status in ("no_gpu", "no_driver"):
+        return any(device.driver == "nouveau" for device in seen.gpus_on_pci)
+    return True if status == "driver_not_loaded" and installed else None
+
+
+def warnings(seen: Observation, facts: Facts) -> list[str]:
+    """What works now and will hurt later, or hurts CUDA although nvidia-smi works."""
+    found = []
+    gpus, fabric, toolkit = facts["gpus"], facts["fabric_manager"], facts["container_toolkit"]
+    if facts["reboot_required"] and facts["status"] == "ok":
+        found.append(
+            f"Driver {facts['driver_version']} is loaded but {facts['driver_installed']} is installed: reboot the host."
+        )
+    if fabric["ready"] is False:
+        found.append(
+            "The NVSwitch fabric is not ready, so CUDA fails with error 802: start nvidia-fabricmanager in exactly the "
+            f"driver's version ({facts['driver_version']})."
+        )
+    exclusive = [gpu["index"] for gpu in gpus if gpu["compute_mode"] not in ("Default", None)]
+    if exclusive:
+        found.append(f"vLLM needs compute mode Default, which GPU {_join(exclusive)} does not have.")
+    slow = [gpu["index"] for gpu in gpus if gpu["persistence_mode"] is False]
+    if slow:
+        found.append(f"Persistence mode is off on GPU {_join(slow)}, which makes each first use slow.")
+    absent = len([device for device in seen.gpus_on_pci if device.driver == "nvidia"]) - len(gpus)
+    if gpus and absent > 0:
+        found.append(f"The driver holds {_count(absent, 'GPU')} that nvidia-smi does not list: look at 'dmesg'.")
+    ways = (toolkit["docker_runtime"] is not False, toolkit["runtime_hook"], toolkit["cdi"])
+    if gpus and toolkit["docker_version"] and not any(ways):
+        found.append(
+            "Containers get no GPU, because the Docker Engine has neither the NVIDIA runtime nor its hook nor a CDI "
+            "specification: install the NVIDIA Container Toolkit."
+        )
+    if any(process["managed"] is None and process["container"] for gpu in gpus for process in gpu["processes"]):
+        found.append(
+            "The Docker Engine could not be asked who owns the processes in containers: run with 'become: true'."
+        )
+    return found
+
+
+def _join(indices: t.Sequence[int | None]) -> str:
+    return ", ".join("?" if index is None else str(index) for index in indices)

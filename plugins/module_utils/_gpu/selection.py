@@ -1,0 +1,219 @@
+# Copyright (c) 2026, gpufleet contributors
+# GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Do not use this from other collections or standalone plugins/modules!
+
+"""Which GPUs of a host a server should take. Pure: the facts of the host in, UUIDs or a refusal with reasons out."""
+
+from __future__ import annotations
+
+import itertools
+import typing as t
+from dataclasses import dataclass
+
+from .._errors import VllmError
+
+# A CUDA context alone takes more than this, a monitoring agent less.
+TENANT_MIB = 256
+# Utilization is a snapshot: a few per cent apart is no difference.
+UTILIZATION_STEP = 10
+# Links from fast to slow; whatever is not named here is as slow as the slowest.
+LINKS = ("NV", "C2C", "PIX", "PXB", "PHB", "NODE", "SYS")
+
+PREFERENCES = ("nvlink", "numa", "free")
+
+Gpu = t.Mapping[str, t.Any]
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What a server needs. C(server) names the one that is about to be replaced: what it holds counts as free."""
+
+    count: int = 1
+    min_free_mib: int = 0
+    prefer: str = "nvlink"
+    mig: bool = False
+    server: str | None = None
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A GPU, or with MIG a device of it, with what it is judged by."""
+
+    gpu: Gpu
+    uuid: str
+    free_mib: int | None
+    total_mib: int | None
+    is_own: bool = False
+
+
+def select(facts: t.Mapping[str, t.Any], wish: Wish) -> list[str]:
+    """The UUIDs of the best GPUs, in the order of their indices.
+
+    Raises:
+        VllmError: with the reason for each GPU, when too few fit.
+    """
+    gpus = facts.get("gpus") or []
+    if not gpus:
+        why = facts.get("message") or "The facts list no GPU."
+        raise VllmError(f"Cannot select {_wanted(wish)} on this host (status {facts.get('status')}): {why}")
+    if wish.mig and wish.count > 1:
+        raise VllmError(
+            f"Cannot select {_wanted(wish)}: a process uses one MIG device only, so count must be 1 (and "
+            "tensor_parallel_size too)."
+        )
+    candidates = [candidate for gpu in gpus for candidate in _candidates(gpu, wish)]
+    judged = [(candidate, refusal(candidate, wish)) for candidate in candidates]
+    fit = [candidate for candidate, reason in judged if reason is None]
+    if len(fit) < wish.count:
+        reasons = [reason for _candidate, reason in judged if reason] + [_no_devices(gpu) for gpu in gpus if wish.mig]
+        raise VllmError(_refused(wish, f"{len(fit)} of {len(candidates)}", [reason for reason in reasons if reason]))
+    links = facts.get("topology") or {}
+    best = min(itertools.combinations(fit, wish.count), key=lambda group: rank(group, links, wish))
+    return [candidate.uuid for candidate in best]
+
+
+def _candidates(gpu: Gpu, wish: Wish) -> list[Candidate]:
+    """The GPU itself or, when MIG devices are wanted, each of its devices."""
+    if wish.mig and _mig_enabled(gpu):
+        return [
+            Candidate(gpu, device["uuid"], device.get("memory_free_mib"), device.get("memory_total_mib"))
+            for device in gpu["mig"]["devices"]
+        ]
+    own = _own_mib(gpu, wish.server)
+    free, total = gpu.get("memory_free_mib"), gpu.get("memory_total_mib")
+    if own and free is not None:
+        free = free + own if total is None else min(free + own, total)
+    return [Candidate(gpu, str(gpu.get("uuid")), free, total, own is not None)]
+
+
+def _mig_enabled(gpu: Gpu) -> bool:
+    return bool((gpu.get("mig") or {}).get("enabled"))
+
+
+def _processes(gpu: Gpu) -> t.Sequence[t.Mapping[str, t.Any]]:
+    return gpu.get("processes") or []
+
+
+def _own_mib(gpu: Gpu, server: str | None) -> int | None:
+    """What the server that is replaced holds there; None where it does not run."""
+    own = [process for process in _processes(gpu) if server and process.get("server") == server]
+    return sum(process.get("used_memory_mib") or 0 for process in own) if own else None
+
+
+def refusal(candidate: Candidate, wish: Wish) -> str | None:
+    """Why this GPU cannot be taken, or None."""
+    gpu = candidate.gpu
+    name = f"GPU {_index(gpu)}"
+    if gpu.get("health") != "ok":
+        return f"{name}: not healthy ({str(gpu.get('health')).replace('_', ' ')})"
+    if not gpu.get("uuid"):
+        return f"{name}: has no UUID"
+    if gpu.get("compute_mode") not in ("Default", None):
+        return f"{name}: compute mode {gpu['compute_mode']}, vLLM needs Default"
+    if wish.mig and not _mig_enabled(gpu):
+        return f"{name}: MIG is off, and a MIG device is wanted"
+    if not wish.mig and _mig_enabled(gpu):
+        return f"{name}: MIG is on, and a whole GPU is wanted"
+    if wish.min_free_mib and (candidate.free_mib is None or candidate.free_mib < wish.min_free_mib):
+        return f"{name}: {_too_small(candidate, wish)}"
+    return None
+
+
+def _too_small(candidate: Candidate, wish: Wish) -> str:
+    need = f"needs {_gib(wish.min_free_mib)}"
+    if candidate.free_mib is None:
+        return f"its free memory is not known, {need}"
+    total = "" if candidate.total_mib is None else f" of {_gib(candidate.total_mib)}"
+    held = [text for text in (_held_by(process) for process in _tenants(candidate.gpu, wish)) if text]
+    holders = f"; held by {', '.join(held)}" if held and not wish.mig else ""
+    return f"{_gib(candidate.free_mib)}{total} GiB free, {need}{holders}"
+
+
+def _tenants(gpu: Gpu, wish: Wish) -> list[t.Mapping[str, t.Any]]:
+    """Who holds memory there, the largest first, without the server that is replaced."""
+    others = [process for process in _processes(gpu) if not wish.server or process.get("server") != wish.server]
+    return sorted(others, key=lambda process: -(process.get("used_memory_mib") or 0))
+
+
+def _held_by(process: t.Mapping[str, t.Any]) -> str:
+    used = process.get("used_memory_mib")
+    memory = "" if used is None else f" {_gib(used)} GiB"
+    user = process.get("user")
+    if process.get("server"):
+        whose = f"server {process['server']}"
+    elif process.get("container"):
+        whose = f"container {process['container']}"
+    elif user is None:
+        return f"PID {process.get('pid')}{memory}"
+    else:
+        whose = f"uid {user}" if str(user).isdigit() else str(user)
+    return f"PID {process.get('pid')} ({whose}){memory}"
+
+
+def _no_devices(gpu: Gpu) -> str | None:
+    empty = _mig_enabled(gpu) and not gpu["mig"].get("devices")
+    return f"GPU {_index(gpu)}: MIG is on but no device is configured" if empty else None
+
+
+def _refused(wish: Wish, fit: str, reasons: t.Sequence[str]) -> str:
+    return " ".join(
+        [f"Cannot select {_wanted(wish)} on this host: {fit} can be taken.", *(f"{why}." for why in reasons)]
+    )
+
+
+def _wanted(wish: Wish) -> str:
+    noun = "MIG device" if wish.mig else "GPU"
+    memory = f" with {_gib(wish.min_free_mib)} GiB free" if wish.min_free_mib else ""
+    return f"{wish.count} {noun}{'' if wish.count == 1 else 's'}{memory}"
+
+
+def rank(group: t.Sequence[Candidate], links: t.Mapping[str, str], wish: Wish) -> tuple[t.Any, ...]:
+    """The smaller the better. The indices at the end make it stable."""
+    link = max((_link_rank(a.gpu, b.gpu, links) for a, b in itertools.combinations(group, 2)), default=0)
+    nodes = len({candidate.gpu.get("numa_node") for candidate in group})
+    moved = sum(not candidate.is_own for candidate in group) if wish.server else 0
+    tenants = sum((candidate.gpu.get("foreign_used_mib") or 0) >= TENANT_MIB for candidate in group)
+    busy = sum(_busy(candidate.gpu) for candidate in group)
+    least_free = min(candidate.free_mib or 0 for candidate in group)
+    # With MIG the smallest device that fits leaves the larger ones to others.
+    free = (least_free, 0) if wish.mig else (-least_free, -sum(candidate.free_mib or 0 for candidate in group))
+    order = [_order(candidate) for candidate in group]
+    # GPUs that NVLink joins do not talk through their NUMA nodes: for them these count after the tenants.
+    apart = 0 if link == 0 else nodes
+    keys: dict[str, tuple[t.Any, ...]] = {
+        "nvlink": (link, apart, moved, tenants, busy, nodes, free),
+        "numa": (nodes, link, moved, tenants, busy, free),
+        "free": (moved, tenants, busy, free, link, nodes),
+    }
+    return (*keys[wish.prefer], order)
+
+
+def _busy(gpu: Gpu) -> int:
+    used = gpu.get("utilization_percent")
+    return 100 // UTILIZATION_STEP if used is None else int(used) // UTILIZATION_STEP
+
+
+def _link_rank(one: Gpu, other: Gpu, links: t.Mapping[str, str]) -> int:
+    """0 is the fastest. NVLinks are not told apart by their number: one missing lane is no reason to move."""
+    if one.get("index") == other.get("index"):
+        return 0
+    low, high = sorted((int(one.get("index") or 0), int(other.get("index") or 0)))
+    link = links.get(f"{low}-{high}", "")
+    return next((number for number, name in enumerate(LINKS) if link.startswith(name)), len(LINKS))
+
+
+def _order(candidate: Candidate) -> tuple[int, str]:
+    index = candidate.gpu.get("index")
+    return (1 << 30 if index is None else int(index), candidate.uuid)
+
+
+def _index(gpu: Gpu) -> str:
+    index = gpu.get("index")
+    return "?" if index is None else str(index)
+
+
+def _gib(mib: int) -> str:
+    return f"{mib / 1024:.1f}"

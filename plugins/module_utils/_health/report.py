@@ -1,0 +1,111 @@
+# Copyright (c) 2026, gpufleet contributors
+# GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Do not use this from other collections or standalone plugins/modules!
+
+"""One look at a server from outside: what it is, how it is, what it wrote, and what that means. No secret comes out."""
+
+from __future__ import annotations
+
+import platform
+import re
+import typing as t
+
+from .._deploy.record import COLLECTION_VERSION
+from .._errors import VllmError
+from .._host.redaction import redact
+from .._vllm.diagnosis import Diagnosis, State, Timeline, diagnose, lives, parse_lines
+from .sources import ContainerSource, Source, look_at, with_activity
+
+VERSION = re.compile(
+    r"vLLM (?:API )?server version v?(\d[\w.+-]*)|█.*\bversion v?(\d[\w.+-]*)|LLM engine "
+    r"\(v?(\d[\w.+-]*)\)"
+)
+LINE_WIDTH = 600
+
+
+def examine(source: Source, facts: t.Mapping[str, t.Any], lines: int) -> dict[str, t.Any]:
+    """What M(gpufleet.vllm.vllm_diagnose) returns."""
+    state = with_activity(source.state(), look_at(source.root_pid()))
+    text = source.tail()
+    about = source.about()
+    secrets = about.pop("secrets")
+    found = diagnose(text, state, facts)
+    seen = timeline_of(text)
+    return {
+        "diagnosis": redacted(found, secrets).to_dict(),
+        "phase": seen.current.name,
+        "phases": [phase.to_dict() for phase in seen.phases()],
+        "state": state_dict(state, secrets),
+        "log": last_lines(text, lines, secrets),
+        "versions": versions(source, text),
+        "server": about,
+    }
+
+
+def timeline_of(text: str) -> Timeline:
+    seen = Timeline()
+    for line in lives(parse_lines(text))[-1].lines:
+        seen.feed(line)
+    return seen
+
+
+def redacted(found: Diagnosis, secrets: t.Sequence[str]) -> Diagnosis:
+    hide = {key: redact(getattr(found, key), secrets) for key in ("cause", "remedy", "evidence")}
+    return Diagnosis(found.id, retryable=found.retryable, symptoms=found.symptoms, final=found.final, **hide)
+
+
+def state_dict(state: State, secrets: t.Sequence[str] = ()) -> dict[str, t.Any]:
+    return {
+        "running": state.running,
+        "exit_status": state.exit_status,
+        "oom_killed": state.oom_killed,
+        "restarts": state.restarts,
+        "error": redact(state.error, secrets),
+        "stopped": list(state.stopped),
+    }
+
+
+def last_lines(text: str, count: int, secrets: t.Sequence[str] = ()) -> list[str]:
+    """The end of a log as people read it: of each progress bar its last state, and no colours."""
+    shown: list[str] = []
+    for raw in redact(text[-count * 4 * LINE_WIDTH :], secrets).split("\n")[-count - 1 :] if count > 0 else []:
+        line = _plain(raw.rstrip("\r").rpartition("\r")[2])
+        shown += [line[:LINE_WIDTH]] if line.strip() else []
+    return shown[-count:]
+
+
+def _plain(text: str) -> str:
+    return re.sub(r"\x1b\[[0-?]*[ -/]*[@-~]", "", text).rstrip()
+
+
+def versions(source: Source, text: str) -> dict[str, str]:
+    named = [next(filter(None, match.groups()), "") for match in VERSION.finditer(text)]
+    found = {
+        "collection": COLLECTION_VERSION,
+        "vllm": named[-1] if named else "",
+        "kernel": platform.release(),
+        "os": _os_name(),
+        "docker": _docker_version(source),
+    }
+    return {key: value for key, value in found.items() if value}
+
+
+def _os_name() -> str:
+    try:
+        with open("/etc/os-release", encoding="utf-8") as stream:
+            match = re.search(r'^PRETTY_NAME="?([^"\n]+)', stream.read(), re.MULTILINE)
+    except OSError:
+        return platform.system()
+    return match.group(1) if match else platform.system()
+
+
+def _docker_version(source: Source) -> str:
+    if not isinstance(source, ContainerSource):
+        return ""
+    try:
+        return source.engine_version()
+    except VllmError:
+        return ""

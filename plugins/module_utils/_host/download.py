@@ -1,0 +1,428 @@
+# Copyright (c) 2026, gpufleet contributors
+# GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Do not use this from other collections or standalone plugins/modules!
+
+"""Bring a file of known size and sha256 to a path: all of it or nothing, whatever happens on the way."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import http.client
+import io
+import os
+import re
+import socket
+import ssl
+import stat
+import time
+import typing as t
+import urllib.error
+import urllib.parse
+import urllib.request
+from dataclasses import dataclass
+
+from ansible.module_utils.urls import ConnectionError as UrlsError, SSLValidationError, open_url
+
+from .._errors import VllmError
+
+_CHUNK_BYTES = 1 << 16
+_LOCK_WAIT_SECONDS = 600
+_TRANSIENT_STATUS = frozenset({408, 416, 425, 429, 500, 502, 503, 504})
+_NO_LOCKS_HERE = frozenset({errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK})
+_MIRROR = "Try another source: a mirror, or files on the controller."
+
+
+class TransientError(VllmError):
+    """The same thing may work when it is tried again."""
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What the bytes have to be."""
+
+    size: int
+    sha256: str
+
+
+# --- what to say -----------------------------------------------------------------------------------------------------
+
+
+def explain_status(code: int, reason: str) -> tuple[str, str]:
+    """What a refusing server answered, and the way out."""
+    seen = f"the server answered {code} {reason}".rstrip()
+    if code in (401, 403):
+        return seen, "Put the credentials into ~/.netrc of the user on the host, or use another source."
+    if code == 404:
+        return seen, "Check the URL: it names the directory that holds the file."
+    if code == 407:
+        return seen, "Put the proxy's credentials into https_proxy of the task's environment."
+    return seen, _MIRROR
+
+
+def explain_connection(error: BaseException, host: str, timeout: float) -> tuple[str, str]:
+    """Why no connection came about, and the way out."""
+    if isinstance(error, socket.gaierror):
+        return f"the name {host} cannot be resolved", f"Check DNS and the proxy settings on the host. {_MIRROR}"
+    if isinstance(error, ConnectionRefusedError):
+        return f"nothing listens at {host}", f"Check the address and the proxy settings. {_MIRROR}"
+    if isinstance(error, (socket.timeout, TimeoutError)):
+        return f"no answer within {timeout:g} s", f"Check firewall and proxy, or raise timeout. {_MIRROR}"
+    if isinstance(error, (ssl.SSLError, SSLValidationError)):
+        return (
+            f"the TLS connection failed ({one_line(error)})",
+            "A proxy that inspects TLS needs its CA installed on the host.",
+        )
+    return one_line(error) or type(error).__name__, _MIRROR
+
+
+def one_line(error: BaseException) -> str:
+    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return " ".join(text.split()).rstrip(".")
+
+
+def explain_disk(error: OSError, doing: str) -> VllmError:
+    """Say why the file system of the host refused."""
+    remedies = {
+        errno.ENOSPC: "The file system is full: free some space, or choose another directory.",
+        errno.EDQUOT: "The quota is used up: free some space, or choose another directory.",
+        errno.EFBIG: "The file is larger than this process may write: raise its limit (ulimit -f).",
+        errno.EROFS: "The file system is read-only: choose another directory.",
+        errno.EACCES: "Run with become: true, or choose another directory.",
+        errno.EPERM: "Run with become: true, or choose another directory.",
+        errno.ELOOP: "A symbolic link stands where the file is to be written: remove it.",
+    }
+    remedy = remedies.get(error.errno or 0, "Choose another directory.")
+    return VllmError(f"Cannot {doing}: {one_line(error)}. {remedy}")
+
+
+@contextlib.contextmanager
+def on_disk(doing: str) -> t.Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise explain_disk(error, doing) from error
+
+
+def looks_like_html(head: bytes) -> bool:
+    return head.lstrip()[:64].lower().startswith((b"<!doctype html", b"<html", b"<head"))
+
+
+# --- sources ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class FileSource:
+    """A file on the same host, under the name by which the user knows it."""
+
+    path: str
+    known_as: str = ""
+
+    @property
+    def name(self) -> str:
+        return self.known_as or self.path
+
+    def open_at(self, offset: int) -> tuple[int, io.BufferedIOBase]:
+        """Begin reading at this offset."""
+        file = open(self.path, "rb")  # noqa: SIM115 - the caller closes it
+        file.seek(offset)
+        return offset, file
+
+    def explain(self, error: Exception, got: int, size: int) -> VllmError:
+        """Say what went wrong while reading."""
+        return VllmError(f"Cannot read {self.name}: {one_line(error)}. Check the path and its permissions.")
+
+
+@dataclass(frozen=True)
+class HttpSource:
+    """A file behind an URL. Proxy settings are those of the environment."""
+
+    url: str
+    timeout: float = 30
+    validate_certs: bool = True
+
+    @property
+    def name(self) -> str:
+        return self.url
+
+    def open_at(self, offset: int) -> tuple[int, io.BufferedIOBase]:
+        """Begin reading at this offset, or at the start where the server cannot do that: the first value says which."""
+        headers = {"Accept-Encoding": "identity"}
+        if offset:
+            headers["Range"] = f"bytes={offset}-"
+        response = open_url(
+            self.url,
+            headers=headers,
+            timeout=self.timeout,
+            validate_certs=self.validate_certs,
+            http_agent="gpufleet.vllm",
+        )
+        return range_start(response.status, response.headers.get("Content-Range")), response
+
+    def explain(self, error: Exception, got: int, size: int) -> VllmError:
+        """Say what went wrong while reading."""
+        seen, remedy, transient = self._seen(error, got, size)
+        kind = TransientError if transient else VllmError
+        return kind(f"Cannot download {self.url}{self._by_way_of()}: {seen}. {remedy}")
+
+    def _seen(self, error: Exception, got: int, size: int) -> tuple[str, str, bool]:
+        if isinstance(error, urllib.error.HTTPError):
+            return (*explain_status(error.code, error.reason), error.code in _TRANSIENT_STATUS)
+        cause = error.reason if isinstance(error, urllib.error.URLError) else error
+        if got and isinstance(cause, (socket.timeout, TimeoutError)):
+            return f"the server sent nothing for {self.timeout:g} s after {got} of {size} bytes", _MIRROR, True
+        if got and isinstance(cause, (ConnectionResetError, BrokenPipeError, http.client.HTTPException)):
+            return f"the connection broke after {got} of {size} bytes", _MIRROR, True
+        host = urllib.parse.urlsplit(self.url).netloc
+        known = cause if isinstance(cause, BaseException) else OSError(str(cause))
+        transient = not isinstance(known, (ssl.SSLError, SSLValidationError))
+        return (*explain_connection(known, host, self.timeout), transient)
+
+    def _by_way_of(self) -> str:
+        parts = urllib.parse.urlsplit(self.url)
+        proxy = urllib.request.getproxies().get(parts.scheme)
+        if not proxy or urllib.request.proxy_bypass(parts.hostname or ""):
+            return ""
+        # Never the credentials that a proxy's URL may hold.
+        return f" through the proxy {urllib.parse.urlsplit(proxy).netloc.rpartition('@')[2] or proxy}"
+
+
+def checked_url(url: str) -> str:
+    """An http(s) URL without what would show up in messages and must not."""
+    parts = urllib.parse.urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise VllmError(f"Cannot download from {url}: it is no http:// or https:// URL.")
+    if "@" in parts.netloc or parts.query or parts.fragment:
+        shown = parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
+        raise VllmError(
+            f"Cannot download from {shown}: it holds credentials or a query, which would show up in logs. "
+            "Put credentials into ~/.netrc of the user on the host."
+        )
+    return url
+
+
+Source = t.Union[FileSource, HttpSource]
+
+
+def range_start(status: int, content_range: str | None) -> int:
+    """The offset of the first byte of an answer's body."""
+    found = re.match(r"bytes (\d+)-", content_range or "")
+    return int(found.group(1)) if status == 206 and found else 0
+
+
+# --- bringing it -----------------------------------------------------------------------------------------------------
+
+
+def install(
+    source: Source,
+    expected: Expected,
+    path: str,
+    partial: str,
+    finish: t.Callable[[str], object] = lambda _partial: None,
+    attempts: int = 3,
+) -> None:
+    """Bring the bytes to `partial`, check them, give them owner and mode with `finish`, and only then to `path`.
+
+    A partial file of a killed run is continued, or thrown away when it turns out wrong.
+    """
+    with held(partial) as file:
+        _Transfer(source, expected, partial, file).run(attempts)
+        finish(partial)
+        with on_disk(f"write {path}"):
+            os.fsync(file.fileno())
+            os.replace(partial, path)
+            _sync_directory(os.path.dirname(path))
+
+
+def remove_leftover(partial: str) -> None:
+    """Remove what a killed run left, unless a running one is at work on it."""
+    with on_disk(f"remove {partial}"):
+        if os.path.islink(partial):
+            os.unlink(partial)
+            return
+        with contextlib.suppress(FileNotFoundError), _opened(partial, os.O_RDONLY | os.O_NONBLOCK) as file:
+            if _lock(file.fileno()):
+                os.unlink(partial)
+
+
+@contextlib.contextmanager
+def held(partial: str) -> t.Iterator[t.BinaryIO]:
+    """Open the partial file, for this process alone; it is gone in the end, one way or the other."""
+    with contextlib.ExitStack() as stack:
+        file = _open_alone(partial, stack)
+        try:
+            yield file
+        finally:
+            with contextlib.suppress(OSError):
+                if _is_at(partial, file.fileno()):
+                    os.unlink(partial)
+
+
+def _open_alone(partial: str, stack: contextlib.ExitStack) -> t.BinaryIO:
+    deadline = time.monotonic() + _LOCK_WAIT_SECONDS
+    while time.monotonic() < deadline:
+        with on_disk(f"write {partial}"):
+            file = stack.enter_context(_opened(partial, os.O_RDWR | os.O_CREAT))
+            locked = _lock(file.fileno())
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise VllmError(f"Cannot write {partial}: something else than a file stands there. Remove it.")
+        # Whoever held it before may have renamed or removed it meanwhile.
+        if locked and _is_at(partial, file.fileno()):
+            return file
+        stack.close()
+        time.sleep(0 if locked else 0.2)
+    raise VllmError(
+        f"Another run has been writing {partial} for {_LOCK_WAIT_SECONDS // 60} minutes: wait for it, or end it."
+    )
+
+
+def _opened(path: str, flags: int) -> t.BinaryIO:
+    """Unbuffered, so that a full file system is told where it happens; never through a symbolic link."""
+    descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    return t.cast(t.BinaryIO, os.fdopen(descriptor, "r+b" if flags & os.O_RDWR else "rb", 0))
+
+
+def _lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        # Without locks two runs disturb each other, but neither installs what is not verified.
+        if error.errno not in _NO_LOCKS_HERE:
+            raise
+    return True
+
+
+def _is_at(path: str, descriptor: int) -> bool:
+    try:
+        there, opened = os.lstat(path), os.fstat(descriptor)
+    except FileNotFoundError:
+        return False
+    return stat.S_ISREG(there.st_mode) and (there.st_dev, there.st_ino) == (opened.st_dev, opened.st_ino)
+
+
+def _sync_directory(directory: str) -> None:
+    """Have the rename outlive a power cut, where the file system lets itself be told."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(directory, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+@dataclass(frozen=True)
+class _Transfer:
+    """The attempts to fill one partial file."""
+
+    source: Source
+    expected: Expected
+    path: str
+    file: t.BinaryIO
+
+    def run(self, attempts: int) -> None:
+        # What an earlier run left may be wrong; that is no fault of this one's source.
+        if self.file.seek(0, os.SEEK_END) > 0:
+            attempts += 1
+        for attempt in range(1, attempts + 1):
+            try:
+                self._fill()
+                self._check()
+                return
+            except TransientError as fault:
+                if attempt == attempts:
+                    tried = f" Tried {attempts} times." if attempts > 1 else ""
+                    raise VllmError(f"{fault}{tried}") from None
+                time.sleep(min(2 ** (attempt - 1), 10))
+
+    def _fill(self) -> None:
+        """Continue where the file ends."""
+        offset = self.file.seek(0, os.SEEK_END)
+        if offset == self.expected.size:
+            return
+        if offset > self.expected.size:
+            offset = self._forget()
+        with self._reading():
+            start, stream = self.source.open_at(offset)
+        with contextlib.closing(stream):
+            if start > offset:
+                raise self.source.explain(http.client.IncompleteRead(b""), offset, self.expected.size)
+            self.file.seek(start)
+            self.file.truncate()
+            self._copy(stream)
+
+    def _copy(self, stream: io.BufferedIOBase) -> None:
+        """Read to one byte past the expected end, which betrays a file that is too long."""
+        start = got = self.file.tell()
+        # None: a web server that does not say. A file on this host has no such thing, and ends where it ends.
+        promised: int | None = getattr(stream, "length", 0)
+        while got <= self.expected.size and (not promised or got - start < promised):
+            with self._reading():
+                # What is there, however little: a stall must not cost what came before it.
+                chunk = stream.read1(min(_CHUNK_BYTES, self.expected.size + 1 - got))
+            if not chunk:
+                break
+            self._write(chunk)
+            got += len(chunk)
+        is_cut = got < self.expected.size and (promised is None or got - start < promised)
+        if is_cut and not looks_like_html(self._head()):
+            raise self.source.explain(http.client.IncompleteRead(b""), got, self.expected.size)
+
+    def _write(self, chunk: bytes) -> None:
+        view = memoryview(chunk)
+        with on_disk(f"write {self.path}"):
+            while view:
+                view = view[self.file.write(view) :]
+
+    def _head(self) -> bytes:
+        self.file.seek(0)
+        return self.file.read(_CHUNK_BYTES)
+
+    def _forget(self) -> int:
+        """Throw away what is there, so that the next attempt begins anew."""
+        self.file.seek(0)
+        return self.file.truncate()
+
+    @contextlib.contextmanager
+    def _reading(self) -> t.Iterator[None]:
+        try:
+            yield
+        except (OSError, http.client.HTTPException, UrlsError) as error:
+            got = self.file.tell()
+            if isinstance(error, urllib.error.HTTPError):
+                error.close()
+                # 416: what is here already does not fit what the server has.
+                got = self._forget() if error.code == 416 else got
+            raise self.source.explain(error, got, self.expected.size) from error
+
+    def _check(self) -> None:
+        """Read back what was written."""
+        head, sha256 = self._head(), hashlib.sha256()
+        self.file.seek(0)
+        for chunk in iter(lambda: self.file.read(_CHUNK_BYTES), b""):
+            sha256.update(chunk)
+        size = self.file.tell()
+        if sha256.hexdigest() != self.expected.sha256:
+            self._forget()
+            raise explain_content(self.source.name, self.expected, head, size, sha256.hexdigest())
+
+
+def explain_content(name: str, expected: Expected, head: bytes, size: int, sha256: str) -> VllmError:
+    """Say what came instead of the file."""
+    if looks_like_html(head):
+        return VllmError(
+            f"What {name} gave is an HTML page, probably of a proxy or a login portal: sha256 {sha256}, expected "
+            f"{expected.sha256}. Check the URL and the proxy settings. {_MIRROR}"
+        )
+    if size < expected.size:
+        return VllmError(f"{name} is truncated: it has {size} of {expected.size} bytes. {_MIRROR}")
+    return TransientError(
+        f"What {name} gave is not what was published: sha256 {sha256}, expected {expected.sha256}. "
+        f"A proxy or the mirror changed it. {_MIRROR}"
+    )

@@ -1,0 +1,214 @@
+# Copyright (c) 2026, gpufleet contributors
+# GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Do not use this from other collections or standalone plugins/modules!
+
+"""A model of the catalogue, or of the user's inventory, and a hardware class make the spec of a server. Pure.
+
+The form of a model is what C(problems) checks: what is the same for all hardware stands in C(server), what a class
+changes or adds stands in C(hardware).
+"""
+
+from __future__ import annotations
+
+import typing as t
+
+from .._errors import VllmError
+from .._vllm.versions import Release, parse
+from .check import Finding, check, check_packages, judge
+from .spec import NOT_OF_THE_PROCESS, SERVER_PARAMETERS, ServerSpec, from_params
+
+# The classes that gpu_facts tells apart and the catalogue has settings for.
+HARDWARE_CLASSES = ("gb10", "h100", "h200", "a100", "cpu")
+
+Model = t.Mapping[str, t.Any]
+Spec = dict[str, t.Any]
+
+# Keys of the role's vllm_server, and so of `server`, of a class, and of what a user overrides.
+SPEC_KEYS = frozenset(SERVER_PARAMETERS) | frozenset(NOT_OF_THE_PROCESS)
+# Keys of a class that say something about it and are no part of the spec.
+CLASS_KEYS = ("notes", "venv")
+MODEL_KEYS = ("architecture", "description", "hardware", "needs", "server")
+
+ARCHITECTURE = ("layers_full", "layers_sliding", "sliding_window", "num_key_value_heads", "head_dim", "weights_gib")
+# Kinds of values by key, where the schema knows them; what describes the server itself is checked by from_params.
+NEEDS = {"vllm": "version", "encodings": "truth", "token": "truth"}
+VENV = {"packages": "words", "python": "text"}
+RUNG = {"causes": "words", "change": "mapping", "because": "text"}
+
+
+def problems(name: str, model: t.Any) -> list[str]:
+    """What is wrong with the form of a model, each with its address; nothing when it can be used."""
+    if not isinstance(model, t.Mapping):
+        return [f"{name}: a model is a mapping with the keys {', '.join(MODEL_KEYS)}."]
+    found = _unknown(name, model, MODEL_KEYS)
+    for key, kind in (("description", "text"), ("server", "mapping"), ("hardware", "mapping")):
+        found += _missing(f"{name}.{key}", model.get(key), kind)
+    server, hardware = _mapping(model, "server"), _mapping(model, "hardware")
+    found += _unknown(f"{name}.server", server, SPEC_KEYS)
+    found += _missing(f"{name}.server.model", server.get("model"), "text")
+    found += _typed(f"{name}.needs", model.get("needs"), NEEDS)
+    found += _architecture(f"{name}.architecture", model.get("architecture"), whole=True)
+    for key in sorted(map(str, hardware)):
+        found += _class_problems(f"{name}.hardware.{key}", hardware[key])
+    return found
+
+
+def resolve(name: str, model: Model, hardware_class: str, overrides: Spec | None = None) -> Spec:
+    """The spec of a server: the model on this hardware, with what the user wants different, checked for its version.
+
+    Raises:
+        VllmError: when the model or the overrides have the wrong form, when the model has no settings for the
+            hardware, or when the version of vLLM would not start this.
+    """
+    found = problems(name, model) + _unknown("overrides", overrides or {}, SPEC_KEYS)
+    if found:
+        raise VllmError(" ".join(found))
+    spec = merged(model, hardware_class, overrides or {}, name)
+    checked = process(spec)
+    faults, _doubts = judge([*check(checked), *_unmet(name, model, checked)], checked.validation)
+    if faults:
+        raise VllmError(f"{name} on {hardware_class}: {' '.join(faults)}")
+    return spec
+
+
+def merged(model: Model, hardware_class: str, overrides: Spec, name: str = "the model") -> Spec:
+    """The three layers as one; a null of the user takes away what the catalogue says."""
+    hardware = model["hardware"]
+    if hardware_class not in hardware:
+        raise VllmError(
+            f"{name} has no settings for the hardware class {hardware_class or 'of this host, which is not known'}; it "
+            f"has some for {', '.join(sorted(hardware))}. Put the host into the group of its class, or set "
+            "vllm_hardware_class."
+        )
+    layer = {key: value for key, value in hardware[hardware_class].items() if key not in CLASS_KEYS}
+    base = {key: model[key] for key in ("architecture",) if key in model}
+    spec = _merge(_merge(_merge({"name": name, **base}, model["server"]), layer), overrides)
+    return {key: value for key, value in spec.items() if value is not None}
+
+
+def process(spec: t.Mapping[str, t.Any]) -> ServerSpec:
+    """The part of a spec that describes the server's process."""
+    said = {key: value for key, value in spec.items() if key not in NOT_OF_THE_PROCESS}
+    if isinstance(said.get("gpus"), t.Mapping):
+        del said["gpus"]  # A wish for so many of them; which they are is only known on the host.
+    return from_params(said)
+
+
+def _merge(one: Spec, other: t.Mapping[str, t.Any]) -> Spec:
+    """The other over the one: mappings are merged, everything else is replaced."""
+    result = dict(one)
+    for key, value in other.items():
+        before = result.get(key)
+        both = isinstance(before, t.Mapping) and isinstance(value, t.Mapping)
+        result[key] = _merge(dict(before), value) if both else value  # type: ignore[arg-type]
+    return result
+
+
+def _unmet(name: str, model: Model, spec: ServerSpec) -> t.Iterator[Finding]:
+    """What the model needs and the spec does not give it."""
+    needs = _mapping(model, "needs")
+    release = Release(spec.vllm_version) if spec.vllm_version else None
+    if release and needs.get("vllm") and release.version < parse(str(needs["vllm"])):
+        message = f"{name} needs vLLM {needs['vllm']} or later, and {spec.image or 'vllm_version'} is {release.text}"
+        yield Finding("error", "image", message, "name a newer image")
+    if needs.get("token") and not spec.hf_token_file and not spec.model_dir:
+        message = f"the weights of {name} are gated, and vLLM is given no token to fetch them with"
+        yield Finding("warning", "hf_token_file", message, "name a file on the host, and export HF_TOKEN")
+    reads = release is None or release.behaves("encodings_from_directory")
+    if needs.get("encodings") and reads and not spec.encodings_dir:
+        message = "this version fetches the encodings from the internet at every start"
+        yield Finding("warning", "encodings_dir", message, "name a directory on the host")
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The form
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def _class_problems(address: str, settings: t.Any) -> list[str]:
+    if not isinstance(settings, t.Mapping):
+        return [f"{address}: it is not a mapping of what this hardware changes."]
+    found = _unknown(address, settings, SPEC_KEYS | set(CLASS_KEYS))
+    found += _typed(address, {key: settings[key] for key in ("notes", "load_seconds") if key in settings}, LOOSE)
+    found += _typed(f"{address}.venv", settings.get("venv"), VENV)
+    if not found:
+        packages = [str(line) for line in _mapping(settings, "venv").get("packages", ())]
+        found += [f"{address}.venv.{finding}" for finding in check_packages(packages) if finding.severity == "error"]
+    found += _architecture(f"{address}.architecture", settings.get("architecture"), whole=False)
+    return found + _rungs(f"{address}.fallbacks", settings.get("fallbacks"))
+
+
+def _rungs(address: str, rungs: t.Any) -> list[str]:
+    if rungs is None:
+        return []
+    if not isinstance(rungs, list):
+        return [f"{address}: it is not a list of what to try next."]
+    found: list[str] = []
+    for number, rung in enumerate(rungs):
+        where = f"{address}[{number}]"
+        found += _typed(where, rung, RUNG)
+        if isinstance(rung, t.Mapping):
+            found += [f"{where}.{key}: it is missing." for key in ("causes", "change") if not rung.get(key)]
+            found += _unknown(f"{where}.change", _mapping(rung, "change"), SPEC_KEYS)
+    return found
+
+
+def _architecture(address: str, numbers: t.Any, whole: bool) -> list[str]:
+    if numbers is None:
+        return []
+    found = _typed(address, numbers, {**dict.fromkeys(ARCHITECTURE, "count"), "weights_gib": "number"})
+    if whole and isinstance(numbers, t.Mapping):
+        found += [f"{address}.{key}: it is missing." for key in ARCHITECTURE if key not in numbers]
+    return found
+
+
+LOOSE = {"notes": "words", "load_seconds": "count"}
+KINDS: dict[str, tuple[str, t.Callable[[t.Any], bool]]] = {
+    "text": ("a text", lambda value: isinstance(value, str) and bool(value)),
+    "truth": ("true or false", lambda value: isinstance(value, bool)),
+    "mapping": ("a mapping", lambda value: isinstance(value, t.Mapping) and bool(value)),
+    "words": ("a list of texts", lambda value: isinstance(value, list) and all(isinstance(v, str) for v in value)),
+    "count": ("a whole number", lambda value: isinstance(value, int) and not isinstance(value, bool) and value >= 0),
+    "number": ("a number", lambda value: isinstance(value, (int, float)) and not isinstance(value, bool) and value > 0),
+    "version": ('a version in quotes, such as "0.10.1"', lambda value: isinstance(value, str) and _is_version(value)),
+}
+
+
+def _typed(address: str, value: t.Any, kinds: t.Mapping[str, str]) -> list[str]:
+    """What is wrong with a mapping whose keys are of these kinds."""
+    if value is None:
+        return []
+    if not isinstance(value, t.Mapping):
+        return [f"{address}: it is not a mapping with the keys {', '.join(sorted(kinds))}."]
+    found = _unknown(address, value, kinds)
+    for key, kind in kinds.items():
+        what, holds = KINDS[kind]
+        if key in value and not holds(value[key]):
+            found.append(f"{address}.{key}: {value[key]!r} is not {what}.")
+    return found
+
+
+def _missing(address: str, value: t.Any, kind: str) -> list[str]:
+    what, holds = KINDS[kind]
+    return [] if holds(value) else [f"{address}: {'it is missing' if value is None else f'it is not {what}'}."]
+
+
+def _unknown(address: str, value: t.Mapping[str, t.Any], known: t.Iterable[str]) -> list[str]:
+    unknown = sorted(set(map(str, value)) - set(known))
+    return [f"{address}.{key} is not a key here; the keys are {', '.join(sorted(known))}." for key in unknown]
+
+
+def _mapping(value: t.Mapping[str, t.Any], key: str) -> t.Mapping[str, t.Any]:
+    found = value.get(key)
+    return found if isinstance(found, t.Mapping) else {}
+
+
+def _is_version(text: str) -> bool:
+    try:
+        parse(text)
+    except VllmError:
+        return False
+    return True

@@ -1,0 +1,595 @@
+# Copyright (c) 2026, gpufleet contributors
+# GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Do not use this from other collections or standalone plugins/modules!
+
+"""What is wrong with a spec for its version of vLLM: findings with an address and a remedy. Pure.
+
+An error would stop the start, a warning has no effect or is about to be removed, a note is good to know. Nothing is an
+error for a version that was not read: there, what an older release refuses may well work.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+import typing as t
+from dataclasses import dataclass, replace
+
+from .._vllm import versions
+from .._vllm.flags import ENVIRONMENT, FLAGS
+from .._vllm.versions import NEWEST, OLDEST, Flag, Release
+
+if t.TYPE_CHECKING:
+    from .spec import EngineValue, ServerSpec
+
+Severity = t.Literal["error", "warning", "note"]
+
+# Words that mean the same to people and not to argparse.
+SYNONYMS = {
+    "bf16": "bfloat16",
+    "fp16": "float16",
+    "half": "float16",
+    "fp32": "float32",
+    "e4m3": "fp8_e4m3",
+    "e5m2": "fp8_e5m2",
+    "GptOss": "openai_gptoss",
+}
+# Flags with open choices that end the start over a name nobody registered, with the flag that registers more of them.
+REGISTERED = {
+    "attention_backend": "",
+    "quantization": "",
+    "reasoning_parser": "reasoning_parser_plugin",
+    "tool_call_parser": "tool_parser_plugin",
+}
+# More choices than these are not listed in a sentence.
+LISTED = 16
+# Flags whose value vLLM compares without looking at the case, and with - for _.
+CASELESS = (
+    "attention_backend",
+    "linear_backend",
+    "mm_encoder_attn_backend",
+    "moe_backend",
+    "sparse_indexer_topk_backend",
+)
+HUMAN_NUMBER = re.compile(r"-?\d+|\d+(\.\d+)?[kKmMgGtT]")
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+# What to do instead of a flag that a release does not have, or deprecates.
+FLAG_REMEDIES = {
+    "attention_backend": "before 0.13.0 the variable VLLM_ATTENTION_BACKEND chooses it; best leave it to vLLM",
+    "attn_impl": (
+        "the transformers setting of that name has no counterpart; leave it out (FlashAttention 3 is chosen on H100)"
+    ),
+    "calculate_kv_scales": "leave it out; use a checkpoint that holds the scales",
+    "cuda_graph_sizes": "cudagraph_capture_sizes and max_cudagraph_capture_size replace it, from 0.11.1",
+    "cudagraph_capture_sizes": "up to 0.12.0 cuda_graph_sizes does the same",
+    "device": "leave it out; vLLM detects the platform",
+    "disable_cascade_attn": "leave it out; cascade attention is gone",
+    "disable_frontend_multiprocessing": "leave it out; there is no other way any more",
+    "disable_log_requests": "leave it out; requests are only logged with enable_log_requests: true",
+    "disable_mm_preprocessor_cache": "mm_processor_cache_gb: 0 replaces it, from 0.10.1",
+    "enable_lora_bias": "leave it out",
+    "enable_prompt_adapter": "leave it out; prompt adapters are gone",
+    "enable_reasoning": "leave it out; reasoning_parser alone turns it on",
+    "engine_use_ray": "distributed_executor_backend: ray",
+    "guided_decoding_backend": "structured_outputs_config: {backend: ...} replaces it, from 0.11.0",
+    "kv_cache_memory_bytes": "before 0.10.2 only gpu_memory_utilization sets the size of the KV cache",
+    "log_config_file": "logging_config replaces it, from 0.31.0",
+    "lora_extra_vocab_size": "leave it out",
+    "max_context_len_to_capture": "max_cudagraph_capture_size replaces it, from 0.11.1",
+    "max_cudagraph_capture_size": "up to 0.12.0 cuda_graph_sizes does the same",
+    "max_long_partial_prefills": "leave it out",
+    "max_num_partial_prefills": "leave it out",
+    "max_seq_len_to_capture": "max_cudagraph_capture_size replaces it, from 0.11.1",
+    "multi_step_stream_outputs": "leave it out",
+    "mxfp4_backend": "it belongs to a fork; with an image of that fork put it under engine_unchecked",
+    "mxfp4_layers": "it belongs to a fork; with an image of that fork put it under engine_unchecked",
+    "nnodes": "before 0.11.1 several hosts need distributed_executor_backend: ray",
+    "num_lookahead_slots": "leave it out; speculative_config sets what it was for",
+    "num_scheduler_steps": "leave it out; the V1 engine schedules every step",
+    "num_speculative_tokens": "speculative_config: {num_speculative_tokens: ...} replaces it",
+    "optimization_level": "before 0.12.0 compilation_config: {level: ...} does the same",
+    "override_pooler_config": "pooler_config replaces it, from 0.11.0",
+    "preemption_mode": "leave it out; the V1 engine always recomputes",
+    "rope_scaling": "hf_overrides: {rope_scaling: ...} replaces it",
+    "rope_theta": "hf_overrides: {rope_theta: ...} replaces it",
+    "scheduler_delay_factor": "leave it out",
+    "speculative_model": "speculative_config: {model: ...} replaces it",
+    "structured_outputs_config": "before 0.11.0 guided_decoding_backend chooses the backend",
+    "swap_space": "leave it out; the V1 engine recomputes what does not fit",
+    "task": "runner and convert replace it, from 0.10.1",
+    "use_v2_block_manager": "leave it out",
+    "worker_use_ray": "distributed_executor_backend: ray",
+}
+# Names that were never flags of vLLM, with the one that is meant.
+MEANT = {
+    "attn_implementation": "attn_impl",
+    "context_length": "max_model_len",
+    "ctx_size": "max_model_len",
+    "gpu_memory_fraction": "gpu_memory_utilization",
+    "max_context_len": "max_model_len",
+    "max_seq_len": "max_model_len",
+    "mem_fraction_static": "gpu_memory_utilization",
+    "n_gpus": "tensor_parallel_size",
+    "num_gpus": "tensor_parallel_size",
+    "tp_size": "tensor_parallel_size",
+}
+
+VARIABLE_REMEDIES = {
+    "VLLM_ATTENTION_BACKEND": "engine.attention_backend replaces it, from 0.13.0; best leave it to vLLM",
+    "VLLM_FLASH_ATTN_VERSION": "engine.attention_config: {flash_attn_version: ...} replaces it, from 0.13.0",
+    "VLLM_GPU_MEMORY_UTILIZATION": "set engine.gpu_memory_utilization",
+    "VLLM_MAX_MODEL_LEN": "set engine.max_model_len",
+    "VLLM_MODEL": "set model",
+    "VLLM_MXFP4_USE_MARLIN": "engine.moe_backend: marlin replaces it, from 0.17.0",
+    "VLLM_SERVER_HOST": "it is read by the trainer (TRL); set it there, and bind here",
+    "VLLM_SERVER_PORT": "it is read by the trainer (TRL); set it there, and port here",
+    "VLLM_USE_FLASHINFER_MOE_MXFP4_BF16": "engine.moe_backend replaces it, from 0.17.0",
+    "VLLM_USE_FLASHINFER_MOE_MXFP4_MXFP8": "engine.moe_backend replaces it, from 0.17.0",
+    "VLLM_USE_FLASHINFER_MXFP4_MOE": "engine.moe_backend chooses it, from 0.17.0",
+    "VLLM_USE_V1": "leave it out; the V1 engine is the only one",
+}
+
+NEVER_RELEASED = {"0.5.4.post1": "0.5.4 and 0.5.5 are its neighbours"}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing to say about one key of the spec."""
+
+    severity: Severity
+    key: str
+    message: str
+    remedy: str = ""
+
+    def __str__(self) -> str:
+        told = f"{self.key}: {self.message}{'; ' if self.remedy else ''}{self.remedy}"
+        return told if told.endswith("?") else f"{told}."
+
+    def to_dict(self) -> dict[str, str]:
+        return {"severity": self.severity, "key": self.key, "message": self.message, "remedy": self.remedy}
+
+
+def _error(key: str, message: str, remedy: str) -> Finding:
+    return Finding("error", key, message, remedy)
+
+
+def _warning(key: str, message: str, remedy: str) -> Finding:
+    return Finding("warning", key, message, remedy)
+
+
+def _note(key: str, message: str, remedy: str) -> Finding:
+    return Finding("note", key, message, remedy)
+
+
+def check(spec: ServerSpec) -> list[Finding]:
+    """Everything there is to say about a spec, the gravest first."""
+    release = Release(spec.vllm_version) if spec.vllm_version else None
+    findings = _check_version(spec, release)
+    # Nothing is known about the version: judge by the newest, and call nothing an error.
+    judged = release or Release(NEWEST)
+    findings += [f for name in sorted(spec.engine) for f in _check_option(name, spec.engine, judged)]
+    findings += [f for name, value in sorted(spec.env.items()) for f in _check_variable(name, value, judged)]
+    findings += [f for rule in RULES for f in rule(spec, judged)]
+    if release is None or not release.is_covered:
+        findings = [replace(f, severity="warning") if f.severity == "error" else f for f in findings]
+    return sorted(findings, key=lambda f: ("error", "warning", "note").index(f.severity))
+
+
+def judge(findings: t.Iterable[Finding], validation: str) -> tuple[list[str], list[str]]:
+    """What forbids the start and what is only said, as sentences. Notes are for those who ask."""
+    refused = {"strict": ("error", "warning"), "normal": ("error",), "permissive": ()}[validation]
+    told = [f for f in findings if f.severity != "note"]
+    problems = [str(f) for f in told if f.severity in refused]
+    return problems, [str(f) for f in told if f.severity not in refused]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The version itself
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def _check_version(spec: ServerSpec, release: Release | None) -> list[Finding]:
+    if release is None:
+        remedy = "set vllm_version, so that flags are checked for the version that will run"
+        return [_note("vllm_version", f"it is not known which vLLM is in {spec.image or 'this server'}", remedy)]
+    findings = []
+    if release.text in NEVER_RELEASED:
+        findings.append(_error("vllm_version", f"vLLM {release.text} was never released", NEVER_RELEASED[release.text]))
+    if not release.is_covered:
+        newer = release.version > versions.KNOWN[-1]
+        edge = f"newer than {NEWEST}, the newest" if newer else f"older than {OLDEST}, the oldest"
+        message = f"vLLM {release.text} is {edge} release known here"
+        say = _note if newer else _warning
+        findings.append(say("vllm_version", message, "its flags are judged by that one"))
+    tagged = versions.version_of_image(spec.image)
+    if tagged and release.version[:3] != versions.parse(tagged)[:3]:
+        message = f"{release.text} is not what the name of the image {spec.image} says ({tagged})"
+        findings.append(_warning("vllm_version", message, "leave it out unless the name is wrong"))
+    return findings
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# One flag
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def _check_option(name: str, engine: t.Mapping[str, EngineValue], release: Release) -> list[Finding]:
+    key, base, value = f"engine.{name}", name.partition(".")[0], engine[name]
+    known = release.knows(base)
+    if known is False:
+        return [_unknown_option(key, base, value, release)]
+    flag = t.cast(Flag, release.flag(base))
+    findings = []
+    if known is None:
+        message = f"it is not certain that vLLM {release.text} has --{_dashed(base)} (its neighbours differ)"
+        findings.append(_warning(key, message, f"it exists in {spoken(versions.life(base))}"))
+    if flag.is_deprecated:
+        remedy = FLAG_REMEDIES.get(base, "leave it out before a later release refuses it")
+        findings.append(_warning(key, f"--{_dashed(base)} is deprecated in vLLM {release.text}", remedy))
+    if name != base:
+        return findings + _check_part(key, flag)
+    is_closed = not flag.is_open or (base in REGISTERED and REGISTERED[base] not in engine)
+    return findings + _check_value(key, flag, value, release, is_closed)
+
+
+def _unknown_option(key: str, name: str, value: EngineValue, release: Release) -> Finding:
+    """A flag that the release does not have: why, and what is meant."""
+    absent = f"vLLM {release.text} has no --{_dashed(name)}"
+    names = release.flags()
+    opposite = _opposite(name)
+    if opposite and release.knows(opposite) and t.cast(Flag, release.flag(opposite)).kind == "switch":
+        wanted = str(not value).lower() if isinstance(value, bool) else "false"
+        if name.startswith("no_") or release.behaves("opposite_pairs"):
+            return _note(key, f"it is the opposite of --{_dashed(opposite)}", f"{opposite}: {wanted} says the same")
+    long = next((n for n in names if name in t.cast(Flag, release.flag(n)).aliases), None)
+    if long:
+        return _error(key, f"-{name.replace('_', '-')} is the short form of --{_dashed(long)}", f"write {long}")
+    if name in FLAGS:
+        remedy = FLAG_REMEDIES.get(name) or _did_you_mean(name, names) or "leave it out"
+        return _error(key, f"{absent} ({_history(versions.life(name), release)})", remedy)
+    meant = MEANT.get(name, name)
+    if meant in FLAG_REMEDIES:
+        return _error(key, f"{absent} (it never had)", FLAG_REMEDIES[meant])
+    extended = [n for n in names if n.startswith(name)]
+    if len(extended) == 1 and len(name) > 3:
+        message = f"it is short for --{_dashed(extended[0])} until another flag begins the same"
+        return _warning(key, message, f"write {extended[0]}")
+    hint = f"did you mean {meant}?" if meant != name else _did_you_mean(name, names)
+    remedy = hint or "leave it out; a flag of a fork goes under engine_unchecked"
+    return _error(key, f"{absent} (it never had)", remedy)
+
+
+def _history(ranges: str, release: Release) -> str:
+    runs = [run.partition("..") for run in ranges.split(",")]
+    since = versions.parse(runs[0][0])
+    if release.version < since:
+        return f"it has it from {runs[0][0]} on"
+    last = [end or ("" if dots else first) for first, dots, end in runs if versions.parse(first) <= release.version]
+    return f"removed after {last[-1]}"
+
+
+def spoken(ranges: str) -> str:
+    """A range for people."""
+    return ", ".join(_spoken_run(*run.partition("..")) for run in ranges.split(","))
+
+
+def _spoken_run(first: str, dots: str, last: str) -> str:
+    return f"{first} to {last}" if last else f"{first} and later" if dots else first
+
+
+def _opposite(name: str) -> str | None:
+    for prefix, inverse in (("no_", ""), ("disable_", "enable_"), ("enable_", "disable_")):
+        if name.startswith(prefix):
+            return inverse + name[len(prefix) :]
+    return None
+
+
+def _did_you_mean(word: str, words: t.Iterable[str]) -> str:
+    found = difflib.get_close_matches(word, list(words), n=3, cutoff=0.75)
+    return f"did you mean {' or '.join(found)}?" if found else ""
+
+
+def _check_part(key: str, flag: Flag) -> list[Finding]:
+    """flag.part: one entry of a flag that takes JSON."""
+    if flag.kind in ("json", "text"):
+        return []
+    return [_error(key, f"--{_dashed(flag.name)} takes no JSON, so it has no parts", "leave out what follows the dot")]
+
+
+def _check_value(key: str, flag: Flag, value: EngineValue, release: Release, is_closed: bool) -> list[Finding]:
+    message = _value_fault(flag, value)
+    if message:
+        return [_error(key, message[0], message[1])]
+    if not flag.choices or isinstance(value, bool):
+        return []
+    values = value if isinstance(value, tuple) else value.split(",") if flag.kind == "list" else (value,)
+    return [f for word in values for f in _check_choice(key, flag, word, release, is_closed)]
+
+
+def _value_fault(flag: Flag, value: EngineValue) -> tuple[str, str] | None:
+    """Why the value is of the wrong kind, and what would be right."""
+    dashed = f"--{_dashed(flag.name)}"
+    is_switch = flag.kind in ("switch", "flag", "truth")
+    if isinstance(value, bool):
+        return None if is_switch else (f"{dashed} needs a value", f"{str(value).lower()} is none")
+    if is_switch:
+        return f"{dashed} is a switch", f"write true or false instead of {_shown(value)}"
+    if isinstance(value, tuple):
+        takes_many = flag.kind in ("list", "append", "text")
+        return None if takes_many else (f"{dashed} takes one value, not {len(value)}", "write the one that is meant")
+    if flag.kind == "int" and not re.fullmatch(r"-?\d+", value):
+        return f"{value!r} is not a whole number", f"{dashed} needs one"
+    is_auto = flag.name == "max_model_len" and value == "auto"
+    if flag.kind == "human" and not is_auto and not HUMAN_NUMBER.fullmatch(value):
+        return f"{value!r} is not a whole number", f"{dashed} needs one, such as 32768 or 32k"
+    if flag.kind == "float" and not _is_number(value):
+        return f"{value!r} is not a number", f"{dashed} needs one"
+    if flag.kind == "json" and not _is_json(value):
+        return f"{_shown(value)} is not JSON", f"{dashed} needs a mapping"
+    return None
+
+
+def _check_choice(key: str, flag: Flag, word: str, release: Release, is_closed: bool) -> list[Finding]:
+    if _folded(flag, word) in {_folded(flag, choice) for choice in flag.choices}:
+        return []
+    severity: Severity = "error" if is_closed else "warning"
+    meant = SYNONYMS.get(word, word)
+    if meant != word and meant in flag.choices:
+        return [Finding(severity, key, f"{word} is not a choice", f"{meant} is")]
+    takes = f"vLLM {release.text} takes {_listed(word, flag.choices)}"
+    life = versions.choice_life(flag.name, meant)
+    if life:
+        remedy = f"{meant if meant != word else 'it'} is, {_choice_range(life)}. {takes}"
+        return [Finding(severity, key, f"{word} is not a choice", remedy)]
+    what = "is not a choice" if is_closed else "is not among the choices vLLM brings along"
+    return [Finding(severity, key, f"{word} {what}", _did_you_mean(word, flag.choices) or takes)]
+
+
+def _listed(word: str, choices: tuple[str, ...]) -> str:
+    if len(choices) <= LISTED:
+        return ", ".join(choices)
+    near = difflib.get_close_matches(word, choices, n=3, cutoff=0.3) or list(choices[:3])
+    return f"{len(choices)} others, such as {', '.join(near)}"
+
+
+def _choice_range(life: str) -> str:
+    first, dots, last = life.rpartition(",")[2].partition("..")
+    return f"up to {last}" if last else f"from {first}" if dots else f"in {first} alone"
+
+
+def _folded(flag: Flag, word: str) -> str:
+    return word.lower().replace("-", "_") if flag.name in CASELESS else word
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _shown(value: EngineValue) -> str:
+    text = str(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _dashed(name: str) -> str:
+    return name.replace("_", "-")
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# One variable
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def _check_variable(name: str, value: str, release: Release) -> list[Finding]:
+    key = f"env.{name}"
+    if name == "VLLM_USE_V1" and release.behaves("v1_variable"):
+        return _check_engine_choice(key, value, release)
+    if not name.startswith("VLLM_") or release.knows_variable(name) is not False:
+        return []
+    ranges = ENVIRONMENT.get(name)
+    why = f"vLLM {release.text} does not read it ({_history(ranges, release) if ranges else 'it never did'})"
+    names = [n for n in ENVIRONMENT if release.knows_variable(n)]
+    remedy = VARIABLE_REMEDIES.get(name) or _did_you_mean(name, names) or "leave it out"
+    if release.behaves("unknown_variables_warn"):
+        remedy += "; the log would warn of it"
+    return [_warning(key, why, remedy)]
+
+
+def _check_engine_choice(key: str, value: str, release: Release) -> list[Finding]:
+    if value not in ("0", "false"):
+        return [_note(key, "the V1 engine is the default", "leave it out")]
+    if release.behaves("v0_fatal"):
+        message = f"vLLM {release.text} has no V0 engine and stops at this"
+        return [_error(key, message, "leave it out; what helped was the second try")]
+    return [_note(key, "the V0 engine is gone from 0.11.0 on, and gpt-oss never ran on it", "leave it out")]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Rules about several keys
+# ---------------------------------------------------------------------------------------------------------------------
+
+Rule = t.Callable[["ServerSpec", Release], t.Iterator[Finding]]
+
+
+def is_gpt_oss(spec: ServerSpec) -> bool:
+    return any("gpt-oss" in text.lower().replace("_", "-") for text in (spec.model, spec.served_model_name, spec.name))
+
+
+def _rule_gpt_oss(spec: ServerSpec, release: Release) -> t.Iterator[Finding]:
+    if not is_gpt_oss(spec):
+        return
+    if release.lacks("gpt_oss"):
+        yield _error("model", f"vLLM {release.text} cannot serve gpt-oss", "0.10.1 is the first that can")
+    if spec.engine.get("trust_remote_code") is True:
+        yield _note("engine.trust_remote_code", "gpt-oss is part of vLLM and brings no code along", "leave it out")
+    if spec.engine.get("quantization") == "mxfp4":
+        yield _note("engine.quantization", "vLLM reads mxfp4 from the model's own config.json", "it may be left out")
+    if spec.encodings_dir and release.behaves("encodings_built_in"):
+        message = f"vLLM {release.text} has the encodings built in"
+        yield _note("encodings_dir", message, "it is not used and may be left out")
+
+
+def _rule_mxfp4(spec: ServerSpec, release: Release) -> t.Iterator[Finding]:
+    if spec.engine.get("quantization") != "mxfp4" or is_gpt_oss(spec):
+        return
+    key, asked = "engine.quantization", f"mxfp4 of {spec.model}"
+    if release.behaves("mxfp4_dense_fails"):
+        message = f"vLLM {release.text} stops at {asked}: 'Mxfp4 linear layer is not implemented'"
+        yield _error(key, message, "leave it out, or use vLLM 0.30.0 or later")
+    elif release.behaves("mxfp4_dense_ignored"):
+        message = f"vLLM {release.text} accepts {asked} and serves BF16 all the same, which saves no memory"
+        yield _warning(key, message, "leave it out, or use vLLM 0.30.0 or later")
+    elif release.behaves("mxfp4_dense"):
+        message = f"vLLM {release.text} computes {asked} from the BF16 weights while they load"
+        yield _note(key, message, "compare its answers with those of BF16")
+
+
+def _rule_ray(spec: ServerSpec, release: Release) -> t.Iterator[Finding]:
+    if spec.engine.get("distributed_executor_backend") != "ray":
+        return
+    key, cure = (
+        "engine.distributed_executor_backend",
+        "mp serves all GPUs of one host; for Ray use an image that adds it",
+    )
+    if versions.ngc_name(spec.image) == "26.05":
+        yield _error(key, f"Ray is not installed in {spec.image}", cure)
+    elif release.lacks("ray_included"):
+        message = f"vLLM {release.text} does not bring Ray along, and stops with 'Failed to import Ray' without it"
+        yield _warning(key, message, cure)
+    yield _note(
+        key, "workers hang and die with Ray as they do with mp", "watch the server and restart it when it hangs"
+    )
+
+
+def _rule_kv_cache_dtype(spec: ServerSpec, release: Release) -> t.Iterator[Finding]:
+    asked, dtype = spec.engine.get("kv_cache_dtype"), spec.engine.get("dtype", "auto")
+    if asked in ("bfloat16", "float16") and release.behaves("kv_16_bit_as_model") and dtype not in ("auto", asked):
+        message = f"vLLM {release.text} takes {asked} only for a model of that dtype, and dtype is {dtype}"
+        yield _error("engine.kv_cache_dtype", message, "leave it out: the KV cache follows the model")
+
+
+def _rule_max_model_len(spec: ServerSpec, release: Release) -> t.Iterator[Finding]:
+    asked = spec.engine.get("max_model_len")
+    if asked in ("-1", "auto") and not release.behaves("auto_max_model_len"):
+        message = f"vLLM {release.text} does not work out a length that fits; it does from 0.14.0 on"
+        yield _error("engine.max_model_len", message, "write a number")
+
+
+def _rule_utilization(spec: ServerSpec, release: Release) -> t.Iterator[Finding]:
+    asked = spec.engine.get("gpu_memory_utilization")
+    if isinstance(asked, str) and _is_number(asked) and not 0 < float(asked) <= 1:
+        yield _error(
+            "engine.gpu_memory_utilization", f"{asked} is not a share of the memory", "write one between 0 and 1"
+        )
+
+
+def _rule_parallel(spec: ServerSpec, release: Release) -> t.Iterator[Finding]:
+    sizes = [spec.engine.get(f"{kind}_parallel_size", "1") for kind in ("tensor", "pipeline")]
+    if isinstance(spec.gpus, tuple) and spec.gpus and all(isinstance(s, str) and s.isdigit() for s in sizes):
+        wanted = int(t.cast(str, sizes[0])) * int(t.cast(str, sizes[1]))
+        if wanted > len(spec.gpus) and "nnodes" not in spec.engine:
+            message = f"{wanted} GPUs are wanted (tensor x pipeline), and gpus lists {len(spec.gpus)}"
+            yield _error("engine.tensor_parallel_size", message, "lower it or list more GPUs")
+
+
+def _rule_needs(spec: ServerSpec, release: Release) -> t.Iterator[Finding]:
+    """Flags that vLLM only takes together with another one."""
+    for name, other in (
+        ("enable_auto_tool_choice", "tool_call_parser"),
+        ("enable_log_outputs", "enable_log_requests"),
+        ("enable_reasoning", "reasoning_parser"),
+    ):
+        if spec.engine.get(name) is True and not spec.engine.get(other) and release.knows(name):
+            yield _error(
+                f"engine.{name}", f"vLLM takes it only together with --{_dashed(other)}", f"set {other} as well"
+            )
+
+
+def _rule_defaults(spec: ServerSpec, release: Release) -> t.Iterator[Finding]:
+    if spec.engine.get("enable_chunked_prefill") is True:
+        yield _note("engine.enable_chunked_prefill", "it is on by default", "it may be left out")
+    if "config" in spec.engine:
+        message = "what stands in the file cannot be checked before the server starts"
+        yield _warning("engine.config", message, "put its keys under engine")
+
+
+def _rule_environment(spec: ServerSpec, release: Release) -> t.Iterator[Finding]:
+    env = spec.env
+    if env.get("VLLM_PORT") == str(spec.port):
+        message = "it is the base of vLLM's internal ports, not the port of the API"
+        yield _warning("env.VLLM_PORT", message, "set port alone")
+    if env.get("VLLM_SERVER_DEV_MODE", "0") not in ("0", "") and spec.bind not in LOOPBACK:
+        message = f"it opens administration to everyone who reaches {spec.bind}, with or without an API key"
+        yield _warning("env.VLLM_SERVER_DEV_MODE", message, "bind to a private interface")
+    if "TIKTOKEN_ENCODINGS_BASE" in env and release.behaves("encodings_built_in"):
+        message = f"vLLM {release.text} needs no encodings, and fails over a directory that lacks them"
+        yield _warning("env.TIKTOKEN_ENCODINGS_BASE", message, "leave it out")
+    if "CUDA_VISIBLE_DEVICES" in env:
+        message = "inside a container it counts only the GPUs that gpus hands over"
+        yield _note("env.CUDA_VISIBLE_DEVICES", message, "list the UUIDs in gpus instead")
+    for name in ("PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_ALLOC_CONF"):
+        if "expandable_segments:True" in env.get(name, "") and spec.engine.get("enable_sleep_mode") is True:
+            yield _error(
+                f"env.{name}", "expandable segments and enable_sleep_mode exclude each other", "drop one of them"
+            )
+        if "max_split_size_mb" in env.get(name, ""):
+            message = "it does not prevent 'Error in memory profiling': a neighbour that releases memory causes that"
+            yield _note(f"env.{name}", message, "pick GPUs that nobody else uses")
+
+
+RULES: tuple[Rule, ...] = (
+    _rule_gpt_oss,
+    _rule_mxfp4,
+    _rule_ray,
+    _rule_kv_cache_dtype,
+    _rule_max_model_len,
+    _rule_utilization,
+    _rule_parallel,
+    _rule_needs,
+    _rule_defaults,
+    _rule_environment,
+)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What is installed into a virtual environment
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def check_packages(requirements: t.Iterable[str], version: str | None = None) -> list[Finding]:
+    """What is wrong with a list of requirements that holds vLLM, each as pip takes them."""
+    return [f for line in requirements for f in _check_requirement(line, version)]
+
+
+def _check_requirement(line: str, version: str | None) -> t.Iterator[Finding]:
+    name, pin = re.match(r"\s*([\w.-]*)(?:\[[^\]]*\])?(?:\s*==\s*([\w.+!-]+))?", line).groups()  # type: ignore[union-attr]
+    key = f"packages.{name or line.strip()}"
+    if name == "vllm" and pin in NEVER_RELEASED:
+        yield _error(key, f"vLLM {pin} was never released", NEVER_RELEASED[pin])
+    if re.search(r"cu122\b", line):
+        yield _error(key, "PyTorch never had an index cu122", "leave torch out: vLLM brings the one it was built for")
+    elif name in ("torch", "torchvision", "torchaudio"):
+        yield _warning(key, "vLLM pins the torch it was built for", "leave it out")
+    if name in ("flash-attn", "flash_attn"):
+        yield _warning(key, "vLLM brings its own FlashAttention 2 and 3", "leave it out")
+    if name == "trl" and pin and versions.parse(pin) < (1, 11, 0):
+        message = f"TRL {pin} trains against its own 'trl vllm-serve', and gets 404 from 'vllm serve'"
+        yield _warning(key, message, "use TRL 1.11.0 or later with this server")
+    if name in ("openai-harmony", "gpt-oss") and version and Release(version).behaves("encodings_built_in"):
+        yield _warning(key, "it overwrites the built-in encodings of gpt-oss", "leave it out")

@@ -1,0 +1,175 @@
+# Copyright (c) 2026, gpufleet contributors
+# GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Do not use this from other collections or standalone plugins/modules!
+
+"""The fallback ladder: which settings come next when a server failed for a known reason. Pure.
+
+A rung names the diagnosis ids that lead to it and the settings it changes, over those of the rungs taken before it.
+What was taken is recorded on the server, together with a digest of what it was taken from: as long as the user asks for
+the same server with the same ladder, the rung that worked stays, and the ones that failed are not tried again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import typing as t
+from dataclasses import dataclass, field
+
+from .._errors import VllmError
+from .spec import SERVER_PARAMETERS, canonical_json
+
+RUNG_KEYS = ("because", "causes", "change")
+# Who the server is and where it answers: what fails elsewhere is another server.
+FIXED = ("container_name", "name", "port", "bind", "api_key_file", "served_model_name")
+CHANGEABLE = frozenset(SERVER_PARAMETERS) - {*FIXED}
+
+Said = t.Mapping[str, t.Any]
+
+
+@dataclass(frozen=True)
+class Ladder:
+    """The rungs of one server, and which of them were taken, by their positions."""
+
+    said: Said
+    rungs: tuple[Said, ...] = ()
+    taken: tuple[int, ...] = ()
+    # The diagnosis ids that led to each rung that was taken.
+    causes: tuple[str, ...] = ()
+    digest: str = field(default="")
+
+    @classmethod
+    def of(cls, said: Said, rungs: t.Sequence[t.Any], record: t.Any = None) -> Ladder:
+        """A ladder where its record says it stands; a record of another server or ladder does not count.
+
+        Raises:
+            VllmError: with the address of the key at fault.
+        """
+        for number, rung in enumerate(rungs):
+            _check(f"fallbacks[{number}]", rung)
+        ladder = cls(said, tuple(rungs), digest=_digest(said, rungs))
+        known = record if isinstance(record, t.Mapping) and record.get("of") == ladder.digest else {}
+        taken = tuple(n for n in _list(known, "taken") if isinstance(n, int) and 0 <= n < len(ladder.rungs))
+        causes = tuple(map(str, _list(known, "causes")))
+        return cls(said, ladder.rungs, taken, causes[: len(taken)], ladder.digest)
+
+    def after(self, cause: str, unfit: t.Collection[int] = ()) -> Ladder | None:
+        """One rung further: the first below the last one taken that the cause leads to; None when there is none.
+
+        C(unfit) are rungs that cannot be tried here.
+        """
+        start = self.taken[-1] + 1 if self.taken else 0
+        for number in range(start, len(self.rungs)):
+            if cause in self.rungs[number]["causes"] and number not in unfit:
+                return Ladder(self.said, self.rungs, (*self.taken, number), (*self.causes, cause), self.digest)
+        return None
+
+    @property
+    def change(self) -> dict[str, t.Any]:
+        """What the rungs that were taken change, as one."""
+        change: dict[str, t.Any] = {}
+        for number in self.taken:
+            change = merge(change, self.rungs[number]["change"])
+        return change
+
+    @property
+    def settings(self) -> dict[str, t.Any]:
+        """What the user said, with what the rungs change; null takes a setting away."""
+        return merge(self.said, self.change)
+
+    @property
+    def record(self) -> dict[str, t.Any]:
+        """What is written down beside the server; empty while no rung was needed."""
+        return {"of": self.digest, "taken": list(self.taken), "causes": list(self.causes)} if self.taken else {}
+
+    def told(self, exhausted: bool = False) -> dict[str, t.Any] | None:
+        """For people and playbooks: where the server stands; None without a ladder."""
+        if not self.rungs:
+            return None
+        rung = self.taken[-1] + 1 if self.taken else 0
+        because = self.rungs[self.taken[-1]].get("because") if self.taken else None
+        return {
+            "rung": rung,
+            "rungs": len(self.rungs),
+            "causes": list(self.causes),
+            "change": self.change,
+            "because": because,
+            "exhausted": exhausted,
+        }
+
+
+class LadderEnds(Exception):
+    """No rung is left for the cause that the server failed with."""
+
+    def __init__(self, ladder: Ladder) -> None:
+        super().__init__("no rung is left")
+        self.ladder = ladder
+
+
+class Steps:
+    """The way down a ladder within one run.
+
+    Raises:
+        LadderEnds: when the server failed, and no rung is left for the cause.
+    """
+
+    def __init__(self, ladder: Ladder, failed_with: str | None) -> None:
+        self.ladder = self._before = ladder
+        self._cause = failed_with
+        self._unfit: set[int] = set()
+        if failed_with and not self._step(ladder, failed_with):
+            raise LadderEnds(ladder)
+
+    def _step(self, before: Ladder, cause: str) -> bool:
+        further = before.after(cause, self._unfit)
+        if further:
+            self.ladder, self._before, self._cause = further, before, cause
+        return further is not None
+
+    def further(self, misfit: str | None) -> bool:
+        """Go on, because the settings in hand cannot be tried. A misfit is the cause that their start would fail with;
+        without one they are refused for another reason, and the rung is left out."""
+        if misfit:
+            return self._step(self.ladder, misfit)
+        if self._cause is None or self.ladder is self._before:
+            return False
+        self._unfit.add(self.ladder.taken[-1])
+        return self._step(self._before, self._cause)
+
+
+def _list(known: Said, key: str) -> list[t.Any]:
+    """A label can be written by anybody."""
+    found = known.get(key)
+    return found if isinstance(found, list) else []
+
+
+def merge(one: Said, other: Said) -> dict[str, t.Any]:
+    """The other over the one: mappings are merged, everything else is replaced."""
+    result = dict(one)
+    for key, value in other.items():
+        before = result.get(key)
+        result[key] = merge(before, value) if isinstance(before, t.Mapping) and isinstance(value, t.Mapping) else value
+    return result
+
+
+def _digest(said: Said, rungs: t.Sequence[t.Any]) -> str:
+    wanted = {key: value for key, value in said.items() if value is not None}
+    return hashlib.sha256(canonical_json([wanted, list(rungs)]).encode()).hexdigest()[:16]
+
+
+def _check(address: str, rung: t.Any) -> None:
+    if not isinstance(rung, t.Mapping):
+        raise VllmError(f"{address}: {rung!r} is not a mapping with the keys {', '.join(RUNG_KEYS)}.")
+    for key in sorted({*map(str, rung)} - {*RUNG_KEYS}):
+        raise VllmError(f"{address}.{key} is not a key here; the keys are {', '.join(RUNG_KEYS)}.")
+    causes, change = rung.get("causes"), rung.get("change")
+    if not isinstance(causes, (list, tuple)) or not causes:
+        raise VllmError(f"{address}.causes: {causes!r} is not a list of diagnosis ids (docs/diagnosis.md lists them).")
+    if not isinstance(change, t.Mapping) or not change:
+        raise VllmError(f"{address}.change: {change!r} is not a mapping of settings.")
+    for key in sorted({*map(str, change)} - CHANGEABLE):
+        raise VllmError(
+            f"{address}.change.{key}: a rung cannot change it; it can change {', '.join(sorted(CHANGEABLE))}."
+        )

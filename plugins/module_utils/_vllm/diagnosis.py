@@ -1,0 +1,706 @@
+# Copyright (c) 2026, gpufleet contributors
+# GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Do not use this from other collections or standalone plugins/modules!
+
+"""From a server's log and how its process ended to a diagnosis: root cause, evidence, remedy.
+
+Pure: text in, values out. A log may hold several lives of the server (a restart policy, an appended file); the last
+one counts. Within it the first root cause wins over what followed from it, however often worker, engine and API
+server repeat that.
+"""
+
+from __future__ import annotations
+
+import bisect
+import functools
+import json
+import re
+import typing as t
+from dataclasses import dataclass, field, replace
+
+from .failures import BY_ID, GENERIC, SIGNATURES, Found, Signature, say
+
+NONE, UNKNOWN = "none", "unknown"
+EVIDENCE_LINES = 12
+EVIDENCE_WIDTH = 400
+
+
+@dataclass(frozen=True)
+class State:
+    """How the process is, as its container or unit tells. None is not known."""
+
+    running: bool | None = None
+    exit_status: int | None = None
+    oom_killed: bool = False
+    # Why it could not even be started, as Docker or systemd says it, and what to do about that where known.
+    error: str = ""
+    error_remedy: str = ""
+    restarts: int = 0
+    # Processes of the server that somebody stopped (state T); they answer nothing until they are continued.
+    stopped: tuple[str, ...] = ()
+    name: str = "The server"
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    id: str
+    cause: str
+    remedy: str = ""
+    evidence: str = ""
+    retryable: bool | None = None
+    symptoms: tuple[str, ...] = ()
+    # A process that still runs will not get over it. Not part of the result.
+    final: bool = False
+
+    def to_dict(self) -> dict[str, t.Any]:
+        return {
+            "id": self.id,
+            "cause": self.cause,
+            "remedy": self.remedy,
+            "evidence": self.evidence,
+            "retryable": self.retryable,
+            "symptoms": list(self.symptoms),
+        }
+
+    @property
+    def failed(self) -> bool:
+        return self.id != NONE
+
+    def sentence(self) -> str:
+        """Cause, remedy and evidence, as a failure message tells them."""
+        told = f"{self.cause} {self.remedy}".strip()
+        return "\n".join([told, *(f"  {line}" for line in self.evidence.splitlines())])
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Lines: a log of any era, without colours, carriage returns and prefixes
+# ---------------------------------------------------------------------------------------------------------------------
+
+ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])")
+# What collectors put in front: docker logs --timestamps, journalctl, docker compose, the CRI format.
+COLLECTOR = re.compile(
+    r"(?:(?:(?P<iso>\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:[.,]\d+)?(?:Z|[+-]\d\d:?\d\d))|[A-Z][a-z]{2} [ \d]\d "
+    r"\d\d:\d\d:\d\d) "
+    r"(?:(?:stdout|stderr) [FP] |\S+ [\w@./-]+\[\d+\]: )?)?"
+    r"(?:[\w.-]+ +\| )?"
+)
+PROCESS = re.compile(r"\((?P<process>[A-Za-z][\w ]*?)(?: rank=\d+)? pid=\d+(?:, ip=[\d.a-f:]+)?\) ?")
+LEVEL = re.compile(
+    r"(?P<level>DEBUG|INFO|WARNING|ERROR|CRITICAL) (?P<time>\d\d-\d\d \d\d:\d\d:\d\d)(?:\.\d+)? \[?[\w./<>-]+:\d+\] ?"
+)
+UVICORN = re.compile(r"(?P<level>DEBUG|INFO|WARNING|ERROR|CRITICAL): {2,}")
+QUIET = frozenset(("DEBUG", "INFO", "WARNING"))
+
+
+@dataclass(frozen=True)
+class Line:
+    text: str
+    level: str = ""
+    time: str = ""
+    process: str = ""
+
+    @property
+    def is_error(self) -> bool:
+        return self.level in ("ERROR", "CRITICAL")
+
+
+def parse_lines(text: str) -> list[Line]:
+    """The lines of a log. A progress bar that rewrites its line becomes one line for each of its states."""
+    lines: list[Line] = []
+    for raw in text.split("\n"):
+        unwrapped = _unwrapped(raw) if raw.startswith("{") else [(raw, "")]
+        for line, stamp in unwrapped:
+            plain = ESCAPES.sub("", line) if "\x1b" in line else line
+            lines += [_line(part, stamp) for part in plain.split("\r") if part or "\r" not in plain]
+    return lines
+
+
+def _unwrapped(raw: str) -> list[tuple[str, str]]:
+    """A line of Docker's json-file, or of vLLM's own JSON logging, as the text in it."""
+    try:
+        entry = json.loads(raw)
+    except ValueError:
+        return [(raw, "")]
+    if not isinstance(entry, dict):
+        return [(raw, "")]
+    stamp = str(entry.get("time") or entry.get("timestamp") or "")
+    words = [entry.get(key) for key in ("log", "message", "msg", "exc_info", "exception")]
+    texts = [word for word in words if isinstance(word, str)]
+    if not texts:
+        return [(raw, "")]
+    level = str(entry.get("level") or entry.get("levelname") or "").upper()
+    lines = [line for text in texts for line in text.rstrip("\n").split("\n")]
+    return [(f"{level} 00-00 00:00:00 [json:0] {line}" if level else line, stamp) for line in lines]
+
+
+def _line(text: str, stamp: str = "") -> Line:
+    collector = COLLECTOR.match(text)
+    start = collector.end() if collector else 0
+    stamp = stamp or (collector.group("iso") or "" if collector else "")
+    process = PROCESS.match(text, start)
+    start = process.end() if process else start
+    level = LEVEL.match(text, start) or UVICORN.match(text, start)
+    start = level.end() if level else start
+    own = level.groupdict().get("time") or "" if level else ""
+    # From 0.31 on the process name is part of the format, and a process that adds its own prefix shows both.
+    if not process and level:
+        process = PROCESS.match(text, start)
+        start = process.end() if process else start
+    return Line(
+        text[start:].rstrip(),
+        level.group("level") if level else "",
+        stamp or own,
+        process.group("process") if process else "",
+    )
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The log as a whole
+# ---------------------------------------------------------------------------------------------------------------------
+
+BANNER = re.compile(r"vLLM (?:API )?server version|█.*\bversion \d|^args: Namespace\(|^non-default args: ")
+READY = re.compile(r"Application startup complete")
+# Somebody asked it to stop. A server whose engine died shuts down in the same words, after it said so.
+STOPPING = re.compile(
+    r"\[shutdown\] API server: shutdown triggered|trigger received signal=|^Shutting down$|^Received "
+    r"SIGTERM"
+)
+SERVES = re.compile(r"Avg generation throughput: (?!0\.0 )|\"POST /v1/\S+ HTTP/[\d.]+\" 200")
+# A long log may begin after the server was ready.
+SERVING = re.compile(r"\"(?:GET|POST|HEAD) /\S* HTTP/[\d.]+\" \d{3}|Avg generation throughput: ")
+EXCEPTION = re.compile(
+    r"^(?P<kind>[A-Za-z_][\w.]*(?:Error|Exception|Exit|Interrupt|Failure|Fault|Warning)): "
+    r"?(?P<said>.*)$"
+)
+TRACEBACK = "Traceback (most recent call last):"
+# They say no more than that something else failed.
+WRAPPERS = re.compile(
+    r"Engine core initialization failed|WorkerProc initialization failed|EngineDeadError|EngineGenerateError"
+    r"|^(?:SystemExit|KeyboardInterrupt|GeneratorExit|(?:asyncio\.\S*)?CancelledError)\b"
+    r"|please check the stack trace above|Engine core process \S+ died"
+)
+
+
+@dataclass(frozen=True)
+class Log:
+    """One life of a server."""
+
+    lines: tuple[Line, ...]
+
+    @functools.cached_property
+    def text(self) -> str:
+        return "\n".join(line.text for line in self.lines)
+
+    @functools.cached_property
+    def starts(self) -> list[int]:
+        starts, at = [], 0
+        for line in self.lines:
+            starts.append(at)
+            at += len(line.text) + 1
+        return starts
+
+    def index(self, position: int) -> int:
+        return bisect.bisect_right(self.starts, position) - 1
+
+    def last(self, pattern: re.Pattern[str]) -> int | None:
+        return next((i for i in range(len(self.lines) - 1, -1, -1) if pattern.search(self.lines[i].text)), None)
+
+    def first(self, pattern: re.Pattern[str]) -> int | None:
+        return next((i for i, line in enumerate(self.lines) if pattern.search(line.text)), None)
+
+    def after(self, index: int) -> Log:
+        return Log(self.lines[index + 1 :])
+
+    def setting(self, name: str) -> str | None:
+        """A setting as the server printed it at its start."""
+        match = re.search(
+            rf"^(?:non-default args|args): .*?['(, ]{name}'?[=:] ?'?([^,')}}\]]+)", self.text, re.MULTILINE
+        )
+        return match.group(1) if match else None
+
+
+def lives(lines: t.Sequence[Line]) -> list[Log]:
+    """The log cut at the banner of each start. What stands before the first banner belongs to the first life."""
+    cuts: list[int] = []
+    seen = -100
+    for i, line in enumerate(lines):
+        if BANNER.search(line.text):
+            # A banner has several lines, and some of them match.
+            if i - seen > 20:
+                cuts.append(i)
+            seen = i
+    edges = [0, *cuts[1:], len(lines)]
+    return [Log(tuple(lines[a:b])) for a, b in zip(edges, edges[1:])]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Diagnosis
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Hit:
+    signature: Signature
+    index: int
+    groups: t.Mapping[str, str]
+
+
+def diagnose(text: str, state: State = State(), facts: t.Mapping[str, t.Any] | None = None) -> Diagnosis:
+    """What is wrong with a server, from its log, how its process ended and what C(gpu_facts) says of the host."""
+    every = lives(parse_lines(f"{text}\n{state.error}" if state.error else text))
+    found = _diagnosed(every[-1], state, facts or {})
+    if not found.failed and state.restarts and every[-1].last(READY) is None:
+        # It is starting again after a failure, and will fail again. A start that has written little has no banner yet.
+        ended = (_diagnosed(life, replace(state, running=None, stopped=()), facts or {}) for life in every[:-3:-1])
+        found = next((one for one in ended if one.failed), found)
+    return found
+
+
+def _diagnosed(life: Log, state: State, facts: t.Mapping[str, t.Any]) -> Diagnosis:
+    ready = life.last(READY)
+    served = ready is not None or life.first(SERVING) is not None
+    part = life if ready is None else life.after(ready)
+    stopping = part.first(STOPPING)
+    hits = [hit for hit in _hits(part) if stopping is None or hit.index < stopping]
+    symptoms = [hit for hit in hits if hit.signature.kind == "symptom" and not _healed(hit, part)]
+    going = any(hit.signature.final for hit in symptoms) or is_dead(state)
+    roots = [hit for hit in hits if hit.signature.kind == "root"]
+    if not going:
+        roots = [hit for hit in roots if _stands(hit, part, served)]
+    notes = _ids(hit for hit in _hits(life) if hit.signature.kind == "warn")
+    chosen = _first(roots) or _by_state(state)
+    if chosen:
+        told = _told(chosen, part, life, facts, _ids(symptoms) + notes)
+        return replace(told, final=told.final or going)
+    if state.stopped and not going:
+        return _halted(state, _ids(symptoms) + notes)
+    part = part if stopping is None else Log(part.lines[:stopping])
+    looked_for = going or not served and state.running is None
+    unnamed = _exception(part, going) if looked_for else None
+    named = _symptom(symptoms, served, unnamed is not None)
+    if named:
+        others = [symptom for symptom in symptoms if symptom.signature is not named.signature]
+        told = _told(named, part, life, facts, _ids(others) + notes)
+        return _with_exception(told, unnamed)
+    if unnamed or is_dead(state) and not _stopped(life, state):
+        return _unknown(unnamed, life, state, _ids(symptoms) + notes)
+    return Diagnosis(NONE, _quiet(life, served), symptoms=notes)
+
+
+def is_dead(state: State) -> bool:
+    """Whether the process is gone for a reason other than an orderly stop."""
+    return state.running is False and (state.exit_status not in (0, 143, None) or bool(state.error) or state.oom_killed)
+
+
+def _stopped(life: Log, state: State) -> bool:
+    return state.exit_status in (0, 143) and life.last(STOPPING) is not None
+
+
+def _quiet(life: Log, served: bool) -> str:
+    if life.last(STOPPING) is not None:
+        return "The server was stopped; its log shows no failure."
+    return "The server is up." if served else "The log shows no failure."
+
+
+def _hits(log: Log) -> list[Hit]:
+    hits = []
+    for signature, regex in _compiled():
+        if any(literal in log.text for literal in signature.literals):
+            for match in regex.finditer(log.text):
+                index = log.index(match.start())
+                if signature.kind != "root" or log.lines[index].level not in QUIET:
+                    groups = {key: value for key, value in match.groupdict().items() if value is not None}
+                    hits.append(Hit(signature, index, groups))
+    return sorted(hits, key=lambda hit: hit.index)
+
+
+@functools.lru_cache(maxsize=1)
+def _compiled() -> tuple[tuple[Signature, re.Pattern[str]], ...]:
+    return tuple((signature, signature.regex()) for signature in SIGNATURES)
+
+
+def _ids(hits: t.Iterable[Hit]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(hit.signature.id for hit in hits))
+
+
+def _stands(hit: Hit, part: Log, served: bool) -> bool:
+    """Whether a root still matters to a process that seems to live: what a request ran into while serving does not,
+    nor does what the start went past."""
+    if served or hit.signature.serving:
+        return hit.signature.serving
+    return hit.signature.final or not _went_on(part, hit.index)
+
+
+def _healed(hit: Hit, part: Log) -> bool:
+    """Whether a wait that was noticed is over: the start went on, or tokens came again."""
+    if hit.signature.final:
+        return False
+    return any(begins(line.text) or SERVES.search(line.text) for line in part.lines[hit.index + 1 :])
+
+
+def _went_on(log: Log, index: int) -> bool:
+    return any(begins(line.text) for line in log.lines[index + 1 :] if line.level in QUIET or not line.level)
+
+
+def _first(roots: list[Hit]) -> Hit | None:
+    """The first root cause; a mere attempt that is made again comes after all others."""
+    firm = [hit for hit in roots if hit.signature.final] or roots
+    if not firm:
+        return None
+    first = min(roots, key=lambda hit: (not hit.signature.final and firm is not roots and _later(hit, firm), hit.index))
+    return next((hit for hit in roots if first.signature.id in hit.signature.narrows), first)
+
+
+def _later(hit: Hit, firm: list[Hit]) -> bool:
+    return all(hit.signature.id not in other.signature.narrows for other in firm)
+
+
+def _by_state(state: State) -> Hit | None:
+    if state.oom_killed:
+        return Hit(BY_ID["xid-unified-oom"], -1, {})
+    return None
+
+
+def _symptom(symptoms: list[Hit], served: bool, explained: bool) -> Hit | None:
+    """The symptom that says most, the first of its kind. One that says nothing of its own gives way to an exception,
+    except that an engine which dies while it serves is news by itself."""
+    telling = [hit for hit in symptoms if hit.signature.id not in GENERIC]
+    if explained and not served:
+        # Workers die of what the exception says, too.
+        telling = [hit for hit in telling if hit.signature.id in ("rpc-timeout", "nccl-error")]
+    serious = [hit for hit in telling if hit.signature.final]
+    if serious:
+        return serious[0]
+    generic = sorted((h for h in symptoms if h.signature.id in GENERIC), key=lambda h: GENERIC.index(h.signature.id))
+    if generic and (served or not explained):
+        return generic[0]
+    return telling[-1] if telling and not explained else None
+
+
+def _told(hit: Hit, part: Log, life: Log, facts: t.Mapping[str, t.Any], symptoms: tuple[str, ...]) -> Diagnosis:
+    signature = hit.signature
+    found = Found(hit.groups, life.setting, facts, life.text)
+    return Diagnosis(
+        id=signature.id,
+        cause=say(signature.cause, found),
+        remedy=say(signature.remedy, found),
+        evidence=_clip(part.lines[hit.index].text) if hit.index >= 0 else "",
+        retryable=signature.retryable,
+        symptoms=symptoms,
+        final=signature.final,
+    )
+
+
+def _clip(text: str) -> str:
+    text = text.strip()
+    return text if len(text) <= EVIDENCE_WIDTH else text[: EVIDENCE_WIDTH - 3] + "..."
+
+
+# --- what no signature knows ---
+
+
+@dataclass(frozen=True)
+class Unnamed:
+    """An exception that is in no table, with the lines that belong to it."""
+
+    summary: str
+    lines: tuple[str, ...]
+    index: int
+
+
+def _exception(log: Log, ended: bool) -> Unnamed | None:
+    """The exception that tells most: the first that is no wrapper of another. In a chain that began with a handled one
+    ("During handling of ...") it is the last of the chain."""
+    found = [e for e in _exceptions(log) if not WRAPPERS.search(e.summary) and e.summary]
+    if not ended:
+        found = [e for e in found if not _went_on(log, e.index)]
+    if not found:
+        return None
+    first = 0
+    while first + 1 < len(found) and _handled(log, found[first].index, found[first + 1].index):
+        first += 1
+    return found[first]
+
+
+def _handled(log: Log, index: int, until: int) -> bool:
+    between = log.lines[index : min(until, index + 8)]
+    return any(line.text.startswith("During handling of the above exception") for line in between)
+
+
+def _exceptions(log: Log) -> t.Iterator[Unnamed]:
+    """The last lines of all tracebacks. Processes write at the same time, so each is followed by its own prefix."""
+    open_in: set[str] = set()
+    for i, line in enumerate(log.lines):
+        if line.text.startswith(TRACEBACK):
+            open_in.add(line.process)
+        elif line.process in open_in and line.text[:1] not in ("", " ", "\t"):
+            open_in.discard(line.process)
+            match = EXCEPTION.match(line.text)
+            if match or line.text[:1].isalpha():
+                yield _unnamed(log, i)
+
+
+def _unnamed(log: Log, index: int) -> Unnamed:
+    """An exception with the lines of its message: those of the same process up to what begins something new."""
+    process = log.lines[index].process
+    lines = [log.lines[index].text]
+    for line in log.lines[index + 1 : index + EVIDENCE_LINES]:
+        new = line.text.startswith((TRACEBACK, "The above exception", "During handling", "Process ", "usage:"))
+        if line.process != process or new or line.level in QUIET or begins(line.text):
+            break
+        lines.append(line.text)
+    said = [line.strip() for line in lines if line.strip()]
+    # "RuntimeError:" alone on its line has its message below; pydantic has the cause in the second line.
+    summary = " ".join(said[:2]) if said[0].endswith(":") or "validation error" in said[0] else said[0]
+    return Unnamed(_clip(summary), tuple(_clip(line) for line in said), index)
+
+
+STATUS_MEANING = {
+    126: "the command in the image may not be executed, or was built for another CPU architecture",
+    127: "the image has no such command: check image and its entrypoint",
+    132: "illegal instruction: the build does not suit this CPU",
+    134: "it aborted itself (SIGABRT)",
+    135: "bus error: /dev/shm is too small, so keep ipc_mode: host",
+    137: "it was killed with SIGKILL, by the kernel for lack of memory or by somebody (docker kill, a stop that took "
+    "too long)",
+    139: "segmentation fault",
+    255: "the command failed before vLLM began",
+}
+
+
+def _unknown(unnamed: Unnamed | None, life: Log, state: State, symptoms: tuple[str, ...]) -> Diagnosis:
+    """What is known of a failure that is in no table: its own words, and nothing made up."""
+    evidence = list(unnamed.lines) if unnamed else _last_errors(life)
+    ended = _ended(state)
+    cause = (
+        f"{state.name} failed with an error that is not known here: {_ended_with_stop(unnamed.summary)}"
+        if unnamed
+        else ended
+    )
+    remedy = "Read the evidence; the whole log has the rest."
+    if not unnamed and state.error:
+        cause, remedy = f"{state.name} could not be started: {state.error}", state.error_remedy or remedy
+    elif unnamed and state.exit_status:
+        cause = f"{cause.rstrip('.')} (exit status {state.exit_status})."
+    return Diagnosis(
+        UNKNOWN, cause, remedy, "\n".join(evidence[:EVIDENCE_LINES]), None, symptoms, final=state.running is not True
+    )
+
+
+def _ended(state: State) -> str:
+    if state.exit_status is None:
+        return f"{state.name} failed, and its log does not say why."
+    meaning = STATUS_MEANING.get(state.exit_status)
+    told = f": {meaning}" if meaning else ", and its log does not say why"
+    return f"{state.name} exited with status {state.exit_status}{told}."
+
+
+def _last_errors(life: Log) -> list[str]:
+    """The last lines that look like errors, else the last lines."""
+    errors = [line.text for line in life.lines if line.is_error or "error" in line.text.lower() and not line.level]
+    lines = errors or [line.text for line in life.lines if line.text.strip() and not is_progress_bar(line.text)]
+    return [_clip(line) for line in lines[-EVIDENCE_LINES:]]
+
+
+def _with_exception(told: Diagnosis, unnamed: Unnamed | None) -> Diagnosis:
+    if unnamed is None or told.id not in GENERIC:
+        return told
+    return replace(told, cause=f"{told.cause} {_ended_with_stop(unnamed.summary)}", evidence="\n".join(unnamed.lines))
+
+
+def _ended_with_stop(text: str) -> str:
+    return text if text.endswith((".", "!", "?")) else f"{text}."
+
+
+def _halted(state: State, symptoms: tuple[str, ...]) -> Diagnosis:
+    """A worker that is stopped; vLLM itself says so only after a minute."""
+    who = ", ".join(state.stopped)
+    return Diagnosis(
+        "shm-broadcast-stall",
+        f"{state.name} hangs: its process {who} is stopped (state T) and answers nothing, while /health stays 200.",
+        "Continue the process (kill -CONT PID) or restart the server, and find out who stopped it (a debugger, a batch "
+        "system, kill -STOP).",
+        f"{who}: state T (stopped)",
+        True,
+        tuple(name for name in symptoms if name != "shm-broadcast-stall"),
+        final=True,
+    )
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Phases
+# ---------------------------------------------------------------------------------------------------------------------
+
+# In the order of a start. A phase begins with a line that matches.
+PHASES: tuple[tuple[str, re.Pattern[str]], ...] = (
+    ("pull", re.compile(r"^Unable to find image '|: Pulling from |^[0-9a-f]{12}: (?:Pulling|Downloading|Extracting)")),
+    (
+        "init",
+        re.compile(
+            r"vLLM (?:API )?server version|█.*\bversion \d|^non-default args: |Initializing a V[01] LLM "
+            r"engine"
+        ),
+    ),
+    (
+        "download",
+        re.compile(
+            r"^(?:Fetching \d+ files|Downloading shards|\S*\.safetensors|Downloading "
+            r"\S*\.safetensors):?\s.*\d+%\|"
+        ),
+    ),
+    (
+        "load",
+        re.compile(
+            r"^Starting to load model |^Loading model from scratch|^Loading (?:safetensors|pt|bin)\b.*\d+% Completed"
+            r"|^Loading \S+ using \S+ .*\d+%"
+            r"|^Time spent downloading weights|^Loading weights took |^Filesystem type for checkpoints"
+        ),
+    ),
+    (
+        "compile",
+        re.compile(
+            r"^(?:\S+ )?(?:Using cache directory: .* for vLLM's torch\.compile|Dynamo bytecode transform time"
+            r"|Compiling a graph for |Directly load the compiled graph)"
+        ),
+    ),
+    (
+        "profile",
+        re.compile(
+            r"^(?:\S+ )?(?:Model loading took |torch\.compile t(?:akes|ook) |Initial profiling/warmup run took "
+            r"|Profiling CUDA graph memory|Estimated CUDA graph memory|Available KV cache memory|Explicitly set \()"
+            r"|KV cache size: [\d,]+ tokens"
+        ),
+    ),
+    (
+        "capture",
+        re.compile(
+            r"^Capturing (?:the )?(?:model for )?(?:CUDA|cuda)\s?graph|Torch profiler disabled for CUDA "
+            r"graph capture"
+        ),
+    ),
+    (
+        "server",
+        re.compile(
+            r"^Graph capturing finished|^init engine \(profile, |^Starting vLLM (?:API )?server|^Waiting for "
+            r"application startup"
+            r"|^Supported tasks: "
+        ),
+    ),
+    ("ready", READY),
+)
+ORDER = tuple(name for name, pattern in PHASES)
+# Words that appear in every line that begins a phase, so that most lines are decided without a regular expression.
+HINT = re.compile(
+    r"CUDA graph|Pull|Unable to find|ownload|Fetching|version|args:|Initializing|Starting|Loading|loading|Checkpoint"
+    r"|checkpoint"
+    r"|compile|Dynamo|Compiling|rofiling|Estimated|KV cache|Explicitly|Capturing|Graph|init engine|Waiting|startup"
+    r"|Supported"
+    r"|safetensors|Extracting"
+)
+EARLY = {"init", "download", "load"}
+BAR = re.compile(r"(?P<percent>\d{1,3})%(?: Completed)?\s?\|.*?(?P<n>\d+)/(?P<m>\d+)(?:\s|\[|$)")
+# Lines that a hanging server writes too.
+IDLE = re.compile(
+    r"No available shared memory broadcast block|\"(?:GET|POST|HEAD) /\S* HTTP/|Engine \d+: Avg prompt throughput"
+    r"|Waiting for \d+ (?:local|core)|^\s*$"
+)
+
+
+def begins(text: str) -> str | None:
+    """The phase that a line begins or goes on with."""
+    if not HINT.search(text):
+        return None
+    return next((name for name, pattern in reversed(PHASES) if pattern.search(text)), None)
+
+
+def is_progress_bar(text: str) -> bool:
+    return BAR.search(text) is not None
+
+
+def is_progress(text: str) -> bool:
+    """Whether a line shows that the server gets on: not what it writes while it hangs."""
+    return not IDLE.search(text)
+
+
+@dataclass(frozen=True)
+class Phase:
+    name: str
+    seconds: float | None = None
+    # How far the phase is, where its progress bar tells.
+    percent: int | None = None
+    detail: str = ""
+
+    def to_dict(self) -> dict[str, t.Any]:
+        seconds = None if self.seconds is None else round(self.seconds, 1)
+        return {"name": self.name, "seconds": seconds, "percent": self.percent, "detail": self.detail}
+
+
+@dataclass
+class Timeline:
+    """The phases of a start, from lines as they come."""
+
+    names: list[str] = field(default_factory=list)
+    began: list[float | None] = field(default_factory=list)
+    bars: list[tuple[int | None, str]] = field(default_factory=list)
+    latest: float | None = None
+
+    def feed(self, line: Line) -> None:
+        at = seconds_of(line.time)
+        self.latest = at if at is not None else self.latest
+        if self.latest is not None and self.names and self.began[-1] is None:
+            self.began[-1] = self.latest
+        if BANNER.search(line.text) and "init" in self.names and self.names[-1] != "init":
+            self.names, self.began, self.bars = [], [], []
+        name = begins(line.text)
+        if name is None or self.names and ORDER.index(name) < ORDER.index(self.names[-1]) and not self._returns(name):
+            return
+        if not self.names or name != self.names[-1]:
+            self.names.append(name)
+            self.began.append(self.latest)
+            self.bars.append((None, ""))
+        progress = BAR.search(line.text)
+        if progress and name in ("download", "load", "capture"):
+            self.bars[-1] = (min(100, int(progress.group("percent"))), f"{progress.group('n')}/{progress.group('m')}")
+
+    def _returns(self, name: str) -> bool:
+        """Profiling compiles, once; the download has parts: the configuration, and the weights while it loads."""
+        both = {name, self.names[-1]}
+        return both == {"compile", "profile"} and name not in self.names or "download" in both and both <= EARLY
+
+    def phases(self) -> list[Phase]:
+        ends = [*self.began[1:], self.latest]
+        return [
+            Phase(name, None if a is None or b is None else max(0.0, b - a), *done)
+            for name, a, b, done in zip(self.names, self.began, ends, self.bars)
+        ]
+
+    @property
+    def current(self) -> Phase:
+        return self.phases()[-1] if self.names else Phase("start")
+
+
+def timeline(text: str) -> Timeline:
+    """The phases of the last life in a log."""
+    found = Timeline()
+    for line in lives(parse_lines(text))[-1].lines:
+        found.feed(line)
+    return found
+
+
+MONTHS = (0, 31, 60, 91, 121, 152, 182, 213, 244, 274, 305, 335)
+STAMP = re.compile(r"(?:\d{4}-)?(\d\d)-(\d\d)[ T](\d\d):(\d\d):(\d\d)(?:[.,](\d+))?")
+
+
+def seconds_of(stamp: str) -> float | None:
+    """A time of the log as seconds, for differences only: vLLM writes neither year nor time zone."""
+    match = STAMP.match(stamp)
+    if not match:
+        return None
+    month, day, hour, minute, second = (int(group) for group in match.groups()[:5])
+    if not 1 <= month <= 12:
+        return None
+    fraction = float(f"0.{match.group(6)}") if match.group(6) else 0.0
+    return (((MONTHS[month - 1] + day) * 24 + hour) * 60 + minute) * 60 + second + fraction

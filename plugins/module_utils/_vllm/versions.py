@@ -1,0 +1,315 @@
+# Copyright (c) 2026, gpufleet contributors
+# GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Do not use this from other collections or standalone plugins/modules!
+
+"""What each vLLM version accepts and how it behaves, and which version an image holds. Pure.
+
+The table itself is C(_vllm/flags.py), written by C(tools/vllm_flags.py). How it is written:
+
+* A range is C(FIRST..LAST), C(FIRST..) up to the newest release that was read, or one release; several are joined by
+  commas.
+* An entry of C(FLAGS) is the range of the flag's life and then its properties, each with C(@RANGE) unless it holds for
+  the whole life: C(:KIND), C(-ALIAS) (a short form), C(=DEFAULT), C(?) (the choices are not the only ones), C(!)
+  (deprecated), and anything else is a choice. The kinds are those of C(tools/vllm_source.py).
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+import typing as t
+from dataclasses import dataclass
+
+from .._errors import VllmError
+from .flags import ENVIRONMENT, FLAGS, INVERSE_PAIRS, VERSIONS
+
+Version = tuple[int, ...]
+
+# The number at the front decides; builds (+cu129, .nv25.09), post releases, candidates and nightlies follow it.
+_NUMBER = re.compile(r"v?(\d+(?:\.\d+)+)")
+# What the tag of a released image looks like. A date (2025.11.01) or a commit is no version of vLLM.
+_TAG = re.compile(r"v?(\d{1,2}\.\d{1,3}\.\d{1,2}(?:\.\d{1,2})?)(?:[.+_-].*)?")
+
+# NVIDIA's images are named after the month. Months that are not listed exist, with a version nobody has confirmed.
+NGC_VERSIONS = {
+    "25.09": "0.10.1.1",
+    "25.10": "0.10.2",
+    "25.11": "0.11.0",
+    "25.12": "0.11.1",
+    "26.01": "0.11.1",
+    "26.03": "0.17.1",
+    "26.05": "0.20.1",
+    "26.10": "0.31.0",
+}
+NGC_REPOSITORY = "nvidia/vllm"
+# Prints the version of vLLM from its metadata: imports nothing of vLLM, needs no GPU and takes well under a second.
+METADATA_PROGRAM = "import importlib.metadata as m; print(m.version('vllm'))"
+
+
+@dataclass(frozen=True)
+class Behaviour:
+    """Something that does not show in the flags, with the versions it holds for."""
+
+    name: str
+    ranges: str
+    text: str
+
+
+BEHAVIOURS = (
+    Behaviour("gpt_oss", "0.10.1..", "Serves gpt-oss."),
+    Behaviour("encodings_built_in", "0.31.0..", "gpt-oss has its encodings built in."),
+    Behaviour(
+        "encodings_from_directory",
+        "0.10.1..0.30.0",
+        "gpt-oss reads o200k_base.tiktoken at start-up, from the internet unless TIKTOKEN_ENCODINGS_BASE names its "
+        "directory. Once they are built in, the variable only does harm, when the directory lacks the file.",
+    ),
+    Behaviour("mxfp4_dense_fails", "0.10.1..0.11.0", "MXFP4 of a dense model stops with NotImplementedError."),
+    Behaviour("mxfp4_dense_ignored", "0.11.1..0.29.0", "MXFP4 of a dense model is accepted and ignored."),
+    Behaviour("mxfp4_dense", "0.30.0..", "MXFP4 of a dense model is computed from its BF16 weights while they load."),
+    Behaviour("v0_fatal", "0.11.0", "VLLM_USE_V1=0 stops the start; the V0 engine is gone."),
+    Behaviour("v1_variable", "0.8.5..0.11.0", "VLLM_USE_V1 chooses the engine; V1 is the default."),
+    Behaviour("unknown_variables_warn", "0.17.0..", "A VLLM_ variable that vLLM does not know is reported in the log."),
+    Behaviour("auto_max_model_len", "0.14.0..", "max_model_len -1 or auto takes what fits into the memory."),
+    Behaviour("ray_included", "0.5.5..0.17.1", "Ray is installed with vLLM; later it has to be added to the image."),
+    Behaviour("kv_16_bit_as_model", "0.33.0..", "A 16-bit kv_cache_dtype has to be the model's own dtype."),
+    Behaviour("utilization_090", "0.5.5..0.19.1", "gpu_memory_utilization is 0.90 unless set."),
+    Behaviour("utilization_092", "0.20.0..", "gpu_memory_utilization is 0.92 unless set."),
+    Behaviour(
+        "graphs_in_budget",
+        "0.21.0..",
+        "The estimated memory of the CUDA graphs is taken off the KV cache (VLLM_MEMORY_PROFILER_ESTIMATE_CUDAGRAPHS).",
+    ),
+    Behaviour(
+        "unified_as_large",
+        "0.5.5..0.32.0",
+        "A GB10 gets the batch defaults of a large GPU (8192 tokens, 1024 sequences); later those of a small one.",
+    ),
+    Behaviour(
+        "batch_of_16384", "0.28.0..", "A GPU of 160 GiB or more computes 16384 tokens at once unless set; before, 8192."
+    ),
+    Behaviour(
+        "unified_available",
+        "0.11.1..",
+        "On unified memory, free is what the system can make available; before, the page cache counted as used.",
+    ),
+    Behaviour(
+        "groups_padded_125",
+        "0.12.0..",
+        "Full and sliding layers share KV groups of the larger kind when it has less than 1.25 times as many layers.",
+    ),
+    Behaviour(
+        "groups_padded_150",
+        "0.18.0..",
+        "Full and sliding layers share KV groups of the larger kind when it has less than 1.5 times as many layers.",
+    ),
+    Behaviour(
+        "tokens_by_concurrency",
+        "0.21.0..",
+        "The KV cache size in the log is the maximum concurrency times max_model_len; before, whole groups of blocks.",
+    ),
+    Behaviour(
+        "batches_in_flight",
+        "0.26.0..",
+        "Sliding layers keep two batches beside their window, one without async_scheduling; before, always one.",
+    ),
+    Behaviour("health_500", "0.5.5..0.10.2", "/health answers 500 for a dead engine."),
+    Behaviour("health_503", "0.11.0..", "/health answers 503 for a dead engine, until it leaves seconds later."),
+    Behaviour(
+        "exit_status_0",
+        "0.8.5..",
+        "When the engine or a worker dies after the start, the server leaves with exit status 0; a restart policy that "
+        "only looks at failures does not restart it. Wrong arguments leave with 2, a failed start with 1.",
+    ),
+    Behaviour(
+        "port_shared",
+        "0.7.3..0.24.0",
+        "A second server of the same user on the same port starts without an error, and requests go to either.",
+    ),
+    Behaviour("requests_logged", "0.5.5..0.10.0", "Every request is logged unless disable_log_requests is set."),
+    Behaviour("opposite_pairs", INVERSE_PAIRS, "--disable-x is the opposite of every switch --enable-x."),
+    Behaviour("config_json", "0.16.0..", "A mapping in a --config file becomes JSON; before, it became broken JSON."),
+    Behaviour("log_redacted", "0.30.0..", "The log of the start hides API keys in non-default args."),
+)
+
+
+@functools.cache
+def parse(text: str) -> Version:
+    """The number of a version, at least three parts long: C(0.10.1.1+381074ae.nv25.09) is (0, 10, 1, 1).
+
+    Raises:
+        VllmError: when the text does not begin with a version.
+    """
+    found = _NUMBER.match(str(text).strip())
+    if not found:
+        raise VllmError(f"vllm_version: {text!r} is not a version; write it as vLLM does, for example 0.26.0.")
+    numbers = tuple(int(part) for part in found.group(1).split("."))
+    return numbers + (0,) * (3 - len(numbers))
+
+
+def within(version: Version, ranges: str) -> bool:
+    """Whether a version lies in a range as the table writes it."""
+    for run in ranges.split(",") if ranges else ():
+        first, dots, last = run.partition("..")
+        if parse(first) <= version and (version <= parse(last) if last else bool(dots) or version == parse(first)):
+            return True
+    return False
+
+
+KNOWN: tuple[Version, ...] = tuple(parse(text) for text in VERSIONS)
+OLDEST, NEWEST = VERSIONS[0], VERSIONS[-1]
+
+
+@dataclass(frozen=True)
+class Flag:
+    """One flag of C(vllm serve) in one release."""
+
+    name: str
+    kind: str
+    choices: tuple[str, ...]
+    is_open: bool
+    is_deprecated: bool
+    default: str | None
+    aliases: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Release:
+    """One version of vLLM, whether or not it was read."""
+
+    text: str
+
+    @property
+    def version(self) -> Version:
+        return parse(self.text)
+
+    @property
+    def is_covered(self) -> bool:
+        """Whether it lies between the oldest and the newest release that was read."""
+        return KNOWN[0] <= self.version <= KNOWN[-1]
+
+    @property
+    def _neighbours(self) -> tuple[Version, Version]:
+        """The releases that were read around this one; the nearest one twice outside of them all."""
+        below = [v for v in KNOWN if v <= self.version] or [KNOWN[0]]
+        above = [v for v in KNOWN if v >= self.version] or [KNOWN[-1]]
+        return below[-1], above[0]
+
+    def has(self, ranges: str) -> bool | None:
+        """Whether the release lies in a range; None when it was not read and its neighbours differ."""
+        before, after = (within(version, ranges) for version in self._neighbours)
+        return before if before == after else None
+
+    def behaves(self, name: str) -> bool:
+        """Whether a behaviour holds for the release, for certain."""
+        return self.has(_BEHAVIOUR_RANGES[name]) is True
+
+    def lacks(self, name: str) -> bool:
+        """Whether a behaviour does not hold for the release, for certain."""
+        return self.has(_BEHAVIOUR_RANGES[name]) is False
+
+    def knows(self, name: str) -> bool | None:
+        """Whether it has a flag of that name (underscores); None when that cannot be told."""
+        return self.has(life(name)) if name in FLAGS else False
+
+    def flag(self, name: str) -> Flag | None:
+        """The flag as this release has it, or the release read last before it."""
+        text = FLAGS.get(name)
+        if text is None or self.knows(name) is False:
+            return None
+        return _flag(name, text, self._neighbours if self.has(life(name)) is None else self._neighbours[:1])
+
+    def flags(self) -> list[str]:
+        return [name for name in FLAGS if self.knows(name)]
+
+    def knows_variable(self, name: str) -> bool | None:
+        ranges = ENVIRONMENT.get(name)
+        return self.has(ranges) if ranges else False
+
+
+_BEHAVIOUR_RANGES = {behaviour.name: behaviour.ranges for behaviour in BEHAVIOURS}
+
+
+def life(name: str) -> str:
+    """The releases that have a flag."""
+    return FLAGS[name].partition(" ")[0]
+
+
+def choice_life(name: str, choice: str) -> str:
+    """The releases in which a flag takes this choice; empty when it never was one."""
+    lifetime, *tokens = FLAGS.get(name, "0").split()
+    for token in tokens:
+        word, _at, ranges = token.partition("@")
+        if word == choice:
+            return ranges or lifetime
+    return ""
+
+
+def _flag(name: str, text: str, versions: tuple[Version, ...]) -> Flag:
+    lifetime, *tokens = text.split()
+    words = [w for w, _at, ranges in (token.partition("@") for token in tokens) if _any(versions, ranges or lifetime)]
+    kinds = [word[1:] for word in words if word[0] == ":"]
+    return Flag(
+        name=name,
+        kind=kinds[0] if kinds else "str",
+        choices=tuple(word for word in words if word[0] not in ":-=?!"),
+        is_open="?" in words,
+        is_deprecated="!" in words,
+        default=next((word[1:] for word in words if word[0] == "="), None),
+        aliases=tuple(word[1:] for word in words if word[0] == "-"),
+    )
+
+
+def _any(versions: tuple[Version, ...], ranges: str) -> bool:
+    return any(within(version, ranges) for version in versions)
+
+
+def option_kind(name: str, version: str | None) -> str:
+    """How an option is written on the command line, by the newest release when the version is not known.
+
+    A flag that the table does not have is written after its value.
+    """
+    base = name.partition(".")[0]
+    if base not in FLAGS:
+        return "any"
+    releases = (Release(text) for text in (version or NEWEST, *reversed(VERSIONS)))
+    flag = next(found for found in (release.flag(base) for release in releases) if found)
+    return "text" if "." in name else flag.kind
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Which version an image holds
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def version_of_image(reference: str) -> str | None:
+    """The version that the name of an image tells, or None."""
+    repository, _slash, last = reference.partition("@")[0].rpartition("/")
+    name, _colon, tag = last.partition(":")
+    if f"{repository}/{name}".endswith(NGC_REPOSITORY):
+        return NGC_VERSIONS.get(tag[:5])
+    found = _TAG.fullmatch(tag)
+    return found.group(1) if found and "vllm" in name else None
+
+
+def version_of_labels(labels: t.Mapping[str, str], env: t.Iterable[str] = ()) -> str | None:
+    """The version that an image's labels or environment tell: a label named after vLLM and its version.
+
+    The common label C(org.opencontainers.image.version) is no help: images inherit it from their base system.
+    """
+    variables = dict(entry.partition("=")[::2] for entry in env)
+    told = {**{k: v for k, v in labels.items() if not k.startswith("gpufleet.vllm.")}, **variables}
+    for key, value in sorted(told.items()):
+        words = re.split(r"[^a-z0-9]+", key.lower())
+        if "vllm" in words and "version" in words and _NUMBER.match(str(value)):
+            return str(value)
+    return None
+
+
+def ngc_name(reference: str) -> str | None:
+    """The month of one of NVIDIA's images, such as C(26.05); None for others."""
+    repository, _colon, tag = reference.partition("@")[0].rpartition(":")
+    return tag[:5] if repository.endswith(NGC_REPOSITORY) else None

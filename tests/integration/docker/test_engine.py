@@ -1,0 +1,476 @@
+# Copyright (c) 2026, gpufleet contributors
+# GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What the container backend does to a real Docker Engine."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import subprocess
+import tempfile
+import time
+import typing as t
+from pathlib import Path
+
+import pytest
+from ansible_collections.gpufleet.vllm.plugins.module_utils._docker import client
+from ansible_collections.gpufleet.vllm.plugins.module_utils._docker.container import LABEL_FINGERPRINT
+from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
+from engine_host import ULIMITS, Host, Registry, free_port
+
+# A module leaves its connection to the engine to the end of its process.
+pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
+
+NEW = {"engine": {"max_model_len": 2}}
+
+
+def failing(make: t.Callable[..., t.Any], *arguments: t.Any, **said: t.Any) -> str:
+    with pytest.raises(VllmError) as caught:
+        make(*arguments, **said)
+    return str(caught.value)
+
+
+# --- check, do, again, again in check -------------------------------------------------------------------------------
+
+Step = t.Callable[..., t.Any]
+
+
+def deploy(host: Host, check: bool = False) -> dict[str, t.Any]:
+    return host.run(check)
+
+
+def create(host: Host, check: bool = False) -> dict[str, t.Any]:
+    return host.run(check, state="present")
+
+
+def replace(host: Host, check: bool = False) -> dict[str, t.Any]:
+    return host.run(check, **NEW)
+
+
+def replace_present(host: Host, check: bool = False) -> dict[str, t.Any]:
+    return host.run(check, state="present", **NEW)
+
+
+def managed(state: str) -> Step:
+    def step(host: Host, check: bool = False) -> dict[str, t.Any]:
+        return host.manage(state, check)
+
+    return step
+
+
+commit, revert, stop, remove = map(managed, ("committed", "reverted", "stopped", "absent"))
+
+
+@pytest.mark.parametrize(
+    ("before", "step", "states"),
+    [
+        pytest.param([], deploy, {"": "running"}, id="deploy"),
+        pytest.param([], create, {"": "created"}, id="create"),
+        pytest.param([create], deploy, {"": "running"}, id="start"),
+        pytest.param([deploy], replace, {"": "running", "-superseded": "exited"}, id="replace"),
+        pytest.param([deploy], replace_present, {"": "running", "-superseded": "exited"}, id="replace with present"),
+        pytest.param([create], replace, {"": "running", "-superseded": "created"}, id="replace what never ran"),
+        pytest.param([deploy, replace], deploy, {"": "running", "-superseded": "exited"}, id="replace a replacement"),
+        pytest.param([deploy, replace], commit, {"": "running"}, id="commit"),
+        pytest.param([deploy, replace], revert, {"": "running"}, id="revert"),
+        pytest.param([deploy], stop, {"": "exited"}, id="stop"),
+        pytest.param([deploy, replace], remove, {}, id="remove"),
+    ],
+)
+def test_check_predicts_and_changes_nothing_and_the_second_run_neither(
+    before: list[Step], step: Step, states: dict[str, str], host: Host
+) -> None:
+    for earlier in before:
+        earlier(host)
+    found = host.containers()
+    predicted = step(host, check=True)
+    assert host.containers() == found
+    done = step(host)
+    assert host.states == {host.name + suffix: state for suffix, state in states.items()}
+    for key in ("changed", "actions", "commands", "diff", "needs"):
+        assert predicted[key] == done[key]
+    assert done["changed"] is True
+    after = host.containers()
+    for check in (False, True):
+        again = step(host, check=check)
+        assert (again["changed"], again["actions"], again["commands"]) == (False, [], [])
+    assert host.containers() == after
+
+
+def test_the_server_is_told_as_it_is(host: Host) -> None:
+    server = host.run(served_model_name="gpt")["server"]
+    found = host.inspect()
+    assert server == {
+        "container_name": host.name,
+        "state": "running",
+        "container_id": found["Id"],
+        "image": host.said["image"],
+        "image_id": found["Image"],
+        "url": f"http://127.0.0.1:{host.said['port']}",
+        "served_model_name": "gpt",
+        "api_key_file": None,
+        "fingerprint": found["Config"]["Labels"][LABEL_FINGERPRINT],
+        "started_at": found["State"]["StartedAt"],
+        "away_seconds": None,
+        "superseded": False,
+        "stopped_for_it": [],
+    }
+
+
+def test_the_engine_has_what_was_asked_for(host: Host, tmp_path: Path) -> None:
+    host.run(
+        huggingface_dir=f"{tmp_path}/hf",
+        volumes=[f"{tmp_path}:/data:ro"],
+        env={"A": "b c"},
+        labels={"team": "nlp"},
+        restart_policy="on-failure:3",
+        ipc_mode="host",
+    )
+    found = host.inspect()
+    config, configured = found["Config"], found["HostConfig"]
+    assert config["Cmd"] == ["vllm", "serve", "m", "--served-model-name", "m", "--port", str(host.said["port"])]
+    assert {"A=b c", "PATH=/bin"} <= set(config["Env"])
+    assert config["Labels"]["team"] == "nlp"
+    assert config["StopTimeout"] == 5
+    assert {f"{tmp_path}/hf:/root/.cache/huggingface", f"{tmp_path}:/data:ro"} <= set(configured["Binds"])
+    assert configured["IpcMode"] == "host"
+    assert configured["RestartPolicy"] == {"Name": "on-failure", "MaximumRetryCount": 3}
+    assert {one["Name"]: one["Hard"] for one in configured["Ulimits"]} == ULIMITS
+    assert not configured["DeviceRequests"]
+
+
+@pytest.mark.parametrize("bind", ["127.0.0.1", "localhost"])
+def test_loopback_is_loopback(bind: str, host: Host) -> None:
+    """Docker takes a word that is no address for all addresses."""
+    host.run(bind=bind)
+    (published,) = host.inspect()["NetworkSettings"]["Ports"].values()
+    assert [one["HostIp"] for one in published] == ["127.0.0.1"]
+
+
+def test_the_command_lines_do_the_same(host: Host) -> None:
+    """Where Docker has a command line, what is told can be typed."""
+    predicted = host.run(check=True)
+    for line in predicted["commands"]:
+        subprocess.run(["sh", "-c", line], check=True, capture_output=True)
+    assert host.run()["changed"] is False
+    typed = host.inspect()
+    host.manage("absent")
+    host.run()
+    made = host.inspect()
+    for key in ("Cmd", "Labels", "StopTimeout", "Image"):
+        assert typed["Config"][key] == made["Config"][key]
+    # The command line gives them in any order.
+    assert sorted(typed["Config"]["Env"]) == sorted(made["Config"]["Env"])
+    for key in ("Binds", "IpcMode", "NetworkMode", "PortBindings", "RestartPolicy", "Ulimits"):
+        assert (typed["HostConfig"][key] or None) == (made["HostConfig"][key] or None)
+
+
+def test_a_trial_can_be_typed_too(host: Host) -> None:
+    host.run()
+    (line,) = [line for line in host.run(check=True, **NEW)["commands"] if line.startswith("docker run")]
+    subprocess.run(["sh", "-c", line], check=True, capture_output=True)
+    assert host.states == {host.name: "running"}
+
+
+# --- containers of somebody else ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("suffix", ["", "-next", "-try", "-superseded"])
+def test_a_container_of_somebody_else_is_refused_and_untouched(suffix: str, host: Host) -> None:
+    host.foreign(host.said["image"], suffix)
+    before = host.containers()
+    told = [failing(host.run, check) for check in (True, False)]
+    told += [failing(host.manage, state) for state in ("stopped", "absent", "committed", "reverted")]
+    assert all(text.startswith(f"{host.name}{suffix} exists and was not created by gpufleet.vllm") for text in told)
+    assert host.containers() == before
+
+
+def test_an_adopted_container_is_kept_until_the_commit(host: Host) -> None:
+    theirs = host.foreign(host.said["image"])
+    host.run(adopt=True)
+    assert host.inspect("-superseded")["Id"] == theirs
+    host.manage("reverted", adopt=True)
+    assert host.inspect()["Id"] == theirs and host.states == {host.name: "running"}
+    host.run(adopt=True)
+    host.manage("committed", adopt=True)
+    assert host.states == {host.name: "running"}
+    assert host.run()["changed"] is False
+
+
+# --- images ---------------------------------------------------------------------------------------------------------
+
+
+def test_an_image_that_is_not_on_the_host_is_told(host: Host) -> None:
+    host.run()
+    before = host.containers()
+    assert failing(host.run, image="gpufleet-unit-none:1") == (
+        f"{host.name} is not started: The image gpufleet-unit-none:1 is not on the host, and pull is 'never'. Load it there "
+        "first. Nothing was stopped or changed."
+    )
+    assert host.containers() == before
+
+
+@pytest.mark.parametrize("pull", ["missing", "always"])
+def test_a_registry_that_does_not_answer_is_told_soon(pull: str, host: Host) -> None:
+    host.run()
+    before = host.containers()
+    began = time.monotonic()
+    reference = f"127.0.0.1:{free_port()}/gpufleet-unit-none:1"
+    text = failing(host.run, image=reference, pull=pull)
+    assert time.monotonic() - began < 10
+    assert text.startswith(f"Cannot pull {reference} (it is not on the host). Docker says: ")
+    assert "connection refused. The registry cannot be reached from the host: check its network and proxy" in text
+    assert text.endswith("The previous server is running.")
+    assert host.containers() == before
+
+
+def test_an_image_is_pulled_once_and_again_only_when_it_is_asked_for(host: Host, registry: Registry) -> None:
+    registry.push("vllm:1", "first")
+    said = {"image": f"{registry.address}/vllm:1", "pull": "missing"}
+    predicted = host.run(check=True, **said)
+    assert predicted["actions"][0] == f"pull {registry.address}/vllm:1 (it is not on the host)"
+    assert host.run(**said)["actions"] == predicted["actions"]
+    first = host.inspect()["Image"]
+    registry.push("vllm:1", "second")
+    asked = len(registry.asked)
+    assert host.run(**said)["changed"] is False
+    assert len(registry.asked) == asked
+    result = host.run(**{**said, "pull": "always"})
+    assert result["actions"][:2] == [
+        f"pull {registry.address}/vllm:1",
+        f"create {host.name}-next ({registry.address}/vllm:1 is another image now)",
+    ]
+    assert host.inspect()["Image"] != first
+    assert host.run(**{**said, "pull": "always"})["changed"] is False
+
+
+def test_an_image_is_pulled_by_its_digest(host: Host, registry: Registry) -> None:
+    digest = registry.push("vllm:1", "first")
+    registry.push("vllm:1", "second")
+    host.run(image=f"{registry.address}/vllm@{digest}", pull="missing")
+    assert host.run(image=f"{registry.address}/vllm@{digest}")["changed"] is False
+    log = wait_for_log(host, lines=2)
+    assert log.splitlines()[-1] == "first"
+
+
+def test_an_image_that_the_registry_does_not_have_is_told(host: Host, registry: Registry) -> None:
+    host.run()
+    before = host.containers()
+    reference = f"{registry.address}/vllm:none"
+    text = failing(host.run, image=reference, pull="missing")
+    assert text.startswith(f"Cannot pull {reference} (it is not on the host). Docker says: ")
+    assert "manifest unknown" in text
+    assert "The registry does not have it or wants a login: check the name and tag" in text
+    assert host.containers() == before
+
+
+def test_an_image_that_is_vllm_itself_gets_the_arguments_alone(host: Host, serving_image: str) -> None:
+    host.run(image=serving_image)
+    config = host.inspect()["Config"]
+    assert config["Entrypoint"] == ["vllm", "serve"]
+    assert config["Cmd"][:2] == ["m", "--served-model-name"]
+    log = wait_for_log(host)
+    assert log.startswith("called as: serve m --served-model-name m --port ")
+
+
+def wait_for_log(host: Host, lines: int = 1) -> str:
+    deadline = time.monotonic() + 10
+    log = ""
+    while log.count("\n") < lines and time.monotonic() < deadline:
+        log = host.engine.logs(host.name).decode()
+        time.sleep(0.05)
+    return log
+
+
+# --- ports ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_port_that_a_process_holds_is_told_with_the_process(host: Host) -> None:
+    host.run()
+    before = host.containers()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        text = failing(host.run, port=port)
+    name = Path("/proc/self/comm").read_text().strip()
+    assert text == (
+        f"{host.name} is not started: Port {port} is taken by {name} (PID {os.getpid()}, uid {os.getuid()}) listening on "
+        f"127.0.0.1:{port}, which is not part of this server. Stop that first, or give this server another port. Nothing "
+        "was stopped or changed."
+    )
+    assert host.containers() == before
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "0.0.0.0"])
+def test_a_port_that_a_container_publishes_is_told_with_the_container(address: str, host: Host) -> None:
+    port = host.said["port"]
+    host.foreign(
+        host.said["image"], "-other", PortBindings={f"{port}/tcp": [{"HostIp": address, "HostPort": str(port)}]}
+    )
+    before = host.containers()
+    assert f"Port {port} is taken by the container {host.name}-other, which is not part" in failing(host.run)
+    assert host.containers() == before
+
+
+def test_a_port_on_another_address_is_free(host: Host) -> None:
+    port = host.said["port"]
+    bindings = {f"{port}/tcp": [{"HostIp": "127.0.0.2", "HostPort": str(port)}]}
+    host.foreign(host.said["image"], "-other", PortBindings=bindings)
+    assert host.run()["changed"]
+
+
+def test_an_address_that_the_host_does_not_have_is_told_and_undone(host: Host) -> None:
+    host.run()
+    before = host.containers()
+    text = failing(host.run, bind="192.0.2.1", allow_unauthenticated=True)
+    assert "cannot assign requested address. Bind is not an address of this host: 'ip address' lists" in text
+    assert text.endswith("The previous server is running.")
+    assert_same_but_restarted(host, before)
+
+
+def assert_same_but_restarted(host: Host, before: dict[str, tuple[str, str, str]]) -> None:
+    assert {name: one[:2] for name, one in host.containers().items()} == {name: one[:2] for name, one in before.items()}
+
+
+# --- what the engine refuses ----------------------------------------------------------------------------------------
+
+GPU_REMEDIES = (
+    "Docker has no NVIDIA runtime: install the NVIDIA Container Toolkit",
+    "The NVIDIA Container Toolkit could not hand over the GPU",
+    "The host has no GPU of that UUID",
+)
+
+
+def test_a_gpu_that_cannot_be_had_is_told_and_stops_nothing(host: Host) -> None:
+    host.run()
+    before = host.containers()
+    gpus = ["GPU-00000000-0000-0000-0000-000000000000"]
+    assert failing(host.run, gpus=gpus).endswith("Nothing was stopped or changed.")
+    text = failing(host.run, gpus=gpus, fit="off")
+    assert text.startswith(
+        f"Cannot try {host.name}-next (GPU access, limits and mounts, before anything stops). Docker says: "
+    )
+    assert any(remedy in text for remedy in GPU_REMEDIES)
+    assert text.endswith("The previous server is running.")
+    assert host.containers() == before
+
+
+def test_a_limit_that_may_not_be_raised_is_told_and_stops_nothing(host: Host) -> None:
+    """Where the engine may raise it, the server starts with it."""
+    host.run()
+    before = host.containers()
+    try:
+        host.run(ulimits={**ULIMITS, "memlock": -1})
+    except VllmError as error:
+        assert "error setting rlimit type 8: operation not permitted" in str(error)
+        assert "set ulimits.memlock to a limit it has, in bytes, for example 8388608." in str(error)
+        assert str(error).endswith("The previous server is running.")
+        assert host.containers() == before
+    else:
+        assert {"Name": "memlock", "Soft": -1, "Hard": -1} in host.inspect()["HostConfig"]["Ulimits"]
+
+
+def test_a_first_deployment_that_fails_leaves_nothing(host: Host, wrong_image: str, tmp_path: Path) -> None:
+    token = tmp_path / "secrets" / "token"
+    text = failing(host.run, image=wrong_image, hf_token_file=str(token), hf_token="CANARY")
+    assert text.startswith(f"Cannot start {host.name}. Docker says: ")
+    assert '"vllm": executable file not found in $PATH' in text
+    assert "The image does not hold that program: is it an image of vLLM?" in text
+    assert text.endswith("No server was stopped by this.")
+    assert host.containers() == {} and host.volumes() == []
+    assert not token.parent.exists()
+
+
+def test_a_replacement_that_does_not_start_is_undone(host: Host, wrong_image: str) -> None:
+    host.run()
+    before = host.containers()
+    text = failing(host.run, image=wrong_image)
+    assert text.endswith("The previous server is running.")
+    assert_same_but_restarted(host, before)
+
+
+# --- secrets --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["image", "serving_image"])
+def test_secrets_reach_the_server_alone(kind: str, host: Host, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    (tmp_path / "env").write_text("FIRST=CANARY 1\n# no=1\nSECOND='$x'")
+    probe = 'cat "$HF_TOKEN_PATH"; echo "$VLLM_API_KEY|$FIRST|$SECOND"'
+    host.run(
+        image=request.getfixturevalue(kind),
+        env={"first": probe},
+        hf_token_file=f"{tmp_path}/t",
+        hf_token="CANARY-2",
+        api_key_file=f"{tmp_path}/k",
+        api_key="CANARY-3",
+        env_file=f"{tmp_path}/env",
+    )
+    assert wait_for_log(host, lines=3).splitlines()[1:] == ["CANARY-2", "CANARY-3|CANARY 1|'$x'"]
+    assert "CANARY" not in str(host.inspect())
+
+
+def test_a_server_whose_key_was_emptied_does_not_come_back_without_one(host: Host, tmp_path: Path) -> None:
+    key = tmp_path / "k"
+    host.run(api_key_file=str(key), api_key="CANARY", restart_policy="no")
+    key.write_text("")
+    host.engine.restart(host.name, timeout=5)
+    assert host.engine.wait(host.name)["StatusCode"] == 1
+    assert host.engine.logs(host.name).decode().endswith("/run/secrets/vllm_api_key holds no API key\n")
+
+
+# --- a run that is killed -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("state", ["started", "reverted"])
+def test_a_run_that_was_killed_while_it_stopped_the_old_server_is_finished_or_undone(state: str, host: Host) -> None:
+    # Does not heed the signal, so that there is time to kill.
+    host.run(env={"first": "trap '' TERM; while :; do sleep 1; done"}, stop_timeout=2)
+    old = host.inspect()["Id"]
+    with host.killed(stop_timeout=2, **NEW):
+        for tried in (True, False):
+            host.wait_until(lambda names, tried=tried: (f"{host.name}-try" in names) == tried)
+    assert set(host.states) == {host.name, f"{host.name}-next"}
+    if state == "started":
+        host.run(**NEW)
+        assert host.states == {host.name: "running", f"{host.name}-superseded": "exited"}
+        assert host.inspect("-superseded")["Id"] == old
+    else:
+        # The engine goes on with the stop that it was told, then nothing serves.
+        host.engine.wait(host.name)
+        host.manage("reverted")
+        assert host.states == {host.name: "running"}
+        assert host.inspect()["Id"] == old
+
+
+# --- an engine that cannot be used ----------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def as_nobody() -> t.Iterator[None]:
+    """Root may open every socket."""
+    root = os.geteuid() == 0
+    if root:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        if root:
+            os.seteuid(0)
+
+
+def test_an_engine_that_is_closed_to_this_user_is_told(engine: t.Any) -> None:
+    with tempfile.TemporaryDirectory() as directory:
+        os.chmod(directory, 0o755)
+        path = f"{directory}/docker.sock"
+        with contextlib.closing(socket.socket(socket.AF_UNIX)) as server:
+            server.bind(path)
+            server.listen()
+            os.chmod(path, 0)
+            with as_nobody():
+                text = failing(client.connect, f"unix://{path}")
+    assert text == (
+        f"Cannot talk to the Docker Engine at unix://{path}: this user has no permission. Add the user to group docker "
+        "('sudo usermod -aG docker USER', then log in again) or run with become: true."
+    )

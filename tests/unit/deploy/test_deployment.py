@@ -1,0 +1,746 @@
+# Copyright (c) 2026, gpufleet contributors
+# GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The plan, as a table of examples and as promises that hold for whatever is found on the host.
+
+The promises are checked against a model of the slots that refuses what the Docker Engine would refuse.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import typing as t
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.plan import (
+    LEFTOVERS,
+    STATES,
+    SUFFIX,
+    Action,
+    Instance,
+    Observed,
+    Other,
+    Plan,
+    Slot,
+    State,
+    Wanted,
+    plan,
+    recovery,
+)
+from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
+from hypothesis import configuration, given, settings, strategies as st
+
+configuration.set_hypothesis_home_dir(Path(__file__).parents[3] / ".cache" / "hypothesis")
+
+OLD, NEW, NEWER = "v1:old", "v1:new", "v1:newer"
+IMAGE = "sha256:image"
+
+
+def instance(slot: Slot, fingerprint: str | None = OLD, running: bool = False, **other: t.Any) -> Instance:
+    """One that knows what it stopped, as every run leaves it: the instance in the current slot, or what that was."""
+    identity = {"current": "cur", "superseded": "old"}.get(slot, slot)
+    supersedes = {"current": ("old",), "next": ("cur", "old")}.get(slot, ())
+    known = {"identity": identity, "supersedes": supersedes, **other}
+    return Instance(slot, True, running, fingerprint, image_id=IMAGE, intent={"port": fingerprint}, **known)
+
+
+def observed(*instances: Instance, **other: t.Any) -> Observed:
+    return Observed(**{"instances": {one.slot: one for one in instances}, "image_id": IMAGE, **other})
+
+
+def wanted(state: State = "started", fingerprint: str = NEW, **other: t.Any) -> Wanted:
+    return Wanted(**{"state": state, "name": "c", "fingerprint": fingerprint, "intent": {"port": fingerprint}, **other})
+
+
+# --- examples -------------------------------------------------------------------------------------------------------
+
+REPLACE = [
+    "create c-next (port changed)",
+    "try c-next (GPU access, limits and mounts, before anything stops)",
+    "stop c",
+    "rename c to c-superseded (kept until the new server is healthy)",
+    "rename c-next to c",
+]
+REVERT = [
+    "rename c to c-next (it did not become healthy)",
+    "rename c-superseded to c",
+    "start c",
+    "remove c-next (it did not become healthy)",
+]
+
+
+@pytest.mark.parametrize(
+    ("state", "there", "words"),
+    [
+        pytest.param("started", [], ["create c", "start c"], id="nothing is there"),
+        pytest.param("present", [], ["create c"], id="nothing is there, to be present"),
+        pytest.param("started", [instance("current", NEW, True)], [], id="it serves already"),
+        pytest.param("started", [instance("current", NEW)], ["start c"], id="it is stopped"),
+        pytest.param("present", [instance("current", NEW)], [], id="it is stopped and may be"),
+        pytest.param("started", [instance("current", OLD, True)], [*REPLACE, "start c"], id="another one serves"),
+        pytest.param(
+            "present", [instance("current", OLD, True)], [*REPLACE, "start c"], id="present, another one serves"
+        ),
+        pytest.param(
+            "started",
+            [instance("current", OLD)],
+            [REPLACE[0], *REPLACE[3:], "start c"],
+            id="another one is there, stopped: nothing to protect",
+        ),
+        pytest.param(
+            "present", [instance("current", OLD)], [REPLACE[0], *REPLACE[3:]], id="present, another one stopped"
+        ),
+        pytest.param(
+            "started",
+            [instance("current", OLD, True), instance("superseded", OLD)],
+            [*REPLACE[:3], "remove c (it was never healthy)", "rename c-next to c", "start c"],
+            id="another one that was never committed serves: what it superseded stays",
+        ),
+        pytest.param(
+            "started",
+            [instance("next", NEW), instance("current", OLD, True)],
+            [
+                "rename c-next to c-try (a run that was cut short left it)",
+                REPLACE[0],
+                "remove c-try (a run that was cut short left it)",
+                *REPLACE[1:],
+                "start c",
+            ],
+            id="cut short after the create: what it recorded goes last",
+        ),
+        pytest.param(
+            "started",
+            [instance("trial", NEW, True), instance("next", NEW), instance("current", NEW, True)],
+            [
+                "remove c-try (a run that was cut short left it)",
+                "remove c-next (a run that was cut short left it)",
+            ],
+            id="cut short in the trial, and now wanted as it was",
+        ),
+        pytest.param(
+            "started",
+            [instance("next", NEW), instance("superseded", OLD)],
+            [
+                "rename c-next to c-try (a run that was cut short left it)",
+                "create c",
+                "remove c-try (a run that was cut short left it)",
+                "start c",
+            ],
+            id="cut short between the two renames",
+        ),
+        pytest.param("started", [instance("superseded", OLD)], ["create c", "start c"], id="only the old one is left"),
+        pytest.param("stopped", [instance("current", OLD, True)], ["stop c"], id="to be stopped"),
+        pytest.param("stopped", [instance("current", OLD)], [], id="is stopped"),
+        pytest.param("stopped", [], [], id="nothing to stop"),
+        pytest.param("absent", [], [], id="nothing to remove"),
+        pytest.param("absent", [instance("current", OLD, True)], ["stop c", "remove c"], id="to be removed"),
+        pytest.param(
+            "absent",
+            [instance("trial"), instance("next"), instance("current", OLD, True), instance("superseded")],
+            ["stop c", "remove c-try", "remove c-next", "remove c", "remove c-superseded"],
+            id="to be removed with all that is left of a run",
+        ),
+        pytest.param("committed", [instance("current", NEW, True)], [], id="nothing to commit"),
+        pytest.param(
+            "committed",
+            [instance("current", NEW, True), instance("superseded")],
+            ["remove c-superseded (the new server is healthy)"],
+            id="to be committed",
+        ),
+        pytest.param("reverted", [], [], id="nothing to revert"),
+        pytest.param("reverted", [instance("current", OLD, True)], [], id="nothing was replaced"),
+        pytest.param("reverted", [instance("current", OLD)], [], id="nothing was replaced, and it is stopped"),
+        pytest.param(
+            "reverted",
+            [instance("current", NEW, True), instance("superseded")],
+            ["stop c", *REVERT],
+            id="to be reverted",
+        ),
+        pytest.param(
+            "reverted",
+            [instance("current", NEW), instance("superseded")],
+            REVERT,
+            id="to be reverted after it crashed",
+        ),
+        pytest.param(
+            "reverted",
+            [instance("next", NEW), instance("superseded")],
+            ["rename c-superseded to c", "start c", "remove c-next (it never served)"],
+            id="to be reverted, cut short between the two renames",
+        ),
+        pytest.param(
+            "reverted",
+            [instance("next", NEW), instance("current", OLD)],
+            ["start c (its replacement was cut short)", "remove c-next (it never served)"],
+            id="to be reverted, cut short after the stop",
+        ),
+    ],
+)
+def test_what_is_done(state: State, there: list[Instance], words: list[str]) -> None:
+    decided = plan(wanted(state), observed(*there))
+    assert decided.words("c") == words
+    assert decided.changed == bool(words)
+
+
+@pytest.mark.parametrize(
+    ("there", "words"),
+    [
+        pytest.param(
+            observed(image_id=None),
+            ["pull vllm:1 (it is not on the host)", "create c", "start c"],
+            id="the image is pulled",
+        ),
+        pytest.param(
+            observed(instance("current", NEW, True), image_id=None),
+            [],
+            id="the image of a running server is not pulled",
+        ),
+        pytest.param(
+            observed(instance("current", OLD, True), image_id=None),
+            ["pull vllm:1 (it is not on the host)", *REPLACE, "start c"],
+            id="the image is pulled while the old server serves",
+        ),
+        pytest.param(
+            observed(missing_directories=("/h",), stale_secrets=("api_key_file",)),
+            [
+                "create directory /h",
+                "write secret api_key_file (the file does not hold what was given)",
+                "create c",
+                "start c",
+            ],
+            id="directories and secrets come first",
+        ),
+        pytest.param(
+            observed(instance("current", NEW, True), missing_directories=("/h",)),
+            ["create directory /h"],
+            id="a directory that got lost is made, and nothing restarts",
+        ),
+    ],
+)
+def test_what_is_made_ready_before(there: Observed, words: list[str]) -> None:
+    assert plan(wanted(image="vllm:1"), there).words("c") == words
+
+
+@pytest.mark.parametrize(
+    ("change", "there", "why"),
+    [
+        pytest.param({}, {}, "", id="nothing"),
+        pytest.param({"fingerprint": NEW, "intent": {"port": 1}}, {}, "port changed", id="a key"),
+        pytest.param({"fingerprint": NEW, "intent": {"a": 1}}, {}, "a, port changed", id="a key more, a key less"),
+        pytest.param({"fingerprint": NEW}, {}, "the content of a secret changed", id="a secret"),
+        pytest.param({"recreate": True}, {}, "recreate was asked for", id="recreate"),
+        pytest.param(
+            {"image": "i:1"}, {"image_id": "sha256:2"}, "i:1 is another image now", id="image of the same name"
+        ),
+        pytest.param({}, {"image_id": None}, "", id="image that is no longer on the host"),
+    ],
+)
+def test_why_a_server_is_replaced(change: dict[str, t.Any], there: dict[str, t.Any], why: str) -> None:
+    same: dict[str, t.Any] = {"fingerprint": OLD, "intent": {"port": OLD}}
+    decided = plan(wanted(**{**same, **change}), observed(instance("current", OLD, True), **there))
+    assert [action.because for action in decided.actions if action.verb == "create"] == ([why] if why else [])
+
+
+# --- what is refused ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("state", STATES)
+@pytest.mark.parametrize("running", [False, True])
+@pytest.mark.parametrize("slot", SUFFIX)
+def test_a_server_of_somebody_else_is_left_alone(slot: Slot, running: bool, state: State) -> None:
+    foreign = Instance(slot, owned=False, running=running)
+    with pytest.raises(VllmError, match=f"^c{SUFFIX[slot]} exists and was not created by gpufleet.vllm"):
+        plan(wanted(state), observed(foreign))
+
+
+@pytest.mark.parametrize("slot", LEFTOVERS)
+def test_not_even_adopt_removes_what_only_looks_like_a_leftover(slot: Slot) -> None:
+    with pytest.raises(VllmError) as caught:
+        plan(wanted(adopt=True), observed(Instance(slot, owned=False, running=True)))
+    assert "adopt" not in str(caught.value)
+
+
+def test_adopt_replaces_and_keeps_a_server_of_somebody_else() -> None:
+    decided = plan(wanted(adopt=True), observed(Instance("current", owned=False, running=True)))
+    assert decided.words("c") == ["create c-next (it is adopted)", *REPLACE[1:], "start c"]
+
+
+@pytest.mark.parametrize(
+    ("current", "seen"),
+    [((), "does not exist"), ((instance("current", NEW),), "is not running")],
+    ids=["gone", "stopped"],
+)
+def test_the_server_that_works_is_not_given_up(current: tuple[Instance, ...], seen: str) -> None:
+    with pytest.raises(VllmError, match=f"^c {seen}, so c-superseded, which served before it, is not removed"):
+        plan(wanted("committed"), observed(*current, instance("superseded")))
+
+
+@pytest.mark.parametrize(
+    ("state", "there", "told"),
+    [
+        ("started", (), ["P.", "Q."]),
+        ("present", (), ["P.", "Q."]),
+        ("started", (instance("current", OLD, True),), ["P.", "Q."]),
+        ("started", (instance("current", NEW),), ["P.", "Q."]),
+        ("started", (instance("current", NEW, True),), []),
+        ("started", (instance("current", NEW, True), instance("next")), []),
+        ("present", (instance("current", NEW),), []),
+        ("stopped", (instance("current", OLD, True),), []),
+        ("absent", (instance("current", OLD, True),), []),
+        ("committed", (instance("current", NEW, True), instance("superseded")), []),
+    ],
+)
+def test_problems_count_only_where_something_would_be_started(
+    state: State, there: tuple[Instance, ...], told: list[str]
+) -> None:
+    assert list(plan(wanted(state), observed(*there, problems=("P.",), port_conflict="Q.")).problems) == told
+
+
+# --- what goes with a server ----------------------------------------------------------------------------------------
+
+KEEPING = replace(instance("current", wrote=("/k", "/t")), intent={"huggingface_dir": "/h", "encodings_dir": "/e"})
+
+
+@pytest.mark.parametrize(
+    ("purge", "in_use", "words"),
+    [
+        pytest.param((), (), ["/k", "/t"], id="the secrets that were written for it"),
+        pytest.param((), ("/k",), ["/t"], id="not a secret that another server uses"),
+        pytest.param(("weights",), (), ["/k", "/t", "/h"], id="weights when asked"),
+        pytest.param(("weights", "encodings"), (), ["/k", "/t", "/e", "/h"], id="weights and encodings when asked"),
+        pytest.param(("weights",), ("/h",), ["/k", "/t"], id="not weights that another server uses"),
+        pytest.param(("weights",), ("/h/hub",), ["/k", "/t"], id="not what holds something that another server uses"),
+        pytest.param(("weights",), ("/",), ["/k", "/t"], id="not what is part of something that another server uses"),
+        pytest.param(("weights",), ("/hh",), ["/k", "/t", "/h"], id="a similar name does not matter"),
+    ],
+)
+def test_what_is_deleted_with_a_server(purge: tuple[str, ...], in_use: tuple[str, ...], words: list[str]) -> None:
+    decided = plan(wanted("absent", purge=purge), observed(KEEPING, in_use=frozenset(in_use)))
+    assert [action.target for action in decided.actions if action.verb.startswith("delete_")] == words
+    # The containers alone remember what there is to delete: they go last.
+    assert decided.actions[-1] == Action("remove", "current")
+
+
+# --- promises -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Box:
+    """A container of the model; its identity survives renaming, and what it records stays as it was made."""
+
+    identity: str
+    fingerprint: str
+    running: bool = False
+    supersedes: tuple[str, ...] = ()
+
+
+# By container name. The server is c; others want the same port.
+Model = t.Mapping[str, Box]
+NUMBERS = itertools.count()
+
+
+def slots(name: str) -> dict[Slot, str]:
+    return {slot: name + suffix for slot, suffix in SUFFIX.items()}
+
+
+def slot_of(name: str) -> Slot:
+    return next(slot for slot, suffix in reversed(SUFFIX.items()) if name.endswith(suffix))
+
+
+def look_at(model: Model, name: str = "c") -> Observed:
+    mine = {slot: model[one] for slot, one in slots(name).items() if one in model}
+    others = [one for one in model if one not in slots(name).values()]
+    return observed(
+        *(
+            Instance(
+                slot, True, box.running, box.fingerprint, box.identity, box.supersedes, IMAGE, {"port": box.fingerprint}
+            )
+            for slot, box in mine.items()
+        ),
+        others=tuple(
+            Other(one, box.identity, box.running, slot_of(one), "same port", box.supersedes)
+            for one, box in model.items()
+            if one in others
+        ),
+    )
+
+
+def do(model: Model, action: Action, decided: Plan, fingerprint: str, name: str) -> Model:
+    """What the engine would do; KeyError and AssertionError are where it would refuse."""
+    boxes, names = dict(model), t.cast("dict[str, str]", slots(name))
+    target, to = names.get(action.target, action.target), names.get(action.to, action.to)
+    if action.verb == "create":
+        assert target not in boxes
+        boxes[target] = Box(f"made as {fingerprint} ({next(NUMBERS)})", fingerprint, False, decided.supersedes)
+    elif action.verb in ("start", "stop", "start_other", "stop_other"):
+        boxes[target] = replace(boxes[target], running=action.verb.startswith("start"))
+    elif action.verb in ("remove", "remove_other"):
+        del boxes[target]
+    elif action.verb == "rename":
+        assert to not in boxes
+        boxes[to] = boxes.pop(target)
+    else:
+        assert action.verb == "try" and names["trial"] not in boxes and target in boxes
+    places = [one for one in boxes if not one.endswith(("-next", "-try"))]
+    assert sum(boxes[one].running for one in places) <= max(1, running(model)), "the port is taken"
+    return boxes
+
+
+def running(model: Model) -> int:
+    """How many servers run; a trial runs nothing and takes no port."""
+    return sum(box.running for name, box in model.items() if not name.endswith(SUFFIX["trial"]))
+
+
+def steps(model: Model, decided: Plan, fingerprint: str = NEW, name: str = "c") -> list[Model]:
+    """The model before each action, and after the last one: where a run can be cut short."""
+    stages, trial = [model], name + SUFFIX["trial"]
+    for action in decided.actions:
+        if action.verb == "try":
+            tried = Box("trial", fingerprint, True, decided.supersedes)
+            stages.append({**do(stages[-1], action, decided, fingerprint, name), trial: tried})
+            stages.append({one: box for one, box in stages[-1].items() if one != trial})
+        else:
+            stages.append(do(stages[-1], action, decided, fingerprint, name))
+    return stages
+
+
+def run(model: Model, state: State, fingerprint: str = NEW, name: str = "c", **other: t.Any) -> Model:
+    decided = plan(wanted(state, fingerprint, name=name, **other), look_at(model, name))
+    return steps(model, decided, fingerprint, name)[-1]
+
+
+def combinations() -> list[Model]:
+    """Every slot empty, stopped or running, the current one as wanted and otherwise: also what no run leaves."""
+    some: dict[str, list[Box | None]] = {
+        "c": [Box("before", one, on, ("kept",)) for one in (OLD, NEW) for on in (False, True)],
+        "c-next": [Box("next", one, on, ("before", "kept")) for one in (OLD, NEW) for on in (False, True)],
+        "c-try": [Box("trial", NEW, True, ("before", "kept"))],
+        "c-superseded": [Box("kept", OLD)],
+    }
+    choices = itertools.product(*([None, *boxes] for boxes in some.values()))
+    return [{name: box for name, box in zip(some, boxes) if box} for boxes in choices]
+
+
+ALL = combinations()
+
+
+def told(model: Model) -> str:
+    boxes = (f"{name}={box.fingerprint[3:]}{'*' if box.running else ''}" for name, box in model.items())
+    return " ".join(boxes) or "nothing"
+
+
+everything = pytest.mark.parametrize("model", ALL, ids=told)
+
+
+def identities(model: Model) -> set[str]:
+    return {box.identity for box in model.values()}
+
+
+def serves(model: Model, fingerprint: str, name: str = "c") -> bool:
+    """Exactly one server runs, in its place, as wanted, and no run left anything behind."""
+    if any(name + SUFFIX[slot] in model for slot in LEFTOVERS) or name not in model:
+        return False
+    return model[name].fingerprint == fingerprint and model[name].running and running(model) == 1
+
+
+@everything
+def test_started_ends_in_one_running_server_and_then_changes_nothing(model: Model) -> None:
+    end = run(model, "started")
+    assert serves(end, NEW)
+    assert not plan(wanted("started"), look_at(end)).changed
+
+
+@everything
+def test_a_run_that_is_cut_short_anywhere_is_finished_by_the_next(model: Model) -> None:
+    for cut in steps(model, plan(wanted("started"), look_at(model))):
+        assert serves(run(cut, "started"), NEW)
+        assert serves(run(cut, "started", NEWER), NEWER)
+
+
+@everything
+def test_what_was_kept_stays_until_it_is_committed(model: Model) -> None:
+    for state in ("present", "started", "stopped", "reverted"):
+        for cut in steps(model, plan(wanted(t.cast(State, state)), look_at(model))):
+            assert {"kept"} & identities(model) <= identities(cut)
+            assert {"kept"} & identities(model) <= identities(run(cut, "started"))
+
+
+@everything
+def test_nothing_that_serves_stops_before_its_replacement_was_tried(model: Model) -> None:
+    for state in ("present", "started"):
+        actions = [(a.verb, a.target) for a in plan(wanted(t.cast(State, state)), look_at(model)).actions]
+        if ("stop", "current") in actions:
+            assert ("try", "next") in actions[: actions.index(("stop", "current"))]
+
+
+@everything
+def test_what_served_is_kept_when_it_is_replaced(model: Model) -> None:
+    """Unless it was never committed itself: then what served before it is kept."""
+    current = model.get("c")
+    if current and current.fingerprint != NEW and "c-superseded" not in model:
+        assert "before" in identities(run(model, "started"))
+
+
+@everything
+def test_a_replacement_can_be_undone_wherever_it_was_cut_short(model: Model) -> None:
+    current = model.get("c")
+    if not current or not current.running or "c-superseded" in model:
+        return
+    for cut in steps(model, plan(wanted("started"), look_at(model))):
+        undone = run(cut, "reverted")
+        assert undone["c"].identity == "before"
+        assert serves(undone, current.fingerprint)
+
+
+@everything
+def test_reverting_twice_changes_nothing_the_second_time(model: Model) -> None:
+    assert not plan(wanted("reverted"), look_at(run(model, "reverted"))).changed
+
+
+@everything
+def test_absent_leaves_nothing_wherever_it_was_cut_short(model: Model) -> None:
+    for cut in [model, *steps(model, plan(wanted("started"), look_at(model)))]:
+        for again in steps(cut, plan(wanted("absent"), look_at(cut))):
+            assert run(again, "absent") == {}
+    assert not plan(wanted("absent"), look_at({})).changed
+
+
+@everything
+def test_present_never_takes_a_server_down(model: Model) -> None:
+    current = model.get("c")
+    after = run(model, "present").get("c")
+    assert after is not None and after.fingerprint == NEW
+    assert after.running == (current.running if current else False)
+
+
+@everything
+def test_stopped_stops_the_server_and_does_nothing_else(model: Model) -> None:
+    stopped = {name: replace(box, running=box.running and name != "c") for name, box in model.items()}
+    assert run(model, "stopped") == stopped
+
+
+@everything
+def test_committed_removes_only_what_is_not_the_server(model: Model) -> None:
+    current = model.get("c")
+    if "c-superseded" in model and not (current and current.running):
+        return
+    assert run(model, "committed") == {name: box for name, box in model.items() if name == "c"}
+
+
+@everything
+@pytest.mark.parametrize("state", STATES)
+def test_the_difference_that_is_shown_is_the_one_that_is_made(model: Model, state: State) -> None:
+    try:
+        decided = plan(wanted(state), look_at(model))
+    except VllmError:
+        return
+    for stage, shown in ((model, decided.before), (steps(model, decided)[-1], decided.after)):
+        current = stage.get("c")
+        assert shown["state"] == ("absent" if current is None else "started" if current.running else "present")
+        assert shown.get("port") == (current.fingerprint if current else None)
+        assert ("superseded" in shown) == ("c-superseded" in stage)
+
+
+def test_after_a_failure_a_server_that_runs_is_not_given_up_for_an_older_one() -> None:
+    there = observed(instance("current", NEW, True), instance("next"), instance("superseded"))
+    assert set(recovery(there).instances) == {"next"}
+    stopped = observed(instance("current", NEW), instance("next"), instance("superseded"))
+    assert recovery(stopped) is stopped
+
+
+# --- another server on the same port ---------------------------------------------------------------------------------
+
+OTHER = Other("d", "other", True, conflict="it has port 8000")
+STOPPED = replace(OTHER, running=False)
+
+
+@pytest.mark.parametrize(
+    ("state", "there", "words"),
+    [
+        pytest.param(
+            "started",
+            observed(others=(OTHER,), memory_of="of all GPUs"),
+            [
+                "create c",
+                "try c (GPU access, limits and mounts, before anything stops)",
+                "stop d (it has port 8000)",
+                "wait for memory of all GPUs",
+                "start c",
+            ],
+            id="it is stopped when the new one was tried",
+        ),
+        pytest.param("present", observed(others=(OTHER,)), ["create c"], id="what does not start stops nobody"),
+        pytest.param("started", observed(others=(replace(OTHER, conflict=""),)), ["create c", "start c"], id="room"),
+        pytest.param("started", observed(others=(STOPPED,)), ["create c", "start c"], id="it is stopped anyway"),
+        pytest.param(
+            "started",
+            observed(instance("current", NEW, True), others=(OTHER,)),
+            [],
+            id="a server that runs as wanted stops nobody",
+        ),
+        pytest.param(
+            "started",
+            observed(instance("current", NEW), others=(OTHER,)),
+            [
+                "create c-next (it takes the place of d)",
+                REPLACE[1],
+                "stop d (it has port 8000)",
+                *REPLACE[3:],
+                "start c",
+            ],
+            id="a stopped server that does not know the other is made anew",
+        ),
+        pytest.param(
+            "started",
+            observed(instance("current", NEW, supersedes=("other",)), others=(OTHER,)),
+            [
+                "try c (GPU access, limits and mounts, before anything stops)",
+                "stop d (it has port 8000)",
+                "start c",
+            ],
+            id="cut short after the create",
+        ),
+        pytest.param(
+            "started",
+            observed(instance("current", OLD, True), others=(OTHER,), memory_of="of all GPUs"),
+            [
+                *REPLACE[:2],
+                "stop d (it has port 8000)",
+                "stop c",
+                "wait for memory of all GPUs",
+                *REPLACE[3:],
+                "start c",
+            ],
+            id="both give way to the new one",
+        ),
+        pytest.param(
+            "committed",
+            observed(instance("current", NEW, True, supersedes=("other",)), others=(replace(STOPPED, wrote=("/k",)),)),
+            ["delete file /k (it was written for d)", "remove d (another server took its place)"],
+            id="the commit removes it, with its secrets",
+        ),
+        pytest.param(
+            "committed",
+            observed(
+                instance("current", NEW, True, supersedes=("other",), wrote=("/k",)),
+                others=(replace(STOPPED, wrote=("/k",)),),
+            ),
+            ["remove d (another server took its place)"],
+            id="the commit leaves a secret that the new server reads",
+        ),
+        pytest.param(
+            "committed", observed(instance("current", NEW, True), others=(STOPPED,)), [], id="a stranger is left alone"
+        ),
+        pytest.param(
+            "committed",
+            observed(instance("current", NEW, True, identity="me"), others=(replace(STOPPED, supersedes=("me",)),)),
+            ["remove d (another server took its place)"],
+            id="one that was to take the place of this one, and never did, goes",
+        ),
+        pytest.param(
+            "reverted",
+            observed(instance("current", NEW, True, supersedes=("other",)), others=(STOPPED,), memory_of="of all GPUs"),
+            [
+                "stop c",
+                "wait for memory of all GPUs",
+                "start d (it served before)",
+                "remove c (it did not become healthy)",
+            ],
+            id="it is started again",
+        ),
+        pytest.param(
+            "reverted",
+            observed(instance("current", NEW, supersedes=("other",)), instance("superseded", OLD), others=(STOPPED,)),
+            [
+                REVERT[0],
+                "start d (it served before)",
+                REVERT[1],
+                REVERT[3],
+            ],
+            id="a server that did not run before is put back stopped",
+        ),
+        pytest.param(
+            "reverted", observed(instance("current", NEW, True), others=(STOPPED,)), [], id="nothing to revert"
+        ),
+    ],
+)
+def test_another_server_in_the_way(state: State, there: Observed, words: list[str]) -> None:
+    assert plan(wanted(state), there).words("c") == words
+
+
+def test_another_server_is_not_given_up_for_one_that_does_not_run() -> None:
+    with pytest.raises(VllmError, match="^c is not running, so d, which served before it, is not removed"):
+        plan(wanted("committed"), observed(instance("current", NEW, supersedes=("other",)), others=(STOPPED,)))
+
+
+SERVED: Model = {"d": Box("other", OLD, True)}
+
+
+@pytest.mark.parametrize("cut", range(6))
+def test_a_switch_can_be_undone_wherever_it_was_cut_short(cut: int) -> None:
+    stages = steps(SERVED, plan(wanted("started"), look_at(SERVED)))
+    undone = run(stages[cut], "reverted")
+    assert undone["d"].identity == "other" and undone["d"].running and running(undone) == 1
+
+
+@pytest.mark.parametrize("cut", range(6))
+def test_a_switch_that_was_cut_short_is_finished_by_the_next_run_or_undone_by_that_of_the_other(cut: int) -> None:
+    stages = steps(SERVED, plan(wanted("started"), look_at(SERVED)))
+    finished = run(run(stages[cut], "started"), "committed")
+    assert serves(finished, NEW) and set(finished) == {"c"}
+    undone = run(run(stages[cut], "started", OLD, "d"), "committed", OLD, "d")
+    assert serves(undone, OLD, "d")
+
+
+# A day of two operators, with a server each on the same port: what is asked for, and after how many steps the run is cut
+# short (or not at all).
+REQUESTS = st.lists(
+    st.tuples(
+        st.sampled_from(("c", "d")),
+        st.sampled_from(STATES),
+        st.sampled_from((OLD, NEW, NEWER)),
+        st.none() | st.integers(0, 9),
+    ),
+    max_size=10,
+)
+
+
+@settings(max_examples=400, deadline=None)
+@given(REQUESTS)
+def test_whatever_was_asked_for_and_cut_short_the_next_run_serves(requests: list[t.Any]) -> None:
+    model: Model = {}
+    for name, state, fingerprint, cut in requests:
+        try:
+            decided = plan(wanted(state, fingerprint, name=name), look_at(model, name))
+        except VllmError:
+            assert state == "committed"
+            continue
+        stages = steps(model, decided, fingerprint, name)
+        model = stages[-1] if cut is None else stages[min(cut, len(stages) - 1)]
+    for name in ("c", "d"):
+        assert serves(run(model, "started", OLD, name), OLD, name)
+        assert not [one for one in run(model, "absent", name=name) if one.startswith(name)]
+
+
+@settings(max_examples=400, deadline=None)
+@given(REQUESTS)
+def test_whatever_was_asked_for_a_failed_switch_ends_with_what_ran_before(requests: list[t.Any]) -> None:
+    model: Model = {}
+    for name, state, fingerprint, cut in requests:
+        with contextlib.suppress(VllmError):
+            decided = plan(wanted(state, fingerprint, name=name), look_at(model, name))
+            stages = steps(model, decided, fingerprint, name)
+            model = stages[-1] if cut is None else stages[min(cut, len(stages) - 1)]
+    for name in ("c", "d"):
+        with contextlib.suppress(VllmError):
+            model = run(model, "committed", name=name)
+    # A trial that a cut run left is no server.
+    before = {box.identity for one, box in model.items() if box.running and not one.endswith("-try")}
+    for name in ("c", "d"):
+        for stage in steps(model, plan(wanted("started", "v1:x", name=name), look_at(model, name)), "v1:x", name):
+            undone = run(stage, "reverted", name=name)
+            assert before <= {box.identity for box in undone.values() if box.running}

@@ -1,0 +1,766 @@
+# Copyright (c) 2026, gpufleet contributors
+# GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The container backend: what is sent to the Docker Engine, and what its answers mean."""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import shlex
+import socketserver
+import subprocess
+import threading
+import typing as t
+import warnings
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+
+import docker
+import docker.errors
+import pytest
+from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.plan import Action
+from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.record import (
+    COLLECTION_VERSION,
+    LABEL_FINGERPRINT,
+    LABEL_SPEC,
+    LABEL_VERSION,
+    LABEL_VLLM_VERSION,
+    LABEL_WROTE,
+)
+from ansible_collections.gpufleet.vllm.plugins.module_utils._docker import (
+    backend as docker_backend,
+    client as docker_client,
+)
+from ansible_collections.gpufleet.vllm.plugins.module_utils._docker.client import explain, sentence
+from ansible_collections.gpufleet.vllm.plugins.module_utils._docker.container import (
+    SECRETS_SHELL,
+    SECRETS_TARGET,
+    Circumstances,
+    away_seconds,
+    command,
+    configuration,
+    docker_argv,
+    instance,
+    server_name,
+)
+from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
+from ansible_collections.gpufleet.vllm.plugins.module_utils._server.spec import from_params
+
+# The GB10 rules of the project's first server, to the letter.
+GB10: dict[str, t.Any] = {
+    "name": "gpt-oss",
+    "image": "nvcr.io/nvidia/vllm:25.09-py3",
+    "model": "openai/gpt-oss-120b",
+    "served_model_name": "gpt-oss-120b",
+    "huggingface_dir": "/home/u/vllm/huggingface",
+    "encodings_dir": "/home/u/vllm/encodings",
+    "engine": {"quantization": "mxfp4", "gpu_memory_utilization": 0.85, "max_model_len": 32768},
+}
+NGC_ENTRYPOINT = ["/opt/nvidia/nvidia_entrypoint.sh"]
+ARGUMENTS = [
+    "openai/gpt-oss-120b",
+    *("--served-model-name", "gpt-oss-120b"),
+    *("--port", "8000"),
+    *("--gpu-memory-utilization", "0.85"),
+    *("--max-model-len", "32768"),
+    *("--quantization", "mxfp4"),
+]
+
+
+# What every server is given, in the order of the alphabet around the variables of the examples.
+COMMON_ENV = [
+    "CUDA_CACHE_PATH=/var/cache/vllm/cuda",
+    "FLASHINFER_WORKSPACE_BASE=/var/cache/vllm/flashinfer",
+    "NO_COLOR=1",
+]
+CACHE_ENV = ["TRITON_CACHE_DIR=/var/cache/vllm/triton", "VLLM_CACHE_ROOT=/var/cache/vllm/vllm"]
+CACHES = "vllm-gpt-oss-cache-IMAGE:/var/cache/vllm"
+
+
+def body(entrypoint: list[str] | None = None, **said: t.Any) -> dict[str, t.Any]:
+    return configuration(from_params({**GB10, **said}), "v1:stamp", Circumstances(entrypoint))
+
+
+# --- the configuration ----------------------------------------------------------------------------------------------
+
+
+def test_the_gb10_server_is_exactly_this() -> None:
+    assert body(NGC_ENTRYPOINT) == {
+        "Image": "nvcr.io/nvidia/vllm:25.09-py3",
+        "Cmd": ["vllm", "serve", *ARGUMENTS],
+        "Env": [*COMMON_ENV, "TIKTOKEN_ENCODINGS_BASE=/etc/encodings", *CACHE_ENV],
+        "Labels": {
+            LABEL_SPEC: json.dumps(
+                {
+                    "encodings_dir": "/home/u/vllm/encodings",
+                    "engine": {"gpu_memory_utilization": "0.85", "max_model_len": "32768", "quantization": "mxfp4"},
+                    "huggingface_dir": "/home/u/vllm/huggingface",
+                    "image": "nvcr.io/nvidia/vllm:25.09-py3",
+                    "model": "openai/gpt-oss-120b",
+                    "name": "gpt-oss",
+                    "served_model_name": "gpt-oss-120b",
+                },
+                separators=(",", ":"),
+            ),
+            LABEL_FINGERPRINT: "v1:stamp",
+            LABEL_VERSION: COLLECTION_VERSION,
+            LABEL_VLLM_VERSION: "0.10.1.1",
+        },
+        "StopTimeout": 30,
+        "ExposedPorts": {"8000/tcp": {}},
+        "HostConfig": {
+            "Binds": [
+                "/home/u/vllm/huggingface:/root/.cache/huggingface",
+                "/home/u/vllm/encodings:/etc/encodings:ro",
+                CACHES,
+            ],
+            "DeviceRequests": [
+                {"Driver": "", "Count": -1, "DeviceIDs": None, "Capabilities": [["gpu"]], "Options": {}}
+            ],
+            "IpcMode": "host",
+            "NetworkMode": "bridge",
+            "PortBindings": {"8000/tcp": [{"HostIp": "127.0.0.1", "HostPort": "8000"}]},
+            "RestartPolicy": {"Name": "unless-stopped", "MaximumRetryCount": 0},
+            "Ulimits": [
+                {"Name": "memlock", "Soft": -1, "Hard": -1},
+                {"Name": "stack", "Soft": 67108864, "Hard": 67108864},
+            ],
+        },
+    }
+
+
+SHELL = ["sh", "-c", SECRETS_SHELL, "vllm"]
+SERVE = ["vllm", "serve"]
+API_SERVER = ["python3", "-m", "vllm.entrypoints.openai.api_server"]
+
+
+@pytest.mark.parametrize(
+    ("entrypoint", "said", "command"),
+    [
+        pytest.param(NGC_ENTRYPOINT, {}, {"Cmd": [*SERVE, *ARGUMENTS]}, id="NVIDIA's entrypoint is kept"),
+        pytest.param([], {}, {"Cmd": [*SERVE, *ARGUMENTS]}, id="no entrypoint"),
+        pytest.param(SERVE, {}, {"Cmd": ARGUMENTS}, id="an image that is vllm serve"),
+        pytest.param(["/usr/bin/env", *SERVE], {}, {"Cmd": ARGUMENTS}, id="an image that ends in vllm serve"),
+        pytest.param(API_SERVER, {}, {"Cmd": ["--model", *ARGUMENTS]}, id="an image that is the older API server"),
+        pytest.param(
+            NGC_ENTRYPOINT,
+            {"api_key_file": "/k"},
+            {"Cmd": [*SHELL, *SERVE, *ARGUMENTS]},
+            id="NVIDIA's entrypoint is kept with a key too",
+        ),
+        pytest.param([], {"env_file": "/e"}, {"Cmd": [*SHELL, *SERVE, *ARGUMENTS]}, id="an env file"),
+        pytest.param([], {"hf_token_file": "/t"}, {"Cmd": [*SERVE, *ARGUMENTS]}, id="a token needs no shell"),
+        pytest.param(
+            SERVE,
+            {"api_key_file": "/k"},
+            {"Entrypoint": [*SHELL, *SERVE], "Cmd": ARGUMENTS},
+            id="an image that is vllm serve, with a key",
+        ),
+        pytest.param(
+            API_SERVER,
+            {"api_key_file": "/k"},
+            {"Entrypoint": [*SHELL, *API_SERVER], "Cmd": ["--model", *ARGUMENTS]},
+            id="an image that is the older API server, with a key",
+        ),
+    ],
+)
+def test_the_command_is_what_follows_the_entrypoint(
+    entrypoint: list[str], said: dict[str, t.Any], command: dict[str, t.Any]
+) -> None:
+    made = body(entrypoint, **said)
+    assert {key: made[key] for key in ("Entrypoint", "Cmd") if key in made} == command
+
+
+PLAIN_BINDS = ["/home/u/vllm/huggingface:/root/.cache/huggingface", "/home/u/vllm/encodings:/etc/encodings:ro"]
+
+
+@pytest.mark.parametrize(
+    ("said", "binds"),
+    [
+        pytest.param({"huggingface_dir": None, "encodings_dir": None}, [], id="none"),
+        pytest.param({"model": "/m/x"}, [*PLAIN_BINDS, "/m/x:/m/x:ro"], id="a model directory at the same path"),
+        pytest.param({"model": "/m/x", "volumes": ["/m:/m:ro"]}, [*PLAIN_BINDS, "/m:/m:ro"], id="mounted already"),
+        pytest.param({"model": "/m", "volumes": ["/d:/m"]}, [*PLAIN_BINDS, "/d:/m"], id="mounted from elsewhere"),
+        pytest.param(
+            {"model": "/models", "volumes": ["/d:/m"]},
+            [*PLAIN_BINDS, "/models:/models:ro", "/d:/m"],
+            id="a similar name",
+        ),
+        pytest.param(
+            {"hf_token_file": "/t", "api_key_file": "/k", "env_file": "/e"},
+            [
+                *PLAIN_BINDS,
+                "/t:/run/secrets/hf_token:ro",
+                "/k:/run/secrets/vllm_api_key:ro",
+                "/e:/run/secrets/env:ro",
+            ],
+            id="secrets, read-only",
+        ),
+    ],
+)
+def test_what_is_mounted(said: dict[str, t.Any], binds: list[str]) -> None:
+    assert body(**said)["HostConfig"]["Binds"] == [*binds, CACHES]
+
+
+def test_caches_are_kept_for_each_image_and_only_when_wanted() -> None:
+    kept = configuration(from_params(GB10), "v1:stamp", Circumstances(image_id="sha256:0123456789abcdef"))
+    assert kept["HostConfig"]["Binds"][-1] == "vllm-gpt-oss-cache-0123456789ab:/var/cache/vllm"
+    dropped = body(keep_caches=False)
+    assert [bind for bind in dropped["HostConfig"]["Binds"] if "cache/vllm" in bind] == []
+    assert dropped["Env"] == ["NO_COLOR=1", "TIKTOKEN_ENCODINGS_BASE=/etc/encodings"]
+
+
+@pytest.mark.parametrize(
+    ("said", "mounted"),
+    [
+        ({}, True),
+        ({"vllm_version": "0.30.0"}, True),
+        ({"vllm_version": "0.31.0"}, False),
+        ({"vllm_version": "0.34.0"}, False),
+        ({"image": "example.com/fork:latest"}, True),
+        ({"image": "vllm/vllm-openai:v0.32.0"}, False),
+    ],
+)
+def test_encodings_are_handed_over_to_the_versions_that_read_them(said: dict[str, t.Any], mounted: bool) -> None:
+    made = body(**said)
+    assert ("/home/u/vllm/encodings:/etc/encodings:ro" in made["HostConfig"]["Binds"]) == mounted
+    assert ("TIKTOKEN_ENCODINGS_BASE=/etc/encodings" in made["Env"]) == mounted
+
+
+def test_a_server_on_the_hosts_network_has_internal_ports_of_its_own() -> None:
+    assert "VLLM_PORT=28000" in body(network_mode="host")["Env"]
+    assert "VLLM_PORT=28032" in body(network_mode="host", port=8001)["Env"]
+    assert not [entry for entry in body()["Env"] if entry.startswith("VLLM_PORT=")]
+
+
+@pytest.mark.parametrize(
+    ("said", "env"),
+    [
+        ({"encodings_dir": None}, []),
+        ({"hf_token_file": "/t"}, ["HF_TOKEN_PATH=/run/secrets/hf_token", "TIKTOKEN_ENCODINGS_BASE=/etc/encodings"]),
+        ({"env": {"B": "x y", "A": True}}, ["A=true", "B=x y", "TIKTOKEN_ENCODINGS_BASE=/etc/encodings"]),
+        ({"env": {"TIKTOKEN_ENCODINGS_BASE": "/e"}}, ["TIKTOKEN_ENCODINGS_BASE=/e"]),
+    ],
+)
+def test_the_environment(said: dict[str, t.Any], env: list[str]) -> None:
+    made = body(**said)["Env"]
+    assert made == sorted(made) and [entry for entry in made if entry not in COMMON_ENV + CACHE_ENV] == env
+    assert {*COMMON_ENV, *CACHE_ENV} < {*made, ""}
+
+
+@pytest.mark.parametrize(
+    ("said", "key", "value"),
+    [
+        ({"gpus": "none"}, "DeviceRequests", []),
+        (
+            {"gpus": ["GPU-1", "GPU-2"]},
+            "DeviceRequests",
+            [{"Driver": "", "Count": 0, "DeviceIDs": ["GPU-1", "GPU-2"], "Capabilities": [["gpu"]], "Options": {}}],
+        ),
+        ({"network_mode": "host"}, "PortBindings", {}),
+        ({"network_mode": "host"}, "NetworkMode", "host"),
+        ({"bind": "::1"}, "PortBindings", {"8000/tcp": [{"HostIp": "::1", "HostPort": "8000"}]}),
+        ({"port": 9}, "PortBindings", {"9/tcp": [{"HostIp": "127.0.0.1", "HostPort": "9"}]}),
+        ({"restart_policy": "on-failure:3"}, "RestartPolicy", {"Name": "on-failure", "MaximumRetryCount": 3}),
+        ({"restart_policy": "no"}, "RestartPolicy", {"Name": "no", "MaximumRetryCount": 0}),
+        ({"ipc_mode": "private"}, "IpcMode", "private"),
+        (
+            {"ulimits": {"memlock": 8388608}},
+            "Ulimits",
+            [
+                {"Name": "memlock", "Soft": 8388608, "Hard": 8388608},
+                {"Name": "stack", "Soft": 67108864, "Hard": 67108864},
+            ],
+        ),
+    ],
+)
+def test_a_key_of_the_host_configuration(said: dict[str, t.Any], key: str, value: t.Any) -> None:
+    assert body(**said)["HostConfig"][key] == value
+
+
+def test_a_server_on_the_hosts_network_exposes_no_port() -> None:
+    assert "ExposedPorts" not in body(network_mode="host")
+
+
+def test_labels_of_the_user_are_added() -> None:
+    assert body(labels={"team": "nlp"})["Labels"]["team"] == "nlp"
+
+
+def test_what_was_written_is_recorded_only_where_something_was() -> None:
+    assert LABEL_WROTE not in body()["Labels"]
+    written = configuration(from_params(GB10), "v1:stamp", Circumstances(wrote={"/t", "/k"}))
+    assert written["Labels"][LABEL_WROTE] == '["/k","/t"]'
+
+
+# --- the same for people --------------------------------------------------------------------------------------------
+
+
+def test_the_command_line_says_the_same() -> None:
+    words = docker_argv("vllm-gpt-oss", body(NGC_ENTRYPOINT))
+    labels = [word for word in words if word.startswith("gpufleet.vllm.")]
+    assert [word for word in words if word not in labels and word != "--label"] == [
+        *("docker", "create", "--name", "vllm-gpt-oss"),
+        *("--gpus", "all", "--ipc", "host", "--network", "bridge"),
+        *("--ulimit", "memlock=-1", "--ulimit", "stack=67108864"),
+        *("--restart", "unless-stopped", "--stop-timeout", "30"),
+        *("--publish", "127.0.0.1:8000:8000"),
+        *("--volume", "/home/u/vllm/huggingface:/root/.cache/huggingface"),
+        *("--volume", "/home/u/vllm/encodings:/etc/encodings:ro"),
+        *("--volume", CACHES),
+        *(word for entry in COMMON_ENV for word in ("--env", entry)),
+        *("--env", "TIKTOKEN_ENCODINGS_BASE=/etc/encodings"),
+        *(word for entry in CACHE_ENV for word in ("--env", entry)),
+        *("nvcr.io/nvidia/vllm:25.09-py3", "vllm", "serve", *ARGUMENTS),
+    ]
+    assert [word.split("=")[0] for word in labels] == [
+        *(LABEL_FINGERPRINT, LABEL_SPEC, LABEL_VERSION),
+        LABEL_VLLM_VERSION,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("said", "entrypoint", "words"),
+    [
+        ({"gpus": ["GPU-1", "GPU-2"]}, [], ["--gpus", '"device=GPU-1,GPU-2"']),
+        ({"bind": "::1"}, [], ["--publish", "[::1]:8000:8000"]),
+        ({"network_mode": "host"}, [], ["--network", "host"]),
+        ({"restart_policy": "on-failure:3"}, [], ["--restart", "on-failure:3"]),
+        ({"api_key_file": "/k"}, SERVE, ["--entrypoint", "sh"]),
+        (
+            {"api_key_file": "/k"},
+            SERVE,
+            ["nvcr.io/nvidia/vllm:25.09-py3", "-c", SECRETS_SHELL, "vllm", *SERVE, *ARGUMENTS],
+        ),
+    ],
+)
+def test_words_of_the_command_line(said: dict[str, t.Any], entrypoint: list[str], words: list[str]) -> None:
+    line = docker_argv("c", body(entrypoint, **said))
+    assert any(line[i : i + len(words)] == words for i in range(len(line)))
+
+
+def test_a_server_without_gpu_asks_for_none() -> None:
+    assert "--gpus" not in docker_argv("c", body(gpus="none"))
+
+
+@pytest.mark.parametrize(
+    ("action", "line"),
+    [
+        (Action("create_directory", "/a b"), "mkdir -p '/a b'"),
+        (Action("write_secret", "/k"), "install -m 0600 /dev/stdin /k"),
+        (Action("delete_file", "/k"), "rm /k"),
+        (Action("delete_directory", "/h"), "rm -r /h"),
+        (Action("pull", "i:1"), "docker pull i:1"),
+        (Action("start", "current"), "docker start c"),
+        (Action("stop", "current"), "docker stop c"),
+        (Action("remove", "trial"), "docker rm -f c-try"),
+        (Action("rename", "next", "", "current"), "docker rename c-next c"),
+        (Action("rename", "current", "", "superseded"), "docker rename c c-superseded"),
+    ],
+)
+def test_an_action_as_a_command(action: Action, line: str) -> None:
+    assert command(action, "c", body()) == line
+
+
+def test_creating_and_trying_as_commands() -> None:
+    create = shlex.split(command(Action("create", "next"), "c", body()))
+    assert create == docker_argv("c-next", body())
+    trial = shlex.split(command(Action("try", "next"), "c", body()))
+    assert trial[:5] == ["docker", "run", "--rm", "--name", "c-try"]
+    assert "--publish" not in trial and trial[trial.index("--restart") + 1] == "no"
+    assert trial[-1:] == ["nvcr.io/nvidia/vllm:25.09-py3"] and trial[trial.index("--entrypoint") + 1] == "true"
+
+
+# --- secrets in the container ---------------------------------------------------------------------------------------
+
+
+def environment(directory: Path, *words: str) -> tuple[int, dict[str, str], str]:
+    """What a command sees that is started through the wrapper: its exit status, new variables, and the log."""
+    script = SECRETS_SHELL.replace(SECRETS_TARGET, str(directory))
+    before = {"PATH": os.environ["PATH"]}
+    done = subprocess.run(
+        ["sh", "-c", script, "vllm", *(words or ("env", "-0"))], env=before, capture_output=True, text=True, check=False
+    )
+    pairs = (line.split("=", 1) for line in done.stdout.split("\0") if "=" in line) if not words else ()
+    new = {key: value for key, value in pairs if key not in ("PATH", "PWD", "_", "SHLVL", "OLDPWD", "l")}
+    return done.returncode, new, done.stdout + done.stderr if words or done.returncode else done.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "variables"),
+    [
+        pytest.param("A=b\n", {"A": "b"}, id="one"),
+        pytest.param("A=b", {"A": "b"}, id="no newline at the end"),
+        pytest.param("A=1\n\n# B=2\nC=3\n", {"A": "1", "C": "3"}, id="blank lines and comments"),
+        pytest.param("A=\n", {"A": ""}, id="an empty value"),
+        pytest.param("A=x y  \n", {"A": "x y  "}, id="blanks in the value"),
+        pytest.param("A='x' \"y\"\n", {"A": "'x' \"y\""}, id="quotes stay"),
+        pytest.param("A=$HOME `id` $(id) \\n\n", {"A": "$HOME `id` $(id) \\n"}, id="nothing is expanded"),
+        pytest.param("A=b=c#d\n", {"A": "b=c#d"}, id="equals and hash in the value"),
+        pytest.param("A=*\n", {"A": "*"}, id="no file names"),
+        pytest.param("A\nB=2\n", {"B": "2"}, id="a name alone says nothing"),
+        pytest.param("A=1\nA=2\n", {"A": "2"}, id="the last one counts"),
+        pytest.param("", {}, id="empty"),
+    ],
+)
+def test_the_env_file_is_taken_literally(text: str, variables: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "env").write_text(text)
+    assert environment(tmp_path) == (0, variables, "")
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("secret\n", "secret"),
+        ("secret", "secret"),
+        ("a b'\"$x\\\n", "a b'\"$x\\"),
+    ],
+)
+def test_the_api_key_is_taken_literally(text: str, value: str, tmp_path: Path) -> None:
+    (tmp_path / "vllm_api_key").write_text(text)
+    assert environment(tmp_path) == (0, {"VLLM_API_KEY": value}, "")
+
+
+@pytest.mark.parametrize("text", ["", "\n"])
+def test_a_server_does_not_start_with_an_empty_key(text: str, tmp_path: Path) -> None:
+    (tmp_path / "vllm_api_key").write_text(text)
+    status, _variables, log = environment(tmp_path)
+    assert status == 1
+    assert log == f"{tmp_path}/vllm_api_key holds no API key\n"
+
+
+def test_a_server_does_not_start_when_the_key_is_a_directory_that_docker_made(tmp_path: Path) -> None:
+    (tmp_path / "vllm_api_key").mkdir()
+    assert environment(tmp_path)[0] == 1
+
+
+def test_without_secrets_the_command_runs_as_it_is(tmp_path: Path) -> None:
+    assert environment(tmp_path) == (0, {}, "")
+    assert environment(tmp_path, "printf", "%s|", "a b", "$c")[2] == "a b|$c|"
+
+
+def test_the_exit_status_is_that_of_the_server(tmp_path: Path) -> None:
+    assert environment(tmp_path, "sh", "-c", "exit 7")[0] == 7
+
+
+# --- what Docker says -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("message", "remedy"),
+    [
+        ('could not select device driver "" with capabilities: [[gpu]]', "Docker has no NVIDIA runtime"),
+        (
+            "OCI runtime create failed: container_linux.go:380: starting container process caused: process_linux.go:545"
+            ": container init caused: process_linux.go:508: setting rlimits for ready process caused: error setting"
+            " rlimit type 8: operation not permitted: unknown",
+            "the Docker daemon may not raise the memlock limit",
+        ),
+        (
+            "driver failed programming external connectivity on endpoint c (d0d3): Bind for 127.0.0.1:8000 failed: port"
+            " is already allocated",
+            "another program holds the port",
+        ),
+        (
+            "Error starting userland proxy: listen tcp4 127.0.0.1:8000: bind: address already in use",
+            "another program holds the port",
+        ),
+        (
+            "Error starting userland proxy: listen tcp4 10.9.9.9:8000: bind: cannot assign requested address",
+            "bind is not an address of this host",
+        ),
+        (
+            "write /var/lib/docker/tmp/GetImageBlob1: no space left on device",
+            "the disk of the Docker data directory is full",
+        ),
+        (
+            "manifest for vllm/vllm-openai:v9 not found: manifest unknown: manifest unknown",
+            "the registry does not have it",
+        ),
+        (
+            "pull access denied for nope, repository does not exist or may require 'docker login': denied: requested "
+            "access to the resource is denied",
+            "the registry does not have it or wants a login",
+        ),
+        (
+            'Head "https://nvcr.io/v2/nvidia/vllm/manifests/1": unauthorized: authentication required',
+            "the registry does not",
+        ),
+        ("No such image: vllm:1", "the registry does not have it"),
+        (
+            "no matching manifest for linux/arm64/v8 in the manifest list entries",
+            "the image is not built for this machine's processor",
+        ),
+        ("toomanyrequests: You have reached your pull rate limit.", "the registry limits downloads"),
+        (
+            'Get "https://registry-1.docker.io/v2/": dial tcp: lookup registry-1.docker.io: no such host',
+            "the registry cannot be reached",
+        ),
+        (
+            'Get "https://nvcr.io/v2/": dial tcp: lookup nvcr.io on 127.0.0.53:53: server misbehaving',
+            "the registry cannot be reached",
+        ),
+        (
+            'Get "https://127.0.0.1:9/v2/": dial tcp 127.0.0.1:9: connect: connection refused',
+            "the registry cannot be reached",
+        ),
+        (
+            'Get "https://nvcr.io/v2/": net/http: request canceled while waiting for connection (Client.Timeout'
+            " exceeded while awaiting headers)",
+            "the registry cannot be reached",
+        ),
+        ('Get "https://nvcr.io/v2/": context deadline exceeded', "the registry cannot be reached"),
+        ('Get "https://nvcr.io/v2/": EOF', "the registry cannot be reached"),
+        (
+            "UnixHTTPConnectionPool(host='localhost', port=None): Read timed out. (read timeout=60)",
+            "the Docker Engine did not answer in time",
+        ),
+        (
+            'Conflict. The container name "/vllm-a-next" is already in use by container "ab12". You have to remove (or'
+            " rename) that container to be able to reuse that name.",
+            "another run is deploying the same server",
+        ),
+        (
+            'invalid mount config for type "bind": bind source path does not exist: /x',
+            "a mounted path is missing on the host",
+        ),
+        (
+            "error while creating mount source path '/x': mkdir /x: read-only file system",
+            "Docker cannot reach a mounted path",
+        ),
+        (
+            "nvidia-container-cli: device error: GPU-aaaa: unknown device: unknown",
+            "the host has no GPU of that UUID",
+        ),
+        (
+            "failed to inject CDI devices: unresolvable CDI devices nvidia.com/gpu=all: unknown",
+            "the NVIDIA Container Toolkit could not hand over the GPU",
+        ),
+        (
+            "nvidia-container-cli: initialization error: nvml error: driver/library version mismatch: unknown",
+            "the NVIDIA Container Toolkit could not hand over the GPU",
+        ),
+        (
+            'OCI runtime create failed: starting container process caused: exec: "vllm": executable file not found in $PATH',
+            "the image does not hold that program",
+        ),
+        ("something nobody has seen", ""),
+    ],
+)
+def test_what_docker_says_is_explained(message: str, remedy: str) -> None:
+    assert explain(message).startswith(remedy) and bool(explain(message)) == bool(remedy)
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (
+            docker.errors.APIError("500 Server Error", explanation="something odd."),
+            "Cannot start c. Docker says: something odd.",
+        ),
+        (
+            docker.errors.APIError("x", explanation="No such image: i"),
+            "Cannot start c. Docker says: No such image: i. The registry does not have it or wants a login: check the "
+            "name and tag, run docker login on the host, or load the image there with docker load.",
+        ),
+        (docker.errors.DockerException("plain"), "Cannot start c. Docker says: plain."),
+        (OSError(5, "Input/output error"), "Cannot start c. Docker says: [Errno 5] Input/output error."),
+    ],
+)
+def test_an_error_becomes_a_sentence(error: BaseException, text: str) -> None:
+    assert sentence("start c", error) == text
+
+
+@pytest.mark.parametrize(
+    ("container", "server"),
+    [
+        ("vllm-a", "vllm-a"),
+        ("vllm-a-next", "vllm-a"),
+        ("vllm-a-superseded", "vllm-a"),
+        ("vllm-a-try", "vllm-a"),
+        ("vllm-next-a", "vllm-next-a"),
+    ],
+)
+def test_the_server_that_a_container_belongs_to(container: str, server: str) -> None:
+    assert server_name(container) == server
+
+
+@pytest.mark.parametrize(
+    ("reference", "parts"),
+    [
+        ("vllm", ("vllm", "latest")),
+        ("vllm:1", ("vllm", "1")),
+        ("nvcr.io/nvidia/vllm:25.09-py3", ("nvcr.io/nvidia/vllm", "25.09-py3")),
+        ("localhost:5000/vllm", ("localhost:5000/vllm", "latest")),
+        ("localhost:5000/vllm:1", ("localhost:5000/vllm", "1")),
+        ("vllm@sha256:ab", ("vllm@sha256:ab", None)),
+        ("localhost:5000/vllm:1@sha256:ab", ("localhost:5000/vllm:1@sha256:ab", None)),
+    ],
+)
+def test_an_image_reference_is_split(reference: str, parts: tuple[str, str | None]) -> None:
+    assert docker_backend._split_reference(reference) == parts
+
+
+def inspected(labels: t.Any = None, **state: t.Any) -> dict[str, t.Any]:
+    return {"Image": "sha256:1", "Config": {"Labels": labels}, "State": {"Running": False, **state}}
+
+
+@pytest.mark.parametrize(
+    ("found", "expected"),
+    [
+        pytest.param(inspected(), {"owned": False, "running": False, "image_id": "sha256:1"}, id="no labels at all"),
+        pytest.param(inspected({"a": "b"}), {"owned": False}, id="labels of somebody else"),
+        pytest.param(
+            inspected({LABEL_FINGERPRINT: "v1:x"}), {"owned": True, "fingerprint": "v1:x", "intent": {}}, id="ours"
+        ),
+        pytest.param(inspected({LABEL_SPEC: '{"port":1}'}), {"intent": {"port": 1}}, id="its record"),
+        pytest.param(inspected({LABEL_SPEC: "{"}), {"intent": {}}, id="a record that is no JSON"),
+        pytest.param(inspected({LABEL_SPEC: "[]"}), {"intent": {}}, id="a record that is no mapping"),
+        pytest.param(inspected({LABEL_WROTE: '["/k"]'}), {"wrote": ("/k",)}, id="what was written"),
+        pytest.param(inspected({LABEL_WROTE: '"/k"'}), {"wrote": ()}, id="what was written, unreadable"),
+        pytest.param(inspected(Running=True), {"running": True}, id="running"),
+        pytest.param(inspected(Running=True, Paused=True), {"running": True}, id="paused"),
+        pytest.param(inspected(Restarting=True), {"running": True}, id="in a crash loop"),
+        pytest.param(inspected(Status="created"), {"running": False}, id="created"),
+        pytest.param(inspected(Status="exited", ExitCode=1), {"running": False}, id="exited"),
+    ],
+)
+def test_what_is_known_of_a_container(found: dict[str, t.Any], expected: dict[str, t.Any]) -> None:
+    known = instance("current", found)
+    assert {key: getattr(known, key) for key in expected} == expected
+
+
+# --- the way to the engine ------------------------------------------------------------------------------------------
+
+
+class Engine29(BaseHTTPRequestHandler):
+    """Docker Engine 29: it refuses clients that speak a version of the API below 1.44."""
+
+    def do_GET(self) -> None:
+        version = float(self.path[2:].split("/")[0]) if self.path.startswith("/v") and self.path != "/version" else 1.44
+        answer: t.Any = {"ApiVersion": "1.52", "MinAPIVersion": "1.44"} if self.path.endswith("/version") else "OK"
+        if version < 1.44:
+            answer = {"message": f"client version {version} is too old. Minimum supported API version is 1.44"}
+        content = json.dumps(answer).encode()
+        self.send_response(400 if version < 1.44 else 200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def address_string(self) -> str:
+        return "client"
+
+    def log_message(self, *_arguments: t.Any) -> None:
+        pass
+
+
+@pytest.fixture
+def engine29(tmp_path: Path) -> t.Iterator[str]:
+    path = str(tmp_path / "docker.sock")
+    with socketserver.UnixStreamServer(path, Engine29) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield f"unix://{path}"
+        server.shutdown()
+        thread.join()
+
+
+def test_an_engine_that_refuses_old_clients_is_talked_to(engine29: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The SDK that Ubuntu 24.04 and DGX OS package is of the sort that has to be told to ask."""
+    asked: dict[str, t.Any] = {}
+    connect = docker.from_env
+
+    def from_env(**said: t.Any) -> t.Any:
+        asked.update(said)
+        return connect(**said)
+
+    monkeypatch.setattr(docker, "from_env", from_env)
+    client = docker_client.connect(engine29)
+    assert (asked["version"], client.api_version) == ("auto", "1.52")
+    client.close()
+
+
+def connecting_to(address: str | None) -> str:
+    with warnings.catch_warnings():
+        # The SDK leaves the sockets open that it could not connect.
+        warnings.simplefilter("ignore", ResourceWarning)
+        with pytest.raises(VllmError) as caught:
+            docker_client.connect(address)
+        told = str(caught.value)
+        del caught
+        gc.collect()
+    return told
+
+
+@pytest.mark.parametrize(
+    ("installed", "said"),
+    [
+        (None, "it is not installed. Install Docker Engine (Debian, Ubuntu: docker.io)."),
+        ("/usr/bin/dockerd", "it is not running (there is no such socket). Start it: 'sudo systemctl start docker'."),
+    ],
+)
+def test_without_a_socket_there_is_no_engine(
+    installed: str | None, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(docker_client.shutil, "which", lambda name, path: installed)
+    address = f"unix://{tmp_path}/docker.sock"
+    assert connecting_to(address) == f"Cannot talk to the Docker Engine at {address}: {said}"
+
+
+def test_a_socket_that_nobody_listens_on_is_a_stopped_engine(tmp_path: Path) -> None:
+    socketserver.UnixStreamServer(str(tmp_path / "docker.sock"), Engine29).server_close()
+    assert connecting_to(f"unix://{tmp_path}/docker.sock").endswith(
+        "it is not running (nothing listens on that socket). Start it: 'sudo systemctl start docker'."
+    )
+
+
+def test_the_address_may_come_from_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/other.sock")
+    assert connecting_to(None).startswith(f"Cannot talk to the Docker Engine at unix://{tmp_path}/other.sock: ")
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (PermissionError(13, "Permission denied"), "this user has no permission. Add the user to group docker"),
+        (
+            docker.errors.DockerException("Not supported URL scheme http+docker"),
+            "the Python packages docker and requests on",
+        ),
+        (docker.errors.DockerException("odd."), "odd. Check DOCKER_HOST, and docker_host of the server."),
+        (OSError(5, "Input/output error"), "[Errno 5] Input/output error. Check DOCKER_HOST"),
+    ],
+)
+def test_other_reasons_not_to_reach_the_engine(error: Exception, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(**_said: t.Any) -> t.NoReturn:
+        raise error
+
+    monkeypatch.setattr(docker, "from_env", fail)
+    assert connecting_to("unix:///").startswith(f"Cannot talk to the Docker Engine at unix:///: {said}")
+
+
+def test_an_address_that_is_none_is_told() -> None:
+    assert connecting_to("docker.example.com").endswith("Check DOCKER_HOST, and docker_host of the server.")
+
+
+def test_without_the_sdk_there_is_a_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(docker_client, "DOCKER_IMPORT_ERROR", "No module named 'docker'")
+    assert "(No module named 'docker'). Install python3-docker" in connecting_to("unix:///")
+
+
+@pytest.mark.parametrize(
+    ("stopped", "started", "away"),
+    [
+        ("2026-11-21T12:00:00.5Z", "2026-11-21T12:00:12.75Z", 12.2),
+        ("2026-11-21T12:00:00Z", "2026-11-21T12:01:00.123456789Z", 60.1),
+        ("0001-01-01T00:00:00Z", "2026-11-21T12:00:00Z", None),
+        ("2026-11-21T12:00:00Z", "2026-11-21T11:00:00Z", None),
+        ("2026", "2026", None),
+    ],
+)
+def test_how_long_a_server_was_away(stopped: str, started: str, away: float | None) -> None:
+    assert away_seconds({"FinishedAt": stopped, "StartedAt": started}) == away
+    assert away_seconds({}) is None

@@ -1,0 +1,409 @@
+# Copyright (c) 2026, gpufleet contributors
+# GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What nvidia-smi, /proc and sysfs print, in every dialect we know of, as values."""
+
+from __future__ import annotations
+
+import pytest
+from ansible_collections.gpufleet.vllm.plugins.module_utils._gpu import nvidia_smi as text
+from gpu_hosts import CAPTURES
+from hypothesis import given, strategies as st
+
+NO_VALUES = [
+    "[N/A]",
+    "N/A",
+    "[Not Supported]",
+    "Not Supported",
+    "ERR!",
+    "[Unknown Error]",
+    "Unknown Error",
+    "[GPU requires reset]",
+    "[GPU is lost]",
+    "GPU is lost",
+    "[Insufficient Permissions]",
+    "[Requested functionality has been deprecated]",
+    "Requested functionality has been deprecated",
+    "[Not Found]",
+    "[N/",
+    "",
+    "  ",
+]
+
+
+@pytest.mark.parametrize("cell", NO_VALUES)
+def test_a_placeholder_is_no_value(cell: str) -> None:
+    assert text.text_of(cell) is None
+    assert text.number_of(cell) is None
+    assert text.integer_of(cell) is None
+    assert text.switch_of(cell) is None
+
+
+@pytest.mark.parametrize(
+    ("cell", "number"),
+    [
+        ("143771", 143771),
+        ("0", 0),
+        ("80.24", 80.24),
+        (" 81559 MiB ", 81559),
+        ("11 %", 11),
+        ("-4", None),
+        ("1e9", None),
+        ("0x10", None),
+        ("nan", None),
+        ("12 GiB", None),
+        ("1,024", None),
+        ("9" * 40, None),
+        ("\u0664", None),
+    ],
+)
+def test_numbers(cell: str, number: float | None) -> None:
+    assert text.number_of(cell) == number
+
+
+@pytest.mark.parametrize(
+    ("bus_id", "key"),
+    [
+        ("00000000:00:06.0", "0000:00:06.0"),
+        ("0000000F:01:00.0", "000f:01:00.0"),
+        ("00010000:01:00.0", "10000:01:00.0"),
+        ("0000:5F:00.0", "0000:5f:00.0"),
+        ("[N/A]", None),
+        (None, None),
+    ],
+)
+def test_a_pci_address_as_sysfs_spells_it(bus_id: str | None, key: str | None) -> None:
+    assert text.bus_key(bus_id) == key
+
+
+# --- queries ---------------------------------------------------------------------------------------------------------
+
+FIELDS = ("index", "uuid", "name", "memory.total")
+
+
+@pytest.mark.parametrize(
+    ("out", "rows"),
+    [
+        pytest.param(
+            "0, GPU-00000001-1, NVIDIA H200, 143771\n", [["0", "GPU-00000001-1", "NVIDIA H200", "143771"]], id="one"
+        ),
+        pytest.param(
+            "0,GPU-00000001-1,NVIDIA H200,143771", [["0", "GPU-00000001-1", "NVIDIA H200", "143771"]], id="tight"
+        ),
+        pytest.param("3, ERR!, ERR!, ERR!\n", [["3", "ERR!", "ERR!", "ERR!"]], id="a dead card keeps its index"),
+        pytest.param("0, GPU-00000001-1, NVIDIA H2", [], id="cut off"),
+        pytest.param(
+            "WARNING: infoROM is corrupted at gpu 0000:01:00.0\n0, GPU-00000001-1, NVIDIA H200, 1\n",
+            [["0", "GPU-00000001-1", "NVIDIA H200", "1"]],
+            id="a warning before the rows",
+        ),
+        pytest.param("No devices were found\n", [], id="no devices"),
+        pytest.param("a, b, c, d\n", [], id="not a row"),
+        pytest.param("", [], id="nothing"),
+    ],
+)
+def test_rows_of_a_query(out: str, rows: list[list[str]]) -> None:
+    table = text.Table(FIELDS, text.Result(0, out))
+    assert text.parse_query(table) == [dict(zip(FIELDS, row)) for row in rows]
+
+
+def test_every_field_that_is_asked_for_exists_in_driver_580() -> None:
+    known = set((CAPTURES / "help_query_gpu_580.txt").read_text("utf-8").split())
+    assert {*text.CORE_FIELDS, *text.EXTRA_FIELDS, *text.SAMPLE_FIELDS} <= known
+
+
+@pytest.mark.parametrize(
+    ("result", "name"),
+    [
+        (text.Result(2, 'Field "gpu_recovery_action" is not a valid field to query.\n'), "gpu_recovery_action"),
+        (text.Result(2, "", 'Field "fabric.state" is not a valid field to query.\n'), "fabric.state"),
+        (text.Result(0, "0, GPU-00000001"), None),
+    ],
+)
+def test_the_field_that_a_driver_does_not_know(result: text.Result, name: str | None) -> None:
+    assert text.rejected_field(result) == name
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("GPU-00000001-1, 830, 31332, python3", ["GPU-00000001-1", "830", "31332", "python3"]),
+        (
+            "GPU-00000001-1, 831, 9523, python train.py, seed 3",
+            ["GPU-00000001-1", "831", "9523", "python train.py, seed 3"],
+        ),
+        (
+            "GPU-00000001-1, 832, [N/A], [Insufficient Permissions]",
+            ["GPU-00000001-1", "832", "[N/A]", "[Insufficient Permissions]"],
+        ),
+        ("No running processes found", None),
+        ("GPU-00000001-1, abc, 1, x", None),
+        ("GPU-00000001-1, 83", None),
+    ],
+)
+def test_compute_processes(line: str, expected: list[str] | None) -> None:
+    rows = text.parse_apps(f"{line}\n")
+    assert rows == ([dict(zip(text.APP_FIELDS, expected))] if expected else [])
+
+
+@pytest.mark.parametrize(
+    ("said", "bus_id", "index"),
+    [
+        ("Unable to determine the device handle for GPU 0000:02:00.0: GPU is lost.  Reboot", "0000:02:00.0", None),
+        ("Unable to determine the device handle for GPU0000:07:00.0: Unknown Error", "0000:07:00.0", None),
+        ("Unable to determine the device handle for GPU3: 0000:5F:00.0: Unknown Error", "0000:5F:00.0", 3),
+        ("Unable to determine the device handle for GPU2: Unknown Error", None, 2),
+        ("Unable to determine the device handle for GPU 0000:01:00.0: Not Found", "0000:01:00.0", None),
+    ],
+)
+def test_a_card_that_does_not_answer(said: str, bus_id: str | None, index: int | None) -> None:
+    (card,) = text.parse_unreachable(f"{said}\n1, GPU-00000001, x\n")
+    assert (card.bus_id, card.index) == (bus_id, index)
+    assert card.error and "\n" not in card.error
+
+
+@pytest.mark.parametrize(
+    ("line", "version"),
+    [
+        ("CUDA Version                              : 13.0", "13.0"),
+        ("CUDA Version        : 12.2", "12.2"),
+        ("| NVIDIA-SMI 610.57.04              KMD Version: 610.57.04     CUDA UMD Version: 13.3     |", "13.3"),
+        ("CUDA UMD Version                          : 13.2", "13.2"),
+        ("CUDA Version                              : Not Found", None),
+        ("CUDA Version                              : ERR!", None),
+        ("", None),
+    ],
+)
+def test_cuda_version(line: str, version: str | None) -> None:
+    assert text.parse_cuda_version(line) == version
+
+
+# --- topology --------------------------------------------------------------------------------------------------------
+
+H200X4 = (
+    "\t\x1b[4mGPU0\tGPU1\tGPU2\tGPU3\tCPU Affinity\tNUMA Affinity\tGPU NUMA ID\x1b[0m\n"
+    "GPU0\t X \tNV18\tNV18\tNV18\t0-63\t0\t\tN/A\nGPU1\tNV18\t X \tNV18\tNV18\t0-63\t0\t\tN/A\n"
+    "GPU2\tNV18\tNV18\t X \tNV18\t0-63\t0\t\tN/A\nGPU3\tNV18\tNV18\tNV18\t X \t0-63\t0\t\tN/A\n"
+    "\nLegend:\n\n  X    = Self\n"
+)
+A100_PCIE_BRIDGES = (
+    "\tGPU0\tGPU1\tGPU2\tGPU3\tmlx5_0\tCPU Affinity\tNUMA Affinity\n"
+    "GPU0\t X \tNV12\tSYS\tSYS\tPXB\t0-23\t0\nGPU1\tNV12\t X \tSYS\tSYS\tPXB\t24-47\t1\n"
+    "GPU2\tSYS\tSYS\t X \tNV12\tSYS\t48-71\t2\nGPU3\tSYS\tSYS\tNV12\t X \tSYS\t72-95\t3\n"
+    "mlx5_0\tPXB\tPXB\tSYS\tSYS\t X \n"
+)
+GB200 = (
+    "        GPU0    GPU1    NIC0    CPU Affinity    NUMA Affinity   GPU NUMA ID\n"
+    "GPU0     X      NV18    SYS     0-71    0,3-9,11-17             2\n"
+    "GPU1    NV18     X      SYS     72-143  1,19-25,27-33           18\n"
+)
+GLUED = (
+    "\tGPU0\tGPU1\tGPU2\tNIC0\tNIC1\tCPU Affinity\tNUMA Affinity\n"
+    "GPU0\t X \tNV18NV18\tNODENODE\t0-55,112-167\t0\nGPU1\tNV18\t X NV18\tNODENODE\t0-55\t0\n"
+    "GPU2\tNV18NV18 X \tSYSSYS\t56\t1\n"
+)
+OLD = (
+    "        GPU0    GPU1    mlx4_0  CPU Affinity\n"
+    "GPU0     X      PIX     PHB     0-9,20-29\nGPU1    PIX      X      PHB     0-9,20-29\n"
+)
+GB10 = "\tGPU0\tNIC0\tNIC1\tCPU Affinity\tNUMA Affinity\tGPU NUMA ID\nGPU0\t X \tNODE\tNODE\t0-19\t0\t\tN/A\n"
+NO_NUMA = (
+    "\tGPU0\tGPU1\tCPU Affinity\tNUMA Affinity\tGPU NUMA ID\n"
+    "GPU0\t X \tPHB\t0-63\tN/A\t\tN/A\nGPU1\tPHB\t X \t0-63\tN/A\t\tN/A\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("table", "links", "numa"),
+    [
+        pytest.param(
+            H200X4,
+            dict.fromkeys(["0-1", "0-2", "0-3", "1-2", "1-3", "2-3"], "NV18"),
+            {0: 0, 1: 0, 2: 0, 3: 0},
+            id="ANSI in the header, no NIC",
+        ),
+        pytest.param(
+            A100_PCIE_BRIDGES,
+            {"0-1": "NV12", "0-2": "SYS", "0-3": "SYS", "1-2": "SYS", "1-3": "SYS", "2-3": "NV12"},
+            {0: 0, 1: 1, 2: 2, 3: 3},
+            id="NVLink bridges between pairs",
+        ),
+        pytest.param(GB200, {"0-1": "NV18"}, {0: 0, 1: 1}, id="lists of NUMA nodes, blanks"),
+        pytest.param(GLUED, {"0-1": "NV18", "0-2": "NV18", "1-2": "NV18"}, {}, id="glued cells"),
+        pytest.param(OLD, {"0-1": "PIX"}, {}, id="no NUMA column"),
+        pytest.param(GB10, {}, {0: 0}, id="one GPU beside NICs"),
+        pytest.param(NO_NUMA, {"0-1": "PHB"}, {}, id="NUMA not known"),
+        pytest.param("", {}, {}, id="nothing"),
+        pytest.param("Nvlink queries are not supported\n", {}, {}, id="a message"),
+        pytest.param("\tGPU0\tGPU1\nGPU0\t X \t?\nGPU1\t", {}, {}, id="cut and unknown cells"),
+    ],
+)
+def test_topology(table: str, links: dict[str, str], numa: dict[int, int]) -> None:
+    assert text.parse_topology(table) == (links, numa)
+
+
+# --- MIG -------------------------------------------------------------------------------------------------------------
+
+MIG_LIST = """GPU 0: NVIDIA A100 80GB PCIe (UUID: GPU-932bfb2c-849a-2a22-1e84-9eff6bc02b39)
+  MIG 3g.40gb     Device  0: (UUID: MIG-0929581a-2be6-5dec-bf34-0954c6c529a6)
+  MIG 1g.10gb+me  Device  1: (UUID: MIG-3adbed3a-d03d-549f-a016-ba1fd7359f23)
+GPU 1: NVIDIA A100 80GB PCIe (UUID: GPU-513536b6-7d19-9063-b049-1e69664bb298)
+GPU 2: NVIDIA A100-SXM4-40GB (UUID: GPU-20bed2f5-819b-69ad-8d42-d3e1446080c1)
+  MIG 1g.5gb Device 0: (UUID: MIG-GPU-20bed2f5-819b-69ad-8d42-d3e1446080c1/7/0)
+"""
+
+
+def test_mig_devices_old_and_new_names() -> None:
+    devices = text.parse_mig_list(MIG_LIST)
+    assert [[device["uuid"] for device in found] for found in devices.values()] == [
+        ["MIG-0929581a-2be6-5dec-bf34-0954c6c529a6", "MIG-3adbed3a-d03d-549f-a016-ba1fd7359f23"],
+        ["MIG-GPU-20bed2f5-819b-69ad-8d42-d3e1446080c1/7/0"],
+    ]
+    assert devices["GPU-932bfb2c-849a-2a22-1e84-9eff6bc02b39"][1]["profile"] == "1g.10gb+me"
+
+
+MIG_XML = """<?xml version="1.0" ?><nvidia_smi_log>
+<gpu id="00000000:55:00.0"><product_name>NVIDIA RTX PRO 6000 Blackwell</product_name>
+<mig_mode><current_mig>Enabled</current_mig></mig_mode>
+<mig_devices><mig_device><index>0</index><gpu_instance_id>3</gpu_instance_id><uuid>MIG-a</uuid>
+<fb_memory_usage><total>24576 MiB</total><reserved>0 MiB</reserved><used>1200 MiB</used><free>23376 MiB</free>
+</fb_memory_usage>
+<bar1_memory_usage><total>1 MiB</total><free>1 MiB</free></bar1_memory_usage></mig_device>
+<mig_device><index>1</index>
+<fb_memory_usage><total>24576 MiB</total><used>N/A</used><free>N/A</free></fb_memory_usage></mig_device></mig_devices>
+<uuid>GPU-00000001-1</uuid><fb_memory_usage><total>97871 MiB</total><free>N/A</free></fb_memory_usage></gpu>
+<gpu id="00000000:56:00.0"><mig_devices>None</mig_devices><uuid>GPU-00000002-2</uuid></gpu></nvidia_smi_log>"""
+
+
+def test_memory_of_mig_devices() -> None:
+    memory = {("GPU-00000001-1", 0): (24576, 23376), ("GPU-00000001-1", 1): (24576, None)}
+    assert text.parse_mig_memory(MIG_XML) == memory
+
+
+# --- /proc and names -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("line", "version"),
+    [
+        ("NVRM version: NVIDIA UNIX x86_64 Kernel Module  535.161.08  Sat Feb 24 22:55:41 UTC 2024", "535.161.08"),
+        ("NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  580.159.04  Release Build", "580.159.04"),
+        ("NVRM version: NVIDIA UNIX Open Kernel Module for aarch64  580.142  Release Build", "580.142"),
+        ("", None),
+        ("NVRM version: NVIDIA", None),
+    ],
+)
+def test_loaded_driver(line: str, version: str | None) -> None:
+    assert text.parse_driver_version(line) == version
+
+
+@pytest.mark.parametrize(
+    ("meminfo", "expected"),
+    [
+        (
+            "MemTotal:       127600748 kB\nMemFree: 7 kB\nMemAvailable:   118566368 kB\nSwapTotal:      16777212 kB\n",
+            (124610, 115787, 16383),
+        ),
+        ("MemTotal:       1024 kB\n", (1, None, None)),
+        ("MemTotal:       lots\n", (None, None, None)),
+        ("", (None, None, None)),
+    ],
+)
+def test_meminfo(meminfo: str, expected: tuple[int | None, ...]) -> None:
+    assert tuple(text.parse_meminfo(meminfo).values()) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("NVIDIA GB10", "gb10"),
+        ("NVIDIA Thor", "thor"),
+        ("Orin (nvgpu)", "orin"),
+        ("NVIDIA RTX Spark N1X", "n1x"),
+        ("NVIDIA GB200", "gb200"),
+        ("NVIDIA GB300", "gb300"),
+        ("NVIDIA GH200 480GB", "gh200"),
+        ("NVIDIA GH200 144G HBM3e", "gh200"),
+        ("NVIDIA B200", "b200"),
+        ("NVIDIA B300 SXM6 AC", "b300"),
+        ("NVIDIA H200", "h200"),
+        ("NVIDIA H200 NVL", "h200"),
+        ("NVIDIA H100 80GB HBM3", "h100"),
+        ("NVIDIA H100 NVL", "h100"),
+        ("NVIDIA H800", "h100"),
+        ("NVIDIA H20", "h20"),
+        ("NVIDIA A100-SXM4-80GB", "a100"),
+        ("NVIDIA A100 80GB PCIe", "a100"),
+        ("NVIDIA A800 80GB PCIe", "a100"),
+        ("GRID A100D-80C", "a100"),
+        ("NVIDIA RTX A1000", "other"),
+        ("NVIDIA A10", "a10"),
+        ("NVIDIA A10G", "a10g"),
+        ("NVIDIA L40S", "l40s"),
+        ("NVIDIA L40", "l40"),
+        ("NVIDIA L4", "l4"),
+        ("Tesla T4", "t4"),
+        ("NVIDIA T400 4GB", "other"),
+        ("Tesla V100-SXM2-32GB", "v100"),
+        ("NVIDIA RTX PRO 6000 Blackwell Server Edition", "rtx_pro_6000"),
+        ("NVIDIA GeForce RTX 4090", "other"),
+        (None, "other"),
+    ],
+)
+def test_hardware_class_of_a_name(name: str | None, kind: str) -> None:
+    assert text.hardware_of(name).name == kind
+
+
+@pytest.mark.parametrize(
+    ("classes", "expected"),
+    [
+        ([], "none"),
+        (["a100"] * 8, "a100"),
+        (["a100", "other"], "a100"),
+        (["a100", "h100"], "other"),
+        (["other"], "other"),
+    ],
+)
+def test_hardware_class_of_a_host(classes: list[str], expected: str) -> None:
+    assert text.host_class(classes) == expected
+
+
+# --- no text raises --------------------------------------------------------------------------------------------------
+
+SAMPLES = [
+    H200X4,
+    GB200,
+    GLUED,
+    MIG_LIST,
+    MIG_XML,
+    "0, GPU-00000001-1, NVIDIA H200, 143771\n",
+    "Uid:\t0\t0\nMemTotal: 1 kB\n",
+]
+
+
+@st.composite
+def damaged(draw: st.DrawFn) -> str:
+    """Real output, cut, spliced and sprinkled with anything."""
+    sample = draw(st.sampled_from(SAMPLES))
+    start, end = sorted((draw(st.integers(0, len(sample))), draw(st.integers(0, len(sample)))))
+    return sample[start:end] + draw(st.text(max_size=20)) + draw(st.sampled_from(SAMPLES))[: draw(st.integers(0, 200))]
+
+
+@given(damaged() | st.text())
+def test_no_text_raises(anything: str) -> None:
+    result = text.Result(0, anything, anything)
+    text.parse_query(text.Table(text.CORE_FIELDS, result))
+    text.parse_apps(anything)
+    text.parse_unreachable(anything)
+    text.parse_mig_list(anything)
+    text.parse_mig_memory(anything)
+    text.parse_cuda_version(anything)
+    text.rejected_field(result)
+    links, numa = text.parse_topology(anything)
+    assert all(text.LINK.fullmatch(link) for link in links.values())
+    assert all(node >= 0 for node in numa.values())
+    text.proc_gpu(anything)
+    text.bus_key(anything)
+    for value in (text.number_of(anything), text.integer_of(anything), *text.parse_meminfo(anything).values()):
+        assert value is None or value >= 0

@@ -1,0 +1,189 @@
+# Copyright (c) 2026, gpufleet contributors
+# GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The same keys are described in modules, their documentation, the role and the filter: they agree."""
+
+from __future__ import annotations
+
+import importlib
+import typing as t
+from pathlib import Path
+
+import pytest
+import yaml
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar, trust_as_template
+from ansible_collections.gpufleet.vllm.plugins.doc_fragments.server import ModuleDocFragment
+from ansible_collections.gpufleet.vllm.plugins.filter.vllm_argv import vllm_argv
+from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.plan import STATES
+from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.run import PARAMETERS
+from ansible_collections.gpufleet.vllm.plugins.module_utils._server.spec import NOT_OF_THE_PROCESS, SERVER_PARAMETERS
+
+ROOT = Path(__file__).parents[3]
+ROLE = ROOT / "roles" / "vllm_server"
+MODULES = ("vllm_container", "vllm_health")
+Options = t.Mapping[str, t.Mapping[str, t.Any]]
+
+
+def load(path: Path) -> t.Any:
+    return yaml.safe_load(path.read_text())
+
+
+def argument_spec(name: str, monkeypatch: pytest.MonkeyPatch) -> Options:
+    """What the module gives to AnsibleModule."""
+
+    class Given(Exception):
+        pass
+
+    def module(**said: t.Any) -> t.NoReturn:
+        raise Given(said["argument_spec"])
+
+    plugin = importlib.import_module(f"ansible_collections.gpufleet.vllm.plugins.modules.{name}")
+    monkeypatch.setattr(plugin, "AnsibleModule", module)
+    with pytest.raises(Given) as caught:
+        plugin.main()
+    return t.cast(Options, caught.value.args[0])
+
+
+def documentation(name: str) -> Options:
+    """The options of the module as its documentation has them, with those of the fragment."""
+    plugin = importlib.import_module(f"ansible_collections.gpufleet.vllm.plugins.modules.{name}")
+    documented = yaml.safe_load(plugin.DOCUMENTATION)
+    fragments = documented.get("extends_documentation_fragment", [])
+    shared = yaml.safe_load(ModuleDocFragment.DOCUMENTATION)["options"] if "gpufleet.vllm.server" in fragments else {}
+    return {**shared, **documented["options"]}
+
+
+def facts(option: t.Mapping[str, t.Any], keys: t.Iterable[str]) -> dict[str, t.Any]:
+    return {key: option.get(key) for key in keys}
+
+
+TYPES = ("type", "elements", "choices")
+# `required` of a module is not compared: it depends on the state there.
+ALL = (*TYPES, "default")
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_a_module_is_documented_as_it_is(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec, documented = argument_spec(name, monkeypatch), documentation(name)
+    assert {key: facts(option, ALL) for key, option in spec.items()} == {
+        key: facts(option, ALL) for key, option in documented.items()
+    }
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_no_module_logs_a_secret_and_none_hides_a_path(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for key, option in argument_spec(name, monkeypatch).items():
+        if key in ("api_key", "hf_token"):
+            assert option.get("no_log") is True
+        else:
+            assert not option.get("no_log")
+
+
+def test_the_container_module_takes_a_server_and_how_to_run_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert set(argument_spec("vllm_container", monkeypatch)) == {*SERVER_PARAMETERS, *PARAMETERS}
+    assert not set(SERVER_PARAMETERS) & set(PARAMETERS)
+
+
+# --- the role -------------------------------------------------------------------------------------------------------
+
+OPTIONS = load(ROLE / "meta" / "argument_specs.yml")["argument_specs"]["main"]["options"]
+SERVER = OPTIONS["vllm_server"]["options"]
+# Keys of the role's dict that do not describe the server itself.
+AROUND = set(NOT_OF_THE_PROCESS)
+
+
+def test_the_role_takes_every_key_of_a_server_and_no_other() -> None:
+    assert set(SERVER) - AROUND == set(SERVER_PARAMETERS)
+    assert set(SERVER) >= AROUND
+
+
+def test_a_key_of_the_role_is_of_the_kind_it_has_in_the_module() -> None:
+    module = {**SERVER_PARAMETERS, **{key: PARAMETERS[key] for key in ("docker_host", "pull")}}
+    assert {key: facts(SERVER[key], TYPES) for key in module} == {
+        key: facts(option, TYPES) for key, option in module.items()
+    }
+
+
+def test_the_role_leaves_the_defaults_to_the_module() -> None:
+    """So that a key that is not said is not said."""
+    assert [key for key, option in SERVER.items() if "default" in option] == []
+
+
+def test_a_server_of_the_role_needs_a_name_a_model_and_an_image() -> None:
+    assert {key for key, option in SERVER.items() if option.get("required")} == {"name", "model", "image"}
+    assert OPTIONS["vllm_server"]["required"] is True
+
+
+def test_how_a_server_is_verified_is_described_as_in_the_module(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = argument_spec("vllm_health", monkeypatch)
+    for key, option in SERVER["health"]["options"].items():
+        assert facts(option, TYPES) == facts(module[key], TYPES), key
+
+
+def test_the_states_of_the_role_are_some_of_the_module() -> None:
+    assert set(OPTIONS["vllm_server_state"]["choices"]) <= set(STATES)
+
+
+def test_the_defaults_of_the_role_are_those_that_are_documented() -> None:
+    defaults = load(ROLE / "defaults" / "main.yml")
+    assert set(defaults) == set(OPTIONS) - {"vllm_server"}
+    for key, option in OPTIONS.items():
+        if "default" in option:
+            assert defaults[key] == option["default"]
+
+
+SAMPLES: dict[str, t.Any] = {"str": "x", "path": "/x", "int": 8001, "bool": True, "dict": {"a": 1}, "raw": "none"}
+
+
+def sample(option: t.Mapping[str, t.Any]) -> t.Any:
+    return option["choices"][0] if "choices" in option else SAMPLES.get(option["type"], ["/a:/b"])
+
+
+EVERY_KEY = {
+    **{key: sample(option) for key, option in SERVER.items()},
+    "engine_unchecked": {"z": 1},
+    "vllm_version": "0.26.0",
+}
+
+
+def parameters(server: t.Mapping[str, t.Any], **role: t.Any) -> dict[str, t.Any]:
+    """What the tasks of the role hand to vllm_container."""
+    said = load(ROLE / "vars" / "main.yml").items()
+    internal = {key: trust_as_template(value) if isinstance(value, str) else value for key, value in said}
+    defaults = {"vllm_server_hf_token": "", "vllm_server_api_key": "", "vllm_server_recreate": False}
+    defaults["vllm_server_ladder_reset"] = False
+    variables = {**internal, **defaults, "vllm_server_adopt": False, "__vllm_server_said": server, **role}
+    templar = Templar(loader=DataLoader(), variables=variables)
+    return t.cast("dict[str, t.Any]", templar.template(internal["__vllm_server_parameters"]))
+
+
+def test_the_role_passes_every_key_on() -> None:
+    passed = parameters(EVERY_KEY)
+    assert {key: passed[key] for key in SERVER_PARAMETERS} == {key: EVERY_KEY[key] for key in SERVER_PARAMETERS}
+    assert set(passed) <= {*SERVER_PARAMETERS, *PARAMETERS}
+    assert {"docker_host", "pull"} <= set(passed)
+
+
+def test_the_role_does_not_pass_on_what_was_not_said() -> None:
+    assert set(parameters({"name": "a", "model": "m", "image": "i", "port": None})) == {
+        *("name", "model", "image"),
+        *("recreate", "adopt", "ladder_reset"),
+    }
+
+
+@pytest.mark.parametrize("secret", ["hf_token", "api_key"])
+def test_the_role_hands_a_secret_over_only_where_there_is_a_file_for_it(secret: str) -> None:
+    given = {f"vllm_server_{secret}": "CANARY"}
+    assert parameters({f"{secret}_file": "/f"}, **given)[secret] == "CANARY"
+    assert secret not in parameters({}, **given)
+    assert secret not in parameters({f"{secret}_file": "/f"})
+
+
+# --- the filter -----------------------------------------------------------------------------------------------------
+
+
+def test_the_filter_takes_every_key_of_the_role() -> None:
+    words = vllm_argv({**EVERY_KEY, "bind": "127.0.0.1", "restart_policy": "no"})
+    assert words == ["x", "--served-model-name", "x", "--port", "8001", "--a", "1", "--z", "1"]

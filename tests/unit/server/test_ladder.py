@@ -1,0 +1,311 @@
+# Copyright (c) 2026, gpufleet contributors
+# GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The fallback ladder: which rung comes next, what it changes, what is remembered of it, and what it may not say."""
+
+from __future__ import annotations
+
+import json
+import typing as t
+
+import pytest
+from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
+from ansible_collections.gpufleet.vllm.plugins.module_utils._server.fallbacks import (
+    CHANGEABLE,
+    FIXED,
+    Ladder,
+    LadderEnds,
+    Steps,
+    merge,
+)
+from ansible_collections.gpufleet.vllm.plugins.module_utils._server.spec import SERVER_PARAMETERS
+from hypothesis import given, settings, strategies as st
+
+SAID = {"name": "a", "model": "m", "engine": {"max_model_len": 32768, "gpu_memory_utilization": 0.9}, "port": None}
+
+
+def rung(causes: str, because: str | None = None, **change: t.Any) -> dict[str, t.Any]:
+    told = {} if because is None else {"because": because}
+    return {"causes": causes.split(), "change": change, **told}
+
+
+SHORTER = rung("kv", "a shorter context", engine={"max_model_len": 8192})
+SMALLER = rung("free kv", engine={"gpu_memory_utilization": 0.7})
+EAGER = rung("crash", engine={"enforce_eager": True}, env={"A": "1"})
+RUNGS = [SHORTER, SMALLER, EAGER]
+
+
+def ladder(*causes: str, rungs: t.Sequence[t.Any] = tuple(RUNGS)) -> Ladder:
+    """Gone down for these causes."""
+    found = Ladder.of(SAID, rungs)
+    for cause in causes:
+        further = found.after(cause)
+        assert further is not None
+        found = further
+    return found
+
+
+# --- which rung comes next ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("before", "cause", "taken"),
+    [
+        pytest.param((), "kv", (0,), id="the first that the cause leads to"),
+        pytest.param((), "free", (1,), id="rungs for other causes are passed over"),
+        pytest.param(("kv",), "kv", (0, 1), id="the next for the same cause"),
+        pytest.param(("kv",), "crash", (0, 2), id="the next for another cause"),
+        pytest.param(("free",), "kv", None, id="never upwards"),
+        pytest.param(("crash",), "crash", None, id="the same rung is not taken twice"),
+        pytest.param((), "unknown", None, id="a cause that no rung is for"),
+    ],
+)
+def test_which_rung_comes_next(before: tuple[str, ...], cause: str, taken: tuple[int, ...] | None) -> None:
+    further = ladder(*before).after(cause)
+    assert (further.taken if further else None) == taken
+    if further:
+        assert further.causes == (*before, cause)
+
+
+def test_a_rung_that_cannot_be_tried_is_passed_over() -> None:
+    further = ladder().after("kv", unfit={0})
+    assert further is not None and further.taken == (1,)
+    assert ladder().after("kv", unfit={0, 1}) is None
+
+
+@settings(deadline=None)
+@given(st.lists(st.sampled_from(("kv", "free", "crash", "other")), max_size=8))
+def test_a_ladder_ends(causes: list[str]) -> None:
+    found = Ladder.of(SAID, RUNGS)
+    for cause in causes:
+        further = found.after(cause)
+        if further:
+            assert further.taken[:-1] == found.taken and len(further.taken) == len(further.causes)
+            found = further
+    assert list(found.taken) == sorted(set(found.taken)) and len(found.taken) <= len(RUNGS)
+
+
+# --- what a rung changes --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("causes", "engine", "env"),
+    [
+        ((), {"max_model_len": 32768, "gpu_memory_utilization": 0.9}, None),
+        (("kv",), {"max_model_len": 8192, "gpu_memory_utilization": 0.9}, None),
+        (("free",), {"max_model_len": 32768, "gpu_memory_utilization": 0.7}, None),
+        (("kv", "kv"), {"max_model_len": 8192, "gpu_memory_utilization": 0.7}, None),
+        (
+            ("kv", "kv", "crash"),
+            {"max_model_len": 8192, "gpu_memory_utilization": 0.7, "enforce_eager": True},
+            {"A": "1"},
+        ),
+    ],
+    ids=["none", "one", "another", "two", "three"],
+)
+def test_the_changes_of_the_rungs_that_were_taken_add_up(
+    causes: tuple[str, ...], engine: dict[str, t.Any], env: dict[str, str] | None
+) -> None:
+    settings = ladder(*causes).settings
+    assert (settings["engine"], settings.get("env")) == (engine, env)
+    assert {key: settings[key] for key in ("name", "model", "port")} == {"name": "a", "model": "m", "port": None}
+
+
+def test_what_the_user_said_stays_as_it_is() -> None:
+    before = json.dumps([SAID, RUNGS])
+    assert ladder("kv", "kv", "crash").settings != SAID
+    assert json.dumps([SAID, RUNGS]) == before
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "result"),
+    [
+        ({"a": 1}, {"b": 2}, {"a": 1, "b": 2}),
+        ({"a": 1}, {"a": 2}, {"a": 2}),
+        ({"a": {"x": 1, "y": 1}}, {"a": {"y": 2}}, {"a": {"x": 1, "y": 2}}),
+        ({"a": {"x": {"p": 1}}}, {"a": {"x": {"q": 2}}}, {"a": {"x": {"p": 1, "q": 2}}}),
+        ({"a": [1, 2]}, {"a": [3]}, {"a": [3]}),
+        ({"a": {"x": 1}}, {"a": None}, {"a": None}),
+        ({"a": {"x": 1}}, {"a": "all"}, {"a": "all"}),
+        ({"a": None}, {"a": {"x": 1}}, {"a": {"x": 1}}),
+        ({"a": {"x": 1}}, {"a": {}}, {"a": {"x": 1}}),
+    ],
+    ids=["another", "replace", "merge", "deep", "list", "take away", "no mapping now", "no mapping before", "nothing"],
+)
+def test_mappings_are_merged_and_everything_else_is_replaced(
+    one: dict[str, t.Any], other: dict[str, t.Any], result: dict[str, t.Any]
+) -> None:
+    assert merge(one, other) == result
+
+
+# --- what is remembered ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("causes", [(), ("kv",), ("kv", "kv", "crash")], ids=len)
+def test_a_ladder_stands_where_its_record_says(causes: tuple[str, ...]) -> None:
+    gone = ladder(*causes)
+    assert bool(gone.record) == bool(causes)
+    again = Ladder.of(SAID, RUNGS, json.loads(json.dumps(gone.record)))
+    assert (again.taken, again.causes, again.settings) == (gone.taken, gone.causes, gone.settings)
+
+
+@pytest.mark.parametrize(
+    ("said", "rungs"),
+    [
+        pytest.param({**SAID, "model": "n"}, RUNGS, id="another model"),
+        pytest.param({**SAID, "engine": {}}, RUNGS, id="other settings"),
+        pytest.param(SAID, RUNGS[:2], id="fewer rungs"),
+        pytest.param(SAID, [SHORTER, {**SMALLER, "because": "said now"}, EAGER], id="another rung"),
+        pytest.param(SAID, [SMALLER, SHORTER, EAGER], id="another order"),
+    ],
+)
+def test_a_record_of_another_server_or_ladder_does_not_count(said: dict[str, t.Any], rungs: list[t.Any]) -> None:
+    assert Ladder.of(said, rungs, ladder("kv").record).taken == ()
+
+
+def test_a_parameter_that_a_later_version_adds_does_not_forget_the_record() -> None:
+    assert Ladder.of({**SAID, "added_later": None}, RUNGS, ladder("kv").record).taken == (0,)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"taken": None},
+        {"taken": "0"},
+        {"taken": [7]},
+        {"taken": [-1]},
+        {"taken": ["0"]},
+        {"taken": 0},
+        {"taken": [True]},
+        {"causes": None, "taken": []},
+        {"causes": 5},
+        {"taken": 5},
+        {"taken": [0, 1], "causes": ["kv"]},
+    ],
+    ids=str,
+)
+def test_a_record_that_somebody_else_wrote_does_no_harm(change: dict[str, t.Any]) -> None:
+    found = Ladder.of(SAID, RUNGS, {**ladder("kv").record, **change})
+    assert all(0 <= number < len(RUNGS) for number in found.taken)
+    told = found.told()
+    assert told is not None and 0 <= told["rung"] <= 3 and len(told["causes"]) <= len(found.taken)
+
+
+@pytest.mark.parametrize("record", [None, [], "x", 5, {}, {"of": None}])
+def test_what_is_no_record_counts_as_none(record: t.Any) -> None:
+    assert Ladder.of(SAID, RUNGS, record).taken == ()
+
+
+# --- what is told ---------------------------------------------------------------------------------------------------
+
+
+def test_where_the_server_stands_is_told() -> None:
+    assert ladder("kv").told() == {
+        "rung": 1,
+        "rungs": 3,
+        "causes": ["kv"],
+        "change": {"engine": {"max_model_len": 8192}},
+        "because": "a shorter context",
+        "exhausted": False,
+    }
+    assert ladder("kv", "crash").told(exhausted=True) == {
+        "rung": 3,
+        "rungs": 3,
+        "causes": ["kv", "crash"],
+        "change": {"engine": {"max_model_len": 8192, "enforce_eager": True}, "env": {"A": "1"}},
+        "because": None,
+        "exhausted": True,
+    }
+
+
+def test_nothing_is_told_without_a_ladder() -> None:
+    assert Ladder.of(SAID, []).told() is None
+
+
+# --- the way down within one run ------------------------------------------------------------------------------------
+
+
+def test_without_a_failure_nothing_is_taken() -> None:
+    assert Steps(ladder(), None).ladder.taken == ()
+
+
+def test_a_failure_takes_a_rung() -> None:
+    assert Steps(ladder("kv"), "kv").ladder.taken == (0, 1)
+
+
+def test_the_end_of_the_ladder_is_told_with_where_it_stands() -> None:
+    with pytest.raises(LadderEnds) as caught:
+        Steps(ladder("kv"), "unknown")
+    assert caught.value.ladder.taken == (0,)
+
+
+@pytest.mark.parametrize(
+    ("failed_with", "misfits", "taken"),
+    [
+        pytest.param(None, ["kv"], (0,), id="the memory would not do"),
+        pytest.param(None, ["kv", "kv"], (0, 1), id="and then would not do either"),
+        pytest.param("kv", ["kv"], (0, 1), id="after a failure, the memory would not do"),
+        pytest.param("kv", [None], (1,), id="after a failure, a rung is refused and left out"),
+        pytest.param(None, ["kv", None], (1,), id="a rung for the memory is refused and left out"),
+        pytest.param("kv", [None, None], None, id="all rungs are refused"),
+        pytest.param(None, [None], None, id="what was asked for is refused"),
+        pytest.param(None, ["unknown"], None, id="no rung is for it"),
+        pytest.param(None, ["kv", "crash", None], None, id="what leads nowhere else"),
+        pytest.param("kv", ["kv", None], None, id="of two rungs the second is refused"),
+    ],
+)
+def test_the_way_down_in_one_run(
+    failed_with: str | None, misfits: list[str | None], taken: tuple[int, ...] | None
+) -> None:
+    steps = Steps(ladder(), failed_with)
+    *before, last = misfits
+    assert all(steps.further(misfit) for misfit in before)
+    assert steps.further(last) == (taken is not None)
+    if taken is not None:
+        assert steps.ladder.taken == taken
+
+
+@settings(deadline=None)
+@given(
+    st.none() | st.sampled_from(("kv", "free", "crash")),
+    st.lists(st.none() | st.sampled_from(("kv", "free", "crash")), min_size=10, max_size=10),
+)
+def test_the_way_down_always_ends(failed_with: str | None, misfits: list[str | None]) -> None:
+    steps = Steps(ladder(), failed_with)
+    assert not all(steps.further(misfit) for misfit in misfits)
+
+
+# --- what it may not say --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("bad", "told"),
+    [
+        ("x", "fallbacks[1]: 'x' is not a mapping with the keys because, causes, change."),
+        ({**SHORTER, "when": 1}, "fallbacks[1].when is not a key here; the keys are because, causes, change."),
+        ({"change": {"env": {}}}, "fallbacks[1].causes: None is not a list of diagnosis ids"),
+        ({"causes": "kv", "change": {"env": {}}}, "fallbacks[1].causes: 'kv' is not a list of diagnosis ids"),
+        ({"causes": [], "change": {"env": {}}}, "fallbacks[1].causes: [] is not a list of diagnosis ids"),
+        ({"causes": ["kv"]}, "fallbacks[1].change: None is not a mapping of settings."),
+        ({"causes": ["kv"], "change": {}}, "fallbacks[1].change: {} is not a mapping of settings."),
+        ({"causes": ["kv"], "change": ["env"]}, "fallbacks[1].change: ['env'] is not a mapping of settings."),
+        ({"causes": ["kv"], "change": {"engin": {}}}, "fallbacks[1].change.engin: a rung cannot change it; it can"),
+        ({"causes": ["kv"], "change": {1: {}}}, "fallbacks[1].change.1: a rung cannot change it; it can"),
+    ],
+)
+def test_a_rung_that_is_none_is_told_with_its_address(bad: t.Any, told: str) -> None:
+    with pytest.raises(VllmError) as caught:
+        Ladder.of(SAID, [SHORTER, bad])
+    assert str(caught.value).startswith(told)
+
+
+@pytest.mark.parametrize("key", FIXED)
+def test_a_rung_does_not_change_who_the_server_is_and_where_it_answers(key: str) -> None:
+    with pytest.raises(VllmError, match=rf"^fallbacks\[0\].change.{key}: a rung cannot change it"):
+        Ladder.of(SAID, [{"causes": ["kv"], "change": {key: "x"}}])
+
+
+def test_every_other_parameter_of_a_server_can_be_changed() -> None:
+    assert {*FIXED} | CHANGEABLE == {*SERVER_PARAMETERS}
+    assert Ladder.of(SAID, [{"causes": ["kv"], "change": dict.fromkeys(CHANGEABLE)}]).rungs

@@ -1,0 +1,513 @@
+# Copyright (c) 2026, gpufleet contributors
+# GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import typing as t
+from pathlib import Path
+
+import pytest
+import yaml
+from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy import plan, record
+from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
+from ansible_collections.gpufleet.vllm.plugins.module_utils._server import spec as server_spec
+from ansible_collections.gpufleet.vllm.plugins.module_utils._server.spec import (
+    ServerSpec,
+    argv,
+    fingerprint,
+    from_params,
+    secret_digest,
+)
+from hypothesis import configuration, given, strategies as st
+
+ROOT = Path(__file__).parents[3]
+configuration.set_hypothesis_home_dir(ROOT / ".cache" / "hypothesis")
+MODEL = "openai/gpt-oss-120b"
+
+
+def spec(**said: t.Any) -> ServerSpec:
+    return from_params({"model": MODEL, "name": "gpt-oss", "image": "vllm:1", **said})
+
+
+def stamp(**said: t.Any) -> str:
+    return fingerprint(spec(**said).to_dict(), {})
+
+
+# --- argv -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("engine", "words"),
+    [
+        pytest.param({"enforce_eager": True}, ["--enforce-eager"], id="true is the flag"),
+        pytest.param({"enable_prefix_caching": False}, ["--no-enable-prefix-caching"], id="false is the negated flag"),
+        pytest.param(
+            {"no_enable_prefix_caching": True}, ["--no-enable-prefix-caching"], id="a negated flag by its name"
+        ),
+        pytest.param({"disable_log_stats": True}, ["--disable-log-stats"], id="a flag without a negation, true"),
+        pytest.param({"disable_log_stats": False}, [], id="a flag without a negation, false"),
+        pytest.param(
+            {"attention_config.flash_attn_version": 3},
+            ["--attention-config.flash_attn_version", "3"],
+            id="a part of a flag that takes JSON",
+        ),
+        pytest.param({"enforce_eager": "true"}, ["--enforce-eager"], id="a quoted true is a boolean"),
+        pytest.param({"enforce_eager": "False"}, ["--no-enforce-eager"], id="a quoted False is a boolean"),
+        pytest.param({"max_model_len": 32768}, ["--max-model-len", "32768"], id="an integer"),
+        pytest.param({"max_model_len": -1}, ["--max-model-len", "-1"], id="a negative integer"),
+        pytest.param({"gpu_memory_utilization": 0.85}, ["--gpu-memory-utilization", "0.85"], id="a fraction"),
+        pytest.param({"quantization": "mxfp4"}, ["--quantization", "mxfp4"], id="a word"),
+        pytest.param(
+            {"chat_template": "{{ a b }}"}, ["--chat-template", "{{ a b }}"], id="a value with blanks is one word"
+        ),
+        pytest.param({"quantization": None}, [], id="null leaves the flag out"),
+        pytest.param({"cudagraph_capture_sizes": [1, 2, 4]}, ["--cudagraph-capture-sizes", "1", "2", "4"], id="a list"),
+        pytest.param({"cudagraph_capture_sizes": []}, [], id="an empty list leaves the flag out"),
+        pytest.param({"x": [True, {"b": 1}]}, ["--x", "true", '{"b":1}'], id="a list of what is no word"),
+        pytest.param(
+            {"compilation_config": {"mode": 3, "custom_ops": ["all"]}},
+            ["--compilation-config", '{"custom_ops":["all"],"mode":3}'],
+            id="a mapping is JSON with sorted keys",
+        ),
+        pytest.param(
+            {"compilation_config": '{"mode": 3}'},
+            ["--compilation-config", '{"mode": 3}'],
+            id="JSON as text stays as it is",
+        ),
+        pytest.param(
+            {"hf_overrides": {"a": None, "b": True}}, ["--hf-overrides", '{"a":null,"b":true}'], id="null in JSON"
+        ),
+        pytest.param({"allowed_origins": ["*"]}, ["--allowed-origins", '["*"]'], id="a list that vLLM reads as JSON"),
+        pytest.param({"allowed_origins": '["*"]'}, ["--allowed-origins", '["*"]'], id="such a list as text"),
+        pytest.param(
+            {"middleware": ["a.b", "c.d"]}, ["--middleware", "a.b", "--middleware", "c.d"], id="a repeated flag"
+        ),
+        pytest.param({"max-model-len": 1}, ["--max-model-len", "1"], id="a key with hyphens"),
+        pytest.param({"--max-model-len": 1}, ["--max-model-len", "1"], id="a key as on the command line"),
+        pytest.param({"b": 1, "a": 2}, ["--a", "2", "--b", "1"], id="flags are sorted"),
+        pytest.param({"model_name": "ünïcode"}, ["--model-name", "ünïcode"], id="text outside ASCII"),
+    ],
+)
+def test_engine_options_become_arguments(engine: dict[str, t.Any], words: list[str]) -> None:
+    assert argv(spec(engine=engine)) == [MODEL, "--served-model-name", MODEL, "--port", "8000", *words]
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        ({"served_model_name": "gpt"}, [MODEL, "--served-model-name", "gpt", "--port", "8000"]),
+        ({"port": 8001}, [MODEL, "--served-model-name", MODEL, "--port", "8001"]),
+        ({"bind": "::1"}, [MODEL, "--served-model-name", MODEL, "--port", "8000"]),
+        (
+            {"network_mode": "host"},
+            [MODEL, "--served-model-name", MODEL, "--port", "8000", "--host", "127.0.0.1"],
+        ),
+        (
+            {"network_mode": "host", "bind": "0.0.0.0", "allow_unauthenticated": True},
+            [MODEL, "--served-model-name", MODEL, "--port", "8000", "--host", "0.0.0.0"],
+        ),
+        ({"model": "/models/gemma"}, ["/models/gemma", "--served-model-name", "/models/gemma", "--port", "8000"]),
+    ],
+)
+def test_keys_of_the_server_become_arguments(said: dict[str, t.Any], words: list[str]) -> None:
+    assert argv(spec(**said)) == words
+
+
+# --- bad input ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("said", "sentence"),
+    [
+        ({"model": None}, "model is missing: name a Hugging Face id"),
+        ({"model": ""}, "model is missing"),
+        ({"modle": "x"}, "modle is not a key of a server; the keys are allow_unauthenticated, api_key_file, bind"),
+        ({"name": "my server"}, "name: 'my server' may only hold letters, digits"),
+        ({"name": "-x"}, "name: '-x' may only hold letters"),
+        ({"container_name": "a/b"}, "container_name: 'a/b' may only hold letters"),
+        ({"container_name": "vllm-next"}, "container_name: 'vllm-next' ends with -next, which marks"),
+        ({"name": "a-superseded"}, "container_name: 'vllm-a-superseded' ends with -superseded"),
+        ({"container_name": "vllm-a-try"}, "container_name: 'vllm-a-try' ends with -try"),
+        ({"port": 0}, "port: 0 is not between 1 and 65535."),
+        ({"port": 65536}, "port: 65536 is not between 1 and 65535."),
+        ({"port": "http"}, "port: 'http' is not a whole number."),
+        ({"port": 8000.5}, "port: 8000.5 is not a whole number."),
+        ({"port": True}, "port: True is not a whole number."),
+        ({"port": float("inf")}, "port: inf is not a whole number."),
+        ({"stop_timeout": "long"}, "stop_timeout: 'long' is not a whole number."),
+        ({"ulimits": {"memlock": "unlimited"}}, "ulimits.memlock: 'unlimited' is not a whole number."),
+        ({"ulimits": "memlock=-1"}, "ulimits: 'memlock=-1' is not a mapping"),
+        ({"engine": ["--enforce-eager"]}, "engine: ['--enforce-eager'] is not a mapping"),
+        ({"env": "A=b"}, "env: 'A=b' is not a mapping"),
+        ({"labels": "a=b"}, "labels: 'a=b' is not a mapping"),
+        ({"env": {"A=B": 1}}, "env: 'A=B' cannot be the name of a variable."),
+        ({"env": {"": 1}}, "env: '' cannot be the name of a variable."),
+        (
+            {"labels": {"gpufleet.vllm.wrote": "[]"}},
+            "labels.gpufleet.vllm.wrote: labels that start with gpufleet.vllm.",
+        ),
+        ({"volumes": "/a:/b"}, "volumes: '/a:/b' is not a list"),
+        ({"volumes": ["/a"]}, "volumes: '/a' is not SOURCE:DESTINATION[:ro]"),
+        ({"volumes": ["/a:b"]}, "volumes: '/a:b' is not SOURCE:DESTINATION[:ro]"),
+        ({"volumes": ["cache:/b"]}, "volumes: the source of 'cache:/b' is not an absolute path; named volumes"),
+        ({"gpus": "0"}, "gpus: '0' is none of 'all', 'none' and a list of GPU UUIDs (nvidia-smi -L prints them"),
+        ({"gpus": 2}, "gpus: 2 is none of"),
+        ({"vllm_version": "latest"}, "vllm_version: 'latest' is not a version; write it as vLLM does"),
+        ({"validation": "loose"}, "validation: 'loose' is none of normal, strict, permissive."),
+        ({"engine": {"a": 1}, "engine_unchecked": {"a": 2}}, "engine_unchecked.a: it stands in engine too"),
+        ({"engine_unchecked": {"port": 1}}, "engine_unchecked.port: set the server's port instead"),
+        ({"gpus": []}, "gpus: [] is none of"),
+        ({"gpus": {"count": 2}}, "gpus: {'count': 2} is none of"),
+        ({"restart_policy": "always"}, "restart_policy: 'always' is none of no, unless-stopped, on-failure"),
+        ({"restart_policy": "on-failure:0"}, "restart_policy: 'on-failure:0' is none of"),
+        ({"bind": "gpu1.example.com"}, "bind: 'gpu1.example.com' is not an IP address."),
+        ({"bind": ""}, "bind: '' is not an IP address."),
+        ({"bind": "*"}, "bind: '*' is not an IP address."),
+        (
+            {"engine": {"max_model_len": 1, "max-model-len": 2}},
+            "engine.max-model-len: vLLM's --max-model-len is given twice",
+        ),
+    ],
+)
+def test_bad_input_is_told_with_its_key(said: dict[str, t.Any], sentence: str) -> None:
+    with pytest.raises(VllmError) as caught:
+        spec(**said)
+    assert str(caught.value).startswith(sentence)
+
+
+@pytest.mark.parametrize(
+    ("option", "key"),
+    [
+        ("model", "model"),
+        ("host", "bind"),
+        ("port", "port"),
+        ("served_model_name", "served_model_name"),
+        ("api_key", "api_key_file"),
+        ("hf_token", "hf_token_file"),
+    ],
+)
+@pytest.mark.parametrize("spelling", ["{}", "--{}"])
+@pytest.mark.parametrize("separator", ["_", "-"])
+def test_an_option_that_the_server_has_a_key_for_is_refused(
+    option: str, key: str, spelling: str, separator: str
+) -> None:
+    written = spelling.format(option.replace("_", separator))
+    with pytest.raises(VllmError) as caught:
+        spec(engine={written: "CANARY"})
+    assert str(caught.value).startswith(f"engine.{written}: set the server's {key} instead")
+    assert "CANARY" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("variable", "key"),
+    [
+        ("HF_TOKEN", "hf_token_file"),
+        ("HUGGING_FACE_HUB_TOKEN", "hf_token_file"),
+        ("HUGGINGFACE_TOKEN", "hf_token_file"),
+        ("VLLM_API_KEY", "api_key_file"),
+        ("OPENAI_API_KEY", "env_file"),
+        ("AWS_SECRET_ACCESS_KEY", "env_file"),
+    ],
+)
+def test_a_secret_in_env_is_refused_and_not_repeated(variable: str, key: str) -> None:
+    with pytest.raises(VllmError) as caught:
+        spec(env={variable: "CANARY"})
+    assert str(caught.value).startswith(f"env.{variable}: a secret in env shows in docker inspect")
+    assert str(caught.value).endswith(f"set {key}.")
+    assert "CANARY" not in str(caught.value)
+
+
+LOOPBACKS = ("127.0.0.1", "127.0.0.2", "::1", "localhost")
+NETWORKS = ("0.0.0.0", "::", "192.168.7.4", "fe80::1")
+
+
+@pytest.mark.parametrize("network_mode", ["bridge", "host"])
+@pytest.mark.parametrize("bind", LOOPBACKS + NETWORKS)
+@pytest.mark.parametrize("api_key_file", [None, "/etc/key"])
+@pytest.mark.parametrize("allow", [False, True])
+def test_only_loopback_needs_neither_key_nor_consent(
+    bind: str, api_key_file: str | None, allow: bool, network_mode: str
+) -> None:
+    said = {"bind": bind, "api_key_file": api_key_file, "allow_unauthenticated": allow, "network_mode": network_mode}
+    if bind in LOOPBACKS or api_key_file or allow:
+        assert spec(**said).bind == ("127.0.0.1" if bind == "localhost" else bind)
+    else:
+        with pytest.raises(
+            VllmError, match=rf"^bind: {bind} would offer .* Set api_key_file, bind to 127\.0\.0\.1, or"
+        ):
+            spec(**said)
+
+
+# --- what is normalized ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("said", "key", "value"),
+    [
+        pytest.param(
+            {"name": None, "model": "google/gemma-3-27b-it"}, "name", "gemma-3-27b-it", id="name from a model id"
+        ),
+        pytest.param({"name": None, "model": "/m/my model/"}, "name", "my-model", id="name from a directory"),
+        pytest.param({}, "container_name", "vllm-gpt-oss", id="container name from the name"),
+        pytest.param({"container_name": "x"}, "container_name", "x", id="container name as said"),
+        pytest.param({}, "served_model_name", MODEL, id="served name from the model"),
+        pytest.param({"model": "~/m"}, "model", "/home/u/m", id="model below the home directory"),
+        pytest.param(
+            {"huggingface_dir": "~/h"}, "huggingface_dir", "/home/u/h", id="directory below the home directory"
+        ),
+        pytest.param({"volumes": ["~/a:/b:ro"]}, "volumes", ("/home/u/a:/b:ro",), id="mount below the home directory"),
+        pytest.param({"huggingface_dir": ""}, "huggingface_dir", None, id="an empty path is none"),
+        pytest.param({"port": "8001"}, "port", 8001, id="port as text"),
+        pytest.param({"env": {"A": True, "B": 1, "C": None}}, "env", {"A": "true", "B": "1"}, id="env as text"),
+        pytest.param({"env": {"A": {"b": True}}}, "env", {"A": '{"b":true}'}, id="a mapping in env is JSON"),
+        pytest.param({"labels": {"a": 1}}, "labels", {"a": "1"}, id="labels as text"),
+        pytest.param({"gpus": "none"}, "gpus", "none", id="no GPU"),
+        pytest.param({"gpus": ["GPU-1", "GPU-2"]}, "gpus", ("GPU-1", "GPU-2"), id="GPUs by uuid"),
+        pytest.param({"restart_policy": False}, "restart_policy", "no", id="an unquoted no is no"),
+        pytest.param(
+            {"restart_policy": "False"}, "restart_policy", "no", id="an unquoted no as Ansible turns it to text"
+        ),
+        pytest.param(
+            {"restart_policy": "on-failure:3"}, "restart_policy", "on-failure:3", id="a bounded restart policy"
+        ),
+        pytest.param({"bind": "localhost"}, "bind", "127.0.0.1", id="localhost is an address"),
+        pytest.param({"bind": "0:0::1"}, "bind", "::1", id="an address in its shortest form"),
+        pytest.param({}, "ulimits", {"memlock": -1, "stack": 67108864}, id="limits by default"),
+        pytest.param({"ulimits": {"memlock": 8}}, "ulimits", {"memlock": 8, "stack": 67108864}, id="one limit changed"),
+        pytest.param(
+            {"ulimits": {"memlock": None}}, "ulimits", {"memlock": -1, "stack": 67108864}, id="limit not said"
+        ),
+        pytest.param(
+            {"ulimits": {"nofile": "9"}}, "ulimits", {"memlock": -1, "stack": 67108864, "nofile": 9}, id="added"
+        ),
+    ],
+)
+def test_what_is_said_is_brought_to_one_form(
+    said: dict[str, t.Any], key: str, value: t.Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", "/home/u")
+    assert getattr(spec(**said), key) == value
+
+
+@pytest.mark.parametrize(
+    ("bind", "url"),
+    [
+        ("127.0.0.1", "http://127.0.0.1:8000"),
+        ("0.0.0.0", "http://127.0.0.1:8000"),
+        ("::", "http://[::1]:8000"),
+        ("::1", "http://[::1]:8000"),
+        ("192.168.7.4", "http://192.168.7.4:8000"),
+    ],
+)
+def test_the_url_is_where_the_host_itself_reaches_the_server(bind: str, url: str) -> None:
+    assert spec(bind=bind, allow_unauthenticated=True).url == url
+
+
+@pytest.mark.parametrize(("model", "directory"), [(MODEL, None), ("/models/x", "/models/x")])
+def test_a_model_that_is_a_path_is_a_directory_of_the_host(model: str, directory: str | None) -> None:
+    assert spec(model=model).model_dir == directory
+
+
+def test_secret_files_are_named_by_their_key() -> None:
+    assert spec(api_key_file="/k", env_file="/e").secret_files == {"api_key_file": "/k", "env_file": "/e"}
+
+
+# --- what is recorded -----------------------------------------------------------------------------------------------
+
+PLAIN = {"name": "gpt-oss", "model": MODEL, "image": "vllm:1"}
+
+
+@pytest.mark.parametrize(
+    ("said", "recorded"),
+    [
+        pytest.param({}, {}, id="nothing more"),
+        pytest.param({"port": 8000, "gpus": "all", "engine": {}, "ulimits": {}}, {}, id="defaults"),
+        pytest.param({"served_model_name": MODEL, "container_name": "vllm-gpt-oss"}, {}, id="derived values"),
+        pytest.param({"port": 8001}, {"port": 8001}, id="a port"),
+        pytest.param({"ulimits": {"memlock": 8}}, {"ulimits": {"memlock": 8}}, id="only the limit that differs"),
+        pytest.param({"gpus": ["GPU-1"]}, {"gpus": ["GPU-1"]}, id="uuids as a list"),
+        pytest.param({"gpus": "none"}, {"gpus": "none"}, id="no GPU"),
+        pytest.param({"volumes": ["/a:/b"]}, {"volumes": ["/a:/b"]}, id="mounts as a list"),
+        pytest.param({"engine": {"enforce_eager": True}}, {"engine": {"enforce_eager": True}}, id="a switch"),
+        pytest.param({"engine": {"max_model_len": 1}}, {"engine": {"max_model_len": "1"}}, id="a value as text"),
+        pytest.param({"hf_token_file": "/t"}, {"hf_token_file": "/t"}, id="the path of a secret"),
+    ],
+)
+def test_only_what_was_asked_for_is_recorded(said: dict[str, t.Any], recorded: dict[str, t.Any]) -> None:
+    assert spec(**said).to_dict() == {**PLAIN, **recorded}
+
+
+EVERYTHING: dict[str, t.Any] = {
+    "served_model_name": "gpt",
+    "container_name": "c",
+    "port": 8001,
+    "bind": "0.0.0.0",
+    "network_mode": "host",
+    "gpus": ["GPU-1", "GPU-2"],
+    "ipc_mode": "private",
+    "ulimits": {"memlock": 8, "nofile": 9},
+    "huggingface_dir": "/h",
+    "encodings_dir": "/e",
+    "hf_token_file": "/t",
+    "api_key_file": "/k",
+    "env_file": "/v",
+    "allow_unauthenticated": True,
+    "engine": {"a": True, "b": [1, 2], "c": {"d": None}, "e": "f", "middleware": ["g"]},
+    "env": {"A": 1},
+    "volumes": ["/a:/b:ro"],
+    "labels": {"l": "m"},
+    "restart_policy": "no",
+    "stop_timeout": 5,
+    "engine_unchecked": {"z": 1},
+    "keep_caches": False,
+}
+# What is known about the image and how strictly to judge is no part of the wish.
+UNRECORDED: dict[str, t.Any] = {"vllm_version": "0.26.0", "validation": "strict"}
+
+
+def test_everything_covers_every_key() -> None:
+    keys = set(EVERYTHING) | set(PLAIN) | set(UNRECORDED)
+    assert keys == {field.name for field in dataclasses.fields(ServerSpec)}
+
+
+def test_what_is_not_recorded_changes_no_fingerprint() -> None:
+    assert stamp(**UNRECORDED) == stamp()
+    assert not set(UNRECORDED) & set(spec(**UNRECORDED).to_dict())
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        ({"vllm_version": "0.10.0", "engine": {"disable_log_requests": False}}, []),
+        ({"vllm_version": "0.10.1", "engine": {"disable_log_requests": False}}, ["--no-disable-log-requests"]),
+        ({"vllm_version": "0.7.3", "engine": {"enable_chunked_prefill": False}}, ["--enable-chunked-prefill", "false"]),
+        ({"vllm_version": "0.8.5", "engine": {"enable_chunked_prefill": False}}, ["--no-enable-chunked-prefill"]),
+        ({"image": "vllm/vllm-openai:v0.9.2", "engine": {"allow_credentials": False}}, []),
+        ({"engine_unchecked": {"mxfp4_backend": "CUTLASS"}}, ["--mxfp4-backend", "CUTLASS"]),
+        ({"engine": {"b": 1}, "engine_unchecked": {"a": True, "c": [1]}}, ["--a", "--b", "1", "--c", "1"]),
+    ],
+)
+def test_options_are_written_as_the_version_takes_them(said: dict[str, t.Any], words: list[str]) -> None:
+    assert argv(spec(**said))[5:] == words
+
+
+@pytest.mark.parametrize(
+    ("said", "version"),
+    [
+        ({}, None),
+        ({"image": "nvcr.io/nvidia/vllm:25.09-py3"}, "0.10.1.1"),
+        ({"image": "vllm/vllm-openai:v0.26.0"}, "0.26.0"),
+        ({"image": "vllm/vllm-openai:v0.26.0", "vllm_version": "0.26.1"}, "0.26.1"),
+        ({"vllm_version": "0.10.1.1+381074ae.nv25.09"}, "0.10.1.1+381074ae.nv25.09"),
+    ],
+)
+def test_the_version_is_what_was_said_or_what_the_image_is_called(said: dict[str, t.Any], version: str | None) -> None:
+    assert spec(**said).vllm_version == version
+
+
+def test_a_record_makes_the_same_server_again() -> None:
+    original = spec(**EVERYTHING)
+    assert from_params(json.loads(json.dumps(original.to_dict()))) == original
+
+
+# --- the fingerprint ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        pytest.param({"env": {"A": "1", "B": "2"}}, {"env": {"B": "2", "A": "1"}}, id="order of keys"),
+        pytest.param({"engine": {"a": {"x": 1, "y": 2}}}, {"engine": {"a": {"y": 2, "x": 1}}}, id="order in JSON"),
+        pytest.param({"port": 8001}, {"port": "8001"}, id="port as text"),
+        pytest.param({"engine": {"max_model_len": 1}}, {"engine": {"max-model-len": "1"}}, id="value as text, hyphens"),
+        pytest.param({"engine": {"a": True}}, {"engine": {"a": "true"}}, id="quoted boolean"),
+        pytest.param({"engine": {"a": [1, 2]}}, {"engine": {"a": ("1", "2")}}, id="elements as text"),
+        pytest.param({"engine": {"a": None}}, {}, id="null"),
+        pytest.param({"env": {"A": True}}, {"env": {"A": "true"}}, id="boolean in env"),
+        pytest.param({"port": 8000}, {}, id="a default that was said"),
+        pytest.param({"ulimits": {"memlock": -1}}, {}, id="a default limit that was said"),
+        pytest.param({"bind": "localhost"}, {"bind": "127.0.0.1"}, id="localhost"),
+        pytest.param({"restart_policy": False}, {"restart_policy": "no"}, id="unquoted no"),
+        pytest.param({"hf_token_file": None}, {}, id="a path that was not said"),
+    ],
+)
+def test_the_same_wish_has_the_same_fingerprint(one: dict[str, t.Any], other: dict[str, t.Any]) -> None:
+    assert stamp(**one) == stamp(**other)
+
+
+@pytest.mark.parametrize("key", sorted(EVERYTHING))
+def test_every_key_changes_the_fingerprint(key: str) -> None:
+    # The address needs consent, which is not what is looked at here.
+    consent = {"allow_unauthenticated": True} if key == "bind" else {}
+    assert stamp(**consent, **{key: EVERYTHING[key]}) != stamp(**consent)
+
+
+def test_the_order_of_values_changes_the_fingerprint() -> None:
+    assert stamp(engine={"a": [1, 2]}) != stamp(engine={"a": [2, 1]})
+
+
+def test_a_rotated_secret_changes_the_fingerprint() -> None:
+    intent = spec(api_key_file="/k").to_dict()
+    stamps = {fingerprint(intent, {"api_key_file": secret_digest("api_key_file", key)}) for key in (b"a", b"b")}
+    assert len(stamps) == 2
+
+
+def test_the_fingerprint_has_a_version() -> None:
+    assert stamp().startswith("v1:")
+
+
+def test_an_upgrade_of_the_collection_changes_no_fingerprint(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = stamp()
+    monkeypatch.setattr(record, "COLLECTION_VERSION", "9.9.9")
+    assert stamp() == before
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
+    max_leaves=8,
+)
+# Not a key that the server owns: those are refused, which has a test of its own.
+ENGINES = st.dictionaries(st.from_regex(r"\Ax[a-z_]{0,8}\Z"), JSON, max_size=5)
+
+
+@given(engine=ENGINES)
+def test_any_engine_options_can_be_recorded_and_read_back(engine: dict[str, t.Any]) -> None:
+    original = spec(engine=engine)
+    assert from_params(original.to_dict()) == original
+    assert all(isinstance(word, str) for word in argv(original))
+
+
+# --- secrets' digests -----------------------------------------------------------------------------------------------
+
+
+def test_a_digest_tells_content_and_key_apart_but_no_newline() -> None:
+    assert secret_digest("hf_token_file", b"hf_x") == secret_digest("hf_token_file", b"hf_x\n")
+    assert secret_digest("hf_token_file", b"hf_x") != secret_digest("hf_token_file", b"hf_y")
+    assert secret_digest("hf_token_file", b"hf_x") != secret_digest("api_key_file", b"hf_x")
+    assert "hf_x" not in secret_digest("hf_token_file", b"hf_x")
+
+
+# --- what has to agree ----------------------------------------------------------------------------------------------
+
+
+def test_the_version_is_that_of_the_collection() -> None:
+    assert yaml.safe_load((ROOT / "galaxy.yml").read_text())["version"] == record.COLLECTION_VERSION
+
+
+def test_parameters_fields_and_defaults_agree() -> None:
+    for field in dataclasses.fields(ServerSpec):
+        parameter = server_spec.SERVER_PARAMETERS[field.name]
+        if field.name in ("engine", "env", "ulimits", "labels", "volumes"):
+            assert not parameter["default"]
+        elif field.default is not dataclasses.MISSING:
+            assert parameter.get("default") == field.default
+    assert set(server_spec.SERVER_PARAMETERS) == {field.name for field in dataclasses.fields(ServerSpec)}
+
+
+def test_the_plan_appends_nothing_that_a_name_may_end_with() -> None:
+    appended = {*plan.SUFFIX.values(), record.FETCH_SUFFIX} - {""}
+    assert set(server_spec.RESERVED_SUFFIXES) == appended

@@ -1,0 +1,585 @@
+# Copyright (c) 2026, gpufleet contributors
+# GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Whole logs, captured and composed: the diagnosis, the eras of vLLM, what ends a process, phases, large files."""
+
+from __future__ import annotations
+
+import json
+import resource
+import time
+import typing as t
+from pathlib import Path
+
+import pytest
+from ansible_collections.gpufleet.vllm.plugins.module_utils._health.sources import TAIL_BYTES, read_tail
+from ansible_collections.gpufleet.vllm.plugins.module_utils._vllm.diagnosis import (
+    Diagnosis,
+    State,
+    diagnose,
+    lives,
+    parse_lines,
+    timeline,
+)
+from ansible_collections.gpufleet.vllm.plugins.module_utils._vllm.failures import BY_ID, GENERIC
+from hypothesis import given, settings, strategies as st
+from vllm_logs import captured as log
+
+HEALTHY = (
+    "cpu_healthy",
+    "h200_gemma3_27b",
+    "h200_gptoss20b_cold",
+    "h200_gptoss20b_serving",
+    "h200_gptoss20b_warm_kv_pinned",
+    "h200_llama8b",
+)
+
+
+# --- captured logs -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "id", "symptoms", "evidence", "remedy"),
+    [
+        ("h200_bad_flag", "args-unrecognized", (), "--attn-impl", "was never a flag of vLLM"),
+        ("cpu_bad_flag", "args-unrecognized", (), "--attn-impl", "was never a flag of vLLM"),
+        ("h200_bad_choice", "args-invalid-choice", (), "'bf16'", "kv_cache_dtype to bfloat16 or auto"),
+        ("cpu_bad_choice", "args-invalid-choice", (), "'bf16'", "kv_cache_dtype to bfloat16 or auto"),
+        ("h200_memory_held", "mem-free-below-budget", ("engine-start-failed",), "(62.37/139.8 GiB)", "to 0.44"),
+        (
+            "h200_kv_too_small",
+            "mem-kv-too-small",
+            ("engine-start-failed",),
+            "(0.02 GiB)",
+            "max_model_len to 4096 or less",
+        ),
+        ("h200_worker_killed", "worker-died", ("engine-fatal", "engine-dead"), "exit code: None", "dmesg"),
+        ("h200_tp4_of_2", "world-size", (), "World size (4)", "to 2 or less"),
+        ("cpu_no_model", "hf-repo-not-found", (), "'/models/nothing'", "mounted into the container"),
+        (
+            "cpu_no_weights",
+            "no-weights",
+            ("worker-init-failed", "engine-start-failed"),
+            "/models/tiny",
+            "*.safetensors",
+        ),
+        ("cpu_no_encodings", "harmony-vocab-missing-file", (), "os error 2", "role tiktoken_encodings"),
+        ("cpu_disk_full", "disk-full", ("worker-init-failed", "engine-start-failed"), "[Errno 28]", "df -h"),
+        ("cpu_port_in_use", "port-in-use", (), "[Errno 98]", "another port"),
+        ("cpu_worker_killed", "worker-died", ("engine-fatal", "engine-dead"), "VllmWorker-0", "dmesg"),
+        ("cpu_engine_dies", "engine-dead", ("worker-init-failed", "engine-fatal"), "head_dim=16", "status 0"),
+        ("cpu_worker_stopped", "shm-broadcast-stall", (), "60 seconds", "restart the server"),
+    ],
+)
+def test_captured_failure(name: str, id: str, symptoms: tuple[str, ...], evidence: str, remedy: str) -> None:
+    found = diagnose(log(name))
+    assert (found.id, found.symptoms) == (id, symptoms)
+    assert evidence in found.evidence
+    assert remedy in found.remedy
+
+
+@pytest.mark.parametrize("name", HEALTHY)
+def test_healthy_log_has_no_cause(name: str) -> None:
+    assert diagnose(log(name)).id == "none"
+
+
+@pytest.mark.parametrize("name", HEALTHY)
+@given(part=st.floats(0, 1))
+@settings(max_examples=25, deadline=None)
+def test_healthy_log_has_no_cause_however_far_it_is(name: str, part: float) -> None:
+    text = log(name)
+    assert diagnose(text[: int(len(text) * part)]).id == "none"
+
+
+# --- the eras of vLLM's log, and what collectors make of it ----------------------------------------------------------
+
+
+def without_process(text: str) -> str:
+    """As up to 0.10.0: the API server and the engine write no prefix."""
+    return text.replace("(APIServer pid=921) ", "").replace("(EngineCore pid=2181) ", "")
+
+
+def coloured(text: str) -> str:
+    reset = "\x1b[0;0m"
+    for name in ("(APIServer pid=921)", "(EngineCore pid=2181)"):
+        text = text.replace(name, f"\x1b[0;36m{name}{reset}")
+    return text.replace(" ERROR ", f" \x1b[31mERROR{reset} ")
+
+
+def prefixed(prefix: str) -> t.Callable[[str], str]:
+    return lambda text: "".join(f"{prefix}{line}\n" for line in text.splitlines())
+
+
+def as_json_file(text: str) -> str:
+    lines = [
+        json.dumps({"log": line + "\n", "stream": "stderr", "time": "2026-11-21T03:31:23Z"})
+        for line in text.splitlines()
+    ]
+    return "\n".join(lines)
+
+
+def as_json_logging(text: str) -> str:
+    """vLLM 0.31 and later with --logging-config: each record is an object, the traceback one string in it."""
+    traceback = "\n".join(line.split("[core.py:1330] ")[1] for line in text.splitlines() if "ERROR 11-21" in line)
+    return json.dumps({"level": "error", "message": "EngineCore failed to start.", "exc_info": traceback})
+
+
+ERAS: dict[str, t.Callable[[str], str]] = {
+    "plain": lambda text: text,
+    "no process prefix": without_process,
+    "EngineCore_0": lambda text: text.replace("(EngineCore pid", "(EngineCore_0 pid"),
+    "EngineCore_DP0": lambda text: text.replace("(EngineCore pid", "(EngineCore_DP0 pid"),
+    "rank and address": lambda text: text.replace("(EngineCore pid=2181)", "(VllmWorker rank=0 pid=2181, ip=10.0.0.7)"),
+    "path as source": lambda text: text.replace("[core.py:1330]", "[v1/engine/core.py:1330]"),
+    "colours": coloured,
+    "carriage returns": lambda text: text.replace("\n", "\r\n"),
+    "docker timestamps": prefixed("2026-11-21T03:31:23.123456789Z "),
+    "journal": prefixed("Nov 21 03:31:23 gpu-1 vllm[921]: "),
+    "journal with iso time": prefixed("2026-11-21T03:31:23+0000 gpu-1 vllm[921]: "),
+    "compose": prefixed("vllm-1  | "),
+    "kubernetes": prefixed("2026-11-21T03:31:23.123456789Z stderr F "),
+    "json-file": as_json_file,
+    "json logging": as_json_logging,
+}
+
+
+@pytest.mark.parametrize("era", ERAS)
+def test_diagnosis_is_the_same_in_every_era(era: str) -> None:
+    found = diagnose(ERAS[era](log("h200_memory_held")))
+    assert found.id == "mem-free-below-budget"
+    assert found.evidence.startswith("ValueError: Free memory on device cuda:0 (62.37/139.8 GiB)")
+
+
+@pytest.mark.parametrize(
+    ("line", "text", "level", "process"),
+    [
+        ("INFO 07-28 23:02:27 [kv_cache_utils.py:833] msg", "msg", "INFO", ""),
+        ("(VllmWorker rank=0 pid=2120280) INFO 07-28 23:02:27 [a.py:1] msg", "msg", "INFO", "VllmWorker"),
+        (
+            "(EngineCore_DP0 pid=7) ERROR 01-02 03:04:05 [core.py:7] ValueError: x",
+            "ValueError: x",
+            "ERROR",
+            "EngineCore_DP0",
+        ),
+        ("(Worker_TP0 pid=7) WARNING 01-02 03:04:05 [v1/x/y.py:7] msg", "msg", "WARNING", "Worker_TP0"),
+        (
+            "\x1b[0;36m(EngineCore_DP0 pid=738)\x1b[0;0m \x1b[31mERROR\x1b[0m 01-02 03:04:05 [c.py:1] msg",
+            "msg",
+            "ERROR",
+            "EngineCore_DP0",
+        ),
+        ("(APIServer pid=1) Traceback (most recent call last):", "Traceback (most recent call last):", "", "APIServer"),
+        ("INFO:     Application startup complete.", "Application startup complete.", "INFO", ""),
+        ("(APIServer pid=1) ERROR:    [Errno 98] x", "[Errno 98] x", "ERROR", "APIServer"),
+        ("(not a prefix) msg", "(not a prefix) msg", "", ""),
+        ("", "", "", ""),
+    ],
+)
+def test_prefix(line: str, text: str, level: str, process: str) -> None:
+    (parsed,) = parse_lines(line)
+    assert (parsed.text, parsed.level, parsed.process) == (text, level, process)
+
+
+def test_a_progress_bar_becomes_its_states() -> None:
+    text = (
+        "(E pid=1) Capturing CUDA graphs:   0%|  | 0/2\rCapturing CUDA graphs:  50%|  | 1/2\rCapturing CUDA graphs: "
+        "100%|  | 2/2\n"
+    )
+    assert [line.text[-3:] for line in parse_lines(text)] == ["0/2", "1/2", "2/2", ""]
+
+
+# --- first root cause, symptoms, look-alikes --------------------------------------------------------------------------
+
+FREE = (
+    "ValueError: Free memory on device (1.53/22.05 GiB) on startup is less than desired GPU memory utilization "
+    "(0.9, 19.84 GiB)."
+)
+OOM = (
+    "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 1.18 GiB. GPU 0 has a total capacity of 79.18 GiB "
+    "of which 713.69 MiB is free."
+)
+SAMPLER = "RuntimeError: CUDA out of memory occurred when warming up sampler with 1024 dummy requests."
+START = "(APIServer pid=1) INFO 01-01 10:00:00 [a.py:1] vLLM API server version 0.11.0\n"
+READY = "INFO:     Application startup complete.\n"
+DEAD = (
+    "vllm.v1.engine.exceptions.EngineDeadError: EngineCore encountered an issue. See stack trace (above) for the "
+    "root cause.\n"
+)
+TRACE = "Traceback (most recent call last):\n"
+RETRY = "ERROR 01-01 10:00:01 [x.py:1] Error retrieving file list: LocalEntryNotFoundError(...), retrying 1 of 2\n"
+
+
+@pytest.mark.parametrize(
+    ("why", "text", "id", "symptoms"),
+    [
+        ("the first of two roots", f"{FREE}\n{SAMPLER}\n", "mem-free-below-budget", ()),
+        ("the exact one of a pair", f"{OOM}\n{SAMPLER}\n", "mem-sampler-warmup-oom", ()),
+        ("an attempt that is made again is none", f"{RETRY}{FREE}\n", "mem-free-below-budget", ()),
+        ("the only one, even when it is an attempt", RETRY, "hf-offline", ()),
+        (
+            "an attempt that the start went past",
+            f"{RETRY}INFO 01-01 10:00:09 [x.py:1] Starting to load model m...\n",
+            "none",
+            (),
+        ),
+        ("a root in an INFO line", f"INFO 01-01 10:00:00 [x.py:1] {FREE}\n", "none", ()),
+        ("a root before the server was ready", f"{START}{OOM}\n{READY}", "none", ()),
+        ("a request that failed while it serves", f"{START}{READY}{TRACE}{OOM}\n", "none", ()),
+        ("a server that died of it", f"{START}{READY}{TRACE}{OOM}\n{DEAD}", "cuda-oom", ("engine-dead",)),
+        (
+            "an engine that died of something unknown",
+            f"{START}{READY}{TRACE}RuntimeError: odd\n{DEAD}",
+            "engine-dead",
+            (),
+        ),
+        (
+            "a symptom alone",
+            f"{START}RuntimeError: Engine core initialization failed. See root cause above.\n",
+            "engine-start-failed",
+            (),
+        ),
+        (
+            "a wait that is over",
+            f"{START}{READY}No available shared memory broadcast block found in 60 seconds.\n"
+            "Engine 000: Avg prompt throughput: 1.0 tokens/s, Avg generation throughput: 9.9 tokens/s, Running: 1 "
+            "reqs\n",
+            "none",
+            (),
+        ),
+        (
+            "workers that die in an orderly stop",
+            f"{START}{READY}(APIServer pid=1) INFO 01-01 10:00:00 [launcher.py:1] "
+            "[shutdown] API server: shutdown triggered\nWorker proc VllmWorker-0 died unexpectedly, shutting down "
+            "executor.\n",
+            "none",
+            (),
+        ),
+        (
+            "the memory summary of a good start",
+            "INFO 01-01 10:00:00 [w.py:1] Free memory on device (78.76/79.25 GiB) "
+            "on startup. "
+            "Desired GPU memory utilization is (0.9, 71.33 GiB). Actual usage is 34.38 GiB for weight\n",
+            "none",
+            (),
+        ),
+        (
+            "an internal port that is tried again",
+            "WARNING [parallel.py:750] Address already in use. Retrying with a new port.\n",
+            "none",
+            (),
+        ),
+    ],
+    ids=lambda value: value if isinstance(value, str) and len(value) < 60 and "\n" not in value else "",
+)
+def test_which_cause(why: str, text: str, id: str, symptoms: tuple[str, ...]) -> None:
+    found = diagnose(text)
+    assert (found.id, found.symptoms) == (id, symptoms), why
+
+
+def test_eight_workers_that_say_the_same_are_one_cause() -> None:
+    worker = "".join(f"(Worker_TP{n} pid={n}) ERROR 01-01 10:00:00 [w.py:1] {FREE}\n" for n in range(8))
+    found = diagnose(
+        f"{START}{worker}Exception: WorkerProc initialization failed due to an exception in a background process.\n"
+    )
+    assert (found.id, found.symptoms) == ("mem-free-below-budget", ("worker-init-failed",))
+
+
+# --- several lives in one log -----------------------------------------------------------------------------------------
+
+
+def test_the_last_start_counts() -> None:
+    both = log("h200_memory_held") + log("h200_llama8b")
+    assert len(lives(parse_lines(both))) == 2
+    assert diagnose(both).id == "none"
+    assert diagnose(log("h200_llama8b") + log("h200_memory_held")).id == "mem-free-below-budget"
+
+
+def test_a_restart_loop_is_told_by_the_start_before() -> None:
+    both = log("h200_memory_held") + START
+    assert diagnose(both, State(running=True)).id == "none"
+    assert diagnose(both, State(running=True, restarts=3)).id == "mem-free-below-budget"
+
+
+# --- how the process ended --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("why", "text", "state", "id", "said"),
+    [
+        ("killed by the kernel", START, State(False, 137, oom_killed=True), "xid-unified-oom", "memory of the host"),
+        ("the log knows better", FREE, State(False, 1), "mem-free-below-budget", "19.84 GiB"),
+        (
+            "no GPU runtime",
+            "",
+            State(False, 128, error='could not select device driver "" with capabilities: [[gpu]]'),
+            "no-gpu",
+            "no GPU",
+        ),
+        (
+            "Docker refused",
+            "",
+            State(False, 128, error="error setting rlimit type 8", error_remedy="Set ulimits."),
+            "unknown",
+            "rlimit type 8",
+        ),
+        ("no such command", "", State(False, 127), "unknown", "no such command"),
+        (
+            "another architecture",
+            "exec /usr/bin/vllm: exec format error",
+            State(False, 126),
+            "unknown",
+            "CPU architecture",
+        ),
+        ("shared memory", START, State(False, 135), "unknown", "/dev/shm is too small"),
+        ("killed by somebody", START, State(False, 137), "unknown", "SIGKILL"),
+        ("a segmentation fault", START, State(False, 139), "unknown", "segmentation fault"),
+        ("a status of its own", "Something went wrong", State(False, 7), "unknown", "status 7"),
+        ("stopped in order", log("h200_llama8b"), State(False, 0), "none", "stopped"),
+        ("stopped by SIGTERM", log("h200_llama8b"), State(False, 143), "none", "stopped"),
+        ("created, never started", "", State(False), "none", "no failure"),
+        (
+            "a worker in state T",
+            log("h200_gptoss20b_serving"),
+            State(True, stopped=("VLLM::Worker (PID 31)",)),
+            "shm-broadcast-stall",
+            "PID 31",
+        ),
+    ],
+    ids=lambda value: value if isinstance(value, str) and len(value) < 30 else "",
+)
+def test_how_it_ended(why: str, text: str, state: State, id: str, said: str) -> None:
+    found = diagnose(text, state)
+    assert found.id == id, why
+    assert said in found.cause
+
+
+def test_what_docker_refused_keeps_its_remedy() -> None:
+    assert diagnose("", State(False, 128, error="x", error_remedy="Set ulimits.memlock.")).remedy == (
+        "Set ulimits.memlock."
+    )
+
+
+# --- what nobody has seen yet -----------------------------------------------------------------------------------------
+
+CHAINED = f"""{TRACE}  File "a.py", line 1, in f
+KeyError: 'x'
+
+During handling of the above exception, another exception occurred:
+
+{TRACE}  File "a.py", line 2, in f
+RuntimeError: flux capacitor is missing
+"""
+
+
+@pytest.mark.parametrize(
+    ("why", "text", "summary"),
+    [
+        ("the last of a handled chain", CHAINED, "RuntimeError: flux capacitor is missing"),
+        (
+            "the first of a direct chain",
+            f"{TRACE}ValueError: deep\n\nThe above exception was the direct cause of the following "
+            f"exception:\n\n{TRACE}OSError: shallow\n",
+            "ValueError: deep",
+        ),
+        (
+            "what an EngineCore failed with",
+            "(EngineCore pid=2) ERROR 01-01 10:00:00 [core.py:1] EngineCore failed to start.\n"
+            f"(EngineCore pid=2) ERROR 01-01 10:00:00 [core.py:1] {TRACE}"
+            '(EngineCore pid=2) ERROR 01-01 10:00:00 [core.py:1]   File "a.py", line 1\n'
+            "(APIServer pid=1) INFO 01-01 10:00:00 [x.py:1] between\n"
+            "(EngineCore pid=2) ERROR 01-01 10:00:00 [core.py:1] weird.pkg.OddError: it is odd\n"
+            f"(APIServer pid=1) {TRACE}"
+            "(APIServer pid=1) RuntimeError: Engine core initialization failed. See root cause above. Failed core "
+            "proc(s): {}\n",
+            "weird.pkg.OddError: it is odd",
+        ),
+        (
+            "pydantic, whose message is in the second line",
+            f"{TRACE}pydantic_core._pydantic_core.ValidationError: 1 validation error for ModelConfig\n  Value error, "
+            f"nope [type=value_error]\n",
+            "Value error, nope",
+        ),
+        (
+            "a message that begins on the next line",
+            f"{TRACE}RuntimeError: \n\n        An attempt was made\n        to start\n",
+            "An attempt was made",
+        ),
+        ("an error without a message", f"{TRACE}AssertionError\n", "AssertionError"),
+    ],
+)
+def test_an_unknown_failure_is_told_in_its_own_words(why: str, text: str, summary: str) -> None:
+    found = diagnose(START + text, State(running=False, exit_status=1))
+    assert found.id == "unknown", why
+    assert summary in found.cause
+    assert summary.split(":")[-1].strip() in found.evidence
+    assert found.retryable is None
+
+
+def test_an_unknown_failure_without_an_exception_shows_its_last_errors() -> None:
+    text = f"{START}ERROR 01-01 10:00:00 [x.py:1] the disk sang\nINFO 01-01 10:00:00 [x.py:1] bye\n"
+    assert diagnose(text, State(False, 3)).evidence == "the disk sang"
+
+
+def test_a_handled_exception_of_a_start_that_goes_on_is_no_failure() -> None:
+    text = f"{START}{TRACE}ImportError: no flash\nINFO 01-01 10:00:09 [x.py:1] Starting to load model m...\n"
+    assert diagnose(text).id == "none"
+    assert diagnose(text, State(running=True)).id == "none"
+
+
+@given(st.text(max_size=3000), st.sampled_from([State(), State(True), State(False, 1), State(False, 0, restarts=2)]))
+@settings(max_examples=300, deadline=None)
+def test_no_text_raises(text: str, state: State) -> None:
+    found = diagnose(text, state)
+    assert isinstance(found, Diagnosis)
+    timeline(text)
+
+
+PIECES = [
+    START,
+    READY,
+    DEAD,
+    TRACE,
+    FREE,
+    OOM,
+    SAMPLER,
+    RETRY,
+    "\r",
+    "\n",
+    "\x1b[31m",
+    "(E pid=1) ",
+    "{",
+    '{"log":',
+    "100%|",
+    "  ",
+]
+
+
+@given(st.lists(st.one_of(st.sampled_from(PIECES), st.text(max_size=20)), max_size=40), st.booleans())
+@settings(max_examples=300, deadline=None)
+def test_no_mixture_of_known_pieces_raises(pieces: list[str], running: bool) -> None:
+    found = diagnose("".join(pieces), State(running, None if running else 1))
+    assert found.id in {*BY_ID, "none", "unknown"}
+    assert found.id == "none" or found.cause
+    timeline("".join(pieces))
+
+
+def test_generic_symptoms_are_symptoms() -> None:
+    assert all(BY_ID[name].kind == "symptom" for name in GENERIC)
+
+
+# --- phases -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "names", "seconds"),
+    [
+        ("cpu_healthy", "init load profile server ready", {"init": 31, "server": 9}),
+        (
+            "h200_gptoss20b_cold",
+            "init load profile compile profile capture server ready",
+            {"capture": 41, "compile": 8},
+        ),
+        ("h200_gemma3_27b", "init load profile server ready", {"load": 2}),
+        ("h200_memory_held", "init", {"init": 42}),
+        ("cpu_disk_full", "init download init load", {"load": 5}),
+        ("h200_bad_flag", "", {}),
+    ],
+)
+def test_phases(name: str, names: str, seconds: dict[str, float]) -> None:
+    phases = timeline(log(name)).phases()
+    assert " ".join(phase.name for phase in phases) == names
+    assert {phase.name: phase.seconds for phase in phases if phase.name in seconds} == seconds
+
+
+LINE = "(EngineCore pid=1) INFO 11-21 10:00:{:02d} [x.py:1] {}\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "percent", "detail"),
+    [
+        (
+            "Unable to find image 'nvcr.io/nvidia/vllm:25.09-py3' locally\n25.09-py3: Pulling from nvidia/vllm\n",
+            "pull",
+            None,
+            "",
+        ),
+        (LINE.format(0, "vLLM API server version 0.10.2"), "init", None, ""),
+        ("Fetching 15 files:  20%|██        | 3/15 [00:10<00:40,  3.3s/it]", "download", 20, "3/15"),
+        (LINE.format(1, "Starting to load model openai/gpt-oss-120b..."), "load", None, ""),
+        ("Loading safetensors checkpoint shards:  27% Completed | 4/15 [00:10<00:27,  2.5s/it]\n", "load", 27, "4/15"),
+        ("\rLoading safetensors using Fastsafetensor loader:  40% Completed | 6/15 [00:01<00:02]", "load", 40, "6/15"),
+        (LINE.format(2, "Dynamo bytecode transform time: 4.14 s"), "compile", None, ""),
+        (LINE.format(2, "torch.compile takes 12.28 s in total"), "profile", None, ""),
+        (LINE.format(2, "torch.compile took 12.28 s in total"), "profile", None, ""),
+        (LINE.format(3, "GPU KV cache size: 2,965,722 tokens"), "profile", None, ""),
+        ("Capturing CUDA graph shapes:  40%|████      | 27/67 [00:10<00:15,  2.6it/s]", "capture", 40, "27/67"),
+        ("Capturing CUDA graphs (decode, FULL):  99%|█████████▉| 82/83 [00:10<00:00]", "capture", 99, "82/83"),
+        (
+            LINE.format(4, "init engine (profile, create kv cache, warmup model) took 123.66 seconds"),
+            "server",
+            None,
+            "",
+        ),
+        (LINE.format(4, "Starting vLLM API server 0 on http://0.0.0.0:8000"), "server", None, ""),
+        (READY, "ready", None, ""),
+        ("nothing of that\n", "start", None, ""),
+    ],
+)
+def test_current_phase(text: str, name: str, percent: int | None, detail: str) -> None:
+    current = timeline(text).current
+    assert (current.name, current.percent, current.detail) == (name, percent, detail)
+
+
+def test_a_new_start_begins_anew() -> None:
+    assert timeline(log("h200_llama8b") + START).current.name == "init"
+
+
+def test_the_turn_of_the_year_takes_no_time() -> None:
+    text = "".join(
+        [
+            "INFO 12-31 23:59:59 [x.py:1] vLLM API server version 0.10.2\n",
+            "INFO 01-01 00:00:09 [x.py:1] Starting to load model m...\n",
+        ]
+    )
+    assert timeline(text).phases()[0].seconds == 0
+
+
+# --- large files ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def large_log(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """100 MB of access log, and then the end of a failed start."""
+    path = tmp_path_factory.mktemp("logs") / "large.log"
+    line = b'(APIServer pid=1) INFO:     127.0.0.1:33394 - "GET /health HTTP/1.1" 200 OK\n'
+    with path.open("wb") as stream:
+        for _turn in range(100):
+            stream.write(line * (1024 * 1024 // len(line)))
+        stream.write(log("cpu_worker_killed").split("INFO:     Application startup complete.")[1].encode())
+    return path
+
+
+def test_a_large_log_takes_under_a_second_and_little_memory(large_log: Path) -> None:
+    assert large_log.stat().st_size > 99 * 1024 * 1024
+    before, began = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
+    text = read_tail(str(large_log))
+    found = diagnose(text)
+    seconds, grown = time.process_time() - began, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    assert len(text) <= TAIL_BYTES
+    assert found.id == "worker-died"
+    assert seconds < 1
+    assert grown < 100 * 1024
+
+
+def test_the_tail_begins_with_a_whole_line(tmp_path: Path) -> None:
+    path = tmp_path / "x.log"
+    path.write_text("a" * 50 + "\nwhole\n")
+    assert read_tail(str(path), 20) == "whole\n"
+    assert read_tail(str(path)).startswith("aaa")
+
+
+def test_bytes_that_are_no_text_do_not_matter(tmp_path: Path) -> None:
+    path = tmp_path / "x.log"
+    path.write_bytes(b"\xff\xfe\n" + FREE.encode())
+    assert diagnose(read_tail(str(path))).id == "mem-free-below-budget"
