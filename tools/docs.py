@@ -38,7 +38,7 @@ ansible-playbook gpufleet.vllm.deploy_gemma3 -i inventory -l gb10
 ```
 
 The hardware class of a host is its variable `vllm_hardware_class`, else the group it is in, else what its GPUs turn
-out to be. What should differ goes into `vllm_server_overrides` of the inventory; `null` takes away what the catalogue
+out to be. What should differ goes into `vllm_overrides` of the inventory; `null` takes away what the catalogue
 says.
 
 ## Models of your own
@@ -75,7 +75,7 @@ vllm_models:
         load_seconds: 90           # how long a start usually takes
         notes:
           - What to know about it.
-        fallbacks:                 # the ladder: what to try next, by diagnosis
+        fallbacks:                 # what to try next, by diagnosis
           - causes: [mem-free-below-budget]
             change:
               engine:

@@ -22,7 +22,7 @@ description:
     O(state=reverted) puts it back. Role P(gpufleet.vllm.vllm_server#role) does either, depending on what
     M(gpufleet.vllm.vllm_health) found.
   - Another server of this collection that cannot run beside the wanted one is what it replaces. It has the same port,
-    or O(one_at_a_time=true), or the GPUs have no room for both. It is stopped when everything was checked, keeps its
+    or O(exclusive=true), or the GPUs have no room for both. It is stopped when everything was checked, keeps its
     name, and is removed by O(state=committed) or started again by O(state=reverted).
   - What the new server stops is recorded on its container before anything stops, so a run that was cut short at any
     step is finished by the next one, or undone by O(state=reverted).
@@ -70,7 +70,7 @@ options:
     description:
       - The API key, to be written to O(api_key_file). Never shown, logged or passed as an argument.
     type: str
-  adopt:
+  replace_unmanaged:
     description:
       - Replace a container of that name even when this collection did not create it.
     type: bool
@@ -104,7 +104,7 @@ options:
         are named, and nothing is changed.
     type: bool
     default: true
-  one_at_a_time:
+  exclusive:
     description:
       - No other server of this collection can run beside this one on the host, whatever its port. Meant for hosts whose
         memory holds one model, such as a GB10.
@@ -136,21 +136,21 @@ options:
     default: 120
   fallbacks:
     description:
-      - The fallback ladder, a list of rungs. Each has C(causes), the diagnosis ids that lead to it, and C(change), the
+      - What to change when the server fails, a list of rungs. Each has C(causes), the diagnosis ids that lead to it, and C(change), the
         settings it changes over those of the rungs before it that were taken; C(because) is for people.
       - When the memory of the GPUs would not do (O(fit=enforce)), the rungs for C(mem-free-below-budget) or
         C(mem-kv-too-small) are taken before anything starts.
-      - The rungs that were taken are recorded on the container. As long as the server and its ladder stay the same,
+      - The rungs that were taken are recorded on the container. As long as the server and its fallbacks stay the same,
         later runs keep to them and change nothing.
     type: list
     elements: dict
     default: []
-  failed_with:
+  failure_id:
     description:
       - The diagnosis id that the server has just failed with. It takes the next rung of O(fallbacks) that this leads
-        to. Without one, nothing is changed and RV(ladder.exhausted) is true.
+        to. Without one, nothing is changed and RV(fallback.exhausted) is true.
     type: str
-  ladder_reset:
+  reset_fallbacks:
     description:
       - Forget which rungs were taken and start over with the settings as they were asked for.
     type: bool
@@ -275,8 +275,8 @@ fit:
     free_mib: 115000
     reasons: []
     suggestions: {}
-ladder:
-  description: Where the server stands on its fallback ladder. Null without O(fallbacks).
+fallback:
+  description: Which of its fallbacks the server runs with. Null without O(fallbacks).
   returned: for one server
   type: dict
   contains:
@@ -297,7 +297,7 @@ ladder:
       description: What the rung in use says for people, or null.
       type: str
     exhausted:
-      description: Whether no rung was left for O(failed_with).
+      description: Whether no rung was left for O(failure_id).
       type: bool
 restored:
   description: The servers that were started again, each like RV(server).
@@ -390,7 +390,7 @@ def main() -> None:
         required_if=[("state", "started", described), ("state", "present", described)],
         required_one_of=[("name", "container_name", "all")],
         mutually_exclusive=[("name", "all"), ("container_name", "all")],
-        required_by={"hf_token": "hf_token_file", "api_key": "api_key_file", "failed_with": "fallbacks"},
+        required_by={"hf_token": "hf_token_file", "api_key": "api_key_file", "failure_id": "fallbacks"},
         supports_check_mode=True,
     )
     try:

@@ -94,7 +94,7 @@ options:
       - Seconds that one request may take. The first completion may compile kernels.
     type: int
     default: 120
-  settle:
+  stable_for:
     description:
       - Seconds after which everything is asked once more. Skipped for a O(container) that has been up for a minute.
     type: float
@@ -305,7 +305,13 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
 from ansible_collections.gpufleet.vllm.plugins.module_utils._health.session import run
 from ansible_collections.gpufleet.vllm.plugins.module_utils._health.wait import CHECKS
-from ansible_collections.gpufleet.vllm.plugins.module_utils._host.lock import Busy, alone, leave, reader_is_gone, settle
+from ansible_collections.gpufleet.vllm.plugins.module_utils._host.lock import (
+    Busy,
+    alone,
+    leave,
+    reader_is_gone,
+    release,
+)
 
 
 def _locked_run(module: AnsibleModule) -> dict[str, t.Any]:
@@ -314,7 +320,7 @@ def _locked_run(module: AnsibleModule) -> dict[str, t.Any]:
     with alone(name, token):
         result = run(module.params, module.run_command)
         if result["healthy"] or reader_is_gone():
-            settle(name)
+            release(name)
         else:
             leave(name, token)
     return result
@@ -334,7 +340,7 @@ def main() -> None:
             "expected_seconds": {"type": "int"},
             "stall_timeout": {"type": "int", "default": 300},
             "request_timeout": {"type": "int", "default": 120},
-            "settle": {"type": "float", "default": 0.25},
+            "stable_for": {"type": "float", "default": 0.25},
             "checks": {"type": "list", "elements": "str", "choices": list(CHECKS), "default": list(CHECKS)},
             "prompt": {"type": "str", "default": "Reply with one short sentence."},
             "expected_answer": {"type": "str"},

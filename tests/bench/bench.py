@@ -82,12 +82,12 @@ def stock_command(url: str, port: int) -> list[t.Any]:
     shown = subprocess.run(
         [BIN / "ansible-inventory", *inventory, "--host", "demo"], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    overrides = json.loads(shown.stdout)["vllm_server_overrides"]
+    overrides = json.loads(shown.stdout)["vllm_overrides"]
     inspected = docker.from_env().api.inspect_container(CONTAINER)
     argv = [str(port) if word == str(PORT) else word for word in inspected["Config"]["Cmd"][2:]]
     extra = {
         "bench_url": url, "bench_dir": str(BENCH), "bench_port": port, "bench_argv": argv,
-        "vllm_server_overrides": overrides,
+        "vllm_overrides": overrides,
     }  # fmt: skip
     return [BIN / "ansible-playbook", "tests/bench/stock.yml", *inventory, "-e", json.dumps(extra)]
 
@@ -134,7 +134,7 @@ def row(name: str, seconds: t.Sequence[float]) -> None:
 def health(**params: t.Any) -> subprocess.Popen[str]:
     said = {
         "url": f"http://127.0.0.1:{PORT}", "served_model_name": "gpt-oss-demo", "container": CONTAINER, "timeout": 600,
-        "request_timeout": 120, "settle": 0.25, "checks": ["health", "models", "completion"], "max_tokens": 16,
+        "request_timeout": 120, "stable_for": 0.25, "checks": ["health", "models", "completion"], "max_tokens": 16,
         "prompt": "Reply with one short sentence.", **dict.fromkeys(("api_key", "api_key_file", "docker_host")), **params,
     }  # fmt: skip
     environment = {**os.environ, "PYTHONPATH": f"{ROOT}/.ansible/collections"}

@@ -176,7 +176,7 @@ def by_playbook(name: str, image: str) -> None:
     server = {"name": name, "container_name": name, "model": str(MODEL), "served_model_name": name, "port": PORT}
     on_cpu = {"image": image, "gpus": "none", "ulimits": ULIMITS, "env": ENVIRONMENT, "keep_caches": False}
     model = {"description": "The stand-in.", "server": server, "hardware": {"cpu": on_cpu}}
-    extra = {"model": name, "vllm_models": {name: model}, "vllm_server_overrides": {}}
+    extra = {"model": name, "vllm_models": {name: model}, "vllm_overrides": {}}
     play = [str(ROOT / ".venv/bin/ansible-playbook"), "playbooks/deploy.yml", "-i", "inventories/demo"]
     run(*play, "-e", json.dumps(extra))
 

@@ -49,7 +49,7 @@ def playbook(name: str, *arguments: t.Any, **options: t.Any) -> subprocess.Compl
 def overridden(change: dict[str, t.Any]) -> list[str]:
     """The demo's own settings with a change, as arguments of ansible-playbook."""
     known = json.loads(run(BIN / "ansible-inventory", "-i", "inventories/demo", "--host", "demo").stdout)
-    return ["-e", json.dumps({"vllm_server_overrides": {**known["vllm_server_overrides"], **change}})]
+    return ["-e", json.dumps({"vllm_overrides": {**known["vllm_overrides"], **change}})]
 
 
 def ours() -> list[str]:

@@ -38,7 +38,7 @@ PATIENCE = 200.0
 OVERRIDES: dict[str, t.Any] = {
     "docker_host": "unix:///run/fault-docker.sock",
     "ulimits": {"memlock": 8388608},
-    "health": {"timeout": 8, "request_timeout": 3, "settle": 0.1},
+    "health": {"timeout": 8, "request_timeout": 3, "stable_for": 0.1},
     "stop_timeout": 3,
     # The disk is that of the machine that simulates; the stand-in's weights are next to none.
     "architecture": {"weights_gib": 0.01},
@@ -65,7 +65,7 @@ class Wish:
         return Wish(self.playbook, model, self.container, self.overrides, self.variables)
 
     def arguments(self) -> list[str]:
-        variables = {**self.variables, "vllm_server_overrides": {**OVERRIDES, **self.overrides}}
+        variables = {**self.variables, "vllm_overrides": {**OVERRIDES, **self.overrides}}
         return [str(PLAYBOOKS / self.playbook), "--extra-vars", json.dumps(variables)]
 
 

@@ -184,8 +184,8 @@ def recreated_by_hand(host: Host, promise: Promise) -> Line:
     assert eventually(lambda: host.answers() == old.model, COMES_BACK)
     told = refused(host.run(old, "--check", "--diff"), promise.says)
     assert host.answers() == old.model
-    converges(host, old.but(vllm_server_adopt=True))
-    return promise.line(told, "the container made by hand", "replaces it with vllm_server_adopt: true")
+    converges(host, old.but(vllm_server_replace_unmanaged=True))
+    return promise.line(told, "the container made by hand", "replaces it with vllm_server_replace_unmanaged: true")
 
 
 def no_network(host: Host, promise: Promise) -> Line:

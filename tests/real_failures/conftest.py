@@ -91,7 +91,7 @@ class Server:
             "api_key_file": None,
             "timeout": 300,
             "request_timeout": 120,
-            "settle": 0.25,
+            "stable_for": 0.25,
             "checks": ["health", "models", "completion"],
             "prompt": "What are you?",
             "max_tokens": 16,

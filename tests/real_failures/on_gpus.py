@@ -112,7 +112,7 @@ class Child(sources.FileSource):
 def wait(child: Child, checks: list[str], **said: t.Any) -> dict[str, t.Any]:
     params = {
         "url": f"http://127.0.0.1:{child.port}", "served_model_name": "tiny", "api_key": None, "api_key_file": None,
-        "timeout": 280, "request_timeout": 60, "settle": 0.25, "checks": checks, "prompt": "w5 w6", "max_tokens": 16,
+        "timeout": 280, "request_timeout": 60, "stable_for": 0.25, "checks": checks, "prompt": "w5 w6", "max_tokens": 16,
         "stall_timeout": 120, "gpu_facts": gpu_facts(), **said,
     }  # fmt: skip
     return session.Session(params, child, None).run()

@@ -22,7 +22,7 @@ def test_memlock_is_unlimited_by_default_and_where_that_is_refused_the_server_st
     host: t.Any, deploy: t.Callable[..., Run]
 ) -> None:
     before = state(host)
-    run = deploy("--extra-vars", '{"vllm_server_overrides": {}}', rc=2)
+    run = deploy("--extra-vars", '{"vllm_overrides": {}}', rc=2)
     assert "error setting rlimit type 8" in run.text
     assert "set ulimits.memlock to a limit it has" in run.text
     assert state(host) == before

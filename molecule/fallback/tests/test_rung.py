@@ -13,8 +13,8 @@ if t.TYPE_CHECKING:
     from ...conftest import Run
 
 TOLD = (
-    '(It runs with rung 1 of 1 of its fallback ladder, {"engine": {"gpu_memory_utilization": 0.675, '
-    '"enforce_eager": true}}, because of mem-profiling-drift; -e vllm_server_ladder_reset=true starts over.)'
+    '(It runs with fallback 1 of 1, {"engine": {"gpu_memory_utilization": 0.675, '
+    '"enforce_eager": true}}, because of mem-profiling-drift; -e vllm_server_reset_fallbacks=true starts over.)'
 )
 
 
@@ -27,7 +27,9 @@ def test_the_rung_serves(host: t.Any, serving: t.Callable[[], t.Any]) -> None:
 
 
 def test_the_rung_is_recorded(host: t.Any) -> None:
-    label = host.check_output("docker inspect --format '{{index .Config.Labels \"gpufleet.vllm.ladder\"}}' vllm-qwen")
+    label = host.check_output(
+        "docker inspect --format '{{index .Config.Labels \"gpufleet.vllm.fallbacks\"}}' vllm-qwen"
+    )
     record = json.loads(label)
     assert (record["taken"], record["causes"]) == ([0], ["mem-profiling-drift"])
 

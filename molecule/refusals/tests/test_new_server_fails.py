@@ -44,7 +44,7 @@ def test_the_previous_server_returns(
     before = serving()
     write_fault = f"printf %s > {FAULT_FILE}"
     host.check_output(write_fault, json.dumps({**fault, "only_with": "--max-num-seqs 7"}))
-    run = deploy("--extra-vars", json.dumps({"vllm_server_overrides": REPLACEMENT}), rc=2)
+    run = deploy("--extra-vars", json.dumps({"vllm_overrides": REPLACEMENT}), rc=2)
     host.check_output(f"rm {FAULT_FILE}")
     assert sentence in run.text
     assert "The previous server gpt-oss-120b is serving again at http://127.0.0.1:8000, " in run.text

@@ -98,7 +98,7 @@ def test_a_sentence_and_no_change(
     overrides = {"ulimits": {"memlock": 8388608}, "engine": {"max_num_seqs": 7}, **case.overrides}
     host.check_output(case.before)
     try:
-        variables = json.dumps({"vllm_server_overrides": overrides, **case.variables})
+        variables = json.dumps({"vllm_overrides": overrides, **case.variables})
         run = deploy("--extra-vars", variables, HF_TOKEN=case.token, rc=2)
     finally:
         host.check_output(case.after)

@@ -120,7 +120,7 @@ def test_a_switch_that_cannot_work_stops_nothing(host: t.Any, deploy: t.Callable
     before = started(host)
     host.check_output(case.before)
     try:
-        run = deploy("--extra-vars", json.dumps({"vllm_server_overrides": {**BASE, **case.overrides}}), rc=2)
+        run = deploy("--extra-vars", json.dumps({"vllm_overrides": {**BASE, **case.overrides}}), rc=2)
     finally:
         host.check_output(case.after)
     for sentence in case.sentences:

@@ -31,7 +31,7 @@ def test_check_mode_told_the_switch_in_words_and_in_order(runs: list[Run]) -> No
 def test_check_mode_told_the_rung_that_this_host_needs(runs: list[Run]) -> None:
     assert '"gpu_memory_utilization": "0.8"' in runs[1].text
     assert '"gpu_memory_utilization": "0.9"' not in runs[1].text
-    assert "So rung 1 of its fallback ladder is taken instead." in " ".join(runs[1].text.split())
+    assert "So fallback 1 of 2 is used instead." in " ".join(runs[1].text.split())
 
 
 def test_check_mode_changed_nothing(host: t.Any, serving: t.Callable[[], t.Any]) -> None:

@@ -59,6 +59,6 @@ def test_the_rung_was_taken_before_anything_started(host: t.Any, runs: list[Run]
     container = json.loads(host.check_output("docker inspect vllm-gemma3"))[0]
     command = container["Config"]["Cmd"]
     assert command[command.index("--gpu-memory-utilization") + 1] == "0.8"
-    record = json.loads(container["Config"]["Labels"]["gpufleet.vllm.ladder"])
+    record = json.loads(container["Config"]["Labels"]["gpufleet.vllm.fallbacks"])
     assert (record["taken"], record["causes"]) == ([0], ["mem-free-below-budget"])
-    assert "It runs with rung 1 of 2 of its fallback ladder" in runs[2].text
+    assert "It runs with fallback 1 of 2" in runs[2].text

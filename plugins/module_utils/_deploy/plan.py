@@ -77,7 +77,7 @@ class Wanted:
     fingerprint: str = ""
     intent: t.Mapping[str, t.Any] = field(default_factory=dict)
     image: str = ""
-    adopt: bool = False
+    replace_unmanaged: bool = False
     recreate: bool = False
     # With C(absent): what of PURGEABLE goes too.
     purge: tuple[str, ...] = ()
@@ -189,13 +189,13 @@ def plan(wanted: Wanted, observed: Observed) -> Plan:
 
 def _refuse_foreign(wanted: Wanted, observed: Observed) -> None:
     for slot, instance in observed.instances.items():
-        if instance.owned or (wanted.adopt and slot not in LEFTOVERS):
+        if instance.owned or (wanted.replace_unmanaged and slot not in LEFTOVERS):
             continue
-        adopt = "" if slot in LEFTOVERS else ", or set adopt: true to let it be replaced"
+        remedy = "" if slot in LEFTOVERS else ", or set replace_unmanaged: true to let it be replaced"
         raise VllmError(
             f"{wanted.name + SUFFIX[slot]} exists and was not created by gpufleet.vllm (it has no label "
             "gpufleet.vllm.fingerprint), so it is left alone. Remove or rename it yourself, or choose another "
-            f"container_name for the server{adopt}."
+            f"container_name for the server{remedy}."
         )
 
 

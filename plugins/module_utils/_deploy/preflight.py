@@ -154,7 +154,7 @@ class Start:
     def _pin(self, params: t.Mapping[str, t.Any], spec: ServerSpec, known: t.Mapping[str, t.Any] | None) -> None:
         said = {**spec.engine, **spec.engine_unchecked}
         # After a failure the measurement is what may be wrong.
-        if params["pin_kv"] != "learned" or params["failed_with"] or any(k.startswith("kv_cache_memory") for k in said):
+        if params["pin_kv"] != "learned" or params["failure_id"] or any(k.startswith("kv_cache_memory") for k in said):
             return
         release = Release(spec.vllm_version) if spec.vllm_version else None
         size = history.pin(known or {})

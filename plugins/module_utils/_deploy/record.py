@@ -22,8 +22,8 @@ LABEL_VLLM_VERSION = "gpufleet.vllm.vllm_version"
 UNKNOWN_VERSION = "unknown"
 # JSON list of the ids of the containers that ran before the server, and that were stopped for it.
 LABEL_SUPERSEDES = "gpufleet.vllm.supersedes"
-# JSON of the rungs of the fallback ladder that were taken, and of what they were taken from.
-LABEL_LADDER = "gpufleet.vllm.ladder"
+# JSON of the fallbacks that were taken, and of what they were taken from.
+LABEL_FALLBACKS = "gpufleet.vllm.fallbacks"
 # On a volume that holds caches: the container name of the server they belong to.
 LABEL_CACHE = "gpufleet.vllm.cache"
 # On the container of a download: the model that it fetches.

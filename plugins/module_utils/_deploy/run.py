@@ -29,9 +29,9 @@ from .._docker.container import (
     server_name,
 )
 from .._errors import VllmError
-from .._host.lock import alone, settle
+from .._host.lock import alone, release
 from .._host.ports import PortOwner, overlaps, port_owner
-from .._server.fallbacks import Ladder, LadderEnds, Steps
+from .._server.fallbacks import Fallbacks, FallbacksEnd, Steps
 from .._server.spec import SERVER_PARAMETERS, ServerSpec, default_container_name, fingerprint, from_params
 from .._vllm.versions import version_of_labels
 from . import secrets as deploy_secrets
@@ -52,7 +52,7 @@ from .plan import (
     recovery,
     rivals,
 )
-from .record import LABEL_FINGERPRINT, LABEL_LADDER, UNKNOWN_VERSION
+from .record import LABEL_FALLBACKS, LABEL_FINGERPRINT, UNKNOWN_VERSION
 
 if t.TYPE_CHECKING:
     from .preflight import Start
@@ -62,21 +62,21 @@ PARAMETERS: dict[str, t.Any] = {
     "pull": {"type": "str", "choices": ["missing", "always", "never"], "default": "missing"},
     "hf_token": {"type": "str", "no_log": True},
     "api_key": {"type": "str", "no_log": True},
-    "adopt": {"type": "bool", "default": False},
+    "replace_unmanaged": {"type": "bool", "default": False},
     "recreate": {"type": "bool", "default": False},
     "all": {"type": "bool", "default": False},
     "purge": {"type": "list", "elements": "str", "choices": list(PURGEABLE), "default": []},
     "docker_host": {"type": "str"},
     "container_id": {"type": "str"},
     "replace_others": {"type": "bool", "default": True},
-    "one_at_a_time": {"type": "bool", "default": False},
+    "exclusive": {"type": "bool", "default": False},
     "fit": {"type": "str", "choices": ["enforce", "warn", "off"], "default": "enforce"},
     "architecture": {"type": "dict"},
     "host_reserve_gib": {"type": "float", "default": 8.0},
     "memory_timeout": {"type": "int", "default": 120},
     "fallbacks": {"type": "list", "elements": "dict", "default": []},
-    "failed_with": {"type": "str"},
-    "ladder_reset": {"type": "bool", "default": False},
+    "failure_id": {"type": "str"},
+    "reset_fallbacks": {"type": "bool", "default": False},
     "pin_kv": {"type": "str", "choices": ["never", "learned"], "default": "never"},
 }
 
@@ -88,7 +88,7 @@ class Deployment:
         self.params = params
         self.engine = engine
         self.spec: ServerSpec | None = None
-        self.ladder: Ladder | None = None
+        self.fallbacks: Fallbacks | None = None
         self._steps: Steps | None = None
         self.secrets: deploy_secrets.Secrets | None = None
         self.stamp = ""
@@ -109,7 +109,7 @@ class Deployment:
             fingerprint=self.stamp,
             intent=self.spec.to_dict() if self.spec else {},
             image=self.spec.image if self.spec else "",
-            adopt=self.params["adopt"],
+            replace_unmanaged=self.params["replace_unmanaged"],
             purge=tuple(self.params["purge"]),
             recreate=self.params["recreate"],
         )
@@ -132,7 +132,7 @@ class Deployment:
         if self.params["state"] not in ("present", "started"):
             return self._observe_kept(instances)
         self._wish(instances)
-        if self.params["failed_with"] and "current" in instances:
+        if self.params["failure_id"] and "current" in instances:
             # One that is started again and again runs, whatever it did at this very moment.
             instances = {**instances, "current": replace(instances["current"], running=True)}
         spec, secrets = t.cast(ServerSpec, self.spec), t.cast(deploy_secrets.Secrets, self.secrets)
@@ -148,7 +148,7 @@ class Deployment:
             problems=() if lenient else tuple(encodings),
             others=self._others(spec),
             fetching=self.engine.left_fetching(),
-            failed=bool(self.params["failed_with"]),
+            failed=bool(self.params["failure_id"]),
         )
 
     def _observe_kept(self, instances: t.Mapping[Slot, Instance]) -> Observed:
@@ -180,15 +180,15 @@ class Deployment:
         return observed
 
     def _wish(self, instances: t.Mapping[Slot, Instance]) -> None:
-        """What is wanted, with the rungs of the ladder that this server has taken already."""
+        """What is wanted, with the rungs of the fallbacks that this server has taken already."""
         said = {key: self.params[key] for key in SERVER_PARAMETERS}
         found = self.engine.container("current")
-        record = None if self.params["ladder_reset"] else _label(found, LABEL_LADDER)
-        ladder = Ladder.of(said, self.params["fallbacks"], record)
+        record = None if self.params["reset_fallbacks"] else _label(found, LABEL_FALLBACKS)
+        fallbacks = Fallbacks.of(said, self.params["fallbacks"], record)
         if self._steps is None:
-            self._steps = Steps(ladder, self.params["failed_with"])
-        self.ladder = self._steps.ladder
-        self.spec = from_params(self.ladder.settings)
+            self._steps = Steps(fallbacks, self.params["failure_id"])
+        self.fallbacks = self._steps.fallbacks
+        self.spec = from_params(self.fallbacks.settings)
         given = {"hf_token_file": self.params["hf_token"], "api_key_file": self.params["api_key"]}
         self.secrets = deploy_secrets.Secrets(self.spec, given)
         self.stamp = fingerprint(self.spec.to_dict(), self.secrets.digests)
@@ -204,7 +204,7 @@ class Deployment:
             return ""
         if spec.port == theirs.port and overlaps(spec.bind, theirs.bind):
             return f"it has port {spec.port}"
-        return "this host serves one model at a time" if self.params["one_at_a_time"] else ""
+        return "this host serves one model at a time" if self.params["exclusive"] else ""
 
     def examine(self, observed: Observed, decided: Plan) -> Observed:
         """Look at what only matters because a server will start: the flags, the weights, the port, the memory."""
@@ -243,8 +243,8 @@ class Deployment:
         misfit = self._start.misfit if self._start else None
         if not problems or self._steps is None or not self._steps.further(misfit):
             return False
-        rung = t.cast("dict[str, t.Any]", self._steps.ladder.told())
-        self.stepped.append(f"{' '.join(problems)} So rung {rung['rung']} of its fallback ladder is taken instead.")
+        rung = t.cast("dict[str, t.Any]", self._steps.fallbacks.told())
+        self.stepped.append(f"{' '.join(problems)} So fallback {rung['rung']} of {rung['rungs']} is used instead.")
         return True
 
     def _refused(self, others: t.Sequence[Other]) -> str:
@@ -339,7 +339,7 @@ class Deployment:
             image_id=image["Id"] if image else None,
             wrote=written,
             supersedes=supersedes,
-            ladder=self.ladder.record if self.ladder else None,
+            fallbacks=self.fallbacks.record if self.fallbacks else None,
             learned_engine=self._start.engine if self._start else {},
             learned_env=self._start.env if self._start else {},
         )
@@ -441,7 +441,7 @@ class Deployment:
     def _undo(self, decided: Plan, failed: Action) -> Plan:
         left = Observed(self.engine.instances(), others=self._others(self.spec), in_use=self._in_use())
         current = left.instances.get("current")
-        back = plan(Wanted("reverted", self.engine.name, adopt=True), recovery(left))
+        back = plan(Wanted("reverted", self.engine.name, replace_unmanaged=True), recovery(left))
         if not self._serves(current):
             self._restore_secrets(decided, failed)
         for action in back.actions:
@@ -534,7 +534,7 @@ def run(params: t.Mapping[str, t.Any], check_mode: bool, warn: t.Callable[[str],
                     locks.enter_context(alone(engine.name, params["container_id"] or ""))
                 results.append(_run(Deployment(params, engine), check_mode, warn, locks))
                 if params["container_id"] and not check_mode:
-                    settle(engine.name)
+                    release(engine.name)
     except engine_failures() as error:
         raise VllmError(sentence("look at the servers on this host", error)) from None
     return _merged(results) if params["all"] else results[0]
@@ -575,8 +575,8 @@ def _run(
     _refuse_another(deployment)
     try:
         decided = _decide(deployment, check_mode)
-    except LadderEnds as end:
-        return {**_result(deployment, Plan(), ()), "ladder": end.ladder.told(exhausted=True)}
+    except FallbacksEnd as end:
+        return {**_result(deployment, Plan(), ()), "fallback": end.fallbacks.told(exhausted=True)}
     pulled = _pull_newer(deployment, check_mode)
     if pulled:
         decided = _decide(deployment, check_mode)
@@ -639,7 +639,7 @@ def _result(deployment: Deployment, decided: Plan, pulled: t.Sequence[str]) -> d
         "needs": deployment.needs,
         "vllm_version": deployment.spec.vllm_version if deployment.spec else None,
         "fit": deployment.fit,
-        "ladder": deployment.ladder.told() if deployment.ladder else None,
+        "fallback": deployment.fallbacks.told() if deployment.fallbacks else None,
         "server": deployment.server(),
     }
 

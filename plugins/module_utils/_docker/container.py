@@ -21,9 +21,9 @@ from dataclasses import dataclass, field, replace
 from .._deploy.plan import SUFFIX, Action, Instance, Other, Slot
 from .._deploy.record import (
     COLLECTION_VERSION,
+    LABEL_FALLBACKS,
     LABEL_FETCH,
     LABEL_FINGERPRINT,
-    LABEL_LADDER,
     LABEL_SPEC,
     LABEL_SUPERSEDES,
     LABEL_VERSION,
@@ -62,7 +62,7 @@ class Circumstances:
     # Secret files that were written for the server.
     wrote: t.Iterable[str] = ()
     supersedes: t.Sequence[str] = ()
-    ladder: t.Mapping[str, t.Any] | None = None
+    fallbacks: t.Mapping[str, t.Any] | None = None
     # Flags and environment that vLLM's own measurements of an earlier start led to.
     learned_engine: t.Mapping[str, str] = field(default_factory=dict)
     learned_env: t.Mapping[str, str] = field(default_factory=dict)
@@ -96,7 +96,7 @@ def configuration(spec: ServerSpec, stamp: str, found: Circumstances | None = No
             LABEL_VLLM_VERSION: spec.vllm_version or UNKNOWN_VERSION,
             **_recorded(LABEL_WROTE, sorted(found.wrote)),
             **_recorded(LABEL_SUPERSEDES, list(found.supersedes)),
-            **_recorded(LABEL_LADDER, found.ladder),
+            **_recorded(LABEL_FALLBACKS, found.fallbacks),
         },
         "StopTimeout": spec.stop_timeout,
         "HostConfig": host,

@@ -208,7 +208,7 @@ class Session:
             self.api.ask,
             self.source.process if self.source else lambda: None,
             self.params["timeout"],
-            self.params["settle"],
+            self.params["stable_for"],
             attempts=int(self.carried.get("attempts", 0)),
             hopeless=self._hopeless,
             pause=self._is_over,

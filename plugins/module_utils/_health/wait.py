@@ -220,7 +220,7 @@ class Wait:
     process: t.Callable[[], Process | None]
     timeout: float
     # How long an answer has to stand before it is believed.
-    settle: float
+    stable_for: float
     interval: float = 0.25
     monotonic: t.Callable[[], float] = time.monotonic
     sleep: t.Callable[[float], None] = time.sleep
@@ -307,7 +307,7 @@ class Wait:
         """Ask once more after a moment, unless the server has been up for long: then the first answer is that proof."""
         if first is not None and first.age > 60:
             return True
-        self.sleep(self.settle)
+        self.sleep(self.stable_for)
         return self._gone(first, elapsed) is None and self._ask_all(elapsed).ok
 
     def _since(self, elapsed: float) -> float:

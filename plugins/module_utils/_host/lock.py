@@ -74,7 +74,7 @@ def leave(name: str, token: str, seconds: float = LEASE) -> None:
         os.replace(temporary, f"{_path(name)}.lease")
 
 
-def settle(name: str) -> None:
+def release(name: str) -> None:
     """The run is over: nobody has to wait for its next step."""
     with contextlib.suppress(OSError):
         os.unlink(f"{_path(name)}.lease")

@@ -5,11 +5,11 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""The fallback ladder: which settings come next when a server failed for a known reason. Pure.
+"""Fallbacks: which settings come next when a server failed for a known reason. Pure.
 
 A rung names the diagnosis ids that lead to it and the settings it changes, over those of the rungs taken before it.
 What was taken is recorded on the server, together with a digest of what it was taken from: as long as the user asks for
-the same server with the same ladder, the rung that worked stays, and the ones that failed are not tried again.
+the same server with the same fallbacks, the rung that worked stays, and the ones that failed are not tried again.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Said = t.Mapping[str, t.Any]
 
 
 @dataclass(frozen=True)
-class Ladder:
+class Fallbacks:
     """The rungs of one server, and which of them were taken, by their positions."""
 
     said: Said
@@ -41,21 +41,21 @@ class Ladder:
     digest: str = field(default="")
 
     @classmethod
-    def of(cls, said: Said, rungs: t.Sequence[t.Any], record: t.Any = None) -> Ladder:
-        """A ladder where its record says it stands; a record of another server or ladder does not count.
+    def of(cls, said: Said, rungs: t.Sequence[t.Any], record: t.Any = None) -> Fallbacks:
+        """A fallbacks where its record says it stands; a record of another server or fallbacks does not count.
 
         Raises:
             VllmError: with the address of the key at fault.
         """
         for number, rung in enumerate(rungs):
             _check(f"fallbacks[{number}]", rung)
-        ladder = cls(said, tuple(rungs), digest=_digest(said, rungs))
-        known = record if isinstance(record, t.Mapping) and record.get("of") == ladder.digest else {}
-        taken = tuple(n for n in _list(known, "taken") if isinstance(n, int) and 0 <= n < len(ladder.rungs))
+        fallbacks = cls(said, tuple(rungs), digest=_digest(said, rungs))
+        known = record if isinstance(record, t.Mapping) and record.get("of") == fallbacks.digest else {}
+        taken = tuple(n for n in _list(known, "taken") if isinstance(n, int) and 0 <= n < len(fallbacks.rungs))
         causes = tuple(map(str, _list(known, "causes")))
-        return cls(said, ladder.rungs, taken, causes[: len(taken)], ladder.digest)
+        return cls(said, fallbacks.rungs, taken, causes[: len(taken)], fallbacks.digest)
 
-    def after(self, cause: str, unfit: t.Collection[int] = ()) -> Ladder | None:
+    def after(self, cause: str, unfit: t.Collection[int] = ()) -> Fallbacks | None:
         """One rung further: the first below the last one taken that the cause leads to; None when there is none.
 
         C(unfit) are rungs that cannot be tried here.
@@ -63,7 +63,7 @@ class Ladder:
         start = self.taken[-1] + 1 if self.taken else 0
         for number in range(start, len(self.rungs)):
             if cause in self.rungs[number]["causes"] and number not in unfit:
-                return Ladder(self.said, self.rungs, (*self.taken, number), (*self.causes, cause), self.digest)
+                return Fallbacks(self.said, self.rungs, (*self.taken, number), (*self.causes, cause), self.digest)
         return None
 
     @property
@@ -85,7 +85,7 @@ class Ladder:
         return {"of": self.digest, "taken": list(self.taken), "causes": list(self.causes)} if self.taken else {}
 
     def told(self, exhausted: bool = False) -> dict[str, t.Any] | None:
-        """For people and playbooks: where the server stands; None without a ladder."""
+        """For people and playbooks: where the server stands; None without a fallbacks."""
         if not self.rungs:
             return None
         rung = self.taken[-1] + 1 if self.taken else 0
@@ -100,42 +100,42 @@ class Ladder:
         }
 
 
-class LadderEnds(Exception):
+class FallbacksEnd(Exception):
     """No rung is left for the cause that the server failed with."""
 
-    def __init__(self, ladder: Ladder) -> None:
+    def __init__(self, fallbacks: Fallbacks) -> None:
         super().__init__("no rung is left")
-        self.ladder = ladder
+        self.fallbacks = fallbacks
 
 
 class Steps:
-    """The way down a ladder within one run.
+    """The way down a fallbacks within one run.
 
     Raises:
-        LadderEnds: when the server failed, and no rung is left for the cause.
+        FallbacksEnd: when the server failed, and no rung is left for the cause.
     """
 
-    def __init__(self, ladder: Ladder, failed_with: str | None) -> None:
-        self.ladder = self._before = ladder
-        self._cause = failed_with
+    def __init__(self, fallbacks: Fallbacks, failure_id: str | None) -> None:
+        self.fallbacks = self._before = fallbacks
+        self._cause = failure_id
         self._unfit: set[int] = set()
-        if failed_with and not self._step(ladder, failed_with):
-            raise LadderEnds(ladder)
+        if failure_id and not self._step(fallbacks, failure_id):
+            raise FallbacksEnd(fallbacks)
 
-    def _step(self, before: Ladder, cause: str) -> bool:
+    def _step(self, before: Fallbacks, cause: str) -> bool:
         further = before.after(cause, self._unfit)
         if further:
-            self.ladder, self._before, self._cause = further, before, cause
+            self.fallbacks, self._before, self._cause = further, before, cause
         return further is not None
 
     def further(self, misfit: str | None) -> bool:
         """Go on, because the settings in hand cannot be tried. A misfit is the cause that their start would fail with;
         without one they are refused for another reason, and the rung is left out."""
         if misfit:
-            return self._step(self.ladder, misfit)
-        if self._cause is None or self.ladder is self._before:
+            return self._step(self.fallbacks, misfit)
+        if self._cause is None or self.fallbacks is self._before:
             return False
-        self._unfit.add(self.ladder.taken[-1])
+        self._unfit.add(self.fallbacks.taken[-1])
         return self._step(self._before, self._cause)
 
 

@@ -53,7 +53,7 @@ SECRET_ENV = {
 # Keys of the role's dict, and of the catalogue's specs, that do not describe the server's process.
 NOT_OF_THE_PROCESS = (
     *("architecture", "backend", "docker_host", "fallbacks", "fit", "health", "host_reserve_gib", "load_seconds"),
-    *("memory_timeout", "one_at_a_time", "pin_kv", "pull", "replace_others"),
+    *("memory_timeout", "exclusive", "pin_kv", "pull", "replace_others"),
 )
 
 DEFAULT_ULIMITS = {"memlock": -1, "stack": 67108864}

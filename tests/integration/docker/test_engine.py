@@ -190,12 +190,12 @@ def test_a_container_of_somebody_else_is_refused_and_untouched(suffix: str, host
 
 def test_an_adopted_container_is_kept_until_the_commit(host: Host) -> None:
     theirs = host.foreign(host.said["image"])
-    host.run(adopt=True)
+    host.run(replace_unmanaged=True)
     assert host.inspect("-superseded")["Id"] == theirs
-    host.manage("reverted", adopt=True)
+    host.manage("reverted", replace_unmanaged=True)
     assert host.inspect()["Id"] == theirs and host.states == {host.name: "running"}
-    host.run(adopt=True)
-    host.manage("committed", adopt=True)
+    host.run(replace_unmanaged=True)
+    host.manage("committed", replace_unmanaged=True)
     assert host.states == {host.name: "running"}
     assert host.run()["changed"] is False
 

@@ -114,9 +114,9 @@ def test_what_is_told_of_a_server_of_somebody_else_that_is_replaced(client: Clie
     client.put("vllm-a", {"Image": "theirs"}, running=True)
     with pytest.raises(VllmError, match="^vllm-a exists and was not created by gpufleet.vllm"):
         run()
-    assert run(adopt=True, check=True)["server"]["url"] is None
-    assert run(adopt=True)["server"]["superseded"] is True
-    manage(state="reverted", adopt=True)
+    assert run(replace_unmanaged=True, check=True)["server"]["url"] is None
+    assert run(replace_unmanaged=True)["server"]["superseded"] is True
+    manage(state="reverted", replace_unmanaged=True)
     assert client.now == {"vllm-a": "id1 running"}
 
 

@@ -260,12 +260,12 @@ def test_a_server_of_somebody_else_is_left_alone(slot: Slot, running: bool, stat
 @pytest.mark.parametrize("slot", LEFTOVERS)
 def test_not_even_adopt_removes_what_only_looks_like_a_leftover(slot: Slot) -> None:
     with pytest.raises(VllmError) as caught:
-        plan(wanted(adopt=True), observed(Instance(slot, owned=False, running=True)))
-    assert "adopt" not in str(caught.value)
+        plan(wanted(replace_unmanaged=True), observed(Instance(slot, owned=False, running=True)))
+    assert "replace_unmanaged" not in str(caught.value)
 
 
 def test_adopt_replaces_and_keeps_a_server_of_somebody_else() -> None:
-    decided = plan(wanted(adopt=True), observed(Instance("current", owned=False, running=True)))
+    decided = plan(wanted(replace_unmanaged=True), observed(Instance("current", owned=False, running=True)))
     assert decided.words("c") == ["create c-next (it is adopted)", *REPLACE[1:], "start c"]
 
 

@@ -29,7 +29,7 @@ from ansible_collections.gpufleet.vllm.plugins.module_utils._server.spec import 
 
 TOTAL = 80000
 COMMIT = "0" * 40
-PARAMS = {"fit": "enforce", "pin_kv": "never", "architecture": None, "host_reserve_gib": 8.0, "failed_with": None}
+PARAMS = {"fit": "enforce", "pin_kv": "never", "architecture": None, "host_reserve_gib": 8.0, "failure_id": None}
 
 
 def spec(version: str | None = "0.20.0", **said: t.Any) -> ServerSpec:
@@ -393,7 +393,7 @@ def test_other_weights_measure_otherwise(tmp_path: Path) -> None:
     [
         pytest.param("0.20.0", {}, LEARN, PIN, {}, id="a version that can be told"),
         pytest.param("0.20.0", {}, PARAMS, {}, {}, id="not asked for"),
-        pytest.param("0.20.0", {}, {**LEARN, "failed_with": "oom"}, {}, {}, id="after a failure"),
+        pytest.param("0.20.0", {}, {**LEARN, "failure_id": "oom"}, {}, {}, id="after a failure"),
         pytest.param("0.20.0", {}, {**LEARN, "fit": "off"}, PIN, {}, id="without the fit gate"),
         pytest.param("0.8.0", {}, LEARN, {}, {}, id="a version that cannot"),
         pytest.param(None, {}, LEARN, {}, {}, id="a version that nobody knows"),

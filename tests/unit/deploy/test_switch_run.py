@@ -23,8 +23,8 @@ from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy import (
     weights as deploy_weights,
 )
 from ansible_collections.gpufleet.vllm.plugins.module_utils._docker.container import (
+    LABEL_FALLBACKS,
     LABEL_FINGERPRINT,
-    LABEL_LADDER,
     LABEL_SPEC,
     LABEL_SUPERSEDES,
 )
@@ -86,7 +86,7 @@ OLD_A = (run, {"port": 8001})
         pytest.param([(run_b, {}), (run, {}), (manage, {"state": "reverted"})], id="revert"),
         pytest.param([(run_b, {}), OLD_A, (run, {}), (manage, {"state": "reverted"})], id="revert two"),
         pytest.param([(run_b, {}), (run, {}), (manage, {"state": "absent"})], id="remove"),
-        pytest.param([(run_b, {}), (run, {"port": 8001, "one_at_a_time": True})], id="one at a time"),
+        pytest.param([(run_b, {}), (run, {"port": 8001, "exclusive": True})], id="one at a time"),
     ],
 )
 def test_check_mode_predicts_and_changes_nothing_and_the_second_run_neither(steps: Steps, client: Client) -> None:
@@ -98,7 +98,7 @@ def test_check_mode_predicts_and_changes_nothing_and_the_second_run_neither(step
     assert (found(client), len(client.calls)) == (there, calls)
     done = last(**said)
     assert done["changed"] and found(client) != there
-    for key in ("changed", "actions", "commands", "diff", "needs", "fit", "ladder"):
+    for key in ("changed", "actions", "commands", "diff", "needs", "fit", "fallback"):
         assert predicted[key] == done[key]
     for check in (False, True):
         again = last(check=check, **said)
@@ -479,7 +479,7 @@ def nothing(monkeypatch: pytest.MonkeyPatch) -> None:
         ),
         pytest.param(
             stranger,
-            {"port": 8003, "one_at_a_time": True},
+            {"port": 8003, "exclusive": True},
             "Port 8003 is taken by nginx (PID 7), which is not part of this server.",
             id="a stranger on the port",
         ),
@@ -573,8 +573,8 @@ def test_the_run_that_made_the_server_goes_on(state: str, client: Client) -> Non
         pytest.param({"port": 8001}, [], id="another port"),
         pytest.param({"bind": "127.0.0.2"}, [], id="another address"),
         pytest.param({"bind": "0.0.0.0", "allow_unauthenticated": True}, ["vllm-b"], id="every address"),
-        pytest.param({"port": 8001, "one_at_a_time": True}, ["vllm-b", "vllm-c"], id="one at a time"),
-        pytest.param({"bind": "127.0.0.2", "one_at_a_time": True}, ["vllm-b", "vllm-c"], id="one at a time, elsewhere"),
+        pytest.param({"port": 8001, "exclusive": True}, ["vllm-b", "vllm-c"], id="one at a time"),
+        pytest.param({"bind": "127.0.0.2", "exclusive": True}, ["vllm-b", "vllm-c"], id="one at a time, elsewhere"),
     ],
 )
 def test_who_gives_way(said: dict[str, t.Any], others: list[str], client: Client) -> None:
@@ -584,7 +584,7 @@ def test_who_gives_way(said: dict[str, t.Any], others: list[str], client: Client
     assert running(client) == {"vllm-a", "vllm-b", "vllm-c"} - {*others}
     if others:
         with pytest.raises(VllmError, match="^vllm-b is not started: It cannot run beside vllm-a "):
-            run_b(replace_others=False, **({"one_at_a_time": True} if "one_at_a_time" in said else {}))
+            run_b(replace_others=False, **({"exclusive": True} if "exclusive" in said else {}))
 
 
 def test_a_server_on_the_network_of_the_host_gives_way_though_nobody_can_see_who_listens(
@@ -1081,7 +1081,7 @@ def test_no_secret_is_in_any_result_of_a_switch(client: Client, key: Path, tmp_p
     assert "CANARY" not in json.dumps([results, client.containers_by_name, list(warnings)])
 
 
-# --- the fallback ladder --------------------------------------------------------------------------------------------
+# --- fallbacks -----------------------------------------------------------------------------------------------------
 
 LADDER: list[dict[str, t.Any]] = [
     {"causes": ["mem-kv-too-small"], "change": {"engine": {"max_model_len": 4096}}, "because": "shorter"},
@@ -1097,26 +1097,26 @@ def engine_of(client: Client, name: str = "vllm-a") -> dict[str, t.Any]:
     return t.cast("dict[str, t.Any]", json.loads(labels(client, name)[LABEL_SPEC]).get("engine", {}))
 
 
-def step(check: bool = False, failed_with: str | None = None, **said: t.Any) -> dict[str, t.Any]:
-    """A run with the ladder."""
-    return run(check, fallbacks=LADDER, failed_with=failed_with, **said)
+def step(check: bool = False, failure_id: str | None = None, **said: t.Any) -> dict[str, t.Any]:
+    """A run with the fallbacks."""
+    return run(check, fallbacks=LADDER, failure_id=failure_id, **said)
 
 
 def test_a_server_starts_at_the_top_of_its_ladder(client: Client) -> None:
     told = {"rungs": 3, "rung": 0, "causes": [], "change": {}, "because": None, "exhausted": False}
-    assert step()["ladder"] == told
-    assert LABEL_LADDER not in labels(client)
-    assert run()["ladder"] is None
+    assert step()["fallback"] == told
+    assert LABEL_FALLBACKS not in labels(client)
+    assert run()["fallback"] is None
 
 
 def test_a_failure_takes_the_next_rung_and_later_runs_keep_to_it(client: Client) -> None:
     step()
-    predicted = step(check=True, failed_with="mem-kv-too-small")
-    result = step(failed_with="mem-kv-too-small")
-    for key in ("changed", "actions", "commands", "diff", "ladder"):
+    predicted = step(check=True, failure_id="mem-kv-too-small")
+    result = step(failure_id="mem-kv-too-small")
+    for key in ("changed", "actions", "commands", "diff", "fallback"):
         assert predicted[key] == result[key]
     assert result["actions"][0] == "create vllm-a-next (engine changed)"
-    assert result["ladder"] == {
+    assert result["fallback"] == {
         "rungs": 3,
         "rung": 1,
         "causes": ["mem-kv-too-small"],
@@ -1127,7 +1127,7 @@ def test_a_failure_takes_the_next_rung_and_later_runs_keep_to_it(client: Client)
     assert engine_of(client) == {"max_model_len": "4096"}
     for check in (True, False):
         again = step(check)
-        assert (again["changed"], again["ladder"]) == (False, result["ladder"])
+        assert (again["changed"], again["fallback"]) == (False, result["fallback"])
 
 
 def test_each_failure_goes_one_rung_further_down_and_the_changes_add_up(client: Client) -> None:
@@ -1137,10 +1137,10 @@ def test_each_failure_goes_one_rung_further_down_and_the_changes_add_up(client: 
         ("mem-kv-too-small", {"max_model_len": "4096", "gpu_memory_utilization": "0.4"}),
         ("crash", {"max_model_len": "4096", "gpu_memory_utilization": "0.4", "enforce_eager": True}),
     ):
-        result = step(failed_with=cause)
+        result = step(failure_id=cause)
         assert engine_of(client) == engine
-    assert result["ladder"]["rung"] == 3
-    assert result["ladder"]["causes"] == ["mem-kv-too-small", "mem-kv-too-small", "crash"]
+    assert result["fallback"]["rung"] == 3
+    assert result["fallback"]["causes"] == ["mem-kv-too-small", "mem-kv-too-small", "crash"]
     # What was replaced on the way never served well: what is kept is the first one.
     assert set(client.now) == {"vllm-a", "vllm-a-superseded"}
     assert client.now["vllm-a-superseded"].startswith("id1 ")
@@ -1149,12 +1149,12 @@ def test_each_failure_goes_one_rung_further_down_and_the_changes_add_up(client: 
 @pytest.mark.parametrize("cause", ["mem-kv-too-small", "unknown"])
 def test_when_no_rung_is_left_nothing_changes_and_that_is_told(cause: str, client: Client) -> None:
     step()
-    step(failed_with="crash")
+    step(failure_id="crash")
     there, calls = found(client), len(client.calls)
     for check in (True, False):
-        result = step(check, failed_with=cause)
-        assert (result["changed"], result["actions"], result["ladder"]["exhausted"]) == (False, [], True)
-        assert result["ladder"]["rung"] == 3
+        result = step(check, failure_id=cause)
+        assert (result["changed"], result["actions"], result["fallback"]["exhausted"]) == (False, [], True)
+        assert result["fallback"]["rung"] == 3
         assert result["server"]["container_id"] == client.containers_by_name["vllm-a"]["Id"]
     assert (found(client), len(client.calls)) == (there, calls)
 
@@ -1164,23 +1164,23 @@ def test_when_no_rung_is_left_nothing_changes_and_that_is_told(cause: str, clien
     [
         pytest.param({}, 1, id="the same"),
         pytest.param({"engine": {"max_num_seqs": 8}}, 0, id="other settings"),
-        pytest.param({"fallbacks": LADDER[:2]}, 0, id="another ladder"),
-        pytest.param({"ladder_reset": True}, 0, id="reset"),
+        pytest.param({"fallbacks": LADDER[:2]}, 0, id="another fallbacks"),
+        pytest.param({"reset_fallbacks": True}, 0, id="reset"),
     ],
 )
 def test_how_long_a_rung_is_kept_to(said: dict[str, t.Any], rung: int, client: Client) -> None:
     step()
-    step(failed_with="mem-kv-too-small")
+    step(failure_id="mem-kv-too-small")
     result = run(**{"fallbacks": LADDER, **said})
-    assert result["ladder"]["rung"] == rung
+    assert result["fallback"]["rung"] == rung
     assert result["changed"] == (rung == 0)
-    assert (LABEL_LADDER in labels(client)) == (rung == 1)
+    assert (LABEL_FALLBACKS in labels(client)) == (rung == 1)
 
 
 def test_a_ladder_of_a_switch_is_gone_down_while_the_other_server_is_kept(client: Client) -> None:
     run_b()
     step()
-    step(failed_with="mem-kv-too-small")
+    step(failure_id="mem-kv-too-small")
     assert running(client) == {"vllm-a"} and set(client.now) == {"vllm-a", "vllm-b"}
     manage(state="reverted")
     assert client.now == {"vllm-b": "id1 running"}
@@ -1191,9 +1191,9 @@ def test_the_ladder_is_gone_down_before_anything_starts_when_the_memory_would_no
     gpu.foreign = 40000
     predicted, calls = step(check=True, **MOST), len(client.calls)
     result = step(**MOST)
-    assert predicted["actions"] == result["actions"] and predicted["ladder"] == result["ladder"]
+    assert predicted["actions"] == result["actions"] and predicted["fallback"] == result["fallback"]
     assert client.calls[calls] == ("create", "vllm-a") and client.calls.count(("create", "vllm-a")) == 1
-    assert (result["ladder"]["rung"], result["ladder"]["causes"]) == (2, ["mem-free-below-budget"])
+    assert (result["fallback"]["rung"], result["fallback"]["causes"]) == (2, ["mem-free-below-budget"])
     assert result["fit"]["verdict"] == "ok"
     assert engine_of(client) == {"gpu_memory_utilization": "0.4"}
     assert step(**MOST)["changed"] is False
@@ -1211,32 +1211,32 @@ def test_the_memory_is_told_when_no_rung_is_low_enough(client: Client, gpu: Gpu)
 @pytest.mark.parametrize("fit", ["warn", "off"])
 def test_only_a_gate_that_is_shut_takes_rungs(fit: str, client: Client, gpu: Gpu) -> None:
     gpu.foreign = 40000
-    assert step(fit=fit, **MOST)["ladder"]["rung"] == 0
+    assert step(fit=fit, **MOST)["fallback"]["rung"] == 0
 
 
 REFUSED = {"causes": ["mem-free-below-budget"], "change": {"engine": {"attn_impl": "x"}}}
 
 
 def test_a_rung_that_this_version_refuses_is_left_out_after_a_failure(client: Client) -> None:
-    ladder = [REFUSED, LADDER[1]]
-    run(fallbacks=ladder)
-    result = run(fallbacks=ladder, failed_with="mem-free-below-budget")
-    assert (result["ladder"]["rung"], result["ladder"]["change"]) == (2, LADDER[1]["change"])
+    fallbacks = [REFUSED, LADDER[1]]
+    run(fallbacks=fallbacks)
+    result = run(fallbacks=fallbacks, failure_id="mem-free-below-budget")
+    assert (result["fallback"]["rung"], result["fallback"]["change"]) == (2, LADDER[1]["change"])
     assert engine_of(client) == {"gpu_memory_utilization": "0.4"}
-    assert run(fallbacks=ladder)["changed"] is False
+    assert run(fallbacks=fallbacks)["changed"] is False
 
 
 def test_a_rung_that_this_version_refuses_is_left_out_when_the_memory_would_not_do(client: Client, gpu: Gpu) -> None:
     gpu.foreign = 40000
     result = run(fallbacks=[REFUSED, LADDER[1]], **MOST)
-    assert (result["ladder"]["rung"], result["ladder"]["change"]) == (2, LADDER[1]["change"])
+    assert (result["fallback"]["rung"], result["fallback"]["change"]) == (2, LADDER[1]["change"])
 
 
 def test_only_refused_rungs_stop_nothing_after_a_failure(client: Client) -> None:
     run(fallbacks=[REFUSED])
     there = found(client)
     with pytest.raises(VllmError, match="vLLM 0.26.0 has no --attn-impl .*Nothing was stopped or changed.$"):
-        run(fallbacks=[REFUSED], failed_with="mem-free-below-budget")
+        run(fallbacks=[REFUSED], failure_id="mem-free-below-budget")
     assert found(client) == there
 
 
@@ -1246,9 +1246,9 @@ def test_a_rung_whose_deployment_fails_is_not_taken(failing: tuple[str, str], fr
     there = found(fragile)
     fragile.failing = failing
     with pytest.raises(VllmError, match="The previous server is running.$"):
-        step(failed_with="mem-kv-too-small")
+        step(failure_id="mem-kv-too-small")
     assert found(fragile) == there
-    assert step()["ladder"]["rung"] == 0
+    assert step()["fallback"]["rung"] == 0
 
 
 def test_a_ladder_that_cannot_be_read_is_told_with_its_address(client: Client) -> None:
@@ -1366,7 +1366,7 @@ def test_a_server_that_is_replaced_anyway_uses_what_the_same_one_measured(pinnin
         pytest.param({"pin_kv": "never"}, id="not asked for"),
         pytest.param({"engine": {"max_model_len": 5}}, id="other settings"),
         pytest.param({"model": "other"}, id="another model"),
-        pytest.param({"failed_with": "crash", "fallbacks": LADDER}, id="it failed"),
+        pytest.param({"failure_id": "crash", "fallbacks": LADDER}, id="it failed"),
     ],
 )
 def test_what_was_measured_is_only_used_for_the_same_start(said: dict[str, t.Any], pinning: Client) -> None:

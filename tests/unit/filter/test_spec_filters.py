@@ -156,7 +156,7 @@ def served(playbook: str, **variables: t.Any) -> t.Any:
         ),
         (
             "deploy_gptoss.yml",
-            {"group_names": ["gb10"], "vllm_image": "a:1", "vllm_server_overrides": {"image": "b:1"}},
+            {"group_names": ["gb10"], "vllm_image": "a:1", "vllm_overrides": {"image": "b:1"}},
             "openai/gpt-oss-120b",
             "b:1",
         ),

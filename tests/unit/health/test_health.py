@@ -290,11 +290,11 @@ class World:
         return t.cast(Verdict, self._at(self.answers.get(check, [(0.0, Verdict(True, "fine"))])))
 
     def wait(
-        self, timeout: float = 60.0, settle: float = 0.25, checks: t.Sequence[str] = ("health", "models")
+        self, timeout: float = 60.0, stable_for: float = 0.25, checks: t.Sequence[str] = ("health", "models")
     ) -> Report:
         process: t.Callable[[], Process | None] = lambda: t.cast("Process | None", self._at(self.processes))  # noqa: E731
         return Wait(
-            checks, self.ask, process, timeout, settle, monotonic=self.time.monotonic, sleep=self.time.sleep
+            checks, self.ask, process, timeout, stable_for, monotonic=self.time.monotonic, sleep=self.time.sleep
         ).run()
 
 

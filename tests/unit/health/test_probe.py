@@ -187,7 +187,7 @@ def params(url: str, **said: t.Any) -> dict[str, t.Any]:
         "api_key_file": None,
         "timeout": 0,
         "request_timeout": 5,
-        "settle": 0.0,
+        "stable_for": 0.0,
         "checks": ["health", "models", "completion"],
         "prompt": "Hello?",
         "max_tokens": 16,

@@ -130,7 +130,7 @@ def uds(tmp_path: Path) -> t.Iterator[str]:
 
 
 Run = t.Callable[..., t.Any]
-NOW = {"timeout": 0, "settle": 0}
+NOW = {"timeout": 0, "stable_for": 0}
 
 
 # --- TLS -------------------------------------------------------------------------------------------------------------

@@ -13,7 +13,13 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
-from ansible_collections.gpufleet.vllm.plugins.module_utils._host.lock import Busy, alone, leave, reader_is_gone, settle
+from ansible_collections.gpufleet.vllm.plugins.module_utils._host.lock import (
+    Busy,
+    alone,
+    leave,
+    reader_is_gone,
+    release,
+)
 
 NAME = "gpufleet-unit-lock"
 ROOT = str(Path(__file__).parents[3] / ".ansible" / "collections")
@@ -62,7 +68,7 @@ def test_between_two_steps_of_a_run_the_server_is_kept_for_it() -> None:
     with pytest.raises(Busy), alone(NAME, "theirs", patience=0):
         pytest.fail("another run got in between")
     with alone(NAME, "mine", patience=0):
-        settle(NAME)
+        release(NAME)
     with alone(NAME, patience=0):
         pass
 
@@ -70,7 +76,7 @@ def test_between_two_steps_of_a_run_the_server_is_kept_for_it() -> None:
 def test_a_lease_of_a_run_that_was_killed_ends() -> None:
     leave(NAME, "theirs", seconds=0.3)
     with alone(NAME, patience=10):
-        settle(NAME)
+        release(NAME)
 
 
 def test_a_process_notices_that_nobody_reads_what_it_says() -> None:

@@ -153,8 +153,8 @@ def parameters(server: t.Mapping[str, t.Any], **role: t.Any) -> dict[str, t.Any]
     said = load(ROLE / "vars" / "main.yml").items()
     internal = {key: trust_as_template(value) if isinstance(value, str) else value for key, value in said}
     defaults = {"vllm_server_hf_token": "", "vllm_server_api_key": "", "vllm_server_recreate": False}
-    defaults["vllm_server_ladder_reset"] = False
-    variables = {**internal, **defaults, "vllm_server_adopt": False, "__vllm_server_said": server, **role}
+    defaults["vllm_server_reset_fallbacks"] = False
+    variables = {**internal, **defaults, "vllm_server_replace_unmanaged": False, "__vllm_server_said": server, **role}
     templar = Templar(loader=DataLoader(), variables=variables)
     return t.cast("dict[str, t.Any]", templar.template(internal["__vllm_server_parameters"]))
 
@@ -169,7 +169,7 @@ def test_the_role_passes_every_key_on() -> None:
 def test_the_role_does_not_pass_on_what_was_not_said() -> None:
     assert set(parameters({"name": "a", "model": "m", "image": "i", "port": None})) == {
         *("name", "model", "image"),
-        *("recreate", "adopt", "ladder_reset"),
+        *("recreate", "replace_unmanaged", "reset_fallbacks"),
     }
 
 

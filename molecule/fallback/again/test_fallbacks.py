@@ -18,11 +18,13 @@ BUSY_GPU = "GPU-00000006-0000-4000-8000-000000000006"
 
 
 def wanting(**overrides: t.Any) -> tuple[str, str]:
-    return "--extra-vars", json.dumps({"vllm_server_overrides": {**BASE, **overrides}})
+    return "--extra-vars", json.dumps({"vllm_overrides": {**BASE, **overrides}})
 
 
-def ladder(host: t.Any) -> t.Any:
-    label = host.check_output("docker inspect --format '{{index .Config.Labels \"gpufleet.vllm.ladder\"}}' vllm-qwen")
+def taken(host: t.Any) -> t.Any:
+    label = host.check_output(
+        "docker inspect --format '{{index .Config.Labels \"gpufleet.vllm.fallbacks\"}}' vllm-qwen"
+    )
     return json.loads(label or "null")
 
 
@@ -43,9 +45,9 @@ def test_a_later_run_starts_nothing(host: t.Any, deploy: t.Callable[..., Run], s
 
 def test_a_reset_starts_over(host: t.Any, deploy: t.Callable[..., Run], serving: t.Callable[[], t.Any]) -> None:
     host.check_output(f"mv {FAULT} {FAULT}.off")
-    run = deploy("--extra-vars", "vllm_server_ladder_reset=true")
-    assert "fallback ladder" not in run.text
-    assert (ladder(host), utilization(host)) == (None, "0.75")
+    run = deploy("--extra-vars", "vllm_server_reset_fallbacks=true")
+    assert "fallback" not in run.text.lower()
+    assert (taken(host), utilization(host)) == (None, "0.75")
     assert len(serving()[0]) == 1
 
 
@@ -58,10 +60,10 @@ def test_where_no_rung_helps_the_old_server_serves_again(
     run = deploy(*wanting(engine={"max_model_len": 16384}), rc=2)
     host.check_output(f"rm {FAULT}")
     assert "vllm-qwen is not healthy. The previous server qwen2.5-0.5b-instruct is serving again" in run.text
-    assert "Of the fallback ladder, 1 of 1 rungs were tried, because of mem-profiling-drift." in run.text
+    assert "Fallbacks tried: 1 of 1, because of mem-profiling-drift." in run.text
     assert "Error in memory profiling" in run.text
     assert serving() == before
-    assert (ladder(host), utilization(host)) == (None, "0.75")
+    assert (taken(host), utilization(host)) == (None, "0.75")
 
 
 def test_a_rung_is_taken_before_anything_starts_where_the_memory_would_not_do(
@@ -69,9 +71,9 @@ def test_a_rung_is_taken_before_anything_starts_where_the_memory_would_not_do(
 ) -> None:
     started = containers_with_gpus(host)
     run = deploy(*wanting(gpus=[BUSY_GPU]))
-    assert "It runs with rung 1 of 1 of its fallback ladder" in run.text
+    assert "It runs with fallback 1 of 1" in run.text
     assert "because of mem-free-below-budget" in run.text
-    assert (ladder(host)["causes"], utilization(host)) == (["mem-free-below-budget"], "0.675")
+    assert (taken(host)["causes"], utilization(host)) == (["mem-free-below-budget"], "0.675")
     # The one that was tried with nothing in it, and the server.
     assert containers_with_gpus(host) == started + 2
     assert len(serving()[0]) == 1

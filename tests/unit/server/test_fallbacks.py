@@ -2,7 +2,7 @@
 # GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The fallback ladder: which rung comes next, what it changes, what is remembered of it, and what it may not say."""
+"""Fallbacks: which rung comes next, what it changes, what is remembered of it, and what it may not say."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmE
 from ansible_collections.gpufleet.vllm.plugins.module_utils._server.fallbacks import (
     CHANGEABLE,
     FIXED,
-    Ladder,
-    LadderEnds,
+    Fallbacks,
+    FallbacksEnd,
     Steps,
     merge,
 )
@@ -36,9 +36,9 @@ EAGER = rung("crash", engine={"enforce_eager": True}, env={"A": "1"})
 RUNGS = [SHORTER, SMALLER, EAGER]
 
 
-def ladder(*causes: str, rungs: t.Sequence[t.Any] = tuple(RUNGS)) -> Ladder:
+def fallbacks(*causes: str, rungs: t.Sequence[t.Any] = tuple(RUNGS)) -> Fallbacks:
     """Gone down for these causes."""
-    found = Ladder.of(SAID, rungs)
+    found = Fallbacks.of(SAID, rungs)
     for cause in causes:
         further = found.after(cause)
         assert further is not None
@@ -62,22 +62,22 @@ def ladder(*causes: str, rungs: t.Sequence[t.Any] = tuple(RUNGS)) -> Ladder:
     ],
 )
 def test_which_rung_comes_next(before: tuple[str, ...], cause: str, taken: tuple[int, ...] | None) -> None:
-    further = ladder(*before).after(cause)
+    further = fallbacks(*before).after(cause)
     assert (further.taken if further else None) == taken
     if further:
         assert further.causes == (*before, cause)
 
 
 def test_a_rung_that_cannot_be_tried_is_passed_over() -> None:
-    further = ladder().after("kv", unfit={0})
+    further = fallbacks().after("kv", unfit={0})
     assert further is not None and further.taken == (1,)
-    assert ladder().after("kv", unfit={0, 1}) is None
+    assert fallbacks().after("kv", unfit={0, 1}) is None
 
 
 @settings(deadline=None)
 @given(st.lists(st.sampled_from(("kv", "free", "crash", "other")), max_size=8))
 def test_a_ladder_ends(causes: list[str]) -> None:
-    found = Ladder.of(SAID, RUNGS)
+    found = Fallbacks.of(SAID, RUNGS)
     for cause in causes:
         further = found.after(cause)
         if further:
@@ -107,14 +107,14 @@ def test_a_ladder_ends(causes: list[str]) -> None:
 def test_the_changes_of_the_rungs_that_were_taken_add_up(
     causes: tuple[str, ...], engine: dict[str, t.Any], env: dict[str, str] | None
 ) -> None:
-    settings = ladder(*causes).settings
+    settings = fallbacks(*causes).settings
     assert (settings["engine"], settings.get("env")) == (engine, env)
     assert {key: settings[key] for key in ("name", "model", "port")} == {"name": "a", "model": "m", "port": None}
 
 
 def test_what_the_user_said_stays_as_it_is() -> None:
     before = json.dumps([SAID, RUNGS])
-    assert ladder("kv", "kv", "crash").settings != SAID
+    assert fallbacks("kv", "kv", "crash").settings != SAID
     assert json.dumps([SAID, RUNGS]) == before
 
 
@@ -144,9 +144,9 @@ def test_mappings_are_merged_and_everything_else_is_replaced(
 
 @pytest.mark.parametrize("causes", [(), ("kv",), ("kv", "kv", "crash")], ids=len)
 def test_a_ladder_stands_where_its_record_says(causes: tuple[str, ...]) -> None:
-    gone = ladder(*causes)
+    gone = fallbacks(*causes)
     assert bool(gone.record) == bool(causes)
-    again = Ladder.of(SAID, RUNGS, json.loads(json.dumps(gone.record)))
+    again = Fallbacks.of(SAID, RUNGS, json.loads(json.dumps(gone.record)))
     assert (again.taken, again.causes, again.settings) == (gone.taken, gone.causes, gone.settings)
 
 
@@ -161,11 +161,11 @@ def test_a_ladder_stands_where_its_record_says(causes: tuple[str, ...]) -> None:
     ],
 )
 def test_a_record_of_another_server_or_ladder_does_not_count(said: dict[str, t.Any], rungs: list[t.Any]) -> None:
-    assert Ladder.of(said, rungs, ladder("kv").record).taken == ()
+    assert Fallbacks.of(said, rungs, fallbacks("kv").record).taken == ()
 
 
 def test_a_parameter_that_a_later_version_adds_does_not_forget_the_record() -> None:
-    assert Ladder.of({**SAID, "added_later": None}, RUNGS, ladder("kv").record).taken == (0,)
+    assert Fallbacks.of({**SAID, "added_later": None}, RUNGS, fallbacks("kv").record).taken == (0,)
 
 
 @pytest.mark.parametrize(
@@ -186,7 +186,7 @@ def test_a_parameter_that_a_later_version_adds_does_not_forget_the_record() -> N
     ids=str,
 )
 def test_a_record_that_somebody_else_wrote_does_no_harm(change: dict[str, t.Any]) -> None:
-    found = Ladder.of(SAID, RUNGS, {**ladder("kv").record, **change})
+    found = Fallbacks.of(SAID, RUNGS, {**fallbacks("kv").record, **change})
     assert all(0 <= number < len(RUNGS) for number in found.taken)
     told = found.told()
     assert told is not None and 0 <= told["rung"] <= 3 and len(told["causes"]) <= len(found.taken)
@@ -194,14 +194,14 @@ def test_a_record_that_somebody_else_wrote_does_no_harm(change: dict[str, t.Any]
 
 @pytest.mark.parametrize("record", [None, [], "x", 5, {}, {"of": None}])
 def test_what_is_no_record_counts_as_none(record: t.Any) -> None:
-    assert Ladder.of(SAID, RUNGS, record).taken == ()
+    assert Fallbacks.of(SAID, RUNGS, record).taken == ()
 
 
 # --- what is told ---------------------------------------------------------------------------------------------------
 
 
 def test_where_the_server_stands_is_told() -> None:
-    assert ladder("kv").told() == {
+    assert fallbacks("kv").told() == {
         "rung": 1,
         "rungs": 3,
         "causes": ["kv"],
@@ -209,7 +209,7 @@ def test_where_the_server_stands_is_told() -> None:
         "because": "a shorter context",
         "exhausted": False,
     }
-    assert ladder("kv", "crash").told(exhausted=True) == {
+    assert fallbacks("kv", "crash").told(exhausted=True) == {
         "rung": 3,
         "rungs": 3,
         "causes": ["kv", "crash"],
@@ -220,28 +220,28 @@ def test_where_the_server_stands_is_told() -> None:
 
 
 def test_nothing_is_told_without_a_ladder() -> None:
-    assert Ladder.of(SAID, []).told() is None
+    assert Fallbacks.of(SAID, []).told() is None
 
 
 # --- the way down within one run ------------------------------------------------------------------------------------
 
 
 def test_without_a_failure_nothing_is_taken() -> None:
-    assert Steps(ladder(), None).ladder.taken == ()
+    assert Steps(fallbacks(), None).fallbacks.taken == ()
 
 
 def test_a_failure_takes_a_rung() -> None:
-    assert Steps(ladder("kv"), "kv").ladder.taken == (0, 1)
+    assert Steps(fallbacks("kv"), "kv").fallbacks.taken == (0, 1)
 
 
 def test_the_end_of_the_ladder_is_told_with_where_it_stands() -> None:
-    with pytest.raises(LadderEnds) as caught:
-        Steps(ladder("kv"), "unknown")
-    assert caught.value.ladder.taken == (0,)
+    with pytest.raises(FallbacksEnd) as caught:
+        Steps(fallbacks("kv"), "unknown")
+    assert caught.value.fallbacks.taken == (0,)
 
 
 @pytest.mark.parametrize(
-    ("failed_with", "misfits", "taken"),
+    ("failure_id", "misfits", "taken"),
     [
         pytest.param(None, ["kv"], (0,), id="the memory would not do"),
         pytest.param(None, ["kv", "kv"], (0, 1), id="and then would not do either"),
@@ -256,14 +256,14 @@ def test_the_end_of_the_ladder_is_told_with_where_it_stands() -> None:
     ],
 )
 def test_the_way_down_in_one_run(
-    failed_with: str | None, misfits: list[str | None], taken: tuple[int, ...] | None
+    failure_id: str | None, misfits: list[str | None], taken: tuple[int, ...] | None
 ) -> None:
-    steps = Steps(ladder(), failed_with)
+    steps = Steps(fallbacks(), failure_id)
     *before, last = misfits
     assert all(steps.further(misfit) for misfit in before)
     assert steps.further(last) == (taken is not None)
     if taken is not None:
-        assert steps.ladder.taken == taken
+        assert steps.fallbacks.taken == taken
 
 
 @settings(deadline=None)
@@ -271,8 +271,8 @@ def test_the_way_down_in_one_run(
     st.none() | st.sampled_from(("kv", "free", "crash")),
     st.lists(st.none() | st.sampled_from(("kv", "free", "crash")), min_size=10, max_size=10),
 )
-def test_the_way_down_always_ends(failed_with: str | None, misfits: list[str | None]) -> None:
-    steps = Steps(ladder(), failed_with)
+def test_the_way_down_always_ends(failure_id: str | None, misfits: list[str | None]) -> None:
+    steps = Steps(fallbacks(), failure_id)
     assert not all(steps.further(misfit) for misfit in misfits)
 
 
@@ -296,16 +296,16 @@ def test_the_way_down_always_ends(failed_with: str | None, misfits: list[str | N
 )
 def test_a_rung_that_is_none_is_told_with_its_address(bad: t.Any, told: str) -> None:
     with pytest.raises(VllmError) as caught:
-        Ladder.of(SAID, [SHORTER, bad])
+        Fallbacks.of(SAID, [SHORTER, bad])
     assert str(caught.value).startswith(told)
 
 
 @pytest.mark.parametrize("key", FIXED)
 def test_a_rung_does_not_change_who_the_server_is_and_where_it_answers(key: str) -> None:
     with pytest.raises(VllmError, match=rf"^fallbacks\[0\].change.{key}: a rung cannot change it"):
-        Ladder.of(SAID, [{"causes": ["kv"], "change": {key: "x"}}])
+        Fallbacks.of(SAID, [{"causes": ["kv"], "change": {key: "x"}}])
 
 
 def test_every_other_parameter_of_a_server_can_be_changed() -> None:
     assert {*FIXED} | CHANGEABLE == {*SERVER_PARAMETERS}
-    assert Ladder.of(SAID, [{"causes": ["kv"], "change": dict.fromkeys(CHANGEABLE)}]).rungs
+    assert Fallbacks.of(SAID, [{"causes": ["kv"], "change": dict.fromkeys(CHANGEABLE)}]).rungs
