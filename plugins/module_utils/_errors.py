@@ -2,13 +2,83 @@
 # GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
-# Do not use this from other collections or standalone plugins/modules!
-
-"""The one exception of the core. main() and the filters turn it into a failure the user reads."""
+"""The one exception of the core, and the ids by which a playbook tells one failure from another."""
 
 from __future__ import annotations
 
+import typing as t
+
+Reason = t.Literal[
+    "invalid-parameter",
+    "invalid-flag",
+    "unmanaged",
+    "port-in-use",
+    "conflicting-server",
+    "does-not-fit",
+    "memory-not-released",
+    "no-free-gpu",
+    "image-missing",
+    "pull-failed",
+    "weights-incomplete",
+    "download-failed",
+    "encodings-missing",
+    "secret-missing",
+    "secret-invalid",
+    "path-missing",
+    "disk-full",
+    "permission-denied",
+    "backend-unavailable",
+    "backend-failed",
+    "server-missing",
+    "server-not-running",
+    "locked",
+    "overtaken",
+    "log-unreadable",
+]
+
+# What each means, as the documentation of the modules lists them.
+REASONS: dict[Reason, str] = {
+    "invalid-parameter": "a parameter, a key of the server or a fallback is not valid; the message has its address",
+    "invalid-flag": "the server's version of vLLM would refuse a flag, a value or a variable",
+    "unmanaged": "a container of that name exists that this collection did not create",
+    "port-in-use": "another program or server holds the port",
+    "conflicting-server": "it cannot run beside another server of this collection, and may not replace that",
+    "does-not-fit": "the memory of the GPUs is too small for it, once everything is gone that it replaces",
+    "memory-not-released": "the memory of a server that was stopped did not come back in time",
+    "no-free-gpu": "fewer GPUs are free than were asked for",
+    "image-missing": "the image is not on the host and may not be pulled",
+    "pull-failed": "the image could not be pulled",
+    "weights-incomplete": "the weights of the model are missing, cut short or not readable",
+    "download-failed": "a download of weights or encodings failed",
+    "encodings-missing": "the encodings that gpt-oss reads are missing or damaged",
+    "secret-missing": "a token, an API key or an env file is not on the host and was not handed over",
+    "secret-invalid": "a token, an API key or an env file holds what no client or shell can use",
+    "path-missing": "a path that the server mounts or a file that it reads does not exist",
+    "disk-full": "a disk has too little space",
+    "permission-denied": "the user on the host may not do it",
+    "backend-unavailable": "the Docker Engine, systemd or a Python package that talks to them is not there",
+    "backend-failed": "the Docker Engine or systemd refused a step; the message quotes it",
+    "server-missing": "there is no server, container or unit of that name",
+    "server-not-running": "the server does not run, so what it replaced is kept",
+    "locked": "another run is changing the same server",
+    "overtaken": "another run has replaced the server that this run made",
+    "log-unreadable": "a log could not be read",
+}
+
 
 class VllmError(Exception):
-    """A foreseeable fault, told as a sentence: what was attempted, on what, what was seen, what to change."""
+    """A foreseeable fault, told as a sentence: what was attempted, on what, what was seen, what to change.
+
+    C(reason) is one of C(REASONS): the same fault for a playbook that has to tell faults apart.
+    """
+
+    def __init__(self, message: str, reason: Reason = "invalid-parameter") -> None:
+        super().__init__(message)
+        self.reason: Reason = reason
+
+
+class Problem(t.NamedTuple):
+    """One thing that forbids a start: the sentence for people, and its reason."""
+
+    reason: Reason
+    message: str

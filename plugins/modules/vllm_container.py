@@ -136,8 +136,8 @@ options:
     default: 120
   fallbacks:
     description:
-      - What to change when the server fails, a list of rungs. Each has C(causes), the diagnosis ids that lead to it, and C(change), the
-        settings it changes over those of the rungs before it that were taken; C(because) is for people.
+      - What to change when the server fails, a list of rungs. Each has C(causes), the diagnosis ids that lead to it,
+        and C(change), the settings it changes over those of the rungs taken before; C(because) is for people.
       - When the memory of the GPUs would not do (O(fit=enforce)), the rungs for C(mem-free-below-budget) or
         C(mem-kv-too-small) are taken before anything starts.
       - The rungs that were taken are recorded on the container. As long as the server and its fallbacks stay the same,

@@ -16,6 +16,8 @@ BASE: dict[str, t.Any] = {"ulimits": {"memlock": 8388608}, "gpus": {"count": 1, 
 # 57.2 of 79.4 GiB are free there: 0.75 asks for 59.5, 0.675 for 53.6.
 BUSY_GPU = "GPU-00000006-0000-4000-8000-000000000006"
 
+FALLBACKS = '{{index .Config.Labels "gpufleet.vllm.fallbacks"}}'
+
 
 def wanting(**overrides: t.Any) -> tuple[str, str]:
     return "--extra-vars", json.dumps({"vllm_overrides": {**BASE, **overrides}})

@@ -17,6 +17,8 @@ TOLD = (
     '"enforce_eager": true}}, because of mem-profiling-drift; -e vllm_server_reset_fallbacks=true starts over.)'
 )
 
+FALLBACKS = '{{index .Config.Labels "gpufleet.vllm.fallbacks"}}'
+
 
 def test_the_rung_serves(host: t.Any, serving: t.Callable[[], t.Any]) -> None:
     (container,), model, _answer = serving()

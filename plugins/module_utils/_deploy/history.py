@@ -2,9 +2,6 @@
 # GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
-# Do not use this from other collections or standalone plugins/modules!
-
 """What vLLM measured at a good start, and where the host remembers it for the next one.
 
 Sizes are in GiB where the name says so and in bytes otherwise, times in seconds. Only C(Memory) touches the disk.

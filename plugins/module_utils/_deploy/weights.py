@@ -2,9 +2,6 @@
 # GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
-# Do not use this from other collections or standalone plugins/modules!
-
 """What a host has of a model: which files, whether each is whole, and what its KV cache is made of. Changes nothing.
 
 A file is judged by its size and its header: a truncated one shows within a millisecond, and nothing is hashed.

@@ -2,9 +2,6 @@
 # GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
-# Do not use this from other collections or standalone plugins/modules!
-
 """The spec of a server as the Docker Engine's own configuration, and back. Pure.
 
 C(configuration) is the body of C(POST /containers/create); C(docker_argv) says the same as a command line for people.

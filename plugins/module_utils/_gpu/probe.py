@@ -2,9 +2,6 @@
 # GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
-# Do not use this from other collections or standalone plugins/modules!
-
 """How a host is asked about its GPUs: which commands and files, in which order, and what is done about a hung one.
 
 Only this file runs anything. What the answers mean is decided in C(_gpu.nvidia_smi) and C(_gpu).

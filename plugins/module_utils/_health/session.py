@@ -2,9 +2,6 @@
 # GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
-# Do not use this from other collections or standalone plugins/modules!
-
 """Asks a vLLM API server, and watches what runs it meanwhile; what the answers mean is decided in health_wait.
 
 What reads a log is loaded when there is one to read: compiling it takes longer than asking a server that answers.

@@ -2,9 +2,6 @@
 # GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
-# Do not use this from other collections or standalone plugins/modules!
-
 """Healthy means a sane answer: pure predicates over what a server said, and a clock that asks again.
 
 What does the asking comes from outside, and so do time and sleep: tests take no time. All times are seconds.

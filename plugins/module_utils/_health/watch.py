@@ -2,9 +2,6 @@
 # GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
-# Do not use this from other collections or standalone plugins/modules!
-
 """Watches a server while it starts: its phase, whether it still gets on, and whether there is any hope.
 
 Each look is cheap: the lines that are new, and now and then the processes. The whole log is read again only when a new

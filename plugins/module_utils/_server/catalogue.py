@@ -2,9 +2,6 @@
 # GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
-# Do not use this from other collections or standalone plugins/modules!
-
 """A model of the catalogue, or of the user's inventory, and a hardware class make the spec of a server. Pure.
 
 The form of a model is what C(problems) checks: what is the same for all hardware stands in C(server), what a class

@@ -2,9 +2,6 @@
 # GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
-# Do not use this from other collections or standalone plugins/modules!
-
 """Will a server start on these GPUs, how many tokens does its KV cache hold, and what to change if it does not fit.
 
 Pure. vLLM's own arithmetic where it is one (start condition, KV blocks), ranges where only a start tells (weights as

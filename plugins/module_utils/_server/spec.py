@@ -2,9 +2,6 @@
 # GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
-# Do not use this from other collections or standalone plugins/modules!
-
 """The spec of one vLLM API server: from the user's keys to arguments, and what of it is recorded.
 
 Pure: imports neither Ansible nor Docker. Sizes are as vLLM and Docker take them (ulimits in bytes, times in seconds).

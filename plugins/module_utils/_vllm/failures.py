@@ -2,9 +2,6 @@
 # GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
-# Do not use this from other collections or standalone plugins/modules!
-
 """What vLLM says when it fails, what that means and what to change: one row for each failure, all versions since 0.8.
 
 A row is found by its pattern in the log without prefixes (see diagnosis.py). Cause and remedy are texts with the

@@ -2,9 +2,6 @@
 # GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
-# Do not use this from other collections or standalone plugins/modules!
-
 """What each vLLM version accepts and how it behaves, and which version an image holds. Pure.
 
 The table itself is C(_vllm/flags.py), written by C(tools/vllm_flags.py). How it is written:
