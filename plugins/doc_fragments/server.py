@@ -54,6 +54,8 @@ options:
   gpus:
     description:
       - V(all), a list of GPU UUIDs, or V(none).
+      - A mapping of C(count), C(min_free_mib) and C(prefer) selects free GPUs on the host, as
+        P(gpufleet.vllm.select_gpus#filter) does; those that the running server holds already are kept.
     type: raw
     default: all
   ipc_mode:

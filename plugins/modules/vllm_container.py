@@ -163,6 +163,12 @@ options:
     type: str
     choices: [never, learned]
     default: never
+  health:
+    description:
+      - How to ask a server that is found as it is wanted, by the parameters of M(gpufleet.vllm.vllm_health#module). It
+        is asked once in the same call, and RV(health) has its answers.
+      - Without it, and where something changes, nobody is asked.
+    type: dict
   docker_host:
     description:
       - Address of the Docker Engine. Without it, E(DOCKER_HOST) and then the local socket are used.
@@ -299,6 +305,49 @@ fallback:
     exhausted:
       description: Whether no rung was left for O(failure_id).
       type: bool
+gpus:
+  description:
+    - The GPUs that a mapping in O(gpus) became, by UUID; null where O(gpus) is no mapping. Handed on to a later step of
+      the same run, they stay the same.
+  returned: for one server
+  type: list
+  elements: str
+health:
+  description: What M(gpufleet.vllm.vllm_health#module) returns, for a server that was asked (O(health)), else null.
+  returned: for one server
+  type: dict
+reason:
+  description:
+    - Why the module failed, for a playbook that has to tell one failure from another.
+    - V(invalid-parameter) - a parameter, a key of the server or a fallback is not valid; the message has its
+      address.
+    - V(invalid-flag) - the server's version of vLLM would refuse a flag, a value or a variable.
+    - V(unmanaged) - a container of that name exists that this collection did not create.
+    - V(port-in-use) - another program or server holds the port.
+    - V(conflicting-server) - it cannot run beside another server of this collection, and may not replace that.
+    - V(does-not-fit) - the memory of the GPUs is too small for it, once everything is gone that it replaces.
+    - V(memory-not-released) - the memory of a server that was stopped did not come back in time.
+    - V(no-free-gpu) - fewer GPUs are free than were asked for.
+    - V(image-missing) - the image is not on the host and may not be pulled.
+    - V(pull-failed) - the image could not be pulled.
+    - V(weights-incomplete) - the weights of the model are missing, cut short or not readable.
+    - V(download-failed) - a download of weights or encodings failed.
+    - V(encodings-missing) - the encodings that gpt-oss reads are missing or damaged.
+    - V(secret-missing) - a token, an API key or an env file is not on the host and was not handed over.
+    - V(secret-invalid) - a token, an API key or an env file holds what no client or shell can use.
+    - V(path-missing) - a path that the server mounts or a file that it reads does not exist.
+    - V(disk-full) - a disk has too little space.
+    - V(permission-denied) - the user on the host may not do it.
+    - V(backend-unavailable) - the Docker Engine, systemd or a Python package that talks to them is not there.
+    - V(backend-failed) - the Docker Engine or systemd refused a step; the message quotes it.
+    - V(server-missing) - there is no server, container or unit of that name.
+    - V(server-not-running) - the server does not run, so what it replaced is kept.
+    - V(locked) - another run is changing the same server.
+    - V(overtaken) - another run has replaced the server that this run made.
+    - V(log-unreadable) - a log could not be read.
+  returned: on failure
+  type: str
+  sample: port-in-use
 restored:
   description: The servers that were started again, each like RV(server).
   returned: with O(state=reverted)
@@ -378,9 +427,17 @@ servers:
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.run import PARAMETERS, run
+from ansible_collections.gpufleet.vllm.plugins.module_utils._backends import container_backends
+from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.run import PARAMETERS, Host, run
 from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
 from ansible_collections.gpufleet.vllm.plugins.module_utils._server.spec import SERVER_PARAMETERS
+
+
+def probe(parameters: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    """Ask a server once; what that takes is loaded by a run that changes nothing."""
+    from ansible_collections.gpufleet.vllm.plugins.module_utils._health.session import probe as ask
+
+    return ask(parameters)
 
 
 def main() -> None:
@@ -394,9 +451,10 @@ def main() -> None:
         supports_check_mode=True,
     )
     try:
-        result = run(module.params, check_mode=module.check_mode, warn=module.warn)
+        host = Host(container_backends(module.params), probe=probe, warn=module.warn)
+        result = run(module.params, check_mode=module.check_mode, host=host)
     except VllmError as error:
-        module.fail_json(msg=str(error))
+        module.fail_json(msg=str(error), reason=error.reason)
     module.exit_json(**result)
 
 

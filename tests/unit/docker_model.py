@@ -18,8 +18,10 @@ from pathlib import Path
 import docker.errors
 import pytest
 import requests.exceptions
-from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy import history, room, run as deploy_run
-from ansible_collections.gpufleet.vllm.plugins.module_utils._docker.container import LABEL_SPEC
+from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy import room, run as deploy_run
+from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.record import LABEL_SPEC
+from ansible_collections.gpufleet.vllm.plugins.module_utils._docker.backend import DockerBackend
+from ansible_collections.gpufleet.vllm.plugins.module_utils._docker.reader import SdkReader
 from ansible_collections.gpufleet.vllm.plugins.module_utils._host import lock
 from ansible_collections.gpufleet.vllm.plugins.module_utils._server.spec import SERVER_PARAMETERS
 
@@ -266,28 +268,58 @@ FREE_GPU = {**GPU, "memory_total_mib": 81559, "memory_free_mib": 81000, "memory_
 FREE: dict[str, t.Any] = {"status": "ok", "gpus": [FREE_GPU]}
 
 
+@dataclass
+class Situation:
+    """The host that runs are given: an engine, GPUs, and who listens on the port. Tests change it as they go."""
+
+    client: Client
+    state: Path
+    gpus: t.Callable[[], dict[str, t.Any]] = lambda: FREE
+    owner: t.Any = None
+    probed: list[t.Mapping[str, t.Any]] = field(default_factory=list)
+    health: dict[str, t.Any] = field(default_factory=lambda: {"healthy": True})
+
+    def host(self) -> deploy_run.Host:
+        backend = DockerBackend(SdkReader(self.client), lambda: self.client)
+        return deploy_run.Host(
+            {backend.name: backend},
+            gpus=lambda samples=1: self.gpus(),
+            port_owner=lambda port, bind: self.owner,
+            probe=self._probe,
+            state_directory=str(self.state),
+            warn=warnings.append,
+        )
+
+    def _probe(self, parameters: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+        self.probed.append(parameters)
+        return self.health
+
+
 AnyClient = t.TypeVar("AnyClient", bound=Client)
+# The host of the test that runs.
+situations: list[Situation] = []
 
 
 def installed(made: AnyClient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> AnyClient:
     """The engine that the backend talks to, on a host of its own with a free GPU."""
-    monkeypatch.setattr(deploy_run, "connect", lambda docker_host: made)
-    monkeypatch.setattr(deploy_run, "port_owner", lambda port, bind: None)
-    monkeypatch.setattr(room, "look", lambda: FREE)
+    situations[:] = [Situation(made, tmp_path / "state")]
     monkeypatch.setattr(room, "INTERVAL", 0)
     (tmp_path / LOCKS).mkdir(exist_ok=True)
     monkeypatch.setattr(lock, "DIRECTORY", str(tmp_path / LOCKS))
-    monkeypatch.setattr(history, "state_directory", lambda: str(tmp_path / "state"))
     return made
+
+
+def situation() -> Situation:
+    return situations[0]
 
 
 warnings: list[str] = []
 
 
 def run(check: bool = False, **said: t.Any) -> dict[str, t.Any]:
-    return deploy_run.run({**DEFAULTS, **SERVER, **said}, check_mode=check, warn=warnings.append)
+    return deploy_run.run({**DEFAULTS, **SERVER, **said}, check, situation().host())
 
 
 def manage(check: bool = False, **said: t.Any) -> dict[str, t.Any]:
     """With a state that needs no description of the server."""
-    return deploy_run.run({**DEFAULTS, "container_name": "vllm-a", **said}, check_mode=check, warn=warnings.append)
+    return deploy_run.run({**DEFAULTS, "container_name": "vllm-a", **said}, check, situation().host())

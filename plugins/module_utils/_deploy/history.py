@@ -21,10 +21,10 @@ import typing as t
 from dataclasses import dataclass
 
 from .._errors import VllmError
+from .._host.files import delete_file
 from .._server.spec import ServerSpec, canonical_json
 from .._vllm.diagnosis import lives, parse_lines
 from .._vllm.versions import Release
-from .secrets import delete_file
 
 MIB, GIB = 1 << 20, 1 << 30
 Measured = dict[str, t.Union[int, float]]

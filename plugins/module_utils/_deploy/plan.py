@@ -17,52 +17,16 @@ from __future__ import annotations
 import typing as t
 from dataclasses import dataclass, field, replace
 
-from .._errors import VllmError
+from .._errors import Problem, VllmError
+from .backend import SUFFIX, Action, Instance, Other, Slot
 
-Slot = t.Literal["current", "next", "trial", "superseded"]
 State = t.Literal["present", "started", "stopped", "absent", "committed", "reverted"]
 STATES: tuple[State, ...] = ("present", "started", "stopped", "absent", "committed", "reverted")
 # What a server leaves behind unless asked, by the key of the spec that names its directory.
 PURGEABLE = {"weights": "huggingface_dir", "encodings": "encodings_dir"}
-SUFFIX: dict[Slot, str] = {"current": "", "next": "-next", "trial": "-try", "superseded": "-superseded"}
+CUT_SHORT = "a run that was cut short left it"
 # What only a run that was cut short leaves behind.
 LEFTOVERS: tuple[Slot, ...] = ("trial", "next")
-
-
-@dataclass(frozen=True)
-class Instance:
-    """One server that exists on the host, in whatever state."""
-
-    slot: Slot
-    owned: bool
-    running: bool
-    fingerprint: str | None = None
-    identity: str = ""
-    # Identities of the instances and other servers that ran before it, and that it stopped or was about to stop.
-    supersedes: tuple[str, ...] = ()
-    image_id: str | None = None
-    intent: t.Mapping[str, t.Any] = field(default_factory=dict)
-    # Files that were written for it (secrets), to be deleted with it.
-    wrote: tuple[str, ...] = ()
-    # Where it keeps what it compiled.
-    caches: tuple[str, ...] = ()
-    vllm_version: str | None = None
-    # Whether its command line says how large the KV cache is, in bytes.
-    is_pinned: bool = False
-
-
-@dataclass(frozen=True)
-class Other:
-    """An instance of another server of this collection on the same host, by the name it has there."""
-
-    name: str
-    identity: str
-    running: bool
-    slot: Slot = "current"
-    # Why it cannot run beside the wanted server, in words; empty when it can.
-    conflict: str = ""
-    supersedes: tuple[str, ...] = ()
-    wrote: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -76,35 +40,29 @@ class Wanted:
     image: str = ""
     replace_unmanaged: bool = False
     recreate: bool = False
+    # Whether the current server was just found not to be healthy.
+    failed: bool = False
+    # The backend that is to run it.
+    backend: str = ""
     # With C(absent): what of PURGEABLE goes too.
     purge: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Observed:
-    """What is there: the instances by slot, the image, what has to be made first, and what stands in the way."""
+    """What is there."""
 
     instances: t.Mapping[Slot, Instance] = field(default_factory=dict)
-    image_id: str | None = None
+    # The image or virtual environment that the wanted server would be made from.
+    artifact_id: str | None = None
     missing_directories: tuple[str, ...] = ()
+    # Keys of secret files that do not hold what was handed over.
     stale_secrets: tuple[str, ...] = ()
-    # Sentences that forbid to start anything: no model directory, no token, no encodings.
-    problems: tuple[str, ...] = ()
-    # A sentence when the port belongs to something that this plan does not replace.
-    port_conflict: str | None = None
     others: tuple[Other, ...] = ()
-    # The GPUs, in words, whose memory has to come back when a server that used them stopped; empty without GPUs.
-    memory_of: str = ""
     # Secret files whose content from before the last change is kept beside them.
     kept_secrets: tuple[str, ...] = ()
-    # Whether the current server was just found not to be healthy.
-    failed: bool = False
-    # The model whose weights have to be fetched; empty when they are there.
-    missing_weights: str = ""
-    # Why a stopped server is better made anew than started as it is; empty when it is not.
-    renew: str = ""
-    # A container that was to fetch weights, and was left over.
-    fetching: str | None = None
+    # A download of weights that was cut short.
+    download: str | None = None
     # Where measurements of this server are remembered, when there are some.
     learned_file: str | None = None
     # Where to write down what vLLM measured at this start, when that is not known yet.
@@ -116,13 +74,27 @@ class Observed:
 
 
 @dataclass(frozen=True)
-class Action:
-    """One effect. C(target) is a path, an image or a slot; C(because) is for people."""
+class Preflight:
+    """What was checked before anything stops, because a server is to start."""
 
-    verb: str
-    target: str
-    because: str = ""
-    to: str = ""
+    # What forbids the start: no weights, no token, a flag that this vLLM does not have, a port that is taken.
+    problems: tuple[Problem, ...] = ()
+    # What is odd, and forbids nothing.
+    warnings: tuple[str, ...] = ()
+    # Other servers that have to stop to make room, with the reason, by name.
+    gives_way: t.Mapping[str, str] = field(default_factory=dict)
+    # The GPUs, in words, whose memory has to come back when a server that used them stopped; empty without GPUs.
+    memory_of: str = ""
+    # The model whose weights have to be fetched; empty when they are there.
+    missing_weights: str = ""
+    # Why a stopped server is better recreated than started as it is; empty when it is not.
+    renew: str = ""
+    # The verdict on the memory of the GPUs, for people; and when it refuses, the id of the failure that would follow.
+    fit: t.Mapping[str, t.Any] | None = None
+    failure_id: str | None = None
+    # What measurements of an earlier start add to the command line and the environment.
+    learned_engine: t.Mapping[str, str] = field(default_factory=dict)
+    learned_env: t.Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -132,7 +104,7 @@ class Plan:
     supersedes: tuple[str, ...] = ()
     before: t.Mapping[str, t.Any] = field(default_factory=dict)
     after: t.Mapping[str, t.Any] = field(default_factory=dict)
-    problems: tuple[str, ...] = ()
+    problems: tuple[Problem, ...] = ()
 
     @property
     def changed(self) -> bool:
@@ -156,32 +128,49 @@ def _words(action: Action, name: str) -> str:
     target = name + SUFFIX[action.target] if action.target in SUFFIX else action.target
     to = f" to {name + SUFFIX[action.to]}" if action.to in SUFFIX else ""
     because = f" ({action.because})" if action.because else ""
-    verb = action.verb[: -len("_other")] if action.verb.endswith("_other") else action.verb
-    return f"{verb.replace('_', ' ')} {target}{to}{because}"
+    return f"{action.spoken} {target}{to}{because}"
 
 
-def plan(wanted: Wanted, observed: Observed) -> Plan:
+NOTHING_CHECKED = Preflight()
+
+
+def plan(wanted: Wanted, observed: Observed, preflight: Preflight = NOTHING_CHECKED) -> Plan:
     """Decide what to do.
 
     Raises:
         VllmError: when a server of that name exists that the collection did not create, or when the only server that
             works would be given up.
     """
+    observed = replace(observed, others=tuple(_giving_way(one, preflight) for one in observed.others))
     _refuse_foreign(wanted, observed)
-    make = {
-        "present": _present,
-        "started": _present,
-        "stopped": _stopped,
-        "absent": _absent,
-        "committed": _committed,
-        "reverted": _reverted,
-    }[wanted.state]
-    left = (Action("remove_other", observed.fetching, "a run that was cut short left it"),) if observed.fetching else ()
-    actions = (*left, *make(wanted, observed))
-    problems = _problems(actions, observed)
+    actions = MAKERS[wanted.state](wanted, observed, preflight)
+    left = (Action("remove_other", observed.download, CUT_SHORT),) if observed.download else ()
+    actions = _with_backends(wanted, observed, (*left, *actions))
+    problems = preflight.problems if Plan(actions).starts else ()
     before = _snapshot(wanted, observed)
     after = _after(wanted, observed, actions) if actions else before
     return Plan(actions, superseded(observed), before, after, problems)
+
+
+def _giving_way(other: Other, preflight: Preflight) -> Other:
+    return replace(other, conflict=other.conflict or preflight.gives_way.get(other.name, ""))
+
+
+def _with_backends(wanted: Wanted, observed: Observed, actions: t.Iterable[Action]) -> tuple[Action, ...]:
+    """The actions with who does each: what exists is handled by what runs it, what is made by what is wanted."""
+    by_slot: dict[str, str] = {slot: one.backend for slot, one in observed.instances.items()}
+    by_name = {one.name: one.backend for one in observed.others}
+    assigned = []
+    for action in actions:
+        if action.verb in ("create", "try"):
+            by_slot.setdefault(action.target, wanted.backend)
+        named = by_slot if action.target in SUFFIX else by_name
+        assigned.append(replace(action, backend=named.get(action.target, wanted.backend)))
+        if action.verb == "remove":
+            by_slot.pop(action.target, None)
+        elif action.verb == "rename":
+            by_slot[action.to] = by_slot.pop(action.target, wanted.backend)
+    return tuple(assigned)
 
 
 def _refuse_foreign(wanted: Wanted, observed: Observed) -> None:
@@ -192,15 +181,9 @@ def _refuse_foreign(wanted: Wanted, observed: Observed) -> None:
         raise VllmError(
             f"{wanted.name + SUFFIX[slot]} exists and was not created by gpufleet.vllm (it has no label "
             "gpufleet.vllm.fingerprint), so it is left alone. Remove or rename it yourself, or choose another "
-            f"container_name for the server{remedy}."
+            f"container_name for the server{remedy}.",
+            "unmanaged",
         )
-
-
-def _problems(actions: tuple[Action, ...], observed: Observed) -> tuple[str, ...]:
-    """What stands in the way of this plan; a plan that starts nothing is in nobody's way."""
-    if not Plan(actions).starts:
-        return ()
-    return observed.problems + ((observed.port_conflict,) if observed.port_conflict else ())
 
 
 def _prepare(wanted: Wanted, observed: Observed) -> tuple[Action, ...]:
@@ -211,28 +194,30 @@ def _prepare(wanted: Wanted, observed: Observed) -> tuple[Action, ...]:
 
 
 def _pull(wanted: Wanted, observed: Observed) -> tuple[Action, ...]:
-    return (Action("pull", wanted.image, "it is not on the host"),) if observed.image_id is None else ()
+    return (Action("pull", wanted.image, "it is not on the host"),) if observed.artifact_id is None else ()
 
 
-def _fetch(observed: Observed, current: Instance | None, runs: bool) -> tuple[Action, ...]:
+def _fetch(
+    wanted: Wanted, observed: Observed, preflight: Preflight, current: Instance | None, runs: bool
+) -> tuple[Action, ...]:
     """Weights that vLLM would fetch when its predecessor is gone already are fetched before. One that has just failed
     serves nobody."""
-    serves = (current is not None and current.running and not observed.failed) or bool(rivals(observed))
-    if not observed.missing_weights or not serves or not runs:
+    serves = (current is not None and current.running and not wanted.failed) or bool(rivals(observed))
+    if not preflight.missing_weights or not serves or not runs:
         return ()
-    return (Action("fetch_weights", observed.missing_weights, "while the old server serves"),)
+    return (Action("fetch_weights", preflight.missing_weights, "while the old server serves"),)
 
 
 def difference(wanted: Wanted, observed: Observed, current: Instance) -> str:
     """Why the current server is not the wanted one, in words; empty when it is."""
     if not current.owned:
-        return "it is adopted"
+        return "it was not created by gpufleet.vllm"
     if wanted.recreate:
         return "recreate was asked for"
     if current.fingerprint != wanted.fingerprint:
         keys = sorted(k for k in {*current.intent, *wanted.intent} if current.intent.get(k) != wanted.intent.get(k))
         return f"{', '.join(keys) or 'the content of a secret'} changed"
-    if observed.image_id and current.image_id != observed.image_id:
+    if observed.artifact_id and current.artifact_id != observed.artifact_id:
         return f"{wanted.image} is another image now"
     return ""
 
@@ -277,22 +262,22 @@ def superseded(observed: Observed) -> tuple[str, ...]:
     return tuple(sorted((now | before) - {""}))
 
 
-def _present(wanted: Wanted, observed: Observed) -> tuple[Action, ...]:
+def _present(wanted: Wanted, observed: Observed, preflight: Preflight) -> tuple[Action, ...]:
     current = observed.instances.get("current")
     runs = _will_run(wanted, current)
     start = (Action("start", "current"),) if runs else ()
-    why = _why(wanted, observed, current)
+    why = _why(wanted, observed, preflight, current)
     if current and not why:
-        return _prepare(wanted, observed) + _restart(observed, current, start)
-    ready = _prepare(wanted, observed) + _pull(wanted, observed) + _fetch(observed, current, runs)
+        return _prepare(wanted, observed) + _restart(observed, preflight, current, start)
+    ready = _prepare(wanted, observed) + _pull(wanted, observed) + _fetch(wanted, observed, preflight, current, runs)
     aside, cleared = _set_aside(observed)
     if current is None:
         make = (*aside, Action("create", "current"), *cleared)
-        return ready + make + _make_room(observed, "current", make=runs) + start
-    return ready + aside + _replace(observed, current, why, cleared, runs) + start
+        return ready + make + _make_room(observed, preflight, "current", make=runs) + start
+    return ready + aside + _replace(observed, preflight, current, why, cleared, runs) + start
 
 
-def _why(wanted: Wanted, observed: Observed, current: Instance | None) -> str:
+def _why(wanted: Wanted, observed: Observed, preflight: Preflight, current: Instance | None) -> str:
     """Why a new instance is needed; a stopped one that does not know what it stops cannot be the one to stop it."""
     if current is None:
         return ""
@@ -301,30 +286,32 @@ def _why(wanted: Wanted, observed: Observed, current: Instance | None) -> str:
     if why or current.running or not _will_run(wanted, current):
         return why
     if not unknown:
-        return observed.renew
+        return preflight.renew
     return f"it takes the place of {', '.join(unknown)}"
 
 
-def _restart(observed: Observed, current: Instance, start: tuple[Action, ...]) -> tuple[Action, ...]:
+def _restart(
+    observed: Observed, preflight: Preflight, current: Instance, start: tuple[Action, ...]
+) -> tuple[Action, ...]:
     """The instance that is there is the wanted one."""
-    cleared = _cleared(observed, "a run that was cut short left it")
+    cleared = _cleared(observed, CUT_SHORT)
     if current.running or not start:
         return cleared
-    return cleared + _make_room(observed, "current", make=True) + start
+    return cleared + _make_room(observed, preflight, "current", make=True) + start
 
 
-def _make_room(observed: Observed, slot: Slot, make: bool) -> tuple[Action, ...]:
+def _make_room(observed: Observed, preflight: Preflight, slot: Slot, make: bool) -> tuple[Action, ...]:
     """Stop the other servers that cannot run beside the one in the slot, once that one was tried."""
     stops = tuple(Action("stop_other", one.name, one.conflict) for one in rivals(observed)) if make else ()
-    return (_try(slot), *stops, *_memory(observed)) if stops else ()
+    return (_try(slot), *stops, *_memory(preflight)) if stops else ()
 
 
 def _try(slot: Slot) -> Action:
     return Action("try", slot, "GPU access, limits and mounts, before anything stops")
 
 
-def _memory(observed: Observed) -> tuple[Action, ...]:
-    return (Action("wait_for_memory", observed.memory_of),) if observed.memory_of else ()
+def _memory(preflight: Preflight) -> tuple[Action, ...]:
+    return (Action("wait_for_memory", preflight.memory_of),) if preflight.memory_of else ()
 
 
 def _cleared(observed: Observed, because: str) -> tuple[Action, ...]:
@@ -334,11 +321,10 @@ def _cleared(observed: Observed, because: str) -> tuple[Action, ...]:
 def _set_aside(observed: Observed) -> tuple[tuple[Action, ...], tuple[Action, ...]]:
     """Before a new instance is made: out of its way with what a run left that was cut short. It goes for good once
     the new one has taken over its record of what was stopped."""
-    because = "a run that was cut short left it"
-    trial = (Action("remove", "trial", because),) if "trial" in observed.instances else ()
+    trial = (Action("remove", "trial", CUT_SHORT),) if "trial" in observed.instances else ()
     if "next" not in observed.instances:
         return trial, ()
-    return (*trial, Action("rename", "next", because, "trial")), (Action("remove", "trial", because),)
+    return (*trial, Action("rename", "next", CUT_SHORT, "trial")), (Action("remove", "trial", CUT_SHORT),)
 
 
 def _will_run(wanted: Wanted, current: Instance | None) -> bool:
@@ -347,18 +333,23 @@ def _will_run(wanted: Wanted, current: Instance | None) -> bool:
 
 
 def _replace(
-    observed: Observed, current: Instance, why: str, cleared: tuple[Action, ...], runs: bool
+    observed: Observed,
+    preflight: Preflight,
+    current: Instance,
+    why: str,
+    cleared: tuple[Action, ...],
+    runs: bool,
 ) -> tuple[Action, ...]:
     """Make the new server beside the old one and try it; only then stop the old one, and keep it.
 
     When a superseded server is there already, the current one was never committed: it is not worth keeping.
     """
     make: tuple[Action, ...] = (Action("create", "next", why), *cleared)
-    room = _make_room(observed, "next", make=runs)
+    room = _make_room(observed, preflight, "next", make=runs)
     if current.running:
         stop = Action("stop", "current")
         make += (*[a for a in room if a.verb != "wait_for_memory"], stop) if room else (_try("next"), stop)
-        make += _memory(observed)
+        make += _memory(preflight)
     else:
         make += room
     if "superseded" in observed.instances or _is_unfinished(current, kept(observed)):
@@ -367,12 +358,12 @@ def _replace(
     return make + (keep, Action("rename", "next", "", "current"))
 
 
-def _stopped(wanted: Wanted, observed: Observed) -> tuple[Action, ...]:
+def _stopped(wanted: Wanted, observed: Observed, preflight: Preflight) -> tuple[Action, ...]:
     current = observed.instances.get("current")
     return (Action("stop", "current"),) if current and current.running else ()
 
 
-def _absent(wanted: Wanted, observed: Observed) -> tuple[Action, ...]:
+def _absent(wanted: Wanted, observed: Observed, preflight: Preflight) -> tuple[Action, ...]:
     """Files first: only the containers remember that there are any."""
     slots: tuple[Slot, ...] = (*LEFTOVERS, "current", "superseded")
     instances = {slot: observed.instances[slot] for slot in slots if slot in observed.instances}
@@ -404,7 +395,7 @@ def _nested(one: str, other: str) -> bool:
     return one.startswith(other) or other.startswith(one)
 
 
-def _committed(wanted: Wanted, observed: Observed) -> tuple[Action, ...]:
+def _committed(wanted: Wanted, observed: Observed, preflight: Preflight) -> tuple[Action, ...]:
     """Give up what was kept, but never for a server that does not even run."""
     current = observed.instances.get("current")
     remember = Action("remember", observed.to_remember or "", "what vLLM measured at this start")
@@ -417,7 +408,8 @@ def _committed(wanted: Wanted, observed: Observed) -> tuple[Action, ...]:
         names = [f"{wanted.name}-superseded"] if old else [other.name for other in stale] or [wanted.name]
         raise VllmError(
             f"{wanted.name} {'is not running' if current else 'does not exist'}, so {', '.join(names)}, which served "
-            "before it, is not removed. Deploy the server again, or put the old one back with state: reverted."
+            "before it, is not removed. Deploy the server again, or put the old one back with state: reverted.",
+            "server-not-running",
         )
     because = "the new server is healthy"
     superseded = (Action("remove", "superseded", because),) if old else ()
@@ -445,7 +437,7 @@ def _forgotten(observed: Observed) -> tuple[Action, ...]:
     return tuple(Action("forget_secret", path, "nobody reads it any more") for path in observed.kept_secrets)
 
 
-def _reverted(wanted: Wanted, observed: Observed) -> tuple[Action, ...]:
+def _reverted(wanted: Wanted, observed: Observed, preflight: Preflight) -> tuple[Action, ...]:
     """Put back what was superseded; without anything the current server is what there is to go back to.
 
     While another server has taken over since, nothing is started.
@@ -457,7 +449,7 @@ def _reverted(wanted: Wanted, observed: Observed) -> tuple[Action, ...]:
         return (*never, Action("remove", "current", "it never served"))
     if old is None and not _is_unfinished(current, others):
         return (*_restore(observed), *_restarted(observed, current), *_others_started(others), *never)
-    failed = _failed_stopped(observed, current, old)
+    failed = _failed_stopped(observed, preflight, current, old)
     started = (*_restore(observed), *_others_started(others))
     because = "it did not become healthy"
     if old is None:
@@ -494,10 +486,12 @@ def _restore(observed: Observed) -> tuple[Action, ...]:
     return tuple(Action("restore_secret", path, "the old server reads it") for path in observed.kept_secrets)
 
 
-def _failed_stopped(observed: Observed, current: Instance | None, old: Instance | None) -> tuple[Action, ...]:
+def _failed_stopped(
+    observed: Observed, preflight: Preflight, current: Instance | None, old: Instance | None
+) -> tuple[Action, ...]:
     if current is None:
         return ()
-    stop = (Action("stop", "current"), *_memory(observed)) if current.running else ()
+    stop = (Action("stop", "current"), *_memory(preflight)) if current.running else ()
     gone = sorted({*current.wrote} - {*(old.wrote if old else ())} - observed.in_use)
     return (*stop, *(Action("delete_file", path, "it was written for this server") for path in gone))
 
@@ -554,3 +548,13 @@ def _after_reverting(
     if any((action.verb, action.target) == ("remove", "current") for action in actions):
         return {"state": "absent"}
     return {**settled, **({"state": "started"} if starts else {})}
+
+
+MAKERS: dict[State, t.Callable[[Wanted, Observed, Preflight], tuple[Action, ...]]] = {
+    "present": _present,
+    "started": _present,
+    "stopped": _stopped,
+    "absent": _absent,
+    "committed": _committed,
+    "reverted": _reverted,
+}

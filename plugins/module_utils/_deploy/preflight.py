@@ -2,22 +2,27 @@
 # GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What only matters because a server starts: its weights, the room for it, and what its earlier starts measured.
+"""Everything that is checked before anything stops, because a server is to start, as one value.
 
 Finding it out takes time, so a run that starts nothing does not come here.
 """
 
 from __future__ import annotations
 
-import datetime
+import os
 import typing as t
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
-from .._errors import VllmError
+from .._errors import Problem, VllmError
+from .._host.ports import PortOwner
+from .._server.check import check, judge
 from .._server.spec import ServerSpec
 from .._vllm.versions import Release
-from . import history, room as deploy_room, weights as deploy_weights
-from .plan import Observed, Other, rivals
+from . import history, room, weights
+from .backend import Instance, Other
+from .plan import Observed, Preflight, rivals
+from .record import recorded_spec
+from .secrets import Secrets
 
 # How vLLM gets its weights by other ways than from files that it reads as they are.
 OTHER_LOADERS = ("dummy", "runai_streamer", "runai_streamer_sharded", "tensorizer")
@@ -26,182 +31,323 @@ GIB = 1 << 30
 
 
 @dataclass(frozen=True)
-class Neighbour:
-    """Another server of this collection on the host, as far as room is concerned."""
+class Limits:
+    """How strictly to judge, and what is known beyond the spec, as the user has it."""
 
-    name: str
-    spec: ServerSpec | None
+    fit: str = "enforce"
+    pin_kv: str = "never"
+    pull: str = "missing"
+    architecture: t.Mapping[str, t.Any] | None = None
+    host_reserve_gib: float = 8.0
+    replace_others: bool = True
+    # The diagnosis id that the server just failed with.
+    failure_id: str | None = None
 
 
+@dataclass(frozen=True)
 class Start:
-    """The start of one server on this host."""
+    """A start that is to be checked, and the ways to look at its host."""
 
-    def __init__(self) -> None:
-        self.fit: dict[str, t.Any] | None = None
-        # The diagnosis id that the start would fail with, when it is refused.
-        self.misfit: str | None = None
-        # What earlier starts add to the command line and the environment; never to what was asked for.
-        self.engine: dict[str, str] = {}
-        self.env: dict[str, str] = {}
-        self.doubts: list[str] = []
-        self.missing_weights = ""
-        self._question: deploy_room.Question | None = None
-        self._snapshot = deploy_weights.Snapshot(None, None)
-        self._measured: tuple[history.Memory, str, history.Measured] | None = None
+    spec: ServerSpec
+    secrets: Secrets
+    observed: Observed
+    limits: Limits
+    # Whether it runs in the end: C(present) may only create it.
+    runs: bool
+    gpus: t.Callable[[], room.Facts]
+    # Who has the port, when that is neither this server nor one whose place it takes.
+    port_problem: t.Callable[[], Problem | None]
+    encodings: t.Sequence[Problem] = ()
+    download_conflict: str | None = None
+    state_directory: str | None = None
 
-    # --- weights ----------------------------------------------------------------------------------------------------
 
-    def weigh(self, spec: ServerSpec, architecture: t.Mapping[str, t.Any] | None) -> list[str]:
-        """Look for the weights.
+@dataclass(frozen=True)
+class Checked:
+    """The value that the planner takes, and what has to fit, for the wait until memory is back."""
 
-        Returns:
-            What is wrong with them, or with the place they would be fetched to.
-        """
-        # What was found out about other settings of the same run does not count.
-        self.fit, self.misfit, self.missing_weights = None, None, ""
-        self.doubts = []
-        if spec.engine.get("load_format") in OTHER_LOADERS:
-            return []
-        self._snapshot = found = _snapshot(spec)
-        offline = any(str(spec.env.get(key, "")).lower() in ("1", "true", "yes", "on") for key in OFFLINE)
-        problems = deploy_weights.problems(found, spec.model_dir or spec.model, offline=offline)
-        if problems or found.complete or spec.model_dir or not spec.huggingface_dir or spec.engine.get("download_dir"):
-            return problems
-        # Other addresses are streamed, and of a GGUF repository one quantization is meant: vLLM knows how.
-        if not deploy_weights.HUGGING_FACE_ID.fullmatch(spec.model):
-            return []
-        self.missing_weights = spec.model
-        size = float((architecture or {}).get("weights_gib") or 0)
-        short = deploy_weights.disk_problem(spec.huggingface_dir, int(size * GIB), f"The download of {spec.model}")
-        return [short] if short else []
+    preflight: Preflight = field(default_factory=Preflight)
+    question: room.Question | None = None
 
-    def fetched(self, spec: ServerSpec) -> None:
-        """Raises:
-        VllmError: when the weights are still not there after they were fetched.
-        """
-        self._snapshot = found = _snapshot(spec)
-        damaged = deploy_weights.problems(found, spec.model)
-        if damaged:
-            raise VllmError(" ".join(damaged))
-        if not found.complete:
-            lacks = ", ".join(found.missing[:3]) or "everything"
-            raise VllmError(
-                f"The weights of {spec.model} were fetched into {spec.huggingface_dir}, and they are not whole there "
-                f"(missing: {lacks}). Run it again."
-            )
 
-    # --- room -------------------------------------------------------------------------------------------------------
+def checked(start: Start) -> Checked:
+    """Check a start: its flags, weights, secrets, mounts and port, and when all that is well the memory of the GPUs."""
+    found = _without_gpus(start)
+    if start.runs and not found.preflight.problems:
+        found = _with_room(start, found)
+    # Last, and beside all else: no other settings would help.
+    in_the_way = _refused(start, start.observed) or start.port_problem()
+    problems = (*found.preflight.problems, *([in_the_way] if in_the_way else ()))
+    return replace(found, preflight=replace(found.preflight, problems=problems))
 
-    def examine(
-        self, params: t.Mapping[str, t.Any], spec: ServerSpec, observed: Observed, neighbours: t.Sequence[Neighbour]
-    ) -> Observed:
-        """Judge the memory of the GPUs, once everything is gone that this start stops; adds who has to make room."""
-        facts = (
-            deploy_room.look()
-            if spec.gpus != "none" and (params["fit"] != "off" or params["pin_kv"] != "never")
-            else {}
+
+def flag_problems(spec: ServerSpec) -> tuple[list[Problem], list[str]]:
+    """What the server's version would refuse, and what is odd."""
+    faults, doubts = judge(check(spec), spec.validation)
+    return [Problem("invalid-flag", fault) for fault in faults], list(doubts)
+
+
+def _without_gpus(start: Start) -> Checked:
+    spec, observed = start.spec, start.observed
+    faults, doubts = flag_problems(spec)
+    found = check_weights(spec, start.limits.architecture)
+    problems = [*faults, *start.secrets.problems, *found.problems, *_mounts(spec), *start.encodings]
+    if found.missing and start.download_conflict:
+        problems.append(Problem("unmanaged", start.download_conflict))
+    if observed.artifact_id is None and start.limits.pull == "never":
+        sentence = f"The image {spec.image} is not on the host, and pull is 'never'. Load it there first."
+        problems.append(Problem("image-missing", sentence))
+    warnings = (*doubts, *start.secrets.warnings)
+    return Checked(Preflight(tuple(problems), warnings, missing_weights=found.missing))
+
+
+def _mounts(spec: ServerSpec) -> list[Problem]:
+    sources = (volume.split(":")[0] for volume in spec.volumes)
+    return [
+        Problem(
+            "path-missing",
+            f"{source} does not exist on the host, and volumes mounts it. Create it or drop the mount.",
         )
-        known = history.Memory(spec.container_name).recall(self._key(spec, observed.image_id, facts))
-        self._pin(params, spec, known)
-        observed = replace(observed, renew=self._renewal(observed))
-        if spec.gpus == "none" or params["fit"] == "off":
-            return observed
-        reserve = params["host_reserve_gib"] * 1024
-        self._question = deploy_room.Question(spec, self._architecture(params["architecture"]), known, reserve)
-        observed = self._make_room(spec, observed, neighbours, facts)
-        current = observed.instances.get("current")
-        # What it holds comes back, also when it was between two starts a moment ago.
-        stopped = [spec.container_name] if current else []
-        stopped += [one.name for one in rivals(observed)]
-        verdict = self._question.fit(facts, stopped)
-        self.fit, self.misfit = verdict.to_dict(), None
-        if verdict.verdict == "refuse" and params["fit"] == "enforce":
-            self.misfit = verdict.cause
-            how = "Set fit: warn to start it all the same."
-            return replace(observed, problems=(*observed.problems, " ".join([*verdict.refusals, how])))
-        if verdict.verdict != "ok":
-            self.doubts += verdict.reasons
-        return replace(observed, memory_of="" if verdict.verdict == "refuse" else gpus_told(spec))
-
-    def _make_room(
-        self, spec: ServerSpec, observed: Observed, neighbours: t.Sequence[Neighbour], facts: deploy_room.Facts
-    ) -> Observed:
-        current = observed.instances.get("current")
-        stopped = {one.name for one in rivals(observed)} | ({spec.container_name} if current else set())
-        shares = {one.name for one in neighbours if one.spec and deploy_room.overlap(spec.gpus, one.spec.gpus)}
-        others = [one.name for one in observed.others if one.running and not one.conflict and one.name in shares]
-        names = deploy_room.givers(t.cast(deploy_room.Question, self._question), facts, stopped, others)
-        return replace(observed, others=tuple(_giving(one, names) for one in observed.others))
-
-    def _architecture(self, said: t.Mapping[str, t.Any] | None) -> t.Mapping[str, t.Any] | None:
-        """The numbers of the model: those that were said, else those of its own configuration."""
-        return said or deploy_weights.architecture(self._snapshot.config, self._snapshot.weights_bytes)
-
-    def wait(self, timeout: float, stopped: t.Collection[str]) -> None:
-        if self._question:
-            deploy_room.wait(self._question, stopped, timeout)
-
-    # --- what earlier starts measured -------------------------------------------------------------------------------
-
-    def _key(self, spec: ServerSpec, image_id: str | None, facts: deploy_room.Facts) -> str:
-        gpus = facts.get("gpus") or ()
-        names = [str(gpu.get("name")) for gpu in gpus if spec.gpus == "all" or gpu.get("uuid") in spec.gpus]
-        return history.key(spec, image_id, self._snapshot.revision, names)
-
-    def _pin(self, params: t.Mapping[str, t.Any], spec: ServerSpec, known: t.Mapping[str, t.Any] | None) -> None:
-        said = {**spec.engine, **spec.engine_unchecked}
-        # After a failure the measurement is what may be wrong.
-        if params["pin_kv"] != "learned" or params["failure_id"] or any(k.startswith("kv_cache_memory") for k in said):
-            return
-        release = Release(spec.vllm_version) if spec.vllm_version else None
-        size = history.pin(known or {})
-        if history.supports_startup_plan(release):
-            self.env = {"VLLM_ENABLE_STARTUP_PLAN": "1"}
-        elif history.supports_pin(release) and size:
-            self.engine = {"kv_cache_memory_bytes": str(size)}
-
-    def _renewal(self, observed: Observed) -> str:
-        """Why a stopped server is made anew rather than started as it is."""
-        current = observed.instances.get("current")
-        if current is None or current.running or not self.engine or current.is_pinned:
-            return ""
-        return "its first start told how much memory to pin"
-
-    def to_remember(self, spec: ServerSpec, image_id: str | None, log: str) -> str | None:
-        """Where to write down what a good start measured; None when it told nothing, or nothing new."""
-        measured = history.measured(log)
-        if not measured:
-            return None
-        self._snapshot = _snapshot(spec)
-        facts = deploy_room.look() if spec.gpus != "none" else {}
-        memory, key = history.Memory(spec.container_name), self._key(spec, image_id, facts)
-        if memory.recall(key):
-            return None
-        self._measured = (memory, key, measured)
-        return memory.path
-
-    def remember(self) -> None:
-        if self._measured:
-            memory, key, measured = self._measured
-            memory.remember(key, measured, datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"))
+        for source in sources
+        if not os.path.exists(source)
+    ]
 
 
-def learned_file(container_name: str) -> str:
-    """Where the measurements of a server are remembered."""
-    return history.Memory(container_name).path
+def _refused(start: Start, observed: Observed) -> Problem | None:
+    """Other servers would have to stop, and may not."""
+    others = rivals(observed)
+    if start.limits.replace_others or not others:
+        return None
+    reasons = ", ".join(f"{one.name} ({one.conflict})" for one in others)
+    return Problem(
+        "conflicting-server",
+        f"It cannot run beside {reasons}, and replace_others is false. Stop that server first (vllm_container with "
+        f"container_name: {others[0].name} and state: stopped), or let this one take its place.",
+    )
 
 
-def gpus_told(spec: ServerSpec) -> str:
+# ---------------------------------------------------------------------------------------------------------------------
+# Weights
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Weights:
+    """What is wrong with the weights or the place for them, and the model that has to be fetched, if any."""
+
+    problems: tuple[Problem, ...] = ()
+    missing: str = ""
+
+
+def check_weights(spec: ServerSpec, architecture: t.Mapping[str, t.Any] | None = None) -> Weights:
+    """Look for the weights of a server, and for space where they have to be fetched."""
+    if spec.engine.get("load_format") in OTHER_LOADERS:
+        return Weights()
+    found = snapshot(spec)
+    offline = any(str(spec.env.get(key, "")).lower() in ("1", "true", "yes", "on") for key in OFFLINE)
+    faults = weights.problems(found, spec.model_dir or spec.model, offline=offline)
+    if faults:
+        return Weights(tuple(Problem("weights-incomplete", fault) for fault in faults))
+    if found.complete or spec.model_dir or not spec.huggingface_dir or spec.engine.get("download_dir"):
+        return Weights()
+    # Other addresses are streamed, and of a GGUF repository one quantization is meant: vLLM knows how.
+    if not weights.HUGGING_FACE_ID.fullmatch(spec.model):
+        return Weights()
+    size = float((architecture or {}).get("weights_gib") or 0)
+    short = weights.disk_problem(spec.huggingface_dir, int(size * GIB), f"The download of {spec.model}")
+    return Weights((Problem("disk-full", short),) if short else (), spec.model)
+
+
+def check_download(spec: ServerSpec) -> None:
+    """Look at weights that were just fetched.
+
+    Raises:
+        VllmError: when they are still not there.
+    """
+    found = snapshot(spec)
+    damaged = weights.problems(found, spec.model)
+    if damaged:
+        raise VllmError(" ".join(damaged), "weights-incomplete")
+    if not found.complete:
+        lacks = ", ".join(found.missing[:3]) or "everything"
+        raise VllmError(
+            f"The weights of {spec.model} were fetched into {spec.huggingface_dir}, and they are still incomplete "
+            f"(missing: {lacks}). Run it again.",
+            "weights-incomplete",
+        )
+
+
+def snapshot(spec: ServerSpec) -> weights.Snapshot:
+    """The files of the server's model."""
+    revision = spec.engine.get("revision")
+    return weights.find(spec.model_dir or spec.model, spec.huggingface_dir, str(revision) if revision else None)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The port
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class PortView:
+    """What is known of a port: who publishes it, who listens, and which identities are this server's or give way."""
+
+    publishing: t.Collection[str]
+    owner: PortOwner | None
+    mine: t.Collection[str]
+
+
+def port_problem(
+    spec: ServerSpec, observed: Observed, view: PortView, called: t.Callable[[str], str]
+) -> Problem | None:
+    """Who holds the port, when that is neither this server nor one whose place it takes."""
+    strangers = {*view.publishing} - {*view.mine}
+    if strangers:
+        return _taken(spec, called(min(strangers)))
+    owner = view.owner
+    if owner is None or owner.container_id in view.mine or view.publishing:
+        return None
+    if owner.pid is None and _listens(spec.port, observed):
+        return None
+    return _taken(spec, called(owner.container_id) if owner.container_id else owner.description)
+
+
+def _listens(port: int, observed: Observed) -> bool:
+    """Whether a server that may was told to listen there: without root nothing more is known of a port."""
+    current = observed.instances.get("current")
+    now = recorded_spec(current.intent) if current and current.running else None
+    own = now is not None and now.network_mode == "host" and now.port == port
+    return own or any(one.running and one.conflict == has_port(port) for one in observed.others)
+
+
+def has_port(port: int) -> str:
+    """Why a server on the same port cannot run beside the wanted one."""
+    return f"it has port {port}"
+
+
+def _taken(spec: ServerSpec, who: str) -> Problem:
+    return Problem(
+        "port-in-use",
+        f"Port {spec.port} is taken by {who}, which is not part of this server. Stop that first, or give this server "
+        "another port.",
+    )
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The memory of the GPUs, and what earlier starts measured
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def _with_room(start: Start, found: Checked) -> Checked:
+    """Judge the memory of the GPUs, once everything is gone that this start stops."""
+    spec, limits, observed = start.spec, start.limits, start.observed
+    wants_gpus = spec.gpus != "none"
+    facts = start.gpus() if wants_gpus and (limits.fit != "off" or limits.pin_kv != "never") else {}
+    here = snapshot(spec)
+    memory = history.Memory(spec.container_name, start.state_directory)
+    known = memory.recall(measurement_key(spec, observed.artifact_id, here, facts))
+    preflight = _pinned(start, found.preflight, known)
+    if not wants_gpus or limits.fit == "off":
+        return Checked(preflight)
+    architecture = limits.architecture or weights.architecture(here.config, here.weights_bytes)
+    question = room.Question(spec, architecture, known, limits.host_reserve_gib * 1024)
+    return Checked(_judged(start, preflight, question, facts), question)
+
+
+def _judged(start: Start, preflight: Preflight, question: room.Question, facts: room.Facts) -> Preflight:
+    spec, limits, observed = start.spec, start.limits, start.observed
+    current = observed.instances.get("current")
+    stops = _stops(spec, current, rivals(observed))
+    names = room.givers(question, facts, stops, _candidates(spec, observed))
+    gives_way = dict.fromkeys(names, "the GPUs have no room for both")
+    if gives_way and not limits.replace_others:
+        others = tuple(replace(one, conflict=one.conflict or gives_way.get(one.name, "")) for one in observed.others)
+        refused = _refused(start, replace(observed, others=others))
+        if refused:
+            return replace(preflight, problems=(refused,), gives_way=gives_way)
+    verdict = question.fit(facts, [*stops, *names])
+    preflight = replace(preflight, gives_way=gives_way, fit=verdict.to_dict())
+    if verdict.verdict == "refuse" and limits.fit == "enforce":
+        sentence = " ".join([*verdict.refusals, "Set fit: warn to start it all the same."])
+        return replace(preflight, problems=(Problem("does-not-fit", sentence),), failure_id=verdict.cause)
+    doubts = tuple(verdict.reasons) if verdict.verdict != "ok" else ()
+    memory_of = "" if verdict.verdict == "refuse" else memory_words(spec)
+    return replace(preflight, warnings=(*preflight.warnings, *doubts), memory_of=memory_of)
+
+
+def _stops(spec: ServerSpec, current: Instance | None, others: t.Iterable[Other]) -> list[str]:
+    """Whose memory comes back in any case; also of one that was between two starts a moment ago."""
+    return [*([spec.container_name] if current else []), *(one.name for one in others)]
+
+
+def _candidates(spec: ServerSpec, observed: Observed) -> list[str]:
+    """Other servers on the same GPUs that could be stopped to make room."""
+    running = (one for one in observed.others if one.running and not one.conflict and one.slot == "current")
+    specs = ((one.name, recorded_spec(one.intent)) for one in running)
+    return [name for name, theirs in specs if theirs and room.overlap(spec.gpus, theirs.gpus)]
+
+
+def memory_words(spec: ServerSpec) -> str:
     """Whose memory has to come back, in words; nothing without GPUs."""
     if spec.gpus == "none":
         return ""
     return "of all GPUs" if spec.gpus == "all" else f"of {', '.join(spec.gpus)}"
 
 
-def _giving(other: Other, names: t.Collection[str]) -> Other:
-    return replace(other, conflict="the GPUs have no room for both") if other.name in names else other
+def _pinned(start: Start, preflight: Preflight, known: t.Mapping[str, t.Any] | None) -> Preflight:
+    """With what earlier starts measured, where the user wants that and says nothing else."""
+    spec, limits = start.spec, start.limits
+    given = {**spec.engine, **spec.engine_unchecked}
+    # After a failure the measurement is what may be wrong.
+    if limits.pin_kv != "learned" or limits.failure_id or any(key.startswith("kv_cache_memory") for key in given):
+        return preflight
+    release = Release(spec.vllm_version) if spec.vllm_version else None
+    if history.supports_startup_plan(release):
+        return replace(preflight, learned_env={"VLLM_ENABLE_STARTUP_PLAN": "1"})
+    size = history.pin(known or {})
+    if not history.supports_pin(release) or not size:
+        return preflight
+    current = start.observed.instances.get("current")
+    is_better_new = current is not None and not current.running and not current.is_pinned
+    return replace(
+        preflight,
+        learned_engine={"kv_cache_memory_bytes": str(size)},
+        renew="its first start showed how much memory to pin" if is_better_new else "",
+    )
 
 
-def _snapshot(spec: ServerSpec) -> deploy_weights.Snapshot:
-    revision = spec.engine.get("revision")
-    return deploy_weights.find(spec.model_dir or spec.model, spec.huggingface_dir, str(revision) if revision else None)
+def measurement_key(spec: ServerSpec, artifact_id: str | None, here: weights.Snapshot, facts: room.Facts) -> str:
+    """What a measurement is remembered by."""
+    gpus = facts.get("gpus") or ()
+    names = [str(gpu.get("name")) for gpu in gpus if spec.gpus == "all" or gpu.get("uuid") in spec.gpus]
+    return history.key(spec, artifact_id, here.revision, names)
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What a good start measured, and where that is to be remembered."""
+
+    memory: history.Memory
+    key: str
+    measured: history.Measured
+
+    def remember(self, when: str) -> None:
+        """Write it down, with the time (ISO 8601)."""
+        self.memory.remember(self.key, self.measured, when)
+
+
+def measurement(
+    spec: ServerSpec,
+    artifact_id: str | None,
+    log: str,
+    gpus: t.Callable[[], room.Facts],
+    state_directory: str | None = None,
+) -> Measurement | None:
+    """What a good start measured; None when its log shows nothing, or nothing new."""
+    measured = history.measured(log)
+    if not measured:
+        return None
+    facts = gpus() if spec.gpus != "none" else {}
+    memory = history.Memory(spec.container_name, state_directory)
+    key = measurement_key(spec, artifact_id, snapshot(spec), facts)
+    return None if memory.recall(key) else Measurement(memory, key, measured)

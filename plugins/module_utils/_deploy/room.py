@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from .._errors import VllmError
 from .._gpu.facts import host_facts
-from .._gpu.probe import Host, observe
+from .._gpu.probe import Host, Sampling, observe
 from .._server import fit as server_fit
 from .._server.spec import Gpus, ServerSpec
 
@@ -23,9 +23,9 @@ INTERVAL = 1.0
 PROBE_TIMEOUT = 30.0
 
 
-def look() -> Facts:
+def look(samples: int = 1) -> Facts:
     """The facts about the GPUs of this host, as gpu_facts gives them."""
-    return host_facts(observe(Host(), timeout=PROBE_TIMEOUT))
+    return host_facts(observe(Host(), timeout=PROBE_TIMEOUT, sampling=Sampling(samples)))
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def givers(question: Question, facts: Facts, stopped: t.Collection[str], candida
     return together if question.fit(facts, {*stopped, *together}).verdict != "refuse" else []
 
 
-def wait(question: Question, stopped: t.Collection[str], timeout: float) -> None:
+def wait(question: Question, gpus: t.Callable[[], Facts], stopped: t.Collection[str], timeout: float) -> None:
     """Wait until the memory of servers that stopped is back, which takes a GB10 up to a minute.
 
     Raises:
@@ -87,12 +87,13 @@ def wait(question: Question, stopped: t.Collection[str], timeout: float) -> None
     """
     deadline = time.monotonic() + timeout
     while True:
-        fit = question.fit(look(), ())
+        fit = question.fit(gpus(), ())
         if fit.verdict != "refuse":
             return
         if time.monotonic() >= deadline:
             raise VllmError(
-                f"The memory of what was stopped ({', '.join(stopped)}) is not back after {timeout:g} s. "
-                f"{' '.join(fit.refusals)}"
+                f"GPU memory used by {', '.join(stopped)} was not released within {timeout:g} s of stopping it. "
+                f"{' '.join(fit.refusals)}",
+                "memory-not-released",
             )
         time.sleep(INTERVAL)

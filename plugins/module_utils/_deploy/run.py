@@ -2,57 +2,43 @@
 # GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The container backend: one run of a server on a Docker Engine. Observe, plan, apply; on failure put back."""
+"""One run of one server: observe, check, plan, apply, and when a step fails put back what served before.
+
+Knows no backend by name. What only matters when something changes is loaded then: compiling it takes longer than all
+the rest of a run that finds everything as it should be.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import os
-import re
+import shlex
 import typing as t
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
-from .._docker.backend import Engine
-from .._docker.client import connect, engine_failures, sentence
-from .._docker.container import (
-    Circumstances,
-    away_seconds,
-    command,
-    configuration,
-    instance,
-    loaded,
-    other,
-    recorded_intent,
-    server_name,
-)
-from .._errors import VllmError
-from .._host.lock import alone, release
-from .._host.ports import PortOwner, overlaps, port_owner
+from .._errors import Problem, VllmError
+from .._host import lock, ports
 from .._server.fallbacks import Fallbacks, FallbacksEnd, Steps
 from .._server.spec import SERVER_PARAMETERS, ServerSpec, default_container_name, fingerprint, from_params
-from .._vllm.versions import version_of_labels
-from . import secrets as deploy_secrets
+from .backend import SUFFIX, Action, Artifact, Backend, Effect, Instance, Making, Other, Seen
 from .plan import (
     PURGEABLE,
     STATES,
-    SUFFIX,
-    Action,
-    Instance,
     Observed,
-    Other,
     Plan,
-    Slot,
+    Preflight,
     Wanted,
     abandoned,
-    kept,
+    kept as kept_servers,
     plan,
     recovery,
-    rivals,
 )
-from .record import LABEL_FALLBACKS, LABEL_FINGERPRINT, UNKNOWN_VERSION
+from .record import UNKNOWN_VERSION, named, paths_in, recorded_spec
+from .secrets import Secrets, kept as kept_secrets, secret_paths
 
 if t.TYPE_CHECKING:
-    from .preflight import Start
+    from .preflight import Measurement, PortView
+    from .room import Question
 
 PARAMETERS: dict[str, t.Any] = {
     "state": {"type": "str", "choices": list(STATES), "default": "started"},
@@ -75,474 +61,151 @@ PARAMETERS: dict[str, t.Any] = {
     "failure_id": {"type": "str"},
     "reset_fallbacks": {"type": "bool", "default": False},
     "pin_kv": {"type": "str", "choices": ["never", "learned"], "default": "never"},
+    "health": {"type": "dict"},
 }
+# The states that need a description of the server.
+MAKING_STATES = ("present", "started")
+# How often the use of the GPUs is sampled before some are chosen.
+SAMPLES = 3
+
+Params = t.Mapping[str, t.Any]
+Facts = t.Mapping[str, t.Any]
 
 
-class Deployment:
-    """One server on one engine: what is wanted, and the observing and doing around the plan."""
+def look_at_gpus(samples: int = 1) -> Facts:
+    """The facts about the GPUs of this host, as gpu_facts gives them."""
+    from .room import look
 
-    def __init__(self, params: t.Mapping[str, t.Any], engine: Engine) -> None:
-        self.params = params
-        self.engine = engine
-        self.spec: ServerSpec | None = None
-        self.fallbacks: Fallbacks | None = None
-        self._steps: Steps | None = None
-        self.secrets: deploy_secrets.Secrets | None = None
-        self.stamp = ""
-        self.needs: list[str] = []
-        # Why settings were passed over, for which there is a rung.
-        self.stepped: list[str] = []
-        # What is odd about the spec or the host, and stops nothing.
-        self.doubts: list[str] = []
-        self._start: Start | None = None
-        # Identities of what was there before anything was done.
-        self._there: set[str] = set()
+    return look(samples)
 
-    @property
-    def wanted(self) -> Wanted:
-        return Wanted(
-            state=self.params["state"],
-            name=self.engine.name,
-            fingerprint=self.stamp,
-            intent=self.spec.to_dict() if self.spec else {},
-            image=self.spec.image if self.spec else "",
-            replace_unmanaged=self.params["replace_unmanaged"],
-            purge=tuple(self.params["purge"]),
-            recreate=self.params["recreate"],
-        )
 
-    @property
-    def start(self) -> Start:
-        """Loaded when something starts: compiling what it needs takes longer than all the rest of a run that finds
-        everything as it should be."""
-        if self._start is None:
-            from .preflight import Start
+@dataclass(frozen=True)
+class Host:
+    """The host as a run meets it. Tests hand in another one."""
 
-            self._start = Start()
-        return self._start
+    backends: t.Mapping[str, Backend]
+    gpus: t.Callable[..., Facts] = look_at_gpus
+    port_owner: t.Callable[[int, str], ports.PortOwner | None] = ports.port_owner
+    # Asks a server once whether it is healthy, with the parameters of vllm_health; None where nobody can.
+    probe: t.Callable[[Params], dict[str, t.Any]] | None = None
+    state_directory: str | None = None
+    # For warnings of the module.
+    warn: t.Callable[[str], None] = lambda text: None
 
-    # --- looking ----------------------------------------------------------------------------------------------------
 
-    def observe(self, lenient: bool = False) -> Observed:
-        """Look at what is there. Lenient (check mode): what another role will provide does not count as a problem."""
-        instances = self.engine.instances()
-        if self.params["state"] not in ("present", "started"):
-            return self._observe_kept(instances)
-        self._wish(instances)
-        if self.params["failure_id"] and "current" in instances:
-            # One that is started again and again runs, whatever it did at this very moment.
-            instances = {**instances, "current": replace(instances["current"], running=True)}
-        spec, secrets = t.cast(ServerSpec, self.spec), t.cast(deploy_secrets.Secrets, self.secrets)
-        image = self.engine.image(spec.image)
-        self.spec = spec = self._with_version(spec, image, instances)
-        encodings = deploy_secrets.encodings_problems(spec)
-        self.needs = ["encodings"] if encodings else []
-        return Observed(
-            instances=instances,
-            image_id=image["Id"] if image else None,
-            missing_directories=deploy_secrets.missing_directories(spec),
-            stale_secrets=secrets.stale,
-            problems=() if lenient else tuple(encodings),
-            others=self._others(spec),
-            fetching=self.engine.left_fetching(),
-            failed=bool(self.params["failure_id"]),
-        )
+@dataclass(frozen=True)
+class Job:
+    """One server on one host: what was asked for, and who runs it."""
 
-    def _observe_kept(self, instances: t.Mapping[Slot, Instance]) -> Observed:
-        """What there is to keep, to give up or to go back to."""
-        old = instances.get("superseded") or instances.get("current")
-        reference = _recorded_spec(old.intent) if old else None
-        current = instances.get("current")
-        observed = Observed(
-            instances,
-            in_use=self._in_use(),
-            caches=tuple(self.engine.caches()),
-            others=self._others(reference),
-            kept_secrets=deploy_secrets.kept(_secret_paths(instances)),
-            fetching=self.engine.left_fetching(),
-        )
-        # Those that go with the commit use nothing any more.
-        going = {one.name for one in (*kept(observed), *abandoned(observed))}
-        if self.params["state"] == "committed" and going:
-            observed = replace(observed, in_use=self._in_use(going))
-        if self.params["state"] == "committed" and current and current.running and reference:
-            mine = _recorded_spec(current.intent) or reference
-            path = self.start.to_remember(mine, current.image_id, self.engine.log())
-            return replace(observed, to_remember=path)
-        if self.params["state"] == "absent":
-            from .preflight import learned_file
-
-            path = learned_file(self.engine.name)
-            return replace(observed, learned_file=path if os.path.exists(path) else None)
-        return observed
-
-    def _wish(self, instances: t.Mapping[Slot, Instance]) -> None:
-        """What is wanted, with the rungs of the fallbacks that this server has taken already."""
-        said = {key: self.params[key] for key in SERVER_PARAMETERS}
-        found = self.engine.container("current")
-        record = None if self.params["reset_fallbacks"] else _label(found, LABEL_FALLBACKS)
-        fallbacks = Fallbacks.of(said, self.params["fallbacks"], record)
-        if self._steps is None:
-            self._steps = Steps(fallbacks, self.params["failure_id"])
-        self.fallbacks = self._steps.fallbacks
-        self.spec = from_params(self.fallbacks.settings)
-        given = {"hf_token_file": self.params["hf_token"], "api_key_file": self.params["api_key"]}
-        self.secrets = deploy_secrets.Secrets(self.spec, given)
-        self.stamp = fingerprint(self.spec.to_dict(), self.secrets.digests)
-
-    def _others(self, spec: ServerSpec | None) -> tuple[Other, ...]:
-        """The other servers on this engine, and which of them cannot run beside one with this spec."""
-        listed = self.engine.others()
-        return tuple(replace(other(one), conflict=self._clash(spec, recorded_intent(one))) for one in listed)
-
-    def _clash(self, spec: ServerSpec | None, intent: t.Mapping[str, t.Any]) -> str:
-        theirs = _recorded_spec(intent) if spec else None
-        if spec is None or theirs is None:
-            return ""
-        if spec.port == theirs.port and overlaps(spec.bind, theirs.bind):
-            return f"it has port {spec.port}"
-        return "this host serves one model at a time" if self.params["exclusive"] else ""
-
-    def examine(self, observed: Observed, decided: Plan) -> Observed:
-        """Look at what only matters because a server will start: the flags, the weights, the port, the memory."""
-        from .._server.check import check, judge
-
-        spec, secrets = t.cast(ServerSpec, self.spec), t.cast(deploy_secrets.Secrets, self.secrets)
-        faults, self.doubts = judge(check(spec), spec.validation)
-        weights = self.start.weigh(spec, self.params["architecture"])
-        problems = [*faults, *secrets.problems, *weights, *deploy_secrets.problems(spec), *observed.problems]
-        taken = self.engine.in_the_way_of_fetching() if self.start.missing_weights else None
-        problems += [taken] if taken else []
-        if observed.image_id is None and self.params["pull"] == "never":
-            problems.append(f"The image {spec.image} is not on the host, and pull is 'never'. Load it there first.")
-        observed = replace(
-            observed,
-            problems=tuple(problems),
-            port_conflict=self._port_conflict(spec, observed.others),
-            missing_weights=self.start.missing_weights,
-        )
-        self.doubts += secrets.warnings
-        if not self.params["replace_others"] and rivals(observed):
-            return replace(observed, port_conflict=self._refused(rivals(observed)))
-        if problems or not any(action.verb == "start" for action in decided.actions):
-            return observed
-        from .preflight import Neighbour
-
-        neighbours = [Neighbour(other(one).name, _recorded_spec(recorded_intent(one))) for one in self.engine.others()]
-        observed = self.start.examine(self.params, spec, observed, neighbours)
-        self.doubts += self.start.doubts
-        if not self.params["replace_others"] and rivals(observed):
-            return replace(observed, port_conflict=self._refused(rivals(observed)))
-        return observed
-
-    def step(self, problems: t.Sequence[str]) -> bool:
-        """Go to another rung, because the settings in hand cannot be tried or would not fit; False without one."""
-        misfit = self._start.misfit if self._start else None
-        if not problems or self._steps is None or not self._steps.further(misfit):
-            return False
-        rung = t.cast("dict[str, t.Any]", self._steps.fallbacks.told())
-        self.stepped.append(f"{' '.join(problems)} So fallback {rung['rung']} of {rung['rungs']} is used instead.")
-        return True
-
-    def _refused(self, others: t.Sequence[Other]) -> str:
-        reasons = ", ".join(f"{one.name} ({one.conflict})" for one in others)
-        return (
-            f"It cannot run beside {reasons}, and replace_others is false. Stop that server first (vllm_container with "
-            f"container_name: {others[0].name} and state: stopped), or let this one take its place."
-        )
-
-    def _with_version(
-        self, spec: ServerSpec, image: t.Mapping[str, t.Any] | None, instances: t.Mapping[Slot, Instance]
-    ) -> ServerSpec:
-        """The spec with the version its image holds, from what costs least: what was said, what the image tells of
-        itself, what an earlier run recorded, and only then a look inside."""
-        if spec.vllm_version or image is None:
-            return spec
-        config = image["Config"]
-        version = version_of_labels(config.get("Labels") or {}, config.get("Env") or ())
-        recorded = {one.image_id: one.vllm_version for one in instances.values() if one.vllm_version}
-        if not version and image["Id"] in recorded:
-            version = recorded[image["Id"]]
-        elif not version:
-            version = self.engine.read_version(image["Id"])
-        return replace(spec, vllm_version=version) if version not in (None, UNKNOWN_VERSION) else spec
-
-    def _pull(self, reference: str) -> None:
-        """Pull, and judge the flags by the version that came if it was not known before."""
-        from .._server.check import check, judge
-
-        self.engine.pull(reference)
-        if self.spec is None or self.spec.vllm_version:
-            return
-        self.spec = self._with_version(self.spec, self.engine.image(reference), self.engine.instances())
-        faults, _doubts = judge(check(self.spec), self.spec.validation)
-        if faults:
-            raise VllmError(" ".join(faults))
-
-    def _in_use(self, but: t.Collection[str] = ()) -> frozenset[str]:
-        """Paths on the host that the other servers of this collection use, but for those of these names."""
-        others = [one for one in self.engine.others() if other(one).name not in but]
-        return frozenset(path for one in others for path in _paths(recorded_intent(one)))
-
-    def _port_conflict(self, spec: ServerSpec, others: t.Sequence[Other]) -> str | None:
-        """Who holds the port, when that is neither this server nor one whose place it takes."""
-        mine = {c["Id"] for c in map(self.engine.container, SUFFIX) if c}
-        mine |= {one.identity for one in others if one.conflict}
-        publishing = {container["Id"] for container in self.engine.publishing(spec.port, spec.bind)}
-        if publishing - mine:
-            return self._conflict(spec, PortOwner("it", container_id=min(publishing - mine)))
-        owner = port_owner(spec.port, spec.bind)
-        if owner is None or owner.container_id in mine or publishing:
-            return None
-        if owner.pid is None and self._listens(spec.port, others):
-            return None
-        return self._conflict(spec, owner)
-
-    def _listens(self, port: int, others: t.Sequence[Other]) -> bool:
-        """Whether a server that may was told to listen there: without root nothing more is known of a port."""
-        current = self.engine.instances().get("current")
-        now = _recorded_spec(current.intent) if current and current.running else None
-        own = now is not None and now.network_mode == "host" and now.port == port
-        return own or any(one.running and one.conflict == f"it has port {port}" for one in others)
-
-    def _conflict(self, spec: ServerSpec, owner: PortOwner) -> str:
-        who = owner.description
-        if owner.container_id:
-            who = f"the container {self.engine.container_name(owner.container_id)}"
-        return (
-            f"Port {spec.port} is taken by {who}, which is not part of this server. Stop that first, or give this "
-            "server another port."
-        )
-
-    # --- doing ------------------------------------------------------------------------------------------------------
+    params: Params
+    host: Host
+    backend: Backend
+    server: str
 
     @property
-    def fit(self) -> dict[str, t.Any] | None:
-        """The verdict on the memory of the GPUs; None when nothing started that would use them."""
-        return self._start.fit if self._start else None
+    def makes(self) -> bool:
+        return self.params["state"] in MAKING_STATES
 
-    def body(self, supersedes: t.Sequence[str] = ()) -> dict[str, t.Any]:
-        """The configuration of the wanted container; before its image is there, with a plain entrypoint assumed."""
-        if self.spec is None:
-            return {}
-        image = self.engine.image(self.spec.image)
-        # A file that held the secret already is the user's own, and stays when the server goes.
-        written = {self._path(key) for key in (self.secrets.stale if self.secrets else ())}
-        written |= {path for one in self.engine.instances().values() for path in one.wrote}
-        read = {*self.spec.secret_files.values()}
-        written |= {path for one in self._others(self.spec) for path in one.wrote if path in read}
-        found = Circumstances(
-            entrypoint=image["Config"].get("Entrypoint") if image else None,
-            image_id=image["Id"] if image else None,
-            wrote=written,
-            supersedes=supersedes,
-            fallbacks=self.fallbacks.record if self.fallbacks else None,
-            learned_engine=self._start.engine if self._start else {},
-            learned_env=self._start.env if self._start else {},
-        )
-        return configuration(self.spec, self.stamp, found)
-
-    def commands(self, decided: Plan) -> list[str]:
-        if not decided.actions:
-            return []
-        body = self.body(decided.supersedes)
-        named = [
-            Action("write_secret", self._path(a.target)) if a.verb == "write_secret" else a for a in decided.actions
-        ]
-        return [command(action, self.engine.name, body) for action in named]
-
-    def _path(self, key: str) -> str:
-        return self.secrets.files[key] if self.secrets else key
-
-    def do(self, action: Action, decided: Plan) -> None:
-        """The one place where a plan has an effect."""
-        target, engine = action.target, self.engine
-        effects: dict[str, t.Callable[[], None]] = {
-            "create_directory": lambda: deploy_secrets.make_directory(target),
-            "write_secret": lambda: self.secrets.write(target) if self.secrets else None,
-            "restore_secret": lambda: deploy_secrets.restore_kept(target),
-            "forget_secret": lambda: deploy_secrets.delete_file(target + deploy_secrets.KEPT),
-            "delete_file": lambda: deploy_secrets.delete_file(target),
-            "delete_directory": lambda: deploy_secrets.delete_directory(target),
-            "pull": lambda: self._pull(target),
-            "fetch_weights": self._fetch_weights,
-            "create": lambda: engine.create(t.cast(Slot, target), self.body(decided.supersedes)),
-            "try": lambda: engine.try_start(self.body(decided.supersedes)),
-            "start": lambda: engine.start(target),
-            "stop": lambda: engine.stop(target),
-            "remove": lambda: engine.remove(target),
-            "rename": lambda: engine.rename(target, action.to),
-            "wait_for_memory": lambda: self._wait_for_memory(decided),
-            "remember": self.start.remember,
-            "remove_cache": lambda: engine.remove_cache(target),
-        }
-        effects[action.verb.replace("_other", "")]()
-
-    def _wait_for_memory(self, decided: Plan) -> None:
-        self.start.wait(self.params["memory_timeout"], [self.engine.named(one) for one in decided.stops])
-
-    def _fetch_weights(self) -> None:
-        spec = t.cast(ServerSpec, self.spec)
-        self.engine.fetch(self.body(), spec.model, str(spec.engine.get("revision") or ""))
-        self.start.fetched(spec)
-
-    def apply(self, decided: Plan) -> None:
-        """Do what was decided; when a step fails, put back what served before and say so.
-
-        Raises:
-            VllmError: names the step, what Docker said, the remedy, and what serves now.
-        """
-        self._there = {one.identity for one in self.engine.instances().values()}
-        for action, words in zip(decided.actions, decided.words(self.engine.name)):
-            try:
-                self.do(action, decided)
-            except VllmError as error:
-                raise VllmError(f"{error} {self._recover(decided, action)}") from None
-            except engine_failures() as error:
-                raise VllmError(f"{self._told(words, action, error)} {self._recover(decided, action)}") from None
-
-    def _told(self, words: str, action: Action, error: BaseException) -> str:
-        """What failed; a start that finds its port taken names who has it."""
-        told = sentence(words, error)
-        if (
-            action.verb != "start"
-            or not self.spec
-            or not re.search(r"port is already allocated|address already in use", told)
-        ):
-            return told
-        with contextlib.suppress(*engine_failures()):
-            return f"Cannot {words}. {self._port_conflict(self.spec, self._others(self.spec)) or told}"
-        return told
-
-    def _recover(self, decided: Plan, failed: Action) -> str:
-        """After a step failed: nothing half made stays behind, and the servers that were stopped serve again."""
-        if self.params["state"] not in ("present", "started"):
-            return "Run it again when that is put right."
-        again = "It is put right by the next run, or by state: reverted."
-        try:
-            self.engine.wait_until_it_answers()
-            back = self._undo(decided, failed)
-            current = self.engine.instances().get("current")
-        except VllmError as error:
-            return f"Putting the previous server back failed too, so nothing serves now: {error} {again}"
-        except engine_failures() as error:
-            seen = sentence("put the previous server back", error)
-            return f"Nothing serves now: {seen} {again}"
-        if current and current.running and current.fingerprint == self.stamp:
-            return "The server is running."
-        others = [action.target for action in back.actions if action.verb == "start_other"]
-        if current and current.running:
-            return f"{', '.join(['The previous server', *others])} is running."
-        return f"{', '.join(others)} is running." if others else "No server was stopped by this."
-
-    def _undo(self, decided: Plan, failed: Action) -> Plan:
-        left = Observed(self.engine.instances(), others=self._others(self.spec), in_use=self._in_use())
-        current = left.instances.get("current")
-        back = plan(Wanted("reverted", self.engine.name, replace_unmanaged=True), recovery(left))
-        if not self._serves(current):
-            self._restore_secrets(decided, failed)
-        for action in back.actions:
-            self.do(action, back)
-        made = self.engine.instances().get("current")
-        if made and not made.running and made.identity not in self._there:
-            self.engine.remove("current")
-        if not self.engine.instances():
-            for cache in self.engine.caches():
-                self.engine.remove_cache(cache)
-        return back
-
-    def _serves(self, current: Instance | None) -> bool:
-        """Whether the new server runs, though the engine was too slow to say so: it has read its secrets."""
-        return current is not None and current.running and current.fingerprint == self.stamp
-
-    def _restore_secrets(self, decided: Plan, failed: Action) -> None:
-        for action in _before(failed, decided):
-            if action.verb == "write_secret" and self.secrets:
-                self.secrets.restore(action.target)
-
-    def server(self, target: str = "current") -> dict[str, t.Any]:
-        """A server as it is now: this one, or by the name of its container another one."""
-        engine = self.engine if target in SUFFIX else Engine(self.engine.client, target)
-        found = engine.container("current")
-        config = found["Config"] if found else {}
-        spec = _recorded_spec(instance("current", found).intent) if found else self.spec
-        stopped = kept(Observed(engine.instances(), others=self._others(spec))) if target in SUFFIX else ()
-        return {
-            "container_name": engine.name,
-            "state": found["State"]["Status"] if found else "absent",
-            "container_id": found["Id"] if found else None,
-            "image": config.get("Image"),
-            "image_id": found["Image"] if found else None,
-            "url": spec.url if spec else None,
-            "served_model_name": spec.served_model_name if spec else None,
-            "api_key_file": spec.api_key_file if spec else None,
-            "fingerprint": (config.get("Labels") or {}).get(LABEL_FINGERPRINT),
-            "started_at": found["State"]["StartedAt"] if found else None,
-            "away_seconds": away_seconds(found["State"]) if found else None,
-            "superseded": bool(stopped) or engine.container("superseded") is not None,
-            "stopped_for_it": [one.name for one in stopped],
-        }
+    def limits(self) -> dict[str, t.Any]:
+        keys = ("fit", "pin_kv", "pull", "architecture", "host_reserve_gib", "replace_others", "failure_id")
+        return {key: self.params[key] for key in keys}
 
 
-def _before(action: Action, decided: Plan) -> tuple[Action, ...]:
-    return decided.actions[: decided.actions.index(action)]
+@dataclass(frozen=True)
+class Wish:
+    """The server that is wanted, as this host can have it; without a spec where the state needs none."""
+
+    wanted: Wanted
+    spec: ServerSpec | None = None
+    secrets: Secrets | None = None
+    fallbacks: Fallbacks | None = None
+    # What a wish for some GPUs became.
+    gpus: tuple[str, ...] | None = None
 
 
-def _paths(intent: t.Mapping[str, t.Any]) -> list[str]:
-    """The paths on the host that a server with that record uses."""
-    keys = ("huggingface_dir", "encodings_dir", "hf_token_file", "api_key_file", "env_file", "model")
-    volumes = [str(volume).split(":", maxsplit=1)[0] for volume in intent.get("volumes") or ()]
-    return [path for path in [*(str(intent.get(key) or "") for key in keys), *volumes] if path.startswith("/")]
+@dataclass(frozen=True)
+class Decision:
+    """What is to be done, and everything it was decided by."""
+
+    wish: Wish
+    observed: Observed
+    plan: Plan = field(default_factory=Plan)
+    preflight: Preflight = field(default_factory=Preflight)
+    question: Question | None = None
+    measurement: Measurement | None = None
+    # Why settings were passed over, for which there is a fallback.
+    stepped: tuple[str, ...] = ()
+    # What another role provides.
+    needs: tuple[str, ...] = ()
+    # Where the server stands when no fallback is left for its failure.
+    exhausted: Fallbacks | None = None
 
 
-def _recorded_spec(intent: t.Mapping[str, t.Any]) -> ServerSpec | None:
-    """The spec that a container was made from; None for a record that this version cannot read."""
-    try:
-        return from_params(intent)
-    except VllmError:
-        return None
-
-
-def _secret_paths(instances: t.Mapping[Slot, Instance]) -> set[str]:
-    keys = ("hf_token_file", "api_key_file", "env_file")
-    return {str(one.intent[key]) for one in instances.values() for key in keys if one.intent.get(key)}
-
-
-def _label(container: t.Mapping[str, t.Any] | None, label: str) -> t.Any:
-    return loaded((container["Config"].get("Labels") or {}).get(label)) if container else None
-
-
-def run(params: t.Mapping[str, t.Any], check_mode: bool, warn: t.Callable[[str], None]) -> dict[str, t.Any]:
+def run(params: Params, check_mode: bool, host: Host) -> dict[str, t.Any]:
     """Bring one server to the wanted state, or in check mode say what that would take.
 
     Raises:
         VllmError: when something stands in the way; then nothing that serves was stopped.
     """
-    spec = None
-    if params["state"] in ("present", "started"):
-        spec = from_params({key: params[key] for key in SERVER_PARAMETERS})
-    client = connect(params["docker_host"])
+    spec = from_params(_without_wishes(_settings(params))) if params["state"] in MAKING_STATES else None
+    backend = next(iter(host.backends.values()))
+    proceed = preview if check_mode else carry_out
     try:
-        engines = [Engine(client, name, params["stop_timeout"]) for name in _names(client, params, spec)]
-        results = []
-        for engine in engines:
-            with contextlib.ExitStack() as locks:
-                if not check_mode:
-                    locks.enter_context(alone(engine.name, params["container_id"] or ""))
-                results.append(_run(Deployment(params, engine), check_mode, warn, locks))
-                if params["container_id"] and not check_mode:
-                    release(engine.name)
-    except engine_failures() as error:
-        raise VllmError(sentence("look at the servers on this host", error)) from None
-    return _merged(results) if params["all"] else results[0]
+        results = [proceed(Job(params, host, backend, server)) for server in _servers(backend, params, spec)]
+    except _failures(host) as error:
+        raise VllmError(backend.sentence("look at the servers on this host", error), "backend-failed") from None
+    return merged(results) if params["all"] else results[0]
 
 
-def _names(client: t.Any, params: t.Mapping[str, t.Any], spec: ServerSpec | None) -> list[str]:
-    """The container names of the servers that are meant."""
+def preview(job: Job) -> dict[str, t.Any]:
+    """What a run would do. Another role may still provide what is lacking."""
+    _refuse_overtaken(job)
+    decision = decide(job, lenient=True)
+    return with_health(job, decision, result(job, decision))
+
+
+def carry_out(job: Job) -> dict[str, t.Any]:
+    """A run, with the server's lock held, and those of the servers that it stops."""
+    token = job.params["container_id"] or ""
+    with contextlib.ExitStack() as locks:
+        locks.enter_context(lock.alone(job.server, token))
+        _refuse_overtaken(job)
+        decision = decide(job)
+        pulled = pull_newer(job, decision)
+        if pulled:
+            decision = decide(job)
+        others = [target for target in decision.plan.stops if target not in SUFFIX]
+        if others:
+            for name in others:
+                locks.enter_context(lock.alone(name))
+            decision = decide(job)
+        for warning in [*decision.stepped, *decision.preflight.warnings] if decision.plan.actions else []:
+            job.host.warn(warning)
+        planned = result(job, decision, pulled)
+        apply(job, decision)
+        job.backend.wait_until_it_answers()
+        found = with_health(job, decision, {**planned, "server": described(job, decision)})
+        if job.params["state"] == "reverted":
+            started = [a.target for a in decision.plan.actions if a.verb in ("start", "start_other")]
+            found["restored"] = [described(job, decision, target) for target in started]
+        if token:
+            lock.release(job.server)
+    return found
+
+
+def _settings(params: Params) -> dict[str, t.Any]:
+    return {key: params[key] for key in SERVER_PARAMETERS}
+
+
+def _without_wishes(settings: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    """The settings with all GPUs in place of a wish for some, which only a look at the host can grant."""
+    return {**settings, "gpus": "all"} if isinstance(settings.get("gpus"), t.Mapping) else dict(settings)
+
+
+def _servers(backend: Backend, params: Params, spec: ServerSpec | None) -> list[str]:
+    """The names of the servers that are meant."""
     if params["all"]:
-        everything = Engine(client, "")
-        names = {str(one["Names"][0]).lstrip("/") for one in everything.owned()}
-        return sorted({*map(server_name, names), *everything.cache_owners()})
+        return sorted(backend.servers())
     if spec:
         return [spec.container_name]
     if not (params["container_name"] or params["name"]):
@@ -550,108 +213,542 @@ def _names(client: t.Any, params: t.Mapping[str, t.Any], spec: ServerSpec | None
     return [params["container_name"] or default_container_name(params["name"])]
 
 
-def _merged(results: list[dict[str, t.Any]]) -> dict[str, t.Any]:
-    """The results of several servers as one."""
-    servers = [result["server"] for result in results]
-    return {
-        "changed": any(result["changed"] for result in results),
-        **{key: [line for result in results for line in result[key]] for key in ("actions", "commands", "needs")},
-        "diff": [
-            {**result["diff"], **dict.fromkeys(("before_header", "after_header"), server["container_name"])}
-            for result, server in zip(results, servers)
-        ],
-        "vllm_version": None,
-        "server": None,
-        "servers": servers,
-    }
+def _failures(host: Host) -> tuple[type[BaseException], ...]:
+    return tuple({kind: None for backend in host.backends.values() for kind in backend.failures()})
 
 
-def _run(
-    deployment: Deployment, check_mode: bool, warn: t.Callable[[str], None], locks: contextlib.ExitStack
-) -> dict[str, t.Any]:
-    _refuse_another(deployment)
-    try:
-        decided = _decide(deployment, check_mode)
-    except FallbacksEnd as end:
-        return {**_result(deployment, Plan(), ()), "fallback": end.fallbacks.told(exhausted=True)}
-    pulled = _pull_newer(deployment, check_mode)
-    if pulled:
-        decided = _decide(deployment, check_mode)
-    names = [target for target in decided.stops if target not in SUFFIX]
-    if names and not check_mode:
-        for name in names:
-            locks.enter_context(alone(name))
-        decided = _decide(deployment, check_mode)
-    for warning in [*deployment.stepped, *deployment.doubts] if decided.actions else []:
-        warn(warning)
-    result = _result(deployment, decided, pulled)
-    if not check_mode:
-        deployment.apply(decided)
-        deployment.engine.wait_until_it_answers()
-    restored = [a.target for a in decided.actions if a.verb in ("start", "start_other")]
-    if deployment.params["state"] == "reverted":
-        result["restored"] = [deployment.server(target) for target in restored]
-    return {**result, "server": deployment.server()}
-
-
-def _refuse_another(deployment: Deployment) -> None:
+def _refuse_overtaken(job: Job) -> None:
     """A later step of a run that another run has overtaken must not touch what that one made."""
-    expected = deployment.params["container_id"]
-    found = deployment.engine.container("current") if expected else None
-    if expected and (found is None or found["Id"] != expected):
-        now = "it is gone" if found is None else f"{found['Id'][:12]} is there now"
+    expected = job.params["container_id"]
+    if not expected:
+        return
+    found = job.backend.look(job.server).instances.get("current")
+    if found is None or found.identity != expected:
+        now = "it is gone" if found is None else f"{found.identity[:12]} is there now"
         raise VllmError(
-            f"The container {expected[:12]} that this run made for {deployment.engine.name} was replaced by another "
-            f"run ({now}), so this one leaves it alone. Look at what the other run does, then deploy again."
+            f"The container {expected[:12]} that this run made for {job.server} was replaced by another run ({now}), "
+            "so this one leaves it alone. Look at what the other run does, then deploy again.",
+            "overtaken",
         )
 
 
-def _decide(deployment: Deployment, check_mode: bool) -> Plan:
-    observed = deployment.observe(lenient=check_mode)
-    decided = plan(deployment.wanted, observed)
-    if decided.starts and deployment.spec:
-        observed = deployment.examine(observed, decided)
-        if deployment.step(observed.problems):
-            return _decide(deployment, check_mode)
-        decided = plan(deployment.wanted, observed)
-    if decided.problems:
-        several = len(decided.problems) > 1
-        told = " ".join(f"({i}) {p}" if several else p for i, p in enumerate(decided.problems, 1))
-        raise VllmError(f"{deployment.engine.name} is not started: {told} Nothing was stopped or changed.")
-    return decided
+# --- deciding ---------------------------------------------------------------------------------------------------------
 
 
-def _result(deployment: Deployment, decided: Plan, pulled: t.Sequence[str]) -> dict[str, t.Any]:
-    actions, commands = decided.words(deployment.engine.name), deployment.commands(decided)
-    lines = [*pulled, *actions]
+def decide(job: Job, lenient: bool = False) -> Decision:
+    """Look at what is there and decide what to do. Lenient: what another role will provide is no problem.
+
+    Raises:
+        VllmError: when the server is not to be started as wanted.
+    """
+    seen = looked(job)
+    if not job.makes:
+        return _decide_kept(job, seen)
+    decision = _decide_making(job, seen, lenient)
+    problems = decision.plan.problems
+    if problems:
+        several = len(problems) > 1
+        text = " ".join(f"({i}) {p.message}" if several else p.message for i, p in enumerate(problems, 1))
+        message = f"{job.server} is not started: {text} Nothing was stopped or changed."
+        raise VllmError(message, problems[0].reason)
+    return decision
+
+
+def looked(job: Job) -> Seen:
+    """What is there; of other servers, those of all backends."""
+    seen = job.backend.look(job.server)
+    elsewhere = (b.look(job.server).others for b in job.host.backends.values() if b is not job.backend)
+    return replace(seen, others=tuple(other for others in (seen.others, *elsewhere) for other in others))
+
+
+def _decide_making(job: Job, seen: Seen, lenient: bool) -> Decision:
+    """With the first fallback that can be tried, when the settings in hand cannot."""
+    current = seen.instances.get("current")
+    record = current.fallbacks if current and not job.params["reset_fallbacks"] else None
+    fallbacks = Fallbacks.of(_settings(job.params), job.params["fallbacks"], record)
+    stepped: tuple[str, ...] = ()
+    try:
+        steps = Steps(fallbacks, job.params["failure_id"])
+    except FallbacksEnd as end:
+        wish = wished(job, seen, fallbacks)
+        return Decision(wish, Observed(seen.instances), exhausted=end.fallbacks)
+    while True:
+        decision = _decide_with(job, seen, steps.fallbacks, lenient)
+        settings = [p.message for p in decision.preflight.problems if p.reason not in NOT_OF_THE_SETTINGS]
+        if not settings or not steps.further(decision.preflight.failure_id):
+            return replace(decision, stepped=stepped)
+        rung = steps.fallbacks.told() or {}
+        stepped += (f"{' '.join(settings)} So fallback {rung['rung']} of {rung['rungs']} is used instead.",)
+
+
+# What no other settings of the server would help against.
+NOT_OF_THE_SETTINGS = ("port-in-use", "conflicting-server")
+
+
+def _decide_with(job: Job, seen: Seen, fallbacks: Fallbacks, lenient: bool) -> Decision:
+    wish = wished(job, seen, fallbacks)
+    spec, secrets = t.cast(ServerSpec, wish.spec), t.cast(Secrets, wish.secrets)
+    artifact = job.backend.artifact(spec)
+    spec = with_version(job.backend, spec, artifact, seen.instances.values())
+    wish = replace(wish, spec=spec)
+    encodings = encodings_problems(spec)
+    instances = dict(seen.instances)
+    if wish.wanted.failed and "current" in instances:
+        # One that is started again and again runs, whatever it did at this very moment.
+        instances["current"] = replace(instances["current"], running=True)
+    observed = Observed(
+        instances,
+        artifact_id=artifact.identity if artifact else None,
+        missing_directories=tuple(p for p in (spec.huggingface_dir,) if p and not os.path.isdir(p)),
+        stale_secrets=secrets.stale,
+        others=conflicting(seen.others, spec, job.params["exclusive"]),
+        download=seen.download,
+    )
+    first = Decision(wish, observed, plan(wish.wanted, observed), needs=("encodings",) if encodings else ())
+    return _with_preflight(job, first, seen, () if lenient else encodings) if first.plan.starts else first
+
+
+def _with_preflight(job: Job, first: Decision, seen: Seen, encodings: t.Sequence[Problem]) -> Decision:
+    """The decision once all is checked that only matters because a server will start."""
+    from .preflight import Limits, Start, checked
+
+    spec, observed = t.cast(ServerSpec, first.wish.spec), first.observed
+    found = checked(
+        Start(
+            spec,
+            t.cast(Secrets, first.wish.secrets),
+            observed,
+            Limits(**job.limits()),
+            runs=any(action.verb == "start" for action in first.plan.actions),
+            gpus=job.host.gpus,
+            port_problem=lambda: port_problem(job, spec, observed),
+            encodings=encodings,
+            download_conflict=seen.download_conflict,
+            state_directory=job.host.state_directory,
+        )
+    )
+    decided = plan(first.wish.wanted, observed, found.preflight)
+    return replace(first, plan=decided, preflight=found.preflight, question=found.question)
+
+
+def wished(job: Job, seen: Seen, fallbacks: Fallbacks) -> Wish:
+    """What is wanted, with the fallbacks that this server uses already."""
+    params = job.params
+    settings, gpus = with_gpus(job, fallbacks.settings, seen.instances.get("current"))
+    spec = from_params(settings)
+    secrets = Secrets(spec, {"hf_token_file": params["hf_token"], "api_key_file": params["api_key"]})
+    wanted = replace(
+        _wanted(job),
+        fingerprint=fingerprint(spec.to_dict(), secrets.digests),
+        intent=spec.to_dict(),
+        image=spec.image,
+    )
+    return Wish(wanted, spec, secrets, fallbacks, gpus)
+
+
+def _wanted(job: Job) -> Wanted:
+    return Wanted(
+        state=job.params["state"],
+        name=job.server,
+        replace_unmanaged=job.params["replace_unmanaged"],
+        recreate=job.params["recreate"],
+        failed=bool(job.params["failure_id"]),
+        backend=job.backend.name,
+        purge=tuple(job.params["purge"]),
+    )
+
+
+def with_gpus(
+    job: Job, settings: dict[str, t.Any], current: Instance | None
+) -> tuple[dict[str, t.Any], tuple[str, ...] | None]:
+    """The settings with the GPUs that a wish for some becomes; those that the server holds stay its own."""
+    if not isinstance(settings.get("gpus"), t.Mapping):
+        return settings, None
+    from .._gpu.selection import select, wish_of
+
+    wish = wish_of(settings["gpus"], settings.get("name") or job.server)
+    held = tuple(map(str, current.intent.get("gpus") or ())) if current and _has_list(current) else ()
+    keeps = current is not None and (current.running or job.params["failure_id"]) and len(held) == wish.count
+    chosen = held if keeps else tuple(select(job.host.gpus(SAMPLES), wish))
+    return {**settings, "gpus": list(chosen)}, chosen
+
+
+def _has_list(current: Instance) -> bool:
+    return current.owned and isinstance(current.intent.get("gpus"), (list, tuple))
+
+
+def conflicting(others: t.Iterable[Other], spec: ServerSpec | None, exclusive: bool) -> tuple[Other, ...]:
+    """The other servers, with why they cannot run beside one with this spec."""
+    return tuple(replace(one, conflict=_conflict(one, spec, exclusive)) for one in others)
+
+
+def _conflict(other: Other, spec: ServerSpec | None, exclusive: bool) -> str:
+    theirs = recorded_spec(other.intent) if spec else None
+    if spec is None or theirs is None:
+        return ""
+    if spec.port == theirs.port and ports.overlaps(spec.bind, theirs.bind):
+        return f"it has port {spec.port}"
+    return "this host serves one model at a time" if exclusive else ""
+
+
+def with_version(
+    backend: Backend, spec: ServerSpec, artifact: Artifact | None, instances: t.Iterable[Instance]
+) -> ServerSpec:
+    """The spec with the version that it will run, from what costs least: what was said, what the artifact tells of
+    itself, what an earlier run recorded, and only then a look inside."""
+    if spec.vllm_version or artifact is None:
+        return spec
+    recorded = {one.artifact_id: one.vllm_version for one in instances if one.vllm_version}
+    version = artifact.vllm_version or recorded.get(artifact.identity) or backend.version(artifact)
+    return replace(spec, vllm_version=version) if version not in (None, UNKNOWN_VERSION) else spec
+
+
+def encodings_problems(spec: ServerSpec) -> list[Problem]:
+    """Why the encodings that gpt-oss reads at start-up are not all there, intact."""
+    if not spec.encodings_dir or not spec.reads_encodings:
+        return []
+    from .._vllm import encodings
+
+    sentences = encodings.problems(spec.encodings_dir, encodings.DEFAULT_NAMES)
+    return [Problem("encodings-missing", sentence) for sentence in sentences]
+
+
+def port_problem(job: Job, spec: ServerSpec, observed: Observed) -> Problem | None:
+    """Who holds the port, when that is neither this server nor one whose place it takes."""
+    from . import preflight
+
+    return preflight.port_problem(spec, observed, _port_view(job, spec, observed), job.backend.called)
+
+
+def _port_view(job: Job, spec: ServerSpec, observed: Observed) -> PortView:
+    from .preflight import PortView
+
+    mine = {one.identity for one in observed.instances.values()}
+    mine |= {one.identity for one in observed.others if one.conflict}
+    publishing = {one for backend in job.host.backends.values() for one in backend.holders(spec.port, spec.bind)}
+    owner = None if publishing - mine else job.host.port_owner(spec.port, spec.bind)
+    return PortView(publishing, owner, mine)
+
+
+def _decide_kept(job: Job, seen: Seen) -> Decision:
+    """What there is to keep, to give up or to go back to."""
+    state, instances = job.params["state"], seen.instances
+    current = instances.get("current")
+    old = instances.get("superseded") or current
+    reference = recorded_spec(old.intent) if old else None
+    observed = Observed(
+        instances,
+        in_use=in_use(seen.others),
+        caches=job.backend.caches(job.server),
+        others=conflicting(seen.others, reference, job.params["exclusive"]),
+        kept_secrets=kept_secrets(secret_paths(one.intent for one in instances.values())),
+        download=seen.download,
+    )
+    found: Measurement | None = None
+    if state == "committed":
+        # Those that go with the commit use nothing any more.
+        going = {one.name for one in (*kept_servers(observed), *abandoned(observed))}
+        observed = replace(observed, in_use=in_use(seen.others, going))
+        found = _measurement(job, current, reference)
+        observed = replace(observed, to_remember=found.memory.path if found else None)
+    if state == "absent":
+        observed = replace(observed, learned_file=_learned_file(job))
+    wish = Wish(_wanted(job))
+    return Decision(wish, observed, plan(wish.wanted, observed), measurement=found)
+
+
+def _measurement(job: Job, current: Instance | None, reference: ServerSpec | None) -> Measurement | None:
+    if current is None or not current.running or reference is None:
+        return None
+    from .preflight import measurement
+
+    mine = recorded_spec(current.intent) or reference
+    log = job.backend.log(job.server)
+    return measurement(mine, current.artifact_id, log, job.host.gpus, job.host.state_directory)
+
+
+def _learned_file(job: Job) -> str | None:
+    from .history import Memory
+
+    path = Memory(job.server, job.host.state_directory).path
+    return path if os.path.exists(path) else None
+
+
+def in_use(others: t.Iterable[Other], but: t.Collection[str] = ()) -> frozenset[str]:
+    """Paths on the host that the other servers of this collection use, but for those of these names."""
+    return frozenset(path for one in others if one.name not in but for path in paths_in(one.intent))
+
+
+# --- doing ------------------------------------------------------------------------------------------------------------
+
+
+def making(job: Job, decision: Decision) -> Making:
+    """All that a new instance is made from, as things are now."""
+    spec = t.cast(ServerSpec, decision.wish.spec)
+    secrets, fallbacks, preflight = decision.wish.secrets, decision.wish.fallbacks, decision.preflight
+    seen = looked(job)
+    # A file that held the secret already is the user's own, and stays when the server goes.
+    written = {secrets.files[key] for key in secrets.stale} if secrets else set()
+    written |= {path for one in seen.instances.values() for path in one.wrote}
+    read = {*spec.secret_files.values()}
+    written |= {path for one in seen.others for path in one.wrote if path in read}
+    return Making(
+        spec,
+        decision.wish.wanted.fingerprint,
+        wrote=written,
+        supersedes=decision.plan.supersedes,
+        fallbacks=fallbacks.record if fallbacks else None,
+        learned_engine=preflight.learned_engine,
+        learned_env=preflight.learned_env,
+    )
+
+
+def effects(job: Job, decision: Decision) -> dict[str, Effect]:
+    """Every verb of a plan: what it does, and the command line that does the same."""
+    from . import effects as common
+
+    # A pull may show the version, and with it what the server is given.
+    now = decision
+    by_backend = dict(job.backend.effects(job.server, lambda: making(job, now)))
+
+    def pull(action: Action) -> None:
+        nonlocal now
+        by_backend["pull"].do(action)
+        now = _after_pull(job, now)
+
+    def fetch(action: Action) -> None:
+        by_backend["fetch_weights"].do(action)
+        _check_download(now)
+
+    stopped = [named(job.server, target) for target in decision.plan.stops]
+    return {
+        **by_backend,
+        **common.on_files(decision.wish.secrets),
+        **common.on_memory(decision.question, job.host.gpus, stopped, job.params["memory_timeout"]),
+        **common.on_measurements(decision.measurement, job.server),
+        "pull": Effect(pull, by_backend["pull"].command),
+        "fetch_weights": Effect(fetch, by_backend["fetch_weights"].command),
+    }
+
+
+def _after_pull(job: Job, decision: Decision) -> Decision:
+    """The decision with the version that came, if it was not known before.
+
+    Raises:
+        VllmError: when that version would refuse the flags.
+    """
+    from .preflight import flag_problems
+
+    spec = decision.wish.spec
+    if spec is None or spec.vllm_version:
+        return decision
+    spec = with_version(job.backend, spec, job.backend.artifact(spec), looked(job).instances.values())
+    faults, _doubts = flag_problems(spec)
+    if faults:
+        raise VllmError(" ".join(fault.message for fault in faults), "invalid-flag")
+    return replace(decision, wish=replace(decision.wish, spec=spec))
+
+
+def _check_download(decision: Decision) -> None:
+    from .preflight import check_download
+
+    if decision.wish.spec:
+        check_download(decision.wish.spec)
+
+
+def apply(job: Job, decision: Decision) -> None:
+    """Do what was decided; when a step fails, put back what served before and say so.
+
+    Raises:
+        VllmError: names the step, what the backend said, the remedy, and what serves now.
+    """
+    if not decision.plan.actions:
+        return
+    before = {one.identity for one in job.backend.look(job.server).instances.values()}
+    table = effects(job, decision)
+    for action, words in zip(decision.plan.actions, decision.plan.words(job.server)):
+        try:
+            table[action.verb].do(action)
+        except VllmError as error:
+            raise VllmError(f"{error} {recover(job, decision, action, before)}", error.reason) from None
+        except _failures(job.host) as error:
+            problem = _explained(job, decision, words, action.verb, error)
+            raise VllmError(f"{problem.message} {recover(job, decision, action, before)}", problem.reason) from None
+
+
+def _explained(job: Job, decision: Decision, words: str, verb: str, error: BaseException) -> Problem:
+    """What failed; a start that finds its port taken names who has it."""
+    sentence = job.backend.sentence(words, error)
+    taken = "port is already allocated" in sentence or "address already in use" in sentence
+    if verb == "start" and taken and decision.wish.spec:
+        with contextlib.suppress(*_failures(job.host)):
+            others = conflicting(looked(job).others, decision.wish.spec, job.params["exclusive"])
+            observed = replace(decision.observed, instances=job.backend.look(job.server).instances, others=others)
+            found = port_problem(job, decision.wish.spec, observed)
+            return Problem("port-in-use", f"Cannot {words}. {found.message}" if found else sentence)
+    return Problem("pull-failed" if verb == "pull" else "backend-failed", sentence)
+
+
+def recover(job: Job, decision: Decision, failed: Action, before: t.Collection[str]) -> str:
+    """After a step failed: nothing half made stays behind, and the servers that were stopped serve again."""
+    if not job.makes:
+        return "Run it again when that is put right."
+    again = "The next run, or state: reverted, will fix this."
+    try:
+        job.backend.wait_until_it_answers()
+        back = _undo(job, decision, failed, before)
+        current = job.backend.look(job.server).instances.get("current")
+    except VllmError as error:
+        return f"Restoring the previous server failed too, so nothing serves now: {error} {again}"
+    except _failures(job.host) as error:
+        seen = job.backend.sentence("restore the previous server", error)
+        return f"Nothing serves now: {seen} {again}"
+    return _serving(decision, current, [action.target for action in back.actions if action.verb == "start_other"])
+
+
+def _serving(decision: Decision, current: Instance | None, others: list[str]) -> str:
+    if _serves(decision, current):
+        return "The server is running."
+    if current and current.running:
+        return f"{', '.join(['The previous server', *others])} is running."
+    return f"{', '.join(others)} is running." if others else "No server was stopped by this."
+
+
+def _undo(job: Job, decision: Decision, failed: Action, before: t.Collection[str]) -> Plan:
+    seen = looked(job)
+    others = conflicting(seen.others, decision.wish.spec, job.params["exclusive"])
+    left = Observed(seen.instances, others=others, in_use=in_use(seen.others))
+    wanted = Wanted("reverted", job.server, replace_unmanaged=True, backend=job.backend.name)
+    back = plan(wanted, recovery(left))
+    if not _serves(decision, seen.instances.get("current")):
+        _restore_secrets(decision, failed)
+    undone = replace(decision, plan=back)
+    table = effects(job, undone)
+    for action in back.actions:
+        table[action.verb].do(action)
+    made = job.backend.look(job.server).instances.get("current")
+    if made and not made.running and made.identity not in before:
+        table["remove"].do(Action("remove", "current"))
+    if not job.backend.look(job.server).instances:
+        for cache in job.backend.caches(job.server):
+            table["remove_cache"].do(Action("remove_cache", cache))
+    return back
+
+
+def _serves(decision: Decision, current: Instance | None) -> bool:
+    """Whether the new server runs, though the backend was too slow to say so: it has read its secrets."""
+    wanted = decision.wish.wanted.fingerprint
+    return current is not None and current.running and current.fingerprint == wanted
+
+
+def _restore_secrets(decision: Decision, failed: Action) -> None:
+    done = decision.plan.actions[: decision.plan.actions.index(failed)]
+    for action in done:
+        if action.verb == "write_secret" and decision.wish.secrets:
+            decision.wish.secrets.restore(action.target)
+
+
+def pull_newer(job: Job, decision: Decision) -> list[str]:
+    """With pull: always, ask the registry first, while everything still serves; tell it only when an image came."""
+    spec = decision.wish.spec
+    before = job.backend.artifact(spec) if spec and job.params["pull"] == "always" else None
+    if spec is None or before is None:
+        return []  # The plan pulls what is not there.
+    try:
+        job.backend.provide(spec)
+    except _failures(job.host) as error:
+        sentence = job.backend.sentence(f"pull {spec.image}", error)
+        raise VllmError(f"{sentence} No server was stopped by this.", "pull-failed") from None
+    return [f"pull {spec.image}"] if job.backend.artifact(spec) != before else []
+
+
+# --- the result -------------------------------------------------------------------------------------------------------
+
+
+def result(job: Job, decision: Decision, pulled: t.Sequence[str] = ()) -> dict[str, t.Any]:
+    """The result of a run, from its plan: the same in check mode."""
+    decided, wish = decision.plan, decision.wish
+    lines = [*pulled, *decided.words(job.server)]
     return {
         "changed": decided.changed or bool(pulled),
         "actions": lines,
-        "commands": [f"docker {words}" for words in pulled] + commands,
+        "commands": [f"docker {words}" for words in pulled] + commands(job, decision),
         "diff": {
             "before": dict(decided.before),
             "after": dict(decided.after),
             "prepared": "".join(f"{line}\n" for line in lines),
         },
-        "needs": deployment.needs,
-        "vllm_version": deployment.spec.vllm_version if deployment.spec else None,
-        "fit": deployment.fit,
-        "fallback": deployment.fallbacks.told() if deployment.fallbacks else None,
-        "server": deployment.server(),
+        "needs": list(decision.needs),
+        "vllm_version": wish.spec.vllm_version if wish.spec else None,
+        "gpus": list(wish.gpus) if wish.gpus else None,
+        "fit": dict(decision.preflight.fit) if decision.preflight.fit else None,
+        "fallback": _fallback(decision),
+        "server": described(job, decision),
+        "health": None,
     }
 
 
-def _pull_newer(deployment: Deployment, check_mode: bool) -> list[str]:
-    """With pull: always, ask the registry first, while everything still serves; tell it only when an image came."""
-    spec = deployment.spec
-    if spec is None or check_mode or deployment.params["pull"] != "always":
+def _fallback(decision: Decision) -> dict[str, t.Any] | None:
+    if decision.exhausted:
+        return decision.exhausted.told(exhausted=True)
+    return decision.wish.fallbacks.told() if decision.wish.fallbacks else None
+
+
+def commands(job: Job, decision: Decision) -> list[str]:
+    """The plan as command lines, for people."""
+    if not decision.plan.actions:
         return []
-    before = deployment.engine.image(spec.image)
-    if before is None:
-        return []  # The plan pulls it.
-    try:
-        deployment.engine.pull(spec.image)
-    except engine_failures() as error:
-        raise VllmError(sentence(f"pull {spec.image}", error) + " No server was stopped by this.") from None
-    after = deployment.engine.image(spec.image)
-    return [f"pull {spec.image}"] if after is None or after["Id"] != before["Id"] else []
+    table = effects(job, decision)
+    return [shlex.join(table[action.verb].command(action)) for action in decision.plan.actions]
+
+
+def described(job: Job, decision: Decision, target: str = "current") -> dict[str, t.Any]:
+    """A server as it is now: this one, or by the name of its instance another one."""
+    server = job.server if target in SUFFIX else target
+    seen = looked(replace(job, server=server))
+    found = seen.instances.get("current")
+    spec = recorded_spec(found.intent) if found else decision.wish.spec
+    others = conflicting(seen.others, spec, job.params["exclusive"])
+    stopped = kept_servers(Observed(seen.instances, others=others)) if target in SUFFIX else ()
+    return {
+        "container_name": server,
+        "state": found.status if found else "absent",
+        "container_id": found.identity if found else None,
+        "image": found.artifact if found else None,
+        "image_id": found.artifact_id if found else None,
+        "url": spec.url if spec else None,
+        "served_model_name": spec.served_model_name if spec else None,
+        "api_key_file": spec.api_key_file if spec else None,
+        "fingerprint": found.fingerprint if found else None,
+        "started_at": found.started_at if found else None,
+        "away_seconds": found.away_seconds if found else None,
+        "superseded": bool(stopped) or "superseded" in seen.instances,
+        "stopped_for_it": [one.name for one in stopped],
+    }
+
+
+def with_health(job: Job, decision: Decision, found: dict[str, t.Any]) -> dict[str, t.Any]:
+    """The result with the answers of a server that is as wanted: then nobody has to wait for it."""
+    wishes, server = job.params["health"], found["server"]
+    asks = wishes is not None and job.host.probe is not None
+    if not asks or found["changed"] or job.params["state"] != "started" or server["state"] != "running":
+        return found
+    known = {key: server[key] for key in ("url", "served_model_name", "api_key_file")}
+    given = {key: value for key, value in wishes.items() if value is not None}
+    return {**found, "health": t.cast(t.Any, job.host.probe)({**known, **given})}
+
+
+def merged(results: list[dict[str, t.Any]]) -> dict[str, t.Any]:
+    """The results of several servers as one."""
+    servers = [found["server"] for found in results]
+    return {
+        "changed": any(found["changed"] for found in results),
+        **{key: [line for found in results for line in found[key]] for key in ("actions", "commands", "needs")},
+        "diff": [
+            {**found["diff"], **dict.fromkeys(("before_header", "after_header"), server["container_name"])}
+            for found, server in zip(results, servers)
+        ],
+        "vllm_version": None,
+        "server": None,
+        "servers": servers,
+    }

@@ -2,23 +2,17 @@
 # GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What a server needs on its host, whatever runs it: directories, weights, encodings, secrets. Looks, changes nothing.
-
-Every shortcoming is a sentence that ends with the remedy.
-"""
+"""The secrets of a server: compared by digest, written, kept until the commit, put back."""
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import os
 import re
-import shutil
 import stat
-import tempfile
 import typing as t
 
-from .._errors import VllmError
+from .._errors import Problem, VllmError
+from .._host import files
 from .._server.spec import ServerSpec, secret_digest
 
 SECRET_NAMES = {"hf_token_file": "HF_TOKEN", "api_key_file": "the API key", "env_file": "the env file"}
@@ -38,8 +32,8 @@ class Secrets:
 
     def __init__(self, spec: ServerSpec, given: t.Mapping[str, str | None]) -> None:
         self.files = spec.secret_files
-        said = {key: value.strip() for key, value in given.items() if value and key in self.files}
-        self.given = {key: value.encode() + b"\n" for key, value in said.items() if value}
+        stripped = {key: value.strip() for key, value in given.items() if value and key in self.files}
+        self.given = {key: value.encode() + b"\n" for key, value in stripped.items() if value}
         self.on_host = {key: _read(path) for key, path in self.files.items()}
 
     @property
@@ -50,6 +44,7 @@ class Secrets:
 
     @property
     def digests(self) -> dict[str, str]:
+        """What shows a rotation, by key."""
         return {key: secret_digest(key, content) for key, content in self.contents.items()}
 
     @property
@@ -60,14 +55,16 @@ class Secrets:
         )
 
     @property
-    def problems(self) -> list[str]:
+    def problems(self) -> list[Problem]:
+        """What is missing, and what no client or shell could use."""
         found, contents = [], self.contents
         for key, path in self.files.items():
             if key not in contents:
-                found.append(
+                sentence = (
                     f"{SECRET_NAMES[key]} is missing: {path} does not exist on the host, is empty, or cannot be read. "
                     f"{SUPPLY[key]} (mode 0600)."
                 )
+                found.append(Problem("secret-missing", sentence))
             elif key == "api_key_file":
                 found += api_key_problems(path, contents[key])
             elif key == "env_file":
@@ -76,6 +73,7 @@ class Secrets:
 
     @property
     def warnings(self) -> list[str]:
+        """Files that other users may read."""
         return [
             f"{path} can be read by other users of the host; run 'chmod 600 {path}'."
             for path in self.files.values()
@@ -87,29 +85,36 @@ class Secrets:
         reads the new one is committed."""
         before, kept = self.on_host[key], self.files[key] + KEPT
         if before is not None and not os.path.exists(kept):
-            self._write(kept, key, before)
-        self._write(self.files[key], key, self.given[key])
+            _write(kept, key, before)
+        _write(self.files[key], key, self.given[key])
 
     def restore(self, key: str) -> None:
         """Put back what the file held before, for the server that reads it."""
         before, kept = self.on_host[key], self.files[key] + KEPT
         if before is None:
-            delete_file(self.files[key])
+            files.delete_file(self.files[key])
         else:
-            self._write(self.files[key], key, before)
+            _write(self.files[key], key, before)
         if os.path.exists(kept) and _read(kept) == before:
-            delete_file(kept)
+            files.delete_file(kept)
 
-    def _write(self, path: str, key: str, content: bytes) -> None:
-        """Write the file whole or not at all, readable by its owner alone from its first byte on."""
-        try:
-            os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
-            _replace_file(path, content)
-        except OSError as error:
-            way = f"Name a place this user may write to in {key}, or run with become: true."
-            raise VllmError(
-                f"Cannot write {SECRET_NAMES[key]} to {path}: {error.strerror}. {_space(error) or way}"
-            ) from None
+
+def _write(path: str, key: str, content: bytes) -> None:
+    """Write the file whole or not at all, readable by its owner alone from its first byte on."""
+    try:
+        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+        files.write_whole(path, content)
+    except OSError as error:
+        way = f"Name a place this user may write to in {key}, or run with become: true."
+        raise VllmError(
+            f"Cannot write {SECRET_NAMES[key]} to {path}: {error.strerror}. {files.remedy(error, way)}",
+            files.reason(error),
+        ) from None
+
+
+def secret_paths(intents: t.Iterable[t.Mapping[str, t.Any]]) -> set[str]:
+    """The secret files that servers with these records read."""
+    return {str(intent[key]) for intent in intents for key in SECRET_NAMES if intent.get(key)}
 
 
 def kept(paths: t.Iterable[str]) -> tuple[str, ...]:
@@ -123,113 +128,38 @@ def restore_kept(path: str) -> None:
         os.replace(path + KEPT, path)
     except OSError as error:
         raise VllmError(
-            f"Cannot put {path}{KEPT} back to {path}: {error.strerror}. Do it yourself, or run with become: true."
+            f"Cannot put {path}{KEPT} back to {path}: {error.strerror}. Do it yourself, or run with become: true.",
+            "permission-denied",
         ) from None
-
-
-def _replace_file(path: str, content: bytes) -> None:
-    descriptor, temporary = tempfile.mkstemp(dir=os.path.dirname(path), prefix=".gpufleet-")
-    try:
-        with os.fdopen(descriptor, "wb") as stream:
-            stream.write(content)
-        os.replace(temporary, path)
-    except OSError:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
-        raise
 
 
 def _read(path: str) -> bytes | None:
     """What a file holds; None when that is nothing, since an empty API key would let everybody in."""
-    try:
-        with open(path, "rb") as stream:
-            content = stream.read()
-    except OSError:
-        return None
-    return content if content.strip() else None
+    content = files.read(path)
+    return content if content and content.strip() else None
 
 
-def api_key_problems(path: str, content: bytes) -> list[str]:
+def api_key_problems(path: str, content: bytes) -> list[Problem]:
     """Why a client could not send the key, without repeating it."""
     if re.fullmatch(rb"[!-~]+", content.strip()):
         return []
-    return [
-        f"The API key for {path} holds a blank, a line end or a character outside ASCII, which no client can send. "
+    sentence = (
+        f"The API key for {path} contains a space, a newline or a non-ASCII character, which no client can send. "
         "Use one word, for example the output of 'openssl rand -hex 32'."
-    ]
+    )
+    return [Problem("secret-invalid", sentence)]
 
 
-def env_file_problems(path: str, content: bytes) -> list[str]:
+def env_file_problems(path: str, content: bytes) -> list[Problem]:
     """The first line that the server's environment cannot be made of, by its number: it may hold a secret."""
     if b"\r" in content:
-        return [f"{path} has the line ends of Windows, which would get into the values. Run: sed -i 's/\\r$//' {path}"]
+        sentence = f"{path} has Windows line ends, which would get into the values. Run: sed -i 's/\\r$//' {path}"
+        return [Problem("secret-invalid", sentence)]
     for number, line in enumerate(content.split(b"\n"), 1):
         if not ENV_LINE.fullmatch(line):
-            return [
+            sentence = (
                 f"Line {number} of {path} is not KEY=VALUE. Write it without 'export' and blanks; a name has letters, "
                 "digits and '_', and a value is taken as it stands, quotes included."
-            ]
+            )
+            return [Problem("secret-invalid", sentence)]
     return []
-
-
-def missing_directories(spec: ServerSpec) -> tuple[str, ...]:
-    """Directories of ours that can simply be made."""
-    return tuple(path for path in (spec.huggingface_dir,) if path and not os.path.isdir(path))
-
-
-def _space(error: OSError) -> str:
-    """The remedy for a full disk, which more rights would not help."""
-    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-    return "Free some space on that file system ('df -h' shows it), then run it again." if full else ""
-
-
-def make_directory(path: str) -> None:
-    try:
-        os.makedirs(path, mode=0o755, exist_ok=True)
-    except OSError as error:
-        way = "Choose another huggingface_dir, or run with become: true."
-        raise VllmError(f"Cannot create the directory {path}: {error.strerror}. {_space(error) or way}") from None
-
-
-def delete_file(path: str) -> None:
-    """Delete a file of ours, and its directory when that is empty then; a file that is gone is fine."""
-    try:
-        if os.path.exists(path):
-            os.unlink(path)
-    except OSError as error:
-        raise VllmError(
-            f"Cannot delete {path}: {error.strerror}. Delete it yourself, or run with become: true."
-        ) from None
-    # It may hold something else, or be somebody else's.
-    with contextlib.suppress(OSError):
-        os.rmdir(os.path.dirname(path))
-
-
-def delete_directory(path: str) -> None:
-    try:
-        if os.path.isdir(path):
-            shutil.rmtree(path)
-    except OSError as error:
-        raise VllmError(
-            f"Cannot delete {path}: {error.strerror or error} at {error.filename or path}. Containers write as root: "
-            "run with become: true, or delete it yourself."
-        ) from None
-
-
-def encodings_problems(spec: ServerSpec) -> list[str]:
-    """Why the encodings that gpt-oss reads at start-up are not all there, intact."""
-    if not spec.encodings_dir or not spec.reads_encodings:
-        return []
-    from .._vllm import encodings as vllm_encodings
-
-    return list(vllm_encodings.problems(spec.encodings_dir, vllm_encodings.DEFAULT_NAMES))
-
-
-def problems(spec: ServerSpec) -> list[str]:
-    """What only the user can put right before a server may start; weights aside."""
-    found = []
-    for volume in spec.volumes:
-        source = volume.split(":")[0]
-        if not os.path.exists(source):
-            found.append(f"{source} does not exist on the host, and volumes mounts it. Create it or drop the mount.")
-    return found

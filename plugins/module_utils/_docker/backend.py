@@ -2,115 +2,87 @@
 # GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The Docker Engine of a host behind a few verbs.
-
-Every effect on the containers of a server is one method of C(Engine).
-"""
+"""Servers as containers: everything that reads what Docker says, and every effect on it, behind the Backend."""
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import time
 import typing as t
 
-from .._deploy.plan import SUFFIX, Instance, Slot
-from .._deploy.record import FETCH_SUFFIX, LABEL_CACHE, LABEL_FETCH, LABEL_FINGERPRINT
+from .._deploy.backend import SUFFIX, Action, Artifact, Effect, Making, Seen
+from .._deploy.record import (
+    FETCH_SUFFIX,
+    LABEL_CACHE,
+    LABEL_FETCH,
+    LABEL_FINGERPRINT,
+    named,
+    server_name,
+)
 from .._errors import VllmError
 from .._host.ports import overlaps
-from .._vllm.versions import METADATA_PROGRAM
-from .client import engine_failures
-from .container import caches_of, fetching, instance, server_name, trial
+from .._server.spec import ServerSpec
+from .._vllm.versions import METADATA_PROGRAM, version_of_labels
+from . import client as docker_client
+from .container import NAME, caches_of, configuration, docker_argv, fetching, instance, name_of, other, trial
+from .reader import Inspected, Reader, reader
 
-# Without them there is no client, and connect() says so.
-with contextlib.suppress(ImportError):
-    import docker.errors
-    import requests.exceptions
+# Seconds that an engine which was restarted may take until it answers again.
+RESTART = 60.0
 
 
-class Engine:
-    """One server's containers on one Docker Engine: every effect is a verb of the plan."""
+class DockerBackend:
+    """The containers of a Docker Engine. C(client) is the SDK's, made by the first effect."""
 
-    def __init__(self, client: t.Any, name: str, stop_timeout: int = 30) -> None:
-        self.client = client
-        self.name = name
+    name = NAME
+
+    def __init__(self, looks: Reader, client: t.Callable[[], t.Any], stop_timeout: int = 30) -> None:
+        self.reader = looks
+        self._client = client
         self.stop_timeout = stop_timeout
 
-    def wait_until_it_answers(self, timeout: float = 60) -> None:
-        """An engine that was restarted is back after some seconds; then its containers are, too."""
-        deadline = time.monotonic() + timeout
-        while True:
-            try:
-                self.client.containers()
-                return
-            except engine_failures():
-                if time.monotonic() >= deadline:
-                    raise
-                time.sleep(0.5)
+    @functools.cached_property
+    def client(self) -> t.Any:
+        return self._client()
 
-    def container(self, slot: Slot) -> dict[str, t.Any] | None:
-        try:
-            return t.cast("dict[str, t.Any]", self.client.inspect_container(self.name + SUFFIX[slot]))
-        except docker.errors.NotFound:
-            return None
+    # --- looking ----------------------------------------------------------------------------------------------------
 
-    def instances(self) -> dict[Slot, Instance]:
-        found = {slot: self.container(slot) for slot in SUFFIX}
-        return {slot: instance(slot, inspected) for slot, inspected in found.items() if inspected}
+    def servers(self) -> t.Iterable[str]:
+        owners = [(volume.get("Labels") or {}).get(LABEL_CACHE) for volume in self.reader.volumes(LABEL_CACHE)]
+        return {*(server_name(name_of(one)) for one in self._owned(self.reader.containers())), *map(str, owners)}
 
-    def owned(self) -> list[dict[str, t.Any]]:
-        """All containers that this collection created, whatever their state and slot, as C(docker ps) lists them."""
-        found = self.client.containers(all=True, filters={"label": LABEL_FINGERPRINT})
+    def look(self, server: str) -> Seen:
+        listed = self.reader.containers()
+        by_name = {name_of(one): one for one in listed}
+        there = {slot: name for slot, name in ((slot, named(server, slot)) for slot in SUFFIX) if name in by_name}
+        found = {slot: self.reader.container(name) for slot, name in there.items()}
+        others = (one for one in self._owned(listed) if server_name(name_of(one)) != server)
+        download = by_name.get(server + FETCH_SUFFIX)
+        is_ours = download is not None and LABEL_FETCH in (download.get("Labels") or {})
+        return Seen(
+            instances={slot: instance(slot, inspected) for slot, inspected in found.items() if inspected},
+            others=tuple(map(other, others)),
+            download=server + FETCH_SUFFIX if is_ours else None,
+            download_conflict=_not_a_download(server) if download and not is_ours else None,
+        )
+
+    def _owned(self, listed: t.Iterable[Inspected]) -> list[Inspected]:
+        """All containers that this collection created, whatever their state and slot."""
         # One that is removed at this moment has no name any more.
-        return sorted((one for one in found if one.get("Names")), key=lambda one: str(one["Names"][0]))
+        found = [one for one in listed if LABEL_FINGERPRINT in (one.get("Labels") or {}) and name_of(one)]
+        return sorted(found, key=name_of)
 
-    def others(self) -> list[dict[str, t.Any]]:
-        """Those of them that belong to other servers."""
-        return [one for one in self.owned() if server_name(str(one["Names"][0]).lstrip("/")) != self.name]
-
-    def image(self, reference: str) -> dict[str, t.Any] | None:
-        try:
-            return t.cast("dict[str, t.Any]", self.client.inspect_image(reference))
-        except docker.errors.ImageNotFound:
+    def artifact(self, spec: ServerSpec) -> Artifact | None:
+        image = self.reader.image(spec.image)
+        if image is None:
             return None
+        config = image["Config"]
+        return Artifact(image["Id"], version_of_labels(config.get("Labels") or {}, config.get("Env") or ()))
 
-    def publishing(self, port: int, bind: str) -> list[dict[str, t.Any]]:
-        """Running containers that publish the port on that address; with iptables alone no process listens on it."""
-        return [
-            container
-            for container in self.client.containers()
-            if any(_is_published(published, port, bind) for published in container.get("Ports") or ())
-        ]
-
-    def container_name(self, container_id: str) -> str:
-        try:
-            return str(self.client.inspect_container(container_id)["Name"]).lstrip("/")
-        except docker.errors.NotFound:
-            return container_id[:12]
-
-    def pull(self, reference: str) -> None:
-        repository, tag = _split_reference(reference)
-        for event in self.client.pull(repository, tag=tag, stream=True, decode=True):
-            if event.get("error"):
-                raise docker.errors.APIError(str(event["error"]))
-
-    def caches(self) -> list[str]:
-        """The volumes that keep what this server compiled."""
-        found = self.client.volumes(filters={"label": f"{LABEL_CACHE}={self.name}"})
-        return sorted(str(volume["Name"]) for volume in found.get("Volumes") or ())
-
-    def cache_owners(self) -> list[str]:
-        """Container names of all servers that such volumes belong to, whether or not the servers still exist."""
-        found = self.client.volumes(filters={"label": LABEL_CACHE})
-        return [str((volume.get("Labels") or {}).get(LABEL_CACHE)) for volume in found.get("Volumes") or ()]
-
-    def remove_cache(self, name: str) -> None:
-        with contextlib.suppress(docker.errors.NotFound):
-            self.client.remove_volume(name)
-
-    def read_version(self, image_id: str) -> str | None:
-        """The version of vLLM in an image that does not tell it: read from the package's metadata inside."""
+    def version(self, artifact: Artifact) -> str | None:
         body = {
-            "Image": image_id,
+            "Image": artifact.identity,
             "Entrypoint": ["python3", "-c", METADATA_PROGRAM],
             "Cmd": [],
             "HostConfig": {"NetworkMode": "none"},
@@ -119,101 +91,169 @@ class Engine:
         try:
             self.client.start(probe)
             status = self.client.wait(probe, timeout=60)["StatusCode"]
-            told = str(self.client.logs(probe, stderr=False).decode("utf-8", errors="replace"))
-            return told.split()[-1] if status == 0 and told.strip() else None
-        except (docker.errors.APIError, requests.exceptions.RequestException):
+            printed = str(self.client.logs(probe, stderr=False).decode("utf-8", errors="replace"))
+            return printed.split()[-1] if status == 0 and printed.strip() else None
+        except docker_client.failures():
             return None  # No Python in it, or it hangs: then nothing is known.
         finally:
             self.client.remove_container(probe, force=True)
 
-    def fetch(self, body: t.Mapping[str, t.Any], model: str, revision: str) -> None:
+    def holders(self, port: int, bind: str) -> t.Collection[str]:
+        """Running containers that publish the port on that address; with iptables alone no process listens on it."""
+        return {
+            str(container["Id"])
+            for container in self.reader.containers()
+            if container.get("State") in ("running", "restarting", "paused")
+            and any(_is_published(published, port, bind) for published in container.get("Ports") or ())
+        }
+
+    def called(self, identity: str) -> str:
+        found = self.reader.container(identity)
+        return f"the container {str(found['Name']).lstrip('/') if found else identity[:12]}"
+
+    def caches(self, server: str) -> tuple[str, ...]:
+        return tuple(sorted(str(volume["Name"]) for volume in self.reader.volumes(f"{LABEL_CACHE}={server}")))
+
+    def log(self, server: str) -> str:
+        raw = self.client.logs(server, stdout=True, stderr=True)
+        return str(raw.decode("utf-8", errors="replace"))
+
+    # --- acting -----------------------------------------------------------------------------------------------------
+
+    def provide(self, spec: ServerSpec) -> None:
+        repository, tag = _split_reference(spec.image)
+        for event in self.client.pull(repository, tag=tag, stream=True, decode=True):
+            if event.get("error"):
+                raise docker_client.sdk().errors.APIError(str(event["error"]))
+
+    def effects(self, server: str, making: t.Callable[[], Making]) -> t.Mapping[str, Effect]:
+        def at(action: Action) -> str:
+            return named(server, action.target)
+
+        def body() -> dict[str, t.Any]:
+            return self._body(making())
+
+        trial_name = named(server, "trial")
+        return {
+            "pull": Effect(lambda a: self.provide(making().spec), lambda a: ["docker", "pull", a.target]),
+            "fetch_weights": Effect(lambda a: self._fetch(server, making()), lambda a: ["hf", "download", a.target]),
+            "create": Effect(lambda a: self._create(server, at(a), body()), lambda a: docker_argv(at(a), body())),
+            "try": Effect(
+                lambda a: self._try(server, trial_name, body()),
+                lambda a: ["docker", "run", "--rm", *docker_argv(trial_name, trial(body()))[2:]],
+            ),
+            **_both("start", Effect(lambda a: self.client.start(at(a)), lambda a: ["docker", "start", at(a)])),
+            **_both("stop", Effect(lambda a: self._stop(at(a)), lambda a: ["docker", "stop", at(a)])),
+            **_both("remove", Effect(lambda a: self._remove(at(a)), lambda a: ["docker", "rm", "-f", at(a)])),
+            "rename": Effect(
+                lambda a: self.client.rename(at(a), named(server, a.to)),
+                lambda a: ["docker", "rename", at(a), named(server, a.to)],
+            ),
+            "remove_cache": Effect(
+                lambda a: self._remove_cache(a.target), lambda a: ["docker", "volume", "rm", a.target]
+            ),
+        }
+
+    def _body(self, making: Making) -> dict[str, t.Any]:
+        """The configuration of the wanted container; before its image is there, with a plain entrypoint assumed."""
+        image = self.reader.image(making.spec.image)
+        return configuration(
+            making, image["Config"].get("Entrypoint") if image else None, image["Id"] if image else None
+        )
+
+    def _create(self, server: str, name: str, body: t.Mapping[str, t.Any]) -> None:
+        for volume in caches_of(body):
+            self.client.create_volume(volume, labels={LABEL_CACHE: server})
+        self.client.create_container_from_config(dict(body), name=name)
+
+    def _try(self, server: str, name: str, body: t.Mapping[str, t.Any]) -> None:
+        """Run nothing with everything else the same: shows whether the engine would start the real thing."""
+        self._create(server, name, trial(body))
+        try:
+            self.client.start(name)
+            self.client.wait(name)
+        except docker_client.sdk().errors.APIError as error:
+            # The image need not have a `true`; everything before it was set up, and that is what was asked.
+            if "executable file not found" not in str(error):
+                raise
+        finally:
+            self._remove(name)
+
+    def _stop(self, name: str) -> None:
+        # The time that the server was made with: whoever stops it by name alone does not know it.
+        found = self.client.inspect_container(name)
+        # The client waits a little longer than the engine does before it kills.
+        self.client.stop(name, timeout=found["Config"].get("StopTimeout") or self.stop_timeout)
+
+    def _remove(self, name: str) -> None:
+        with contextlib.suppress(docker_client.sdk().errors.NotFound):
+            self.client.remove_container(name, force=True)
+
+    def _remove_cache(self, name: str) -> None:
+        with contextlib.suppress(docker_client.sdk().errors.NotFound):
+            self.client.remove_volume(name)
+
+    def _fetch(self, server: str, making: Making) -> None:
         """Fetch the weights of a model with the image's own Hugging Face client, with the server's mounts and token.
 
         Raises:
             VllmError: when that fails, with the last line of its output.
         """
-        name = self.name + FETCH_SUFFIX
+        name, spec = server + FETCH_SUFFIX, making.spec
+        body = fetching(self._body(making), spec.model, str(spec.engine.get("revision") or ""))
         try:
-            self.client.create_container_from_config(fetching(body, model, revision), name=name)
+            self.client.create_container_from_config(body, name=name)
             self.client.start(name)
             # The client's own limit is for answers of the engine; a download may take hours.
             while self.client.inspect_container(name)["State"].get("Running"):
-                with contextlib.suppress(requests.exceptions.RequestException):
+                with contextlib.suppress(*docker_client.failures()):
                     self.client.wait(name, timeout=60)
             status = self.client.inspect_container(name)["State"].get("ExitCode")
-            told = str(self.client.logs(name, tail=20).decode("utf-8", errors="replace")).strip().splitlines()
+            printed = str(self.client.logs(name, tail=20).decode("utf-8", errors="replace")).strip().splitlines()
         finally:
-            if self.left_fetching():
-                self.remove(name)
+            if self.look(server).download:
+                self._remove(name)
         if status != 0:
             raise VllmError(
-                f"Cannot fetch the weights of {model}: the download ended with status {status}. Its last line says: "
-                f"{told[-1].strip().rstrip('.') if told else 'nothing'}. Check the name of the model, the token and "
-                "the network of the host, or stage the weights there."
+                f"Cannot fetch the weights of {spec.model}: the download ended with status {status}. Its last line "
+                f"says: {printed[-1].strip().rstrip('.') if printed else 'nothing'}. Check the name of the model, the "
+                "token and the network of the host, or stage the weights there.",
+                "download-failed",
             )
 
-    def left_fetching(self) -> str | None:
-        """The container of a download, when there is one; what is only called like it does not count."""
-        return self.name + FETCH_SUFFIX if LABEL_FETCH in (self._labels_of_download() or {}) else None
+    def wait_until_it_answers(self) -> None:
+        deadline = time.monotonic() + RESTART
+        while True:
+            try:
+                self.reader.containers()
+                return
+            except docker_client.failures():
+                if time.monotonic() >= deadline:
+                    raise
+                time.sleep(0.5)
 
-    def in_the_way_of_fetching(self) -> str | None:
-        """A sentence when the name that a download needs belongs to somebody else."""
-        labels = self._labels_of_download()
-        if labels is None or LABEL_FETCH in labels:
-            return None
-        return (
-            f"{self.name}{FETCH_SUFFIX} exists and is no download of gpufleet.vllm (it has no label {LABEL_FETCH}), so "
-            "it is left alone. Remove or rename it yourself."
-        )
+    def failures(self) -> tuple[type[BaseException], ...]:
+        return docker_client.failures()
 
-    def _labels_of_download(self) -> dict[str, str] | None:
-        try:
-            return self.client.inspect_container(self.name + FETCH_SUFFIX)["Config"].get("Labels") or {}
-        except docker.errors.NotFound:
-            return None
+    def sentence(self, attempt: str, error: BaseException) -> str:
+        return docker_client.sentence(attempt, error)
 
-    def create(self, slot: Slot, body: t.Mapping[str, t.Any]) -> None:
-        for volume in caches_of(body):
-            self.client.create_volume(volume, labels={LABEL_CACHE: self.name})
-        self.client.create_container_from_config(dict(body), name=self.name + SUFFIX[slot])
 
-    def try_start(self, body: t.Mapping[str, t.Any]) -> None:
-        """Run nothing with everything else the same: shows whether the engine would start the real thing."""
-        self.create("trial", trial(body))
-        try:
-            self.start("trial")
-            self.client.wait(self.name + SUFFIX["trial"])
-        except docker.errors.APIError as error:
-            # The image need not have a `true`; everything before it was set up, and that is what was asked.
-            if "executable file not found" not in str(error):
-                raise
-        finally:
-            self.remove("trial")
+def docker_backend(docker_host: str | None = None, stop_timeout: int = 30) -> DockerBackend:
+    """The engine of this host, or of that address."""
+    return DockerBackend(reader(docker_host), lambda: docker_client.connect(docker_host), stop_timeout)
 
-    def named(self, target: str) -> str:
-        """The container of a slot; anything else is the name of another server's container."""
-        return self.name + SUFFIX[target] if target in SUFFIX else target
 
-    def start(self, target: str) -> None:
-        self.client.start(self.named(target))
+def _both(verb: str, effect: Effect) -> dict[str, Effect]:
+    """The same effect on an instance of the server, and on that of another one."""
+    return {verb: effect, f"{verb}_other": effect}
 
-    def stop(self, target: str) -> None:
-        # The time that the server was made with: whoever stops it by name alone does not know it.
-        timeout = self.client.inspect_container(self.named(target))["Config"].get("StopTimeout") or self.stop_timeout
-        # The client waits a little longer than the engine does before it kills.
-        self.client.stop(self.named(target), timeout=timeout)
 
-    def remove(self, target: str) -> None:
-        with contextlib.suppress(docker.errors.NotFound):
-            self.client.remove_container(self.named(target), force=True)
-
-    def rename(self, slot: str, to: str) -> None:
-        self.client.rename(self.named(slot), self.named(to))
-
-    def log(self) -> str:
-        """What the server has logged since it was created."""
-        raw = self.client.logs(self.name, stdout=True, stderr=True)
-        return str(raw.decode("utf-8", errors="replace"))
+def _not_a_download(server: str) -> str:
+    return (
+        f"{server}{FETCH_SUFFIX} exists and is no download of gpufleet.vllm (it has no label {LABEL_FETCH}), so it is "
+        "left alone. Remove or rename it yourself."
+    )
 
 
 def _is_published(published: t.Mapping[str, t.Any], port: int, bind: str) -> bool:

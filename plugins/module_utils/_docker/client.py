@@ -2,25 +2,18 @@
 # GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A client of the Docker Engine on a host, and what its errors mean."""
+"""How a Docker Engine is reached, and what its errors mean."""
 
 from __future__ import annotations
 
 import os
 import re
 import shutil
+import sys
+import types
 import typing as t
 
 from .._errors import VllmError
-
-try:
-    import docker
-    import docker.errors
-    import requests.exceptions
-
-    DOCKER_IMPORT_ERROR: str | None = None
-except ImportError as import_error:
-    DOCKER_IMPORT_ERROR = str(import_error)
 
 SOCKET = "/var/run/docker.sock"
 # Seconds without a word from the engine after which a call has failed. Checking a layer of 10 GB takes a minute.
@@ -92,18 +85,40 @@ def explain(message: str) -> str:
     return next((remedy for pattern, remedy in EXPLANATIONS if re.search(pattern, message, re.IGNORECASE)), "")
 
 
+class EngineError(Exception):
+    """What an engine answered instead of what was asked, or that it answers no more (C(lost))."""
+
+    def __init__(self, seen: str, lost: bool = False) -> None:
+        super().__init__(seen)
+        self.lost = lost
+
+
+def sdk() -> types.ModuleType:
+    """The Docker SDK for Python, loaded by who acts: to load it takes longer than to look at an engine.
+
+    Raises:
+        VllmError: when it is missing.
+    """
+    try:
+        import docker
+        import docker.errors
+        import requests.exceptions  # noqa: F401
+    except ImportError as error:
+        raise VllmError(
+            f"The Docker SDK for Python cannot be imported on this host ({error}). Install python3-docker (Debian, "
+            "Ubuntu, DGX OS) or the Python packages docker and requests for the interpreter that Ansible uses here.",
+            "backend-unavailable",
+        ) from None
+    return docker
+
+
 def connect(docker_host: str | None = None, timeout: int = 60) -> t.Any:
     """A client of the Docker Engine on this host.
 
     Raises:
         VllmError: when the SDK is missing, or the engine is absent, stopped or closed to this user.
     """
-    if DOCKER_IMPORT_ERROR is not None:
-        raise VllmError(
-            f"The Docker SDK for Python cannot be imported on this host ({DOCKER_IMPORT_ERROR}). Install "
-            "python3-docker (Debian, Ubuntu, DGX OS) or the Python packages docker and requests for the interpreter "
-            "that Ansible uses here."
-        )
+    docker = sdk()
     environment = {**os.environ, **({"DOCKER_HOST": docker_host} if docker_host else {})}
     try:
         # The SDK before 7 speaks API 1.41 (5.0) unless it is told to ask, and Docker Engine 29 knows none below 1.44.
@@ -111,8 +126,9 @@ def connect(docker_host: str | None = None, timeout: int = 60) -> t.Any:
         client.ping()
         # Not every call takes a limit of its own.
         setattr(client, "post", _not_for_ever(client.post))  # noqa: B010
-    except (docker.errors.DockerException, requests.exceptions.RequestException, OSError) as error:
-        raise VllmError(_unreachable(environment.get("DOCKER_HOST") or f"unix://{SOCKET}", str(error))) from None
+    except failures() as error:
+        address = environment.get("DOCKER_HOST") or f"unix://{SOCKET}"
+        raise unreachable(address, _kind(str(error)), str(error)) from None
     return client
 
 
@@ -127,29 +143,51 @@ def _not_for_ever(post: t.Callable[..., t.Any]) -> t.Callable[..., t.Any]:
     return bounded
 
 
-def _unreachable(address: str, error: str) -> str:
-    attempt = f"Cannot talk to the Docker Engine at {address}: "
+# Why an engine cannot be reached, from the text of an error of the SDK.
+KINDS = (
+    ("permission", r"permission denied|PermissionError"),
+    ("packages", r"http\+docker"),
+    ("missing", r"FileNotFoundError"),
+    ("refused", r"ConnectionRefusedError"),
+)
+
+
+def _kind(error: str) -> str:
+    return next((kind for kind, pattern in KINDS if re.search(pattern, error, re.IGNORECASE)), "")
+
+
+def unreachable(address: str, kind: str, seen: str) -> VllmError:
+    """That the engine cannot be reached, with the remedy for the kind of the failure."""
     path = address[len("unix://") :] if address.startswith("unix://") else ""
-    if re.search(r"permission denied|PermissionError", error, re.IGNORECASE):
-        return attempt + (
-            "this user has no permission. Add the user to group docker ('sudo usermod -aG docker USER', then log in "
-            "again) or run with become: true."
-        )
-    if "http+docker" in error:
-        return attempt + (
-            "the Python packages docker and requests on this host do not fit together. Upgrade docker to 7.1 or later, "
-            "or use python3-docker and python3-requests of the distribution."
-        )
-    if path and not os.path.exists(path) and not shutil.which("dockerd", path=f"{os.defpath}:/usr/sbin:/usr/local/bin"):
-        return attempt + "it is not installed. Install Docker Engine (Debian, Ubuntu: docker.io)."
-    if path and re.search(r"FileNotFoundError|ConnectionRefusedError", error):
-        seen = "nothing listens on that socket" if os.path.exists(path) else "there is no such socket"
-        return attempt + f"it is not running ({seen}). Start it: 'sudo systemctl start docker'."
-    return attempt + f"{error.rstrip('.')}. Check DOCKER_HOST, and docker_host of the server."
+    why = REACHED.get(kind) or f"{seen.rstrip('.')}. Check DOCKER_HOST, and docker_host of the server."
+    if path and kind in ("missing", "refused"):
+        why = _not_there(path)
+    return VllmError(f"Cannot talk to the Docker Engine at {address}: {why}", "backend-unavailable")
 
 
-def engine_failures() -> tuple[type[BaseException], ...]:
-    return (docker.errors.DockerException, requests.exceptions.RequestException, OSError)
+REACHED = {
+    "permission": "this user has no permission. Add the user to group docker ('sudo usermod -aG docker USER', then log "
+    "in again) or run with become: true.",
+    "packages": "the Python packages docker and requests on this host do not fit together. Upgrade docker to 7.1 or "
+    "later, or use python3-docker and python3-requests of the distribution.",
+}
+
+
+def _not_there(path: str) -> str:
+    installed = os.path.exists(path) or shutil.which("dockerd", path=f"{os.defpath}:/usr/sbin:/usr/local/bin")
+    if not installed:
+        return "it is not installed. Install Docker Engine (Debian, Ubuntu: docker.io)."
+    seen = "nothing listens on that socket" if os.path.exists(path) else "there is no such socket"
+    return f"it is not running ({seen}). Start it: 'sudo systemctl start docker'."
+
+
+def failures() -> tuple[type[BaseException], ...]:
+    """What reading from an engine and acting on it may raise; of the SDK only what is loaded."""
+    found: list[type[BaseException]] = [OSError, EngineError]
+    docker, requests = sys.modules.get("docker.errors"), sys.modules.get("requests.exceptions")
+    found += [docker.DockerException] if docker else []
+    found += [requests.RequestException] if requests else []
+    return tuple(found)
 
 
 # The id of a network's endpoint says nothing to anybody, and other ids are as good when they are short.
@@ -159,8 +197,12 @@ LONG_ID = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{52}\b")
 
 def is_lost(error: BaseException) -> bool:
     """Whether the connection to the engine broke, as it does when that ends."""
-    is_timeout = isinstance(error, requests.exceptions.Timeout) or "timed out" in str(error)
-    return isinstance(error, requests.exceptions.ConnectionError) and not is_timeout
+    if isinstance(error, EngineError):
+        return error.lost
+    requests = sys.modules.get("requests.exceptions")
+    if requests is None or "timed out" in str(error) or isinstance(error, requests.Timeout):
+        return False
+    return isinstance(error, requests.ConnectionError)
 
 
 def sentence(attempt: str, error: BaseException) -> str:

@@ -2,35 +2,23 @@
 # GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The spec of a server as the Docker Engine's own configuration, and back. Pure.
+"""A spec as the body of Docker's create call: the server, its trial, its download; and a container as an instance.
 
-C(configuration) is the body of C(POST /containers/create); C(docker_argv) says the same as a command line for people.
+Pure. C(docker_argv) says the same as a command line, for people.
 """
 
 from __future__ import annotations
 
 import datetime
-import json
-import shlex
 import typing as t
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
-from .._deploy.plan import SUFFIX, Action, Instance, Other, Slot
-from .._deploy.record import (
-    COLLECTION_VERSION,
-    LABEL_FALLBACKS,
-    LABEL_FETCH,
-    LABEL_FINGERPRINT,
-    LABEL_SPEC,
-    LABEL_SUPERSEDES,
-    LABEL_VERSION,
-    LABEL_VLLM_VERSION,
-    LABEL_WROTE,
-    UNKNOWN_VERSION,
-)
-from .._deploy.secrets import KEPT
-from .._server.spec import Places, ServerSpec, argv, canonical_json, env
+from .._deploy.backend import Instance, Making, Other, Slot
+from .._deploy.record import LABEL_FETCH, read_back, slot_of, written
+from .._server.spec import Places, ServerSpec, argv, env
+from .options import option_words, place_options
 
+NAME = "container"
 HUGGINGFACE_TARGET = "/root/.cache/huggingface"
 ENCODINGS_TARGET = "/etc/encodings"
 CACHES_TARGET = "/var/cache/vllm"
@@ -47,65 +35,28 @@ SECRETS_SHELL = (
     f'{{ echo "{SECRETS_TARGET}/vllm_api_key holds no API key" >&2; exit 1; }}; export VLLM_API_KEY; fi; exec "$@"'
 )
 SECRET_TARGETS = {"hf_token_file": "hf_token", "api_key_file": "vllm_api_key", "env_file": "env"}
+PLACES = Places(ENCODINGS_TARGET, f"{SECRETS_TARGET}/{SECRET_TARGETS['hf_token_file']}", CACHES_TARGET)
 
 
-@dataclass(frozen=True)
-class Circumstances:
-    """What a container's configuration takes from its host and its history; none of it was asked for."""
+def configuration(
+    making: Making, entrypoint: t.Sequence[str] | None = None, image_id: str | None = None
+) -> dict[str, t.Any]:
+    """The body of the Engine API's container-create call.
 
-    # The image's own.
-    entrypoint: t.Sequence[str] | None = None
-    image_id: str | None = None
-    # Secret files that were written for the server.
-    wrote: t.Iterable[str] = ()
-    supersedes: t.Sequence[str] = ()
-    fallbacks: t.Mapping[str, t.Any] | None = None
-    # Flags and environment that vLLM's own measurements of an earlier start led to.
-    learned_engine: t.Mapping[str, str] = field(default_factory=dict)
-    learned_env: t.Mapping[str, str] = field(default_factory=dict)
-
-
-def configuration(spec: ServerSpec, stamp: str, found: Circumstances | None = None) -> dict[str, t.Any]:
-    """The body of the Engine API's container-create call."""
-    found = found or Circumstances()
-    places = Places(
-        ENCODINGS_TARGET,
-        f"{SECRETS_TARGET}/{SECRET_TARGETS['hf_token_file']}",
-        CACHES_TARGET if spec.keep_caches else None,
-    )
-    host = {
-        "Binds": _binds(spec, found.image_id),
-        "DeviceRequests": _device_requests(spec),
-        "IpcMode": spec.ipc_mode,
-        "NetworkMode": spec.network_mode,
-        "PortBindings": _port_bindings(spec),
-        "RestartPolicy": _restart_policy(spec.restart_policy),
-        "Ulimits": [{"Name": n, "Soft": v, "Hard": v} for n, v in sorted(spec.ulimits.items())],
-    }
-    body = {
+    C(entrypoint) and C(image_id) are those of the image; without it a plain entrypoint is assumed.
+    """
+    spec = making.spec
+    places = PLACES if spec.keep_caches else replace(PLACES, caches=None)
+    body: dict[str, t.Any] = {
         "Image": spec.image,
-        "Env": [f"{key}={value}" for key, value in sorted({**found.learned_env, **env(spec, places)}.items())],
-        "Labels": {
-            **spec.labels,
-            LABEL_SPEC: canonical_json(spec.to_dict()),
-            LABEL_FINGERPRINT: stamp,
-            LABEL_VERSION: COLLECTION_VERSION,
-            LABEL_VLLM_VERSION: spec.vllm_version or UNKNOWN_VERSION,
-            **_recorded(LABEL_WROTE, sorted(found.wrote)),
-            **_recorded(LABEL_SUPERSEDES, list(found.supersedes)),
-            **_recorded(LABEL_FALLBACKS, found.fallbacks),
-        },
-        "StopTimeout": spec.stop_timeout,
-        "HostConfig": host,
-        **_command(replace(spec, engine={**spec.engine, **found.learned_engine}), list(found.entrypoint or [])),
+        "Env": [f"{key}={value}" for key, value in sorted({**making.learned_env, **env(spec, places)}.items())],
+        "Labels": {**spec.labels, **written(making)},
+        "HostConfig": {"Binds": _binds(spec, image_id)},
+        **_command(replace(spec, engine={**spec.engine, **making.learned_engine}), list(entrypoint or [])),
     }
-    if host["PortBindings"]:
-        body["ExposedPorts"] = {port: {} for port in t.cast("dict[str, t.Any]", host["PortBindings"])}
-    return body
-
-
-def _recorded(label: str, value: t.Any) -> dict[str, str]:
-    return {label: canonical_json(value)} if value else {}
+    place_options(body, spec)
+    ports = body["HostConfig"]["PortBindings"]
+    return {**body, "ExposedPorts": {port: {} for port in ports}} if ports else body
 
 
 def _command(spec: ServerSpec, entrypoint: list[str]) -> dict[str, list[str]]:
@@ -153,26 +104,6 @@ def _is_mounted(path: str, volumes: t.Iterable[str]) -> bool:
     return any(path == target or path.startswith(target + "/") for target in targets)
 
 
-def _device_requests(spec: ServerSpec) -> list[dict[str, t.Any]]:
-    if spec.gpus == "none":
-        return []
-    ids = [] if spec.gpus == "all" else list(spec.gpus)
-    return [
-        {"Driver": "", "Count": 0 if ids else -1, "DeviceIDs": ids or None, "Capabilities": [["gpu"]], "Options": {}}
-    ]
-
-
-def _port_bindings(spec: ServerSpec) -> dict[str, list[dict[str, str]]]:
-    if spec.network_mode == "host":
-        return {}
-    return {f"{spec.port}/tcp": [{"HostIp": spec.bind, "HostPort": str(spec.port)}]}
-
-
-def _restart_policy(text: str) -> dict[str, t.Any]:
-    name, _colon, retries = text.partition(":")
-    return {"Name": name, "MaximumRetryCount": int(retries or 0)}
-
-
 def trial(body: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
     """The same container, except that it takes no port, runs nothing and does so once."""
     host = {**body["HostConfig"], "PortBindings": {}, "RestartPolicy": {"Name": "no", "MaximumRetryCount": 0}}
@@ -203,108 +134,56 @@ def fetching(body: t.Mapping[str, t.Any], model: str, revision: str) -> dict[str
 
 def docker_argv(name: str, body: t.Mapping[str, t.Any]) -> list[str]:
     """The same configuration as the C(docker create) command that would make it, for people to read and try."""
-    host = body["HostConfig"]
-    words = ["docker", "create", "--name", name]
-    for request in host["DeviceRequests"]:
-        ids = request["DeviceIDs"]
-        words += ["--gpus", '"device={}"'.format(",".join(ids)) if ids else "all"]
-    words += ["--ipc", host["IpcMode"], "--network", host["NetworkMode"]]
-    for limit in host["Ulimits"]:
-        words += ["--ulimit", f"{limit['Name']}={limit['Soft']}"]
-    policy = host["RestartPolicy"]
-    retries = f":{policy['MaximumRetryCount']}" if policy["MaximumRetryCount"] else ""
-    words += ["--restart", policy["Name"] + retries, "--stop-timeout", str(body["StopTimeout"])]
-    for port, (binding,) in host["PortBindings"].items():
-        address = f"[{binding['HostIp']}]" if ":" in binding["HostIp"] else binding["HostIp"]
-        words += ["--publish", f"{address}:{binding['HostPort']}:{port.split('/')[0]}"]
-    for flag, values in (("--volume", host["Binds"]), ("--env", body["Env"])):
-        words += [word for value in values for word in (flag, value)]
-    for key, value in sorted(body["Labels"].items()):
-        words += ["--label", f"{key}={value}"]
     entrypoint = list(body.get("Entrypoint") or ())
+    words = ["docker", "create", "--name", name, *option_words(body)]
     words += ["--entrypoint", entrypoint[0]] if entrypoint else []
     return [*words, body["Image"], *entrypoint[1:], *body["Cmd"]]
 
 
-def command(action: Action, name: str, body: t.Mapping[str, t.Any]) -> str:
-    """An action as the command line that does the same. C(body) is the configuration of the wanted container."""
-    target = name + SUFFIX[action.target] if action.target in SUFFIX else action.target
-    to = name + SUFFIX[action.to] if action.to in SUFFIX else action.to
-    if action.verb == "create":
-        return shlex.join(docker_argv(target, body))
-    if action.verb == "try":
-        return shlex.join(["docker", "run", "--rm", *docker_argv(name + SUFFIX["trial"], trial(body))[2:]])
-    words = {
-        "create_directory": ["mkdir", "-p", target],
-        "write_secret": ["install", "-m", "0600", "/dev/stdin", target],
-        "restore_secret": ["mv", target + KEPT, target],
-        "forget_secret": ["rm", target + KEPT],
-        "delete_file": ["rm", target],
-        "delete_directory": ["rm", "-r", target],
-        "pull": ["docker", "pull", target],
-        "fetch_weights": ["hf", "download", target],
-        "start": ["docker", "start", target],
-        "stop": ["docker", "stop", target],
-        "remove": ["docker", "rm", "-f", target],
-        "rename": ["docker", "rename", target, to],
-        "wait_for_memory": ["nvidia-smi", "--query-gpu=uuid,memory.free,memory.total", "--format=csv"],
-        "remember": ["docker", "logs", name],
-        "remove_cache": ["docker", "volume", "rm", target],
-    }
-    return shlex.join(words[action.verb.replace("_other", "")])
-
-
-def server_name(container_name: str) -> str:
-    """The server that a container of ours belongs to: its name without the suffix of the slot."""
-    for suffix in filter(None, SUFFIX.values()):
-        if container_name.endswith(suffix):
-            return container_name[: -len(suffix)]
-    return container_name
-
-
 def instance(slot: Slot, inspected: t.Mapping[str, t.Any]) -> Instance:
-    """What the plan needs to know of a container, from what C(docker inspect) prints."""
-    labels = inspected["Config"].get("Labels") or {}
-    state = inspected["State"]
-    intent = loaded(labels.get(LABEL_SPEC))
+    """What a deployment needs to know of a container, from what C(docker inspect) prints."""
+    config, state = inspected["Config"], inspected["State"]
+    record = read_back(config.get("Labels"))
     return Instance(
         slot=slot,
-        owned=LABEL_FINGERPRINT in labels,
+        owned=record.owned,
         running=bool(state.get("Running") or state.get("Restarting")),
-        fingerprint=labels.get(LABEL_FINGERPRINT),
-        image_id=inspected.get("Image"),
-        intent=intent if isinstance(intent, dict) else {},
+        fingerprint=record.fingerprint,
         identity=str(inspected.get("Id") or ""),
-        supersedes=_texts(labels.get(LABEL_SUPERSEDES)),
-        wrote=_texts(labels.get(LABEL_WROTE)),
+        supersedes=record.supersedes,
+        artifact_id=inspected.get("Image"),
+        intent=record.intent,
+        wrote=record.wrote,
         caches=tuple(caches_of(inspected)),
-        vllm_version=labels.get(LABEL_VLLM_VERSION),
-        is_pinned="--kv-cache-memory-bytes" in (inspected["Config"].get("Cmd") or ()),
+        vllm_version=record.vllm_version,
+        is_pinned="--kv-cache-memory-bytes" in (config.get("Cmd") or ()),
+        fallbacks=record.fallbacks,
+        backend=NAME,
+        status=str(state.get("Status") or ""),
+        artifact=config.get("Image"),
+        started_at=state.get("StartedAt"),
+        away_seconds=away_seconds(state),
     )
 
 
-def slot_of(container_name: str) -> Slot:
-    """The slot of a container of ours within its server, by its name."""
-    return next(slot for slot, suffix in reversed(tuple(SUFFIX.items())) if container_name.endswith(suffix))
+def name_of(listed: t.Mapping[str, t.Any]) -> str:
+    """The name of a container that C(docker ps) lists; one that is removed at this moment has none."""
+    return str((listed.get("Names") or [""])[0]).lstrip("/")
 
 
 def other(listed: t.Mapping[str, t.Any]) -> Other:
     """A container of another server, from what C(docker ps) lists."""
-    labels, name = listed.get("Labels") or {}, str(listed["Names"][0]).lstrip("/")
+    record, name = read_back(listed.get("Labels")), name_of(listed)
     return Other(
         name=name,
         identity=str(listed["Id"]),
         running=listed.get("State") in ("running", "restarting"),
         slot=slot_of(name),
-        supersedes=_texts(labels.get(LABEL_SUPERSEDES)),
-        wrote=_texts(labels.get(LABEL_WROTE)),
+        supersedes=record.supersedes,
+        wrote=record.wrote,
+        intent=record.intent,
+        backend=NAME,
     )
-
-
-def recorded_intent(listed: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
-    """What was asked for when the container was made, from what C(docker ps) lists."""
-    intent = loaded((listed.get("Labels") or {}).get(LABEL_SPEC))
-    return intent if isinstance(intent, dict) else {}
 
 
 def away_seconds(state: t.Mapping[str, t.Any]) -> float | None:
@@ -329,16 +208,3 @@ def caches_of(container: t.Mapping[str, t.Any]) -> list[str]:
     binds = (container.get("HostConfig") or {}).get("Binds") or ()
     sources = [str(bind).partition(":")[0] for bind in binds]
     return [source for source in sources if not source.startswith("/")]
-
-
-def _texts(label: str | None) -> tuple[str, ...]:
-    found = loaded(label)
-    return tuple(map(str, found)) if isinstance(found, list) else ()
-
-
-def loaded(label: str | None) -> t.Any:
-    """A label's JSON; a label that somebody else wrote may hold anything."""
-    try:
-        return json.loads(label or "null")
-    except ValueError:
-        return None

@@ -35,6 +35,36 @@ class Wish:
     server: str | None = None
 
 
+def wish_of(mapping: t.Mapping[str, t.Any], server: str | None = None) -> Wish:
+    """A wish as a user writes it, with C(min_free) as another word for C(min_free_mib).
+
+    Raises:
+        VllmError: for an unknown key or a value that cannot be.
+    """
+    known = ("count", "min_free_mib", "min_free", "prefer", "mig")
+    unknown = sorted({*map(str, mapping)} - {*known})
+    if unknown:
+        raise VllmError(f"gpus: unknown key {unknown[0]!r}. Valid keys: {', '.join(known)}.")
+    given = {key: value for key, value in mapping.items() if value is not None}
+    prefer = given.get("prefer", "nvlink")
+    if prefer not in PREFERENCES:
+        raise VllmError(f"gpus.prefer must be one of {', '.join(PREFERENCES)}; got {prefer!r}.")
+    least = _whole("min_free_mib", given.get("min_free", given.get("min_free_mib", 0)), 0)
+    mig = str(given.get("mig", False)).lower() in ("true", "yes", "1", "on")
+    return Wish(_whole("count", given.get("count", 1), 1), least, prefer, mig, server)
+
+
+def _whole(name: str, value: t.Any, least: int) -> int:
+    """A number from a template, where it may be text."""
+    try:
+        number = int(value)
+    except (TypeError, ValueError):
+        number = least - 1
+    if number < least or isinstance(value, bool):
+        raise VllmError(f"gpus.{name} must be a whole number of at least {least}; got {value!r}.")
+    return number
+
+
 @dataclass(frozen=True)
 class Candidate:
     """A GPU, or with MIG a device of it, with what it is judged by."""
@@ -55,7 +85,9 @@ def select(facts: t.Mapping[str, t.Any], wish: Wish) -> list[str]:
     gpus = facts.get("gpus") or []
     if not gpus:
         why = facts.get("message") or "The facts list no GPU."
-        raise VllmError(f"Cannot select {_wanted(wish)} on this host (status {facts.get('status')}): {why}")
+        raise VllmError(
+            f"Cannot select {_wanted(wish)} on this host (status {facts.get('status')}): {why}", "no-free-gpu"
+        )
     if wish.mig and wish.count > 1:
         raise VllmError(
             f"Cannot select {_wanted(wish)}: a process uses one MIG device only, so count must be 1 (and "
@@ -66,7 +98,9 @@ def select(facts: t.Mapping[str, t.Any], wish: Wish) -> list[str]:
     fit = [candidate for candidate, reason in judged if reason is None]
     if len(fit) < wish.count:
         reasons = [reason for _candidate, reason in judged if reason] + [_no_devices(gpu) for gpu in gpus if wish.mig]
-        raise VllmError(_refused(wish, f"{len(fit)} of {len(candidates)}", [reason for reason in reasons if reason]))
+        raise VllmError(
+            _refused(wish, f"{len(fit)} of {len(candidates)}", [reason for reason in reasons if reason]), "no-free-gpu"
+        )
     links = facts.get("topology") or {}
     best = min(itertools.combinations(fit, wish.count), key=lambda group: rank(group, links, wish))
     return [candidate.uuid for candidate in best]

@@ -19,7 +19,7 @@ import time
 import typing as t
 from dataclasses import dataclass, field, replace
 
-from .._docker.client import connect, engine_failures, explain, sentence
+from .._docker.client import connect, explain, failures, sentence
 from .._errors import VllmError
 from .wait import Process
 
@@ -77,7 +77,7 @@ class ContainerSource:
     def inspected(self) -> dict[str, t.Any]:
         try:
             return t.cast("dict[str, t.Any]", self.client.inspect_container(self.name))
-        except engine_failures() as error:
+        except failures() as error:
             raise VllmError(sentence(f"look at container {self.name}", error)) from None
 
     def process(self) -> Process:
@@ -101,7 +101,7 @@ class ContainerSource:
     def _logs(self, lines: int) -> str:
         try:
             raw = self.client.logs(self.name, tail=lines, stdout=True, stderr=True, timestamps=True)
-        except engine_failures() as error:
+        except failures() as error:
             return f"{sentence(f'read the log of {self.name}', error)}\n"
         return str(raw[-TAIL_BYTES:].decode("utf-8", errors="replace"))
 
@@ -115,7 +115,7 @@ class ContainerSource:
     def engine_version(self) -> str:
         try:
             return str(self.client.version().get("Version") or "")
-        except engine_failures() as error:
+        except failures() as error:
             raise VllmError(sentence("ask the Docker Engine for its version", error)) from None
 
     def about(self) -> dict[str, t.Any]:

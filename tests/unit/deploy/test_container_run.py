@@ -12,15 +12,15 @@ from pathlib import Path
 
 import pytest
 import requests.exceptions
-from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy import run as deploy_run
-from ansible_collections.gpufleet.vllm.plugins.module_utils._docker.container import (
+from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy import secrets as deploy_secrets
+from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.record import (
     LABEL_FINGERPRINT,
     LABEL_SUPERSEDES,
     LABEL_WROTE,
 )
-from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
+from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import Problem, VllmError
 from ansible_collections.gpufleet.vllm.plugins.module_utils._host.ports import PortOwner
-from docker_model import IMAGE, NEW, SERVER, Client, FailsOnce, installed, manage, run, warnings
+from docker_model import FREE_GPU, IMAGE, NEW, SERVER, Client, FailsOnce, installed, manage, run, situation, warnings
 
 
 @pytest.fixture
@@ -477,7 +477,7 @@ def test_a_server_that_cannot_even_be_put_back_is_told(client: Client) -> None:
     client.failing = ("start", "vllm-a")
     with pytest.raises(VllmError) as caught:
         run(**NEW)
-    told = "Nothing serves now: Cannot put the previous server back. Docker says: start of vllm-a failed."
+    told = "Nothing serves now: Cannot restore the previous server. Docker says: start of vllm-a failed."
     assert told in str(caught.value)
 
 
@@ -553,7 +553,7 @@ def test_a_port_that_a_process_listens_on_is_told_with_its_name(
     owner: PortOwner, who: str, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client.put("other", {}, running=True)
-    monkeypatch.setattr(deploy_run, "port_owner", lambda port, bind: owner)
+    situation().owner = owner
     with pytest.raises(VllmError, match="which is not part of this server") as caught:
         run()
     assert f"Port 8000 is taken by {who}, which" in str(caught.value)
@@ -574,7 +574,7 @@ def test_the_port_of_the_server_that_is_replaced_is_no_conflict(
     said: dict[str, t.Any], owner: PortOwner, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run(**said)
-    monkeypatch.setattr(deploy_run, "port_owner", lambda port, bind: owner)
+    situation().owner = owner
     assert run(**said, **NEW)["changed"]
 
 
@@ -582,8 +582,8 @@ def test_a_server_that_serves_is_not_bothered_by_what_would_keep_it_from_startin
     client: Client, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     run(volumes=[f"{tmp_path}:/x"])
-    monkeypatch.setattr(deploy_run, "port_owner", lambda port, bind: PortOwner("nginx", 1))
-    monkeypatch.setattr(deploy_run.deploy_secrets, "problems", lambda spec: ["Something is missing."])
+    situation().owner = PortOwner("nginx", 1)
+    monkeypatch.setattr(deploy_secrets.Secrets, "problems", [Problem("secret-missing", "Something is missing.")])
     assert run(volumes=[f"{tmp_path}:/x"])["changed"] is False
 
 
@@ -740,3 +740,109 @@ def test_weights_that_another_server_uses_are_not_purged(
     run(**{"name": "b", "port": 8001, **said})
     removed = manage(state="absent", purge=["weights"])["actions"]
     assert [line for line in removed if "cache" not in line] == ["stop vllm-a", "remove vllm-a"]
+
+
+# --- a wish for some GPUs -------------------------------------------------------------------------------------------
+
+
+def cards(*free: int) -> dict[str, t.Any]:
+    """GPUs with so many MiB free."""
+    gpus = [
+        {**FREE_GPU, "index": n, "uuid": f"GPU-{n}", "memory_free_mib": size, "memory_used_mib": 81000 - size}
+        for n, size in enumerate(free)
+    ]
+    return {"status": "ok", "gpus": gpus}
+
+
+def test_a_wish_for_some_gpus_becomes_those_that_are_free(client: Client) -> None:
+    situation().gpus = lambda: cards(500, 80000, 81000)
+    result = run(gpus={"count": 1, "min_free_mib": 1000})
+    assert result["gpus"] == ["GPU-2"]
+    assert client.containers_by_name["vllm-a"]["HostConfig"]["DeviceRequests"][0]["DeviceIDs"] == ["GPU-2"]
+
+
+def test_a_running_server_keeps_the_gpus_that_it_has_and_nobody_looks(client: Client) -> None:
+    situation().gpus = lambda: cards(500, 80000, 81000)
+    run(gpus={"count": 1})
+
+    def look() -> t.NoReturn:
+        raise AssertionError("nvidia-smi was asked")
+
+    situation().gpus = look
+    again = run(gpus={"count": 1})
+    assert (again["changed"], again["gpus"]) == (False, ["GPU-2"])
+
+
+def test_a_wish_for_another_number_is_a_change(client: Client) -> None:
+    situation().gpus = lambda: cards(80000, 80000, 81000)
+    run(gpus={"count": 1})
+    assert run(gpus={"count": 2}, engine={"tensor_parallel_size": 2}, check=True)["changed"]
+
+
+@pytest.mark.parametrize(
+    ("wish", "message", "reason"),
+    [
+        ({"count": 4}, "Cannot select 4 GPUs", "no-free-gpu"),
+        ({"cuont": 1}, "gpus: unknown key 'cuont'. Valid keys: count, ", "invalid-parameter"),
+        ({"count": 0}, "gpus.count must be a whole number of at least 1; got 0.", "invalid-parameter"),
+        ({"prefer": "x"}, "gpus.prefer must be one of nvlink, numa, free; got 'x'.", "invalid-parameter"),
+    ],
+)
+def test_a_wish_that_cannot_be_granted_is_refused(
+    wish: dict[str, t.Any], message: str, reason: str, client: Client
+) -> None:
+    with pytest.raises(VllmError) as caught:
+        run(gpus=wish)
+    assert str(caught.value).startswith(message) and caught.value.reason == reason
+    assert client.calls == []
+
+
+# --- a server that is as wanted is asked in the same call -----------------------------------------------------------
+
+
+@pytest.mark.parametrize("check", [False, True])
+def test_a_server_that_is_as_wanted_is_asked_once(check: bool, client: Client) -> None:
+    run(served_model_name="gpt")
+    result = run(check, served_model_name="gpt", health={"checks": ["health"], "timeout": None})
+    assert result["health"] == {"healthy": True}
+    assert situation().probed == [
+        {"url": "http://127.0.0.1:8000", "served_model_name": "gpt", "api_key_file": None, "checks": ["health"]}
+    ]
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        pytest.param(NEW, id="it changes"),
+        pytest.param({"health": None}, id="nobody wants to know"),
+        pytest.param({"state": "present"}, id="it need not run"),
+    ],
+)
+def test_no_other_server_is_asked(said: dict[str, t.Any], client: Client) -> None:
+    run()
+    assert run(**{"health": {}, **said})["health"] is None
+    assert situation().probed == []
+
+
+# --- reasons --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        ({"engine": {"attn_impl": "x"}}, "invalid-flag"),
+        ({"image": "vllm:2", "pull": "never"}, "image-missing"),
+        ({"image": "vllm:2"}, "pull-failed"),
+        ({"api_key_file": "/nowhere/key"}, "secret-missing"),
+        ({"volumes": ["/nowhere:/x"]}, "path-missing"),
+        ({"model": "/nowhere"}, "weights-incomplete"),
+        ({"encodings_dir": "/nowhere", "vllm_version": "0.11.0"}, "encodings-missing"),
+        ({"engine": {"tensor_parallel_size": 8}}, "does-not-fit"),
+        ({"port": 0}, "invalid-parameter"),
+        ({"container_id": "x"}, "overtaken"),
+    ],
+)
+def test_a_failure_has_a_reason_that_a_playbook_can_read(said: dict[str, t.Any], reason: str, client: Client) -> None:
+    with pytest.raises(VllmError) as caught:
+        run(**said)
+    assert caught.value.reason == reason

@@ -16,22 +16,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
+from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.backend import SUFFIX, Action, Instance, Other, Slot
 from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.plan import (
     LEFTOVERS,
     STATES,
-    SUFFIX,
-    Action,
-    Instance,
     Observed,
-    Other,
     Plan,
-    Slot,
+    Preflight,
     State,
     Wanted,
     plan,
     recovery,
 )
-from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
+from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import Problem, VllmError
 from hypothesis import configuration, given, settings, strategies as st
 
 configuration.set_hypothesis_home_dir(Path(__file__).parents[3] / ".cache" / "hypothesis")
@@ -45,11 +42,11 @@ def instance(slot: Slot, fingerprint: str | None = OLD, running: bool = False, *
     identity = {"current": "cur", "superseded": "old"}.get(slot, slot)
     supersedes = {"current": ("old",), "next": ("cur", "old")}.get(slot, ())
     known = {"identity": identity, "supersedes": supersedes, **other}
-    return Instance(slot, True, running, fingerprint, image_id=IMAGE, intent={"port": fingerprint}, **known)
+    return Instance(slot, True, running, fingerprint, artifact_id=IMAGE, intent={"port": fingerprint}, **known)
 
 
 def observed(*instances: Instance, **other: t.Any) -> Observed:
-    return Observed(**{"instances": {one.slot: one for one in instances}, "image_id": IMAGE, **other})
+    return Observed(**{"instances": {one.slot: one for one in instances}, "artifact_id": IMAGE, **other})
 
 
 def wanted(state: State = "started", fingerprint: str = NEW, **other: t.Any) -> Wanted:
@@ -190,17 +187,17 @@ def test_what_is_done(state: State, there: list[Instance], words: list[str]) -> 
     ("there", "words"),
     [
         pytest.param(
-            observed(image_id=None),
+            observed(artifact_id=None),
             ["pull vllm:1 (it is not on the host)", "create c", "start c"],
             id="the image is pulled",
         ),
         pytest.param(
-            observed(instance("current", NEW, True), image_id=None),
+            observed(instance("current", NEW, True), artifact_id=None),
             [],
             id="the image of a running server is not pulled",
         ),
         pytest.param(
-            observed(instance("current", OLD, True), image_id=None),
+            observed(instance("current", OLD, True), artifact_id=None),
             ["pull vllm:1 (it is not on the host)", *REPLACE, "start c"],
             id="the image is pulled while the old server serves",
         ),
@@ -234,9 +231,9 @@ def test_what_is_made_ready_before(there: Observed, words: list[str]) -> None:
         pytest.param({"fingerprint": NEW}, {}, "the content of a secret changed", id="a secret"),
         pytest.param({"recreate": True}, {}, "recreate was asked for", id="recreate"),
         pytest.param(
-            {"image": "i:1"}, {"image_id": "sha256:2"}, "i:1 is another image now", id="image of the same name"
+            {"image": "i:1"}, {"artifact_id": "sha256:2"}, "i:1 is another image now", id="image of the same name"
         ),
-        pytest.param({}, {"image_id": None}, "", id="image that is no longer on the host"),
+        pytest.param({}, {"artifact_id": None}, "", id="image that is no longer on the host"),
     ],
 )
 def test_why_a_server_is_replaced(change: dict[str, t.Any], there: dict[str, t.Any], why: str) -> None:
@@ -266,7 +263,7 @@ def test_not_even_adopt_removes_what_only_looks_like_a_leftover(slot: Slot) -> N
 
 def test_adopt_replaces_and_keeps_a_server_of_somebody_else() -> None:
     decided = plan(wanted(replace_unmanaged=True), observed(Instance("current", owned=False, running=True)))
-    assert decided.words("c") == ["create c-next (it is adopted)", *REPLACE[1:], "start c"]
+    assert decided.words("c") == ["create c-next (it was not created by gpufleet.vllm)", *REPLACE[1:], "start c"]
 
 
 @pytest.mark.parametrize(
@@ -297,7 +294,9 @@ def test_the_server_that_works_is_not_given_up(current: tuple[Instance, ...], se
 def test_problems_count_only_where_something_would_be_started(
     state: State, there: tuple[Instance, ...], told: list[str]
 ) -> None:
-    assert list(plan(wanted(state), observed(*there, problems=("P.",), port_conflict="Q.")).problems) == told
+    problems = (Problem("path-missing", "P."), Problem("port-in-use", "Q."))
+    found = plan(wanted(state), observed(*there), Preflight(problems)).problems
+    assert [problem.message for problem in found] == told
 
 
 # --- what goes with a server ----------------------------------------------------------------------------------------
@@ -563,7 +562,7 @@ STOPPED = replace(OTHER, running=False)
     [
         pytest.param(
             "started",
-            observed(others=(OTHER,), memory_of="of all GPUs"),
+            observed(others=(OTHER,)),
             [
                 "create c",
                 "try c (GPU access, limits and mounts, before anything stops)",
@@ -606,7 +605,7 @@ STOPPED = replace(OTHER, running=False)
         ),
         pytest.param(
             "started",
-            observed(instance("current", OLD, True), others=(OTHER,), memory_of="of all GPUs"),
+            observed(instance("current", OLD, True), others=(OTHER,)),
             [
                 *REPLACE[:2],
                 "stop d (it has port 8000)",
@@ -643,7 +642,7 @@ STOPPED = replace(OTHER, running=False)
         ),
         pytest.param(
             "reverted",
-            observed(instance("current", NEW, True, supersedes=("other",)), others=(STOPPED,), memory_of="of all GPUs"),
+            observed(instance("current", NEW, True, supersedes=("other",)), others=(STOPPED,)),
             [
                 "stop c",
                 "wait for memory of all GPUs",
@@ -669,7 +668,29 @@ STOPPED = replace(OTHER, running=False)
     ],
 )
 def test_another_server_in_the_way(state: State, there: Observed, words: list[str]) -> None:
-    assert plan(wanted(state), there).words("c") == words
+    memory = Preflight(memory_of="of all GPUs" if "wait for memory of all GPUs" in words else "")
+    assert plan(wanted(state), there, memory).words("c") == words
+
+
+def test_a_server_that_has_to_make_room_is_stopped_for_the_reason_that_was_found() -> None:
+    preflight = Preflight(gives_way={"d": "the GPUs have no room for both"})
+    decided = plan(wanted("started"), observed(others=(replace(OTHER, conflict=""),)), preflight)
+    assert "stop d (the GPUs have no room for both)" in decided.words("c") and decided.supersedes == ("other",)
+
+
+def test_what_exists_is_handled_by_what_runs_it_and_what_is_made_by_what_is_wanted() -> None:
+    """A unit takes the place of a container of the same server, and of another server that is a container too."""
+    there = observed(instance("current", OLD, True, backend="container"), others=(replace(OTHER, backend="container"),))
+    decided = plan(wanted("started", backend="systemd"), there)
+    assert [(action.verb, action.target, action.backend) for action in decided.actions] == [
+        ("create", "next", "systemd"),
+        ("try", "next", "systemd"),
+        ("stop_other", "d", "container"),
+        ("stop", "current", "container"),
+        ("rename", "current", "container"),
+        ("rename", "next", "systemd"),
+        ("start", "current", "systemd"),
+    ]
 
 
 def test_another_server_is_not_given_up_for_one_that_does_not_run() -> None:

@@ -2,51 +2,474 @@
 # GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
+"""What is checked because a server starts: its weights, the room for it, and what its earlier starts measured."""
+
 from __future__ import annotations
 
-import errno
-import os
-import subprocess
+import json
 import typing as t
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy import secrets as deploy_secrets
-from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.secrets import (
-    Secrets,
-    delete_directory,
-    delete_file,
-    encodings_problems,
-    env_file_problems,
-    make_directory,
-    missing_directories,
-    problems,
+from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy import room, weights as deploy_weights
+from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.backend import Instance, Other
+from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.plan import Observed, Preflight
+from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.preflight import (
+    Checked,
+    Limits,
+    Start,
+    check_download,
+    check_weights,
+    checked,
+    measurement,
+    memory_words,
 )
-from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
+from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.run import encodings_problems
+from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.secrets import Secrets
+from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import Problem, VllmError
 from ansible_collections.gpufleet.vllm.plugins.module_utils._server.spec import ServerSpec, from_params
 
-
-def spec(**said: t.Any) -> ServerSpec:
-    return from_params({"name": "a", "model": "m", "image": "i", **said})
-
-
-# --- directories and weights ----------------------------------------------------------------------------------------
+TOTAL = 80000
+COMMIT = "0" * 40
 
 
-def test_the_cache_directory_is_missing_until_it_is_made(tmp_path: Path) -> None:
-    wanted = spec(huggingface_dir=f"{tmp_path}/a/b")
-    assert missing_directories(wanted) == (f"{tmp_path}/a/b",)
-    make_directory(f"{tmp_path}/a/b")
-    assert missing_directories(wanted) == ()
-    assert missing_directories(spec()) == ()
+def spec(version: str | None = "0.20.0", **said: t.Any) -> ServerSpec:
+    return from_params({"name": "a", "model": "m", "image": "vllm:1", "vllm_version": version, **said})
 
 
-def test_a_directory_that_cannot_be_made_is_told(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    with pytest.raises(
-        VllmError, match=f"^Cannot create the directory {tmp_path}/file/x: Not a directory. Choose another"
-    ):
-        make_directory(f"{tmp_path}/file/x")
+def facts(number: int = 1, **held: int) -> dict[str, t.Any]:
+    """GPUs of which the containers of these names hold so many MiB each."""
+    processes = [{"pid": 1, "used_memory_mib": size, "container": f"vllm-{name}"} for name, size in held.items()]
+    used = sum(held.values())
+    known = {"memory_total_mib": TOTAL, "memory_used_mib": used, "memory_free_mib": TOTAL - used}
+    gpus = [{"index": n, "uuid": f"GPU-{n}", "name": "NVIDIA H100", **known} for n in range(number)]
+    return {"status": "ok", "gpus": [{**gpu, "memory_kind": "dedicated", "processes": processes} for gpu in gpus]}
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> str:
+    """Where measurements are remembered."""
+    return str(tmp_path / "state")
+
+
+def safetensors(size: int = 1) -> bytes:
+    header = json.dumps({"w": {"dtype": "U8", "shape": [size], "data_offsets": [0, size]}}).encode()
+    return len(header).to_bytes(8, "little") + header + b"1" * size
+
+
+CONFIG = {"num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2, "hidden_size": 256}
+
+
+def stage(cache: Path, model: str = "m", commit: str = COMMIT, config: t.Any = None) -> Path:
+    """Put a model into a Hugging Face cache."""
+    repository = cache / "hub" / f"models--{model}"
+    snapshot = repository / "snapshots" / commit
+    snapshot.mkdir(parents=True)
+    (repository / "refs").mkdir(exist_ok=True)
+    (repository / "refs" / "main").write_text(commit)
+    (snapshot / "config.json").write_text(json.dumps(config or CONFIG))
+    (snapshot / "model.safetensors").write_bytes(safetensors(1 << 20))
+    return snapshot
+
+
+# --- weights --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("said", "missing"),
+    [
+        pytest.param({"model": "m"}, "m", id="the cache lacks them"),
+        pytest.param({"model": "staged"}, "", id="the cache has them"),
+        pytest.param(
+            {"model": "staged", "engine": {"revision": "other"}}, "staged", id="the cache has another revision"
+        ),
+        pytest.param({"model": "staged", "engine": {"revision": COMMIT}}, "", id="the cache has the commit"),
+        pytest.param({"model": "m", "huggingface_dir": None}, "", id="no cache on the host"),
+        pytest.param({"model": "m", "engine": {"load_format": "dummy"}}, "", id="no weights are read"),
+        pytest.param({"model": "m", "engine": {"load_format": "runai_streamer"}}, "", id="they are streamed"),
+        pytest.param({"model": "m", "engine": {"load_format": "safetensors"}}, "m", id="they are read from files"),
+        pytest.param({"model": "m", "engine": {"download_dir": "/d"}}, "", id="they go elsewhere"),
+        pytest.param({"model": "s3://bucket/m"}, "", id="they come from elsewhere"),
+        pytest.param({"model": "o/m-GGUF:Q4_K_M"}, "", id="one quantization of a GGUF repository"),
+    ],
+)
+def test_what_has_to_be_fetched(said: dict[str, t.Any], missing: str, tmp_path: Path) -> None:
+    stage(tmp_path / "hf", "staged")
+    found = check_weights(spec(**{"huggingface_dir": str(tmp_path / "hf"), **said}))
+    assert (found.problems, found.missing) == ((), missing)
+
+
+@pytest.mark.parametrize("value", ["1", "true", "YES", "on"])
+@pytest.mark.parametrize("variable", ["HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"])
+def test_a_server_that_may_not_fetch_needs_its_weights(variable: str, value: str, tmp_path: Path) -> None:
+    found = check_weights(spec(huggingface_dir=str(tmp_path), env={variable: value}))
+    ((reason, message),) = found.problems
+    assert message.startswith("The Hugging Face cache of the host does not hold m, and env has HF_HUB_OFFLINE")
+    assert (reason, found.missing) == ("weights-incomplete", "")
+
+
+def test_a_variable_that_is_off_forbids_nothing(tmp_path: Path) -> None:
+    found = check_weights(spec(huggingface_dir=str(tmp_path), env={"HF_HUB_OFFLINE": "0"}))
+    assert (found.problems, found.missing) == ((), "m")
+
+
+@pytest.mark.parametrize(
+    ("free_gib", "architecture", "told"),
+    [
+        (10, {"weights_gib": 13.5}, "The download of m needs 13.50 GiB in {0}, and 10.00 GiB are free there."),
+        (20, {"weights_gib": 13.5}, None),
+        (0, None, None),
+        (0, {"layers_full": 2}, None),
+    ],
+    ids=["too little", "enough", "nobody knows how much", "the size is not said"],
+)
+def test_space_for_the_download(
+    free_gib: int, architecture: t.Any, told: str | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(deploy_weights, "free_bytes", lambda path: free_gib << 30)
+    problems = check_weights(spec(huggingface_dir=str(tmp_path)), architecture).problems
+    assert [problem.reason for problem in problems] == (["disk-full"] if told else [])
+    assert not told or problems[0].message.startswith(told.replace("{0}", str(tmp_path)))
+
+
+def test_weights_that_are_there_need_no_space(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    stage(tmp_path)
+    monkeypatch.setattr(deploy_weights, "free_bytes", lambda path: 0)
+    assert check_weights(spec(huggingface_dir=str(tmp_path)), {"weights_gib": 13.5}).problems == ()
+
+
+@pytest.mark.parametrize(
+    ("files", "told"),
+    [
+        (None, "The model directory {0} does not exist on the host."),
+        ({}, "The model directory {0} holds no config.json."),
+        ({"config.json": b"{}"}, "The model directory {0} lacks model.safetensors."),
+        (
+            {"config.json": b"{}", "model.safetensors": safetensors()[:-1]},
+            "cannot be loaded from {0}/model.safetensors",
+        ),
+        ({"config.json": b"{}", "model.safetensors": safetensors()}, None),
+        ({"config.json": b"{}", "model.gguf": b"GGUF"}, None),
+    ],
+    ids=["none", "empty", "no weights", "cut short", "whole", "GGUF"],
+)
+def test_a_model_directory_has_to_be_whole(files: dict[str, bytes] | None, told: str | None, tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    if files is not None:
+        model.mkdir()
+    for name, content in (files or {}).items():
+        (model / name).write_bytes(content)
+    found = check_weights(spec(model=str(model), huggingface_dir=str(tmp_path / "hf")))
+    assert [problem.reason for problem in found.problems] == (["weights-incomplete"] if told else [])
+    assert not told or told.replace("{0}", str(model)) in found.problems[0].message
+    # A directory is never fetched.
+    assert found.missing == ""
+
+
+def test_what_was_fetched_is_looked_at(tmp_path: Path) -> None:
+    server = spec(huggingface_dir=str(tmp_path))
+    with pytest.raises(VllmError, match=rf"fetched into {tmp_path}, and they are still incomplete \(missing: e"):
+        check_download(server)
+    snapshot = stage(tmp_path)
+    check_download(server)
+    (snapshot / "model.safetensors").write_bytes(safetensors()[:-1])
+    with pytest.raises(VllmError, match="model.safetensors: it has"):
+        check_download(server)
+
+
+# --- room -----------------------------------------------------------------------------------------------------------
+
+HALF, MOST = {"gpu_memory_utilization": 0.5}, {"gpu_memory_utilization": 0.7}
+
+
+def current(**known: t.Any) -> Observed:
+    return Observed({"current": Instance(**{"slot": "current", "owned": True, "running": True, **known})}, "sha256:1")
+
+
+def neighbour(name: str, running: bool = True, conflict: str = "", **said: t.Any) -> Other:
+    intent = spec(**{"name": name, **said}).to_dict()
+    return Other(f"vllm-{name}", name, running, conflict=conflict, intent=intent)
+
+
+def examined(
+    held: dict[str, int] | None = None,
+    others: t.Sequence[Other] = (),
+    observed: Observed | None = None,
+    server: ServerSpec | None = None,
+    state: str | None = "/nowhere",
+    gpus: t.Callable[[], t.Any] | None = None,
+    **limits: t.Any,
+) -> Checked:
+    server = server or spec(engine=MOST)
+    found = observed or Observed(others=tuple(others), artifact_id="sha256:1")
+    return checked(
+        Start(
+            server,
+            Secrets(server, {}),
+            found,
+            Limits(**limits),
+            runs=True,
+            gpus=gpus or (lambda: facts(**(held or {}))),
+            port_problem=lambda: None,
+            state_directory=state,
+        )
+    )
+
+
+def verdict(found: Checked) -> t.Mapping[str, t.Any]:
+    assert found.preflight.fit is not None
+    return found.preflight.fit
+
+
+def test_a_server_with_room_starts() -> None:
+    found = examined()
+    assert replace(found.preflight, fit=None) == Preflight(memory_of="of all GPUs")
+    assert verdict(found)["verdict"] == "ok"
+
+
+@pytest.mark.parametrize(
+    ("running", "gpus", "gives"),
+    [
+        pytest.param(True, "all", True, id="one on any GPU"),
+        pytest.param(True, ["GPU-1", "GPU-0"], True, id="one on the same GPU"),
+        pytest.param(True, ["GPU-5"], False, id="one on another GPU"),
+        pytest.param(True, "none", False, id="one without a GPU"),
+        pytest.param(False, "all", False, id="one that is stopped"),
+    ],
+)
+def test_which_neighbours_may_make_room(running: bool, gpus: t.Any, gives: bool) -> None:
+    other = neighbour("b", running, gpus=gpus)
+    found = examined({"b": 40000}, [other], server=spec(engine=MOST, gpus=["GPU-0"])).preflight
+    assert found.gives_way == ({"vllm-b": "the GPUs have no room for both"} if gives else {})
+    assert bool(found.problems) == (not gives)
+
+
+def test_a_neighbour_that_may_not_be_stopped_is_named_with_the_reason() -> None:
+    found = examined({"b": 40000}, [neighbour("b")], replace_others=False).preflight
+    ((reason, message),) = found.problems
+    assert reason == "conflicting-server"
+    assert message.startswith("It cannot run beside vllm-b (the GPUs have no room for both), and replace_others")
+
+
+def test_a_neighbour_that_stops_anyway_is_counted_and_keeps_its_reason() -> None:
+    found = examined({"b": 40000}, [neighbour("b", conflict="it has port 8000")])
+    assert (found.preflight.gives_way, found.preflight.problems) == ({}, ())
+    assert verdict(found)["free_mib"] == TOTAL
+
+
+def test_a_neighbour_whose_record_cannot_be_read_is_not_stopped() -> None:
+    found = examined({"b": 40000}, [Other("vllm-b", "b", True)]).preflight
+    assert found.gives_way == {} and found.problems
+
+
+def test_the_old_version_of_the_server_gives_back_what_it_holds() -> None:
+    found = examined({"a": 56000}, observed=current())
+    assert found.preflight.problems == () and verdict(found)["verdict"] == "ok"
+
+
+def test_a_refusal_says_what_would_fail_and_how_to_start_all_the_same() -> None:
+    found = examined({"x": 40000}).preflight
+    ((reason, message),) = found.problems
+    assert message.startswith("GPU 0 has 39.1 of 78.1 GiB free, and gpu_memory_utilization 0.7 asks for 54.7")
+    assert message.endswith("Set fit: warn to start it all the same.")
+    assert (reason, found.failure_id) == ("does-not-fit", "mem-free-below-budget")
+
+
+def test_a_refusal_that_no_fallback_can_help_leads_to_none() -> None:
+    found = examined(server=spec(engine={"tensor_parallel_size": 2})).preflight
+    assert found.problems and found.failure_id is None
+
+
+def test_a_cache_that_is_too_small_leads_to_its_own_fallbacks() -> None:
+    known = {"layers_full": 32, "layers_sliding": 0, "sliding_window": 0, "num_key_value_heads": 8, "head_dim": 128}
+    server = spec(engine={"max_model_len": 10**6})
+    found = examined(server=server, architecture={**known, "weights_gib": 15}).preflight
+    assert found.failure_id == "mem-kv-too-small"
+
+
+def test_the_model_tells_its_architecture_itself(tmp_path: Path) -> None:
+    stage(tmp_path)
+    found = examined(server=spec(huggingface_dir=str(tmp_path), engine={"max_model_len": 1024}))
+    assert verdict(found)["kv_tokens_min"] > 1024
+
+
+@pytest.mark.parametrize(
+    ("fit", "verdict", "doubts", "waits"),
+    [("enforce", "refuse", 0, False), ("warn", "refuse", 1, False), ("off", None, 0, False)],
+)
+def test_what_is_done_with_a_refusal(fit: str, verdict: str | None, doubts: int, waits: bool) -> None:
+    found = examined({"x": 40000}, fit=fit).preflight
+    assert (found.fit or {}).get("verdict") == verdict
+    assert bool(found.warnings) == bool(doubts) and bool(found.memory_of) == waits
+    assert bool(found.problems) == (fit == "enforce")
+
+
+def test_a_server_without_a_gpu_asks_nobody() -> None:
+    def look() -> t.NoReturn:
+        raise AssertionError("nvidia-smi was asked")
+
+    found = examined(others=[neighbour("b")], server=spec(gpus="none"), gpus=look, pin_kv="learned")
+    assert found == Checked(Preflight())
+    # Nor does one whose memory nobody wants to judge.
+    assert examined(server=spec(), gpus=look, fit="off") == Checked(Preflight())
+
+
+def test_a_port_that_is_taken_is_a_problem_beside_all_others() -> None:
+    found = examined({"x": 40000})
+    start = Start(
+        *(spec(engine=MOST), Secrets(spec(), {}), Observed(artifact_id="sha256:1"), Limits()),
+        runs=True,
+        gpus=lambda: facts(x=40000),
+        port_problem=lambda: Problem("port-in-use", "Port 8000 is taken."),
+    )
+    assert [*found.preflight.problems, ("port-in-use", "Port 8000 is taken.")] == [*checked(start).preflight.problems]
+
+
+def test_memory_is_waited_for_with_the_same_question() -> None:
+    question = examined().question
+    assert question is not None
+    with pytest.raises(VllmError, match=r"^GPU memory used by vllm-b was not released within 0 s of stopping it."):
+        room.wait(question, lambda: facts(x=40000), ["vllm-b"], 0)
+
+
+@pytest.mark.parametrize(
+    ("gpus", "told"), [("none", ""), ("all", "of all GPUs"), (["GPU-1", "GPU-0"], "of GPU-1, GPU-0")], ids=str
+)
+def test_the_gpus_in_words(gpus: t.Any, told: str) -> None:
+    assert memory_words(spec(gpus=gpus)) == told
+
+
+# --- what earlier starts measured -----------------------------------------------------------------------------------
+
+LOG = "Available KV cache memory: 10.00 GiB\nGPU KV cache size: 80,000 tokens\n"
+PIN = {"kv_cache_memory_bytes": str((10 * 1024 - 256) << 20)}
+LEARN = {"pin_kv": "learned"}
+
+
+def remember(state: str, server: ServerSpec, artifact_id: str = "sha256:1", log: str = LOG) -> None:
+    found = measurement(server, artifact_id, log, facts, state)
+    assert found is not None and found.memory.path == f"{state}/vllm-a.json"
+    found.remember("2026-11-26T00:00:00+00:00")
+
+
+def learned(
+    state: str, server: ServerSpec, artifact_id: str = "sha256:1", gpus: t.Any = facts, **limits: t.Any
+) -> Preflight:
+    observed = Observed(artifact_id=artifact_id)
+    return examined(observed=observed, server=server, state=state, gpus=gpus, **(limits or LEARN)).preflight
+
+
+def test_a_good_start_is_remembered_once_with_its_time(state: str) -> None:
+    remember(state, spec())
+    (entry,) = json.loads(Path(state, "vllm-a.json").read_text()).values()
+    assert entry["measured"] == {"kv_gib": 10.0, "kv_tokens": 80000}
+    assert entry["when"].endswith("+00:00")
+    assert measurement(spec(), "sha256:1", LOG, facts, state) is None
+
+
+@pytest.mark.parametrize("log", ["", "INFO: hello\n", "memory for KV Cache as specified by kv_cache_memory_bytes\n"])
+def test_a_log_that_measured_nothing_is_not_remembered(log: str, state: str) -> None:
+    assert measurement(spec(), "sha256:1", log, facts, state) is None
+
+
+@pytest.mark.parametrize(
+    ("said", "image_id", "same"),
+    [
+        pytest.param({}, "sha256:1", True, id="the same"),
+        pytest.param({"port": 9000, "served_model_name": "x"}, "sha256:1", True, id="where it answers"),
+        pytest.param({}, "sha256:2", False, id="another image"),
+        pytest.param({"model": "n"}, "sha256:1", False, id="another model"),
+        pytest.param({"engine": {"max_model_len": 5}}, "sha256:1", False, id="other settings"),
+        pytest.param({"env": {"A": "1"}}, "sha256:1", False, id="another environment"),
+        pytest.param({"engine": {"gpu_memory_utilization": 0.5}}, "sha256:1", False, id="another share"),
+    ],
+)
+def test_only_the_same_start_is_pinned(said: dict[str, t.Any], image_id: str, same: bool, state: str) -> None:
+    remember(state, spec())
+    assert learned(state, spec(**said), image_id).learned_engine == (PIN if same else {})
+
+
+def test_other_gpus_measure_otherwise(state: str) -> None:
+    remember(state, spec())
+    several = facts(2)
+
+    def pinned(**said: t.Any) -> t.Mapping[str, str]:
+        return learned(state, spec(**said), gpus=lambda: several).learned_engine
+
+    assert pinned() == {}
+    assert pinned(gpus=["GPU-1"]) == PIN
+    several["gpus"][1]["name"] = "NVIDIA A100"
+    assert pinned(gpus=["GPU-1"]) == {}
+
+
+def test_other_weights_measure_otherwise(state: str, tmp_path: Path) -> None:
+    server = spec(huggingface_dir=str(tmp_path / "hf"))
+    stage(tmp_path / "hf")
+    remember(state, server)
+    assert learned(state, server).learned_engine == PIN
+    stage(tmp_path / "hf", commit="1" * 40)
+    assert learned(state, server).learned_engine == {}
+
+
+@pytest.mark.parametrize(
+    ("version", "said", "params", "engine", "env"),
+    [
+        pytest.param("0.20.0", {}, LEARN, PIN, {}, id="a version that can be told"),
+        pytest.param("0.20.0", {}, {"pin_kv": "never"}, {}, {}, id="not asked for"),
+        pytest.param("0.20.0", {}, {**LEARN, "failure_id": "oom"}, {}, {}, id="after a failure"),
+        pytest.param("0.20.0", {}, {**LEARN, "fit": "off"}, PIN, {}, id="without the fit gate"),
+        pytest.param("0.8.0", {}, LEARN, {}, {}, id="a version that cannot"),
+        pytest.param(None, {}, LEARN, {}, {}, id="a version that nobody knows"),
+        pytest.param("0.32.0", {}, LEARN, {}, {"VLLM_ENABLE_STARTUP_PLAN": "1"}, id="a version that remembers itself"),
+        pytest.param("0.20.0", {"engine": {"kv_cache_memory_bytes": 5}}, LEARN, {}, {}, id="the user said it"),
+        pytest.param("0.20.0", {"engine_unchecked": {"kv_cache_memory": 5}}, LEARN, {}, {}, id="unchecked"),
+    ],
+)  # fmt: skip
+def test_what_is_pinned(
+    version: str | None,
+    said: dict[str, t.Any],
+    params: dict[str, t.Any],
+    engine: dict[str, str],
+    env: dict[str, str],
+    state: str,
+) -> None:
+    # Flags that this version does not have are none of this test's business.
+    server = spec(version, **{"validation": "permissive", **said})
+    remember(state, server)
+    found = learned(state, server, **params)
+    assert (found.learned_engine, found.learned_env) == (engine, env)
+
+
+def test_nothing_is_pinned_before_the_first_start(state: str) -> None:
+    found = learned(state, spec())
+    assert (found.learned_engine, found.learned_env) == ({}, {})
+
+
+def test_a_memory_that_is_broken_pins_nothing(state: str) -> None:
+    remember(state, spec())
+    Path(state, "vllm-a.json").write_text("{broken")
+    assert learned(state, spec()).learned_engine == {}
+
+
+@pytest.mark.parametrize(
+    ("known", "renewed"),
+    [
+        pytest.param({"running": False}, True, id="stopped"),
+        pytest.param({"running": True}, False, id="running"),
+        pytest.param({"running": False, "is_pinned": True}, False, id="pinned already"),
+        pytest.param(None, False, id="none"),
+    ],
+)
+def test_which_server_is_recreated_for_it(known: dict[str, t.Any] | None, renewed: bool, state: str) -> None:
+    remember(state, spec())
+    observed = Observed(artifact_id="sha256:1") if known is None else current(**known)
+    found = examined(observed=observed, server=spec(), state=state, **LEARN).preflight
+    assert bool(found.renew) == renewed
+    assert examined(observed=observed, server=spec(), state=state).preflight.renew == ""
+
+
+# --- mounts and encodings ---------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -68,220 +491,13 @@ def test_what_has_to_be_on_the_host(files: list[str], said: dict[str, t.Any], to
     for name in files:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
-    found = problems(spec(**{key: here(value) for key, value in said.items()}))
+    found = examined(server=spec(**{key: here(value) for key, value in said.items()}), fit="off").preflight.problems
     assert len(found) == len(told)
-    assert all(sentence.startswith(here(start)) for sentence, start in zip(found, told))
+    assert all(problem.message.startswith(here(start)) for problem, start in zip(found, told))
 
 
 def test_encodings_are_only_looked_for_where_they_are_wanted(tmp_path: Path) -> None:
-    assert encodings_problems(spec()) == []
-    assert any(
-        f"{tmp_path}/o200k_base.tiktoken" in problem
-        for problem in encodings_problems(spec(encodings_dir=str(tmp_path)))
-    )
-
-
-# --- deleting -------------------------------------------------------------------------------------------------------
-
-
-def test_a_file_goes_with_its_directory_when_that_is_empty_then(tmp_path: Path) -> None:
-    for name in ("d/one", "d/two"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).touch()
-    delete_file(f"{tmp_path}/d/one")
-    assert os.listdir(tmp_path / "d") == ["two"]
-    delete_file(f"{tmp_path}/d/two")
-    assert not (tmp_path / "d").exists()
-    delete_file(f"{tmp_path}/d/two")
-
-
-def test_a_file_that_cannot_be_deleted_is_told(tmp_path: Path) -> None:
-    with pytest.raises(VllmError, match=f"^Cannot delete {tmp_path}: Is a directory. Delete it yourself"):
-        delete_file(str(tmp_path))
-
-
-def test_a_directory_goes_with_all_it_holds(tmp_path: Path) -> None:
-    (tmp_path / "d" / "e").mkdir(parents=True)
-    delete_directory(f"{tmp_path}/d")
-    assert os.listdir(tmp_path) == []
-    delete_directory(f"{tmp_path}/d")
-
-
-def test_a_link_to_a_directory_is_told_and_not_followed(tmp_path: Path) -> None:
-    (tmp_path / "d").mkdir()
-    (tmp_path / "d" / "kept").touch()
-    (tmp_path / "link").symlink_to(tmp_path / "d")
-    with pytest.raises(VllmError) as caught:
-        delete_directory(f"{tmp_path}/link")
-    assert str(caught.value).startswith(
-        f"Cannot delete {tmp_path}/link: Cannot call rmtree on a symbolic link at {tmp_path}/link."
-    )
-    assert (tmp_path / "d" / "kept").exists()
-
-
-# --- secrets --------------------------------------------------------------------------------------------------------
-
-KEYS = ("hf_token_file", "api_key_file", "env_file")
-
-
-def secrets(
-    tmp_path: Path, files: t.Mapping[str, str | None], given: t.Mapping[str, str | None] | None = None
-) -> Secrets:
-    for key, content in files.items():
-        if content is not None:
-            (tmp_path / key).write_text(content)
-            (tmp_path / key).chmod(0o600)
-    return Secrets(spec(**{key: f"{tmp_path}/{key}" for key in files}), given or {})
-
-
-@pytest.mark.parametrize(
-    ("key", "content", "told"),
-    [
-        (
-            "hf_token_file",
-            None,
-            "HF_TOKEN is missing: {path} does not exist on the host, is empty, or cannot be read. Export",
-        ),
-        (
-            "hf_token_file",
-            "",
-            "HF_TOKEN is missing: {path} does not exist on the host, is empty, or cannot be read. Export",
-        ),
-        ("hf_token_file", " \n", "HF_TOKEN is missing"),
-        ("hf_token_file", "hf_x\n", None),
-        (
-            "api_key_file",
-            None,
-            "the API key is missing: {path} does not exist on the host, is empty, or cannot be read.",
-        ),
-        ("api_key_file", "\n", "the API key is missing"),
-        ("api_key_file", "sk-1", None),
-        (
-            "api_key_file",
-            "CANARY two\n",
-            "The API key for {path} holds a blank, a line end or a character outside ASCII",
-        ),
-        ("api_key_file", "CANARY\ntwo\n", "The API key for {path} holds a blank"),
-        ("api_key_file", "CANÄRY", "The API key for {path} holds a blank"),
-        (
-            "env_file",
-            None,
-            "the env file is missing: {path} does not exist on the host, is empty, or cannot be read. Write",
-        ),
-        ("env_file", "A=b\n", None),
-        ("env_file", "CANARY\n", "Line 1 of {path} is not KEY=VALUE."),
-    ],
-)
-def test_a_secret_that_is_no_good_is_told_and_not_repeated(
-    key: str, content: str | None, told: str | None, tmp_path: Path
-) -> None:
-    found = secrets(tmp_path, {key: content}).problems
-    assert len(found) == (told is not None)
-    if told is not None:
-        assert found[0].startswith(told.format(path=f"{tmp_path}/{key}"))
-        assert "CAN" not in found[0]
-
-
-def test_a_secret_that_is_handed_over_need_not_be_there_yet(tmp_path: Path) -> None:
-    handed = secrets(tmp_path, {"hf_token_file": None}, {"hf_token_file": " hf_x \n"})
-    assert (handed.problems, handed.stale) == ([], ("hf_token_file",))
-    handed.write("hf_token_file")
-    assert (tmp_path / "hf_token_file").read_bytes() == b"hf_x\n"
-    for there in ("hf_x\n", "hf_x"):
-        assert secrets(tmp_path, {"hf_token_file": there}, {"hf_token_file": "hf_x"}).stale == ()
-
-
-@pytest.mark.parametrize("given", [None, "", " \n"])
-def test_an_empty_secret_is_not_handed_over(given: str | None, tmp_path: Path) -> None:
-    assert secrets(tmp_path, {"hf_token_file": "hf_x"}, {"hf_token_file": given}).stale == ()
-    assert secrets(tmp_path, {"api_key_file": None}, {"api_key_file": given}).problems != []
-
-
-def test_a_secret_without_a_place_is_left_out(tmp_path: Path) -> None:
-    assert secrets(tmp_path, {}, {"hf_token_file": "hf_x"}).given == {}
-
-
-def test_digests_tell_what_will_be_read(tmp_path: Path) -> None:
-    on_host = secrets(tmp_path, {"api_key_file": "one\n", "env_file": "A=b\n"})
-    assert set(on_host.digests) == {"api_key_file", "env_file"}
-    same = secrets(tmp_path, {"api_key_file": "one\n", "env_file": "A=b\n"}, {"api_key_file": "one"})
-    other = secrets(tmp_path, {"api_key_file": "one\n", "env_file": "A=b\n"}, {"api_key_file": "two"})
-    assert on_host.digests == same.digests != other.digests
-
-
-@pytest.mark.parametrize(
-    ("mode", "warned"), [(0o600, False), (0o400, False), (0o640, True), (0o604, True), (0o666, True)]
-)
-def test_a_secret_that_others_can_read_is_warned_of(mode: int, warned: bool, tmp_path: Path) -> None:
-    found = secrets(tmp_path, {"api_key_file": "k"})
-    (tmp_path / "api_key_file").chmod(mode)
-    assert bool(found.warnings) == warned
-
-
-def test_a_secret_is_written_for_its_owner_alone_below_a_directory_for_its_owner_alone(tmp_path: Path) -> None:
-    handed = Secrets(spec(api_key_file=f"{tmp_path}/d/key"), {"api_key_file": "k"})
-    handed.write("api_key_file")
-    assert [path.stat().st_mode & 0o777 for path in (tmp_path / "d", tmp_path / "d" / "key")] == [0o700, 0o600]
-
-
-def test_a_secret_that_is_replaced_is_no_longer_readable_by_others(tmp_path: Path) -> None:
-    handed = secrets(tmp_path, {"api_key_file": "old"}, {"api_key_file": "new"})
-    (tmp_path / "api_key_file").chmod(0o644)
-    handed.write("api_key_file")
-    assert (tmp_path / "api_key_file").stat().st_mode & 0o777 == 0o600
-
-
-@pytest.mark.parametrize("before", [None, "old\n"])
-def test_what_a_file_held_can_be_put_back(before: str | None, tmp_path: Path) -> None:
-    handed = secrets(tmp_path, {"api_key_file": before}, {"api_key_file": "new"})
-    handed.write("api_key_file")
-    handed.restore("api_key_file")
-    path = tmp_path / "api_key_file"
-    assert (path.read_text() if path.exists() else None) == before
-
-
-def test_a_full_disk_leaves_the_old_secret_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    handed = secrets(tmp_path, {"api_key_file": "old\n"}, {"api_key_file": "new"})
-
-    def full(source: str, destination: str) -> t.NoReturn:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(deploy_secrets.os, "replace", full)
-    with pytest.raises(VllmError) as caught:
-        handed.write("api_key_file")
-    assert str(caught.value) == (
-        f"Cannot write the API key to {tmp_path}/api_key_file.superseded: No space left on device. Free some space on that "
-        "file system ('df -h' shows it), then run it again."
-    )
-    assert {name: (tmp_path / name).read_text() for name in os.listdir(tmp_path)} == {"api_key_file": "old\n"}
-
-
-@pytest.mark.parametrize(
-    ("content", "line"),
-    [
-        (b"A=1\n_b2=\n\n  \n# comment\nC=a=b 'c' \xff\n", None),
-        (b"A=1", None),
-        (b"A=1\nexport B=2\n", 2),
-        (b"  A=1\n", 1),
-        (b"A =1\n", 1),
-        (b"A.b=1\n", 1),
-        (b"2A=1\n", 1),
-        (b"=1\n", 1),
-        (b"A=1\n\nB\n", 3),
-        (b" # x\n", 1),
-    ],
-)
-def test_an_env_file_that_the_shell_could_not_export_is_told_by_the_line(content: bytes, line: int | None) -> None:
-    found = env_file_problems("/e", content)
-    assert [sentence.split(" is not ", maxsplit=1)[0] for sentence in found] == ([f"Line {line} of /e"] if line else [])
-
-
-def test_an_env_file_from_windows_is_told_with_a_command_that_helps(tmp_path: Path) -> None:
-    path = tmp_path / "env"
-    path.write_bytes(b"A=1\r\nB=r\r\n")
-    (told,) = env_file_problems(str(path), path.read_bytes())
-    sentence, command = told.split(" Run: ")
-    assert sentence == f"{path} has the line ends of Windows, which would get into the values."
-    subprocess.run(["sh", "-c", command], check=True)
-    assert path.read_bytes() == b"A=1\nB=r\n"
-    assert env_file_problems(str(path), path.read_bytes()) == []
+    assert encodings_problems(spec(None)) == []
+    found = encodings_problems(spec(None, encodings_dir=str(tmp_path)))
+    assert {problem.reason for problem in found} == {"encodings-missing"}
+    assert any(f"{tmp_path}/o200k_base.tiktoken" in problem.message for problem in found)

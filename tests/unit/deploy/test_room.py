@@ -212,56 +212,49 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return made
 
 
-def looks(monkeypatch: pytest.MonkeyPatch, *free: t.Mapping[str, t.Any]) -> list[int]:
+class Looks:
     """What is seen at each look; the last one goes on for ever."""
-    seen: list[int] = []
 
-    def look() -> t.Mapping[str, t.Any]:
-        seen.append(len(seen))
-        return free[min(len(seen), len(free)) - 1]
+    def __init__(self, *free: t.Mapping[str, t.Any]) -> None:
+        self.free, self.count = free, 0
 
-    monkeypatch.setattr(deploy_room, "look", look)
-    return seen
+    def __call__(self) -> t.Mapping[str, t.Any]:
+        self.count += 1
+        return self.free[min(self.count, len(self.free)) - 1]
 
 
 FULL, EMPTY = host(gpu(holds(None, 60000))), host(gpu())
 
 
 @pytest.mark.parametrize("late", [0, 1, 5])
-def test_memory_is_waited_for_as_long_as_it_takes_and_no_longer(
-    late: int, clock: Clock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    seen = looks(monkeypatch, *[FULL] * late, EMPTY)
-    wait(asking(0.7), ["vllm-b"], 120)
+def test_memory_is_waited_for_as_long_as_it_takes_and_no_longer(late: int, clock: Clock) -> None:
+    seen = Looks(*[FULL] * late, EMPTY)
+    wait(asking(0.7), seen, ["vllm-b"], 120)
     assert clock.now == 100 + late * deploy_room.INTERVAL
-    assert len(seen) == late + 1
+    assert seen.count == late + 1
 
 
-def test_what_the_stopped_servers_held_does_not_count_as_free_any_more(
-    clock: Clock, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_the_stopped_servers_held_does_not_count_as_free_any_more(clock: Clock) -> None:
     """The process may be there a while longer than its container."""
-    seen = looks(monkeypatch, host(gpu(B)), EMPTY)
-    wait(asking(0.7), ["vllm-b"], 120)
-    assert len(seen) == 2
+    seen = Looks(host(gpu(B)), EMPTY)
+    wait(asking(0.7), seen, ["vllm-b"], 120)
+    assert seen.count == 2
 
 
 @pytest.mark.parametrize("timeout", [0, 3])
-def test_memory_that_is_not_back_in_time_is_told_with_who_holds_it(
-    timeout: int, clock: Clock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    looks(monkeypatch, host(gpu(holds(None, 60000, pid=7, user="ann"))))
+def test_memory_that_is_not_back_in_time_is_told_with_who_holds_it(timeout: int, clock: Clock) -> None:
+    seen = Looks(host(gpu(holds(None, 60000, pid=7, user="ann"))))
     with pytest.raises(VllmError) as caught:
-        wait(asking(0.7), ["vllm-b", "vllm-c"], timeout)
+        wait(asking(0.7), seen, ["vllm-b", "vllm-c"], timeout)
     text = str(caught.value)
-    assert text.startswith(f"The memory of what was stopped (vllm-b, vllm-c) is not back after {timeout} s. GPU 0 has")
+    assert text.startswith(
+        f"GPU memory used by vllm-b, vllm-c was not released within {timeout} s of stopping it. GPU 0 has"
+    )
     assert "PID 7 (ann) holds 58.6 GiB" in text
     assert clock.now == 100 + timeout
 
 
-def test_a_driver_that_does_not_answer_for_a_moment_is_asked_again(
-    clock: Clock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    looks(monkeypatch, {"status": "timeout", "message": "nvidia-smi hangs.", "gpus": []}, EMPTY)
-    wait(asking(0.7), ["vllm-b"], 120)
+def test_a_driver_that_does_not_answer_for_a_moment_is_asked_again(clock: Clock) -> None:
+    seen = Looks({"status": "timeout", "message": "nvidia-smi hangs.", "gpus": []}, EMPTY)
+    wait(asking(0.7), seen, ["vllm-b"], 120)
     assert clock.now == 100 + deploy_room.INTERVAL

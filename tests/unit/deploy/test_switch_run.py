@@ -17,20 +17,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy import (
-    room as deploy_room,
-    run as deploy_run,
-    weights as deploy_weights,
-)
-from ansible_collections.gpufleet.vllm.plugins.module_utils._docker.container import (
+from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy import weights as deploy_weights
+from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.record import (
     LABEL_FALLBACKS,
     LABEL_FINGERPRINT,
     LABEL_SPEC,
     LABEL_SUPERSEDES,
 )
 from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
+from ansible_collections.gpufleet.vllm.plugins.module_utils._host import lock
 from ansible_collections.gpufleet.vllm.plugins.module_utils._host.ports import PortOwner
-from docker_model import IMAGE, LOCKS, NEW, Client, FailsOnce, Gpu, Killed, installed, manage, run, warnings
+from docker_model import IMAGE, LOCKS, NEW, Client, FailsOnce, Gpu, Killed, installed, manage, run, situation, warnings
 from hypothesis import given, settings, strategies as st
 
 
@@ -47,7 +44,7 @@ def fragile(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FailsOnce:
 @pytest.fixture
 def gpu(monkeypatch: pytest.MonkeyPatch, client: Client) -> Gpu:
     made = Gpu(client)
-    monkeypatch.setattr(deploy_room, "look", made.look)
+    situation().gpus = made.look
     return made
 
 
@@ -214,7 +211,7 @@ def test_both_servers_are_locked_while_one_takes_the_place_of_the_other(client: 
 
     def busy(name: str) -> None:
         for other in ("vllm-a", "vllm-b"):
-            with pytest.raises(VllmError, match="Another run"), deploy_run.alone(other, patience=0):
+            with pytest.raises(VllmError, match="Another run"), lock.alone(other, patience=0):
                 pass
             held.append(other)
         start(name)
@@ -430,11 +427,11 @@ def no_disk(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def no_driver(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(deploy_room, "look", lambda: {"status": "no_driver", "message": "No driver here.", "gpus": []})
+    situation().gpus = lambda: {"status": "no_driver", "message": "No driver here.", "gpus": []}
 
 
 def stranger(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(deploy_run, "port_owner", lambda port, bind: PortOwner("nginx (PID 7)", 7))
+    situation().owner = PortOwner("nginx (PID 7)", 7)
 
 
 def somebody(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -442,7 +439,7 @@ def somebody(monkeypatch: pytest.MonkeyPatch) -> None:
     held = {"pid": 7, "user": "ann", "used_memory_mib": 70000, "container": None}
     facts = Gpu(Client(), foreign=70000).look()
     facts["gpus"][0]["processes"] = [held]
-    monkeypatch.setattr(deploy_room, "look", lambda: facts)
+    situation().gpus = lambda: facts
 
 
 def files_in(directory: Path) -> list[Path]:
@@ -591,7 +588,7 @@ def test_a_server_on_the_network_of_the_host_gives_way_though_nobody_can_see_who
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run_b(network_mode="host")
-    monkeypatch.setattr(deploy_run, "port_owner", lambda port, bind: PortOwner("a process of uid 0", None))
+    situation().owner = PortOwner("a process of uid 0", None)
     assert "stop vllm-b (it has port 8000)" in run()["actions"]
 
 
@@ -729,7 +726,9 @@ def test_memory_that_does_not_come_back_ends_with_the_other_server(client: Clien
     with pytest.raises(VllmError) as caught:
         run(memory_timeout=0, **MOST)
     text = str(caught.value)
-    assert text.startswith("The memory of what was stopped (vllm-b) is not back after 0 s. GPU 0 has 23.4 of 78.1 GiB")
+    assert text.startswith(
+        "GPU memory used by vllm-b was not released within 0 s of stopping it. GPU 0 has 23.4 of 78.1 GiB"
+    )
     assert text.endswith("vllm-b is running.")
     assert found(client) == there
 
@@ -739,7 +738,9 @@ def test_memory_of_a_replacement_that_does_not_come_back_ends_with_the_old_serve
     there = found(client)
     gpu.look()
     gpu.looks_until_back = 10**6
-    with pytest.raises(VllmError, match=r"\(vllm-a\) is not back after 0 s. .*The previous server is running.$"):
+    with pytest.raises(
+        VllmError, match=r"used by vllm-a was not released within 0 s .*The previous server is running.$"
+    ):
         run(memory_timeout=0, engine={**MOST["engine"], "max_model_len": 2})
     assert found(client) == there
 
@@ -747,7 +748,7 @@ def test_memory_of_a_replacement_that_does_not_come_back_ends_with_the_old_serve
 def test_what_the_host_needs_for_itself_can_be_said(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     known = {"name": "NVIDIA GB10", "memory_kind": "unified", "memory_total_mib": 124610, "memory_used_mib": None}
     facts = {"status": "ok", "gpus": [{"index": 0, "uuid": "GPU-0", **known, "memory_free_mib": 110000}]}
-    monkeypatch.setattr(deploy_room, "look", lambda: facts)
+    situation().gpus = lambda: facts
     with pytest.raises(VllmError, match="and the host needs 30.0"):
         run(host_reserve_gib=30, **MOST)
     assert run(**MOST)["changed"] is True
@@ -1341,7 +1342,7 @@ def test_a_stopped_server_is_made_anew_with_what_it_measured_and_stays_the_same_
     predicted = learn(check=True)
     result = learn()
     assert predicted["actions"] == result["actions"] and predicted["commands"] == result["commands"]
-    assert result["actions"][0] == "create vllm-a-next (its first start told how much memory to pin)"
+    assert result["actions"][0] == "create vllm-a-next (its first start showed how much memory to pin)"
     assert pinned(pinning) == PINNED
     assert result["server"]["fingerprint"] == made["fingerprint"]
     assert "kv_cache_memory_bytes" not in labels(pinning)[LABEL_SPEC]

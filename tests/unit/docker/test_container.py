@@ -12,16 +12,19 @@ import os
 import shlex
 import socketserver
 import subprocess
+import sys
 import threading
 import typing as t
 import warnings
+from dataclasses import fields
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import docker
 import docker.errors
 import pytest
-from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.plan import Action
+from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.backend import Action, Making
+from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.effects import on_files
 from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.record import (
     COLLECTION_VERSION,
     LABEL_FINGERPRINT,
@@ -29,6 +32,7 @@ from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.record impor
     LABEL_VERSION,
     LABEL_VLLM_VERSION,
     LABEL_WROTE,
+    server_name,
 )
 from ansible_collections.gpufleet.vllm.plugins.module_utils._docker import (
     backend as docker_backend,
@@ -38,16 +42,14 @@ from ansible_collections.gpufleet.vllm.plugins.module_utils._docker.client impor
 from ansible_collections.gpufleet.vllm.plugins.module_utils._docker.container import (
     SECRETS_SHELL,
     SECRETS_TARGET,
-    Circumstances,
     away_seconds,
-    command,
     configuration,
     docker_argv,
     instance,
-    server_name,
 )
+from ansible_collections.gpufleet.vllm.plugins.module_utils._docker.options import NOT_OPTIONS, OPTIONS
 from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
-from ansible_collections.gpufleet.vllm.plugins.module_utils._server.spec import from_params
+from ansible_collections.gpufleet.vllm.plugins.module_utils._server.spec import ServerSpec, from_params
 
 # The GB10 rules of the project's first server, to the letter.
 GB10: dict[str, t.Any] = {
@@ -80,8 +82,14 @@ CACHE_ENV = ["TRITON_CACHE_DIR=/var/cache/vllm/triton", "VLLM_CACHE_ROOT=/var/ca
 CACHES = "vllm-gpt-oss-cache-IMAGE:/var/cache/vllm"
 
 
+def making(**said: t.Any) -> Making:
+    """What a server is made from; C(making_...) are fields of it that are not of the spec."""
+    other = {key[len("making_") :]: said.pop(key) for key in list(said) if key.startswith("making_")}
+    return Making(from_params({**GB10, **said}), "v1:stamp", **other)
+
+
 def body(entrypoint: list[str] | None = None, **said: t.Any) -> dict[str, t.Any]:
-    return configuration(from_params({**GB10, **said}), "v1:stamp", Circumstances(entrypoint))
+    return configuration(making(**said), entrypoint)
 
 
 # --- the configuration ----------------------------------------------------------------------------------------------
@@ -206,7 +214,7 @@ def test_what_is_mounted(said: dict[str, t.Any], binds: list[str]) -> None:
 
 
 def test_caches_are_kept_for_each_image_and_only_when_wanted() -> None:
-    kept = configuration(from_params(GB10), "v1:stamp", Circumstances(image_id="sha256:0123456789abcdef"))
+    kept = configuration(making(), image_id="sha256:0123456789abcdef")
     assert kept["HostConfig"]["Binds"][-1] == "vllm-gpt-oss-cache-0123456789ab:/var/cache/vllm"
     dropped = body(keep_caches=False)
     assert [bind for bind in dropped["HostConfig"]["Binds"] if "cache/vllm" in bind] == []
@@ -291,7 +299,7 @@ def test_labels_of_the_user_are_added() -> None:
 
 def test_what_was_written_is_recorded_only_where_something_was() -> None:
     assert LABEL_WROTE not in body()["Labels"]
-    written = configuration(from_params(GB10), "v1:stamp", Circumstances(wrote={"/t", "/k"}))
+    written = body(making_wrote={"/t", "/k"})
     assert written["Labels"][LABEL_WROTE] == '["/k","/t"]'
 
 
@@ -361,13 +369,31 @@ def test_a_server_without_gpu_asks_for_none() -> None:
     ],
 )
 def test_an_action_as_a_command(action: Action, line: str) -> None:
-    assert command(action, "c", body()) == line
+    assert shlex.join(as_command(action)) == line
+
+
+class NoImage:
+    """An engine that holds nothing."""
+
+    def image(self, reference: str) -> None:
+        return None
+
+
+def as_command(action: Action) -> t.Sequence[str]:
+    engine = docker_backend.DockerBackend(t.cast(t.Any, NoImage()), lambda: None)
+    return {**engine.effects("c", making), **on_files(None)}[action.verb].command(action)
+
+
+def test_every_option_names_fields_of_the_spec_and_every_field_is_an_option_or_none() -> None:
+    named = [name for option in OPTIONS for name in option.fields]
+    assert sorted([*named, *NOT_OPTIONS]) == sorted(field.name for field in fields(ServerSpec))
+    assert len({option.place for option in OPTIONS}) == len(OPTIONS)
 
 
 def test_creating_and_trying_as_commands() -> None:
-    create = shlex.split(command(Action("create", "next"), "c", body()))
+    create = as_command(Action("create", "next"))
     assert create == docker_argv("c-next", body())
-    trial = shlex.split(command(Action("try", "next"), "c", body()))
+    trial = list(as_command(Action("try", "next")))
     assert trial[:5] == ["docker", "run", "--rm", "--name", "c-try"]
     assert "--publish" not in trial and trial[trial.index("--restart") + 1] == "no"
     assert trial[-1:] == ["nvcr.io/nvidia/vllm:25.09-py3"] and trial[trial.index("--entrypoint") + 1] == "true"
@@ -610,7 +636,7 @@ def inspected(labels: t.Any = None, **state: t.Any) -> dict[str, t.Any]:
 @pytest.mark.parametrize(
     ("found", "expected"),
     [
-        pytest.param(inspected(), {"owned": False, "running": False, "image_id": "sha256:1"}, id="no labels at all"),
+        pytest.param(inspected(), {"owned": False, "running": False, "artifact_id": "sha256:1"}, id="no labels at all"),
         pytest.param(inspected({"a": "b"}), {"owned": False}, id="labels of somebody else"),
         pytest.param(
             inspected({LABEL_FINGERPRINT: "v1:x"}), {"owned": True, "fingerprint": "v1:x", "intent": {}}, id="ours"
@@ -747,8 +773,8 @@ def test_an_address_that_is_none_is_told() -> None:
 
 
 def test_without_the_sdk_there_is_a_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(docker_client, "DOCKER_IMPORT_ERROR", "No module named 'docker'")
-    assert "(No module named 'docker'). Install python3-docker" in connecting_to("unix:///")
+    monkeypatch.setitem(sys.modules, "docker", None)
+    assert "). Install python3-docker (Debian" in connecting_to("unix:///")
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import gpu_hosts
 import pytest
-from ansible_collections.gpufleet.vllm.plugins.module_utils._docker import container as docker_container
+from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy import record
 from ansible_collections.gpufleet.vllm.plugins.module_utils._gpu import facts as gpu_facts
 from ansible_collections.gpufleet.vllm.plugins.module_utils._gpu.nvidia_smi import (
     CORE_FIELDS,
@@ -548,7 +548,7 @@ def test_what_is_not_listed_is_not_known(tmp_path: Path) -> None:
 
 def test_the_labels_are_those_that_containers_get() -> None:
     labels = (gpu_facts.LABEL_FINGERPRINT, gpu_facts.LABEL_SPEC)
-    assert labels == (docker_container.LABEL_FINGERPRINT, docker_container.LABEL_SPEC)
+    assert labels == (record.LABEL_FINGERPRINT, record.LABEL_SPEC)
 
 
 def test_servers_of_the_collection(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from ansible_collections.gpufleet.vllm.plugins.doc_fragments.server import Modul
 from ansible_collections.gpufleet.vllm.plugins.filter.vllm_argv import vllm_argv
 from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.plan import STATES
 from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.run import PARAMETERS
+from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import REASONS, Reason
 from ansible_collections.gpufleet.vllm.plugins.module_utils._server.spec import NOT_OF_THE_PROCESS, SERVER_PARAMETERS
 
 ROOT = Path(__file__).parents[3]
@@ -187,3 +188,12 @@ def test_the_role_hands_a_secret_over_only_where_there_is_a_file_for_it(secret: 
 def test_the_filter_takes_every_key_of_the_role() -> None:
     words = vllm_argv({**EVERY_KEY, "bind": "127.0.0.1", "restart_policy": "no"})
     assert words == ["x", "--served-model-name", "x", "--port", "8001", "--a", "1", "--z", "1"]
+
+
+def test_every_reason_of_a_failure_is_documented_with_what_it_means() -> None:
+    assert set(t.get_args(Reason)) == set(REASONS)
+    returned = yaml.safe_load(
+        importlib.import_module("ansible_collections.gpufleet.vllm.plugins.modules.vllm_container").RETURN
+    )
+    documented = [" ".join(line.split()) for line in returned["reason"]["description"][1:]]
+    assert documented == [f"V({reason}) - {meaning}." for reason, meaning in REASONS.items()]

@@ -1,0 +1,20 @@
+# Copyright (c) 2026, gpufleet contributors
+# GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Which backend and which source the parameters of a module name: the only file that knows them all."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ._deploy.backend import Backend
+from ._docker.backend import docker_backend
+
+Params = t.Mapping[str, t.Any]
+
+
+def container_backends(params: Params) -> dict[str, Backend]:
+    """The backends of a host, by name, of which the first is the one that vllm_container makes servers with."""
+    docker = docker_backend(params["docker_host"], params["stop_timeout"])
+    return {docker.name: docker}

@@ -1,0 +1,174 @@
+# Copyright (c) 2026, gpufleet contributors
+# GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What a deployment asks of a way to run servers, and the values that both speak."""
+
+from __future__ import annotations
+
+import typing as t
+from dataclasses import dataclass, field
+
+if t.TYPE_CHECKING:
+    from .._server.spec import ServerSpec
+
+Slot = t.Literal["current", "next", "trial", "superseded"]
+# The name of an instance is that of its server with the suffix of its slot.
+SUFFIX: dict[Slot, str] = {"current": "", "next": "-next", "trial": "-try", "superseded": "-superseded"}
+
+
+@dataclass(frozen=True)
+class Instance:
+    """One server that exists on the host, in whatever state."""
+
+    slot: Slot
+    owned: bool
+    running: bool
+    fingerprint: str | None = None
+    identity: str = ""
+    # Identities of the instances and other servers that ran before it, and that it stopped or was about to stop.
+    supersedes: tuple[str, ...] = ()
+    # Which image or virtual environment it was made from.
+    artifact_id: str | None = None
+    intent: t.Mapping[str, t.Any] = field(default_factory=dict)
+    # Files that were written for it (secrets), to be deleted with it.
+    wrote: tuple[str, ...] = ()
+    # Where it keeps what it compiled.
+    caches: tuple[str, ...] = ()
+    vllm_version: str | None = None
+    # Whether its command line says how large the KV cache is, in bytes.
+    is_pinned: bool = False
+    # Which fallbacks it was made with, as it was recorded.
+    fallbacks: t.Any = None
+    # The name of the backend that runs it.
+    backend: str = ""
+    # For people: how the backend calls its state, what it was made from, since when it runs.
+    status: str = ""
+    artifact: str | None = None
+    started_at: str | None = None
+    # How many seconds it was stopped before its last start.
+    away_seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class Other:
+    """An instance of another server of this collection on the same host, by the name it has there."""
+
+    name: str
+    identity: str
+    running: bool
+    slot: Slot = "current"
+    # Why it cannot run beside the wanted server, in words; empty when it can.
+    conflict: str = ""
+    supersedes: tuple[str, ...] = ()
+    wrote: tuple[str, ...] = ()
+    intent: t.Mapping[str, t.Any] = field(default_factory=dict)
+    backend: str = ""
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """What a server is made from, as it is on the host."""
+
+    identity: str
+    # The version of vLLM in it, as far as it tells that by itself.
+    vllm_version: str | None = None
+
+
+@dataclass(frozen=True)
+class Action:
+    """One effect. C(target) is a path, an image, a slot or the name of another server; C(because) is for people."""
+
+    verb: str
+    target: str
+    because: str = ""
+    to: str = ""
+    # Who does it; empty for what needs no backend.
+    backend: str = ""
+
+    @property
+    def spoken(self) -> str:
+        """The verb as people read it: what is done to another server is done by the same means."""
+        return (self.verb[: -len("_other")] if self.verb.endswith("_other") else self.verb).replace("_", " ")
+
+
+@dataclass(frozen=True)
+class Making:
+    """All that a new instance is made from."""
+
+    spec: ServerSpec
+    fingerprint: str
+    # What it records: the secret files that were written for it, what it stops, the fallbacks in use.
+    wrote: t.Collection[str] = ()
+    supersedes: t.Sequence[str] = ()
+    fallbacks: t.Mapping[str, t.Any] | None = None
+    # Flags and environment that measurements of an earlier start led to; none of it was asked for.
+    learned_engine: t.Mapping[str, str] = field(default_factory=dict)
+    learned_env: t.Mapping[str, str] = field(default_factory=dict)
+
+
+class Effect(t.NamedTuple):
+    """What a verb does, and the command line that does the same, for people."""
+
+    do: t.Callable[[Action], None]
+    command: t.Callable[[Action], t.Sequence[str]]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One look at a host: what there is of a server, and the instances of all others of this collection."""
+
+    instances: t.Mapping[Slot, Instance] = field(default_factory=dict)
+    others: tuple[Other, ...] = ()
+    # What a download that was cut short left behind.
+    download: str | None = None
+    # A sentence when something of somebody else is where a download would be.
+    download_conflict: str | None = None
+
+
+class Backend(t.Protocol):
+    """One way to run servers on a host. C(server) is the name of a server there.
+
+    What it raises is a VllmError, or one of C(failures()) that C(sentence()) turns into words.
+    """
+
+    name: str
+
+    def servers(self) -> t.Iterable[str]:
+        """The names of all servers of which something is on the host."""
+
+    def look(self, server: str) -> Seen:
+        """What is there, now."""
+
+    def artifact(self, spec: ServerSpec) -> Artifact | None:
+        """What the server would be made from; None when it is not on the host."""
+
+    def version(self, artifact: Artifact) -> str | None:
+        """The version of vLLM in an artifact that does not tell it: found by a look inside, which takes seconds."""
+
+    def holders(self, port: int, bind: str) -> t.Collection[str]:
+        """Identities of the instances, of this collection or not, that hold the port though no process listens."""
+
+    def called(self, identity: str) -> str:
+        """An instance, of this collection or not, as people call it."""
+
+    def caches(self, server: str) -> tuple[str, ...]:
+        """Where the server's instances, past ones too, keep what they compiled."""
+
+    def log(self, server: str) -> str:
+        """What the server has logged since it was made."""
+
+    def provide(self, spec: ServerSpec) -> None:
+        """Bring the artifact, or a newer one, to the host."""
+
+    def effects(self, server: str, making: t.Callable[[], Making]) -> t.Mapping[str, Effect]:
+        """Its verbs. C(making) is asked when an instance is made: what is recorded may change until then."""
+
+    def wait_until_it_answers(self) -> None:
+        """Return once the backend works; one that was restarted takes some seconds."""
+
+    def failures(self) -> tuple[type[BaseException], ...]:
+        """What it may raise beside VllmError."""
+
+    def sentence(self, attempt: str, error: BaseException) -> str:
+        """Such a failure as what was attempted, what was seen and what to change."""

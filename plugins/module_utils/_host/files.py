@@ -1,0 +1,111 @@
+# Copyright (c) 2026, gpufleet contributors
+# GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Files of ours: written whole or not at all, read within a limit, deleted with what became empty."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import shutil
+import tempfile
+import typing as t
+
+from .._errors import Reason, VllmError
+
+READ_LIMIT = 1 << 20
+
+
+def read(path: str, limit: int = READ_LIMIT) -> bytes | None:
+    """What a file holds, up to C(limit) bytes; None when it cannot be read."""
+    try:
+        with open(path, "rb") as stream:
+            return stream.read(limit)
+    except OSError:
+        return None
+
+
+def read_text(path: str, limit: int = READ_LIMIT) -> str:
+    """The same as text; empty when it cannot be read."""
+    return (read(path, limit) or b"").decode("utf-8", errors="replace")
+
+
+def write_whole(path: str, content: bytes, mode: int = 0o600) -> None:
+    """Replace a file in one step; its directory has to exist.
+
+    Raises:
+        OSError: then the file is as it was.
+    """
+    descriptor, temporary = tempfile.mkstemp(dir=os.path.dirname(path), prefix=".gpufleet-")
+    try:
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(content)
+            os.fchmod(stream.fileno(), mode)
+        os.replace(temporary, path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise
+
+
+def is_full(error: OSError) -> bool:
+    """Whether the disk is full, which more rights would not help."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+def remedy(error: OSError, otherwise: str) -> str:
+    """What to change after a file could not be written."""
+    return "Free some space on that file system ('df -h' shows it), then run it again." if is_full(error) else otherwise
+
+
+def reason(error: OSError) -> Reason:
+    return "disk-full" if is_full(error) else "permission-denied"
+
+
+def make_directory(path: str) -> None:
+    """Make a directory and its parents.
+
+    Raises:
+        VllmError: when that fails.
+    """
+    try:
+        os.makedirs(path, mode=0o755, exist_ok=True)
+    except OSError as error:
+        way = "Choose another huggingface_dir, or run with become: true."
+        raise VllmError(
+            f"Cannot create the directory {path}: {error.strerror}. {remedy(error, way)}", reason(error)
+        ) from None
+
+
+def delete_file(path: str) -> None:
+    """Delete a file of ours, and its directory when that is empty then; a file that is gone is fine."""
+    try:
+        if os.path.exists(path):
+            os.unlink(path)
+    except OSError as error:
+        raise VllmError(
+            f"Cannot delete {path}: {error.strerror}. Delete it yourself, or run with become: true.",
+            "permission-denied",
+        ) from None
+    # It may hold something else, or be somebody else's.
+    with contextlib.suppress(OSError):
+        os.rmdir(os.path.dirname(path))
+
+
+def delete_directory(path: str) -> None:
+    """Delete a directory with everything in it; one that is gone is fine."""
+    try:
+        if os.path.isdir(path):
+            shutil.rmtree(path)
+    except OSError as error:
+        raise VllmError(
+            f"Cannot delete {path}: {error.strerror or error} at {error.filename or path}. Containers write as root: "
+            "run with become: true, or delete it yourself.",
+            "permission-denied",
+        ) from None
+
+
+def existing(paths: t.Iterable[str]) -> tuple[str, ...]:
+    return tuple(path for path in paths if os.path.exists(path))
