@@ -112,7 +112,7 @@ def connect(docker_host: str | None = None, timeout: int = 60) -> t.Any:
         # Not every call takes a limit of its own.
         setattr(client, "post", _not_for_ever(client.post))  # noqa: B010
     except (docker.errors.DockerException, requests.exceptions.RequestException, OSError) as error:
-        raise VllmError(_unreachable(environment.get("DOCKER_HOST") or f"unix://{SOCKET}", str(error))) from None
+        raise VllmError(unreachable(environment.get("DOCKER_HOST") or f"unix://{SOCKET}", str(error))) from None
     return client
 
 
@@ -127,7 +127,7 @@ def _not_for_ever(post: t.Callable[..., t.Any]) -> t.Callable[..., t.Any]:
     return bounded
 
 
-def _unreachable(address: str, error: str) -> str:
+def unreachable(address: str, error: str) -> str:
     attempt = f"Cannot talk to the Docker Engine at {address}: "
     path = address[len("unix://") :] if address.startswith("unix://") else ""
     if re.search(r"permission denied|PermissionError", error, re.IGNORECASE):
