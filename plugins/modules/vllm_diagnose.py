@@ -12,12 +12,12 @@ version_added: 0.1.0
 author:
   - gpufleet contributors (@gpufleet)
 description:
-  - Reads the log of a server and how its process ended, and tells the root cause, the line that proves it and what to
-    change. What follows from the cause is told apart from it, however often the server repeats that.
-  - A failure that is not known is told in the server's own words, and not guessed at.
+  - Reads the log of a server and how its process ended, and returns the root cause, the line that proves it and what to
+    change. What only follows from the cause is listed apart, however often the server repeats it.
+  - A failure that is not known is quoted in the server's own words, and not guessed at.
   - Changes nothing, and asks the server nothing. Secrets are taken out of everything that is returned.
 requirements:
-  - Python packages C(docker) and C(requests) on the host, with O(container)
+  - Python package C(docker) on the host, with an O(docker_host) that is not a Unix socket
 attributes:
   check_mode:
     description: Can run in C(check_mode) and return the same.
@@ -171,6 +171,13 @@ versions:
   returned: always
   type: dict
   sample: {collection: 0.1.0, docker: 20.10.24, kernel: 6.8.0, os: Ubuntu 24.04.1 LTS, vllm: 0.26.0}
+reason:
+  description:
+    - Why the server could not be looked at. V(server-missing), V(log-unreadable), V(permission-denied),
+      V(backend-unavailable), V(backend-failed) or V(invalid-parameter).
+  returned: failure
+  type: str
+  sample: server-missing
 server:
   description:
     - What the server is, with V(spec) as it was recorded (null for a server that this collection did not make).
@@ -181,9 +188,10 @@ server:
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.gpufleet.vllm.plugins.module_utils._backends import open_source
 from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
+from ansible_collections.gpufleet.vllm.plugins.module_utils._health.logfile import Source
 from ansible_collections.gpufleet.vllm.plugins.module_utils._health.report import examine
-from ansible_collections.gpufleet.vllm.plugins.module_utils._health.sources import Source, open_source
 
 
 def main() -> None:
@@ -204,7 +212,7 @@ def main() -> None:
         source = t.cast(Source, open_source(module.params, module.run_command))
         module.exit_json(changed=False, **examine(source, module.params["gpu_facts"], module.params["lines"]))
     except VllmError as error:
-        module.fail_json(msg=str(error))
+        module.fail_json(msg=str(error), reason=error.reason)
 
 
 if __name__ == "__main__":

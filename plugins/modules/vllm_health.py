@@ -7,7 +7,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: vllm_health
-short_description: Wait until a vLLM API server gives a sane answer
+short_description: Wait until a vLLM API server answers correctly
 version_added: 0.1.0
 author:
   - gpufleet contributors (@gpufleet)
@@ -18,11 +18,10 @@ description:
   - Fails at once when the process is gone, when the log holds a cause that cannot heal, when a process of the server is
     stopped, when another server answers on the port, or when the API key is refused. Fails after O(stall_timeout) when
     nothing moves any more, and only as a last resort after O(timeout).
-  - A failure is told as the root cause, the line that proves it and what to change, as M(gpufleet.vllm.vllm_diagnose)
-    tells it.
+  - A failure names the root cause, the line that proves it and what to change, as M(gpufleet.vllm.vllm_diagnose) does.
   - Changes nothing. The completion asks for a few tokens.
 requirements:
-  - Python package C(requests) on the host, and C(docker) with O(container)
+  - Python package C(docker) on the host, with an O(docker_host) that is not a Unix socket
 extends_documentation_fragment:
   - ansible.builtin.action_common_attributes
 attributes:
@@ -76,11 +75,11 @@ options:
   timeout:
     description:
       - Seconds after which to give up, whatever the server is doing.
-      - Without it, three times O(expected_seconds) and at least 600, or 1800 when that is not said either.
+      - Without it, three times O(expected_seconds) and at least 600, or 1800 without that either.
     type: int
   expected_seconds:
     description:
-      - How long a start of this model on this hardware usually takes. It is shown beside the time that has passed.
+      - How long a start of this model on this hardware usually takes. Shown with the time that has passed.
     type: int
   stall_timeout:
     description:
@@ -136,8 +135,8 @@ options:
     type: str
   lock:
     description:
-      - Id of O(container). Let no other run change that server while this one waits for it, and for some seconds after
-        it was found not to be healthy, for what this run does then. Fails when another run has it.
+      - For the role and the action plugin. Id of O(container), which no other run may change during this wait, nor for
+        some seconds after a failure.
     type: str
   gpu_facts:
     description:
@@ -147,13 +146,12 @@ options:
     default: {}
   slice:
     description:
-      - Seconds after which to come back with RV(finished) false. The action plugin waits in slices to show progress;
-        V(0) waits to the end.
+      - For the action plugin. Seconds after which to return with RV(finished) false; V(0) waits to the end.
     type: float
     default: 0
   resume:
     description:
-      - RV(resume) of the slice before.
+      - For the action plugin. RV(resume) of the slice before.
     type: dict
     default: {}
 notes:
@@ -280,6 +278,14 @@ diagnosis:
       description: Ids of what followed from the cause.
       type: list
       elements: str
+reason:
+  description:
+    - RV(diagnosis.id) of a server that is not healthy. When it could not be asked, or its source not be read, one of
+      V(invalid-parameter), V(secret-missing), V(secret-invalid), V(permission-denied), V(backend-unavailable),
+      V(backend-failed), V(server-missing), V(log-unreadable) and V(locked).
+  returned: failure
+  type: str
+  sample: timeout
 log:
   description: The last lines of the log, without secrets.
   returned: failure
@@ -290,11 +296,11 @@ busy:
   returned: failure
   type: bool
 finished:
-  description: Whether the wait is over. False only with O(slice).
+  description: For the action plugin. Whether the wait is over; false only with O(slice).
   returned: always
   type: bool
 resume:
-  description: What the next slice needs to know.
+  description: For the action plugin. What the next slice needs to know.
   returned: when RV(finished) is false
   type: dict
 """
@@ -302,9 +308,10 @@ resume:
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.gpufleet.vllm.plugins.module_utils._backends import open_source
 from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
+from ansible_collections.gpufleet.vllm.plugins.module_utils._health.api import OPTIONS
 from ansible_collections.gpufleet.vllm.plugins.module_utils._health.session import run
-from ansible_collections.gpufleet.vllm.plugins.module_utils._health.wait import CHECKS
 from ansible_collections.gpufleet.vllm.plugins.module_utils._host.lock import (
     Busy,
     alone,
@@ -314,11 +321,15 @@ from ansible_collections.gpufleet.vllm.plugins.module_utils._host.lock import (
 )
 
 
+def _run(module: AnsibleModule) -> dict[str, t.Any]:
+    return run(module.params, open_source(module.params, module.run_command), module.run_command)
+
+
 def _locked_run(module: AnsibleModule) -> dict[str, t.Any]:
-    """Wait while no other run may change the server, and keep it for what follows, unless nobody is there to go on."""
+    """Wait while no other run may change the server, and keep it for what follows, unless nobody is left to do that."""
     name, token = module.params["container"], module.params["lock"]
     with alone(name, token):
-        result = run(module.params, module.run_command)
+        result = _run(module)
         if result["healthy"] or reader_is_gone():
             release(name)
         else:
@@ -329,27 +340,16 @@ def _locked_run(module: AnsibleModule) -> dict[str, t.Any]:
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
-            "url": {"type": "str", "default": "http://127.0.0.1:8000"},
-            "served_model_name": {"type": "str"},
-            "api_key": {"type": "str", "no_log": True},
-            "api_key_file": {"type": "path", "no_log": False},
-            "uds": {"type": "path"},
-            "validate_certs": {"type": "bool", "default": True},
-            "ca_path": {"type": "path"},
+            **OPTIONS,
             "timeout": {"type": "int"},
             "expected_seconds": {"type": "int"},
             "stall_timeout": {"type": "int", "default": 300},
-            "request_timeout": {"type": "int", "default": 120},
             "stable_for": {"type": "float", "default": 0.25},
-            "checks": {"type": "list", "elements": "str", "choices": list(CHECKS), "default": list(CHECKS)},
-            "prompt": {"type": "str", "default": "Reply with one short sentence."},
-            "expected_answer": {"type": "str"},
-            "max_tokens": {"type": "int", "default": 16, "no_log": False},
             "container": {"type": "str"},
             "unit": {"type": "str"},
             "docker_host": {"type": "str"},
-            "lock": {"type": "str"},
             "gpu_facts": {"type": "dict", "default": {}},
+            "lock": {"type": "str"},
             "slice": {"type": "float", "default": 0},
             "resume": {"type": "dict", "default": {}},
         },
@@ -358,13 +358,11 @@ def main() -> None:
         supports_check_mode=True,
     )
     try:
-        result = _locked_run(module) if module.params["lock"] else run(module.params, module.run_command)
+        result = _locked_run(module) if module.params["lock"] else _run(module)
     except VllmError as error:
-        module.fail_json(msg=str(error), busy=isinstance(error, Busy))
-    outcome: t.Callable[..., t.Any] = (
-        module.exit_json if result["healthy"] or not result["finished"] else module.fail_json
-    )
-    outcome(**result)
+        module.fail_json(msg=str(error), reason=error.reason, busy=isinstance(error, Busy))
+    leave_with = module.exit_json if result["healthy"] or not result["finished"] else module.fail_json
+    leave_with(**result)
 
 
 if __name__ == "__main__":

@@ -263,4 +263,4 @@ def neutral(told: str, old: Wish, new: Wish) -> str:
     told = re.sub(r"\bPID \d+(, since [\d:]+)?", "PID N", told)
     told = re.sub(r"\b\d+(?:\.\d+)? s\b", "N s", re.sub(r"\b\d+ attempts?\b", "N attempts", told))
     # How far a start had come is seen a little sooner or later.
-    return re.sub(r" It was [a-z, ]+, N s after the wait began", "", told)
+    return re.sub(r" It was [\w %()/]+ N s into the wait", "", told)

@@ -84,6 +84,7 @@ class Server:
         """What vllm_health says in the end."""
         from ansible_collections.gpufleet.vllm.plugins.module_utils._health import session as health_session
 
+        source = self._source()
         params = {
             "url": f"http://127.0.0.1:{self.port}",
             "served_model_name": "tiny",
@@ -99,13 +100,19 @@ class Server:
             "docker_host": None,
             "stall_timeout": 120,
         }
-        return health_session.run({**params, **said})
+        return health_session.run({**params, **said}, source)
 
     def diagnose(self) -> dict[str, t.Any]:
         """What vllm_diagnose says now."""
-        from ansible_collections.gpufleet.vllm.plugins.module_utils._health import report, sources
+        from ansible_collections.gpufleet.vllm.plugins.module_utils._health import report
 
-        return report.examine(sources.ContainerSource(self.name), {}, 40)
+        return report.examine(self._source(), {}, 40)
+
+    def _source(self) -> t.Any:
+        from ansible_collections.gpufleet.vllm.plugins.module_utils._docker.reader import reader
+        from ansible_collections.gpufleet.vllm.plugins.module_utils._docker.source import ContainerSource
+
+        return ContainerSource(self.name, reader(None))
 
 
 class Waiting(threading.Thread):

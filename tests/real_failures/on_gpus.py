@@ -26,11 +26,8 @@ if not PACKAGE.exists():
     (PACKAGE / "vllm").symlink_to(ROOT)
 sys.path.insert(0, str(PACKAGE.parents[1]))
 
-from ansible_collections.gpufleet.vllm.plugins.module_utils._health import (
-    session,
-    sources,  # noqa: E402
-)
-from ansible_collections.gpufleet.vllm.plugins.module_utils._health.wait import Process  # noqa: E402
+from ansible_collections.gpufleet.vllm.plugins.module_utils._health import logfile, session  # noqa: E402
+from ansible_collections.gpufleet.vllm.plugins.module_utils._host.processes import ProcessState, look_at  # noqa: E402
 from ansible_collections.gpufleet.vllm.plugins.module_utils._vllm import diagnosis as vllm_diagnosis
 
 CONFIG = {
@@ -70,7 +67,7 @@ def make_model(directory: pathlib.Path) -> None:
     ).save_pretrained(directory)
 
 
-class Child(sources.FileSource):
+class Child(logfile.FileSource):
     """A server that this program started itself: its log, its process."""
 
     def __init__(self, name: str, log: pathlib.Path, port: int, arguments: list[str], devices: str) -> None:
@@ -91,21 +88,16 @@ class Child(sources.FileSource):
         self.child.wait()
         self.ended = time.time()
 
-    def process(self) -> Process:
+    def state(self) -> ProcessState:
         status = self.child.poll()
-        return Process(
-            status is None, "Server", None if status is None else status % 256 if status >= 0 else 128 - status
-        )
-
-    def state(self) -> vllm_diagnosis.State:
-        now = self.process()
-        return vllm_diagnosis.State(now.running, now.exit_status, name="Server")
+        code = None if status is None else status % 256 if status >= 0 else 128 - status
+        return ProcessState(status is None, code, name="Server")
 
     def root_pid(self) -> int:
         return self.child.pid
 
     def workers(self) -> list[int]:
-        seen = sources.look_at(self.child.pid)
+        seen = look_at(self.child.pid)
         return sorted(pid for pid, name in (seen.names if seen else {}).items() if "Worker" in name)
 
 

@@ -13,7 +13,7 @@ import sys
 import types
 import typing as t
 
-from .._errors import VllmError
+from .._errors import Reason, VllmError
 
 SOCKET = "/var/run/docker.sock"
 # Seconds without a word from the engine after which a call has failed. Checking a layer of 10 GB takes a minute.
@@ -162,7 +162,8 @@ def unreachable(address: str, kind: str, seen: str) -> VllmError:
     why = REACHED.get(kind) or f"{seen.rstrip('.')}. Check DOCKER_HOST, and docker_host of the server."
     if path and kind in ("missing", "refused"):
         why = _not_there(path)
-    return VllmError(f"Cannot talk to the Docker Engine at {address}: {why}", "backend-unavailable")
+    reason: Reason = "permission-denied" if kind == "permission" else "backend-unavailable"
+    return VllmError(f"Cannot talk to the Docker Engine at {address}: {why}", reason)
 
 
 REACHED = {

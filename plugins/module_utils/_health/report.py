@@ -11,14 +11,13 @@ import re
 import typing as t
 
 from .._deploy.record import COLLECTION_VERSION
-from .._errors import VllmError
+from .._host.processes import ProcessState, look_at, with_activity
 from .._host.redaction import redact
-from .._vllm.diagnosis import Diagnosis, State, Timeline, diagnose, lives, parse_lines
-from .sources import ContainerSource, Source, look_at, with_activity
+from .._vllm.diagnosis import Diagnosis, diagnose, timeline
+from .logfile import Source
 
 VERSION = re.compile(
-    r"vLLM (?:API )?server version v?(\d[\w.+-]*)|█.*\bversion v?(\d[\w.+-]*)|LLM engine "
-    r"\(v?(\d[\w.+-]*)\)"
+    r"vLLM (?:API )?server version v?(\d[\w.+-]*)|█.*\bversion v?(\d[\w.+-]*)|LLM engine \(v?(\d[\w.+-]*)\)"
 )
 LINE_WIDTH = 600
 
@@ -30,7 +29,7 @@ def examine(source: Source, facts: t.Mapping[str, t.Any], lines: int) -> dict[st
     about = source.about()
     secrets = about.pop("secrets")
     found = diagnose(text, state, facts)
-    seen = timeline_of(text)
+    seen = timeline(text)
     return {
         "diagnosis": redacted(found, secrets).to_dict(),
         "phase": seen.current.name,
@@ -42,19 +41,14 @@ def examine(source: Source, facts: t.Mapping[str, t.Any], lines: int) -> dict[st
     }
 
 
-def timeline_of(text: str) -> Timeline:
-    seen = Timeline()
-    for line in lives(parse_lines(text))[-1].lines:
-        seen.feed(line)
-    return seen
-
-
 def redacted(found: Diagnosis, secrets: t.Sequence[str]) -> Diagnosis:
+    """The same diagnosis without secrets."""
     hide = {key: redact(getattr(found, key), secrets) for key in ("cause", "remedy", "evidence")}
     return Diagnosis(found.id, retryable=found.retryable, symptoms=found.symptoms, final=found.final, **hide)
 
 
-def state_dict(state: State, secrets: t.Sequence[str] = ()) -> dict[str, t.Any]:
+def state_dict(state: ProcessState, secrets: t.Sequence[str] = ()) -> dict[str, t.Any]:
+    """The process, as the module returns it."""
     return {
         "running": state.running,
         "exit_status": state.exit_status,
@@ -79,13 +73,14 @@ def _plain(text: str) -> str:
 
 
 def versions(source: Source, text: str) -> dict[str, str]:
+    """The versions of all that is involved, as far as they are known."""
     named = [next(filter(None, match.groups()), "") for match in VERSION.finditer(text)]
     found = {
         "collection": COLLECTION_VERSION,
         "vllm": named[-1] if named else "",
         "kernel": platform.release(),
         "os": _os_name(),
-        "docker": _docker_version(source),
+        **source.versions(),
     }
     return {key: value for key, value in found.items() if value}
 
@@ -97,12 +92,3 @@ def _os_name() -> str:
     except OSError:
         return platform.system()
     return match.group(1) if match else platform.system()
-
-
-def _docker_version(source: Source) -> str:
-    if not isinstance(source, ContainerSource):
-        return ""
-    try:
-        return source.engine_version()
-    except VllmError:
-        return ""

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Healthy means a sane answer: pure predicates over what a server said, and a clock that asks again.
+"""Healthy means a correct answer: pure predicates over what a server said, and a clock that asks again.
 
 What does the asking comes from outside, and so do time and sleep: tests take no time. All times are seconds.
 """
@@ -13,7 +13,9 @@ import re
 import threading
 import time
 import typing as t
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+
+from .._host.processes import ProcessState
 
 CHECKS = ("health", "models", "completion")
 # A short unit, four times or more and nothing else: "!!!!!", "multmultmultmult".
@@ -45,18 +47,6 @@ class Verdict:
 
 
 @dataclass(frozen=True)
-class Process:
-    """What runs the server, as seen from outside. C(started_at) and C(restarts) tell one life from the next."""
-
-    running: bool
-    name: str
-    exit_status: int | None = None
-    started_at: str = ""
-    restarts: int = 0
-    age: float = 0.0
-
-
-@dataclass(frozen=True)
 class CheckResult:
     name: str
     ok: bool
@@ -81,13 +71,15 @@ class Report:
     finished: bool = True
     # The kind of the last verdict that failed.
     kind: str = ""
+    # The time that was up, in seconds.
+    timeout: float | None = None
 
 
 def _unanswered(response: Response) -> Verdict | None:
     if response.status is None:
         return Verdict(False, response.error or "no answer", response.final)
     if response.status in (401, 403):
-        return Verdict(False, f"HTTP {response.status}: the server wants another API key", True, "api-key-refused")
+        return Verdict(False, f"HTTP {response.status}: the server rejected the API key", True, "api-key-refused")
     if response.status != 200:
         return Verdict(False, f"HTTP {response.status}{_reason(response.body)}")
     return None
@@ -178,8 +170,10 @@ def is_repeated(text: str) -> bool:
     return REPEATED.fullmatch(squeezed) is not None
 
 
-def exit_sentence(first: Process, now: Process, elapsed: float) -> str | None:
-    """Why the process cannot become healthy any more, or None while it lives."""
+def exit_sentence(first: ProcessState, now: ProcessState, elapsed: float) -> str | None:
+    """Why the process cannot become healthy any more, or None while it lives, or where nobody knows."""
+    if now.running is None:
+        return None
     restarted = now.started_at != first.started_at or now.restarts > first.restarts
     if now.running and not restarted:
         return None
@@ -214,10 +208,12 @@ class Wait:
 
     checks: t.Sequence[str]
     ask: t.Callable[[str], Verdict]
-    process: t.Callable[[], Process | None]
+    state: t.Callable[[], ProcessState]
     timeout: float
     # How long an answer has to stand before it is believed.
     stable_for: float
+    # Whether it is believed at once.
+    once: bool = False
     interval: float = 0.25
     monotonic: t.Callable[[], float] = time.monotonic
     sleep: t.Callable[[float], None] = time.sleep
@@ -229,7 +225,7 @@ class Wait:
     pause: t.Callable[[], bool] = lambda: False
     # What a slice before this one saw: when the wait began, and the process as it was then.
     began: float | None = None
-    first: Process | None = None
+    first: ProcessState | None = None
     # Ask in a thread, so that a request that hangs does not hide what happens meanwhile.
     watchful: bool = False
     # How long a server that is up may give a bad answer before that is final. A slow one has all the time.
@@ -239,7 +235,7 @@ class Wait:
 
     def run(self) -> Report:
         self.began = self.monotonic() if self.began is None else self.began
-        first = self.first = self.first or self.process()
+        first = self.first = self.first or self.state()
         elapsed = 0.0
         for elapsed in clock(self.timeout, 0.1, self.interval, self.monotonic, self.sleep, self.began):
             self.attempts += 1
@@ -258,13 +254,12 @@ class Wait:
             if self.pause():
                 return self._report(elapsed, "", finished=False)
         gone = self._gone(first, elapsed)
-        return self._report(elapsed, gone or f"no sane answer within {self.timeout:.0f} s", exited=bool(gone))
+        if gone:
+            return self._report(elapsed, gone, exited=True)
+        return replace(self._report(elapsed, f"not healthy within {self.timeout:.0f} s"), timeout=self.timeout)
 
-    def _gone(self, first: Process | None, elapsed: float) -> str | None:
-        now = self.process()
-        if first is None or now is None:
-            return None
-        return exit_sentence(first, now, elapsed)
+    def _gone(self, first: ProcessState, elapsed: float) -> str | None:
+        return exit_sentence(first, self.state(), elapsed)
 
     def _ask_all(self, elapsed: float) -> Verdict:
         """Ask in order and stop at the first that fails: the later ones would only say the same."""
@@ -294,15 +289,15 @@ class Wait:
         thread.start()
         thread.join(self.interval)
         while thread.is_alive():
-            pointless = self._gone(self.first, 0) or self.hopeless()
+            pointless = self._gone(self.first or self.state(), 0) or self.hopeless()
             if pointless:
                 return Verdict(False, pointless, final=True)
             thread.join(self.interval)
         return verdicts[0] if verdicts else Verdict(False, "the check itself failed")
 
-    def _stands(self, first: Process | None, elapsed: float) -> bool:
+    def _stands(self, first: ProcessState, elapsed: float) -> bool:
         """Ask once more after a moment, unless the server has been up for long: then the first answer is that proof."""
-        if first is not None and first.age > 60:
+        if self.once or first.age > 60:
             return True
         self.sleep(self.stable_for)
         return self._gone(first, elapsed) is None and self._ask_all(elapsed).ok

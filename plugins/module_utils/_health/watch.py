@@ -15,8 +15,10 @@ import time
 import typing as t
 from dataclasses import dataclass
 
-from .._vllm.diagnosis import Diagnosis, Phase, State, Timeline, diagnose, is_progress, parse_lines
-from .sources import Activity, Source, look_at, with_activity
+from .._host.processes import Activity, ProcessState, look_at, with_activity
+from .._vllm.diagnosis import Diagnosis, Phase, Timeline, diagnose, is_progress, parse_lines
+from .._vllm.phases import words
+from .logfile import Source
 
 LOG_INTERVAL = 0.3
 PROCESS_INTERVAL = 0.7
@@ -31,8 +33,7 @@ PATIENCE = 3
 GPU_AFTER, GPU_INTERVAL = 30.0, 15.0
 
 ALARM = re.compile(
-    r"Error|ERROR|error:|died unexpectedly|encountered a fatal|Killed|No space left|NCCL WARN|ptxas "
-    r"fatal"
+    r"Error|ERROR|error:|died unexpectedly|encountered a fatal|Killed|No space left|NCCL WARN|ptxas fatal"
 )
 WAITS_FOR_WORKER = re.compile(r"No available shared memory broadcast block")
 
@@ -119,7 +120,7 @@ class Watch:
         """After trouble and a moment's grace: whether it is the end. Trouble that is not is forgotten."""
         if self.trouble_at is not None and now - self.trouble_at >= GRACE:
             self.trouble_at = None
-            found = diagnose(self.source.tail(), State(running=True), self.facts)
+            found = diagnose(self.source.tail(), ProcessState(running=True), self.facts)
             self.found = found if found.failed and found.final else self.found
         return self.found
 
@@ -151,18 +152,16 @@ class Watch:
         self.gpu = seen or self.gpu
 
     def _stalled(self, now: float) -> Diagnosis:
-        known = diagnose(self.source.tail(), self.source.state(), self.facts)
+        state = self.source.state()
+        known = diagnose(self.source.tail(), state, self.facts)
         if known.failed:
             return known
-        silent = now - self.silence.since
         return Diagnosis(
             "stalled",
-            f"{self.source.state().name} has stood still for {silent:.0f} s while {self.phase.name}: no line in its "
-            f"log "
-            "and no work of its processes.",
+            f"{state.name} has made no progress for {now - self.silence.since:.0f} s while "
+            f"{words(self.phase.name, None)}: no new line in its log and no work of its processes.",
             "Look at dmesg for Xid lines and at the storage of the model (a network file system that hangs). If this "
-            "start "
-            "is only slow, raise stall_timeout.",
+            "start is only slow, raise stall_timeout.",
             retryable=True,
             final=True,
         )

@@ -51,7 +51,8 @@ def alone(name: str, token: str = "", patience: float | None = None) -> t.Iterat
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | create, 0o644)
     except OSError as error:
         raise VllmError(
-            f"Cannot open the lock {path}: {error.strerror}. Remove it if no other run is going on."
+            f"Cannot open the lock {path}: {error.strerror}. Remove it if no other run is going on.",
+            "permission-denied",
         ) from None
     try:
         _wait(descriptor, name, token, PATIENCE if patience is None else patience)
@@ -101,7 +102,8 @@ def _wait(descriptor: int, name: str, token: str, patience: float) -> None:
         if time.monotonic() >= deadline:
             raise Busy(
                 f"Another run is changing {name} on this host, or waits for it to become healthy ({who}). Nothing was "
-                "changed by this one; run it again when the other has ended."
+                "changed by this one; run it again when the other has ended.",
+                "locked",
             )
         time.sleep(INTERVAL)
 

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Takes secrets out of what people will pass on: log lines, command lines, environments, specs. Pure."""
+"""Takes secrets out of what people will pass on: log lines, command lines, environments, specs."""
 
 from __future__ import annotations
 
@@ -95,3 +95,12 @@ def secrets_in(text: str) -> list[str]:
         if line and not line.startswith("#"):
             found += [line, line.partition("=")[2].strip().strip("'\"")]
     return [value for value in found if len(value) >= SHORTEST]
+
+
+def read_secrets(path: str) -> list[str]:
+    """What is in a secret file; a file that may not be read shows nothing that could be hidden."""
+    try:
+        with open(path, encoding="utf-8", errors="replace") as stream:
+            return secrets_in(stream.read(65536))
+    except OSError:
+        return []

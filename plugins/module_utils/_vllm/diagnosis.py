@@ -18,27 +18,13 @@ import re
 import typing as t
 from dataclasses import dataclass, field, replace
 
+from .._host.processes import ProcessState as State
 from .failures import BY_ID, GENERIC, SIGNATURES, Found, Signature, say
 
 NONE, UNKNOWN = "none", "unknown"
+NOT_KNOWN = State()
 EVIDENCE_LINES = 12
 EVIDENCE_WIDTH = 400
-
-
-@dataclass(frozen=True)
-class State:
-    """How the process is, as its container or unit tells. None is not known."""
-
-    running: bool | None = None
-    exit_status: int | None = None
-    oom_killed: bool = False
-    # Why it could not even be started, as Docker or systemd says it, and what to do about that where known.
-    error: str = ""
-    error_remedy: str = ""
-    restarts: int = 0
-    # Processes of the server that somebody stopped (state T); they answer nothing until they are continued.
-    stopped: tuple[str, ...] = ()
-    name: str = "The server"
 
 
 @dataclass(frozen=True)
@@ -245,7 +231,7 @@ class Hit:
     groups: t.Mapping[str, str]
 
 
-def diagnose(text: str, state: State = State(), facts: t.Mapping[str, t.Any] | None = None) -> Diagnosis:
+def diagnose(text: str, state: State = NOT_KNOWN, facts: t.Mapping[str, t.Any] | None = None) -> Diagnosis:
     """What is wrong with a server, from its log, how its process ended and what C(gpu_facts) says of the host."""
     every = lives(parse_lines(f"{text}\n{state.error}" if state.error else text))
     found = _diagnosed(every[-1], state, facts or {})

@@ -10,10 +10,9 @@ import typing as t
 from dataclasses import dataclass, field
 
 import pytest
-from ansible_collections.gpufleet.vllm.plugins.module_utils._health.sources import Activity
-from ansible_collections.gpufleet.vllm.plugins.module_utils._health.wait import Process
 from ansible_collections.gpufleet.vllm.plugins.module_utils._health.watch import GRACE, Watch
-from ansible_collections.gpufleet.vllm.plugins.module_utils._vllm.diagnosis import Diagnosis, State
+from ansible_collections.gpufleet.vllm.plugins.module_utils._host.processes import Activity, ProcessState
+from ansible_collections.gpufleet.vllm.plugins.module_utils._vllm.diagnosis import Diagnosis
 
 LINE = "(EngineCore pid=1) INFO 11-21 10:00:00 [x.py:1] {}\n"
 FREE = (
@@ -38,11 +37,8 @@ class World:
     name: str = "c"
 
     # The source.
-    def process(self) -> Process:
-        return Process(True, "Container c")
-
-    def state(self) -> State:
-        return State(True, name="Container c")
+    def state(self) -> ProcessState:
+        return ProcessState(True, name="Container c")
 
     def _written(self, since: float) -> str:
         return "".join(text for at, text in self.writes if since < at + 100 <= self.now)
@@ -59,6 +55,9 @@ class World:
 
     def about(self) -> dict[str, t.Any]:
         return {"secrets": []}
+
+    def versions(self) -> dict[str, str]:
+        return {}
 
     def _latest(self, series: t.Sequence[tuple[float, t.Any]]) -> t.Any:
         return next((what for at, what in reversed(series) if at + 100 <= self.now), None)
@@ -131,7 +130,7 @@ def test_silence_without_work_is_a_stall() -> None:
     found = world.look(200, stall=60)
     assert found is not None
     assert (found.id, found.retryable) == ("stalled", True)
-    assert "Container c has stood still for 60 s while load" in found.cause
+    assert "Container c has made no progress for 60 s while loading weights" in found.cause
     assert 65 <= world.gone < 66
 
 

@@ -13,7 +13,7 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.gpufleet.vllm.plugins.module_utils._health.sources import TAIL_BYTES, read_tail
+from ansible_collections.gpufleet.vllm.plugins.module_utils._health.logfile import TAIL_BYTES, read_tail
 from ansible_collections.gpufleet.vllm.plugins.module_utils._vllm.diagnosis import (
     Diagnosis,
     State,

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 from ansible_collections.gpufleet.vllm.plugins.module_utils._health.wait import (
-    Process,
     Report,
     Response,
     Verdict,
@@ -23,13 +22,14 @@ from ansible_collections.gpufleet.vllm.plugins.module_utils._health.wait import 
     judge_health,
     judge_models,
 )
+from ansible_collections.gpufleet.vllm.plugins.module_utils._host.processes import ProcessState
 
 NO_ANSWER = [
     pytest.param(Response(), (False, "no answer", False), id="no answer"),
     pytest.param(Response(error="connection refused"), (False, "connection refused", False), id="refused"),
     pytest.param(Response(error="TLS: bad", final=True), (False, "TLS: bad", True), id="a certificate"),
-    pytest.param(Response(401), (False, "HTTP 401: the server wants another API key", True), id="401"),
-    pytest.param(Response(403), (False, "HTTP 403: the server wants another API key", True), id="403"),
+    pytest.param(Response(401), (False, "HTTP 401: the server rejected the API key", True), id="401"),
+    pytest.param(Response(403), (False, "HTTP 403: the server rejected the API key", True), id="403"),
     pytest.param(Response(500), (False, "HTTP 500", False), id="500"),
     pytest.param(Response(503, {"error": "loading"}), (False, "HTTP 503: loading", False), id="503 with a reason"),
     pytest.param(
@@ -180,7 +180,12 @@ def test_one_token_over_and_over(text: str, repeated: bool) -> None:
 
 # --- the process ----------------------------------------------------------------------------------------------------
 
-UP = Process(True, "Container c", started_at="1")
+
+def state(running: bool, exit_status: int | None = None, **said: t.Any) -> ProcessState:
+    return ProcessState(running, exit_status, name="Container c", **said)
+
+
+UP = state(True, started_at="1")
 
 
 @pytest.mark.parametrize(
@@ -190,19 +195,19 @@ UP = Process(True, "Container c", started_at="1")
         pytest.param(UP, replace(UP, age=99.0), None, id="runs for longer"),
         pytest.param(
             UP,
-            Process(False, "Container c", 1, "1"),
+            state(False, 1, started_at="1"),
             "Container c exited with status 1, 7 s after the wait began, before it was healthy.",
             id="exited",
         ),
         pytest.param(
             UP,
-            Process(False, "Container c", 0, "1"),
+            state(False, 0, started_at="1"),
             "Container c exited with status 0, 7 s after the wait began, before it was healthy.",
             id="exited with status 0, as vLLM does",
         ),
         pytest.param(
             UP,
-            Process(False, "Container c", None, "1"),
+            state(False, None, started_at="1"),
             "Container c exited, 7 s after the wait began, before it was healthy.",
             id="exited, nobody knows how",
         ),
@@ -222,21 +227,25 @@ UP = Process(True, "Container c", started_at="1")
         ),
         pytest.param(
             UP,
-            Process(False, "Container c", 139, "1", restarts=1),
+            state(False, 139, started_at="1", restarts=1),
             "Container c exited with status 139 and was started again by its restart policy, 7 s after the wait began, "
             "before it was healthy.",
             id="between two restarts",
         ),
         pytest.param(
-            Process(False, "Container c", 2, "1"),
-            Process(False, "Container c", 2, "1"),
+            state(False, 2, started_at="1"),
+            state(False, 2, started_at="1"),
             "Container c exited with status 2, 7 s after the wait began, before it was healthy.",
             id="never ran",
         ),
     ],
 )
-def test_a_process_that_is_gone_is_told(first: Process, now: Process, sentence: str | None) -> None:
+def test_a_process_that_is_gone_is_told(first: ProcessState, now: ProcessState, sentence: str | None) -> None:
     assert exit_sentence(first, now, 7.2) == sentence
+
+
+def test_of_a_process_that_nobody_sees_nobody_knows_that_it_is_gone() -> None:
+    assert exit_sentence(ProcessState(), ProcessState(), 7.2) is None
 
 
 # --- time -----------------------------------------------------------------------------------------------------------
@@ -276,7 +285,7 @@ class World:
     time: Time = field(default_factory=Time)
     # Name of the check to (from second, verdict), the last one that has begun counts.
     answers: dict[str, list[tuple[float, Verdict]]] = field(default_factory=dict)
-    processes: list[tuple[float, Process | None]] = field(default_factory=lambda: [(0.0, UP)])
+    processes: list[tuple[float, ProcessState]] = field(default_factory=lambda: [(0.0, UP)])
     asking_takes: float = 0.0
     asked: list[str] = field(default_factory=list)
 
@@ -292,7 +301,7 @@ class World:
     def wait(
         self, timeout: float = 60.0, stable_for: float = 0.25, checks: t.Sequence[str] = ("health", "models")
     ) -> Report:
-        process: t.Callable[[], Process | None] = lambda: t.cast("Process | None", self._at(self.processes))  # noqa: E731
+        process: t.Callable[[], ProcessState] = lambda: t.cast(ProcessState, self._at(self.processes))  # noqa: E731
         return Wait(
             checks, self.ask, process, timeout, stable_for, monotonic=self.time.monotonic, sleep=self.time.sleep
         ).run()
@@ -308,6 +317,13 @@ def test_a_server_that_answers_is_believed_after_it_has_answered_twice() -> None
     assert (report.healthy, report.phase, report.attempts, report.failure) == (True, "ready", 1, "")
     assert world.asked == ["health", "models", "health", "models"]
     assert world.time.slept == [0.25]
+
+
+def test_a_server_can_be_asked_once() -> None:
+    world = World()
+    wait = Wait(("health", "models"), world.ask, ProcessState, 0, 9.0, once=True, sleep=world.time.sleep)
+    assert wait.run().healthy
+    assert (world.asked, world.time.slept) == (["health", "models"], [])
 
 
 def test_a_server_that_has_been_up_for_long_is_believed_at_once() -> None:
@@ -336,7 +352,7 @@ def test_the_end_of_the_time_is_told_with_what_was_seen_last() -> None:
     )
     report = world.wait(timeout=1)
     assert (report.healthy, report.exited, report.phase) == (False, False, "waiting for models")
-    assert report.failure == "no sane answer within 1 s"
+    assert report.failure == "not healthy within 1 s"
     assert [check.to_dict() for check in report.checks] == [
         {"name": "health", "ok": True, "detail": "fine", "seconds": 0.0},
         {"name": "models", "ok": False, "detail": "the list of models is empty", "seconds": 0.0},
@@ -345,7 +361,7 @@ def test_the_end_of_the_time_is_told_with_what_was_seen_last() -> None:
 
 
 def test_an_exit_is_noticed_within_one_step_of_the_clock() -> None:
-    gone = Process(False, "Container c", 1, "1")
+    gone = state(False, 1, started_at="1")
     world = World(answers={"health": [(0.0, NOT_YET)]}, processes=[(0.0, UP), (42.0, gone)])
     report = world.wait()
     assert (report.healthy, report.exited, report.phase) == (False, True, "exited")
@@ -354,7 +370,7 @@ def test_an_exit_is_noticed_within_one_step_of_the_clock() -> None:
 
 
 def test_a_process_that_is_gone_from_the_beginning_is_not_asked() -> None:
-    world = World(processes=[(0.0, Process(False, "Container c", 1, "1"))])
+    world = World(processes=[(0.0, state(False, 1, started_at="1"))])
     report = world.wait()
     assert (report.exited, report.elapsed, report.checks) == (True, 0.0, ())
     assert world.asked == []
@@ -362,12 +378,12 @@ def test_a_process_that_is_gone_from_the_beginning_is_not_asked() -> None:
 
 def test_an_answer_of_somebody_else_does_not_hide_an_exit() -> None:
     """Another program answers on the port, all checks pass, and the server's own container dies."""
-    world = World(processes=[(0.0, UP), (0.1, Process(False, "Container c", 1, "1"))])
+    world = World(processes=[(0.0, UP), (0.1, state(False, 1, started_at="1"))])
     assert world.wait().exited
 
 
 def test_a_server_that_exits_while_its_answer_settles_is_not_healthy() -> None:
-    gone = Process(False, "Container c", 0, "1")
+    gone = state(False, 0, started_at="1")
     report = World(processes=[(0.0, UP), (0.2, gone)]).wait()
     assert (report.healthy, report.exited) == (False, True)
 
@@ -387,7 +403,7 @@ def test_a_server_that_only_ever_answers_once_is_not_healthy() -> None:
 
 
 def test_a_fault_that_asking_again_does_not_cure_ends_the_wait() -> None:
-    refused = Verdict(False, "HTTP 401: the server wants another API key", final=True)
+    refused = Verdict(False, "HTTP 401: the server rejected the API key", final=True)
     world = World(answers={"models": [(0.0, NOT_YET), (3.0, refused)]})
     report = world.wait(timeout=1800)
     assert (report.healthy, report.exited, report.failure) == (False, False, refused.detail)
@@ -404,12 +420,12 @@ def test_such_a_fault_counts_in_the_second_round_too() -> None:
 def test_without_time_there_is_one_attempt() -> None:
     world = World(answers={"health": [(0.0, NOT_YET)]})
     report = world.wait(timeout=0)
-    assert (report.attempts, report.failure) == (1, "no sane answer within 0 s")
+    assert (report.attempts, report.failure) == (1, "not healthy within 0 s")
     assert World().wait(timeout=0).healthy
 
 
 def test_a_server_that_nobody_watches_is_asked_all_the_same() -> None:
-    assert World(processes=[(0.0, None)]).wait().healthy
+    assert World(processes=[(0.0, ProcessState())]).wait().healthy
 
 
 def test_what_the_asking_took_is_told() -> None:

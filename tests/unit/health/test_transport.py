@@ -205,7 +205,7 @@ def test_a_wrong_key_ends_the_wait_with_a_remedy_and_is_not_repeated(address: st
     Handler.key = KEY
     run = run_module("vllm_health", {"url": address, "api_key": "canary-wrong", "timeout": 60})
     diagnosis = run.result["diagnosis"]
-    assert (run.status, diagnosis["id"]) == (1, "api-key-refused")
+    assert (run.status, diagnosis["id"], run.result["reason"]) == (1, "api-key-refused", "api-key-refused")
     assert "Give api_key_file" in diagnosis["remedy"]
     assert "canary-wrong" not in json.dumps({key: value for key, value in run.result.items() if key != "invocation"})
 
@@ -245,12 +245,13 @@ def test_a_known_answer(expected: str, healthy: bool, address: str, run_module: 
 def test_a_bad_answer_that_stays_is_given_up() -> None:
     """Unlike one that is slow: only nonsense and errors do not get better."""
     from ansible_collections.gpufleet.vllm.plugins.module_utils._health.wait import Verdict, Wait
+    from ansible_collections.gpufleet.vllm.plugins.module_utils._host.processes import ProcessState
 
     def given_up_after(kind: str) -> float:
         now = [0.0]
         bad = Verdict(False, "bad", kind=kind)
         sleep: t.Callable[[float], None] = lambda seconds: now.__setitem__(0, now[0] + seconds)  # noqa: E731
-        wait = Wait(["completion"], lambda check: bad, lambda: None, 600, 0, monotonic=lambda: now[0], sleep=sleep)
+        wait = Wait(["completion"], lambda check: bad, ProcessState, 600, 0, monotonic=lambda: now[0], sleep=sleep)
         return wait.run().elapsed
 
     assert given_up_after("bad-answer") == pytest.approx(15, abs=0.5)
@@ -288,6 +289,25 @@ def test_slices_do_not_make_the_wait_longer(run_module: Run) -> None:
     assert run.result["elapsed"] < 1.6
 
 
+def test_every_failure_has_a_reason(run_module: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from ansible_collections.gpufleet.vllm.plugins.module_utils._host import lock
+
+    def reason(**arguments: t.Any) -> str:
+        run = run_module("vllm_health", {**NOW, "url": "http://127.0.0.1:9", **arguments})
+        assert run.status == 1
+        return str(run.result["reason"])
+
+    monkeypatch.setattr(lock, "DIRECTORY", str(tmp_path))
+    monkeypatch.setattr(lock, "PATIENCE", 0.1)
+    assert reason() == "timeout"
+    assert reason(url="gpu1:8000") == "invalid-parameter"
+    assert reason(api_key="a b") == "secret-invalid"
+    assert reason(api_key_file=f"{tmp_path}/none") == "secret-missing"
+    assert reason(container="c", docker_host=f"unix://{tmp_path}/none.sock") == "backend-unavailable"
+    with lock.alone("c"):
+        assert reason(container="c", lock="id") == "locked"
+
+
 # --- vllm_diagnose ----------------------------------------------------------------------------------------------------
 
 
@@ -319,6 +339,7 @@ def test_diagnose_says_what_it_cannot_read(run_module: Run, tmp_path: Path) -> N
     run = run_module("vllm_diagnose", {"path": f"{tmp_path}/none"})
     assert run.status == 1
     assert run.result["msg"].startswith(f"Cannot read the log {tmp_path}/none: No such file or directory.")
+    assert run.result["reason"] == "log-unreadable"
 
 
 def test_diagnose_wants_one_source(run_module: Run) -> None:

@@ -1,0 +1,176 @@
+# Copyright (c) 2026, gpufleet contributors
+# GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Process, log and secrets of a container, from what its engine says of it."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import re
+import typing as t
+
+from .._errors import VllmError
+from .._health.logfile import NEWS_LINES, TAIL_BYTES, TAIL_LINES
+from .._host.processes import ProcessState, process_started
+from .client import explain, failures, sentence
+from .reader import Inspected, Reader
+
+Answer = t.TypeVar("Answer")
+
+
+class ContainerSource:
+    """A container."""
+
+    def __init__(self, name: str, engine: Reader) -> None:
+        self.name, self.engine = name, engine
+        self.seen: Moment = ("", "")
+        self.tty: bool | None = None
+
+    def _ask(self, attempt: str, ask: t.Callable[[], Answer]) -> Answer:
+        try:
+            return ask()
+        except failures() as error:
+            raise VllmError(sentence(attempt, error), "backend-failed") from None
+
+    def inspected(self) -> Inspected:
+        """What the engine says of it now."""
+        attempt = f"look at container {self.name}"
+        found = self._ask(attempt, lambda: self.engine.container(self.name))
+        if found is None:
+            raise VllmError(f"Cannot {attempt}. Docker says: No such container: {self.name}.", "server-missing")
+        self.tty = bool((found.get("Config") or {}).get("Tty"))
+        return found
+
+    def state(self) -> ProcessState:
+        return container_state(self.name, self.inspected(), datetime.datetime.now(datetime.timezone.utc))
+
+    def tail(self) -> str:
+        return without_stamps(self._logs(TAIL_LINES))
+
+    def news(self) -> str:
+        """What was written since the last call: the engine stamps each line."""
+        # Not splitlines: a progress bar has carriage returns, and is one line.
+        lines = self._logs(NEWS_LINES if self.seen[0] else TAIL_LINES).split("\n")
+        fresh = [(at, line) for at, line in ((moment(line), line) for line in lines) if at and at > self.seen]
+        if fresh:
+            self.seen = fresh[-1][0]
+        return "".join(f"{line}\n" for _at, line in fresh)
+
+    def _logs(self, lines: int) -> str:
+        try:
+            tty = bool(self.inspected() and self.tty) if self.tty is None else self.tty
+            raw = self._ask(f"read the log of {self.name}", lambda: self.engine.logs(self.name, lines, tty))
+        except VllmError as error:
+            return f"{error}\n"
+        return raw[-TAIL_BYTES:].decode("utf-8", errors="replace")
+
+    def root_pid(self) -> int | None:
+        """The container's first process, as long as it is this host's process of that number."""
+        state = self.inspected()["State"]
+        pid = int(state.get("Pid") or 0) if self.engine.is_local else 0
+        started, seen = _epoch(str(state.get("StartedAt") or "")), process_started(pid) if pid else None
+        return pid if started is not None and seen is not None and abs(seen - started) < 5 else None
+
+    def about(self) -> dict[str, t.Any]:
+        """What the container was made from, and the secrets in its files, to be taken out of all that is shown."""
+        from .._deploy.record import LABEL_SPEC
+        from .._host.redaction import redact_value
+
+        inspected = self.inspected()
+        config = inspected["Config"]
+        spec = _json(config["Labels"].get(LABEL_SPEC)) if config.get("Labels") else None
+        secrets = mounted_secrets(inspected)
+        environment = dict(entry.partition("=")[::2] for entry in config.get("Env") or ())
+        return {
+            "spec": redact_value(spec, secrets),
+            "image": config.get("Image"),
+            "image_id": inspected.get("Image"),
+            "command": redact_value([*(config.get("Entrypoint") or ()), *(config.get("Cmd") or ())], secrets),
+            "environment": redact_value(environment, secrets),
+            "secrets": secrets,
+        }
+
+    def versions(self) -> dict[str, str]:
+        try:
+            return {"docker": self._ask("ask the Docker Engine for its version", self.engine.version)}
+        except VllmError:
+            return {}
+
+
+# What an engine puts in front of each line: a time to the nanosecond or less precise, in UTC or with its offset.
+STAMP = re.compile(r"^(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d+))?(Z|[+-]\d\d:\d\d) ", re.MULTILINE)
+# Second and fraction; they compare as text.
+Moment = tuple[str, str]
+
+
+def moment(line: str) -> Moment | None:
+    """When a line was written, by its stamp."""
+    match = STAMP.match(line)
+    if not match:
+        return None
+    second, fraction, zone = match.groups()
+    if zone != "Z":
+        second = datetime.datetime.fromisoformat(second + zone).astimezone(datetime.timezone.utc).isoformat()[:19]
+    return second, (fraction or "").ljust(9, "0")
+
+
+def without_stamps(text: str) -> str:
+    """A log as the server wrote it."""
+    return STAMP.sub("", text)
+
+
+def container_state(name: str, inspected: t.Mapping[str, t.Any], now: datetime.datetime) -> ProcessState:
+    """The process in a container, from what C(docker inspect) prints.
+
+    A container that was never started has status 0 and no end.
+    """
+    state = inspected["State"]
+    running = bool(state.get("Running")) and not state.get("Restarting")
+    error, started = str(state.get("Error") or ""), str(state.get("StartedAt") or "")
+    ended = not running and (state.get("Status") != "created" or bool(error))
+    return ProcessState(
+        running=running,
+        exit_status=state.get("ExitCode") if ended else None,
+        oom_killed=bool(state.get("OOMKilled")),
+        error=error,
+        error_remedy=_remedy(error) if error else "",
+        restarts=int(inspected.get("RestartCount") or 0),
+        name=f"Container {name}",
+        started_at=started,
+        age=_age(started, now) if running else 0.0,
+    )
+
+
+def _remedy(error: str) -> str:
+    remedy = explain(error)
+    return remedy[:1].upper() + remedy[1:]
+
+
+def _age(started_at: str, now: datetime.datetime) -> float:
+    started = _epoch(started_at)
+    return 0.0 if started is None else max(0.0, now.timestamp() - started)
+
+
+def _epoch(started_at: str) -> float | None:
+    match = re.match(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.\d+)?([+-]\d\d:\d\d)?", started_at)
+    return (
+        datetime.datetime.fromisoformat(f"{match.group(1)}{match.group(2) or '+00:00'}").timestamp() if match else None
+    )
+
+
+def mounted_secrets(inspected: t.Mapping[str, t.Any]) -> list[str]:
+    """The secrets in the files that a container was given, to be looked for in what is shown."""
+    from .._host.redaction import read_secrets
+
+    binds = [str(bind).split(":") for bind in (inspected.get("HostConfig") or {}).get("Binds") or ()]
+    paths = [bind[0] for bind in binds if len(bind) > 1 and bind[1].startswith("/run/secrets/")]
+    return [secret for path in paths for secret in read_secrets(path)]
+
+
+def _json(text: str | None) -> t.Any:
+    try:
+        return json.loads(text or "null")
+    except ValueError:
+        return None

@@ -1,0 +1,127 @@
+# Copyright (c) 2026, gpufleet contributors
+# GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What a vLLM API server is asked over HTTP, and why there may be no answer; what the answers mean is in wait."""
+
+from __future__ import annotations
+
+import re
+import typing as t
+
+from .._errors import VllmError
+from .._host.http import LASTING, HttpError, Kind, Server
+from . import wait
+from .wait import Response, Verdict
+
+# Seconds for a connection: the server is near.
+CONNECT_TIMEOUT = 5.0
+
+# What to ask, and how: the options of M(gpufleet.vllm.vllm_health) for it, and the defaults of whoever asks besides.
+OPTIONS: dict[str, dict[str, t.Any]] = {
+    "url": {"type": "str", "default": "http://127.0.0.1:8000"},
+    "served_model_name": {"type": "str"},
+    "api_key": {"type": "str", "no_log": True},
+    "api_key_file": {"type": "path", "no_log": False},
+    "uds": {"type": "path"},
+    "validate_certs": {"type": "bool", "default": True},
+    "ca_path": {"type": "path"},
+    "request_timeout": {"type": "int", "default": 120},
+    "checks": {"type": "list", "elements": "str", "choices": list(wait.CHECKS), "default": list(wait.CHECKS)},
+    "prompt": {"type": "str", "default": "Reply with one short sentence."},
+    "expected_answer": {"type": "str"},
+    "max_tokens": {"type": "int", "default": 16, "no_log": False},
+}
+
+# Why there is no answer, for people who wait for a server.
+WHY: dict[Kind, str] = {
+    "timeout": "no answer in time",
+    "refused": "connection refused: nothing listens there yet",
+    "missing": "there is no such socket yet",
+    "permission": "this user may not open the socket: run with become: true",
+    "closed": "the connection was closed without an answer: nothing listens behind the port yet",
+}
+
+
+class Api:
+    """The HTTP surface of one server."""
+
+    def __init__(self, params: t.Mapping[str, t.Any]) -> None:
+        self.params = params
+        url = str(params["url"]).rstrip("/")
+        if not re.match(r"https?://[^/]", url):
+            raise VllmError(f"url must be an address such as http://127.0.0.1:8000; got {url!r}.")
+        # A request that outlasts the wait would only make it longer; without a wait, there is one of each.
+        self.patience = min(params["request_timeout"], params["timeout"] or params["request_timeout"])
+        self.model: str | None = params["served_model_name"]
+        self.key = _key(params)
+        self.server = Server(
+            url,
+            params.get("uds"),
+            params.get("ca_path"),
+            params.get("validate_certs", True),
+            {"Authorization": f"Bearer {self.key}"} if self.key else {},
+        )
+
+    def request(self, method: str, path: str, body: t.Any = None) -> Response:
+        """Ask once; what went wrong is part of the response."""
+        try:
+            answer = self.server.request(method, path, body, self.patience, CONNECT_TIMEOUT)
+        except HttpError as error:
+            return Response(error=why(error), final=error.kind in LASTING)
+        try:
+            return Response(answer.status, answer.json())
+        except HttpError:
+            return Response(answer.status, None)
+
+    def ask(self, check: str) -> Verdict:
+        """The verdict of one check."""
+        if check == "health":
+            return wait.judge_health(self.request("GET", "/health"))
+        if check == "models":
+            return wait.judge_models(self._models(), self.params["served_model_name"])
+        return wait.judge_completion(self._complete(), self.params.get("expected_answer"))
+
+    def _models(self) -> Response:
+        response = self.request("GET", "/v1/models")
+        self.model = self.model or next(iter(wait.model_ids(response.body)), None)
+        return response
+
+    def _complete(self) -> Response:
+        if self.model is None:
+            self._models()
+        message = {"role": "user", "content": self.params["prompt"]}
+        # max_tokens rather than max_completion_tokens: every version of vLLM takes it.
+        body = {"model": self.model, "messages": [message], "max_tokens": self.params["max_tokens"], "temperature": 0}
+        return self.request("POST", "/v1/chat/completions", body)
+
+
+def _key(params: t.Mapping[str, t.Any]) -> str | None:
+    key = params["api_key"] or _read_key(params["api_key_file"])
+    if key and not re.fullmatch(r"[!-~]+", key):
+        raise VllmError(
+            "The API key contains a space, a newline or a non-ASCII character: use one word.", "secret-invalid"
+        )
+    return key
+
+
+def _read_key(path: str | None) -> str | None:
+    if path is None:
+        return None
+    try:
+        with open(path, encoding="utf-8") as stream:
+            return stream.read().strip()
+    except (OSError, ValueError) as error:
+        message = f"Cannot read the API key from {path}: {error}. Check api_key_file and its owner."
+        missing = isinstance(error, FileNotFoundError)
+        denied = isinstance(error, PermissionError)
+        raise VllmError(
+            message, "secret-missing" if missing else "permission-denied" if denied else "secret-invalid"
+        ) from None
+
+
+def why(error: HttpError) -> str:
+    """Why there is no answer, in a few words."""
+    if error.kind == "tls":
+        return f"TLS: {error}"
+    return WHY.get(error.kind, str(error)[:160])
