@@ -16,21 +16,17 @@ from dataclasses import dataclass
 
 from .._host.processes import container_id
 from .faults import explain, health_of, module_version, reboot_required, warnings
+from .hardware import INTEGRATED_CAPABILITIES, Hardware, hardware_of, hardware_on_pci, host_class
 from .nvidia_smi import (
-    INTEGRATED_CAPABILITIES,
     SAMPLE_FIELDS,
     UNIT,
     Facts,
-    Hardware,
     Observation,
     ProcessFiles,
     Rows,
     Table,
     Unreachable,
     bus_key,
-    hardware_of,
-    hardware_on_pci,
-    host_class,
     integer_of,
     number_of,
     parse_apps,
@@ -393,7 +389,7 @@ def _apps_by_gpu(seen: Observation) -> dict[str, list[Facts]] | None:
 def _class_on_pci(seen: Observation) -> str | None:
     """The class by device ids, for cards that have lost their names or have no driver."""
     gpus = seen.gpus_on_pci
-    return host_class([hardware_on_pci(device).name for device in gpus]) if gpus else None
+    return host_class([hardware_on_pci(device.device).name for device in gpus]) if gpus else None
 
 
 def _host_memory_kind(gpus: t.Sequence[Facts]) -> str | None:

@@ -10,14 +10,13 @@ import re
 import typing as t
 from dataclasses import dataclass
 
+from .hardware import hardware_on_pci, host_class
 from .nvidia_smi import (
     ANSI,
     Facts,
     Observation,
     Result,
     Rows,
-    hardware_on_pci,
-    host_class,
     parse_driver_version,
     version_of,
 )
@@ -232,7 +231,7 @@ def _hint(seen: Observation) -> str:
 
 def _found(seen: Observation) -> str:
     gpus = seen.gpus_on_pci
-    kind = host_class([hardware_on_pci(device).name for device in gpus])
+    kind = host_class([hardware_on_pci(device.device).name for device in gpus])
     return f"The PCI bus shows {_count(len(gpus), 'NVIDIA GPU')} ({kind})"
 
 

@@ -281,7 +281,7 @@ def test_memory_of_mig_devices() -> None:
     assert text.parse_mig_memory(MIG_XML) == memory
 
 
-# --- /proc and names -------------------------------------------------------------------------------------------------
+# --- /proc -----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -312,61 +312,6 @@ def test_loaded_driver(line: str, version: str | None) -> None:
 )
 def test_meminfo(meminfo: str, expected: tuple[int | None, ...]) -> None:
     assert tuple(text.parse_meminfo(meminfo).values()) == expected
-
-
-@pytest.mark.parametrize(
-    ("name", "kind"),
-    [
-        ("NVIDIA GB10", "gb10"),
-        ("NVIDIA Thor", "thor"),
-        ("Orin (nvgpu)", "orin"),
-        ("NVIDIA RTX Spark N1X", "n1x"),
-        ("NVIDIA GB200", "gb200"),
-        ("NVIDIA GB300", "gb300"),
-        ("NVIDIA GH200 480GB", "gh200"),
-        ("NVIDIA GH200 144G HBM3e", "gh200"),
-        ("NVIDIA B200", "b200"),
-        ("NVIDIA B300 SXM6 AC", "b300"),
-        ("NVIDIA H200", "h200"),
-        ("NVIDIA H200 NVL", "h200"),
-        ("NVIDIA H100 80GB HBM3", "h100"),
-        ("NVIDIA H100 NVL", "h100"),
-        ("NVIDIA H800", "h100"),
-        ("NVIDIA H20", "h20"),
-        ("NVIDIA A100-SXM4-80GB", "a100"),
-        ("NVIDIA A100 80GB PCIe", "a100"),
-        ("NVIDIA A800 80GB PCIe", "a100"),
-        ("GRID A100D-80C", "a100"),
-        ("NVIDIA RTX A1000", "other"),
-        ("NVIDIA A10", "a10"),
-        ("NVIDIA A10G", "a10g"),
-        ("NVIDIA L40S", "l40s"),
-        ("NVIDIA L40", "l40"),
-        ("NVIDIA L4", "l4"),
-        ("Tesla T4", "t4"),
-        ("NVIDIA T400 4GB", "other"),
-        ("Tesla V100-SXM2-32GB", "v100"),
-        ("NVIDIA RTX PRO 6000 Blackwell Server Edition", "rtx_pro_6000"),
-        ("NVIDIA GeForce RTX 4090", "other"),
-        (None, "other"),
-    ],
-)
-def test_hardware_class_of_a_name(name: str | None, kind: str) -> None:
-    assert text.hardware_of(name).name == kind
-
-
-@pytest.mark.parametrize(
-    ("classes", "expected"),
-    [
-        ([], "none"),
-        (["a100"] * 8, "a100"),
-        (["a100", "other"], "a100"),
-        (["a100", "h100"], "other"),
-        (["other"], "other"),
-    ],
-)
-def test_hardware_class_of_a_host(classes: list[str], expected: str) -> None:
-    assert text.host_class(classes) == expected
 
 
 # --- no text raises --------------------------------------------------------------------------------------------------

@@ -1,0 +1,141 @@
+# Copyright (c) 2026, gpufleet contributors
+# GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The classes of hardware: how a card and a host get theirs, and which batches vLLM gives it."""
+
+from __future__ import annotations
+
+import pytest
+from ansible_collections.gpufleet.vllm.plugins.module_utils._gpu import hardware
+
+GIB = 1024
+
+
+def test_each_class_has_a_name_of_its_own_that_can_be_a_group() -> None:
+    names = hardware.class_names()
+    assert len(set(names)) == len(names)
+    assert all(name.isidentifier() and name == name.lower() for name in names)
+    assert {"gb10", "h100", "h200", "a100", "cpu", "l40s"} <= set(names)
+    assert not {"other", "none", "all", "ungrouped"} & set(names)
+
+
+def test_each_pci_device_is_of_one_class() -> None:
+    ids = [device for kind in hardware.HARDWARE for device in kind.pci_devices]
+    assert len(set(ids)) == len(ids)
+    for kind in hardware.HARDWARE:
+        assert {hardware.hardware_on_pci(f"0x{device}") for device in kind.pci_devices} <= {kind}
+    assert hardware.hardware_on_pci("").name == hardware.hardware_on_pci("0x1234").name == "other"
+
+
+@pytest.mark.parametrize(
+    ("groups", "name"),
+    [
+        (["all", "a100", "berlin"], "a100"),
+        (["rack_l40s", "l40s"], "l40s"),
+        (["cpu", "gb10"], "gb10"),
+        (["cpu"], "cpu"),
+        (["all", "other", "H100"], None),
+        ([], None),
+    ],
+)
+def test_hardware_class_of_groups(groups: list[str], name: str | None) -> None:
+    assert hardware.class_of_groups(groups) == name
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("NVIDIA GB10", "gb10"),
+        ("NVIDIA Thor", "thor"),
+        ("Orin (nvgpu)", "orin"),
+        ("NVIDIA RTX Spark N1X", "n1x"),
+        ("NVIDIA GB200", "gb200"),
+        ("NVIDIA GB300", "gb300"),
+        ("NVIDIA GH200 480GB", "gh200"),
+        ("NVIDIA GH200 144G HBM3e", "gh200"),
+        ("NVIDIA B200", "b200"),
+        ("NVIDIA B300 SXM6 AC", "b300"),
+        ("NVIDIA H200", "h200"),
+        ("NVIDIA H200 NVL", "h200"),
+        ("NVIDIA H100 80GB HBM3", "h100"),
+        ("NVIDIA H100 NVL", "h100"),
+        ("NVIDIA H800", "h100"),
+        ("NVIDIA H20", "h20"),
+        ("NVIDIA A100-SXM4-80GB", "a100"),
+        ("NVIDIA A100 80GB PCIe", "a100"),
+        ("NVIDIA A800 80GB PCIe", "a100"),
+        ("GRID A100D-80C", "a100"),
+        ("NVIDIA RTX A1000", "other"),
+        ("NVIDIA A10", "a10"),
+        ("NVIDIA A10G", "a10g"),
+        ("NVIDIA L40S", "l40s"),
+        ("NVIDIA L40", "l40"),
+        ("NVIDIA L4", "l4"),
+        ("Tesla T4", "t4"),
+        ("NVIDIA T400 4GB", "other"),
+        ("Tesla V100-SXM2-32GB", "v100"),
+        ("NVIDIA RTX PRO 6000 Blackwell Server Edition", "rtx_pro_6000"),
+        ("NVIDIA GeForce RTX 4090", "other"),
+        (None, "other"),
+    ],
+)
+def test_hardware_class_of_a_name(name: str | None, kind: str) -> None:
+    assert hardware.hardware_of(name).name == kind
+
+
+@pytest.mark.parametrize(
+    ("classes", "expected"),
+    [
+        ([], "none"),
+        (["a100"] * 8, "a100"),
+        (["a100", "other"], "a100"),
+        (["a100", "h100"], "other"),
+        (["other"], "other"),
+    ],
+)
+def test_hardware_class_of_a_host(classes: list[str], expected: str) -> None:
+    assert hardware.host_class(classes) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "hardware_class", "is_small"),
+    [
+        ("NVIDIA A100-SXM4-80GB", "a100", True),
+        ("GRID A100D-80C", None, True),
+        (None, "a100", True),
+        ("NVIDIA A800 80GB PCIe", "a100", False),
+        ("NVIDIA H200", "h200", False),
+        (None, "h200", False),
+        (None, None, False),
+    ],
+)
+def test_cards_that_get_small_batches_for_their_name(
+    name: str | None, hardware_class: str | None, is_small: bool
+) -> None:
+    """vLLM looks for a100 in the name; that of an A800 does not hold it."""
+    assert hardware.has_small_batches(name, hardware_class) is is_small
+
+
+@pytest.mark.parametrize(
+    ("total", "is_small", "is_unified", "behaviours", "batch"),
+    [
+        pytest.param(69 * GIB, False, False, set(), (2048, 256), id="little memory"),
+        pytest.param(70 * GIB, False, False, set(), (8192, 1024), id="much memory"),
+        pytest.param(160 * GIB, False, False, set(), (8192, 1024), id="more than an old release knows"),
+        pytest.param(160 * GIB, False, False, {"batch_of_16384"}, (16384, 1024), id="very much memory"),
+        pytest.param(159 * GIB, False, False, {"batch_of_16384"}, (8192, 1024), id="not quite so much"),
+        pytest.param(180 * GIB, True, False, {"batch_of_16384"}, (2048, 256), id="small by name"),
+        pytest.param(120 * GIB, False, True, {"unified_as_large"}, (8192, 1024), id="unified, an old release"),
+        pytest.param(120 * GIB, False, True, {"batch_of_16384"}, (2048, 256), id="unified"),
+    ],
+)
+def test_the_batches_of_a_card(
+    total: int, is_small: bool, is_unified: bool, behaviours: set[str], batch: tuple[int, int]
+) -> None:
+    found = hardware.default_batch(total, is_small, is_unified, behaviours.__contains__)
+    assert (found.tokens, found.sequences) == batch
+
+
+def test_a_card_that_nobody_knows_is_taken_for_a_large_one() -> None:
+    assert hardware.UNKNOWN_BATCH[1:3] == (8192, 1024)
