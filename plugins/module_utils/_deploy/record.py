@@ -6,11 +6,13 @@
 
 from __future__ import annotations
 
+from .._host import labels
+
 # Recorded beside each server, never part of its fingerprint: an upgrade of the collection restarts nothing.
 COLLECTION_VERSION = "0.1.0"
 
-LABEL_SPEC = "gpufleet.vllm.spec"
-LABEL_FINGERPRINT = "gpufleet.vllm.fingerprint"
+LABEL_SPEC = labels.LABEL_SPEC
+LABEL_FINGERPRINT = labels.LABEL_FINGERPRINT
 LABEL_VERSION = "gpufleet.vllm.version"
 # JSON list of the secret files that were written for the server, so that they go when it goes.
 LABEL_WROTE = "gpufleet.vllm.wrote"

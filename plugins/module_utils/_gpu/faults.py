@@ -11,19 +11,12 @@ import typing as t
 from dataclasses import dataclass
 
 from .hardware import hardware_on_pci, host_class
-from .nvidia_smi import (
-    ANSI,
-    Facts,
-    Observation,
-    Result,
-    Rows,
-    parse_driver_version,
-    version_of,
-)
+from .nvidia_smi import ANSI, Card, Result
+from .observation import Observation
 
-# ---------------------------------------------------------------------------------------------------------------------
-# What is wrong
-# ---------------------------------------------------------------------------------------------------------------------
+Facts = dict[str, t.Any]
+
+# --- What is wrong ---
 
 
 @dataclass(frozen=True)
@@ -103,22 +96,6 @@ FAILURES = (
 )
 
 
-BROKEN_CELL = re.compile(r"ERR!|\[?Unknown Error\]?", re.IGNORECASE)
-
-
-def health_of(row: t.Mapping[str, str]) -> str:
-    """The state of one card: a broken one may stand between healthy ones in a listing that succeeded."""
-    cells = " | ".join(row.values()).lower()
-    action = row.get("gpu_recovery_action", "").lower()
-    if "is lost" in cells:
-        return "lost"
-    if "requires reset" in cells or "reset" in action or "reboot" in action:
-        return "reset_required"
-    broken = [name for name, cell in row.items() if BROKEN_CELL.fullmatch(cell)]
-    # Healthy cards of some hosts answer one or another query, the power draw say, with "Unknown Error".
-    return "error" if "memory.total" in broken or len(broken) * 2 > len(row) else "ok"
-
-
 # What is said of a card by its health, and the remedy, the most drastic first.
 SICK = {
     "lost": ("is lost", "reboot the host, and have the card checked if it happens again ('dmesg', Xid 79)"),
@@ -127,26 +104,25 @@ SICK = {
 }
 
 
-def explain(seen: Observation, rows: Rows) -> tuple[str, str | None]:
+def explain(seen: Observation, cards: t.Sequence[Card]) -> tuple[str, str | None]:
     """Status and, unless it is ok, one sentence with the remedy."""
-    if not rows:
-        return _no_rows(seen)
-    sick = [(row, health_of(row)) for row in rows if health_of(row) != "ok"]
-    well = len(rows) - len(sick)
+    if not cards:
+        return _no_cards(seen)
+    sick = [card for card in cards if card.health != "ok"]
+    well = len(cards) - len(sick)
     if not sick:
         return "ok", None
-    cards = ", ".join(
-        f"GPU {row['index'] or '?'} ({row.get('pci.bus_id') or 'address unknown'}) {SICK[state][0]}"
-        for row, state in sick
+    named = ", ".join(
+        f"GPU {_join([card.index])} ({card.pci_bus_id or 'address unknown'}) {SICK[card.health][0]}" for card in sick
     )
-    remedy = next(remedy for state, (_words, remedy) in SICK.items() if state in [health for _row, health in sick])
+    remedy = next(remedy for state, (_words, remedy) in SICK.items() if state in [card.health for card in sick])
     others = {0: "", 1: " (the other one works)"}.get(well, f" (the other {well} work)")
-    return "error", f"{cards}{others}: {remedy}."
+    return "error", f"{named}{others}: {remedy}."
 
 
-def _no_rows(seen: Observation) -> tuple[str, str]:
-    result = seen.core.result
-    if seen.nvidia_smi is None or (_never_started(result) and not parse_driver_version(seen.proc_version)):
+def _no_cards(seen: Observation) -> tuple[str, str]:
+    result = seen.smi.answer
+    if seen.nvidia_smi is None or (_never_started(result) and not seen.driver_loaded):
         return _without_nvidia_smi(seen)
     if result.timed_out:
         return "timeout", (
@@ -174,7 +150,7 @@ def _never_started(result: Result) -> bool:
 
 def _without_nvidia_smi(seen: Observation) -> tuple[str, str]:
     gpus = seen.gpus_on_pci
-    loaded = parse_driver_version(seen.proc_version)
+    loaded = seen.driver_loaded
     if loaded:
         return "error", (
             f"The NVIDIA driver {loaded} is loaded but there is no nvidia-smi: install the driver's utilities in "
@@ -185,9 +161,9 @@ def _without_nvidia_smi(seen: Observation) -> tuple[str, str]:
     found = _found(seen)
     if all(device.driver == "vfio-pci" for device in gpus):
         return "no_gpu", f"{found}, handed to virtual machines (vfio-pci): none is left for this host."
-    if module_version(seen):
+    if seen.driver_installed:
         return "driver_not_loaded", (
-            f"{found} and the driver {module_version(seen)} is installed, but its kernel module is not loaded"
+            f"{found} and the driver {seen.driver_installed} is installed, but its kernel module is not loaded"
             f"{_hint(seen)}: load it with 'modprobe nvidia' or reboot the host, and install the driver's utilities."
         )
     return "no_driver", (
@@ -211,12 +187,8 @@ def _first_line(result: Result) -> str:
     return next((line for line in lines if line), "")[:200].rstrip(".")
 
 
-def module_version(seen: Observation) -> str | None:
-    return version_of(r"^(\d+\.\d+(?:\.\d+)?)\s*$", seen.modinfo.out) if seen.modinfo.rc == 0 else None
-
-
 def _loaded(seen: Observation) -> str:
-    loaded = parse_driver_version(seen.proc_version)
+    loaded = seen.driver_loaded
     return f" ({loaded})" if loaded else ""
 
 
@@ -241,7 +213,7 @@ def _count(number: int, noun: str) -> str:
 
 def reboot_required(seen: Observation, status: str, loaded: str | None) -> bool | None:
     """Decided from what is loaded and installed, so that a run that failed halfway does not lose the answer."""
-    installed = module_version(seen)
+    installed = seen.driver_installed
     if status == "driver_mismatch":
         return True
     if loaded and installed:

@@ -2,20 +2,18 @@
 # GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What nvidia-smi, /proc and sysfs print about GPUs, as values.
+"""How the output of nvidia-smi is read: from text to cards, MIG devices and processes, once.
 
-Pure: no text raises, and what a text does not say is None, never 0.
+Pure: no text raises, and what a text does not tell is None, never 0.
 """
 
 from __future__ import annotations
 
 import re
 import typing as t
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-# ---------------------------------------------------------------------------------------------------------------------
-# Commands
-# ---------------------------------------------------------------------------------------------------------------------
+# --- Commands ---
 
 # One unknown field makes nvidia-smi refuse the whole query, so what every driver since 450 knows stands apart.
 CORE_FIELDS = (
@@ -44,11 +42,6 @@ HEADER_ARGS = ("-q", "-d", "COMPUTE")
 TOPOLOGY_ARGS = ("topo", "-m")
 LIST_ARGS = ("-L",)
 XML_ARGS = ("-q", "-x")
-MODINFO = ("modinfo", "-F", "version", "nvidia")
-TOOLKIT = ("nvidia-ctk", "--version")
-FABRIC_MANAGER = ("nv-fabricmanager", "--version")
-# Docker Engine serves `--gpus` with it, once it is on its PATH as the engine starts.
-RUNTIME_HOOK = "nvidia-container-runtime-hook"
 
 
 def gpu_query(fields: t.Sequence[str]) -> tuple[str, ...]:
@@ -58,9 +51,7 @@ def gpu_query(fields: t.Sequence[str]) -> tuple[str, ...]:
 
 APPS_ARGS = (f"--query-compute-apps={','.join(APP_FIELDS)}", CSV)
 
-# ---------------------------------------------------------------------------------------------------------------------
-# What was seen
-# ---------------------------------------------------------------------------------------------------------------------
+# --- What was seen ---
 
 
 @dataclass(frozen=True)
@@ -86,78 +77,93 @@ class Table:
     result: Result = field(default_factory=Result)
 
 
-@dataclass(frozen=True)
-class PciDevice:
-    """One NVIDIA function on the PCI bus, as sysfs spells it."""
-
-    address: str
-    class_code: str
-    device: str = ""
-    driver: str | None = None
-    numa_node: int | None = None
-
-    @property
-    def is_gpu(self) -> bool:
-        """A display or 3D controller. GB10's own bridges have the same vendor and class 0604."""
-        return self.class_code[:6] in ("0x0300", "0x0302")
-
-    @property
-    def is_nvswitch(self) -> bool:
-        return self.class_code[:6] == "0x0680"
+Row = dict[str, str]
 
 
 @dataclass(frozen=True)
-class ProcessFiles:
-    """What /proc/PID holds of one process."""
+class MigDevice:
+    """A part of a card in MIG mode."""
 
-    status: str = ""
-    cgroup: str = ""
+    index: int
+    profile: str
+    uuid: str
+    memory_total_mib: int | None = None
+    memory_free_mib: int | None = None
 
 
 @dataclass(frozen=True)
-class Observation:
-    """Everything that was read from a host, unparsed. The defaults are a host where nothing could be read."""
+class Card:
+    """One GPU. C(health) is "ok", "lost", "reset_required" or "error"; C(address) is the bus id as sysfs spells it."""
 
-    nvidia_smi: str | None = None
-    core: Table = field(default_factory=lambda: Table(CORE_FIELDS))
-    extras: Table = field(default_factory=lambda: Table(EXTRA_FIELDS))
-    apps: Result = field(default_factory=Result)
-    samples: tuple[Result, ...] = ()
-    header: Result = field(default_factory=Result)
-    topology: Result = field(default_factory=Result)
-    mig_list: Result = field(default_factory=Result)
-    mig_xml: Result = field(default_factory=Result)
-    modinfo: Result = field(default_factory=Result)
-    toolkit: Result = field(default_factory=Result)
-    has_runtime_hook: bool = False
-    fabric_manager: Result = field(default_factory=Result)
-    fabric_manager_running: bool | None = None
-    proc_version: str = ""
-    proc_gpus: t.Mapping[str, str] = field(default_factory=dict)
-    meminfo: str = ""
-    pci: tuple[PciDevice, ...] | None = None
-    numa_nodes: str = ""
-    processes: t.Mapping[int, ProcessFiles] = field(default_factory=dict)
-    users: t.Mapping[int, str] = field(default_factory=dict)
-    init_cgroup: str = ""
-    containers: t.Any = None
-    docker_info: t.Any = None
-    daemon_json: str = ""
-    cdi: t.Mapping[str, str] = field(default_factory=dict)
-    units: t.Mapping[str, bool] = field(default_factory=dict)
-    timeout: float = 60
+    health: str = "ok"
+    index: int | None = None
+    uuid: str | None = None
+    name: str | None = None
+    pci_bus_id: str | None = None
+    address: str | None = None
+    driver_version: str | None = None
+    compute_capability: str | None = None
+    memory_total_mib: int | None = None
+    memory_free_mib: int | None = None
+    memory_used_mib: int | None = None
+    utilization_percent: int | None = None
+    power_draw_w: float | None = None
+    temperature_c: int | None = None
+    compute_mode: str | None = None
+    persistence_mode: bool | None = None
+    mig_enabled: bool | None = None
+    mig_devices: tuple[MigDevice, ...] = ()
+    fabric_state: str | None = None
+    fabric_status: str | None = None
+
+
+@dataclass(frozen=True)
+class App:
+    """A compute process; that of a MIG device under the UUID of the whole card."""
+
+    gpu_uuid: str
+    pid: int
+    name: str | None
+    used_memory_mib: int | None
+
+
+@dataclass(frozen=True)
+class Unreachable:
+    """A card that nvidia-smi names only to say that it does not answer."""
+
+    bus_id: str | None
+    index: int | None
+    error: str
 
     @property
-    def gpus_on_pci(self) -> tuple[PciDevice, ...]:
-        return tuple(device for device in self.pci or () if device.is_gpu)
+    def health(self) -> str:
+        """An unknown error where a handle was asked for means that the card fell off the bus."""
+        error = self.error.lower()
+        return "reset_required" if "reset" in error and "is lost" not in error else "lost"
 
 
-Facts = dict[str, t.Any]
-Rows = list[dict[str, str]]
+@dataclass(frozen=True)
+class Topology:
+    """The link of each pair of indices, and the NUMA node by index where the table shows it."""
 
-# ---------------------------------------------------------------------------------------------------------------------
-# Cells
-# ---------------------------------------------------------------------------------------------------------------------
+    links: t.Mapping[str, str] = field(default_factory=dict)
+    numa: t.Mapping[int, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Report:
+    """All that nvidia-smi tells of a host. C(answer) is what became of the query for the cards."""
+
+    answer: Result = field(default_factory=Result)
+    cards: tuple[Card, ...] = ()
+    unreachable: tuple[Unreachable, ...] = ()
+    # None when they could not be listed.
+    apps: tuple[App, ...] | None = None
+    cuda_version: str | None = None
+    topology: Topology = field(default_factory=Topology)
+
+
+# --- Cells ---
 
 # What stands in a cell instead of a value; anything in brackets is one too.
 NO_VALUE = re.compile(
@@ -179,6 +185,11 @@ def text_of(cell: str | None) -> str | None:
 def number_of(cell: str | None) -> float | None:
     found = NUMBER.fullmatch((cell or "").strip())
     return float(found.group(1)) if found else None
+
+
+def percent_of(cell: str | None) -> int | None:
+    value = integer_of(cell)
+    return value if value is not None and value <= 100 else None
 
 
 def integer_of(cell: str | None) -> int | None:
@@ -204,9 +215,7 @@ def bus_key(bus_id: str | None) -> str | None:
     return f"{int(domain, 16):04x}:{rest}"
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# nvidia-smi
-# ---------------------------------------------------------------------------------------------------------------------
+# --- nvidia-smi ---
 
 REJECTED = re.compile(r'Field "([^"]+)" is not a valid field')
 # "GPU 0000:02:00.0: GPU is lost.", "GPU0000:07:00.0: Unknown Error", "GPU3: 0000:5F:00.0: Unknown Error", "GPU2: ..."
@@ -215,17 +224,9 @@ NO_HANDLE = re.compile(
     r"\s*:\s*(?P<error>[^\n]*)"
 )
 ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
+BROKEN_CELL = re.compile(r"ERR!|\[?Unknown Error\]?", re.IGNORECASE)
 LINK = re.compile(r"X|NV\d+|SYS|NODE|PHB|PXB|PIX|PXN|SOC|C2C")
 MIG_LINE = re.compile(r"\s+MIG\s+(\S+)\s+Device\s+(\d+)\s*:\s*\(UUID:\s*(MIG-[^)\s]+)\)")
-
-
-@dataclass(frozen=True)
-class Unreachable:
-    """A card that nvidia-smi names only to say that it does not answer."""
-
-    bus_id: str | None
-    index: int | None
-    error: str
 
 
 def rejected_field(result: Result) -> str | None:
@@ -233,8 +234,8 @@ def rejected_field(result: Result) -> str | None:
     return version_of(REJECTED.pattern, result.text)
 
 
-def parse_query(table: Table) -> Rows:
-    """The rows of a query. A damaged line is left out, as is a message between the rows."""
+def rows_of(table: Table) -> list[Row]:
+    """The cells of a query. A damaged line is left out, as is a message between the rows."""
     rows = []
     for line in table.result.out.splitlines():
         cells = [cell.strip() for cell in line.split(",")]
@@ -245,22 +246,90 @@ def parse_query(table: Table) -> Rows:
     return rows
 
 
-def parse_apps(text: str) -> Rows:
-    """The compute processes, those of MIG devices under the UUID of the whole card."""
-    rows = []
+def read_cards(core: Table, extras: Table) -> tuple[Card, ...]:
+    """The cards that answered, with what their driver knows besides."""
+    more = {row["uuid"]: row for row in rows_of(extras) if row.get("uuid")}
+    return tuple(_card({**more.get(row["uuid"], {}), **row}) for row in rows_of(core))
+
+
+def _card(row: Row) -> Card:
+    driver = row.get("driver_version", "")
+    return Card(
+        health=_health(row),
+        index=integer_of(row.get("index")),
+        uuid=text_of(row.get("uuid")),
+        name=text_of(row.get("name")),
+        pci_bus_id=text_of(row.get("pci.bus_id")),
+        address=bus_key(row.get("pci.bus_id")),
+        driver_version=driver if re.match(r"\d+\.\d+", driver) else None,
+        compute_capability=version_of(r"^(\d+\.\d+)$", row.get("compute_cap", "")),
+        memory_total_mib=integer_of(row.get("memory.total")),
+        memory_free_mib=integer_of(row.get("memory.free")),
+        memory_used_mib=integer_of(row.get("memory.used")),
+        utilization_percent=percent_of(row.get("utilization.gpu")),
+        power_draw_w=number_of(row.get("power.draw")),
+        temperature_c=integer_of(row.get("temperature.gpu")),
+        compute_mode=text_of(row.get("compute_mode")),
+        persistence_mode=switch_of(row.get("persistence_mode")),
+        mig_enabled=switch_of(row.get("mig.mode.current")),
+        fabric_state=text_of(row.get("fabric.state")),
+        fabric_status=text_of(row.get("fabric.status")),
+    )
+
+
+def _health(row: Row) -> str:
+    """The state of one card: a broken one may stand between healthy ones in a listing that succeeded."""
+    cells = " | ".join(row.values()).lower()
+    action = row.get("gpu_recovery_action", "").lower()
+    if "is lost" in cells:
+        return "lost"
+    if "requires reset" in cells or "reset" in action or "reboot" in action:
+        return "reset_required"
+    broken = [name for name, cell in row.items() if BROKEN_CELL.fullmatch(cell)]
+    # Healthy cards of some hosts answer one or another query, the power draw say, with "Unknown Error".
+    return "error" if "memory.total" in broken or len(broken) * 2 > len(row) else "ok"
+
+
+def with_samples(cards: t.Sequence[Card], samples: t.Iterable[Result]) -> tuple[Card, ...]:
+    """The cards with the highest utilization seen: a GPU that idled for an instant is not a free one."""
+    rows = [row for sample in samples for row in rows_of(Table(SAMPLE_FIELDS, sample))]
+
+    def highest(card: Card) -> int | None:
+        later = [percent_of(row["utilization.gpu"]) for row in rows if row["uuid"] == card.uuid]
+        return max((value for value in (card.utilization_percent, *later) if value is not None), default=None)
+
+    return tuple(replace(card, utilization_percent=highest(card)) for card in cards)
+
+
+def with_mig(cards: t.Sequence[Card], listing: str, xml: str) -> tuple[Card, ...]:
+    """The cards with their MIG devices."""
+    devices, memory = parse_mig_list(listing), parse_mig_memory(xml)
+
+    def complete(uuid: str, device: MigDevice) -> MigDevice:
+        total, free = memory.get((uuid, device.index), (None, None))
+        return replace(device, memory_total_mib=total, memory_free_mib=free)
+
+    found = {uuid: tuple(complete(uuid, device) for device in listed) for uuid, listed in devices.items()}
+    return tuple(replace(card, mig_devices=found.get(card.uuid or "", ())) for card in cards)
+
+
+def parse_apps(text: str) -> tuple[App, ...]:
+    """The compute processes."""
+    found = []
     for line in text.splitlines():
         cells = [cell.strip() for cell in line.split(",", len(APP_FIELDS) - 1)]
         if len(cells) == len(APP_FIELDS) and UUID.fullmatch(cells[0]) and re.fullmatch(r"[0-9]{1,10}", cells[1]):
-            rows.append(dict(zip(APP_FIELDS, cells)))
-    return rows
+            found.append(App(cells[0], int(cells[1]), text_of(cells[3].strip("-")), integer_of(cells[2])))
+    return tuple(found)
 
 
-def parse_unreachable(text: str) -> list[Unreachable]:
+def parse_unreachable(text: str) -> tuple[Unreachable, ...]:
+    """The cards that nvidia-smi could not reach."""
     found = []
     for match in NO_HANDLE.finditer(text):
         index = match["index"]
         found.append(Unreachable(match["bus"] or match["bus2"], int(index) if index else None, match["error"].strip()))
-    return found
+    return tuple(found)
 
 
 def parse_cuda_version(text: str) -> str | None:
@@ -268,12 +337,12 @@ def parse_cuda_version(text: str) -> str | None:
     return version_of(r"CUDA(?: UMD)? Version\s*:\s*(\d+\.\d+)", text)
 
 
-def parse_topology(text: str) -> tuple[dict[str, str], dict[int, int]]:
-    """Links by pair of indices, and the NUMA node by index where the table tells it."""
+def parse_topology(text: str) -> Topology:
+    """The table of C(topo -m)."""
     lines = [line.strip() for line in ANSI.sub("", text).splitlines()]
     start = next((number for number, line in enumerate(lines) if re.match(r"GPU\d+", line)), None)
     if start is None:
-        return {}, {}
+        return Topology()
     names = re.findall(r"GPU\d+", lines[start])
     links: dict[str, str] = {}
     numa: dict[int, int] = {}
@@ -288,7 +357,7 @@ def parse_topology(text: str) -> tuple[dict[str, str], dict[int, int]]:
         node = _numa_affinity(lines[start], rest)
         if node is not None:
             numa[row] = node
-    return links, numa
+    return Topology(links, numa)
 
 
 def _links(row: str, count: int) -> list[str]:
@@ -313,9 +382,9 @@ def _numa_affinity(header: str, row: str) -> int | None:
     return integer_of(version_of(r"^(\d+)(?:[,-]|$)", cells[1 - tail]) or "")
 
 
-def parse_mig_list(text: str) -> dict[str, list[Facts]]:
+def parse_mig_list(text: str) -> dict[str, list[MigDevice]]:
     """The MIG devices by the UUID of their card."""
-    devices: dict[str, list[Facts]] = {}
+    devices: dict[str, list[MigDevice]] = {}
     card = ""
     for line in text.splitlines():
         head = re.match(r"GPU \d+:.*\(UUID:\s*(GPU-[^)\s]+)\)", line)
@@ -323,7 +392,7 @@ def parse_mig_list(text: str) -> dict[str, list[Facts]]:
         found = MIG_LINE.match(line)
         if found and card:
             profile, index, uuid = found.groups()
-            devices.setdefault(card, []).append({"index": int(index), "profile": profile, "uuid": uuid})
+            devices.setdefault(card, []).append(MigDevice(int(index), profile, uuid))
     return devices
 
 
@@ -342,30 +411,3 @@ def parse_mig_memory(xml: str) -> dict[tuple[str, int], tuple[int | None, int | 
                 total = integer_of(version_of(r"<total>([^<]*)</total>", usage))
                 memory[card, int(index)] = (total, integer_of(version_of(r"<free>([^<]*)</free>", usage)))
     return memory
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# /proc, PCI
-# ---------------------------------------------------------------------------------------------------------------------
-
-# A server's unit, as vllm_service names it.
-UNIT = re.compile(r"/vllm-([^/\n]+)\.service")
-
-
-def parse_driver_version(proc_version: str) -> str | None:
-    """The loaded module's version, of either flavour ("Kernel Module", "Open Kernel Module for x86_64")."""
-    return version_of(r"Kernel Module(?: for \S+)?\s+(\d+\.\d+(?:\.\d+)?)", proc_version)
-
-
-def parse_meminfo(text: str) -> dict[str, int | None]:
-    def mib(key: str) -> int | None:
-        value = version_of(rf"(?m)^{key}:\s+(\d{{1,15}}) kB", text)
-        return None if value is None else int(value) // 1024
-
-    return {"total_mib": mib("MemTotal"), "available_mib": mib("MemAvailable"), "swap_total_mib": mib("SwapTotal")}
-
-
-def proc_gpu(text: str) -> dict[str, str | None]:
-    """Name and UUID of a card from /proc/driver/nvidia/gpus, for one that nvidia-smi cannot ask any more."""
-    uuid = version_of(r"(?m)^GPU UUID:[ \t]*(GPU-[0-9A-Fa-f-]+)\s*$", text)
-    return {"name": version_of(r"(?m)^Model:[ \t]*(\S.*?)\s*$", text), "uuid": uuid}

@@ -16,7 +16,7 @@ import typing as t
 from dataclasses import dataclass, field, fields, replace
 
 from .._errors import VllmError
-from .._gpu.hardware import UNKNOWN_BATCH, default_batch, has_small_batches
+from .._gpu.batches import UNKNOWN_BATCH, default_batch, has_small_batches
 from .._vllm.versions import NEWEST, Release
 from .spec import ServerSpec
 
