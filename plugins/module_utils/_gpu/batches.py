@@ -2,7 +2,7 @@
 # GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""How many tokens and requests vLLM computes at once on a GPU when nobody says: by its memory, class and release. Pure."""
+"""The batches that vLLM takes on a GPU by default: decided by its memory, its name and the release. Pure."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import re
 import typing as t
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 
 from .._host.labels import LABEL_FINGERPRINT, LABEL_SPEC
 from .._host.processes import container_id
@@ -123,39 +123,23 @@ def foreign_memory(used: int | None, processes: t.Sequence[Facts] | None) -> int
 
 def memory_of(card: Card, kind: Hardware, capability: str | None, host: HostMemory) -> Facts:
     """Total, free and used memory with their source."""
-    total = card.memory_total_mib
+    total, free, used = card.memory_total_mib, card.memory_free_mib, card.memory_used_mib
+    what: tuple[t.Any, ...] = (None,) * 5
     if kind.is_integrated or (not total and capability in INTEGRATED_CAPABILITIES):
         # MemTotal - MemAvailable is what the host uses, not the GPU: the sum over the processes stands for that.
-        known = {"memory_total_mib": host.total_mib, "memory_free_mib": host.available_mib}
-        return {"memory_kind": "unified", "memory_source": "meminfo", **known, "memory_used_mib": None}
-    if not total:
-        return {
-            **dict.fromkeys(("memory_kind", "memory_source", "memory_total_mib", "memory_free_mib", "memory_used_mib"))
-        }
-    return {
-        "memory_kind": "dedicated",
-        "memory_source": "nvidia-smi",
-        "memory_total_mib": total,
+        what = ("unified", "meminfo", host.total_mib, host.available_mib, None)
+    elif total:
         # With MIG on, what the whole card has free is no device's to take.
-        "memory_free_mib": None if card.mig_enabled else card.memory_free_mib,
-        "memory_used_mib": card.memory_used_mib,
-    }
+        what = ("dedicated", "nvidia-smi", total, None if card.mig_enabled else free, used)
+    return dict(zip(("memory_kind", "memory_source", "memory_total_mib", "memory_free_mib", "memory_used_mib"), what))
 
 
-@dataclass(frozen=True)
-class _Shared:
-    """What the facts of each GPU take from the host's."""
-
-    seen: Observation
-    apps: t.Mapping[str, list[Facts]] | None
-
-
-def gpu_facts(card: Card, shared: _Shared) -> Facts:
+def gpu_facts(card: Card, seen: Observation, apps: t.Mapping[str, list[Facts]] | None) -> Facts:
     """The facts of one GPU."""
     kind = hardware_of(card.name)
     capability = card.compute_capability or kind.compute_capability
-    memory = memory_of(card, kind, capability, shared.seen.memory)
-    processes = None if shared.apps is None else shared.apps.get(card.uuid or "", [])
+    memory = memory_of(card, kind, capability, seen.memory)
+    processes = None if apps is None else apps.get(card.uuid or "", [])
     return {
         "index": card.index,
         "uuid": card.uuid,
@@ -171,7 +155,7 @@ def gpu_facts(card: Card, shared: _Shared) -> Facts:
         "temperature_c": card.temperature_c,
         "compute_mode": card.compute_mode,
         "persistence_mode": card.persistence_mode,
-        "numa_node": _numa_node(card, shared.seen),
+        "numa_node": _numa_node(card, seen),
         "mig": {"enabled": card.mig_enabled, "devices": [asdict(device) for device in card.mig_devices]},
         "health": card.health,
         "processes": processes or [],
@@ -272,8 +256,8 @@ def host_facts(seen: Observation) -> Facts:
     """Everything C(ansible_facts.gpufleet) holds."""
     cards = all_cards(seen)
     status, message = explain(seen, cards)
-    shared = _Shared(seen, _apps_by_gpu(seen))
-    gpus = [gpu_facts(card, shared) for card in cards]
+    apps = _apps_by_gpu(seen)
+    gpus = [gpu_facts(card, seen, apps) for card in cards]
     loaded = next((card.driver_version for card in cards if card.driver_version), seen.driver_loaded)
     named = host_class([gpu["hardware_class"] for gpu in gpus])
     facts: Facts = {
@@ -303,7 +287,9 @@ def _apps_by_gpu(seen: Observation) -> dict[str, list[Facts]] | None:
     apps: dict[str, list[Facts]] = {}
     for app in seen.smi.apps:
         apps.setdefault(app.gpu_uuid, []).append(process_facts(app, seen, known))
-    return {uuid: sorted(processes, key=lambda process: int(process["pid"])) for uuid, processes in apps.items()}
+    return {
+        uuid: sorted(processes, key=lambda process: t.cast(int, process["pid"])) for uuid, processes in apps.items()
+    }
 
 
 def _class_on_pci(seen: Observation) -> str | None:

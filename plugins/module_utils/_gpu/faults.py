@@ -23,85 +23,81 @@ Facts = dict[str, t.Any]
 class Failure:
     """A way in which nvidia-smi fails: by exit status or by what it prints."""
 
-    status: str
     rcs: tuple[int, ...]
     pattern: str
     sentence: str
+    status: str = "error"
 
 
 FAILURES = (
     Failure(
-        "driver_mismatch",
         (18,),
         r"version mismatch",
         "The NVIDIA libraries and the loaded kernel module{loaded} have different versions, as after an upgrade: "
         "reboot the host.",
+        "driver_mismatch",
     ),
     Failure(
-        "driver_not_loaded",
         (9,),
         r"couldn't communicate with the NVIDIA driver|Driver Not Loaded",
         "nvidia-smi is installed, but the NVIDIA kernel module is not loaded{hint}: load it with 'modprobe nvidia'; "
-        "if that fails, look at 'dmesg' (Secure Boot, no module for this kernel) or reboot the host.",
+        "if that fails, see 'dmesg' (Secure Boot, no module for this kernel) or reboot the host.",
+        "driver_not_loaded",
     ),
     Failure(
-        "error",
         (4,),
         r"Insufficient Permissions",
-        "nvidia-smi may not open the GPU devices: run with 'become: true', or give this user access to /dev/nvidia*.",
+        "nvidia-smi has no permission to open the GPU devices: run with 'become: true', or give this user access to "
+        "/dev/nvidia*.",
     ),
     Failure(
-        "error",
         (17,),
         r"blocked by the operating system",
-        "The operating system or a cgroup keeps nvidia-smi from the GPUs: run on the host itself, not in a container.",
+        "The operating system or a cgroup blocks nvidia-smi from the GPUs: run on the host itself, not in a container.",
     ),
     Failure(
-        "error",
         (12,),
         r"couldn't find libnvidia-ml|NVML Shared Library Not Found",
         "nvidia-smi finds no libnvidia-ml.so: install the driver's user-space package of the loaded version{loaded}.",
     ),
+    Failure((8,), r"external power cables", "A GPU lacks a power cable: connect it."),
     Failure(
-        "error",
-        (8,),
-        r"external power cables",
-        "A GPU lacks a power cable: connect it.",
+        (16,), r"requires reset", "A GPU needs a reset: drain the host, then run 'nvidia-smi --gpu-reset' or reboot."
     ),
     Failure(
-        "error",
-        (16,),
-        r"requires reset",
-        "A GPU needs a reset: drain the host, then run 'nvidia-smi --gpu-reset' or reboot.",
-    ),
-    Failure(
-        "error",
         (15,),
         r"GPU is lost",
-        "A GPU fell off the bus: reboot the host, and have the card checked if it happens again ('dmesg', Xid 79).",
+        "A GPU has fallen off the bus: reboot the host, and have the card checked if it happens again ('dmesg', Xid "
+        "79).",
     ),
     Failure(
-        "error",
         (10, 11),
         r"interrupt request",
-        "The driver gets no answer from a GPU: look at 'dmesg' for Xid messages and reboot the host.",
+        "A GPU does not answer the driver: look for Xid messages in 'dmesg' and reboot the host.",
     ),
     Failure(
-        "error",
         (),
         r"Failed to initialize NVML: Unknown Error",
-        "NVML cannot be initialized: a container lost its GPU devices and has to be recreated; on a host look at "
+        "NVML cannot be initialized: a container that has lost its GPU devices must be recreated; on a host see "
         "'dmesg'.",
     ),
 )
 
 
-# What is said of a card by its health, and the remedy, the most drastic first.
+# What a card of that health does, and the remedy, the most drastic first.
 SICK = {
-    "lost": ("is lost", "reboot the host, and have the card checked if it happens again ('dmesg', Xid 79)"),
-    "error": ("does not answer", "look at 'dmesg' for Xid messages and reboot the host"),
+    "lost": (
+        "has fallen off the bus",
+        "reboot the host, and have the card checked if it happens again ('dmesg', Xid 79)",
+    ),
+    "error": ("does not answer", "look for Xid messages in 'dmesg' and reboot the host"),
     "reset_required": ("needs a reset", "drain it, then run 'nvidia-smi --gpu-reset' for it or reboot the host"),
 }
+
+
+def condition(health: t.Any) -> str:
+    """What is wrong with a card of that health, as it follows C(GPU 0) or C(it)."""
+    return SICK[health][0] if health in SICK else f"has the unknown health {health!r}"
 
 
 def explain(seen: Observation, cards: t.Sequence[Card]) -> tuple[str, str | None]:
@@ -126,8 +122,8 @@ def _no_cards(seen: Observation) -> tuple[str, str]:
         return _without_nvidia_smi(seen)
     if result.timed_out:
         return "timeout", (
-            f"{seen.nvidia_smi} did not answer within {seen.timeout:g} s and was left behind: look at 'dmesg' for Xid "
-            "messages (a hung GPU needs a reboot); without persistence mode a slow first call wants a larger 'timeout'."
+            f"{seen.nvidia_smi} did not answer within {seen.timeout:g} s: look for Xid messages in 'dmesg' (a hung GPU "
+            "needs a reboot); without persistence mode the first call is slow and needs a larger 'timeout'."
         )
     if _never_started(result):
         return "error", f"{seen.nvidia_smi} could not be run: {_first_line(result) or 'no reason given'}."
@@ -139,7 +135,7 @@ def _no_cards(seen: Observation) -> tuple[str, str]:
     if result.rc == 0:
         return "error", (
             f"{seen.nvidia_smi} succeeded but printed no GPU that can be read ({_first_line(result) or 'no output'}): "
-            "run it by hand, and see whether something wraps it."
+            "run it by hand, and check whether a wrapper script replaces it."
         )
     return "error", f"{seen.nvidia_smi} failed with exit status {result.rc}: {_first_line(result) or 'no output'}."
 
@@ -153,22 +149,22 @@ def _without_nvidia_smi(seen: Observation) -> tuple[str, str]:
     loaded = seen.driver_loaded
     if loaded:
         return "error", (
-            f"The NVIDIA driver {loaded} is loaded but there is no nvidia-smi: install the driver's utilities in "
+            f"The NVIDIA driver {loaded} is loaded but nvidia-smi is missing: install the driver's utilities in "
             "the same version, or give its path in the option 'nvidia_smi'."
         )
     if not gpus:
         return "no_gpu", "No NVIDIA GPU: the PCI bus shows none and no driver is loaded."
     found = _found(seen)
     if all(device.driver == "vfio-pci" for device in gpus):
-        return "no_gpu", f"{found}, handed to virtual machines (vfio-pci): none is left for this host."
+        return "no_gpu", f"{found}, reserved for virtual machines (vfio-pci): this host itself has none."
     if seen.driver_installed:
         return "driver_not_loaded", (
             f"{found} and the driver {seen.driver_installed} is installed, but its kernel module is not loaded"
             f"{_hint(seen)}: load it with 'modprobe nvidia' or reboot the host, and install the driver's utilities."
         )
     return "no_driver", (
-        f"{found} but no NVIDIA driver is installed{_hint(seen)}: install one (role gpufleet.vllm.gpu_host), except on "
-        "DGX OS, where the driver comes with the system's updates."
+        f"{found} but no NVIDIA driver is installed{_hint(seen)}: install one from NVIDIA's or the "
+        "distribution's packages; on DGX OS update the system, which brings its driver."
     )
 
 
@@ -176,7 +172,7 @@ def _no_devices(seen: Observation) -> tuple[str, str]:
     gpus = seen.gpus_on_pci
     if gpus:
         return "error", (
-            f"{_found(seen)}, but the driver{_loaded(seen)} finds none: look at 'dmesg' (RmInitAdapter), and note that "
+            f"{_found(seen)}, but the driver{_loaded(seen)} finds none: see 'dmesg' (RmInitAdapter), and note that "
             "Blackwell and Grace need the open kernel modules."
         )
     return "no_gpu", "No NVIDIA GPU: the driver finds none and the PCI bus shows none."
@@ -247,7 +243,7 @@ def warnings(seen: Observation, facts: Facts) -> list[str]:
         found.append(f"Persistence mode is off on GPU {_join(slow)}, which makes each first use slow.")
     absent = len([device for device in seen.gpus_on_pci if device.driver == "nvidia"]) - len(gpus)
     if gpus and absent > 0:
-        found.append(f"The driver holds {_count(absent, 'GPU')} that nvidia-smi does not list: look at 'dmesg'.")
+        found.append(f"The driver holds {_count(absent, 'GPU')} that nvidia-smi does not list: see 'dmesg'.")
     ways = (toolkit["docker_runtime"] is not False, toolkit["runtime_hook"], toolkit["cdi"])
     if gpus and toolkit["docker_version"] and not any(ways):
         found.append(

@@ -187,14 +187,14 @@ def number_of(cell: str | None) -> float | None:
     return float(found.group(1)) if found else None
 
 
-def percent_of(cell: str | None) -> int | None:
-    value = integer_of(cell)
-    return value if value is not None and value <= 100 else None
-
-
 def integer_of(cell: str | None) -> int | None:
     value = number_of(cell)
     return None if value is None else int(value)
+
+
+def percent_of(cell: str | None) -> int | None:
+    value = integer_of(cell)
+    return value if value is not None and value <= 100 else None
 
 
 def switch_of(cell: str | None) -> bool | None:

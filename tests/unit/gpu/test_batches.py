@@ -2,7 +2,7 @@
 # GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Which batches vLLM gives a card unless it is told."""
+"""The batches that vLLM takes on a GPU by default."""
 
 from __future__ import annotations
 

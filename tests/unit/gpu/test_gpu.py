@@ -446,7 +446,9 @@ def test_a_lost_card_between_rows(tmp_path: Path, stream: str) -> None:
     facts = gpu_hosts.facts(tmp_path, seen)
     assert_contract(facts)
     assert facts["status"] == "error"
-    assert facts["message"].startswith("GPU 1 (0000:11:00.0) is lost (the other one works): reboot the host")
+    assert facts["message"].startswith(
+        "GPU 1 (0000:11:00.0) has fallen off the bus (the other one works): reboot the host"
+    )
     assert [gpu["health"] for gpu in facts["gpus"]] == ["ok", "lost"]
     assert facts["gpus"][1]["uuid"] == "GPU-5a5a5a5a-0001-4000-8000-000000000001"
     assert facts["gpus"][1]["name"] == "NVIDIA H100 80GB HBM3"

@@ -72,7 +72,7 @@ CASES = [
     pytest.param(
         {"pci": (H100,), "driver_loaded": LOADED},
         "error",
-        "580.95.05 is loaded but there is no nvidia-smi",
+        "580.95.05 is loaded but nvidia-smi is missing",
         "h100",
         id="no nvidia-smi",
     ),
@@ -134,7 +134,7 @@ CASES = [
     pytest.param(
         smi(15, "Unable to determine the device handle for GPU 0000:18:00.0: GPU is lost.  Reboot", pci=(H100,)),
         "error",
-        "GPU 0 (0000:18:00.0) is lost: reboot the host",
+        "GPU 0 (0000:18:00.0) has fallen off the bus: reboot the host",
         "h100",
         id="the only card is lost",
     ),
