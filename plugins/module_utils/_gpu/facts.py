@@ -12,14 +12,15 @@ from __future__ import annotations
 import json
 import re
 import typing as t
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 from .._host.labels import LABEL_FINGERPRINT, LABEL_SPEC
 from .._host.processes import container_id
 from .faults import explain, reboot_required, warnings
 from .hardware import INTEGRATED_CAPABILITIES, Hardware, hardware_of, hardware_on_pci, host_class
+from .kernel import HostMemory, Process
 from .nvidia_smi import App, Card, Unreachable, bus_key
-from .observation import HostMemory, KernelCard, Observation, Process
+from .observation import Observation
 
 Facts = dict[str, t.Any]
 
@@ -179,11 +180,11 @@ def _numa_node(card: Card, seen: Observation) -> int | None:
 def unreachable_card(lost: Unreachable, seen: Observation) -> Card:
     """A card that does not answer, with what the kernel module still knows of it."""
     address = bus_key(lost.bus_id)
-    known = seen.kernel_cards.get(address or "", KernelCard())
+    known = seen.kernel_cards.get(address or "", Card())
     # nvidia-smi numbers the cards in the order of their PCI addresses.
     order = [device.address for device in seen.gpus_on_pci]
     index = order.index(address) if lost.index is None and address in order else lost.index
-    return Card(lost.health, index, known.uuid, known.name, lost.bus_id, address)
+    return replace(known, health=lost.health, index=index, pci_bus_id=lost.bus_id, address=address)
 
 
 def all_cards(seen: Observation) -> list[Card]:

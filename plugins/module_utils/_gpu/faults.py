@@ -16,8 +16,6 @@ from .observation import Observation
 
 Facts = dict[str, t.Any]
 
-# --- What is wrong ---
-
 
 @dataclass(frozen=True)
 class Failure:
@@ -146,11 +144,10 @@ def _never_started(result: Result) -> bool:
 
 def _without_nvidia_smi(seen: Observation) -> tuple[str, str]:
     gpus = seen.gpus_on_pci
-    loaded = seen.driver_loaded
-    if loaded:
+    if seen.driver_loaded:
         return "error", (
-            f"The NVIDIA driver {loaded} is loaded but nvidia-smi is missing: install the driver's utilities in "
-            "the same version, or give its path in the option 'nvidia_smi'."
+            f"The NVIDIA driver {seen.driver_loaded} is loaded but nvidia-smi is missing: install its utilities "
+            "of that version, or give the path in the option 'nvidia_smi'."
         )
     if not gpus:
         return "no_gpu", "No NVIDIA GPU: the PCI bus shows none and no driver is loaded."
@@ -184,8 +181,7 @@ def _first_line(result: Result) -> str:
 
 
 def _loaded(seen: Observation) -> str:
-    loaded = seen.driver_loaded
-    return f" ({loaded})" if loaded else ""
+    return f" ({seen.driver_loaded})" if seen.driver_loaded else ""
 
 
 def _hint(seen: Observation) -> str:

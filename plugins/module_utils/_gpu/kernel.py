@@ -7,9 +7,27 @@
 from __future__ import annotations
 
 import typing as t
+from dataclasses import dataclass
 
-from .nvidia_smi import Result, version_of
-from .observation import HostMemory, KernelCard, Process
+from .nvidia_smi import Card, Result, version_of
+
+
+@dataclass(frozen=True)
+class Process:
+    """What /proc/PID tells of one process. C(user) is a name, or the number of one that has none."""
+
+    user: str | None = None
+    name: str | None = None
+    cgroup: str = ""
+
+
+@dataclass(frozen=True)
+class HostMemory:
+    """The memory of the host."""
+
+    total_mib: int | None = None
+    available_mib: int | None = None
+    swap_total_mib: int | None = None
 
 
 def parse_driver_version(proc_version: str) -> str | None:
@@ -38,9 +56,9 @@ def parse_meminfo(text: str) -> HostMemory:
     return HostMemory(mib("MemTotal"), mib("MemAvailable"), mib("SwapTotal"))
 
 
-def parse_kernel_card(text: str) -> KernelCard:
+def parse_kernel_card(text: str) -> Card:
     """A card from /proc/driver/nvidia/gpus."""
-    return KernelCard(
+    return Card(
         uuid=version_of(r"(?m)^GPU UUID:[ \t]*(GPU-[0-9A-Fa-f-]+)\s*$", text),
         name=version_of(r"(?m)^Model:[ \t]*(\S.*?)\s*$", text),
     )

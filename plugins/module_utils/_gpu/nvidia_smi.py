@@ -13,35 +13,96 @@ import re
 import typing as t
 from dataclasses import dataclass, field, replace
 
-# --- Commands ---
+# --- Cells ---
 
-# One unknown field makes nvidia-smi refuse the whole query, so what every driver since 450 knows stands apart.
-CORE_FIELDS = (
-    "index",
-    "uuid",
-    "name",
-    "pci.bus_id",
-    "driver_version",
-    "memory.total",
-    "memory.free",
-    "memory.used",
-    "utilization.gpu",
-    "power.draw",
-    "temperature.gpu",
-    "compute_mode",
-    "persistence_mode",
-    "mig.mode.current",
+# What stands in a cell instead of a value; anything in brackets is one too.
+NO_VALUE = re.compile(
+    r"(\[.*\]?|N/A|ERR!|None|Not Supported|Unknown Error|GPU is lost.*|GPU requires reset.*|Insufficient Permissions"
+    r"|Requested functionality has been deprecated|)",
+    re.IGNORECASE,
 )
-EXTRA_FIELDS = ("uuid", "compute_cap", "gpu_recovery_action", "fabric.state", "fabric.status")
+NUMBER = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,6})?)(?: ?(?:MiB|%|W|C))?")
+BUS_ID = r"[0-9A-Fa-f]{4,8}:[0-9A-Fa-f]{2}:[0-9A-Fa-f]{2}\.[0-9A-Fa-f]"
+UUID = re.compile(r"(?:GPU|MIG)-[0-9A-Za-z/-]{8,}")
+
+
+def text_of(cell: str | None) -> str | None:
+    """The cell, or None where it holds one of nvidia-smi's ways to say "no value"."""
+    cell = (cell or "").strip()
+    return None if NO_VALUE.fullmatch(cell) else cell
+
+
+def number_of(cell: str | None) -> float | None:
+    found = NUMBER.fullmatch((cell or "").strip())
+    return float(found.group(1)) if found else None
+
+
+def integer_of(cell: str | None) -> int | None:
+    value = number_of(cell)
+    return None if value is None else int(value)
+
+
+def percent_of(cell: str | None) -> int | None:
+    value = integer_of(cell)
+    return value if value is not None and value <= 100 else None
+
+
+def switch_of(cell: str | None) -> bool | None:
+    return {"enabled": True, "disabled": False}.get((cell or "").strip().lower())
+
+
+def version_of(pattern: str, text: str) -> str | None:
+    found = re.search(pattern, text)
+    return found.group(1) if found else None
+
+
+def bus_key(bus_id: str | None) -> str | None:
+    """A PCI address as sysfs spells it: nvidia-smi writes the domain with eight digits and in capitals."""
+    found = re.fullmatch(f"({BUS_ID})", (bus_id or "").strip())
+    if not found:
+        return None
+    domain, rest = found.group(1).lower().split(":", 1)
+    return f"{int(domain, 16):04x}:{rest}"
+
+
+def dotted_of(cell: str | None) -> str | None:
+    """A version or a compute capability."""
+    return cell if re.fullmatch(r"\d+(?:\.\d+){1,2}", cell or "") else None
+
+
+# --- Queries ---
+
+Readers = dict[str, tuple[str, t.Callable[[t.Optional[str]], t.Any]]]
+# By nvidia-smi's name of a field: ours (in Card), and how its cells are read. One unknown field makes nvidia-smi refuse
+# the whole query, so what every driver since 450 knows stands apart.
+CORE: Readers = {
+    "index": ("index", integer_of),
+    "uuid": ("uuid", text_of),
+    "name": ("name", text_of),
+    "pci.bus_id": ("pci_bus_id", text_of),
+    "driver_version": ("driver_version", dotted_of),
+    "memory.total": ("memory_total_mib", integer_of),
+    "memory.free": ("memory_free_mib", integer_of),
+    "memory.used": ("memory_used_mib", integer_of),
+    "utilization.gpu": ("utilization_percent", percent_of),
+    "power.draw": ("power_draw_w", number_of),
+    "temperature.gpu": ("temperature_c", integer_of),
+    "compute_mode": ("compute_mode", text_of),
+    "persistence_mode": ("persistence_mode", switch_of),
+    "mig.mode.current": ("mig_enabled", switch_of),
+}
+EXTRA: Readers = {
+    "compute_cap": ("compute_capability", dotted_of),
+    "fabric.state": ("fabric_state", text_of),
+    "fabric.status": ("fabric_status", text_of),
+}
+CORE_FIELDS = tuple(CORE)
+EXTRA_FIELDS = ("uuid", *EXTRA, "gpu_recovery_action")
 SAMPLE_FIELDS = ("uuid", "utilization.gpu")
 # The name stands last because it may hold commas.
 APP_FIELDS = ("gpu_uuid", "pid", "used_memory", "process_name")
 
 CSV = "--format=csv,noheader,nounits"
-HEADER_ARGS = ("-q", "-d", "COMPUTE")
-TOPOLOGY_ARGS = ("topo", "-m")
-LIST_ARGS = ("-L",)
-XML_ARGS = ("-q", "-x")
 
 
 def gpu_query(fields: t.Sequence[str]) -> tuple[str, ...]:
@@ -51,7 +112,7 @@ def gpu_query(fields: t.Sequence[str]) -> tuple[str, ...]:
 
 APPS_ARGS = (f"--query-compute-apps={','.join(APP_FIELDS)}", CSV)
 
-# --- What was seen ---
+# --- Answers ---
 
 
 @dataclass(frozen=True)
@@ -74,7 +135,7 @@ class Table:
     """The answer to a query, with the fields that were asked for in the end."""
 
     fields: tuple[str, ...]
-    result: Result = field(default_factory=Result)
+    result: Result = Result()
 
 
 Row = dict[str, str]
@@ -154,68 +215,16 @@ class Topology:
 class Report:
     """All that nvidia-smi tells of a host. C(answer) is what became of the query for the cards."""
 
-    answer: Result = field(default_factory=Result)
+    answer: Result = Result()
     cards: tuple[Card, ...] = ()
     unreachable: tuple[Unreachable, ...] = ()
     # None when they could not be listed.
     apps: tuple[App, ...] | None = None
     cuda_version: str | None = None
-    topology: Topology = field(default_factory=Topology)
+    topology: Topology = Topology()
 
 
-# --- Cells ---
-
-# What stands in a cell instead of a value; anything in brackets is one too.
-NO_VALUE = re.compile(
-    r"(\[.*\]?|N/A|ERR!|None|Not Supported|Unknown Error|GPU is lost.*|GPU requires reset.*|Insufficient Permissions"
-    r"|Requested functionality has been deprecated|)",
-    re.IGNORECASE,
-)
-NUMBER = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,6})?)(?: ?(?:MiB|%|W|C))?")
-BUS_ID = r"[0-9A-Fa-f]{4,8}:[0-9A-Fa-f]{2}:[0-9A-Fa-f]{2}\.[0-9A-Fa-f]"
-UUID = re.compile(r"(?:GPU|MIG)-[0-9A-Za-z/-]{8,}")
-
-
-def text_of(cell: str | None) -> str | None:
-    """The cell, or None where it holds one of nvidia-smi's ways to say "no value"."""
-    cell = (cell or "").strip()
-    return None if NO_VALUE.fullmatch(cell) else cell
-
-
-def number_of(cell: str | None) -> float | None:
-    found = NUMBER.fullmatch((cell or "").strip())
-    return float(found.group(1)) if found else None
-
-
-def integer_of(cell: str | None) -> int | None:
-    value = number_of(cell)
-    return None if value is None else int(value)
-
-
-def percent_of(cell: str | None) -> int | None:
-    value = integer_of(cell)
-    return value if value is not None and value <= 100 else None
-
-
-def switch_of(cell: str | None) -> bool | None:
-    return {"enabled": True, "disabled": False}.get((cell or "").strip().lower())
-
-
-def version_of(pattern: str, text: str) -> str | None:
-    found = re.search(pattern, text)
-    return found.group(1) if found else None
-
-
-def bus_key(bus_id: str | None) -> str | None:
-    """A PCI address as sysfs spells it: nvidia-smi writes the domain with eight digits and in capitals."""
-    found = re.fullmatch(f"({BUS_ID})", (bus_id or "").strip())
-    if not found:
-        return None
-    domain, rest = found.group(1).lower().split(":", 1)
-    return f"{int(domain, 16):04x}:{rest}"
-
-
-# --- nvidia-smi ---
+# --- Reading ---
 
 REJECTED = re.compile(r'Field "([^"]+)" is not a valid field')
 # "GPU 0000:02:00.0: GPU is lost.", "GPU0000:07:00.0: Unknown Error", "GPU3: 0000:5F:00.0: Unknown Error", "GPU2: ..."
@@ -253,28 +262,8 @@ def read_cards(core: Table, extras: Table) -> tuple[Card, ...]:
 
 
 def _card(row: Row) -> Card:
-    driver = row.get("driver_version", "")
-    return Card(
-        health=_health(row),
-        index=integer_of(row.get("index")),
-        uuid=text_of(row.get("uuid")),
-        name=text_of(row.get("name")),
-        pci_bus_id=text_of(row.get("pci.bus_id")),
-        address=bus_key(row.get("pci.bus_id")),
-        driver_version=driver if re.match(r"\d+\.\d+", driver) else None,
-        compute_capability=version_of(r"^(\d+\.\d+)$", row.get("compute_cap", "")),
-        memory_total_mib=integer_of(row.get("memory.total")),
-        memory_free_mib=integer_of(row.get("memory.free")),
-        memory_used_mib=integer_of(row.get("memory.used")),
-        utilization_percent=percent_of(row.get("utilization.gpu")),
-        power_draw_w=number_of(row.get("power.draw")),
-        temperature_c=integer_of(row.get("temperature.gpu")),
-        compute_mode=text_of(row.get("compute_mode")),
-        persistence_mode=switch_of(row.get("persistence_mode")),
-        mig_enabled=switch_of(row.get("mig.mode.current")),
-        fabric_state=text_of(row.get("fabric.state")),
-        fabric_status=text_of(row.get("fabric.status")),
-    )
+    known = {ours: read(row.get(name)) for name, (ours, read) in {**CORE, **EXTRA}.items()}
+    return Card(health=_health(row), address=bus_key(row.get("pci.bus_id")), **known)
 
 
 def _health(row: Row) -> str:
@@ -303,14 +292,8 @@ def with_samples(cards: t.Sequence[Card], samples: t.Iterable[Result]) -> tuple[
 
 def with_mig(cards: t.Sequence[Card], listing: str, xml: str) -> tuple[Card, ...]:
     """The cards with their MIG devices."""
-    devices, memory = parse_mig_list(listing), parse_mig_memory(xml)
-
-    def complete(uuid: str, device: MigDevice) -> MigDevice:
-        total, free = memory.get((uuid, device.index), (None, None))
-        return replace(device, memory_total_mib=total, memory_free_mib=free)
-
-    found = {uuid: tuple(complete(uuid, device) for device in listed) for uuid, listed in devices.items()}
-    return tuple(replace(card, mig_devices=found.get(card.uuid or "", ())) for card in cards)
+    devices = parse_mig_list(listing, parse_mig_memory(xml))
+    return tuple(replace(card, mig_devices=tuple(devices.get(card.uuid or "", ()))) for card in cards)
 
 
 def parse_apps(text: str) -> tuple[App, ...]:
@@ -382,7 +365,11 @@ def _numa_affinity(header: str, row: str) -> int | None:
     return integer_of(version_of(r"^(\d+)(?:[,-]|$)", cells[1 - tail]) or "")
 
 
-def parse_mig_list(text: str) -> dict[str, list[MigDevice]]:
+# Total and free, by UUID of the card and number of the MIG device.
+MigMemory = dict[tuple[str, int], tuple[t.Optional[int], t.Optional[int]]]
+
+
+def parse_mig_list(text: str, memory: MigMemory) -> dict[str, list[MigDevice]]:
     """The MIG devices by the UUID of their card."""
     devices: dict[str, list[MigDevice]] = {}
     card = ""
@@ -391,17 +378,18 @@ def parse_mig_list(text: str) -> dict[str, list[MigDevice]]:
         card = head.group(1) if head else card
         found = MIG_LINE.match(line)
         if found and card:
-            profile, index, uuid = found.groups()
-            devices.setdefault(card, []).append(MigDevice(int(index), profile, uuid))
+            index = int(found[2])
+            total, free = memory.get((card, index), (None, None))
+            devices.setdefault(card, []).append(MigDevice(index, found[1], found[3], total, free))
     return devices
 
 
-def parse_mig_memory(xml: str) -> dict[tuple[str, int], tuple[int | None, int | None]]:
-    """Total and free memory by UUID of the card and number of the MIG device.
+def parse_mig_memory(xml: str) -> MigMemory:
+    """The memory of the MIG devices.
 
     Read with patterns, for the tags are the same in every version of the schema and a cut document must not fail.
     """
-    memory = {}
+    memory: MigMemory = {}
     for gpu in re.findall(r"<gpu id=.*?(?:</gpu>|\Z)", xml, re.DOTALL):
         card = version_of(r"<uuid>(GPU-[^<]+)</uuid>", re.sub(r"(?s)<mig_devices>.*?</mig_devices>", "", gpu))
         for device in re.findall(r"<mig_device>(.*?)</mig_device>", gpu, re.DOTALL):
@@ -411,3 +399,16 @@ def parse_mig_memory(xml: str) -> dict[tuple[str, int], tuple[int | None, int | 
                 total = integer_of(version_of(r"<total>([^<]*)</total>", usage))
                 memory[card, int(index)] = (total, integer_of(version_of(r"<free>([^<]*)</free>", usage)))
     return memory
+
+
+def read_report(core: Table, cards: tuple[Card, ...], answers: t.Mapping[str, Result]) -> Report:
+    """All answers together, by the keys under which they were asked for; one that was not asked for is empty."""
+    apps, nothing = answers["apps"], Result()
+    return Report(
+        answer=core.result,
+        cards=cards,
+        unreachable=parse_unreachable(core.result.text),
+        apps=parse_apps(apps.out) if apps.rc == 0 else None,
+        cuda_version=parse_cuda_version(answers.get("header", nothing).out),
+        topology=parse_topology(answers.get("topology", nothing).out),
+    )

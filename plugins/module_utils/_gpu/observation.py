@@ -9,7 +9,8 @@ from __future__ import annotations
 import typing as t
 from dataclasses import dataclass, field
 
-from .nvidia_smi import Report
+from .kernel import HostMemory, Process
+from .nvidia_smi import Card, Report
 
 
 @dataclass(frozen=True)
@@ -33,46 +34,20 @@ class PciDevice:
 
 
 @dataclass(frozen=True)
-class Process:
-    """What /proc/PID tells of one process. C(user) is a name, or the number of one that has none."""
-
-    user: str | None = None
-    name: str | None = None
-    cgroup: str = ""
-
-
-@dataclass(frozen=True)
-class KernelCard:
-    """What the kernel module knows of a card, also of one that nvidia-smi cannot ask any more."""
-
-    uuid: str | None = None
-    name: str | None = None
-
-
-@dataclass(frozen=True)
-class HostMemory:
-    """The memory of the host."""
-
-    total_mib: int | None = None
-    available_mib: int | None = None
-    swap_total_mib: int | None = None
-
-
-@dataclass(frozen=True)
 class Observation:
     """Everything that was read from a host. The defaults are a host where nothing could be read."""
 
     # Its path, and the seconds it was given.
     nvidia_smi: str | None = None
     timeout: float = 60
-    smi: Report = field(default_factory=Report)
+    smi: Report = Report()
     driver_loaded: str | None = None
     driver_installed: str | None = None
-    # By their addresses.
-    kernel_cards: t.Mapping[str, KernelCard] = field(default_factory=dict)
+    # By address, what the kernel module knows of a card that nvidia-smi cannot ask any more.
+    kernel_cards: t.Mapping[str, Card] = field(default_factory=dict)
     pci: tuple[PciDevice, ...] | None = None
     numa_nodes: str = ""
-    memory: HostMemory = field(default_factory=HostMemory)
+    memory: HostMemory = HostMemory()
     fabric_manager_version: str | None = None
     fabric_manager_running: bool | None = None
     processes: t.Mapping[int, Process] = field(default_factory=dict)

@@ -4,7 +4,7 @@
 
 """How a host is asked about its GPUs: which commands and files, in which order, and what is done about a hung one.
 
-Only this file runs anything. How the answers are read stands in C(nvidia_smi) and C(kernel), what follows in C(facts).
+Only this file runs anything. C(nvidia_smi) and C(kernel) read the answers, C(facts) draws the conclusions.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ import typing as t
 from dataclasses import dataclass
 
 from .kernel import (
+    Process,
     parse_driver_version,
     parse_fabric_manager,
     parse_kernel_card,
@@ -36,11 +37,7 @@ from .nvidia_smi import (
     APPS_ARGS,
     CORE_FIELDS,
     EXTRA_FIELDS,
-    HEADER_ARGS,
-    LIST_ARGS,
     SAMPLE_FIELDS,
-    TOPOLOGY_ARGS,
-    XML_ARGS,
     App,
     Card,
     Report,
@@ -48,18 +45,16 @@ from .nvidia_smi import (
     Table,
     bus_key,
     gpu_query,
-    parse_apps,
-    parse_cuda_version,
-    parse_topology,
     parse_unreachable,
     read_cards,
+    read_report,
     rejected_field,
     rows_of,
     version_of,
     with_mig,
     with_samples,
 )
-from .observation import Observation, PciDevice, Process
+from .observation import Observation, PciDevice
 
 Argv = tuple[str, ...]
 Answers = dict[str, Result]
@@ -71,9 +66,6 @@ PROGRAM_DIRECTORIES = (
     "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
     ":/usr/local/nvidia/bin:/opt/nvidia/bin:/usr/lib/wsl/lib"
 )
-MODINFO = ("modinfo", "-F", "version", "nvidia")
-TOOLKIT = ("nvidia-ctk", "--version")
-FABRIC_MANAGER = ("nv-fabricmanager", "--version")
 # Docker Engine serves `--gpus` with it, once it is on its PATH as the engine starts.
 RUNTIME_HOOK = "nvidia-container-runtime-hook"
 DOCKER_SOCKET = "unix:///var/run/docker.sock"
@@ -267,9 +259,12 @@ def observe(
 
 def _start_tools(host: Host, pci: tuple[PciDevice, ...] | None) -> t.Callable[[float], Answers]:
     """The programs that need no GPU. Those that are absent are not run."""
-    commands = {"modinfo": MODINFO, "toolkit": TOOLKIT}
+    commands: dict[str, Argv] = {
+        "modinfo": ("modinfo", "-F", "version", "nvidia"),
+        "toolkit": ("nvidia-ctk", "--version"),
+    }
     if any(device.is_nvswitch for device in pci or ()):
-        commands["fabric_manager"] = FABRIC_MANAGER
+        commands["fabric_manager"] = ("nv-fabricmanager", "--version")
     return host.start({key: argv for key, argv in commands.items() if host.find(argv[0])})
 
 
@@ -289,10 +284,10 @@ def _first_questions(pci: tuple[PciDevice, ...] | None) -> dict[str, t.Sequence[
         "core": gpu_query(CORE_FIELDS),
         "extras": gpu_query(EXTRA_FIELDS),
         "apps": APPS_ARGS,
-        "header": HEADER_ARGS,
+        "header": ("-q", "-d", "COMPUTE"),
     }
     if len([device for device in pci or () if device.is_gpu]) != 1:
-        questions["topology"] = TOPOLOGY_ARGS
+        questions["topology"] = ("topo", "-m")
     return questions
 
 
@@ -301,21 +296,14 @@ def _report(smi: Smi, answers: Answers, pci: tuple[PciDevice, ...] | None, sampl
     smi, answers = _without_lost_cards(smi, answers, pci)
     core = smi.settle(Table(CORE_FIELDS, answers["core"]))
     cards = _cards(smi, core, answers["extras"], sampling) if rows_of(core) else ()
-    return Report(
-        answer=core.result,
-        cards=cards,
-        unreachable=parse_unreachable(core.result.text),
-        apps=parse_apps(answers["apps"].out) if answers["apps"].rc == 0 else None,
-        cuda_version=parse_cuda_version(answers["header"].out),
-        topology=parse_topology(answers["topology"].out if "topology" in answers else ""),
-    )
+    return read_report(core, cards, answers)
 
 
 def _cards(smi: Smi, core: Table, extras: Result, sampling: Sampling) -> tuple[Card, ...]:
     """The cards that answered, with what takes further questions."""
     cards = read_cards(core, smi.settle(Table(EXTRA_FIELDS, extras)))
     if any(card.mig_enabled for card in cards):
-        answers = smi.start({"list": LIST_ARGS, "xml": XML_ARGS})()
+        answers = smi.start({"list": ("-L",), "xml": ("-q", "-x")})()
         cards = with_mig(cards, answers["list"].out, answers["xml"].out)
     return with_samples(cards, _samples(smi, sampling))
 
@@ -334,10 +322,8 @@ def _without_lost_cards(smi: Smi, answers: Answers, pci: tuple[PciDevice, ...] |
         if not gpus:
             break
         smi = Smi(smi.host, smi.program, smi.deadline, tuple(gpus))
-        answers = {
-            **answers,
-            **smi.start({key: args for key, args in _first_questions(None).items() if key != "topology"})(),
-        }
+        questions = {key: args for key, args in _first_questions(None).items() if key != "topology"}
+        answers = {**answers, **smi.start(questions)()}
     core = answers["core"]
     return smi, {**answers, "core": Result(core.rc, core.out, f"{core.err}\n{said}", core.timed_out)}
 
@@ -407,22 +393,18 @@ def _pci_device(host: Host, address: str) -> PciDevice:
 
 
 def cdi_specs(host: Host) -> list[str]:
-    directories = ("/etc/cdi", "/var/run/cdi")
-    return [
-        f"{directory}/{name}"
-        for directory in directories
-        for name in host.names(directory) or ()
-        if name.endswith((".yaml", ".json"))
-    ]
+    paths = (
+        f"{directory}/{name}" for directory in ("/etc/cdi", "/var/run/cdi") for name in host.names(directory) or ()
+    )
+    return [path for path in paths if path.endswith((".yaml", ".json"))]
 
 
 def unit_is_running(host: Host, unit: str) -> bool | None:
     """Whether a system unit has processes, from its control group: systemctl would cost a process a unit."""
     for mount in ("/sys/fs/cgroup/system.slice", "/sys/fs/cgroup/systemd/system.slice"):
         if host.names(mount) is not None:
-            return bool(host.read(f"{mount}/{unit}/cgroup.procs", 64).strip()) or bool(
-                host.matching(f"{mount}/{unit}/*/cgroup.procs")
-            )
+            own = host.read(f"{mount}/{unit}/cgroup.procs", 64).strip()
+            return bool(own or host.matching(f"{mount}/{unit}/*/cgroup.procs"))
     return None
 
 

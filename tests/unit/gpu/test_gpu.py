@@ -28,11 +28,8 @@ from ansible_collections.gpufleet.vllm.plugins.module_utils._gpu.nvidia_smi impo
     Report,
     Result,
     Table,
-    parse_apps,
-    parse_cuda_version,
-    parse_topology,
-    parse_unreachable,
     read_cards,
+    read_report,
     with_mig,
     with_samples,
 )
@@ -795,14 +792,9 @@ RESULTS = st.builds(Result, st.sampled_from([None, 0, 2, 4, 6, 9, 14, 15, 18, 25
 def report(core: Result, extras: Result, samples: list[Result], apps: Result, texts: tuple[str, str, str]) -> Report:
     """What is read from such answers."""
     cards = read_cards(Table(CORE_FIELDS, core), Table(EXTRA_FIELDS, extras))
-    return Report(
-        answer=core,
-        cards=with_samples(with_mig(cards, texts[0], texts[1]), samples),
-        unreachable=parse_unreachable(core.text),
-        apps=parse_apps(apps.out) if apps.rc == 0 else None,
-        cuda_version=parse_cuda_version(texts[2]),
-        topology=parse_topology(texts[2]),
-    )
+    cards = with_samples(with_mig(cards, texts[0], texts[1]), samples)
+    answers = {"apps": apps, "header": Result(0, texts[2]), "topology": Result(0, texts[2])}
+    return read_report(Table(CORE_FIELDS, core), cards, answers)
 
 
 REPORTS = st.builds(report, RESULTS, RESULTS, st.lists(RESULTS, max_size=2), RESULTS, st.tuples(TEXT, TEXT, TEXT))

@@ -151,7 +151,7 @@ KNOWN = {
     [
         pytest.param(
             CARD.format("Enabled", "Disabled"),
-            "GPU-00000001-1, 9.0, None, Completed, Success",
+            "GPU-00000001-1, 9.0, Completed, Success, None",
             {
                 **KNOWN,
                 "persistence_mode": True,
@@ -170,7 +170,7 @@ KNOWN = {
             id="placeholders are None",
         ),
         pytest.param(
-            CARD.format("[N/A]", "[N/A]"), "GPU-00000002-2, 9.0, Reset, Completed, Success", KNOWN, id="of another card"
+            CARD.format("[N/A]", "[N/A]"), "GPU-00000002-2, 9.0, Completed, Success, Reset", KNOWN, id="of another card"
         ),
         pytest.param("3" + ", ERR!" * 13, "", {"index": 3, "health": "error"}, id="a dead card keeps its index"),
         pytest.param("3" + ", [GPU is lost]" * 13, "", {"index": 3, "health": "lost"}, id="a lost one too"),
@@ -328,7 +328,7 @@ GPU 2: NVIDIA A100-SXM4-40GB (UUID: GPU-20bed2f5-819b-69ad-8d42-d3e1446080c1)
 
 
 def test_mig_devices_old_and_new_names() -> None:
-    devices = text.parse_mig_list(MIG_LIST)
+    devices = text.parse_mig_list(MIG_LIST, {})
     assert [[device.uuid for device in found] for found in devices.values()] == [
         ["MIG-0929581a-2be6-5dec-bf34-0954c6c529a6", "MIG-3adbed3a-d03d-549f-a016-ba1fd7359f23"],
         ["MIG-GPU-20bed2f5-819b-69ad-8d42-d3e1446080c1/7/0"],
@@ -441,7 +441,7 @@ def test_no_text_raises(anything: str) -> None:
     text.rows_of(text.Table(text.CORE_FIELDS, result))
     text.parse_apps(anything)
     text.parse_unreachable(anything)
-    text.parse_mig_list(anything)
+    text.parse_mig_list(anything, {})
     text.parse_mig_memory(anything)
     text.parse_cuda_version(anything)
     text.rejected_field(result)
