@@ -217,7 +217,7 @@ PROMISES = [
     Promise("fetch (F7)", "weights are cut short", cut_short, "cannot be loaded from"),
     Promise("encodings (F8)", "disk full", full_disk, "bytes are needed"),
     Promise("preflight (F13)", "no GPU", gpu_is_gone, "GPU", "none"),
-    Promise("preflight (F13)", "the GPU is lost", gpu_is_gone, "GPU", "has fallen off the bus"),
+    Promise("preflight (F13)", "the GPU is lost", gpu_is_gone, "GPU", "lost"),
     Promise("health", "controller killed, and the new server hangs", killed_with_a_bad_server, "completion: no answer"),
     Promise("any (F10)", "a second operator", second_operator, "Another run is changing"),
     Promise("serving (F6)", "the server is killed", server_dies),

@@ -146,7 +146,7 @@ def _without_nvidia_smi(seen: Observation) -> tuple[str, str]:
     gpus = seen.gpus_on_pci
     if seen.driver_loaded:
         return "error", (
-            f"The NVIDIA driver {seen.driver_loaded} is loaded but nvidia-smi is missing: install its utilities "
+            f"The NVIDIA driver {seen.driver_loaded} is loaded but nvidia-smi is missing: install the utilities "
             "of that version, or give the path in the option 'nvidia_smi'."
         )
     if not gpus:

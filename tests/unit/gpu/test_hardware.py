@@ -6,6 +6,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 from ansible_collections.gpufleet.vllm.plugins.module_utils._gpu import hardware
 
@@ -16,6 +19,12 @@ def test_each_class_has_a_name_of_its_own_that_can_be_a_group() -> None:
     assert all(name.isidentifier() and name == name.lower() for name in names)
     assert {"gb10", "h100", "h200", "a100", "cpu", "l40s"} <= set(names)
     assert not {"other", "none", "all", "ungrouped"} & set(names)
+
+
+def test_the_documentation_names_every_class() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "gpu_facts.md").read_text("utf-8")
+    section = page.split("## Hardware classes")[1].split("##")[0]
+    assert set(hardware.class_names()) <= set(re.findall(r"`([a-z0-9_]+)`", section))
 
 
 def test_each_pci_device_is_of_one_class() -> None:
