@@ -24,8 +24,8 @@ options:
     required: true
   hardware_class:
     description:
-      - The class of the host's GPUs, as M(gpufleet.vllm.gpu_facts) names it. The catalogue has V(gb10), V(h100),
-        V(h200), V(a100) and V(cpu).
+      - The class of the host's GPUs, as M(gpufleet.vllm.gpu_facts) names it, or V(cpu). It must be one of those that
+        the model has settings for; each model of the catalogue has V(gb10), V(h100), V(h200), V(a100) and V(cpu).
     type: str
     required: true
   overrides:

@@ -16,11 +16,11 @@ from .._deploy.record import (
     FETCH_SUFFIX,
     LABEL_CACHE,
     LABEL_FETCH,
-    LABEL_FINGERPRINT,
     named,
     server_name,
 )
 from .._errors import VllmError
+from .._host.labels import LABEL_FINGERPRINT
 from .._host.ports import overlaps
 from .._server.spec import ServerSpec
 from .._vllm.versions import METADATA_PROGRAM, version_of_labels

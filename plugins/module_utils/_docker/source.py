@@ -75,7 +75,7 @@ class ContainerSource:
 
     def about(self) -> dict[str, t.Any]:
         """What the container was made from, and the secrets in its files, to be taken out of all that is shown."""
-        from .._deploy.record import LABEL_SPEC
+        from .._host.labels import LABEL_SPEC
         from .._host.redaction import redact_value
 
         inspected = self.inspected()

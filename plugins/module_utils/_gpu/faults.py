@@ -10,149 +10,118 @@ import re
 import typing as t
 from dataclasses import dataclass
 
-from .nvidia_smi import (
-    ANSI,
-    Facts,
-    Observation,
-    Result,
-    Rows,
-    hardware_on_pci,
-    host_class,
-    parse_driver_version,
-    version_of,
-)
+from .hardware import hardware_on_pci, host_class
+from .nvidia_smi import ANSI, Card, Result
+from .observation import Observation
 
-# ---------------------------------------------------------------------------------------------------------------------
-# What is wrong
-# ---------------------------------------------------------------------------------------------------------------------
+Facts = dict[str, t.Any]
 
 
 @dataclass(frozen=True)
 class Failure:
     """A way in which nvidia-smi fails: by exit status or by what it prints."""
 
-    status: str
     rcs: tuple[int, ...]
     pattern: str
     sentence: str
+    status: str = "error"
 
 
 FAILURES = (
     Failure(
-        "driver_mismatch",
         (18,),
         r"version mismatch",
         "The NVIDIA libraries and the loaded kernel module{loaded} have different versions, as after an upgrade: "
         "reboot the host.",
+        "driver_mismatch",
     ),
     Failure(
-        "driver_not_loaded",
         (9,),
         r"couldn't communicate with the NVIDIA driver|Driver Not Loaded",
         "nvidia-smi is installed, but the NVIDIA kernel module is not loaded{hint}: load it with 'modprobe nvidia'; "
-        "if that fails, look at 'dmesg' (Secure Boot, no module for this kernel) or reboot the host.",
+        "if that fails, see 'dmesg' (Secure Boot, no module for this kernel) or reboot the host.",
+        "driver_not_loaded",
     ),
     Failure(
-        "error",
         (4,),
         r"Insufficient Permissions",
-        "nvidia-smi may not open the GPU devices: run with 'become: true', or give this user access to /dev/nvidia*.",
+        "nvidia-smi has no permission to open the GPU devices: run with 'become: true', or give this user access to "
+        "/dev/nvidia*.",
     ),
     Failure(
-        "error",
         (17,),
         r"blocked by the operating system",
-        "The operating system or a cgroup keeps nvidia-smi from the GPUs: run on the host itself, not in a container.",
+        "The operating system or a cgroup blocks nvidia-smi from the GPUs: run on the host itself, not in a container.",
     ),
     Failure(
-        "error",
         (12,),
         r"couldn't find libnvidia-ml|NVML Shared Library Not Found",
         "nvidia-smi finds no libnvidia-ml.so: install the driver's user-space package of the loaded version{loaded}.",
     ),
+    Failure((8,), r"external power cables", "A GPU lacks a power cable: connect it."),
     Failure(
-        "error",
-        (8,),
-        r"external power cables",
-        "A GPU lacks a power cable: connect it.",
+        (16,), r"requires reset", "A GPU needs a reset: drain the host, then run 'nvidia-smi --gpu-reset' or reboot."
     ),
     Failure(
-        "error",
-        (16,),
-        r"requires reset",
-        "A GPU needs a reset: drain the host, then run 'nvidia-smi --gpu-reset' or reboot.",
-    ),
-    Failure(
-        "error",
         (15,),
         r"GPU is lost",
-        "A GPU fell off the bus: reboot the host, and have the card checked if it happens again ('dmesg', Xid 79).",
+        "A GPU has fallen off the bus: reboot the host, and have the card checked if it happens again ('dmesg', Xid "
+        "79).",
     ),
     Failure(
-        "error",
         (10, 11),
         r"interrupt request",
-        "The driver gets no answer from a GPU: look at 'dmesg' for Xid messages and reboot the host.",
+        "A GPU does not answer the driver: look for Xid messages in 'dmesg' and reboot the host.",
     ),
     Failure(
-        "error",
         (),
         r"Failed to initialize NVML: Unknown Error",
-        "NVML cannot be initialized: a container lost its GPU devices and has to be recreated; on a host look at "
+        "NVML cannot be initialized: a container that has lost its GPU devices must be recreated; on a host see "
         "'dmesg'.",
     ),
 )
 
 
-BROKEN_CELL = re.compile(r"ERR!|\[?Unknown Error\]?", re.IGNORECASE)
-
-
-def health_of(row: t.Mapping[str, str]) -> str:
-    """The state of one card: a broken one may stand between healthy ones in a listing that succeeded."""
-    cells = " | ".join(row.values()).lower()
-    action = row.get("gpu_recovery_action", "").lower()
-    if "is lost" in cells:
-        return "lost"
-    if "requires reset" in cells or "reset" in action or "reboot" in action:
-        return "reset_required"
-    broken = [name for name, cell in row.items() if BROKEN_CELL.fullmatch(cell)]
-    # Healthy cards of some hosts answer one or another query, the power draw say, with "Unknown Error".
-    return "error" if "memory.total" in broken or len(broken) * 2 > len(row) else "ok"
-
-
-# What is said of a card by its health, and the remedy, the most drastic first.
+# What a card of that health does, and the remedy, the most drastic first.
 SICK = {
-    "lost": ("is lost", "reboot the host, and have the card checked if it happens again ('dmesg', Xid 79)"),
-    "error": ("does not answer", "look at 'dmesg' for Xid messages and reboot the host"),
+    "lost": (
+        "has fallen off the bus",
+        "reboot the host, and have the card checked if it happens again ('dmesg', Xid 79)",
+    ),
+    "error": ("does not answer", "look for Xid messages in 'dmesg' and reboot the host"),
     "reset_required": ("needs a reset", "drain it, then run 'nvidia-smi --gpu-reset' for it or reboot the host"),
 }
 
 
-def explain(seen: Observation, rows: Rows) -> tuple[str, str | None]:
+def condition(health: t.Any) -> str:
+    """What is wrong with a card of that health, as it follows C(GPU 0) or C(it)."""
+    return SICK[health][0] if health in SICK else f"has the unknown health {health!r}"
+
+
+def explain(seen: Observation, cards: t.Sequence[Card]) -> tuple[str, str | None]:
     """Status and, unless it is ok, one sentence with the remedy."""
-    if not rows:
-        return _no_rows(seen)
-    sick = [(row, health_of(row)) for row in rows if health_of(row) != "ok"]
-    well = len(rows) - len(sick)
+    if not cards:
+        return _no_cards(seen)
+    sick = [card for card in cards if card.health != "ok"]
+    well = len(cards) - len(sick)
     if not sick:
         return "ok", None
-    cards = ", ".join(
-        f"GPU {row['index'] or '?'} ({row.get('pci.bus_id') or 'address unknown'}) {SICK[state][0]}"
-        for row, state in sick
+    named = ", ".join(
+        f"GPU {_join([card.index])} ({card.pci_bus_id or 'address unknown'}) {SICK[card.health][0]}" for card in sick
     )
-    remedy = next(remedy for state, (_words, remedy) in SICK.items() if state in [health for _row, health in sick])
+    remedy = next(remedy for state, (_words, remedy) in SICK.items() if state in [card.health for card in sick])
     others = {0: "", 1: " (the other one works)"}.get(well, f" (the other {well} work)")
-    return "error", f"{cards}{others}: {remedy}."
+    return "error", f"{named}{others}: {remedy}."
 
 
-def _no_rows(seen: Observation) -> tuple[str, str]:
-    result = seen.core.result
-    if seen.nvidia_smi is None or (_never_started(result) and not parse_driver_version(seen.proc_version)):
+def _no_cards(seen: Observation) -> tuple[str, str]:
+    result = seen.smi.answer
+    if seen.nvidia_smi is None or (_never_started(result) and not seen.driver_loaded):
         return _without_nvidia_smi(seen)
     if result.timed_out:
         return "timeout", (
-            f"{seen.nvidia_smi} did not answer within {seen.timeout:g} s and was left behind: look at 'dmesg' for Xid "
-            "messages (a hung GPU needs a reboot); without persistence mode a slow first call wants a larger 'timeout'."
+            f"{seen.nvidia_smi} did not answer within {seen.timeout:g} s: look for Xid messages in 'dmesg' (a hung GPU "
+            "needs a reboot); without persistence mode the first call is slow and needs a larger 'timeout'."
         )
     if _never_started(result):
         return "error", f"{seen.nvidia_smi} could not be run: {_first_line(result) or 'no reason given'}."
@@ -164,7 +133,7 @@ def _no_rows(seen: Observation) -> tuple[str, str]:
     if result.rc == 0:
         return "error", (
             f"{seen.nvidia_smi} succeeded but printed no GPU that can be read ({_first_line(result) or 'no output'}): "
-            "run it by hand, and see whether something wraps it."
+            "run it by hand, and check whether a wrapper script replaces it."
         )
     return "error", f"{seen.nvidia_smi} failed with exit status {result.rc}: {_first_line(result) or 'no output'}."
 
@@ -175,25 +144,24 @@ def _never_started(result: Result) -> bool:
 
 def _without_nvidia_smi(seen: Observation) -> tuple[str, str]:
     gpus = seen.gpus_on_pci
-    loaded = parse_driver_version(seen.proc_version)
-    if loaded:
+    if seen.driver_loaded:
         return "error", (
-            f"The NVIDIA driver {loaded} is loaded but there is no nvidia-smi: install the driver's utilities in "
-            "the same version, or give its path in the option 'nvidia_smi'."
+            f"The NVIDIA driver {seen.driver_loaded} is loaded but nvidia-smi is missing: install the utilities "
+            "of that version, or give the path in the option 'nvidia_smi'."
         )
     if not gpus:
         return "no_gpu", "No NVIDIA GPU: the PCI bus shows none and no driver is loaded."
     found = _found(seen)
     if all(device.driver == "vfio-pci" for device in gpus):
-        return "no_gpu", f"{found}, handed to virtual machines (vfio-pci): none is left for this host."
-    if module_version(seen):
+        return "no_gpu", f"{found}, reserved for virtual machines (vfio-pci): this host itself has none."
+    if seen.driver_installed:
         return "driver_not_loaded", (
-            f"{found} and the driver {module_version(seen)} is installed, but its kernel module is not loaded"
+            f"{found} and the driver {seen.driver_installed} is installed, but its kernel module is not loaded"
             f"{_hint(seen)}: load it with 'modprobe nvidia' or reboot the host, and install the driver's utilities."
         )
     return "no_driver", (
-        f"{found} but no NVIDIA driver is installed{_hint(seen)}: install one (role gpufleet.vllm.gpu_host), except on "
-        "DGX OS, where the driver comes with the system's updates."
+        f"{found} but no NVIDIA driver is installed{_hint(seen)}: install one from NVIDIA's or the "
+        "distribution's packages; on DGX OS update the system, which brings its driver."
     )
 
 
@@ -201,7 +169,7 @@ def _no_devices(seen: Observation) -> tuple[str, str]:
     gpus = seen.gpus_on_pci
     if gpus:
         return "error", (
-            f"{_found(seen)}, but the driver{_loaded(seen)} finds none: look at 'dmesg' (RmInitAdapter), and note that "
+            f"{_found(seen)}, but the driver{_loaded(seen)} finds none: see 'dmesg' (RmInitAdapter), and note that "
             "Blackwell and Grace need the open kernel modules."
         )
     return "no_gpu", "No NVIDIA GPU: the driver finds none and the PCI bus shows none."
@@ -212,13 +180,8 @@ def _first_line(result: Result) -> str:
     return next((line for line in lines if line), "")[:200].rstrip(".")
 
 
-def module_version(seen: Observation) -> str | None:
-    return version_of(r"^(\d+\.\d+(?:\.\d+)?)\s*$", seen.modinfo.out) if seen.modinfo.rc == 0 else None
-
-
 def _loaded(seen: Observation) -> str:
-    loaded = parse_driver_version(seen.proc_version)
-    return f" ({loaded})" if loaded else ""
+    return f" ({seen.driver_loaded})" if seen.driver_loaded else ""
 
 
 def _hint(seen: Observation) -> str:
@@ -232,7 +195,7 @@ def _hint(seen: Observation) -> str:
 
 def _found(seen: Observation) -> str:
     gpus = seen.gpus_on_pci
-    kind = host_class([hardware_on_pci(device).name for device in gpus])
+    kind = host_class([hardware_on_pci(device.device).name for device in gpus])
     return f"The PCI bus shows {_count(len(gpus), 'NVIDIA GPU')} ({kind})"
 
 
@@ -242,7 +205,7 @@ def _count(number: int, noun: str) -> str:
 
 def reboot_required(seen: Observation, status: str, loaded: str | None) -> bool | None:
     """Decided from what is loaded and installed, so that a run that failed halfway does not lose the answer."""
-    installed = module_version(seen)
+    installed = seen.driver_installed
     if status == "driver_mismatch":
         return True
     if loaded and installed:
@@ -276,7 +239,7 @@ def warnings(seen: Observation, facts: Facts) -> list[str]:
         found.append(f"Persistence mode is off on GPU {_join(slow)}, which makes each first use slow.")
     absent = len([device for device in seen.gpus_on_pci if device.driver == "nvidia"]) - len(gpus)
     if gpus and absent > 0:
-        found.append(f"The driver holds {_count(absent, 'GPU')} that nvidia-smi does not list: look at 'dmesg'.")
+        found.append(f"The driver holds {_count(absent, 'GPU')} that nvidia-smi does not list: see 'dmesg'.")
     ways = (toolkit["docker_runtime"] is not False, toolkit["runtime_hook"], toolkit["cdi"])
     if gpus and toolkit["docker_version"] and not any(ways):
         found.append(

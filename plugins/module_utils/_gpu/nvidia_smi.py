@@ -2,162 +2,18 @@
 # GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What nvidia-smi, /proc and sysfs print about GPUs, as values.
+"""How the output of nvidia-smi is read: from text to cards, MIG devices and processes, once.
 
-Pure: no text raises, and what a text does not say is None, never 0.
+Pure: no text raises, and what a text does not tell is None, never 0.
 """
 
 from __future__ import annotations
 
 import re
 import typing as t
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-# ---------------------------------------------------------------------------------------------------------------------
-# Commands
-# ---------------------------------------------------------------------------------------------------------------------
-
-# One unknown field makes nvidia-smi refuse the whole query, so what every driver since 450 knows stands apart.
-CORE_FIELDS = (
-    "index",
-    "uuid",
-    "name",
-    "pci.bus_id",
-    "driver_version",
-    "memory.total",
-    "memory.free",
-    "memory.used",
-    "utilization.gpu",
-    "power.draw",
-    "temperature.gpu",
-    "compute_mode",
-    "persistence_mode",
-    "mig.mode.current",
-)
-EXTRA_FIELDS = ("uuid", "compute_cap", "gpu_recovery_action", "fabric.state", "fabric.status")
-SAMPLE_FIELDS = ("uuid", "utilization.gpu")
-# The name stands last because it may hold commas.
-APP_FIELDS = ("gpu_uuid", "pid", "used_memory", "process_name")
-
-CSV = "--format=csv,noheader,nounits"
-HEADER_ARGS = ("-q", "-d", "COMPUTE")
-TOPOLOGY_ARGS = ("topo", "-m")
-LIST_ARGS = ("-L",)
-XML_ARGS = ("-q", "-x")
-MODINFO = ("modinfo", "-F", "version", "nvidia")
-TOOLKIT = ("nvidia-ctk", "--version")
-FABRIC_MANAGER = ("nv-fabricmanager", "--version")
-# Docker Engine serves `--gpus` with it, once it is on its PATH as the engine starts.
-RUNTIME_HOOK = "nvidia-container-runtime-hook"
-
-
-def gpu_query(fields: t.Sequence[str]) -> tuple[str, ...]:
-    """The arguments that ask for C(fields) of every GPU."""
-    return (f"--query-gpu={','.join(fields)}", CSV)
-
-
-APPS_ARGS = (f"--query-compute-apps={','.join(APP_FIELDS)}", CSV)
-
-# ---------------------------------------------------------------------------------------------------------------------
-# What was seen
-# ---------------------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Result:
-    """What became of one command. C(rc) is None when it was not run or did not end."""
-
-    rc: int | None = None
-    out: str = ""
-    err: str = ""
-    timed_out: bool = False
-
-    @property
-    def text(self) -> str:
-        """Both streams: nvidia-smi writes its errors to either."""
-        return f"{self.out}\n{self.err}"
-
-
-@dataclass(frozen=True)
-class Table:
-    """The answer to a query, with the fields that were asked for in the end."""
-
-    fields: tuple[str, ...]
-    result: Result = field(default_factory=Result)
-
-
-@dataclass(frozen=True)
-class PciDevice:
-    """One NVIDIA function on the PCI bus, as sysfs spells it."""
-
-    address: str
-    class_code: str
-    device: str = ""
-    driver: str | None = None
-    numa_node: int | None = None
-
-    @property
-    def is_gpu(self) -> bool:
-        """A display or 3D controller. GB10's own bridges have the same vendor and class 0604."""
-        return self.class_code[:6] in ("0x0300", "0x0302")
-
-    @property
-    def is_nvswitch(self) -> bool:
-        return self.class_code[:6] == "0x0680"
-
-
-@dataclass(frozen=True)
-class ProcessFiles:
-    """What /proc/PID holds of one process."""
-
-    status: str = ""
-    cgroup: str = ""
-
-
-@dataclass(frozen=True)
-class Observation:
-    """Everything that was read from a host, unparsed. The defaults are a host where nothing could be read."""
-
-    nvidia_smi: str | None = None
-    core: Table = field(default_factory=lambda: Table(CORE_FIELDS))
-    extras: Table = field(default_factory=lambda: Table(EXTRA_FIELDS))
-    apps: Result = field(default_factory=Result)
-    samples: tuple[Result, ...] = ()
-    header: Result = field(default_factory=Result)
-    topology: Result = field(default_factory=Result)
-    mig_list: Result = field(default_factory=Result)
-    mig_xml: Result = field(default_factory=Result)
-    modinfo: Result = field(default_factory=Result)
-    toolkit: Result = field(default_factory=Result)
-    has_runtime_hook: bool = False
-    fabric_manager: Result = field(default_factory=Result)
-    fabric_manager_running: bool | None = None
-    proc_version: str = ""
-    proc_gpus: t.Mapping[str, str] = field(default_factory=dict)
-    meminfo: str = ""
-    pci: tuple[PciDevice, ...] | None = None
-    numa_nodes: str = ""
-    processes: t.Mapping[int, ProcessFiles] = field(default_factory=dict)
-    users: t.Mapping[int, str] = field(default_factory=dict)
-    init_cgroup: str = ""
-    containers: t.Any = None
-    docker_info: t.Any = None
-    daemon_json: str = ""
-    cdi: t.Mapping[str, str] = field(default_factory=dict)
-    units: t.Mapping[str, bool] = field(default_factory=dict)
-    timeout: float = 60
-
-    @property
-    def gpus_on_pci(self) -> tuple[PciDevice, ...]:
-        return tuple(device for device in self.pci or () if device.is_gpu)
-
-
-Facts = dict[str, t.Any]
-Rows = list[dict[str, str]]
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Cells
-# ---------------------------------------------------------------------------------------------------------------------
+# --- Cells ---
 
 # What stands in a cell instead of a value; anything in brackets is one too.
 NO_VALUE = re.compile(
@@ -186,6 +42,11 @@ def integer_of(cell: str | None) -> int | None:
     return None if value is None else int(value)
 
 
+def percent_of(cell: str | None) -> int | None:
+    value = integer_of(cell)
+    return value if value is not None and value <= 100 else None
+
+
 def switch_of(cell: str | None) -> bool | None:
     return {"enabled": True, "disabled": False}.get((cell or "").strip().lower())
 
@@ -204,19 +65,127 @@ def bus_key(bus_id: str | None) -> str | None:
     return f"{int(domain, 16):04x}:{rest}"
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# nvidia-smi
-# ---------------------------------------------------------------------------------------------------------------------
+def dotted_of(cell: str | None) -> str | None:
+    """A version or a compute capability."""
+    return cell if re.fullmatch(r"\d+(?:\.\d+){1,2}", cell or "") else None
 
-REJECTED = re.compile(r'Field "([^"]+)" is not a valid field')
-# "GPU 0000:02:00.0: GPU is lost.", "GPU0000:07:00.0: Unknown Error", "GPU3: 0000:5F:00.0: Unknown Error", "GPU2: ..."
-NO_HANDLE = re.compile(
-    rf"Unable to determine the device handle for GPU ?(?:(?P<bus>{BUS_ID})|(?P<index>\d+)(?:: ?(?P<bus2>{BUS_ID}))?)"
-    r"\s*:\s*(?P<error>[^\n]*)"
-)
-ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
-LINK = re.compile(r"X|NV\d+|SYS|NODE|PHB|PXB|PIX|PXN|SOC|C2C")
-MIG_LINE = re.compile(r"\s+MIG\s+(\S+)\s+Device\s+(\d+)\s*:\s*\(UUID:\s*(MIG-[^)\s]+)\)")
+
+# --- Queries ---
+
+Readers = dict[str, tuple[str, t.Callable[[t.Optional[str]], t.Any]]]
+# By nvidia-smi's name of a field: ours (in Card), and how its cells are read. One unknown field makes nvidia-smi refuse
+# the whole query, so what every driver since 450 knows stands apart.
+CORE: Readers = {
+    "index": ("index", integer_of),
+    "uuid": ("uuid", text_of),
+    "name": ("name", text_of),
+    "pci.bus_id": ("pci_bus_id", text_of),
+    "driver_version": ("driver_version", dotted_of),
+    "memory.total": ("memory_total_mib", integer_of),
+    "memory.free": ("memory_free_mib", integer_of),
+    "memory.used": ("memory_used_mib", integer_of),
+    "utilization.gpu": ("utilization_percent", percent_of),
+    "power.draw": ("power_draw_w", number_of),
+    "temperature.gpu": ("temperature_c", integer_of),
+    "compute_mode": ("compute_mode", text_of),
+    "persistence_mode": ("persistence_mode", switch_of),
+    "mig.mode.current": ("mig_enabled", switch_of),
+}
+EXTRA: Readers = {
+    "compute_cap": ("compute_capability", dotted_of),
+    "fabric.state": ("fabric_state", text_of),
+    "fabric.status": ("fabric_status", text_of),
+}
+CORE_FIELDS = tuple(CORE)
+EXTRA_FIELDS = ("uuid", *EXTRA, "gpu_recovery_action")
+SAMPLE_FIELDS = ("uuid", "utilization.gpu")
+# The name stands last because it may hold commas.
+APP_FIELDS = ("gpu_uuid", "pid", "used_memory", "process_name")
+
+CSV = "--format=csv,noheader,nounits"
+
+
+def gpu_query(fields: t.Sequence[str]) -> tuple[str, ...]:
+    """The arguments that ask for C(fields) of every GPU."""
+    return (f"--query-gpu={','.join(fields)}", CSV)
+
+
+APPS_ARGS = (f"--query-compute-apps={','.join(APP_FIELDS)}", CSV)
+
+# --- Answers ---
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of one command. C(rc) is None when it was not run or did not end."""
+
+    rc: int | None = None
+    out: str = ""
+    err: str = ""
+    timed_out: bool = False
+
+    @property
+    def text(self) -> str:
+        """Both streams: nvidia-smi writes its errors to either."""
+        return f"{self.out}\n{self.err}"
+
+
+@dataclass(frozen=True)
+class Table:
+    """The answer to a query, with the fields that were asked for in the end."""
+
+    fields: tuple[str, ...]
+    result: Result = Result()
+
+
+Row = dict[str, str]
+
+
+@dataclass(frozen=True)
+class MigDevice:
+    """A part of a card in MIG mode."""
+
+    index: int
+    profile: str
+    uuid: str
+    memory_total_mib: int | None = None
+    memory_free_mib: int | None = None
+
+
+@dataclass(frozen=True)
+class Card:
+    """One GPU. C(health) is "ok", "lost", "reset_required" or "error"; C(address) is the bus id as sysfs spells it."""
+
+    health: str = "ok"
+    index: int | None = None
+    uuid: str | None = None
+    name: str | None = None
+    pci_bus_id: str | None = None
+    address: str | None = None
+    driver_version: str | None = None
+    compute_capability: str | None = None
+    memory_total_mib: int | None = None
+    memory_free_mib: int | None = None
+    memory_used_mib: int | None = None
+    utilization_percent: int | None = None
+    power_draw_w: float | None = None
+    temperature_c: int | None = None
+    compute_mode: str | None = None
+    persistence_mode: bool | None = None
+    mig_enabled: bool | None = None
+    mig_devices: tuple[MigDevice, ...] = ()
+    fabric_state: str | None = None
+    fabric_status: str | None = None
+
+
+@dataclass(frozen=True)
+class App:
+    """A compute process; that of a MIG device under the UUID of the whole card."""
+
+    gpu_uuid: str
+    pid: int
+    name: str | None
+    used_memory_mib: int | None
 
 
 @dataclass(frozen=True)
@@ -227,14 +196,55 @@ class Unreachable:
     index: int | None
     error: str
 
+    @property
+    def health(self) -> str:
+        """An unknown error where a handle was asked for means that the card fell off the bus."""
+        error = self.error.lower()
+        return "reset_required" if "reset" in error and "is lost" not in error else "lost"
+
+
+@dataclass(frozen=True)
+class Topology:
+    """The link of each pair of indices, and the NUMA node by index where the table shows it."""
+
+    links: t.Mapping[str, str] = field(default_factory=dict)
+    numa: t.Mapping[int, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Report:
+    """All that nvidia-smi tells of a host. C(answer) is what became of the query for the cards."""
+
+    answer: Result = Result()
+    cards: tuple[Card, ...] = ()
+    unreachable: tuple[Unreachable, ...] = ()
+    # None when they could not be listed.
+    apps: tuple[App, ...] | None = None
+    cuda_version: str | None = None
+    topology: Topology = Topology()
+
+
+# --- Reading ---
+
+REJECTED = re.compile(r'Field "([^"]+)" is not a valid field')
+# "GPU 0000:02:00.0: GPU is lost.", "GPU0000:07:00.0: Unknown Error", "GPU3: 0000:5F:00.0: Unknown Error", "GPU2: ..."
+NO_HANDLE = re.compile(
+    rf"Unable to determine the device handle for GPU ?(?:(?P<bus>{BUS_ID})|(?P<index>\d+)(?:: ?(?P<bus2>{BUS_ID}))?)"
+    r"\s*:\s*(?P<error>[^\n]*)"
+)
+ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
+BROKEN_CELL = re.compile(r"ERR!|\[?Unknown Error\]?", re.IGNORECASE)
+LINK = re.compile(r"X|NV\d+|SYS|NODE|PHB|PXB|PIX|PXN|SOC|C2C")
+MIG_LINE = re.compile(r"\s+MIG\s+(\S+)\s+Device\s+(\d+)\s*:\s*\(UUID:\s*(MIG-[^)\s]+)\)")
+
 
 def rejected_field(result: Result) -> str | None:
     """The field that this driver's nvidia-smi does not know."""
     return version_of(REJECTED.pattern, result.text)
 
 
-def parse_query(table: Table) -> Rows:
-    """The rows of a query. A damaged line is left out, as is a message between the rows."""
+def rows_of(table: Table) -> list[Row]:
+    """The cells of a query. A damaged line is left out, as is a message between the rows."""
     rows = []
     for line in table.result.out.splitlines():
         cells = [cell.strip() for cell in line.split(",")]
@@ -245,22 +255,64 @@ def parse_query(table: Table) -> Rows:
     return rows
 
 
-def parse_apps(text: str) -> Rows:
-    """The compute processes, those of MIG devices under the UUID of the whole card."""
-    rows = []
+def read_cards(core: Table, extras: Table) -> tuple[Card, ...]:
+    """The cards that answered, with what their driver knows besides."""
+    more = {row["uuid"]: row for row in rows_of(extras) if row.get("uuid")}
+    return tuple(_card({**more.get(row["uuid"], {}), **row}) for row in rows_of(core))
+
+
+def _card(row: Row) -> Card:
+    known = {ours: read(row.get(name)) for name, (ours, read) in {**CORE, **EXTRA}.items()}
+    return Card(health=_health(row), address=bus_key(row.get("pci.bus_id")), **known)
+
+
+def _health(row: Row) -> str:
+    """The state of one card: a broken one may stand between healthy ones in a listing that succeeded."""
+    cells = " | ".join(row.values()).lower()
+    action = row.get("gpu_recovery_action", "").lower()
+    if "is lost" in cells:
+        return "lost"
+    if "requires reset" in cells or "reset" in action or "reboot" in action:
+        return "reset_required"
+    broken = [name for name, cell in row.items() if BROKEN_CELL.fullmatch(cell)]
+    # Healthy cards of some hosts answer one or another query, the power draw say, with "Unknown Error".
+    return "error" if "memory.total" in broken or len(broken) * 2 > len(row) else "ok"
+
+
+def with_samples(cards: t.Sequence[Card], samples: t.Iterable[Result]) -> tuple[Card, ...]:
+    """The cards with the highest utilization seen: a GPU that idled for an instant is not a free one."""
+    rows = [row for sample in samples for row in rows_of(Table(SAMPLE_FIELDS, sample))]
+
+    def highest(card: Card) -> int | None:
+        later = [percent_of(row["utilization.gpu"]) for row in rows if row["uuid"] == card.uuid]
+        return max((value for value in (card.utilization_percent, *later) if value is not None), default=None)
+
+    return tuple(replace(card, utilization_percent=highest(card)) for card in cards)
+
+
+def with_mig(cards: t.Sequence[Card], listing: str, xml: str) -> tuple[Card, ...]:
+    """The cards with their MIG devices."""
+    devices = parse_mig_list(listing, parse_mig_memory(xml))
+    return tuple(replace(card, mig_devices=tuple(devices.get(card.uuid or "", ()))) for card in cards)
+
+
+def parse_apps(text: str) -> tuple[App, ...]:
+    """The compute processes."""
+    found = []
     for line in text.splitlines():
         cells = [cell.strip() for cell in line.split(",", len(APP_FIELDS) - 1)]
         if len(cells) == len(APP_FIELDS) and UUID.fullmatch(cells[0]) and re.fullmatch(r"[0-9]{1,10}", cells[1]):
-            rows.append(dict(zip(APP_FIELDS, cells)))
-    return rows
+            found.append(App(cells[0], int(cells[1]), text_of(cells[3].strip("-")), integer_of(cells[2])))
+    return tuple(found)
 
 
-def parse_unreachable(text: str) -> list[Unreachable]:
+def parse_unreachable(text: str) -> tuple[Unreachable, ...]:
+    """The cards that nvidia-smi could not reach."""
     found = []
     for match in NO_HANDLE.finditer(text):
         index = match["index"]
         found.append(Unreachable(match["bus"] or match["bus2"], int(index) if index else None, match["error"].strip()))
-    return found
+    return tuple(found)
 
 
 def parse_cuda_version(text: str) -> str | None:
@@ -268,12 +320,12 @@ def parse_cuda_version(text: str) -> str | None:
     return version_of(r"CUDA(?: UMD)? Version\s*:\s*(\d+\.\d+)", text)
 
 
-def parse_topology(text: str) -> tuple[dict[str, str], dict[int, int]]:
-    """Links by pair of indices, and the NUMA node by index where the table tells it."""
+def parse_topology(text: str) -> Topology:
+    """The table of C(topo -m)."""
     lines = [line.strip() for line in ANSI.sub("", text).splitlines()]
     start = next((number for number, line in enumerate(lines) if re.match(r"GPU\d+", line)), None)
     if start is None:
-        return {}, {}
+        return Topology()
     names = re.findall(r"GPU\d+", lines[start])
     links: dict[str, str] = {}
     numa: dict[int, int] = {}
@@ -288,7 +340,7 @@ def parse_topology(text: str) -> tuple[dict[str, str], dict[int, int]]:
         node = _numa_affinity(lines[start], rest)
         if node is not None:
             numa[row] = node
-    return links, numa
+    return Topology(links, numa)
 
 
 def _links(row: str, count: int) -> list[str]:
@@ -313,26 +365,31 @@ def _numa_affinity(header: str, row: str) -> int | None:
     return integer_of(version_of(r"^(\d+)(?:[,-]|$)", cells[1 - tail]) or "")
 
 
-def parse_mig_list(text: str) -> dict[str, list[Facts]]:
+# Total and free, by UUID of the card and number of the MIG device.
+MigMemory = dict[tuple[str, int], tuple[t.Optional[int], t.Optional[int]]]
+
+
+def parse_mig_list(text: str, memory: MigMemory) -> dict[str, list[MigDevice]]:
     """The MIG devices by the UUID of their card."""
-    devices: dict[str, list[Facts]] = {}
+    devices: dict[str, list[MigDevice]] = {}
     card = ""
     for line in text.splitlines():
         head = re.match(r"GPU \d+:.*\(UUID:\s*(GPU-[^)\s]+)\)", line)
         card = head.group(1) if head else card
         found = MIG_LINE.match(line)
         if found and card:
-            profile, index, uuid = found.groups()
-            devices.setdefault(card, []).append({"index": int(index), "profile": profile, "uuid": uuid})
+            index = int(found[2])
+            total, free = memory.get((card, index), (None, None))
+            devices.setdefault(card, []).append(MigDevice(index, found[1], found[3], total, free))
     return devices
 
 
-def parse_mig_memory(xml: str) -> dict[tuple[str, int], tuple[int | None, int | None]]:
-    """Total and free memory by UUID of the card and number of the MIG device.
+def parse_mig_memory(xml: str) -> MigMemory:
+    """The memory of the MIG devices.
 
     Read with patterns, for the tags are the same in every version of the schema and a cut document must not fail.
     """
-    memory = {}
+    memory: MigMemory = {}
     for gpu in re.findall(r"<gpu id=.*?(?:</gpu>|\Z)", xml, re.DOTALL):
         card = version_of(r"<uuid>(GPU-[^<]+)</uuid>", re.sub(r"(?s)<mig_devices>.*?</mig_devices>", "", gpu))
         for device in re.findall(r"<mig_device>(.*?)</mig_device>", gpu, re.DOTALL):
@@ -344,96 +401,14 @@ def parse_mig_memory(xml: str) -> dict[tuple[str, int], tuple[int | None, int | 
     return memory
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# /proc, PCI
-# ---------------------------------------------------------------------------------------------------------------------
-
-# A server's unit, as vllm_service names it.
-UNIT = re.compile(r"/vllm-([^/\n]+)\.service")
-
-
-def parse_driver_version(proc_version: str) -> str | None:
-    """The loaded module's version, of either flavour ("Kernel Module", "Open Kernel Module for x86_64")."""
-    return version_of(r"Kernel Module(?: for \S+)?\s+(\d+\.\d+(?:\.\d+)?)", proc_version)
-
-
-def parse_meminfo(text: str) -> dict[str, int | None]:
-    def mib(key: str) -> int | None:
-        value = version_of(rf"(?m)^{key}:\s+(\d{{1,15}}) kB", text)
-        return None if value is None else int(value) // 1024
-
-    return {"total_mib": mib("MemTotal"), "available_mib": mib("MemAvailable"), "swap_total_mib": mib("SwapTotal")}
-
-
-def proc_gpu(text: str) -> dict[str, str | None]:
-    """Name and UUID of a card from /proc/driver/nvidia/gpus, for one that nvidia-smi cannot ask any more."""
-    uuid = version_of(r"(?m)^GPU UUID:[ \t]*(GPU-[0-9A-Fa-f-]+)\s*$", text)
-    return {"name": version_of(r"(?m)^Model:[ \t]*(\S.*?)\s*$", text), "uuid": uuid}
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Kinds of hardware
-# ---------------------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Hardware:
-    """A hardware class: how its cards are named, and what is known of it without asking."""
-
-    name: str
-    pattern: str
-    compute_capability: str | None = None
-    pci_devices: tuple[str, ...] = ()
-    # CPU and GPU share one memory, which nvidia-smi does not report or reports wrongly.
-    is_integrated: bool = False
-
-
-HARDWARE = (
-    Hardware("gb10", r"\bGB10(?!\d)", "12.1", ("2e12",), is_integrated=True),
-    Hardware("thor", r"\bThor\b", "11.0", is_integrated=True),
-    Hardware("orin", r"\bOrin\b", "8.7", is_integrated=True),
-    Hardware("n1x", r"\bN1X\b|\bRTX Spark\b", "12.1", is_integrated=True),
-    Hardware("gb300", r"\bGB300(?!\d)", "10.3", ("31c2",)),
-    Hardware("gb200", r"\bGB200(?!\d)", "10.0", ("2941",)),
-    Hardware("gh200", r"\bGH200(?!\d)", "9.0", ("2342", "2345", "2348")),
-    Hardware("b300", r"\bB300(?!\d)", "10.3", ("3182",)),
-    Hardware("b200", r"\bB200(?!\d)", "10.0", ("2901", "2909")),
-    Hardware("h200", r"\bH200(?!\d)", "9.0", ("2335", "233b")),
-    Hardware("h100", r"\bH[18]00(?!\d)", "9.0", ("2313", "2321", "2322", "2324", "2330", "2331", "2336", "2339")),
-    Hardware("h20", r"\bH20(?!\d)", "9.0", ("2329",)),
-    Hardware(
-        "a100",
-        r"\bA[18]00(?!\d)",
-        "8.0",
-        ("20b0", "20b1", "20b2", "20b3", "20b5", "20f1", "20f3", "20f5", "20f6"),
-    ),
-    Hardware("a40", r"\bA40(?!\d)", "8.6", ("2235",)),
-    Hardware("a30", r"\bA30(?!\d)", "8.0", ("20b7",)),
-    Hardware("a10g", r"\bA10G\b", "8.6", ("2237",)),
-    Hardware("a10", r"\bA10(?!\d|G)", "8.6", ("2236",)),
-    Hardware("l40s", r"\bL40S\b", "8.9", ("26b9",)),
-    Hardware("l40", r"\bL40(?!\d|S)", "8.9", ("26b5",)),
-    Hardware("l4", r"\bL4(?!\d)", "8.9", ("27b8",)),
-    Hardware("t4", r"\bT4(?!\d)", "7.5", ("1eb8",)),
-    Hardware("v100", r"\bV100(?!\d)", "7.0"),
-    Hardware("rtx_pro_6000", r"\bRTX PRO 6000 Blackwell\b", "12.0"),
-)
-OTHER = Hardware("other", r"")
-# The compute capabilities of integrated GPUs: they tell a future name that does not report its memory.
-INTEGRATED_CAPABILITIES = frozenset(kind.compute_capability for kind in HARDWARE if kind.is_integrated)
-
-
-def hardware_of(name: str | None) -> Hardware:
-    return next((kind for kind in HARDWARE if re.search(kind.pattern, name or "")), OTHER)
-
-
-def hardware_on_pci(device: PciDevice) -> Hardware:
-    return next((kind for kind in HARDWARE if device.device[-4:].lower() in kind.pci_devices), OTHER)
-
-
-def host_class(classes: t.Sequence[str]) -> str:
-    """The one class of a host. A card of no known class, such as one for a display, does not decide."""
-    known = {name for name in classes if name != OTHER.name}
-    if not classes:
-        return "none"
-    return known.pop() if len(known) == 1 else OTHER.name
+def read_report(core: Table, cards: tuple[Card, ...], answers: t.Mapping[str, Result]) -> Report:
+    """All answers together, by the keys under which they were asked for; one that was not asked for is empty."""
+    apps, nothing = answers["apps"], Result()
+    return Report(
+        answer=core.result,
+        cards=cards,
+        unreachable=parse_unreachable(core.result.text),
+        apps=parse_apps(apps.out) if apps.rc == 0 else None,
+        cuda_version=parse_cuda_version(answers.get("header", nothing).out),
+        topology=parse_topology(answers.get("topology", nothing).out),
+    )

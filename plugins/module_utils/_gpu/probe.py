@@ -4,12 +4,13 @@
 
 """How a host is asked about its GPUs: which commands and files, in which order, and what is done about a hung one.
 
-Only this file runs anything. What the answers mean is decided in C(_gpu.nvidia_smi) and C(_gpu).
+Only this file runs anything. C(nvidia_smi) and C(kernel) read the answers, C(facts) draws the conclusions.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import glob
 import json
 import os
@@ -22,33 +23,38 @@ import time
 import typing as t
 from dataclasses import dataclass
 
+from .kernel import (
+    Process,
+    parse_driver_version,
+    parse_fabric_manager,
+    parse_kernel_card,
+    parse_meminfo,
+    parse_module_version,
+    parse_process,
+    parse_toolkit,
+)
 from .nvidia_smi import (
     APPS_ARGS,
     CORE_FIELDS,
     EXTRA_FIELDS,
-    FABRIC_MANAGER,
-    HEADER_ARGS,
-    LIST_ARGS,
-    MODINFO,
-    RUNTIME_HOOK,
     SAMPLE_FIELDS,
-    TOOLKIT,
-    TOPOLOGY_ARGS,
-    XML_ARGS,
-    Observation,
-    PciDevice,
-    ProcessFiles,
+    App,
+    Card,
+    Report,
     Result,
     Table,
     bus_key,
     gpu_query,
-    parse_apps,
-    parse_query,
     parse_unreachable,
+    read_cards,
+    read_report,
     rejected_field,
-    switch_of,
+    rows_of,
     version_of,
+    with_mig,
+    with_samples,
 )
+from .observation import Observation, PciDevice
 
 Argv = tuple[str, ...]
 Answers = dict[str, Result]
@@ -60,6 +66,8 @@ PROGRAM_DIRECTORIES = (
     "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
     ":/usr/local/nvidia/bin:/opt/nvidia/bin:/usr/lib/wsl/lib"
 )
+# Docker Engine serves `--gpus` with it, once it is on its PATH as the engine starts.
+RUNTIME_HOOK = "nvidia-container-runtime-hook"
 DOCKER_SOCKET = "unix:///var/run/docker.sock"
 DOCKER_TIMEOUT = 2.0
 # The time left for what is asked after the first answers, when those took nearly all of it.
@@ -231,24 +239,44 @@ def observe(
     nvidia_smi = program or host.find("nvidia-smi")
     pci = pci_devices(host)
     wait_tools = _start_tools(host, pci)
-    seen: dict[str, t.Any] = {"nvidia_smi": nvidia_smi, "pci": pci, "timeout": timeout}
     if nvidia_smi is None:
-        seen.update(_files(host))
+        report, files = Report(), _files(host)
     else:
         smi = Smi(host, nvidia_smi, host.clock() + timeout)
         wait = smi.start(_first_questions(pci))
-        seen.update(_files(host))
-        seen.update(_answers(smi, wait(), pci, sampling))
-    seen.update(wait_tools(min(timeout, 10)))
-    return Observation(**seen)
+        files = _files(host)
+        report = _report(smi, wait(), pci, sampling)
+    return Observation(
+        nvidia_smi=nvidia_smi,
+        timeout=timeout,
+        smi=report,
+        pci=pci,
+        processes=_processes(host, report.apps or ()),
+        **files,
+        **_tools(wait_tools(min(timeout, 10))),
+    )
 
 
 def _start_tools(host: Host, pci: tuple[PciDevice, ...] | None) -> t.Callable[[float], Answers]:
     """The programs that need no GPU. Those that are absent are not run."""
-    commands = {"modinfo": MODINFO, "toolkit": TOOLKIT}
+    commands: dict[str, Argv] = {
+        "modinfo": ("modinfo", "-F", "version", "nvidia"),
+        "toolkit": ("nvidia-ctk", "--version"),
+    }
     if any(device.is_nvswitch for device in pci or ()):
-        commands["fabric_manager"] = FABRIC_MANAGER
+        commands["fabric_manager"] = ("nv-fabricmanager", "--version")
     return host.start({key: argv for key, argv in commands.items() if host.find(argv[0])})
+
+
+def _tools(answers: Answers) -> dict[str, t.Any]:
+    """What the programs answered; one that was not run answers like one that failed."""
+    toolkit = answers.get("toolkit", Result())
+    return {
+        "driver_installed": parse_module_version(answers.get("modinfo", Result())),
+        "has_toolkit": toolkit.rc is not None,
+        "toolkit_version": parse_toolkit(toolkit),
+        "fabric_manager_version": parse_fabric_manager(answers.get("fabric_manager", Result())),
+    }
 
 
 def _first_questions(pci: tuple[PciDevice, ...] | None) -> dict[str, t.Sequence[str]]:
@@ -256,27 +284,28 @@ def _first_questions(pci: tuple[PciDevice, ...] | None) -> dict[str, t.Sequence[
         "core": gpu_query(CORE_FIELDS),
         "extras": gpu_query(EXTRA_FIELDS),
         "apps": APPS_ARGS,
-        "header": HEADER_ARGS,
+        "header": ("-q", "-d", "COMPUTE"),
     }
     if len([device for device in pci or () if device.is_gpu]) != 1:
-        questions["topology"] = TOPOLOGY_ARGS
+        questions["topology"] = ("topo", "-m")
     return questions
 
 
-def _answers(smi: Smi, answers: Answers, pci: tuple[PciDevice, ...] | None, sampling: Sampling) -> dict[str, t.Any]:
-    """What nvidia-smi said in the end, with everything that depends on its first answers."""
+def _report(smi: Smi, answers: Answers, pci: tuple[PciDevice, ...] | None, sampling: Sampling) -> Report:
+    """What nvidia-smi tells in the end, with everything that depends on its first answers."""
     smi, answers = _without_lost_cards(smi, answers, pci)
     core = smi.settle(Table(CORE_FIELDS, answers["core"]))
-    rows = parse_query(core)
-    seen: dict[str, t.Any] = {**answers, "core": core, "extras": Table(EXTRA_FIELDS, answers["extras"])}
-    if not rows:
-        return seen
-    seen["extras"] = smi.settle(seen["extras"])
-    if any(switch_of(row.get("mig.mode.current")) for row in rows):
-        seen.update(smi.start({"mig_list": LIST_ARGS, "mig_xml": XML_ARGS})())
-    seen["samples"] = tuple(_samples(smi, sampling))
-    seen.update(_processes(smi.host, answers["apps"]))
-    return seen
+    cards = _cards(smi, core, answers["extras"], sampling) if rows_of(core) else ()
+    return read_report(core, cards, answers)
+
+
+def _cards(smi: Smi, core: Table, extras: Result, sampling: Sampling) -> tuple[Card, ...]:
+    """The cards that answered, with what takes further questions."""
+    cards = read_cards(core, smi.settle(Table(EXTRA_FIELDS, extras)))
+    if any(card.mig_enabled for card in cards):
+        answers = smi.start({"list": ("-L",), "xml": ("-q", "-x")})()
+        cards = with_mig(cards, answers["list"].out, answers["xml"].out)
+    return with_samples(cards, _samples(smi, sampling))
 
 
 def _without_lost_cards(smi: Smi, answers: Answers, pci: tuple[PciDevice, ...] | None) -> tuple[Smi, Answers]:
@@ -286,17 +315,15 @@ def _without_lost_cards(smi: Smi, answers: Answers, pci: tuple[PciDevice, ...] |
     for _attempt in gpus:
         core = answers["core"]
         lost = {bus_key(card.bus_id) for card in parse_unreachable(core.text)} & set(gpus)
-        if core.rc in (0, None) or parse_query(Table(CORE_FIELDS, core)) or not lost:
+        if core.rc in (0, None) or rows_of(Table(CORE_FIELDS, core)) or not lost:
             break
         said += core.text
         gpus = [address for address in gpus if address not in lost]
         if not gpus:
             break
         smi = Smi(smi.host, smi.program, smi.deadline, tuple(gpus))
-        answers = {
-            **answers,
-            **smi.start({key: args for key, args in _first_questions(None).items() if key != "topology"})(),
-        }
+        questions = {key: args for key, args in _first_questions(None).items() if key != "topology"}
+        answers = {**answers, **smi.start(questions)()}
     core = answers["core"]
     return smi, {**answers, "core": Result(core.rc, core.out, f"{core.err}\n{said}", core.timed_out)}
 
@@ -307,25 +334,24 @@ def _samples(smi: Smi, sampling: Sampling) -> t.Iterator[Result]:
         yield smi.ask(gpu_query(SAMPLE_FIELDS))
 
 
-def _processes(host: Host, apps: Result) -> dict[str, t.Any]:
-    """/proc of the compute processes and the names of their users."""
-    processes = {}
-    for row in parse_apps(apps.out):
-        pid = int(row["pid"])
-        status, cgroup = host.read(f"/proc/{pid}/status"), host.read(f"/proc/{pid}/cgroup")
-        processes[pid] = ProcessFiles(status, cgroup)
-    uids = {version_of(r"(?m)^Uid:\s+(\d{1,10})\b", files.status) for files in processes.values()} - {None}
-    names = {int(uid): host.user(int(uid)) for uid in uids if uid}
-    return {"processes": processes, "users": {uid: name for uid, name in names.items() if name}}
+def _processes(host: Host, apps: t.Iterable[App]) -> dict[int, Process]:
+    """/proc of the compute processes. The name of each user is looked up once, for it may come over a network."""
+    user = functools.lru_cache(maxsize=None)(host.user)
+    return {
+        app.pid: parse_process(host.read(f"/proc/{app.pid}/status"), host.read(f"/proc/{app.pid}/cgroup"), user)
+        for app in apps
+    }
 
 
 def _files(host: Host) -> dict[str, t.Any]:
     """Everything that is read without a command of its own."""
     cards = host.names("/proc/driver/nvidia/gpus") or []
     return {
-        "proc_version": host.read("/proc/driver/nvidia/version"),
-        "proc_gpus": {card.lower(): host.read(f"/proc/driver/nvidia/gpus/{card}/information") for card in cards},
-        "meminfo": host.read("/proc/meminfo"),
+        "driver_loaded": parse_driver_version(host.read("/proc/driver/nvidia/version")),
+        "kernel_cards": {
+            card.lower(): parse_kernel_card(host.read(f"/proc/driver/nvidia/gpus/{card}/information")) for card in cards
+        },
+        "memory": parse_meminfo(host.read("/proc/meminfo")),
         "has_runtime_hook": host.find(RUNTIME_HOOK) is not None,
         "numa_nodes": host.read("/sys/devices/system/node/online"),
         "init_cgroup": host.read("/proc/1/cgroup"),
@@ -367,22 +393,18 @@ def _pci_device(host: Host, address: str) -> PciDevice:
 
 
 def cdi_specs(host: Host) -> list[str]:
-    directories = ("/etc/cdi", "/var/run/cdi")
-    return [
-        f"{directory}/{name}"
-        for directory in directories
-        for name in host.names(directory) or ()
-        if name.endswith((".yaml", ".json"))
-    ]
+    paths = (
+        f"{directory}/{name}" for directory in ("/etc/cdi", "/var/run/cdi") for name in host.names(directory) or ()
+    )
+    return [path for path in paths if path.endswith((".yaml", ".json"))]
 
 
 def unit_is_running(host: Host, unit: str) -> bool | None:
     """Whether a system unit has processes, from its control group: systemctl would cost a process a unit."""
     for mount in ("/sys/fs/cgroup/system.slice", "/sys/fs/cgroup/systemd/system.slice"):
         if host.names(mount) is not None:
-            return bool(host.read(f"{mount}/{unit}/cgroup.procs", 64).strip()) or bool(
-                host.matching(f"{mount}/{unit}/*/cgroup.procs")
-            )
+            own = host.read(f"{mount}/{unit}/cgroup.procs", 64).strip()
+            return bool(own or host.matching(f"{mount}/{unit}/*/cgroup.procs"))
     return None
 
 

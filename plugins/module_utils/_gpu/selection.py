@@ -11,6 +11,8 @@ import typing as t
 from dataclasses import dataclass
 
 from .._errors import VllmError
+from .faults import condition
+from .tenants import gib, holders
 
 # A CUDA context alone takes more than this, a monitoring agent less.
 TENANT_MIB = 256
@@ -139,7 +141,7 @@ def refusal(candidate: Candidate, wish: Wish) -> str | None:
     gpu = candidate.gpu
     name = f"GPU {_index(gpu)}"
     if gpu.get("health") != "ok":
-        return f"{name}: not healthy ({str(gpu.get('health')).replace('_', ' ')})"
+        return f"{name} cannot be used: it {condition(gpu.get('health'))}"
     if not gpu.get("uuid"):
         return f"{name}: has no UUID"
     if gpu.get("compute_mode") not in ("Default", None):
@@ -154,34 +156,17 @@ def refusal(candidate: Candidate, wish: Wish) -> str | None:
 
 
 def _too_small(candidate: Candidate, wish: Wish) -> str:
-    need = f"needs {_gib(wish.min_free_mib)}"
+    need = f"needs {gib(wish.min_free_mib)}"
     if candidate.free_mib is None:
         return f"its free memory is not known, {need}"
-    total = "" if candidate.total_mib is None else f" of {_gib(candidate.total_mib)}"
-    held = [text for text in (_held_by(process) for process in _tenants(candidate.gpu, wish)) if text]
-    holders = f"; held by {', '.join(held)}" if held and not wish.mig else ""
-    return f"{_gib(candidate.free_mib)}{total} GiB free, {need}{holders}"
+    total = "" if candidate.total_mib is None else f" of {gib(candidate.total_mib)}"
+    held = "" if wish.mig else holders(_tenants(candidate.gpu, wish))
+    return f"{gib(candidate.free_mib)}{total} GiB free, {need}{f'; {held}' if held else ''}"
 
 
 def _tenants(gpu: Gpu, wish: Wish) -> list[t.Mapping[str, t.Any]]:
-    """Who holds memory there, the largest first, without the server that is replaced."""
-    others = [process for process in _processes(gpu) if not wish.server or process.get("server") != wish.server]
-    return sorted(others, key=lambda process: -(process.get("used_memory_mib") or 0))
-
-
-def _held_by(process: t.Mapping[str, t.Any]) -> str:
-    used = process.get("used_memory_mib")
-    memory = "" if used is None else f" {_gib(used)} GiB"
-    user = process.get("user")
-    if process.get("server"):
-        whose = f"server {process['server']}"
-    elif process.get("container"):
-        whose = f"container {process['container']}"
-    elif user is None:
-        return f"PID {process.get('pid')}{memory}"
-    else:
-        whose = f"uid {user}" if str(user).isdigit() else str(user)
-    return f"PID {process.get('pid')} ({whose}){memory}"
+    """Who holds memory there, without the server that is replaced."""
+    return [process for process in _processes(gpu) if not wish.server or process.get("server") != wish.server]
 
 
 def _no_devices(gpu: Gpu) -> str | None:
@@ -197,7 +182,7 @@ def _refused(wish: Wish, fit: str, reasons: t.Sequence[str]) -> str:
 
 def _wanted(wish: Wish) -> str:
     noun = "MIG device" if wish.mig else "GPU"
-    memory = f" with {_gib(wish.min_free_mib)} GiB free" if wish.min_free_mib else ""
+    memory = f" with {gib(wish.min_free_mib)} GiB free" if wish.min_free_mib else ""
     return f"{wish.count} {noun}{'' if wish.count == 1 else 's'}{memory}"
 
 
@@ -244,7 +229,3 @@ def _order(candidate: Candidate) -> tuple[int, str]:
 def _index(gpu: Gpu) -> str:
     index = gpu.get("index")
     return "?" if index is None else str(index)
-
-
-def _gib(mib: int) -> str:
-    return f"{mib / 1024:.1f}"

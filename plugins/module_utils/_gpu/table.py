@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import typing as t
 
+from .tenants import gib, owner
+
 BAR_WIDTH = 20
 # Tenants of one GPU that are named; the rest is counted.
 NAMED_TENANTS = 3
@@ -105,29 +107,19 @@ def _bar(used: int | None, total: int | None) -> str:
 
 
 def _of(used: int | None, total: int | None) -> str:
-    return f"{'?' if used is None else _gib(used)} of {'?' if total is None else _gib(total)} GiB"
+    return f"{'?' if used is None else gib(used)} of {'?' if total is None else gib(total)} GiB"
 
 
 def _tenants(processes: t.Sequence[Facts]) -> str:
     """Who uses the GPU: servers of the collection, containers or users, the largest first."""
     used: dict[str, int] = {}
     for process in processes:
-        used[_who(process)] = used.get(_who(process), 0) + (process.get("used_memory_mib") or 0)
+        who = owner(process) or f"PID {process.get('pid')}"
+        used[who] = used.get(who, 0) + (process.get("used_memory_mib") or 0)
     largest = sorted(used.items(), key=lambda item: (-item[1], item[0]))
-    named = [f"{who} {_gib(mib)}" for who, mib in largest[:NAMED_TENANTS]]
+    named = [f"{who} {gib(mib)}" for who, mib in largest[:NAMED_TENANTS]]
     more = len(largest) - len(named)
     return ", ".join(named + ([f"{more} more"] if more > 0 else []))
-
-
-def _who(process: Facts) -> str:
-    if process.get("server"):
-        return f"server {process['server']}"
-    if process.get("container"):
-        return f"container {process['container']}"
-    user = process.get("user")
-    if user is None:
-        return f"PID {process.get('pid')}"
-    return f"uid {user}" if str(user).isdigit() else str(user)
 
 
 def _server(server: Facts) -> str:
@@ -149,7 +141,3 @@ def _unit(value: float | None, unit: str) -> str:
 
 def _or_question(value: t.Any) -> str:
     return "?" if value is None else str(value)
-
-
-def _gib(mib: int) -> str:
-    return f"{mib / 1024:.1f}"

@@ -17,9 +17,6 @@ from .._vllm.versions import Release, parse
 from .check import Finding, check, check_packages, judge
 from .spec import NOT_OF_THE_PROCESS, SERVER_PARAMETERS, ServerSpec, from_params
 
-# The classes that gpu_facts tells apart and the catalogue has settings for.
-HARDWARE_CLASSES = ("gb10", "h100", "h200", "a100", "cpu")
-
 Model = t.Mapping[str, t.Any]
 Spec = dict[str, t.Any]
 
@@ -75,10 +72,10 @@ def merged(model: Model, hardware_class: str, overrides: Spec, name: str = "the 
     """The three layers as one; a null of the user takes away what the catalogue says."""
     hardware = model["hardware"]
     if hardware_class not in hardware:
+        wanted = repr(hardware_class) if hardware_class else "a host of unknown class"
         raise VllmError(
-            f"{name} has no settings for the hardware class {hardware_class or 'of this host, which is not known'}; it "
-            f"has some for {', '.join(sorted(hardware))}. Put the host into the group of its class, or set "
-            "vllm_hardware_class."
+            f"{name} has no settings for {wanted}. It has settings for: {', '.join(sorted(hardware))}. Put the host "
+            "into the group of its class, or set vllm_hardware_class."
         )
     layer = {key: value for key, value in hardware[hardware_class].items() if key not in CLASS_KEYS}
     base = {key: model[key] for key in ("architecture",) if key in model}

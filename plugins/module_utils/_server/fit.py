@@ -16,6 +16,7 @@ import typing as t
 from dataclasses import dataclass, field, fields, replace
 
 from .._errors import VllmError
+from .._gpu.batches import UNKNOWN_BATCH, default_batch, has_small_batches
 from .._vllm.versions import NEWEST, Release
 from .spec import ServerSpec
 
@@ -402,7 +403,7 @@ class _Device:
     free: float | None
     is_unified: bool
     is_mig: bool
-    is_a100: bool
+    has_small_batches: bool
     holders: str
     fault: str | None = None
 
@@ -436,7 +437,7 @@ def _device(gpu: Facts, returning: t.Mapping[str, float] | None) -> _Device:
         free=_with(free, back, total),
         is_unified=is_unified,
         is_mig=False,
-        is_a100="a100" in f"{gpu.get('name')} {gpu.get('hardware_class')}".lower(),
+        has_small_batches=has_small_batches(gpu.get("name"), gpu.get("hardware_class")),
         holders=_holders(gpu, bool(back)),
         fault=None if gpu.get("health") in ("ok", None) else str(gpu["health"]).replace("_", " "),
     )
@@ -500,16 +501,14 @@ def _chosen(spec: ServerSpec, facts: Facts, returning: t.Mapping[str, float] | N
 
 def _batch(settings: Settings, device: _Device | None) -> tuple[int, int]:
     """max_num_batched_tokens and max_num_seqs, said or by default."""
-    tokens, sequences = 8192, 1024
+    default = UNKNOWN_BATCH
     if device is not None and device.total is not None:
-        is_large = device.total >= 70 * GIB_MIB and not device.is_a100
-        if device.is_unified:
-            is_large = is_large and settings.release.behaves("unified_as_large")
-        is_huge = device.total >= 160 * GIB_MIB and settings.release.behaves("batch_of_16384")
-        tokens, sequences = (16384 if is_huge else 8192, 1024) if is_large else (2048, 256)
+        release = settings.release
+        default = default_batch(device.total, device.has_small_batches, device.is_unified, release.behaves)
+    tokens = default.tokens
     if not settings.is_chunked:
         tokens = max(tokens, settings.max_model_len or ASSUMED_MODEL_LEN)
-    return settings.batched_tokens or tokens, settings.sequences or sequences
+    return settings.batched_tokens or tokens, settings.sequences or default.sequences
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -8,20 +8,32 @@ from __future__ import annotations
 
 import json
 import typing as t
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 
 import gpu_hosts
 import pytest
 from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy import record
 from ansible_collections.gpufleet.vllm.plugins.module_utils._gpu import facts as gpu_facts
+from ansible_collections.gpufleet.vllm.plugins.module_utils._gpu.kernel import (
+    parse_driver_version,
+    parse_fabric_manager,
+    parse_meminfo,
+    parse_module_version,
+    parse_toolkit,
+)
 from ansible_collections.gpufleet.vllm.plugins.module_utils._gpu.nvidia_smi import (
     CORE_FIELDS,
     EXTRA_FIELDS,
-    Observation,
+    Report,
     Result,
     Table,
+    read_cards,
+    read_report,
+    with_mig,
+    with_samples,
 )
+from ansible_collections.gpufleet.vllm.plugins.module_utils._gpu.observation import Observation
 from ansible_collections.gpufleet.vllm.plugins.module_utils._gpu.probe import observe
 from gpu_hosts import app, card, header, load, meminfo, process_files, profile, topology, uuid
 from hypothesis import HealthCheck, given, settings, strategies as st
@@ -431,7 +443,9 @@ def test_a_lost_card_between_rows(tmp_path: Path, stream: str) -> None:
     facts = gpu_hosts.facts(tmp_path, seen)
     assert_contract(facts)
     assert facts["status"] == "error"
-    assert facts["message"].startswith("GPU 1 (0000:11:00.0) is lost (the other one works): reboot the host")
+    assert facts["message"].startswith(
+        "GPU 1 (0000:11:00.0) has fallen off the bus (the other one works): reboot the host"
+    )
     assert [gpu["health"] for gpu in facts["gpus"]] == ["ok", "lost"]
     assert facts["gpus"][1]["uuid"] == "GPU-5a5a5a5a-0001-4000-8000-000000000001"
     assert facts["gpus"][1]["name"] == "NVIDIA H100 80GB HBM3"
@@ -581,7 +595,8 @@ def test_the_highest_sample_of_utilization_counts(tmp_path: Path) -> None:
     """The second sample of three finds the GPU busy."""
     host = gpu_hosts.host(tmp_path, profile([card(0, "NVIDIA H200", 143771, 1, 1, utilization__gpu=3)]))
     seen = observe(host)
-    sampled = replace(seen, samples=(Result(0, f"{uuid(0)}, 97\n"), Result(0, f"{uuid(0)}, [N/A]\n"), Result(6)))
+    samples = (Result(0, f"{uuid(0)}, 97\n"), Result(0, f"{uuid(0)}, [N/A]\n"), Result(6))
+    sampled = replace(seen, smi=replace(seen.smi, cards=with_samples(seen.smi.cards, samples)))
     assert gpu_facts.host_facts(seen)["gpus"][0]["utilization_percent"] == 3
     assert gpu_facts.host_facts(sampled)["gpus"][0]["utilization_percent"] == 97
 
@@ -772,6 +787,17 @@ CELLS = st.sampled_from(
 QUERY = st.lists(st.lists(CELLS, min_size=14, max_size=14).map(", ".join), max_size=3).map("\n".join)
 TEXT = st.text(max_size=60) | QUERY
 RESULTS = st.builds(Result, st.sampled_from([None, 0, 2, 4, 6, 9, 14, 15, 18, 255]), TEXT, TEXT, st.booleans())
+
+
+def report(core: Result, extras: Result, samples: list[Result], apps: Result, texts: tuple[str, str, str]) -> Report:
+    """What is read from such answers."""
+    cards = read_cards(Table(CORE_FIELDS, core), Table(EXTRA_FIELDS, extras))
+    cards = with_samples(with_mig(cards, texts[0], texts[1]), samples)
+    answers = {"apps": apps, "header": Result(0, texts[2]), "topology": Result(0, texts[2])}
+    return read_report(Table(CORE_FIELDS, core), cards, answers)
+
+
+REPORTS = st.builds(report, RESULTS, RESULTS, st.lists(RESULTS, max_size=2), RESULTS, st.tuples(TEXT, TEXT, TEXT))
 CONTAINER = st.fixed_dictionaries({"Id": st.just(OURS), "Names": ANYTHING, "Labels": ANYTHING, "State": ANYTHING})
 
 
@@ -779,20 +805,17 @@ CONTAINER = st.fixed_dictionaries({"Id": st.just(OURS), "Names": ANYTHING, "Labe
     st.builds(
         Observation,
         nvidia_smi=st.sampled_from([None, "/usr/bin/nvidia-smi"]),
-        core=st.builds(Table, st.just(CORE_FIELDS), RESULTS),
-        extras=st.builds(Table, st.just(EXTRA_FIELDS), RESULTS),
-        samples=st.lists(RESULTS, max_size=2).map(tuple),
+        smi=REPORTS,
         containers=ANYTHING | st.lists(CONTAINER | ANYTHING, max_size=3),
         docker_info=ANYTHING | st.fixed_dictionaries({"Runtimes": ANYTHING}),
         pci=st.none(),
         daemon_json=st.text(max_size=20) | ANYTHING.map(json.dumps),
-        **{
-            item.name: RESULTS
-            for item in fields(Observation)
-            if item.name
-            in ("apps", "header", "topology", "mig_list", "mig_xml", "modinfo", "toolkit", "fabric_manager")
-        },
-        **dict.fromkeys(("proc_version", "meminfo", "init_cgroup", "numa_nodes"), TEXT),
+        driver_installed=RESULTS.map(parse_module_version),
+        driver_loaded=TEXT.map(parse_driver_version),
+        toolkit_version=RESULTS.map(parse_toolkit),
+        fabric_manager_version=RESULTS.map(parse_fabric_manager),
+        memory=TEXT.map(parse_meminfo),
+        **dict.fromkeys(("init_cgroup", "numa_nodes"), TEXT),
     )
 )
 @settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large], deadline=None)

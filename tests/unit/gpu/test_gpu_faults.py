@@ -11,17 +11,12 @@ from dataclasses import replace
 
 import pytest
 from ansible_collections.gpufleet.vllm.plugins.module_utils._gpu.facts import host_facts
-from ansible_collections.gpufleet.vllm.plugins.module_utils._gpu.nvidia_smi import (
-    CORE_FIELDS,
-    Observation,
-    PciDevice,
-    Result,
-    Table,
-)
+from ansible_collections.gpufleet.vllm.plugins.module_utils._gpu.nvidia_smi import Report, Result, parse_unreachable
+from ansible_collections.gpufleet.vllm.plugins.module_utils._gpu.observation import Observation, PciDevice
 
-LOADED = "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  580.95.05  Release Build\n"
-INSTALLED = Result(0, "580.95.05\n")
-NOT_INSTALLED = Result(1, "", "modinfo: ERROR: Module nvidia not found.\n")
+LOADED = "580.95.05"
+INSTALLED = "580.95.05"
+NOT_INSTALLED = None
 H100 = PciDevice("0000:18:00.0", "0x030200", "0x2330")
 SPARK = PciDevice("000f:01:00.0", "0x030000", "0x2e12")
 SPARK_BRIDGE = PciDevice("000f:00:00.0", "0x060400", "0x22d1")
@@ -34,7 +29,9 @@ def held_by(device: PciDevice, driver: str) -> PciDevice:
 
 def smi(rc: int | None, out: str = "", err: str = "", **more: t.Any) -> dict[str, t.Any]:
     """nvidia-smi answered that."""
-    return {"nvidia_smi": "/usr/bin/nvidia-smi", "core": Table(CORE_FIELDS, Result(rc, out, err)), **more}
+    answer = Result(rc, out, err)
+    report = Report(answer, unreachable=parse_unreachable(answer.text))
+    return {"nvidia_smi": "/usr/bin/nvidia-smi", "smi": report, **more}
 
 
 NO_DRIVER_TEXT = (
@@ -50,7 +47,11 @@ CASES = [
     pytest.param({"pci": None}, "no_gpu", "No NVIDIA GPU", "none", id="no sysfs"),
     pytest.param({"pci": (SPARK_BRIDGE,)}, "no_gpu", "No NVIDIA GPU", "none", id="a bridge of NVIDIA's is no GPU"),
     pytest.param(
-        {"pci": (H100, H100), "modinfo": NOT_INSTALLED}, "no_driver", "2 NVIDIA GPUs (h100)", "h100", id="no driver"
+        {"pci": (H100, H100), "driver_installed": NOT_INSTALLED},
+        "no_driver",
+        "2 NVIDIA GPUs (h100)",
+        "h100",
+        id="no driver",
     ),
     pytest.param(
         {"pci": (H100,)}, "no_driver", "1 NVIDIA GPU (h100) but no NVIDIA driver", "h100", id="no modinfo either"
@@ -62,16 +63,16 @@ CASES = [
     ),
     pytest.param({"pci": (held_by(H100, "vfio-pci"),)}, "no_gpu", "virtual machines", "h100", id="passed through"),
     pytest.param(
-        {"pci": (H100,), "modinfo": INSTALLED},
+        {"pci": (H100,), "driver_installed": INSTALLED},
         "driver_not_loaded",
         "modprobe nvidia",
         "h100",
         id="installed, not loaded",
     ),
     pytest.param(
-        {"pci": (H100,), "proc_version": LOADED},
+        {"pci": (H100,), "driver_loaded": LOADED},
         "error",
-        "580.95.05 is loaded but there is no nvidia-smi",
+        "580.95.05 is loaded but nvidia-smi is missing",
         "h100",
         id="no nvidia-smi",
     ),
@@ -90,7 +91,7 @@ CASES = [
         id="rc 9, nouveau",
     ),
     pytest.param(
-        smi(18, MISMATCH_TEXT, pci=(H100,), proc_version=LOADED),
+        smi(18, MISMATCH_TEXT, pci=(H100,), driver_loaded=LOADED),
         "driver_mismatch",
         "(580.95.05) have different versions, as after an upgrade: reboot the host",
         "h100",
@@ -104,7 +105,7 @@ CASES = [
     pytest.param(smi(6, "No devices were found\n", pci=(H100,)), "error", "RmInitAdapter", "h100", id="rc 6, a card"),
     pytest.param(smi(8, "power cables"), "error", "power cable", "none", id="rc 8"),
     pytest.param(smi(10), "error", "Xid", "none", id="rc 10"),
-    pytest.param(smi(12, NO_LIBRARY_TEXT, proc_version=LOADED), "error", "(580.95.05)", "none", id="rc 12"),
+    pytest.param(smi(12, NO_LIBRARY_TEXT, driver_loaded=LOADED), "error", "(580.95.05)", "none", id="rc 12"),
     pytest.param(smi(15, "GPU is lost"), "error", "Xid 79", "none", id="rc 15"),
     pytest.param(smi(16, "GPU requires reset"), "error", "--gpu-reset", "none", id="rc 16"),
     pytest.param(smi(17), "error", "on the host itself", "none", id="rc 17"),
@@ -117,14 +118,14 @@ CASES = [
     pytest.param(smi(0), "error", "no GPU that can be read (no output)", "none", id="nothing"),
     pytest.param(smi(0, "0, GPU-00000001-1, NVIDIA H"), "error", "no GPU that can be read", "none", id="cut off"),
     pytest.param(
-        smi(None, "", "[Errno 13] Permission denied", proc_version=LOADED),
+        smi(None, "", "[Errno 13] Permission denied", driver_loaded=LOADED),
         "error",
         "/usr/bin/nvidia-smi could not be run: [Errno 13]",
         "none",
         id="not run",
     ),
     pytest.param(
-        smi(None, "", "[Errno 2] No such file", pci=(H100,), modinfo=NOT_INSTALLED),
+        smi(None, "", "[Errno 2] No such file", pci=(H100,), driver_installed=NOT_INSTALLED),
         "no_driver",
         "1 NVIDIA GPU (h100) but no NVIDIA driver",
         "h100",
@@ -133,7 +134,7 @@ CASES = [
     pytest.param(
         smi(15, "Unable to determine the device handle for GPU 0000:18:00.0: GPU is lost.  Reboot", pci=(H100,)),
         "error",
-        "GPU 0 (0000:18:00.0) is lost: reboot the host",
+        "GPU 0 (0000:18:00.0) has fallen off the bus: reboot the host",
         "h100",
         id="the only card is lost",
     ),
@@ -159,7 +160,7 @@ def test_status_and_sentence(seen: dict[str, t.Any], status: str, words: str, ha
 
 
 def test_a_hung_nvidia_smi() -> None:
-    hung = Observation(nvidia_smi="/usr/bin/nvidia-smi", core=Table(CORE_FIELDS, Result(timed_out=True)), timeout=60)
+    hung = Observation(nvidia_smi="/usr/bin/nvidia-smi", smi=Report(Result(timed_out=True)), timeout=60)
     facts = host_facts(hung)
     assert facts["status"] == "timeout"
     assert "did not answer within 60 s" in facts["message"]
@@ -170,16 +171,16 @@ def test_a_hung_nvidia_smi() -> None:
     ("seen", "expected"),
     [
         pytest.param(smi(18, MISMATCH_TEXT), True, id="mismatch"),
-        pytest.param(smi(9, pci=(H100,), modinfo=INSTALLED), True, id="installed, not loaded"),
+        pytest.param(smi(9, pci=(H100,), driver_installed=INSTALLED), True, id="installed, not loaded"),
         pytest.param(smi(9, pci=(H100,)), None, id="not loaded, nobody knows what is installed"),
-        pytest.param({"pci": (H100,), "modinfo": NOT_INSTALLED}, False, id="no driver"),
+        pytest.param({"pci": (H100,), "driver_installed": NOT_INSTALLED}, False, id="no driver"),
         pytest.param({"pci": (held_by(H100, "nouveau"),)}, True, id="nouveau must go first"),
         pytest.param({"pci": ()}, False, id="no GPU"),
         pytest.param(
-            smi(255, proc_version=LOADED, modinfo=INSTALLED), False, id="broken, but loaded what is installed"
+            smi(255, driver_loaded=LOADED, driver_installed=INSTALLED), False, id="broken, but loaded what is installed"
         ),
-        pytest.param(smi(255, proc_version=LOADED, modinfo=Result(0, "580.159.04\n")), True, id="an upgrade waits"),
-        pytest.param(smi(255, proc_version=LOADED), None, id="not known"),
+        pytest.param(smi(255, driver_loaded=LOADED, driver_installed="580.159.04"), True, id="an upgrade waits"),
+        pytest.param(smi(255, driver_loaded=LOADED), None, id="not known"),
     ],
 )
 def test_whether_a_reboot_is_required(seen: dict[str, t.Any], expected: bool | None) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 import gpu_hosts
 import pytest
 from ansible_collections.gpufleet.vllm.plugins.module_utils._gpu import nvidia_smi as text, probe
+from ansible_collections.gpufleet.vllm.plugins.module_utils._gpu.observation import PciDevice
 from gpu_hosts import PROGRAM, card, load, profile, write_tree
 
 # --- processes -------------------------------------------------------------------------------------------------------
@@ -126,8 +127,8 @@ def test_pci_devices_of_nvidia_only(tmp_path: Path) -> None:
     write_tree(tmp_path, {"/sys/bus/pci/devices/0000:01:00.0/vendor": "0x15b3\n"}, nvidia)
     devices = probe.pci_devices(probe.Host(root=str(tmp_path)))
     assert devices == (
-        text.PciDevice("000f:00:00.0", "0x060400", "0x22d1", "pcieport", 0),
-        text.PciDevice("000f:01:00.0", "0x030000", "0x2e12", "nvidia", None),
+        PciDevice("000f:00:00.0", "0x060400", "0x22d1", "pcieport", 0),
+        PciDevice("000f:01:00.0", "0x030000", "0x2e12", "nvidia", None),
     )
     assert [device.is_gpu for device in devices] == [False, True]
 
@@ -188,15 +189,16 @@ def test_a_driver_that_knows_no_extras_is_asked_field_by_field(tmp_path: Path) -
         del old[name]
     host = gpu_hosts.host(tmp_path, profile([old]))
     seen = probe.observe(host)
-    assert seen.extras.fields == ("uuid",)
-    assert text.parse_query(seen.core)[0]["memory.free"] == "81216"
+    commands = t.cast(gpu_hosts.Replayed, host.start).asked
+    assert [argv[1] for argv in commands if argv[1].startswith("--query-gpu=uuid")][-1] == "--query-gpu=uuid"
+    assert [card.memory_free_mib for card in seen.smi.cards] == [81216]
 
 
 def test_the_path_that_was_given_is_used(tmp_path: Path) -> None:
     host = gpu_hosts.host(tmp_path, load("h200x1_idle"), programs={"/opt/nvidia-smi": text.Result(6)})
     seen = probe.observe(host, "/opt/nvidia-smi")
     assert seen.nvidia_smi == "/opt/nvidia-smi"
-    assert seen.core.result.rc == 6
+    assert seen.smi.answer.rc == 6
 
 
 def test_questions_share_one_deadline(tmp_path: Path) -> None:

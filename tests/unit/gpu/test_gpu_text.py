@@ -6,8 +6,11 @@
 
 from __future__ import annotations
 
+import typing as t
+from dataclasses import astuple
+
 import pytest
-from ansible_collections.gpufleet.vllm.plugins.module_utils._gpu import nvidia_smi as text
+from ansible_collections.gpufleet.vllm.plugins.module_utils._gpu import kernel, nvidia_smi as text
 from gpu_hosts import CAPTURES
 from hypothesis import given, strategies as st
 
@@ -105,7 +108,7 @@ FIELDS = ("index", "uuid", "name", "memory.total")
 )
 def test_rows_of_a_query(out: str, rows: list[list[str]]) -> None:
     table = text.Table(FIELDS, text.Result(0, out))
-    assert text.parse_query(table) == [dict(zip(FIELDS, row)) for row in rows]
+    assert text.rows_of(table) == [dict(zip(FIELDS, row)) for row in rows]
 
 
 def test_every_field_that_is_asked_for_exists_in_driver_580() -> None:
@@ -125,26 +128,82 @@ def test_the_field_that_a_driver_does_not_know(result: text.Result, name: str | 
     assert text.rejected_field(result) == name
 
 
+CARD = "0, GPU-00000001-1, NVIDIA H200, 00000000:00:06.0, 580.159.04, 143771, 143156, 0, 7, 102.88, 29, Default, {}, {}"
+KNOWN = {
+    "index": 0,
+    "uuid": "GPU-00000001-1",
+    "name": "NVIDIA H200",
+    "pci_bus_id": "00000000:00:06.0",
+    "address": "0000:00:06.0",
+    "driver_version": "580.159.04",
+    "memory_total_mib": 143771,
+    "memory_free_mib": 143156,
+    "memory_used_mib": 0,
+    "utilization_percent": 7,
+    "power_draw_w": 102.88,
+    "temperature_c": 29,
+    "compute_mode": "Default",
+}
+
+
+@pytest.mark.parametrize(
+    ("core", "extras", "expected"),
+    [
+        pytest.param(
+            CARD.format("Enabled", "Disabled"),
+            "GPU-00000001-1, 9.0, Completed, Success, None",
+            {
+                **KNOWN,
+                "persistence_mode": True,
+                "mig_enabled": False,
+                "compute_capability": "9.0",
+                "fabric_state": "Completed",
+                "fabric_status": "Success",
+            },
+            id="everything",
+        ),
+        pytest.param(CARD.format("[N/A]", "[N/A]"), "", KNOWN, id="no extras"),
+        pytest.param(
+            CARD.format("[N/A]", "[N/A]"),
+            "GPU-00000001-1, [N/A], [N/A], [N/A], [N/A]",
+            KNOWN,
+            id="placeholders are None",
+        ),
+        pytest.param(
+            CARD.format("[N/A]", "[N/A]"), "GPU-00000002-2, 9.0, Completed, Success, Reset", KNOWN, id="of another card"
+        ),
+        pytest.param("3" + ", ERR!" * 13, "", {"index": 3, "health": "error"}, id="a dead card keeps its index"),
+        pytest.param("3" + ", [GPU is lost]" * 13, "", {"index": 3, "health": "lost"}, id="a lost one too"),
+        pytest.param(
+            CARD.format("Enabled", "Enabled").replace(", 7,", ", 255,"),
+            "",
+            {**KNOWN, "utilization_percent": None, "persistence_mode": True, "mig_enabled": True},
+            id="more than all",
+        ),
+    ],
+)
+def test_a_card_has_numbers_or_nothing(core: str, extras: str, expected: dict[str, t.Any]) -> None:
+    tables = (text.Table(text.CORE_FIELDS, text.Result(0, core)), text.Table(text.EXTRA_FIELDS, text.Result(0, extras)))
+    assert text.read_cards(*tables) == (text.Card(**expected),)
+
+
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
-        ("GPU-00000001-1, 830, 31332, python3", ["GPU-00000001-1", "830", "31332", "python3"]),
+        ("GPU-00000001-1, 830, 31332, python3", text.App("GPU-00000001-1", 830, "python3", 31332)),
         (
             "GPU-00000001-1, 831, 9523, python train.py, seed 3",
-            ["GPU-00000001-1", "831", "9523", "python train.py, seed 3"],
+            text.App("GPU-00000001-1", 831, "python train.py, seed 3", 9523),
         ),
-        (
-            "GPU-00000001-1, 832, [N/A], [Insufficient Permissions]",
-            ["GPU-00000001-1", "832", "[N/A]", "[Insufficient Permissions]"],
-        ),
+        ("GPU-00000001-1, 832, [N/A], [Insufficient Permissions]", text.App("GPU-00000001-1", 832, None, None)),
+        ("GPU-00000001-1, 833, 0, -", text.App("GPU-00000001-1", 833, None, 0)),
         ("No running processes found", None),
         ("GPU-00000001-1, abc, 1, x", None),
         ("GPU-00000001-1, 83", None),
     ],
 )
-def test_compute_processes(line: str, expected: list[str] | None) -> None:
-    rows = text.parse_apps(f"{line}\n")
-    assert rows == ([dict(zip(text.APP_FIELDS, expected))] if expected else [])
+def test_compute_processes(line: str, expected: text.App | None) -> None:
+    assert text.parse_apps(f"{line}\n") == ((expected,) if expected else ())
 
 
 @pytest.mark.parametrize(
@@ -161,6 +220,20 @@ def test_a_card_that_does_not_answer(said: str, bus_id: str | None, index: int |
     (card,) = text.parse_unreachable(f"{said}\n1, GPU-00000001, x\n")
     assert (card.bus_id, card.index) == (bus_id, index)
     assert card.error and "\n" not in card.error
+
+
+@pytest.mark.parametrize(
+    ("error", "health"),
+    [
+        ("Unknown Error", "lost"),
+        ("GPU is lost.  Reboot the system to recover this GPU", "lost"),
+        ("GPU is lost. Reset", "lost"),
+        ("GPU requires reset", "reset_required"),
+        ("", "lost"),
+    ],
+)
+def test_the_health_of_a_card_that_does_not_answer(error: str, health: str) -> None:
+    assert text.Unreachable(None, 1, error).health == health
 
 
 @pytest.mark.parametrize(
@@ -240,7 +313,7 @@ NO_NUMA = (
     ],
 )
 def test_topology(table: str, links: dict[str, str], numa: dict[int, int]) -> None:
-    assert text.parse_topology(table) == (links, numa)
+    assert text.parse_topology(table) == text.Topology(links, numa)
 
 
 # --- MIG -------------------------------------------------------------------------------------------------------------
@@ -255,12 +328,12 @@ GPU 2: NVIDIA A100-SXM4-40GB (UUID: GPU-20bed2f5-819b-69ad-8d42-d3e1446080c1)
 
 
 def test_mig_devices_old_and_new_names() -> None:
-    devices = text.parse_mig_list(MIG_LIST)
-    assert [[device["uuid"] for device in found] for found in devices.values()] == [
+    devices = text.parse_mig_list(MIG_LIST, {})
+    assert [[device.uuid for device in found] for found in devices.values()] == [
         ["MIG-0929581a-2be6-5dec-bf34-0954c6c529a6", "MIG-3adbed3a-d03d-549f-a016-ba1fd7359f23"],
         ["MIG-GPU-20bed2f5-819b-69ad-8d42-d3e1446080c1/7/0"],
     ]
-    assert devices["GPU-932bfb2c-849a-2a22-1e84-9eff6bc02b39"][1]["profile"] == "1g.10gb+me"
+    assert devices["GPU-932bfb2c-849a-2a22-1e84-9eff6bc02b39"][1].profile == "1g.10gb+me"
 
 
 MIG_XML = """<?xml version="1.0" ?><nvidia_smi_log>
@@ -281,7 +354,7 @@ def test_memory_of_mig_devices() -> None:
     assert text.parse_mig_memory(MIG_XML) == memory
 
 
-# --- /proc and names -------------------------------------------------------------------------------------------------
+# --- /proc -----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -295,7 +368,7 @@ def test_memory_of_mig_devices() -> None:
     ],
 )
 def test_loaded_driver(line: str, version: str | None) -> None:
-    assert text.parse_driver_version(line) == version
+    assert kernel.parse_driver_version(line) == version
 
 
 @pytest.mark.parametrize(
@@ -311,62 +384,34 @@ def test_loaded_driver(line: str, version: str | None) -> None:
     ],
 )
 def test_meminfo(meminfo: str, expected: tuple[int | None, ...]) -> None:
-    assert tuple(text.parse_meminfo(meminfo).values()) == expected
+    assert astuple(kernel.parse_meminfo(meminfo)) == expected
 
 
 @pytest.mark.parametrize(
-    ("name", "kind"),
+    ("answer", "version"),
     [
-        ("NVIDIA GB10", "gb10"),
-        ("NVIDIA Thor", "thor"),
-        ("Orin (nvgpu)", "orin"),
-        ("NVIDIA RTX Spark N1X", "n1x"),
-        ("NVIDIA GB200", "gb200"),
-        ("NVIDIA GB300", "gb300"),
-        ("NVIDIA GH200 480GB", "gh200"),
-        ("NVIDIA GH200 144G HBM3e", "gh200"),
-        ("NVIDIA B200", "b200"),
-        ("NVIDIA B300 SXM6 AC", "b300"),
-        ("NVIDIA H200", "h200"),
-        ("NVIDIA H200 NVL", "h200"),
-        ("NVIDIA H100 80GB HBM3", "h100"),
-        ("NVIDIA H100 NVL", "h100"),
-        ("NVIDIA H800", "h100"),
-        ("NVIDIA H20", "h20"),
-        ("NVIDIA A100-SXM4-80GB", "a100"),
-        ("NVIDIA A100 80GB PCIe", "a100"),
-        ("NVIDIA A800 80GB PCIe", "a100"),
-        ("GRID A100D-80C", "a100"),
-        ("NVIDIA RTX A1000", "other"),
-        ("NVIDIA A10", "a10"),
-        ("NVIDIA A10G", "a10g"),
-        ("NVIDIA L40S", "l40s"),
-        ("NVIDIA L40", "l40"),
-        ("NVIDIA L4", "l4"),
-        ("Tesla T4", "t4"),
-        ("NVIDIA T400 4GB", "other"),
-        ("Tesla V100-SXM2-32GB", "v100"),
-        ("NVIDIA RTX PRO 6000 Blackwell Server Edition", "rtx_pro_6000"),
-        ("NVIDIA GeForce RTX 4090", "other"),
-        (None, "other"),
+        (text.Result(0, "580.95.05\n"), "580.95.05"),
+        (text.Result(1, "", "modinfo: ERROR: Module nvidia not found."), None),
+        (text.Result(0, "n/a\n"), None),
+        (text.Result(), None),
     ],
 )
-def test_hardware_class_of_a_name(name: str | None, kind: str) -> None:
-    assert text.hardware_of(name).name == kind
+def test_installed_driver(answer: text.Result, version: str | None) -> None:
+    assert kernel.parse_module_version(answer) == version
 
 
 @pytest.mark.parametrize(
-    ("classes", "expected"),
+    ("status", "user", "name"),
     [
-        ([], "none"),
-        (["a100"] * 8, "a100"),
-        (["a100", "other"], "a100"),
-        (["a100", "h100"], "other"),
-        (["other"], "other"),
+        ("Name:\tpython3\nUid:\t1004\t1004\t1004\t1004\n", "alice", "python3"),
+        ("Name:\tVLLM::EngineCor\nUid:\t7\t7\t7\t7\n", "7", "VLLM::EngineCor"),
+        ("Uid:\tx\n", None, None),
+        ("", None, None),
     ],
 )
-def test_hardware_class_of_a_host(classes: list[str], expected: str) -> None:
-    assert text.host_class(classes) == expected
+def test_a_process(status: str, user: str | None, name: str | None) -> None:
+    process = kernel.parse_process(status, "0::/a", {1004: "alice"}.get)
+    assert (process.user, process.name, process.cgroup) == (user, name, "0::/a")
 
 
 # --- no text raises --------------------------------------------------------------------------------------------------
@@ -393,17 +438,24 @@ def damaged(draw: st.DrawFn) -> str:
 @given(damaged() | st.text())
 def test_no_text_raises(anything: str) -> None:
     result = text.Result(0, anything, anything)
-    text.parse_query(text.Table(text.CORE_FIELDS, result))
+    text.rows_of(text.Table(text.CORE_FIELDS, result))
     text.parse_apps(anything)
     text.parse_unreachable(anything)
-    text.parse_mig_list(anything)
+    text.parse_mig_list(anything, {})
     text.parse_mig_memory(anything)
     text.parse_cuda_version(anything)
     text.rejected_field(result)
-    links, numa = text.parse_topology(anything)
-    assert all(text.LINK.fullmatch(link) for link in links.values())
-    assert all(node >= 0 for node in numa.values())
-    text.proc_gpu(anything)
+    cards = text.read_cards(text.Table(text.CORE_FIELDS, result), text.Table(text.EXTRA_FIELDS, result))
+    text.with_samples(text.with_mig(cards, anything, anything), [result])
+    topology = text.parse_topology(anything)
+    assert all(text.LINK.fullmatch(link) for link in topology.links.values())
+    assert all(node >= 0 for node in topology.numa.values())
+    kernel.parse_kernel_card(anything)
+    kernel.parse_module_version(result)
+    kernel.parse_toolkit(result)
+    kernel.parse_fabric_manager(result)
+    kernel.parse_driver_version(anything)
+    kernel.parse_process(anything, anything, {}.get)
     text.bus_key(anything)
-    for value in (text.number_of(anything), text.integer_of(anything), *text.parse_meminfo(anything).values()):
+    for value in (text.number_of(anything), text.integer_of(anything), *astuple(kernel.parse_meminfo(anything))):
         assert value is None or value >= 0
