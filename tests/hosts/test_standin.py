@@ -19,9 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.history import measured
 from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.weights import architecture, find
 from ansible_collections.gpufleet.vllm.plugins.module_utils._docker.container import FETCH_PROGRAM
+from ansible_collections.gpufleet.vllm.plugins.module_utils._vllm.measurements import measured
 
 STANDIN = Path(__file__).parent / "standin"
 VLLM = STANDIN / "usr/local/bin/vllm"

@@ -17,6 +17,7 @@ from .._errors import Problem, VllmError
 from .._host.ports import PortOwner
 from .._server.check import check, judge
 from .._server.spec import ServerSpec
+from .._vllm import measurements
 from .._vllm.versions import Release
 from . import history, room, weights
 from .backend import Instance, Other
@@ -329,7 +330,7 @@ class Measurement:
 
     memory: history.Memory
     key: str
-    measured: history.Measured
+    measured: measurements.Measurements
 
     def remember(self, when: str) -> None:
         """Write it down, with the time (ISO 8601)."""
@@ -344,7 +345,7 @@ def measurement(
     state_directory: str | None = None,
 ) -> Measurement | None:
     """What a good start measured; None when its log shows nothing, or nothing new."""
-    measured = history.measured(log)
+    measured = measurements.measured(log)
     if not measured:
         return None
     facts = gpus() if spec.gpus != "none" else {}

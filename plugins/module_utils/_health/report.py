@@ -13,7 +13,8 @@ import typing as t
 from .._deploy.record import COLLECTION_VERSION
 from .._errors import VllmError
 from .._host.redaction import redact
-from .._vllm.diagnosis import Diagnosis, State, Timeline, diagnose, lives, parse_lines
+from .._vllm.diagnosis import Diagnosis, State, diagnose
+from .._vllm.phases import timeline
 from .sources import ContainerSource, Source, look_at, with_activity
 
 VERSION = re.compile(
@@ -30,7 +31,7 @@ def examine(source: Source, facts: t.Mapping[str, t.Any], lines: int) -> dict[st
     about = source.about()
     secrets = about.pop("secrets")
     found = diagnose(text, state, facts)
-    seen = timeline_of(text)
+    seen = timeline(text)
     return {
         "diagnosis": redacted(found, secrets).to_dict(),
         "phase": seen.current.name,
@@ -40,13 +41,6 @@ def examine(source: Source, facts: t.Mapping[str, t.Any], lines: int) -> dict[st
         "versions": versions(source, text),
         "server": about,
     }
-
-
-def timeline_of(text: str) -> Timeline:
-    seen = Timeline()
-    for line in lives(parse_lines(text))[-1].lines:
-        seen.feed(line)
-    return seen
 
 
 def redacted(found: Diagnosis, secrets: t.Sequence[str]) -> Diagnosis:

@@ -15,7 +15,9 @@ import time
 import typing as t
 from dataclasses import dataclass
 
-from .._vllm.diagnosis import Diagnosis, Phase, State, Timeline, diagnose, is_progress, parse_lines
+from .._vllm.diagnosis import Diagnosis, State, diagnose
+from .._vllm.log import parse_lines
+from .._vllm.phases import Phase, Timeline, is_progress
 from .sources import Activity, Source, look_at, with_activity
 
 LOG_INTERVAL = 0.3

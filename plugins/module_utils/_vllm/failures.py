@@ -146,9 +146,9 @@ def _free_memory(found: Found) -> str:
     if _is_unified(found):
         unified = " Memory is shared with the system here: stop the desktop and empty the page cache before the start."
     return (
-        f"{found['free']} of {found['total']} GiB free, {found['want']} wanted: {lower}free the GPU{whose}."
-        f"{_roomier(found, gpu)}{unified} A shorter max_model_len does not help: this is checked before weights are "
-        f"read."
+        f"{found['free']} of {found['total']} GiB free, {found['want']} wanted: {lower}free the "
+        f"GPU{whose}.{_roomier(found, gpu)}{unified} A shorter max_model_len does not help: this is checked before "
+        "weights are read."
     )
 
 
@@ -179,10 +179,10 @@ def _no_blocks(found: Found) -> str:
     short = re.search(r"Available KV cache memory: -([\d.]+) GiB", found.text)
     missing = f" {short.group(1)} GiB are missing." if short else ""
     return (
-        f"Raise gpu_memory_utilization{_from(found, 'gpu_memory_utilization')}, or lower max_num_batched_tokens"
-        f"{_from(found, 'max_num_batched_tokens')} and max_num_seqs, or use more GPUs (tensor_parallel_size) or "
-        f"smaller "
-        f"weights.{missing} gpt-oss-120b on one 80 GB card needs 0.95 and max_num_batched_tokens 1024."
+        f"Raise gpu_memory_utilization{_from(found, 'gpu_memory_utilization')}, or lower "
+        f"max_num_batched_tokens{_from(found, 'max_num_batched_tokens')} and max_num_seqs, or use more GPUs "
+        f"(tensor_parallel_size) or smaller weights.{missing} gpt-oss-120b on one 80 GB card needs 0.95 and "
+        "max_num_batched_tokens 1024."
     )
 
 
@@ -230,7 +230,7 @@ def _unrecognized(found: Found) -> str:
         return f"{'; '.join(known)}."
     return (
         f"Remove {found['args'].strip()} from engine, or correct its spelling: 'vllm serve --help=all' lists what "
-        f"there is."
+        "there is."
     )
 
 
@@ -241,7 +241,7 @@ def _invalid_choice(found: Found) -> str:
         exact = "bfloat16 or " if "bfloat16" in choices else ""
         return (
             f"Set kv_cache_dtype to {exact}auto, or leave it out: auto follows the model (bfloat16 exists since "
-            f"0.11.0)."
+            "0.11.0)."
         )
     return (
         f"Set {name} to one of: {', '.join(choices)}."
@@ -310,8 +310,7 @@ SIGNATURES: tuple[Signature, ...] = (
         "root",
         ("on startup is less than",),
         r"Free memory on device(?: (?P<dev>[\w:]+))? \((?P<free>[\d.]+)/(?P<total>[\d.]+) GiB\) on startup is less "
-        r"than "
-        r"(?:desired GPU memory utilization|the engine's budget after excluding external process's weights) "
+        r"than (?:desired GPU memory utilization|the engine's budget after excluding external process's weights) "
         r"\((?P<util>[\d.]+), (?P<want>[\d.]+) GiB\)",
         "Less GPU memory is free than the server asks for: gpu_memory_utilization {util} of {total} GiB is {want} GiB, "
         "and {free} GiB are free. Other processes hold the rest.",
@@ -330,8 +329,7 @@ SIGNATURES: tuple[Signature, ...] = (
         "root",
         ("is larger than the available KV cache", "which is larger than the available KV"),
         r"To serve at least one request with the models?'s max seq len \((?P<len>\d+)\), \(?(?P<need>[\d.]+) GiB "
-        r"KV\s*cache "
-        r"is needed, which is larger than the available KV cache memory \((?P<have>[\d.]+) GiB\)"
+        r"KV\s*cache is needed, which is larger than the available KV cache memory \((?P<have>[\d.]+) GiB\)"
         r"(?:\. Based on the available memory, the estimated maximum model length is (?P<est>\d+))?",
         "One request of max_model_len {len} needs {need} GiB of KV cache, and {have} GiB are available.",
         _kv_too_small,
@@ -341,8 +339,7 @@ SIGNATURES: tuple[Signature, ...] = (
         "root",
         ("that can be stored in KV cache",),
         r"The model's max seq len \((?P<len>\d+)\) is larger than the maximum number of tokens that can be stored in "
-        r"KV "
-        r"cache \((?P<have>\d+)\)",
+        r"KV cache \((?P<have>\d+)\)",
         "One request of max_model_len {len} does not fit into the KV cache, which holds {have} tokens.",
         "Set max_model_len to {have} or less, raise gpu_memory_utilization, or use kv_cache_dtype: fp8.",
     ),
@@ -373,8 +370,8 @@ SIGNATURES: tuple[Signature, ...] = (
         "root",
         ("CUDA out of memory. Tried",),
         r"(?:torch\.(?:cuda\.)?OutOfMemoryError: )?CUDA out of memory\. Tried to allocate (?P<want>[\d.]+ [KMG]iB)"
-        r"(?:\. GPU (?P<gpu>\d+) has a total capacity of (?P<total>[\d.]+ [KMG]iB) of which (?P<left>[\d.]+ [KMG]iB) "
-        r"is free)?",
+        r"(?:\. GPU (?P<gpu>\d+) has a total capacity of (?P<total>[\d.]+ [KMG]iB)"
+        r" of which (?P<left>[\d.]+ [KMG]iB) is free)?",
         lambda f: (
             f"The GPU ran out of memory: {f['want']} more were asked for"
             + (f", and {f['left']} of {f['total']} are free on GPU {f['gpu']}." if "left" in f else ".")
@@ -422,13 +419,11 @@ SIGNATURES: tuple[Signature, ...] = (
         "hf-gated",
         "root",
         ("gated", "Gated", "is restricted"),
-        r"(?:GatedRepoError|Cannot access gated repo for url|You are trying to access a gated repo|is a gated "
-        r"repository\."
-        r"|Access to model \S+ is restricted)",
+        r"(?:GatedRepoError|Cannot access gated repo for url|You are trying to access a gated repo"
+        r"|is a gated repository\.|Access to model \S+ is restricted)",
         "The model is gated: the Hugging Face token is missing, or its account has not accepted the licence.",
         "Accept the licence on the model's page with that account and give the server the token (hf_token_file), or "
-        "put "
-        "the weights on the host beforehand.",
+        "put the weights on the host beforehand.",
         final=False,
         narrows=("hf-repo-not-found", "hf-offline"),
     ),
@@ -440,8 +435,7 @@ SIGNATURES: tuple[Signature, ...] = (
         r"|(?P<name>\S+) is not a local folder and is not a valid model identifier"
         r"|HFValidationError: Repo id must be .*?: '(?P<path>[^']+)')",
         lambda f: (
-            f"There is no such model{_named(f)}: a wrong id, a private repository without a token, or a "
-            f"directory "
+            f"There is no such model{_named(f)}: a wrong id, a private repository without a token, or a directory "
             "that is not there."
         ),
         "Check model as the server sees it: an id of the Hugging Face Hub, or a directory that exists and is mounted "
@@ -529,8 +523,7 @@ SIGNATURES: tuple[Signature, ...] = (
         r"|Please pass the argument `trust_remote_code=True`)",
         "The model's configuration cannot be read without code from its repository.",
         "Read that code, then set trust_remote_code: true. gpt-oss, Gemma 3 and Qwen do not need it: for them check "
-        "the "
-        "model's directory and the version of vLLM.",
+        "the model's directory and the version of vLLM.",
     ),
     Signature(
         "max-len-exceeds-model",
@@ -577,10 +570,9 @@ SIGNATURES: tuple[Signature, ...] = (
         r"(?P<port>\d+)\))?)",
         lambda f: f"Port {_port(f)} is taken by another process.",
         lambda f: (
-            f"Give the server another port, or stop what holds it: 'ss -ltnp sport = :{_port(f)}' shows who. "
-            f"(vLLM "
-            "0.7.3 to 0.24 do not even notice a second vLLM of the same user on a port; requests are split between the "
-            "two.)"
+            f"Give the server another port, or stop what holds it: 'ss -ltnp sport = :{_port(f)}' shows who. (vLLM "
+            "0.7.3 to 0.24 do not even notice a second vLLM of the same user on a port; requests are split between "
+            "the two.)"
         ),
     ),
     Signature(
@@ -680,9 +672,8 @@ SIGNATURES: tuple[Signature, ...] = (
         ("Error 803",),
         r"Error 803: system has unsupported display driver / cuda driver combination",
         "The image's own CUDA compatibility libraries hide the host's newer driver.",
-        "Take the compat directory out of the image's library path (LD_LIBRARY_PATH: /usr/local/nvidia/lib64), or use "
-        "an "
-        "image that matches the driver.",
+        "Take the compat directory out of the image's library path (LD_LIBRARY_PATH: /usr/local/nvidia/lib64), or "
+        "use an image that matches the driver.",
         narrows=("no-gpu",),
     ),
     Signature(
@@ -729,9 +720,8 @@ SIGNATURES: tuple[Signature, ...] = (
             "could not select device driver",
             "no NVIDIA driver on your system",
         ),
-        r"(?:Failed to infer device type|No CUDA GPUs are available|NVIDIA driver was not found|no NVIDIA driver on "
-        r"your "
-        r"system|could not select device driver \"\" with capabilities: \[\[gpu\]\])",
+        r"(?:Failed to infer device type|No CUDA GPUs are available|NVIDIA driver was not found"
+        r"|no NVIDIA driver on your system|could not select device driver \"\" with capabilities: \[\[gpu\]\])",
         "The server sees no GPU.",
         "Check nvidia-smi on the host, then the NVIDIA Container Toolkit (docker run --gpus all), then gpus and "
         "CUDA_VISIBLE_DEVICES of this server.",
@@ -783,8 +773,7 @@ SIGNATURES: tuple[Signature, ...] = (
         r"\((?P<proc>[^)]*(?:VLLM|vllm|python)[^)]*)\))",
         "The memory of the host is used up, and the kernel killed the server.",
         "Lower gpu_memory_utilization; on unified memory (GB10) leave 10 to 15 % to the system and empty the page "
-        "cache "
-        "before the start. dmesg tells what was killed.",
+        "cache before the start. dmesg tells what was killed.",
         narrows=("worker-died", "engine-proc-died"),
         serving=True,
     ),
@@ -792,9 +781,8 @@ SIGNATURES: tuple[Signature, ...] = (
         "illegal-memory-access",
         "root",
         ("CUDA error: ",),
-        r"CUDA error: (?P<what>an illegal memory access was encountered|device-side assert triggered|unspecified "
-        r"launch "
-        r"failure|misaligned address)",
+        r"CUDA error: (?P<what>an illegal memory access was encountered|device-side assert triggered"
+        r"|unspecified launch failure|misaligned address)",
         "A kernel failed on the GPU: {what}.",
         "Look for Xid lines in dmesg (a fault of the card), update vLLM, and try another attention_backend or "
         "enforce_eager; CUDA_LAUNCH_BLOCKING: 1 in env shows where.",
