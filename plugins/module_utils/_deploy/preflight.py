@@ -18,6 +18,7 @@ from .._host.ports import PortOwner
 from .._server.check import check, judge
 from .._server.spec import ServerSpec
 from .._vllm import measurements
+from .._vllm.architecture import of_config
 from .._vllm.versions import Release
 from . import history, room, weights
 from .backend import Instance, Other
@@ -250,7 +251,7 @@ def _with_room(start: Start, found: Checked) -> Checked:
     preflight = _pinned(start, found.preflight, known)
     if not wants_gpus or limits.fit == "off":
         return Checked(preflight)
-    architecture = limits.architecture or weights.architecture(here.config, here.weights_bytes)
+    architecture = limits.architecture or of_config(here.config, here.weights_bytes)
     question = room.Question(spec, architecture, known, limits.host_reserve_gib * 1024)
     return Checked(_judged(start, preflight, question, facts), question)
 
