@@ -37,7 +37,7 @@ EXAMPLES = r"""
       vllm_version: 0.10.2
       engine:
         kv_cache_dtype: bf16
-# => bf16 is not a choice
+# => 'bf16' is not a valid value
 """
 
 RETURN = r"""
@@ -56,11 +56,11 @@ _value:
     message:
       description: What is wrong.
       type: str
-      sample: bf16 is not a choice
+      sample: "'bf16' is not a valid value"
     remedy:
       description: What to write instead.
       type: str
-      sample: bfloat16 is, from 0.11.0. vLLM 0.10.2 takes auto, fp8, fp8_e4m3, fp8_e5m2, fp8_inc
+      sample: vLLM 0.11.0 and later accept 'bfloat16'; vLLM 0.10.2 accepts auto, fp8, fp8_e4m3, fp8_e5m2, fp8_inc
 """
 
 import typing as t

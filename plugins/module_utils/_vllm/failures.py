@@ -14,6 +14,8 @@ import re
 import typing as t
 from dataclasses import dataclass, field
 
+from .advice import VALUES, instead_of
+
 # root     what has to be changed
 # symptom  what follows from a root cause, or the most that can be known without one
 # warn     no failure at all, worth a note
@@ -201,36 +203,14 @@ def _heads(found: Found) -> str:
     return f"Set tensor_parallel_size to one of {', '.join(fitting) or '1'}: it has to divide {heads}."
 
 
-# Flags that people carry from one guide or version to another: what to write instead.
-FLAGS = {
-    "--attn-impl": "it was never a flag of vLLM, which brings its attention kernels along; leave it out "
-    "(attention_backend exists since 0.13)",
-    "--attention-backend": "it exists since 0.13; before that, the environment variable VLLM_ATTENTION_BACKEND",
-    "--cuda-graph-sizes": "it went in 0.13; use cudagraph_capture_sizes",
-    "--device": "it went after 0.9.2; leave it out",
-    "--disable-frontend-multiprocessing": "it went in 0.19; leave it out",
-    "--disable-log-requests": "it went in 0.17; requests are not logged by default any more, so leave it out",
-    "--enable-reasoning": "it went after 0.9.2; reasoning_parser alone is enough",
-    "--guided-decoding-backend": "it went in 0.11; use structured_outputs_config",
-    "--kv-cache-memory-bytes": "it exists since 0.10.2",
-    "--max-seq-len-to-capture": "it went in 0.11; leave it out",
-    "--nnodes": "it exists since 0.11.1",
-    "--num-scheduler-steps": "it went after 0.10.0; leave it out",
-    "--rope-scaling": "it went after 0.11.0; use hf_overrides",
-    "--rope-theta": "it went after 0.11.0; use hf_overrides",
-    "--swap-space": "it went in 0.18; leave it out",
-    "--task": "it went after 0.12; use runner and convert",
-}
-
-
 def _unrecognized(found: Found) -> str:
     flags = re.findall(r"--?[A-Za-z][\w.-]*", found["args"])
-    known = [f"{flag}: {FLAGS[flag]}" for flag in flags if flag in FLAGS]
+    known = [f"{flag}: {instead_of(flag)}" for flag in flags if instead_of(flag)]
     if known:
-        return f"{'; '.join(known)}."
+        return f"{'. '.join(known)}."
     return (
-        f"Remove {found['args'].strip()} from engine, or correct its spelling: 'vllm serve --help=all' lists what "
-        "there is."
+        f"Remove {found['args'].strip()} from engine, or correct its spelling: 'vllm serve --help=all' lists the flags "
+        "of this version."
     )
 
 
@@ -239,14 +219,13 @@ def _invalid_choice(found: Found) -> str:
     name = found["arg"].split("/")[-1].lstrip("-").replace("-", "_")
     if name == "kv_cache_dtype" and found["val"] in ("bf16", "bfloat16", "float16", "fp16"):
         exact = "bfloat16 or " if "bfloat16" in choices else ""
-        return (
-            f"Set kv_cache_dtype to {exact}auto, or leave it out: auto follows the model (bfloat16 exists since "
-            "0.11.0)."
-        )
+        since = "bfloat16 exists since 0.11.0"
+        return f"Set kv_cache_dtype to {exact}auto, or leave it out: auto follows the model ({since})."
+    meant = VALUES.get(found["val"])
+    if meant in choices:
+        return f"Set {name} to {meant}."
     return (
-        f"Set {name} to one of: {', '.join(choices)}."
-        if choices
-        else (f"Set {name} to a value that this version takes.")
+        f"Set {name} to one of: {', '.join(choices)}." if choices else f"Set {name} to a value that this version takes."
     )
 
 

@@ -211,8 +211,8 @@ def test_findings_are_mappings_the_gravest_first() -> None:
     assert found[1] == {
         "severity": "error",
         "key": "engine.kv_cache_dtype",
-        "message": "bf16 is not a choice",
-        "remedy": "bfloat16 is, from 0.11.0. vLLM 0.10.2 takes auto, fp8, fp8_e4m3, fp8_e5m2, fp8_inc",
+        "message": "'bf16' is not a valid value",
+        "remedy": "vLLM 0.11.0 and later accept 'bfloat16'; vLLM 0.10.2 accepts auto, fp8, fp8_e4m3, fp8_e5m2, fp8_inc",
     }
 
 

@@ -228,8 +228,11 @@ def test_a_model_that_nobody_knows_is_judged_by_the_start_alone() -> None:
     [
         (host(status="timeout", message="nvidia-smi hangs: reboot."), "nvidia-smi hangs: reboot."),
         (host(status="no_gpu"), "The GPUs of this host cannot be used (status no_gpu)."),
-        (host({**H200, "health": "lost"}, status="error", message="Reboot."), "GPU 0 is not usable: lost. Reboot."),
-        (host({**H200, "health": "reset_required"}), "GPU 0 is not usable: reset required."),
+        (
+            host({**H200, "health": "lost"}, status="error", message="Reboot."),
+            "GPU 0 cannot be used: it has fallen off the bus. Reboot.",
+        ),
+        (host({**H200, "health": "reset_required"}), "GPU 0 cannot be used: it needs a reset."),
         (host(), "The facts list no GPU."),
     ],
     ids=["no answer", "no GPU", "lost", "reset required", "empty"],
