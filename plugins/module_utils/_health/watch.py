@@ -33,8 +33,8 @@ PATIENCE = 3
 GPU_AFTER, GPU_INTERVAL = 30.0, 15.0
 
 ALARM = re.compile(
-    r"Error|ERROR|error:|died unexpectedly|encountered a fatal|Killed|No space left|NCCL WARN|ptxas "
-    r"fatal"
+    r"Error|ERROR|error:|died unexpectedly|encountered a fatal|Killed|No space left|NCCL WARN|ptxas fatal"
+    r"|Value error|Exception: |driver was not (?:found|detected)|oom-kill:|NVRM: "
 )
 WAITS_FOR_WORKER = re.compile(r"No available shared memory broadcast block")
 

@@ -14,6 +14,7 @@ import typing as t
 from pathlib import Path
 
 import pytest
+from ansible_collections.gpufleet.vllm.plugins.module_utils._health.watch import ALARM
 from ansible_collections.gpufleet.vllm.plugins.module_utils._vllm.diagnosis import diagnose
 from ansible_collections.gpufleet.vllm.plugins.module_utils._vllm.failures import BY_ID, SIGNATURES, Found, say
 
@@ -605,6 +606,15 @@ def test_each_match_holds_a_literal(signature: t.Any) -> None:
     """The quick search for literals must not hide what the pattern would find."""
     for version, line in SAMPLES[signature.id]:
         assert any(literal in line for literal in signature.literals), version
+
+
+FINAL = [(id, version, line) for id, version, line in ALL if BY_ID[id].kind != "warn" and BY_ID[id].final]
+
+
+@pytest.mark.parametrize(("id", "version", "line"), FINAL, ids=[f"{id}, {version}" for id, version, line in FINAL])
+def test_the_watch_takes_notice_of_a_line_that_is_the_end(id: str, version: str, line: str) -> None:
+    """Of what nobody takes notice, a wait learns when its patience ends."""
+    assert any(ALARM.search(text) for text in line.split("\n"))
 
 
 def test_notes_say_something_too() -> None:
