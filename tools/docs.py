@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "plugins"))
 
 from module_utils._server import catalogue as server_catalogue, check  # noqa: E402
-from module_utils._vllm import versions  # noqa: E402
+from module_utils._vllm import advice, versions  # noqa: E402
 from module_utils._vllm.flags import ENVIRONMENT, FLAGS  # noqa: E402
 
 MODELS = ROOT / "playbooks" / "models"
@@ -178,9 +178,9 @@ def flags_by_version() -> str:
     lines += ["", "## NVIDIA's images", "", *_table(("image", "vLLM"), images)]
     lines += ["", "Other months exist; set `vllm_version` for them, or let it be read from the image.", ""]
     lines += ["## Flags", "", *_table(("flag", "versions", "value", "choices", "remark"), map(_flag_row, FLAGS))]
-    never = sorted(set(check.FLAG_REMEDIES) - set(FLAGS))
+    never = sorted(set(advice.FLAGS) - set(FLAGS))
     lines += ["", "## Never flags of vLLM", ""]
-    lines += _table(("name", "remark"), ((f"`{name}`", check.FLAG_REMEDIES[name]) for name in never))
+    lines += _table(("name", "remark"), ((f"`{name}`", advice.FLAGS[name]) for name in never))
     lines += ["", "## Environment variables", "", *_table(("variable", "versions", "remark"), _variable_rows())]
     return FLAGS_HEAD + "\n".join(lines) + "\n"
 
@@ -193,7 +193,7 @@ def _flag_row(name: str) -> tuple[str, ...]:
     defaults = [_during(f"`{word[1:]}`", ranges) for word, ranges in facts.items() if word[0] == "="]
     choices = [_during(f"`{word}`", ranges) for word, ranges in facts.items() if word[0] not in ":-=?!"]
     remarks = [_during("deprecated", facts["!"])] if "!" in facts else []
-    remarks += [check.FLAG_REMEDIES[name]] if name in check.FLAG_REMEDIES else []
+    remarks += [advice.FLAGS[name]] if name in advice.FLAGS else []
     value = ", ".join(kinds) + (f"; default {', '.join(defaults)}" if defaults else "")
     told = ", ".join(choices) + (" and others" if "?" in facts else "")
     return f"`{name}`{''.join(short)}", _spoken(life), value, told, "; ".join(remarks)
@@ -210,9 +210,9 @@ def _spoken(ranges: str) -> str:
 def _variable_rows() -> Iterator[tuple[str, ...]]:
     for name, ranges in ENVIRONMENT.items():
         if name.startswith("VLLM_"):
-            yield f"`{name}`", _spoken(ranges), check.VARIABLE_REMEDIES.get(name, "")
-    for name in sorted(set(check.VARIABLE_REMEDIES) - set(ENVIRONMENT)):
-        yield f"`{name}`", "never", check.VARIABLE_REMEDIES[name]
+            yield f"`{name}`", _spoken(ranges), advice.VARIABLES.get(name, "")
+    for name in sorted(set(advice.VARIABLES) - set(ENVIRONMENT)):
+        yield f"`{name}`", "never", advice.VARIABLES[name]
 
 
 def _table(heads: tuple[str, ...], rows: t.Iterable[tuple[str, ...]]) -> list[str]:

@@ -51,11 +51,15 @@ from ansible_collections.gpufleet.vllm.plugins.module_utils._gpu.table import fa
 
 
 def gpu_status(result: t.Any) -> dict[str, t.Any]:
+    """The facts in a result of gpu_facts."""
     if not isinstance(result, t.Mapping):
         raise AnsibleFilterError(f"gpu_status needs a result of gpufleet.vllm.gpu_facts; got {type(result).__name__}.")
     return dict(facts_of(result))
 
 
 class FilterModule:
+    """Offers the filter to Ansible."""
+
     def filters(self) -> dict[str, t.Callable[..., t.Any]]:
+        """The filter by its name."""
         return {"gpu_status": gpu_status}

@@ -55,6 +55,7 @@ from ansible_collections.gpufleet.vllm.plugins.module_utils._gpu.table import fa
 
 
 def gpu_table(result: t.Any, name: str = "localhost") -> list[str]:
+    """The GPUs of many hosts as a table."""
     if not isinstance(result, t.Mapping):
         raise AnsibleFilterError(
             f"gpu_table needs the result of gpufleet.vllm.gpu_facts or its facts; got {type(result).__name__}."
@@ -63,5 +64,8 @@ def gpu_table(result: t.Any, name: str = "localhost") -> list[str]:
 
 
 class FilterModule:
+    """Offers the filter to Ansible."""
+
     def filters(self) -> dict[str, t.Callable[..., t.Any]]:
+        """The filter by its name."""
         return {"gpu_table": gpu_table}

@@ -102,6 +102,7 @@ def select_gpus(
     server: str | None = None,
     **unknown: t.Any,
 ) -> list[str]:
+    """The UUIDs of the GPUs of a host that are free for a server."""
     if unknown:
         known = "count, min_free_mib, min_free, prefer, mig, server"
         raise AnsibleFilterError(f"select_gpus: there is no {', '.join(sorted(unknown))}; there are {known}.")
@@ -132,5 +133,8 @@ def _whole(value: t.Any, name: str, least: int) -> int:
 
 
 class FilterModule:
+    """Offers the filter to Ansible."""
+
     def filters(self) -> dict[str, t.Callable[..., t.Any]]:
+        """The filter by its name."""
         return {"select_gpus": select_gpus}

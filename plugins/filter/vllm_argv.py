@@ -53,18 +53,23 @@ import typing as t
 
 from ansible.errors import AnsibleFilterError
 from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
-from ansible_collections.gpufleet.vllm.plugins.module_utils._server.spec import NOT_OF_THE_PROCESS, argv, from_params
+from ansible_collections.gpufleet.vllm.plugins.module_utils._server.arguments import argv
+from ansible_collections.gpufleet.vllm.plugins.module_utils._server.spec import ROLE_ONLY_KEYS, from_params
+from ansible_collections.gpufleet.vllm.plugins.plugin_utils._filter_values import require_mapping
 
 
 def vllm_argv(spec: t.Any) -> list[str]:
-    if not isinstance(spec, t.Mapping):
-        raise AnsibleFilterError(f"vllm_argv needs the mapping that describes a server; got {type(spec).__name__}.")
+    """The arguments after vllm serve for a server."""
+    require_mapping("vllm_argv: the server's spec", spec)
     try:
-        return argv(from_params({key: value for key, value in spec.items() if key not in NOT_OF_THE_PROCESS}))
+        return argv(from_params({key: value for key, value in spec.items() if key not in ROLE_ONLY_KEYS}))
     except VllmError as error:
         raise AnsibleFilterError(f"vllm_argv: {error}") from error
 
 
 class FilterModule:
+    """Offers the filter to Ansible."""
+
     def filters(self) -> dict[str, t.Callable[..., t.Any]]:
+        """The filter by its name."""
         return {"vllm_argv": vllm_argv}

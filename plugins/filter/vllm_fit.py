@@ -156,17 +156,15 @@ _value:
       sample: {gpu_memory_utilization: 0.44}
 """
 
-import functools
 import typing as t
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.gpufleet.vllm.plugins.filter.vllm_spec import CATALOGUE, _catalogued, _plain
 from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
 from ansible_collections.gpufleet.vllm.plugins.module_utils._gpu.selection import Wish, select
 from ansible_collections.gpufleet.vllm.plugins.module_utils._server.catalogue import process
-from ansible_collections.gpufleet.vllm.plugins.module_utils._server.fit import Architecture, Fit, fit
-
-OPTIONS = ("architecture", "returning", "measured")
+from ansible_collections.gpufleet.vllm.plugins.module_utils._server.fit import Fit, fit
+from ansible_collections.gpufleet.vllm.plugins.plugin_utils._catalogue_files import architecture_of
+from ansible_collections.gpufleet.vllm.plugins.plugin_utils._filter_values import mebibytes, plain, require_mapping
 
 
 def vllm_fit(
@@ -177,42 +175,22 @@ def vllm_fit(
     measured: t.Any = None,
     host_reserve_mib: t.Any = 8192,
 ) -> dict[str, t.Any]:
-    for name, value in zip(("the server's spec", "facts", *OPTIONS), (spec, facts, architecture, returning, measured)):
-        if not isinstance(value, (t.Mapping, type(None)) if name in OPTIONS else t.Mapping):
-            raise AnsibleFilterError(f"vllm_fit: {name} is a mapping; got {type(value).__name__}.")
-    said, known = _plain(spec), _plain(facts)
+    """Whether a server would start on a host with these facts, and what to change if not."""
+    require_mapping("vllm_fit: the server's spec", spec)
+    require_mapping("vllm_fit: facts", facts)
+    for name, value in (("architecture", architecture), ("returning", returning), ("measured", measured)):
+        require_mapping(f"vllm_fit: {name}", value, optional=True)
+    server, host = plain(spec), plain(facts)
     try:
-        numbers = architecture_of(said, _plain(architecture), known.get("hardware_class"))
-        reserve = _mebibytes("host_reserve_mib", host_reserve_mib)
-        back = {uuid: _mebibytes(f"returning.{uuid}", mib) for uuid, mib in _plain(returning or {}).items()}
-        server = process(_bound(said, known))
-        return fit(server, known, numbers, back, _plain(measured or {}), reserve).to_dict()
+        numbers = architecture_of(server, plain(architecture), host.get("hardware_class"))
+        reserve = mebibytes("host_reserve_mib", host_reserve_mib)
+        back = {uuid: mebibytes(f"returning.{uuid}", mib) for uuid, mib in plain(returning or {}).items()}
+        bound = process(_bound(server, host))
+        return fit(bound, host, numbers, back, plain(measured or {}), reserve).to_dict()
     except _Unselected as error:
         return Fit("refuse", reasons=(str(error),)).to_dict()
     except VllmError as error:
         raise AnsibleFilterError(f"vllm_fit: {error}") from error
-
-
-def architecture_of(
-    spec: t.Mapping[str, t.Any], given: t.Any = None, hardware_class: str | None = None
-) -> Architecture | None:
-    """The numbers of a spec's model: those given, the spec's own, the catalogue's; None when nobody knows them.
-
-    Raises:
-        VllmError: when they have the wrong form.
-    """
-    found = given or spec.get("architecture") or _of_catalogue(str(spec.get("model")), hardware_class)
-    return Architecture.from_mapping(found) if found else None
-
-
-@functools.lru_cache(maxsize=64)
-def _of_catalogue(model_id: str, hardware_class: str | None) -> t.Any:
-    for file in sorted(CATALOGUE.glob("*.yml")):
-        model = _catalogued(file.stem)
-        if model["server"]["model"] == model_id and "architecture" in model:
-            settings = model["hardware"].get(hardware_class) or {}
-            return {**model["architecture"], **settings.get("architecture", {})}
-    return None
 
 
 class _Unselected(VllmError):
@@ -228,24 +206,17 @@ def _bound(spec: dict[str, t.Any], facts: t.Mapping[str, t.Any]) -> dict[str, t.
     try:
         counts = {key: int(keys.get(key, default)) for key, default in (("count", 1), ("min_free_mib", 0))}
     except (TypeError, ValueError):
-        raise VllmError(f"gpus: count and min_free_mib are whole numbers; got {wish!r}.") from None
+        raise VllmError(f"gpus: count and min_free_mib must be whole numbers; got {wish!r}.") from None
     words = {key: keys[key] for key in ("prefer", "mig", "server") if keys.get(key) is not None}
     try:
         return {**spec, "gpus": select(facts, Wish(**counts, **words))}
     except VllmError as error:
-        raise _Unselected(str(error)) from error
-
-
-def _mebibytes(name: str, value: t.Any) -> float:
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        number = -1.0
-    if not 0 <= number < float("inf") or isinstance(value, bool):
-        raise VllmError(f"{name} is a number of MiB; got {value!r}.")
-    return number
+        raise _Unselected(str(error), error.reason) from error
 
 
 class FilterModule:
+    """Offers the filter to Ansible."""
+
     def filters(self) -> dict[str, t.Callable[..., t.Any]]:
+        """The filter by its name."""
         return {"vllm_fit": vllm_fit}

@@ -69,39 +69,34 @@ _value:
 import typing as t
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.gpufleet.vllm.plugins.filter.vllm_fit import architecture_of
-from ansible_collections.gpufleet.vllm.plugins.filter.vllm_spec import _plain
 from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
 from ansible_collections.gpufleet.vllm.plugins.module_utils._server.catalogue import process
-from ansible_collections.gpufleet.vllm.plugins.module_utils._server.fit import ARCHITECTURE_KEYS, kv_capacity
+from ansible_collections.gpufleet.vllm.plugins.module_utils._server.fit import kv_capacity
+from ansible_collections.gpufleet.vllm.plugins.module_utils._vllm.architecture import KEYS
+from ansible_collections.gpufleet.vllm.plugins.plugin_utils._catalogue_files import architecture_of
+from ansible_collections.gpufleet.vllm.plugins.plugin_utils._filter_values import gibibytes, plain, require_mapping
 
 
 def vllm_kv_capacity(spec: t.Any, kv_gib: t.Any, architecture: t.Any = None, gpu: t.Any = None) -> dict[str, t.Any]:
-    for name, value in (("the server's spec", spec), ("architecture", architecture), ("gpu", gpu)):
-        if not isinstance(value, t.Mapping) and (value is not None or value is spec):
-            raise AnsibleFilterError(f"vllm_kv_capacity: {name} is a mapping; got {type(value).__name__}.")
-    said = _plain(spec)
+    """How many tokens so much KV cache holds for a server, and how many requests at once."""
+    require_mapping("vllm_kv_capacity: the server's spec", spec)
+    require_mapping("vllm_kv_capacity: architecture", architecture, optional=True)
+    require_mapping("vllm_kv_capacity: gpu", gpu, optional=True)
+    server = plain(spec)
     try:
-        numbers = architecture_of(said, _plain(architecture))
+        numbers = architecture_of(server, plain(architecture))
         if numbers is None:
-            keys = ", ".join(ARCHITECTURE_KEYS)
-            raise VllmError(f"the catalogue does not have {said.get('model')!r}: give its architecture ({keys}).")
-        capacity = kv_capacity(process(said), numbers, _gibibytes(kv_gib), _plain(gpu))
+            keys = ", ".join(KEYS)
+            raise VllmError(f"the catalogue does not have {server.get('model')!r}: give its architecture ({keys}).")
+        capacity = kv_capacity(process(server), numbers, gibibytes("kv_gib", kv_gib), plain(gpu))
     except VllmError as error:
         raise AnsibleFilterError(f"vllm_kv_capacity: {error}") from error
     return {"tokens": capacity.tokens, "concurrency": round(capacity.concurrency, 2)}
 
 
-def _gibibytes(value: t.Any) -> float:
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        number = -1.0
-    if not 0 <= number < float("inf") or isinstance(value, bool):
-        raise VllmError(f"kv_gib is a number of GiB; got {value!r}.")
-    return number
-
-
 class FilterModule:
+    """Offers the filter to Ansible."""
+
     def filters(self) -> dict[str, t.Callable[..., t.Any]]:
+        """The filter by its name."""
         return {"vllm_kv_capacity": vllm_kv_capacity}

@@ -72,27 +72,22 @@ _value:
   type: dict
 """
 
-import difflib
 import functools
 import json
 import typing as t
-from pathlib import Path
 
-import yaml
 from ansible.errors import AnsibleFilterError
 from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
 from ansible_collections.gpufleet.vllm.plugins.module_utils._server.catalogue import resolve
-
-CATALOGUE = Path(__file__).resolve().parents[2] / "playbooks" / "models"
-# Reads the files in a fifth of the time where PyYAML was built with it.
-LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+from ansible_collections.gpufleet.vllm.plugins.plugin_utils._catalogue_files import catalogued
+from ansible_collections.gpufleet.vllm.plugins.plugin_utils._filter_values import plain, require_mapping
 
 
 def vllm_spec(model: t.Any, hardware_class: t.Any, overrides: t.Any = None, models: t.Any = None) -> dict[str, t.Any]:
-    for name, value in (("overrides", overrides), ("models", models)):
-        if not isinstance(value, (t.Mapping, type(None))):
-            raise AnsibleFilterError(f"vllm_spec: {name} is a mapping; got {type(value).__name__}.")
-    own = {str(model): _plain(models[model])} if models and model in models else {}
+    """The spec of a model on a hardware class, with what the user wants different."""
+    require_mapping("vllm_spec: overrides", overrides, optional=True)
+    require_mapping("vllm_spec: models", models, optional=True)
+    own = {str(model): plain(models[model])} if models and model in models else {}
     try:
         # Ansible evaluates a variable wherever it is used.
         return t.cast(
@@ -104,36 +99,17 @@ def vllm_spec(model: t.Any, hardware_class: t.Any, overrides: t.Any = None, mode
 
 @functools.lru_cache(maxsize=256)
 def _resolved(name: str, hardware_class: str, overrides: str, own: str) -> str:
-    model = json.loads(own).get(name) or _catalogued(name)
+    model = json.loads(own).get(name) or catalogued(name)
     return json.dumps(resolve(name, model, hardware_class, json.loads(overrides)))
 
 
-@functools.lru_cache(maxsize=64)
-def _catalogued(name: str) -> t.Any:
-    files = {file.stem: file for file in CATALOGUE.glob("*.yml")}
-    if not name:
-        raise VllmError(f"no model is named. Pass -e model=NAME; the catalogue holds {', '.join(sorted(files))}.")
-    if name not in files:
-        near = difflib.get_close_matches(name, files, n=1)
-        hint = f"Did you mean {near[0]}?" if near else f"It holds {', '.join(sorted(files))}."
-        raise VllmError(f"{name!r} is neither in the catalogue nor among the models that were given. {hint}")
-    with files[name].open(encoding="utf-8") as stream:
-        return yaml.load(stream, Loader=LOADER)  # noqa: S506  # A safe loader, see above.
-
-
 def _text(value: t.Any) -> str:
-    return json.dumps(_plain(value or {}), sort_keys=True)
-
-
-def _plain(value: t.Any) -> t.Any:
-    """Ansible's lazy and tagged values as ordinary ones."""
-    if isinstance(value, t.Mapping):
-        return {str(key): _plain(entry) for key, entry in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(entry) for entry in value]
-    return value if isinstance(value, (bool, int, float, type(None))) else str(value)
+    return json.dumps(plain(value or {}), sort_keys=True)
 
 
 class FilterModule:
+    """Offers the filter to Ansible."""
+
     def filters(self) -> dict[str, t.Callable[..., t.Any]]:
+        """The filter by its name."""
         return {"vllm_spec": vllm_spec}

@@ -37,7 +37,7 @@ EXAMPLES = r"""
       vllm_version: 0.10.2
       engine:
         kv_cache_dtype: bf16
-# => bf16 is not a choice
+# => 'bf16' is not a valid value
 """
 
 RETURN = r"""
@@ -56,11 +56,11 @@ _value:
     message:
       description: What is wrong.
       type: str
-      sample: bf16 is not a choice
+      sample: "'bf16' is not a valid value"
     remedy:
       description: What to write instead.
       type: str
-      sample: bfloat16 is, from 0.11.0. vLLM 0.10.2 takes auto, fp8, fp8_e4m3, fp8_e5m2, fp8_inc
+      sample: vLLM 0.11.0 and later accept 'bfloat16'; vLLM 0.10.2 accepts auto, fp8, fp8_e4m3, fp8_e5m2, fp8_inc
 """
 
 import typing as t
@@ -69,13 +69,12 @@ from ansible.errors import AnsibleFilterError
 from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
 from ansible_collections.gpufleet.vllm.plugins.module_utils._server.catalogue import process
 from ansible_collections.gpufleet.vllm.plugins.module_utils._server.check import check, check_packages
+from ansible_collections.gpufleet.vllm.plugins.plugin_utils._filter_values import require_mapping
 
 
 def vllm_spec_check(spec: t.Any) -> list[dict[str, str]]:
-    if not isinstance(spec, t.Mapping):
-        raise AnsibleFilterError(
-            f"vllm_spec_check needs the mapping that describes a server; got {type(spec).__name__}."
-        )
+    """What is wrong with a server for its version of vLLM, the gravest first."""
+    require_mapping("vllm_spec_check: the server's spec", spec)
     try:
         server = process({key: value for key, value in spec.items() if key != "packages"})
         found = [*check_packages(map(str, spec.get("packages") or ()), server.vllm_version), *check(server)]
@@ -86,5 +85,8 @@ def vllm_spec_check(spec: t.Any) -> list[dict[str, str]]:
 
 
 class FilterModule:
+    """Offers the filter to Ansible."""
+
     def filters(self) -> dict[str, t.Callable[..., t.Any]]:
+        """The filter by its name."""
         return {"vllm_spec_check": vllm_spec_check}

@@ -31,7 +31,8 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "plugins"), str(ROOT / "demo")]
 
 import model  # noqa: E402  # demo/model.py
-from module_utils._server import catalogue as server_catalogue, spec  # noqa: E402
+from module_utils._server import arguments, catalogue as server_catalogue  # noqa: E402
+from module_utils._server.spec import ServerSpec  # noqa: E402
 
 OUT = Path(os.environ.get("OUT", ROOT / ".cache" / "profiles"))
 ENCODINGS = Path(os.environ.get("ENCODINGS", ROOT / ".cache" / "demo" / "encodings-source"))
@@ -124,7 +125,7 @@ MEASURED = {
 }
 
 
-def rendered(name: str, hardware_class: str) -> tuple[spec.ServerSpec, list[str], dict[str, str]]:
+def rendered(name: str, hardware_class: str) -> tuple[ServerSpec, list[str], dict[str, str]]:
     """The profile as the server's arguments and environment; only model, port and weights differ from the catalogue."""
     known = yaml.safe_load((ROOT / "playbooks" / "models" / f"{name}.yml").read_text())
     here = {
@@ -135,8 +136,8 @@ def rendered(name: str, hardware_class: str) -> tuple[spec.ServerSpec, list[str]
     }
     encodings = {"encodings_dir": str(ENCODINGS)} if known["needs"].get("encodings") else {}
     server = server_catalogue.process(server_catalogue.resolve(name, known, hardware_class, {**here, **encodings}))
-    places = spec.Places(str(ENCODINGS), "", str(OUT / "caches" / name))
-    return server, spec.argv(server), spec.env(server, places)
+    places = arguments.Places(str(ENCODINGS), "", str(OUT / "caches" / name))
+    return server, arguments.argv(server), arguments.env(server, places)
 
 
 def make_model(name: str) -> None:

@@ -182,7 +182,7 @@ def test_a_wrong_flag_is_told_within_seconds_by_the_version_that_runs() -> None:
     assert time.monotonic() - start < 5
     assert failed.returncode != 0
     assert "engine.attn_impl: vLLM 0.32.0 has no --attn-impl (it never had)" in failed.stdout
-    assert "engine.kv_cache_dtype: bf16 is not a choice; bfloat16 is." in failed.stdout
+    assert "engine.kv_cache_dtype: 'bf16' is not a valid value; write bfloat16." in failed.stdout
     assert ours() == before
     assert served() == ["gpt-oss-demo"]
 

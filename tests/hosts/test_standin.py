@@ -19,9 +19,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.history import measured
-from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.weights import architecture, find
+from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.weights import find
 from ansible_collections.gpufleet.vllm.plugins.module_utils._docker.container import FETCH_PROGRAM
+from ansible_collections.gpufleet.vllm.plugins.module_utils._vllm.architecture import of_config
+from ansible_collections.gpufleet.vllm.plugins.module_utils._vllm.measurements import measured
 
 STANDIN = Path(__file__).parent / "standin"
 VLLM = STANDIN / "usr/local/bin/vllm"
@@ -263,7 +264,7 @@ def test_fetched_weights_are_whole_and_have_the_numbers_of_the_model(
     assert fetch(tmp_path, model).stdout.startswith(f"stand-in: {model} (main) is in ")
     found = find(model, str(tmp_path))
     assert found.complete
-    told = architecture(found.config, found.weights_bytes)
+    told = of_config(found.config, found.weights_bytes)
     assert told and expected.items() <= told.items()
 
 

@@ -39,7 +39,7 @@ CASES = [
         ("Cannot pull nvcr.io/nvidia/vllm:99.01-py3", "The registry cannot be reached from the host"),
         variables={"vllm_image": "nvcr.io/nvidia/vllm:99.01-py3"},
     ),
-    Case("misspelt key", ("overrides.imge is not a key here; the keys are ",), {"imge": IMAGE}),
+    Case("misspelt key", ("Unknown key 'overrides.imge'. Valid keys: ",), {"imge": IMAGE}),
     Case(
         "model directory missing",
         ("The model directory /srv/none does not exist on the host.",),

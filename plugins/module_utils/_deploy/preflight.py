@@ -17,6 +17,8 @@ from .._errors import Problem, VllmError
 from .._host.ports import PortOwner
 from .._server.check import check, judge
 from .._server.spec import ServerSpec
+from .._vllm import measurements
+from .._vllm.architecture import of_config
 from .._vllm.versions import Release
 from . import history, room, weights
 from .backend import Instance, Other
@@ -249,7 +251,7 @@ def _with_room(start: Start, found: Checked) -> Checked:
     preflight = _pinned(start, found.preflight, known)
     if not wants_gpus or limits.fit == "off":
         return Checked(preflight)
-    architecture = limits.architecture or weights.architecture(here.config, here.weights_bytes)
+    architecture = limits.architecture or of_config(here.config, here.weights_bytes)
     question = room.Question(spec, architecture, known, limits.host_reserve_gib * 1024)
     return Checked(_judged(start, preflight, question, facts), question)
 
@@ -329,7 +331,7 @@ class Measurement:
 
     memory: history.Memory
     key: str
-    measured: history.Measured
+    measured: measurements.Measurements
 
     def remember(self, when: str) -> None:
         """Write it down, with the time (ISO 8601)."""
@@ -344,7 +346,7 @@ def measurement(
     state_directory: str | None = None,
 ) -> Measurement | None:
     """What a good start measured; None when its log shows nothing, or nothing new."""
-    measured = history.measured(log)
+    measured = measurements.measured(log)
     if not measured:
         return None
     facts = gpus() if spec.gpus != "none" else {}

@@ -15,6 +15,7 @@ from .._gpu.facts import host_facts
 from .._gpu.probe import Host, Sampling, observe
 from .._server import fit as server_fit
 from .._server.spec import Gpus, ServerSpec
+from .._vllm.architecture import Architecture
 
 Facts = t.Mapping[str, t.Any]
 # Between two looks at the memory of the GPUs, in seconds.
@@ -39,7 +40,7 @@ class Question:
 
     def fit(self, facts: Facts, stopped: t.Collection[str]) -> server_fit.Fit:
         """The verdict once the containers of these names are gone."""
-        known = server_fit.Architecture.from_mapping(self.architecture) if self.architecture else None
+        known = Architecture.from_mapping(self.architecture) if self.architecture else None
         measured = {k: v for k, v in (self.measured or {}).items() if k in server_fit.MEASURED_KEYS}
         back = returning(facts, stopped)
         return server_fit.fit(self.spec, facts, known, back, measured or None, self.host_reserve_mib)

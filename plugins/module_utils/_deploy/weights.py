@@ -2,7 +2,7 @@
 # GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What a host has of a model: which files, whether each is whole, and what its KV cache is made of. Changes nothing.
+"""What a host has of a model: which files, and whether each is whole. Changes nothing.
 
 A file is judged by its size and its header: a truncated one shows within a millisecond, and nothing is hashed.
 """
@@ -408,89 +408,3 @@ def disk_problem(path: str, needed_bytes: int, what: str) -> str | None:
         f"{what} needs {needed_bytes / GIB:.2f} GiB in {path}, and {free / GIB:.2f} GiB are free there. Free some "
         "space, or choose a directory on another file system."
     )
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# What the KV cache is made of
-# ---------------------------------------------------------------------------------------------------------------------
-
-# Models with a state of another form than keys and values of the same size in every layer.
-OTHER_STATE = re.compile(
-    r"kv_lora_rank|mamba_\w+|ssm_\w+|state_size|linear_(?:num_|key_|value_|conv_|attn_)\w+|hybrid_override_pattern|"
-    r"layers_block_type|attn_layer_\w+|attn_type_list|full_attention_interval|conv_L_cache|num_kv_shared_layers|"
-    r"attention_chunk_size|cross_attention_\w+|is_encoder_decoder|block_configs|multi_query|global_head_dim|"
-    r"num_global_key_value_heads|swa_\w+|index_topk"
-)
-# What a config.json leaves out because it is the default of the model's type.
-GEMMA3 = {"num_attention_heads": 8, "num_key_value_heads": 4, "head_dim": 256, "sliding_window_pattern": 6}
-TYPE_DEFAULTS: t.Mapping[str, t.Mapping[str, t.Any]] = {
-    "gemma2": {"head_dim": 256, "sliding_window_pattern": 2},
-    "gemma3_text": {"sliding_window": 4096, **GEMMA3},
-    "cohere2": {"sliding_window_pattern": 4},
-    "qwen2": {"use_sliding_window": False},
-    "qwen2_moe": {"use_sliding_window": False},
-    "qwen3": {"use_sliding_window": False},
-    "qwen3_moe": {"use_sliding_window": False},
-}
-
-
-def architecture(config: t.Mapping[str, t.Any], weights_bytes: int) -> dict[str, t.Any] | None:
-    """What the estimate of the KV cache needs, from a config.json of transformers.
-
-    None when it cannot be told, and for models whose state that arithmetic does not describe (MLA, Mamba, linear or
-    chunked attention, layers that differ in their heads).
-    """
-    nested = config.get("text_config")
-    text = nested if isinstance(nested, dict) and nested else config
-    if any(OTHER_STATE.fullmatch(str(key)) and value for key, value in (*config.items(), *text.items())):
-        return None
-    said = {key: value for key, value in text.items() if value is not None or key == "sliding_window"}
-    text = {**TYPE_DEFAULTS.get(str(text.get("model_type")), {}), **said}
-    heads = text.get("num_attention_heads")
-    numbers = {
-        "num_key_value_heads": text.get("num_key_value_heads", heads),
-        "head_dim": text.get("head_dim") or _head_dim(text.get("hidden_size"), heads),
-    }
-    layers = _layers(text)
-    if layers is None or weights_bytes <= 0 or not all(map(_is_count, numbers.values())):
-        return None
-    return {**layers, **numbers, "weights_gib": max(0.01, round(weights_bytes / GIB, 2))}
-
-
-def _is_count(value: t.Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value > 0
-
-
-def _head_dim(hidden: t.Any, heads: t.Any) -> int | None:
-    return hidden // heads if _is_count(hidden) and _is_count(heads) else None
-
-
-def _layers(text: t.Mapping[str, t.Any]) -> dict[str, int] | None:
-    """How many layers attend to everything and how many to a window of so many tokens (0 without such layers)."""
-    types, total = text.get("layer_types"), text.get("num_hidden_layers")
-    window = text.get("sliding_window") if text.get("use_sliding_window", True) else None
-    if isinstance(types, list) and types:
-        if not {str(kind) for kind in types} <= {"full_attention", "sliding_attention"}:
-            return None
-        sliding, total = types.count("sliding_attention"), len(types)
-    elif not _is_count(total):
-        return None
-    else:
-        sliding = _sliding(text, t.cast(int, total)) if window else 0
-    if sliding and not _is_count(window):
-        return None
-    return {
-        "layers_full": t.cast(int, total) - sliding,
-        "layers_sliding": sliding,
-        "sliding_window": t.cast(int, window) if sliding else 0,
-    }
-
-
-def _sliding(text: t.Mapping[str, t.Any], total: int) -> int:
-    """How many layers have a window when they are not listed: all but every so many-th, or those from one on."""
-    pattern, first = text.get("sliding_window_pattern", text.get("_sliding_window_pattern")), None
-    if text.get("use_sliding_window"):
-        first = text.get("max_window_layers")
-    if _is_count(pattern):
-        return total - total // t.cast(int, pattern)
-    return max(0, total - first) if isinstance(first, int) else total

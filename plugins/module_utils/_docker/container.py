@@ -15,7 +15,8 @@ from dataclasses import replace
 
 from .._deploy.backend import Instance, Making, Other, Slot
 from .._deploy.record import LABEL_FETCH, read_back, slot_of, written
-from .._server.spec import Places, ServerSpec, argv, env
+from .._server.arguments import Places, argv, env
+from .._server.spec import ServerSpec
 from .options import option_words, place_options
 
 NAME = "container"

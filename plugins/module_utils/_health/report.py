@@ -13,7 +13,8 @@ import typing as t
 from .._deploy.record import COLLECTION_VERSION
 from .._host.processes import ProcessState, look_at, with_activity
 from .._host.redaction import redact
-from .._vllm.diagnosis import Diagnosis, diagnose, timeline
+from .._vllm.diagnosis import Diagnosis, diagnose
+from .._vllm.phases import timeline
 from .logfile import Source
 
 VERSION = re.compile(

@@ -16,8 +16,9 @@ import typing as t
 from dataclasses import dataclass
 
 from .._host.processes import Activity, ProcessState, look_at, with_activity
-from .._vllm.diagnosis import Diagnosis, Phase, Timeline, diagnose, is_progress, parse_lines
-from .._vllm.phases import words
+from .._vllm.diagnosis import Diagnosis, diagnose
+from .._vllm.log import parse_lines
+from .._vllm.phases import Phase, Timeline, is_progress, words
 from .logfile import Source
 
 LOG_INTERVAL = 0.3
@@ -34,6 +35,7 @@ GPU_AFTER, GPU_INTERVAL = 30.0, 15.0
 
 ALARM = re.compile(
     r"Error|ERROR|error:|died unexpectedly|encountered a fatal|Killed|No space left|NCCL WARN|ptxas fatal"
+    r"|Value error|Exception: |driver was not (?:found|detected)|oom-kill:|NVRM: "
 )
 WAITS_FOR_WORKER = re.compile(r"No available shared memory broadcast block")
 

@@ -13,20 +13,20 @@ from __future__ import annotations
 import typing as t
 
 from .._errors import VllmError
+from .._vllm.architecture import KEYS as ARCHITECTURE_KEYS
 from .._vllm.versions import Release, parse
 from .check import Finding, check, check_packages, judge
-from .spec import NOT_OF_THE_PROCESS, SERVER_PARAMETERS, ServerSpec, from_params
+from .spec import ROLE_ONLY_KEYS, SERVER_PARAMETERS, ServerSpec, from_params, merge
 
 Model = t.Mapping[str, t.Any]
 Spec = dict[str, t.Any]
 
 # Keys of the role's vllm_server, and so of `server`, of a class, and of what a user overrides.
-SPEC_KEYS = frozenset(SERVER_PARAMETERS) | frozenset(NOT_OF_THE_PROCESS)
+SPEC_KEYS = frozenset(SERVER_PARAMETERS) | frozenset(ROLE_ONLY_KEYS)
 # Keys of a class that say something about it and are no part of the spec.
 CLASS_KEYS = ("notes", "venv")
 MODEL_KEYS = ("architecture", "description", "hardware", "needs", "server")
 
-ARCHITECTURE = ("layers_full", "layers_sliding", "sliding_window", "num_key_value_heads", "head_dim", "weights_gib")
 # Kinds of values by key, where the schema knows them; what describes the server itself is checked by from_params.
 NEEDS = {"vllm": "version", "encodings": "truth", "token": "truth"}
 VENV = {"packages": "words", "python": "text"}
@@ -36,7 +36,7 @@ RUNG = {"causes": "words", "change": "mapping", "because": "text"}
 def problems(name: str, model: t.Any) -> list[str]:
     """What is wrong with the form of a model, each with its address; nothing when it can be used."""
     if not isinstance(model, t.Mapping):
-        return [f"{name}: a model is a mapping with the keys {', '.join(MODEL_KEYS)}."]
+        return [f"{name} must be a mapping with the keys {', '.join(MODEL_KEYS)}; got {model!r}."]
     found = _unknown(name, model, MODEL_KEYS)
     for key, kind in (("description", "text"), ("server", "mapping"), ("hardware", "mapping")):
         found += _missing(f"{name}.{key}", model.get(key), kind)
@@ -62,7 +62,7 @@ def resolve(name: str, model: Model, hardware_class: str, overrides: Spec | None
         raise VllmError(" ".join(found))
     spec = merged(model, hardware_class, overrides or {}, name)
     checked = process(spec)
-    faults, _doubts = judge([*check(checked), *_unmet(name, model, checked)], checked.validation)
+    faults, _warnings = judge([*check(checked), *_unmet(name, model, checked)], checked.validation)
     if faults:
         raise VllmError(f"{name} on {hardware_class}: {' '.join(faults)}")
     return spec
@@ -79,26 +79,16 @@ def merged(model: Model, hardware_class: str, overrides: Spec, name: str = "the 
         )
     layer = {key: value for key, value in hardware[hardware_class].items() if key not in CLASS_KEYS}
     base = {key: model[key] for key in ("architecture",) if key in model}
-    spec = _merge(_merge(_merge({"name": name, **base}, model["server"]), layer), overrides)
+    spec = merge(merge(merge({"name": name, **base}, model["server"]), layer), overrides)
     return {key: value for key, value in spec.items() if value is not None}
 
 
 def process(spec: t.Mapping[str, t.Any]) -> ServerSpec:
     """The part of a spec that describes the server's process."""
-    said = {key: value for key, value in spec.items() if key not in NOT_OF_THE_PROCESS}
-    if isinstance(said.get("gpus"), t.Mapping):
-        del said["gpus"]  # A wish for so many of them; which they are is only known on the host.
-    return from_params(said)
-
-
-def _merge(one: Spec, other: t.Mapping[str, t.Any]) -> Spec:
-    """The other over the one: mappings are merged, everything else is replaced."""
-    result = dict(one)
-    for key, value in other.items():
-        before = result.get(key)
-        both = isinstance(before, t.Mapping) and isinstance(value, t.Mapping)
-        result[key] = _merge(dict(before), value) if both else value  # type: ignore[arg-type]
-    return result
+    keys = {key: value for key, value in spec.items() if key not in ROLE_ONLY_KEYS}
+    if isinstance(keys.get("gpus"), t.Mapping):
+        del keys["gpus"]  # A wish for so many of them; which they are is only known on the host.
+    return from_params(keys)
 
 
 def _unmet(name: str, model: Model, spec: ServerSpec) -> t.Iterator[Finding]:
@@ -124,7 +114,7 @@ def _unmet(name: str, model: Model, spec: ServerSpec) -> t.Iterator[Finding]:
 
 def _class_problems(address: str, settings: t.Any) -> list[str]:
     if not isinstance(settings, t.Mapping):
-        return [f"{address}: it is not a mapping of what this hardware changes."]
+        return [f"{address} must be a mapping of what this hardware changes; got {settings!r}."]
     found = _unknown(address, settings, SPEC_KEYS | set(CLASS_KEYS))
     found += _typed(address, {key: settings[key] for key in ("notes", "load_seconds") if key in settings}, LOOSE)
     found += _typed(f"{address}.venv", settings.get("venv"), VENV)
@@ -139,13 +129,13 @@ def _rungs(address: str, rungs: t.Any) -> list[str]:
     if rungs is None:
         return []
     if not isinstance(rungs, list):
-        return [f"{address}: it is not a list of what to try next."]
+        return [f"{address} must be a list of what to try next; got {rungs!r}."]
     found: list[str] = []
     for number, rung in enumerate(rungs):
         where = f"{address}[{number}]"
         found += _typed(where, rung, RUNG)
         if isinstance(rung, t.Mapping):
-            found += [f"{where}.{key}: it is missing." for key in ("causes", "change") if not rung.get(key)]
+            found += [f"{where}.{key} is missing." for key in ("causes", "change") if not rung.get(key)]
             found += _unknown(f"{where}.change", _mapping(rung, "change"), SPEC_KEYS)
     return found
 
@@ -153,9 +143,9 @@ def _rungs(address: str, rungs: t.Any) -> list[str]:
 def _architecture(address: str, numbers: t.Any, whole: bool) -> list[str]:
     if numbers is None:
         return []
-    found = _typed(address, numbers, {**dict.fromkeys(ARCHITECTURE, "count"), "weights_gib": "number"})
+    found = _typed(address, numbers, {**dict.fromkeys(ARCHITECTURE_KEYS, "count"), "weights_gib": "number"})
     if whole and isinstance(numbers, t.Mapping):
-        found += [f"{address}.{key}: it is missing." for key in ARCHITECTURE if key not in numbers]
+        found += [f"{address}.{key} is missing." for key in ARCHITECTURE_KEYS if key not in numbers]
     return found
 
 
@@ -176,23 +166,25 @@ def _typed(address: str, value: t.Any, kinds: t.Mapping[str, str]) -> list[str]:
     if value is None:
         return []
     if not isinstance(value, t.Mapping):
-        return [f"{address}: it is not a mapping with the keys {', '.join(sorted(kinds))}."]
+        return [f"{address} must be a mapping with the keys {', '.join(sorted(kinds))}; got {value!r}."]
     found = _unknown(address, value, kinds)
     for key, kind in kinds.items():
         what, holds = KINDS[kind]
         if key in value and not holds(value[key]):
-            found.append(f"{address}.{key}: {value[key]!r} is not {what}.")
+            found.append(f"{address}.{key} must be {what}; got {value[key]!r}.")
     return found
 
 
 def _missing(address: str, value: t.Any, kind: str) -> list[str]:
     what, holds = KINDS[kind]
-    return [] if holds(value) else [f"{address}: {'it is missing' if value is None else f'it is not {what}'}."]
+    if holds(value):
+        return []
+    return [f"{address} is missing." if value is None else f"{address} must be {what}; got {value!r}."]
 
 
 def _unknown(address: str, value: t.Mapping[str, t.Any], known: t.Iterable[str]) -> list[str]:
     unknown = sorted(set(map(str, value)) - set(known))
-    return [f"{address}.{key} is not a key here; the keys are {', '.join(sorted(known))}." for key in unknown]
+    return [f"Unknown key '{address}.{key}'. Valid keys: {', '.join(sorted(known))}." for key in unknown]
 
 
 def _mapping(value: t.Mapping[str, t.Any], key: str) -> t.Mapping[str, t.Any]:

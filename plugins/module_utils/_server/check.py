@@ -16,7 +16,7 @@ import re
 import typing as t
 from dataclasses import dataclass, replace
 
-from .._vllm import versions
+from .._vllm import advice, versions
 from .._vllm.flags import ENVIRONMENT, FLAGS
 from .._vllm.versions import NEWEST, OLDEST, Flag, Release
 
@@ -25,16 +25,6 @@ if t.TYPE_CHECKING:
 
 Severity = t.Literal["error", "warning", "note"]
 
-# Words that mean the same to people and not to argparse.
-SYNONYMS = {
-    "bf16": "bfloat16",
-    "fp16": "float16",
-    "half": "float16",
-    "fp32": "float32",
-    "e4m3": "fp8_e4m3",
-    "e5m2": "fp8_e5m2",
-    "GptOss": "openai_gptoss",
-}
 # Flags with open choices that end the start over a name nobody registered, with the flag that registers more of them.
 REGISTERED = {
     "attention_backend": "",
@@ -55,82 +45,6 @@ CASELESS = (
 HUMAN_NUMBER = re.compile(r"-?\d+|\d+(\.\d+)?[kKmMgGtT]")
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
-# What to do instead of a flag that a release does not have, or deprecates.
-FLAG_REMEDIES = {
-    "attention_backend": "before 0.13.0 the variable VLLM_ATTENTION_BACKEND chooses it; best leave it to vLLM",
-    "attn_impl": (
-        "the transformers setting of that name has no counterpart; leave it out (FlashAttention 3 is chosen on H100)"
-    ),
-    "calculate_kv_scales": "leave it out; use a checkpoint that holds the scales",
-    "cuda_graph_sizes": "cudagraph_capture_sizes and max_cudagraph_capture_size replace it, from 0.11.1",
-    "cudagraph_capture_sizes": "up to 0.12.0 cuda_graph_sizes does the same",
-    "device": "leave it out; vLLM detects the platform",
-    "disable_cascade_attn": "leave it out; cascade attention is gone",
-    "disable_frontend_multiprocessing": "leave it out; there is no other way any more",
-    "disable_log_requests": "leave it out; requests are only logged with enable_log_requests: true",
-    "disable_mm_preprocessor_cache": "mm_processor_cache_gb: 0 replaces it, from 0.10.1",
-    "enable_lora_bias": "leave it out",
-    "enable_prompt_adapter": "leave it out; prompt adapters are gone",
-    "enable_reasoning": "leave it out; reasoning_parser alone turns it on",
-    "engine_use_ray": "distributed_executor_backend: ray",
-    "guided_decoding_backend": "structured_outputs_config: {backend: ...} replaces it, from 0.11.0",
-    "kv_cache_memory_bytes": "before 0.10.2 only gpu_memory_utilization sets the size of the KV cache",
-    "log_config_file": "logging_config replaces it, from 0.31.0",
-    "lora_extra_vocab_size": "leave it out",
-    "max_context_len_to_capture": "max_cudagraph_capture_size replaces it, from 0.11.1",
-    "max_cudagraph_capture_size": "up to 0.12.0 cuda_graph_sizes does the same",
-    "max_long_partial_prefills": "leave it out",
-    "max_num_partial_prefills": "leave it out",
-    "max_seq_len_to_capture": "max_cudagraph_capture_size replaces it, from 0.11.1",
-    "multi_step_stream_outputs": "leave it out",
-    "mxfp4_backend": "it belongs to a fork; with an image of that fork put it under engine_unchecked",
-    "mxfp4_layers": "it belongs to a fork; with an image of that fork put it under engine_unchecked",
-    "nnodes": "before 0.11.1 several hosts need distributed_executor_backend: ray",
-    "num_lookahead_slots": "leave it out; speculative_config sets what it was for",
-    "num_scheduler_steps": "leave it out; the V1 engine schedules every step",
-    "num_speculative_tokens": "speculative_config: {num_speculative_tokens: ...} replaces it",
-    "optimization_level": "before 0.12.0 compilation_config: {level: ...} does the same",
-    "override_pooler_config": "pooler_config replaces it, from 0.11.0",
-    "preemption_mode": "leave it out; the V1 engine always recomputes",
-    "rope_scaling": "hf_overrides: {rope_scaling: ...} replaces it",
-    "rope_theta": "hf_overrides: {rope_theta: ...} replaces it",
-    "scheduler_delay_factor": "leave it out",
-    "speculative_model": "speculative_config: {model: ...} replaces it",
-    "structured_outputs_config": "before 0.11.0 guided_decoding_backend chooses the backend",
-    "swap_space": "leave it out; the V1 engine recomputes what does not fit",
-    "task": "runner and convert replace it, from 0.10.1",
-    "use_v2_block_manager": "leave it out",
-    "worker_use_ray": "distributed_executor_backend: ray",
-}
-# Names that were never flags of vLLM, with the one that is meant.
-MEANT = {
-    "attn_implementation": "attn_impl",
-    "context_length": "max_model_len",
-    "ctx_size": "max_model_len",
-    "gpu_memory_fraction": "gpu_memory_utilization",
-    "max_context_len": "max_model_len",
-    "max_seq_len": "max_model_len",
-    "mem_fraction_static": "gpu_memory_utilization",
-    "n_gpus": "tensor_parallel_size",
-    "num_gpus": "tensor_parallel_size",
-    "tp_size": "tensor_parallel_size",
-}
-
-VARIABLE_REMEDIES = {
-    "VLLM_ATTENTION_BACKEND": "engine.attention_backend replaces it, from 0.13.0; best leave it to vLLM",
-    "VLLM_FLASH_ATTN_VERSION": "engine.attention_config: {flash_attn_version: ...} replaces it, from 0.13.0",
-    "VLLM_GPU_MEMORY_UTILIZATION": "set engine.gpu_memory_utilization",
-    "VLLM_MAX_MODEL_LEN": "set engine.max_model_len",
-    "VLLM_MODEL": "set model",
-    "VLLM_MXFP4_USE_MARLIN": "engine.moe_backend: marlin replaces it, from 0.17.0",
-    "VLLM_SERVER_HOST": "it is read by the trainer (TRL); set it there, and bind here",
-    "VLLM_SERVER_PORT": "it is read by the trainer (TRL); set it there, and port here",
-    "VLLM_USE_FLASHINFER_MOE_MXFP4_BF16": "engine.moe_backend replaces it, from 0.17.0",
-    "VLLM_USE_FLASHINFER_MOE_MXFP4_MXFP8": "engine.moe_backend replaces it, from 0.17.0",
-    "VLLM_USE_FLASHINFER_MXFP4_MOE": "engine.moe_backend chooses it, from 0.17.0",
-    "VLLM_USE_V1": "leave it out; the V1 engine is the only one",
-}
-
 NEVER_RELEASED = {"0.5.4.post1": "0.5.4 and 0.5.5 are its neighbours"}
 
 
@@ -144,8 +58,8 @@ class Finding:
     remedy: str = ""
 
     def __str__(self) -> str:
-        told = f"{self.key}: {self.message}{'; ' if self.remedy else ''}{self.remedy}"
-        return told if told.endswith("?") else f"{told}."
+        sentence = f"{self.key}: {self.message}{'; ' if self.remedy else ''}{self.remedy}"
+        return sentence if sentence.endswith("?") else f"{sentence}."
 
     def to_dict(self) -> dict[str, str]:
         return {"severity": self.severity, "key": self.key, "message": self.message, "remedy": self.remedy}
@@ -178,11 +92,11 @@ def check(spec: ServerSpec) -> list[Finding]:
 
 
 def judge(findings: t.Iterable[Finding], validation: str) -> tuple[list[str], list[str]]:
-    """What forbids the start and what is only said, as sentences. Notes are for those who ask."""
+    """What forbids the start and what is only reported, as sentences. Notes are for those who ask."""
     refused = {"strict": ("error", "warning"), "normal": ("error",), "permissive": ()}[validation]
-    told = [f for f in findings if f.severity != "note"]
-    problems = [str(f) for f in told if f.severity in refused]
-    return problems, [str(f) for f in told if f.severity not in refused]
+    grave = [f for f in findings if f.severity != "note"]
+    problems = [str(f) for f in grave if f.severity in refused]
+    return problems, [str(f) for f in grave if f.severity not in refused]
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -226,7 +140,7 @@ def _check_option(name: str, engine: t.Mapping[str, EngineValue], release: Relea
         message = f"it is not certain that vLLM {release.text} has --{_dashed(base)} (its neighbours differ)"
         findings.append(_warning(key, message, f"it exists in {spoken(versions.life(base))}"))
     if flag.is_deprecated:
-        remedy = FLAG_REMEDIES.get(base, "leave it out before a later release refuses it")
+        remedy = advice.FLAGS.get(base, "leave it out before a later release refuses it")
         findings.append(_warning(key, f"--{_dashed(base)} is deprecated in vLLM {release.text}", remedy))
     if name != base:
         return findings + _check_part(key, flag)
@@ -247,11 +161,11 @@ def _unknown_option(key: str, name: str, value: EngineValue, release: Release) -
     if long:
         return _error(key, f"-{name.replace('_', '-')} is the short form of --{_dashed(long)}", f"write {long}")
     if name in FLAGS:
-        remedy = FLAG_REMEDIES.get(name) or _did_you_mean(name, names) or "leave it out"
+        remedy = advice.FLAGS.get(name) or _did_you_mean(name, names) or "leave it out"
         return _error(key, f"{absent} ({_history(versions.life(name), release)})", remedy)
-    meant = MEANT.get(name, name)
-    if meant in FLAG_REMEDIES:
-        return _error(key, f"{absent} (it never had)", FLAG_REMEDIES[meant])
+    meant = advice.MEANT.get(name, name)
+    if meant in advice.FLAGS:
+        return _error(key, f"{absent} (it never had)", advice.FLAGS[meant])
     extended = [n for n in names if n.startswith(name)]
     if len(extended) == 1 and len(name) > 3:
         message = f"it is short for --{_dashed(extended[0])} until another flag begins the same"
@@ -299,52 +213,48 @@ def _check_part(key: str, flag: Flag) -> list[Finding]:
 
 
 def _check_value(key: str, flag: Flag, value: EngineValue, release: Release, is_closed: bool) -> list[Finding]:
-    message = _value_fault(flag, value)
-    if message:
-        return [_error(key, message[0], message[1])]
+    wanted = _wrong_kind(flag, value)
+    if wanted:
+        return [_error(key, f"--{_dashed(flag.name)} must be {wanted}; got {_shown(value)}", "")]
     if not flag.choices or isinstance(value, bool):
         return []
     values = value if isinstance(value, tuple) else value.split(",") if flag.kind == "list" else (value,)
     return [f for word in values for f in _check_choice(key, flag, word, release, is_closed)]
 
 
-def _value_fault(flag: Flag, value: EngineValue) -> tuple[str, str] | None:
-    """Why the value is of the wrong kind, and what would be right."""
-    dashed = f"--{_dashed(flag.name)}"
+def _wrong_kind(flag: Flag, value: EngineValue) -> str:
+    """What the value would have to be, when it is of the wrong kind; empty when it is fine."""
     is_switch = flag.kind in ("switch", "flag", "truth")
     if isinstance(value, bool):
-        return None if is_switch else (f"{dashed} needs a value", f"{str(value).lower()} is none")
+        return "" if is_switch else "followed by a value"
     if is_switch:
-        return f"{dashed} is a switch", f"write true or false instead of {_shown(value)}"
+        return "true or false"
     if isinstance(value, tuple):
-        takes_many = flag.kind in ("list", "append", "text")
-        return None if takes_many else (f"{dashed} takes one value, not {len(value)}", "write the one that is meant")
+        return "" if flag.kind in ("list", "append", "text") else "one value"
     if flag.kind == "int" and not re.fullmatch(r"-?\d+", value):
-        return f"{value!r} is not a whole number", f"{dashed} needs one"
+        return "a whole number"
     is_auto = flag.name == "max_model_len" and value == "auto"
     if flag.kind == "human" and not is_auto and not HUMAN_NUMBER.fullmatch(value):
-        return f"{value!r} is not a whole number", f"{dashed} needs one, such as 32768 or 32k"
+        return "a whole number, such as 32768 or 32k"
     if flag.kind == "float" and not _is_number(value):
-        return f"{value!r} is not a number", f"{dashed} needs one"
-    if flag.kind == "json" and not _is_json(value):
-        return f"{_shown(value)} is not JSON", f"{dashed} needs a mapping"
-    return None
+        return "a number"
+    return "a mapping or JSON" if flag.kind == "json" and not _is_json(value) else ""
 
 
 def _check_choice(key: str, flag: Flag, word: str, release: Release, is_closed: bool) -> list[Finding]:
     if _folded(flag, word) in {_folded(flag, choice) for choice in flag.choices}:
         return []
     severity: Severity = "error" if is_closed else "warning"
-    meant = SYNONYMS.get(word, word)
+    invalid = f"{word!r} is not a valid value"
+    meant = advice.VALUES.get(word, word)
     if meant != word and meant in flag.choices:
-        return [Finding(severity, key, f"{word} is not a choice", f"{meant} is")]
-    takes = f"vLLM {release.text} takes {_listed(word, flag.choices)}"
+        return [Finding(severity, key, invalid, f"write {meant}")]
+    accepts = f"vLLM {release.text} accepts {_listed(word, flag.choices)}"
     life = versions.choice_life(flag.name, meant)
     if life:
-        remedy = f"{meant if meant != word else 'it'} is, {_choice_range(life)}. {takes}"
-        return [Finding(severity, key, f"{word} is not a choice", remedy)]
-    what = "is not a choice" if is_closed else "is not among the choices vLLM brings along"
-    return [Finding(severity, key, f"{word} {what}", _did_you_mean(word, flag.choices) or takes)]
+        return [Finding(severity, key, invalid, f"{_accept(life)} {meant!r}; {accepts}")]
+    what = invalid if is_closed else f"{word!r} is not among the values that vLLM brings along"
+    return [Finding(severity, key, what, _did_you_mean(word, flag.choices) or accepts)]
 
 
 def _listed(word: str, choices: tuple[str, ...]) -> str:
@@ -354,9 +264,12 @@ def _listed(word: str, choices: tuple[str, ...]) -> str:
     return f"{len(choices)} others, such as {', '.join(near)}"
 
 
-def _choice_range(life: str) -> str:
+def _accept(life: str) -> str:
+    """Who accepts a choice, up to the verb."""
     first, dots, last = life.rpartition(",")[2].partition("..")
-    return f"up to {last}" if last else f"from {first}" if dots else f"in {first} alone"
+    if last:
+        return f"vLLM up to {last} accepts"
+    return f"vLLM {first} and later accept" if dots else f"only vLLM {first} accepts"
 
 
 def _folded(flag: Flag, word: str) -> str:
@@ -380,7 +293,9 @@ def _is_json(text: str) -> bool:
 
 
 def _shown(value: EngineValue) -> str:
-    text = str(value)
+    text = (
+        repr(value) if isinstance(value, str) else ", ".join(value) if isinstance(value, tuple) else str(value).lower()
+    )
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
@@ -402,7 +317,7 @@ def _check_variable(name: str, value: str, release: Release) -> list[Finding]:
     ranges = ENVIRONMENT.get(name)
     why = f"vLLM {release.text} does not read it ({_history(ranges, release) if ranges else 'it never did'})"
     names = [n for n in ENVIRONMENT if release.knows_variable(n)]
-    remedy = VARIABLE_REMEDIES.get(name) or _did_you_mean(name, names) or "leave it out"
+    remedy = advice.VARIABLES.get(name) or _did_you_mean(name, names) or "leave it out"
     if release.behaves("unknown_variables_warn"):
         remedy += "; the log would warn of it"
     return [_warning(key, why, remedy)]
@@ -492,7 +407,9 @@ def _rule_utilization(spec: ServerSpec, release: Release) -> t.Iterator[Finding]
     asked = spec.engine.get("gpu_memory_utilization")
     if isinstance(asked, str) and _is_number(asked) and not 0 < float(asked) <= 1:
         yield _error(
-            "engine.gpu_memory_utilization", f"{asked} is not a share of the memory", "write one between 0 and 1"
+            "engine.gpu_memory_utilization",
+            f"--gpu-memory-utilization must be a share between 0 and 1; got {asked}",
+            "",
         )
 
 

@@ -4,9 +4,10 @@
 
 """Fallbacks: which settings come next when a server failed for a known reason. Pure.
 
-A rung names the diagnosis ids that lead to it and the settings it changes, over those of the rungs taken before it.
-What was taken is recorded on the server, together with a digest of what it was taken from: as long as the user asks for
-the same server with the same fallbacks, the rung that worked stays, and the ones that failed are not tried again.
+A fallback names the diagnosis ids that lead to it and the settings it changes, over those of the fallbacks taken before
+it. What was taken is recorded on the server, together with a digest of what it was taken from: as long as the user asks
+for the same server with the same fallbacks, the one that worked stays, and the ones that failed are not tried again. In
+results a fallback is a C(rung): number so many of C(rungs).
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import typing as t
 from dataclasses import dataclass, field
 
 from .._errors import VllmError
-from .spec import SERVER_PARAMETERS, canonical_json
+from .spec import SERVER_PARAMETERS, canonical_json, merge
 
 RUNG_KEYS = ("because", "causes", "change")
 # Who the server is and where it answers: what fails elsewhere is another server.
@@ -28,18 +29,18 @@ Said = t.Mapping[str, t.Any]
 
 @dataclass(frozen=True)
 class Fallbacks:
-    """The rungs of one server, and which of them were taken, by their positions."""
+    """The fallbacks of one server, and which of them were taken, by their positions."""
 
     said: Said
     rungs: tuple[Said, ...] = ()
     taken: tuple[int, ...] = ()
-    # The diagnosis ids that led to each rung that was taken.
+    # The diagnosis ids that led to each fallback that was taken.
     causes: tuple[str, ...] = ()
     digest: str = field(default="")
 
     @classmethod
     def of(cls, said: Said, rungs: t.Sequence[t.Any], record: t.Any = None) -> Fallbacks:
-        """A fallbacks where its record says it stands; a record of another server or fallbacks does not count.
+        """The fallbacks where their record says they stand; a record of another server or others does not count.
 
         Raises:
             VllmError: with the address of the key at fault.
@@ -53,9 +54,9 @@ class Fallbacks:
         return cls(said, fallbacks.rungs, taken, causes[: len(taken)], fallbacks.digest)
 
     def after(self, cause: str, unfit: t.Collection[int] = ()) -> Fallbacks | None:
-        """One rung further: the first below the last one taken that the cause leads to; None when there is none.
+        """One further: the first after the last one taken that the cause leads to; None when there is none.
 
-        C(unfit) are rungs that cannot be tried here.
+        C(unfit) are those that cannot be tried here.
         """
         start = self.taken[-1] + 1 if self.taken else 0
         for number in range(start, len(self.rungs)):
@@ -65,7 +66,7 @@ class Fallbacks:
 
     @property
     def change(self) -> dict[str, t.Any]:
-        """What the rungs that were taken change, as one."""
+        """What the fallbacks that were taken change, as one."""
         change: dict[str, t.Any] = {}
         for number in self.taken:
             change = merge(change, self.rungs[number]["change"])
@@ -73,16 +74,16 @@ class Fallbacks:
 
     @property
     def settings(self) -> dict[str, t.Any]:
-        """What the user said, with what the rungs change; null takes a setting away."""
+        """What the user asked for, with what the fallbacks change; null takes a setting away."""
         return merge(self.said, self.change)
 
     @property
     def record(self) -> dict[str, t.Any]:
-        """What is written down beside the server; empty while no rung was needed."""
+        """What is written down beside the server; empty while none was needed."""
         return {"of": self.digest, "taken": list(self.taken), "causes": list(self.causes)} if self.taken else {}
 
     def told(self, exhausted: bool = False) -> dict[str, t.Any] | None:
-        """For people and playbooks: where the server stands; None without a fallbacks."""
+        """For people and playbooks: where the server stands; None without fallbacks."""
         if not self.rungs:
             return None
         rung = self.taken[-1] + 1 if self.taken else 0
@@ -98,18 +99,18 @@ class Fallbacks:
 
 
 class FallbacksEnd(Exception):
-    """No rung is left for the cause that the server failed with."""
+    """No fallback is left for the cause that the server failed with."""
 
     def __init__(self, fallbacks: Fallbacks) -> None:
-        super().__init__("no rung is left")
+        super().__init__("no fallback is left")
         self.fallbacks = fallbacks
 
 
 class Steps:
-    """The way down a fallbacks within one run.
+    """The way through the fallbacks within one run.
 
     Raises:
-        FallbacksEnd: when the server failed, and no rung is left for the cause.
+        FallbacksEnd: when the server failed, and no fallback is left for the cause.
     """
 
     def __init__(self, fallbacks: Fallbacks, failure_id: str | None) -> None:
@@ -126,8 +127,8 @@ class Steps:
         return further is not None
 
     def further(self, misfit: str | None) -> bool:
-        """Go on, because the settings in hand cannot be tried. A misfit is the cause that their start would fail with;
-        without one they are refused for another reason, and the rung is left out."""
+        """Take the next, because the settings in hand cannot be tried. A misfit is what their start would fail
+        with; without one they are refused for another reason, and the fallback is left out."""
         if misfit:
             return self._step(self.fallbacks, misfit)
         if self._cause is None or self.fallbacks is self._before:
@@ -142,15 +143,6 @@ def _list(known: Said, key: str) -> list[t.Any]:
     return found if isinstance(found, list) else []
 
 
-def merge(one: Said, other: Said) -> dict[str, t.Any]:
-    """The other over the one: mappings are merged, everything else is replaced."""
-    result = dict(one)
-    for key, value in other.items():
-        before = result.get(key)
-        result[key] = merge(before, value) if isinstance(before, t.Mapping) and isinstance(value, t.Mapping) else value
-    return result
-
-
 def _digest(said: Said, rungs: t.Sequence[t.Any]) -> str:
     wanted = {key: value for key, value in said.items() if value is not None}
     return hashlib.sha256(canonical_json([wanted, list(rungs)]).encode()).hexdigest()[:16]
@@ -158,15 +150,15 @@ def _digest(said: Said, rungs: t.Sequence[t.Any]) -> str:
 
 def _check(address: str, rung: t.Any) -> None:
     if not isinstance(rung, t.Mapping):
-        raise VllmError(f"{address}: {rung!r} is not a mapping with the keys {', '.join(RUNG_KEYS)}.")
+        raise VllmError(f"{address} must be a mapping with the keys {', '.join(RUNG_KEYS)}; got {rung!r}.")
     for key in sorted({*map(str, rung)} - {*RUNG_KEYS}):
-        raise VllmError(f"{address}.{key} is not a key here; the keys are {', '.join(RUNG_KEYS)}.")
+        raise VllmError(f"Unknown key '{address}.{key}'. Valid keys: {', '.join(RUNG_KEYS)}.")
     causes, change = rung.get("causes"), rung.get("change")
     if not isinstance(causes, (list, tuple)) or not causes:
-        raise VllmError(f"{address}.causes: {causes!r} is not a list of diagnosis ids (docs/diagnosis.md lists them).")
+        raise VllmError(f"{address}.causes must be a list of diagnosis ids (docs/diagnosis.md); got {causes!r}.")
     if not isinstance(change, t.Mapping) or not change:
-        raise VllmError(f"{address}.change: {change!r} is not a mapping of settings.")
+        raise VllmError(f"{address}.change must be a mapping of settings; got {change!r}.")
     for key in sorted({*map(str, change)} - CHANGEABLE):
         raise VllmError(
-            f"{address}.change.{key}: a rung cannot change it; it can change {', '.join(sorted(CHANGEABLE))}."
+            f"{address}.change.{key}: a fallback cannot change it. It can change {', '.join(sorted(CHANGEABLE))}."
         )

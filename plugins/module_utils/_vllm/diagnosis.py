@@ -11,15 +11,15 @@ server repeat that.
 
 from __future__ import annotations
 
-import bisect
 import functools
-import json
 import re
 import typing as t
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from .._host.processes import ProcessState as State
 from .failures import BY_ID, GENERIC, SIGNATURES, Found, Signature, say
+from .log import QUIET, READY, Log, lives, parse_lines
+from .phases import begins, is_progress_bar
 
 NONE, UNKNOWN = "none", "unknown"
 NOT_KNOWN = State()
@@ -58,105 +58,15 @@ class Diagnosis:
         return "\n".join([told, *(f"  {line}" for line in self.evidence.splitlines())])
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# Lines: a log of any era, without colours, carriage returns and prefixes
-# ---------------------------------------------------------------------------------------------------------------------
-
-ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])")
-# What collectors put in front: docker logs --timestamps, journalctl, docker compose, the CRI format.
-COLLECTOR = re.compile(
-    r"(?:(?:(?P<iso>\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:[.,]\d+)?(?:Z|[+-]\d\d:?\d\d))|[A-Z][a-z]{2} [ \d]\d "
-    r"\d\d:\d\d:\d\d) "
-    r"(?:(?:stdout|stderr) [FP] |\S+ [\w@./-]+\[\d+\]: )?)?"
-    r"(?:[\w.-]+ +\| )?"
-)
-PROCESS = re.compile(r"\((?P<process>[A-Za-z][\w ]*?)(?: rank=\d+)? pid=\d+(?:, ip=[\d.a-f:]+)?\) ?")
-LEVEL = re.compile(
-    r"(?P<level>DEBUG|INFO|WARNING|ERROR|CRITICAL) (?P<time>\d\d-\d\d \d\d:\d\d:\d\d)(?:\.\d+)? \[?[\w./<>-]+:\d+\] ?"
-)
-UVICORN = re.compile(r"(?P<level>DEBUG|INFO|WARNING|ERROR|CRITICAL): {2,}")
-QUIET = frozenset(("DEBUG", "INFO", "WARNING"))
-
-
-@dataclass(frozen=True)
-class Line:
-    text: str
-    level: str = ""
-    time: str = ""
-    process: str = ""
-
-    @property
-    def is_error(self) -> bool:
-        return self.level in ("ERROR", "CRITICAL")
-
-
-def parse_lines(text: str) -> list[Line]:
-    """The lines of a log. A progress bar that rewrites its line becomes one line for each of its states."""
-    lines: list[Line] = []
-    for raw in text.split("\n"):
-        unwrapped = _unwrapped(raw) if raw.startswith("{") else [(raw, "")]
-        for line, stamp in unwrapped:
-            plain = ESCAPES.sub("", line) if "\x1b" in line else line
-            lines += [_line(part, stamp) for part in plain.split("\r") if part or "\r" not in plain]
-    return lines
-
-
-def _unwrapped(raw: str) -> list[tuple[str, str]]:
-    """A line of Docker's json-file, or of vLLM's own JSON logging, as the text in it."""
-    try:
-        entry = json.loads(raw)
-    except ValueError:
-        return [(raw, "")]
-    if not isinstance(entry, dict):
-        return [(raw, "")]
-    stamp = str(entry.get("time") or entry.get("timestamp") or "")
-    words = [entry.get(key) for key in ("log", "message", "msg", "exc_info", "exception")]
-    texts = [word for word in words if isinstance(word, str)]
-    if not texts:
-        return [(raw, "")]
-    level = str(entry.get("level") or entry.get("levelname") or "").upper()
-    lines = [line for text in texts for line in text.rstrip("\n").split("\n")]
-    return [(f"{level} 00-00 00:00:00 [json:0] {line}" if level else line, stamp) for line in lines]
-
-
-def _line(text: str, stamp: str = "") -> Line:
-    collector = COLLECTOR.match(text)
-    start = collector.end() if collector else 0
-    stamp = stamp or (collector.group("iso") or "" if collector else "")
-    process = PROCESS.match(text, start)
-    start = process.end() if process else start
-    level = LEVEL.match(text, start) or UVICORN.match(text, start)
-    start = level.end() if level else start
-    own = level.groupdict().get("time") or "" if level else ""
-    # From 0.31 on the process name is part of the format, and a process that adds its own prefix shows both.
-    if not process and level:
-        process = PROCESS.match(text, start)
-        start = process.end() if process else start
-    return Line(
-        text[start:].rstrip(),
-        level.group("level") if level else "",
-        stamp or own,
-        process.group("process") if process else "",
-    )
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# The log as a whole
-# ---------------------------------------------------------------------------------------------------------------------
-
-BANNER = re.compile(r"vLLM (?:API )?server version|█.*\bversion \d|^args: Namespace\(|^non-default args: ")
-READY = re.compile(r"Application startup complete")
 # Somebody asked it to stop. A server whose engine died shuts down in the same words, after it said so.
 STOPPING = re.compile(
-    r"\[shutdown\] API server: shutdown triggered|trigger received signal=|^Shutting down$|^Received "
-    r"SIGTERM"
+    r"\[shutdown\] API server: shutdown triggered|trigger received signal=|^Shutting down$|^Received SIGTERM"
 )
 SERVES = re.compile(r"Avg generation throughput: (?!0\.0 )|\"POST /v1/\S+ HTTP/[\d.]+\" 200")
 # A long log may begin after the server was ready.
 SERVING = re.compile(r"\"(?:GET|POST|HEAD) /\S* HTTP/[\d.]+\" \d{3}|Avg generation throughput: ")
 EXCEPTION = re.compile(
-    r"^(?P<kind>[A-Za-z_][\w.]*(?:Error|Exception|Exit|Interrupt|Failure|Fault|Warning)): "
-    r"?(?P<said>.*)$"
+    r"^(?P<kind>[A-Za-z_][\w.]*(?:Error|Exception|Exit|Interrupt|Failure|Fault|Warning)): ?(?P<said>.*)$"
 )
 TRACEBACK = "Traceback (most recent call last):"
 # They say no more than that something else failed.
@@ -165,58 +75,6 @@ WRAPPERS = re.compile(
     r"|^(?:SystemExit|KeyboardInterrupt|GeneratorExit|(?:asyncio\.\S*)?CancelledError)\b"
     r"|please check the stack trace above|Engine core process \S+ died"
 )
-
-
-@dataclass(frozen=True)
-class Log:
-    """One life of a server."""
-
-    lines: tuple[Line, ...]
-
-    @functools.cached_property
-    def text(self) -> str:
-        return "\n".join(line.text for line in self.lines)
-
-    @functools.cached_property
-    def starts(self) -> list[int]:
-        starts, at = [], 0
-        for line in self.lines:
-            starts.append(at)
-            at += len(line.text) + 1
-        return starts
-
-    def index(self, position: int) -> int:
-        return bisect.bisect_right(self.starts, position) - 1
-
-    def last(self, pattern: re.Pattern[str]) -> int | None:
-        return next((i for i in range(len(self.lines) - 1, -1, -1) if pattern.search(self.lines[i].text)), None)
-
-    def first(self, pattern: re.Pattern[str]) -> int | None:
-        return next((i for i, line in enumerate(self.lines) if pattern.search(line.text)), None)
-
-    def after(self, index: int) -> Log:
-        return Log(self.lines[index + 1 :])
-
-    def setting(self, name: str) -> str | None:
-        """A setting as the server printed it at its start."""
-        match = re.search(
-            rf"^(?:non-default args|args): .*?['(, ]{name}'?[=:] ?'?([^,')}}\]]+)", self.text, re.MULTILINE
-        )
-        return match.group(1) if match else None
-
-
-def lives(lines: t.Sequence[Line]) -> list[Log]:
-    """The log cut at the banner of each start. What stands before the first banner belongs to the first life."""
-    cuts: list[int] = []
-    seen = -100
-    for i, line in enumerate(lines):
-        if BANNER.search(line.text):
-            # A banner has several lines, and some of them match.
-            if i - seen > 20:
-                cuts.append(i)
-            seen = i
-    edges = [0, *cuts[1:], len(lines)]
-    return [Log(tuple(lines[a:b])) for a, b in zip(edges, edges[1:])]
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -511,179 +369,3 @@ def _halted(state: State, symptoms: tuple[str, ...]) -> Diagnosis:
         tuple(name for name in symptoms if name != "shm-broadcast-stall"),
         final=True,
     )
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Phases
-# ---------------------------------------------------------------------------------------------------------------------
-
-# In the order of a start. A phase begins with a line that matches.
-PHASES: tuple[tuple[str, re.Pattern[str]], ...] = (
-    ("pull", re.compile(r"^Unable to find image '|: Pulling from |^[0-9a-f]{12}: (?:Pulling|Downloading|Extracting)")),
-    (
-        "init",
-        re.compile(
-            r"vLLM (?:API )?server version|█.*\bversion \d|^non-default args: |Initializing a V[01] LLM "
-            r"engine"
-        ),
-    ),
-    (
-        "download",
-        re.compile(
-            r"^(?:Fetching \d+ files|Downloading shards|\S*\.safetensors|Downloading "
-            r"\S*\.safetensors):?\s.*\d+%\|"
-        ),
-    ),
-    (
-        "load",
-        re.compile(
-            r"^Starting to load model |^Loading model from scratch|^Loading (?:safetensors|pt|bin)\b.*\d+% Completed"
-            r"|^Loading \S+ using \S+ .*\d+%"
-            r"|^Time spent downloading weights|^Loading weights took |^Filesystem type for checkpoints"
-        ),
-    ),
-    (
-        "compile",
-        re.compile(
-            r"^(?:\S+ )?(?:Using cache directory: .* for vLLM's torch\.compile|Dynamo bytecode transform time"
-            r"|Compiling a graph for |Directly load the compiled graph)"
-        ),
-    ),
-    (
-        "profile",
-        re.compile(
-            r"^(?:\S+ )?(?:Model loading took |torch\.compile t(?:akes|ook) |Initial profiling/warmup run took "
-            r"|Profiling CUDA graph memory|Estimated CUDA graph memory|Available KV cache memory|Explicitly set \()"
-            r"|KV cache size: [\d,]+ tokens"
-        ),
-    ),
-    (
-        "capture",
-        re.compile(
-            r"^Capturing (?:the )?(?:model for )?(?:CUDA|cuda)\s?graph|Torch profiler disabled for CUDA "
-            r"graph capture"
-        ),
-    ),
-    (
-        "server",
-        re.compile(
-            r"^Graph capturing finished|^init engine \(profile, |^Starting vLLM (?:API )?server|^Waiting for "
-            r"application startup"
-            r"|^Supported tasks: "
-        ),
-    ),
-    ("ready", READY),
-)
-ORDER = tuple(name for name, pattern in PHASES)
-# Words that appear in every line that begins a phase, so that most lines are decided without a regular expression.
-HINT = re.compile(
-    r"CUDA graph|Pull|Unable to find|ownload|Fetching|version|args:|Initializing|Starting|Loading|loading|Checkpoint"
-    r"|checkpoint"
-    r"|compile|Dynamo|Compiling|rofiling|Estimated|KV cache|Explicitly|Capturing|Graph|init engine|Waiting|startup"
-    r"|Supported"
-    r"|safetensors|Extracting"
-)
-EARLY = {"init", "download", "load"}
-BAR = re.compile(r"(?P<percent>\d{1,3})%(?: Completed)?\s?\|.*?(?P<n>\d+)/(?P<m>\d+)(?:\s|\[|$)")
-# Lines that a hanging server writes too.
-IDLE = re.compile(
-    r"No available shared memory broadcast block|\"(?:GET|POST|HEAD) /\S* HTTP/|Engine \d+: Avg prompt throughput"
-    r"|Waiting for \d+ (?:local|core)|^\s*$"
-)
-
-
-def begins(text: str) -> str | None:
-    """The phase that a line begins or goes on with."""
-    if not HINT.search(text):
-        return None
-    return next((name for name, pattern in reversed(PHASES) if pattern.search(text)), None)
-
-
-def is_progress_bar(text: str) -> bool:
-    return BAR.search(text) is not None
-
-
-def is_progress(text: str) -> bool:
-    """Whether a line shows that the server gets on: not what it writes while it hangs."""
-    return not IDLE.search(text)
-
-
-@dataclass(frozen=True)
-class Phase:
-    name: str
-    seconds: float | None = None
-    # How far the phase is, where its progress bar tells.
-    percent: int | None = None
-    detail: str = ""
-
-    def to_dict(self) -> dict[str, t.Any]:
-        seconds = None if self.seconds is None else round(self.seconds, 1)
-        return {"name": self.name, "seconds": seconds, "percent": self.percent, "detail": self.detail}
-
-
-@dataclass
-class Timeline:
-    """The phases of a start, from lines as they come."""
-
-    names: list[str] = field(default_factory=list)
-    began: list[float | None] = field(default_factory=list)
-    bars: list[tuple[int | None, str]] = field(default_factory=list)
-    latest: float | None = None
-
-    def feed(self, line: Line) -> None:
-        at = seconds_of(line.time)
-        self.latest = at if at is not None else self.latest
-        if self.latest is not None and self.names and self.began[-1] is None:
-            self.began[-1] = self.latest
-        if BANNER.search(line.text) and "init" in self.names and self.names[-1] != "init":
-            self.names, self.began, self.bars = [], [], []
-        name = begins(line.text)
-        if name is None or self.names and ORDER.index(name) < ORDER.index(self.names[-1]) and not self._returns(name):
-            return
-        if not self.names or name != self.names[-1]:
-            self.names.append(name)
-            self.began.append(self.latest)
-            self.bars.append((None, ""))
-        progress = BAR.search(line.text)
-        if progress and name in ("download", "load", "capture"):
-            self.bars[-1] = (min(100, int(progress.group("percent"))), f"{progress.group('n')}/{progress.group('m')}")
-
-    def _returns(self, name: str) -> bool:
-        """Profiling compiles, once; the download has parts: the configuration, and the weights while it loads."""
-        both = {name, self.names[-1]}
-        return both == {"compile", "profile"} and name not in self.names or "download" in both and both <= EARLY
-
-    def phases(self) -> list[Phase]:
-        ends = [*self.began[1:], self.latest]
-        return [
-            Phase(name, None if a is None or b is None else max(0.0, b - a), *done)
-            for name, a, b, done in zip(self.names, self.began, ends, self.bars)
-        ]
-
-    @property
-    def current(self) -> Phase:
-        return self.phases()[-1] if self.names else Phase("start")
-
-
-def timeline(text: str) -> Timeline:
-    """The phases of the last life in a log."""
-    found = Timeline()
-    for line in lives(parse_lines(text))[-1].lines:
-        found.feed(line)
-    return found
-
-
-MONTHS = (0, 31, 60, 91, 121, 152, 182, 213, 244, 274, 305, 335)
-STAMP = re.compile(r"(?:\d{4}-)?(\d\d)-(\d\d)[ T](\d\d):(\d\d):(\d\d)(?:[.,](\d+))?")
-
-
-def seconds_of(stamp: str) -> float | None:
-    """A time of the log as seconds, for differences only: vLLM writes neither year nor time zone."""
-    match = STAMP.match(stamp)
-    if not match:
-        return None
-    month, day, hour, minute, second = (int(group) for group in match.groups()[:5])
-    if not 1 <= month <= 12:
-        return None
-    fraction = float(f"0.{match.group(6)}") if match.group(6) else 0.0
-    return (((MONTHS[month - 1] + day) * 24 + hour) * 60 + minute) * 60 + second + fraction

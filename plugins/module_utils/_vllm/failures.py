@@ -14,6 +14,8 @@ import re
 import typing as t
 from dataclasses import dataclass, field
 
+from .advice import VALUES, instead_of
+
 # root     what has to be changed
 # symptom  what follows from a root cause, or the most that can be known without one
 # warn     no failure at all, worth a note
@@ -146,9 +148,9 @@ def _free_memory(found: Found) -> str:
     if _is_unified(found):
         unified = " Memory is shared with the system here: stop the desktop and empty the page cache before the start."
     return (
-        f"{found['free']} of {found['total']} GiB free, {found['want']} wanted: {lower}free the GPU{whose}."
-        f"{_roomier(found, gpu)}{unified} A shorter max_model_len does not help: this is checked before weights are "
-        f"read."
+        f"{found['free']} of {found['total']} GiB free, {found['want']} wanted: {lower}free the "
+        f"GPU{whose}.{_roomier(found, gpu)}{unified} A shorter max_model_len does not help: this is checked before "
+        "weights are read."
     )
 
 
@@ -179,10 +181,10 @@ def _no_blocks(found: Found) -> str:
     short = re.search(r"Available KV cache memory: -([\d.]+) GiB", found.text)
     missing = f" {short.group(1)} GiB are missing." if short else ""
     return (
-        f"Raise gpu_memory_utilization{_from(found, 'gpu_memory_utilization')}, or lower max_num_batched_tokens"
-        f"{_from(found, 'max_num_batched_tokens')} and max_num_seqs, or use more GPUs (tensor_parallel_size) or "
-        f"smaller "
-        f"weights.{missing} gpt-oss-120b on one 80 GB card needs 0.95 and max_num_batched_tokens 1024."
+        f"Raise gpu_memory_utilization{_from(found, 'gpu_memory_utilization')}, or lower "
+        f"max_num_batched_tokens{_from(found, 'max_num_batched_tokens')} and max_num_seqs, or use more GPUs "
+        f"(tensor_parallel_size) or smaller weights.{missing} gpt-oss-120b on one 80 GB card needs 0.95 and "
+        "max_num_batched_tokens 1024."
     )
 
 
@@ -201,36 +203,14 @@ def _heads(found: Found) -> str:
     return f"Set tensor_parallel_size to one of {', '.join(fitting) or '1'}: it has to divide {heads}."
 
 
-# Flags that people carry from one guide or version to another: what to write instead.
-FLAGS = {
-    "--attn-impl": "it was never a flag of vLLM, which brings its attention kernels along; leave it out "
-    "(attention_backend exists since 0.13)",
-    "--attention-backend": "it exists since 0.13; before that, the environment variable VLLM_ATTENTION_BACKEND",
-    "--cuda-graph-sizes": "it went in 0.13; use cudagraph_capture_sizes",
-    "--device": "it went after 0.9.2; leave it out",
-    "--disable-frontend-multiprocessing": "it went in 0.19; leave it out",
-    "--disable-log-requests": "it went in 0.17; requests are not logged by default any more, so leave it out",
-    "--enable-reasoning": "it went after 0.9.2; reasoning_parser alone is enough",
-    "--guided-decoding-backend": "it went in 0.11; use structured_outputs_config",
-    "--kv-cache-memory-bytes": "it exists since 0.10.2",
-    "--max-seq-len-to-capture": "it went in 0.11; leave it out",
-    "--nnodes": "it exists since 0.11.1",
-    "--num-scheduler-steps": "it went after 0.10.0; leave it out",
-    "--rope-scaling": "it went after 0.11.0; use hf_overrides",
-    "--rope-theta": "it went after 0.11.0; use hf_overrides",
-    "--swap-space": "it went in 0.18; leave it out",
-    "--task": "it went after 0.12; use runner and convert",
-}
-
-
 def _unrecognized(found: Found) -> str:
     flags = re.findall(r"--?[A-Za-z][\w.-]*", found["args"])
-    known = [f"{flag}: {FLAGS[flag]}" for flag in flags if flag in FLAGS]
+    known = [f"{flag}: {instead_of(flag)}" for flag in flags if instead_of(flag)]
     if known:
-        return f"{'; '.join(known)}."
+        return f"{'. '.join(known)}."
     return (
-        f"Remove {found['args'].strip()} from engine, or correct its spelling: 'vllm serve --help=all' lists what "
-        f"there is."
+        f"Remove {found['args'].strip()} from engine, or correct its spelling: 'vllm serve --help=all' lists the flags "
+        "of this version."
     )
 
 
@@ -239,14 +219,13 @@ def _invalid_choice(found: Found) -> str:
     name = found["arg"].split("/")[-1].lstrip("-").replace("-", "_")
     if name == "kv_cache_dtype" and found["val"] in ("bf16", "bfloat16", "float16", "fp16"):
         exact = "bfloat16 or " if "bfloat16" in choices else ""
-        return (
-            f"Set kv_cache_dtype to {exact}auto, or leave it out: auto follows the model (bfloat16 exists since "
-            f"0.11.0)."
-        )
+        since = "bfloat16 exists since 0.11.0"
+        return f"Set kv_cache_dtype to {exact}auto, or leave it out: auto follows the model ({since})."
+    meant = VALUES.get(found["val"])
+    if meant in choices:
+        return f"Set {name} to {meant}."
     return (
-        f"Set {name} to one of: {', '.join(choices)}."
-        if choices
-        else (f"Set {name} to a value that this version takes.")
+        f"Set {name} to one of: {', '.join(choices)}." if choices else f"Set {name} to a value that this version takes."
     )
 
 
@@ -310,8 +289,7 @@ SIGNATURES: tuple[Signature, ...] = (
         "root",
         ("on startup is less than",),
         r"Free memory on device(?: (?P<dev>[\w:]+))? \((?P<free>[\d.]+)/(?P<total>[\d.]+) GiB\) on startup is less "
-        r"than "
-        r"(?:desired GPU memory utilization|the engine's budget after excluding external process's weights) "
+        r"than (?:desired GPU memory utilization|the engine's budget after excluding external process's weights) "
         r"\((?P<util>[\d.]+), (?P<want>[\d.]+) GiB\)",
         "Less GPU memory is free than the server asks for: gpu_memory_utilization {util} of {total} GiB is {want} GiB, "
         "and {free} GiB are free. Other processes hold the rest.",
@@ -330,8 +308,7 @@ SIGNATURES: tuple[Signature, ...] = (
         "root",
         ("is larger than the available KV cache", "which is larger than the available KV"),
         r"To serve at least one request with the models?'s max seq len \((?P<len>\d+)\), \(?(?P<need>[\d.]+) GiB "
-        r"KV\s*cache "
-        r"is needed, which is larger than the available KV cache memory \((?P<have>[\d.]+) GiB\)"
+        r"KV\s*cache is needed, which is larger than the available KV cache memory \((?P<have>[\d.]+) GiB\)"
         r"(?:\. Based on the available memory, the estimated maximum model length is (?P<est>\d+))?",
         "One request of max_model_len {len} needs {need} GiB of KV cache, and {have} GiB are available.",
         _kv_too_small,
@@ -341,8 +318,7 @@ SIGNATURES: tuple[Signature, ...] = (
         "root",
         ("that can be stored in KV cache",),
         r"The model's max seq len \((?P<len>\d+)\) is larger than the maximum number of tokens that can be stored in "
-        r"KV "
-        r"cache \((?P<have>\d+)\)",
+        r"KV cache \((?P<have>\d+)\)",
         "One request of max_model_len {len} does not fit into the KV cache, which holds {have} tokens.",
         "Set max_model_len to {have} or less, raise gpu_memory_utilization, or use kv_cache_dtype: fp8.",
     ),
@@ -373,8 +349,8 @@ SIGNATURES: tuple[Signature, ...] = (
         "root",
         ("CUDA out of memory. Tried",),
         r"(?:torch\.(?:cuda\.)?OutOfMemoryError: )?CUDA out of memory\. Tried to allocate (?P<want>[\d.]+ [KMG]iB)"
-        r"(?:\. GPU (?P<gpu>\d+) has a total capacity of (?P<total>[\d.]+ [KMG]iB) of which (?P<left>[\d.]+ [KMG]iB) "
-        r"is free)?",
+        r"(?:\. GPU (?P<gpu>\d+) has a total capacity of (?P<total>[\d.]+ [KMG]iB)"
+        r" of which (?P<left>[\d.]+ [KMG]iB) is free)?",
         lambda f: (
             f"The GPU ran out of memory: {f['want']} more were asked for"
             + (f", and {f['left']} of {f['total']} are free on GPU {f['gpu']}." if "left" in f else ".")
@@ -422,13 +398,11 @@ SIGNATURES: tuple[Signature, ...] = (
         "hf-gated",
         "root",
         ("gated", "Gated", "is restricted"),
-        r"(?:GatedRepoError|Cannot access gated repo for url|You are trying to access a gated repo|is a gated "
-        r"repository\."
-        r"|Access to model \S+ is restricted)",
+        r"(?:GatedRepoError|Cannot access gated repo for url|You are trying to access a gated repo"
+        r"|is a gated repository\.|Access to model \S+ is restricted)",
         "The model is gated: the Hugging Face token is missing, or its account has not accepted the licence.",
         "Accept the licence on the model's page with that account and give the server the token (hf_token_file), or "
-        "put "
-        "the weights on the host beforehand.",
+        "put the weights on the host beforehand.",
         final=False,
         narrows=("hf-repo-not-found", "hf-offline"),
     ),
@@ -440,8 +414,7 @@ SIGNATURES: tuple[Signature, ...] = (
         r"|(?P<name>\S+) is not a local folder and is not a valid model identifier"
         r"|HFValidationError: Repo id must be .*?: '(?P<path>[^']+)')",
         lambda f: (
-            f"There is no such model{_named(f)}: a wrong id, a private repository without a token, or a "
-            f"directory "
+            f"There is no such model{_named(f)}: a wrong id, a private repository without a token, or a directory "
             "that is not there."
         ),
         "Check model as the server sees it: an id of the Hugging Face Hub, or a directory that exists and is mounted "
@@ -529,8 +502,7 @@ SIGNATURES: tuple[Signature, ...] = (
         r"|Please pass the argument `trust_remote_code=True`)",
         "The model's configuration cannot be read without code from its repository.",
         "Read that code, then set trust_remote_code: true. gpt-oss, Gemma 3 and Qwen do not need it: for them check "
-        "the "
-        "model's directory and the version of vLLM.",
+        "the model's directory and the version of vLLM.",
     ),
     Signature(
         "max-len-exceeds-model",
@@ -577,10 +549,9 @@ SIGNATURES: tuple[Signature, ...] = (
         r"(?P<port>\d+)\))?)",
         lambda f: f"Port {_port(f)} is taken by another process.",
         lambda f: (
-            f"Give the server another port, or stop what holds it: 'ss -ltnp sport = :{_port(f)}' shows who. "
-            f"(vLLM "
-            "0.7.3 to 0.24 do not even notice a second vLLM of the same user on a port; requests are split between the "
-            "two.)"
+            f"Give the server another port, or stop what holds it: 'ss -ltnp sport = :{_port(f)}' shows who. (vLLM "
+            "0.7.3 to 0.24 do not even notice a second vLLM of the same user on a port; requests are split between "
+            "the two.)"
         ),
     ),
     Signature(
@@ -680,9 +651,8 @@ SIGNATURES: tuple[Signature, ...] = (
         ("Error 803",),
         r"Error 803: system has unsupported display driver / cuda driver combination",
         "The image's own CUDA compatibility libraries hide the host's newer driver.",
-        "Take the compat directory out of the image's library path (LD_LIBRARY_PATH: /usr/local/nvidia/lib64), or use "
-        "an "
-        "image that matches the driver.",
+        "Take the compat directory out of the image's library path (LD_LIBRARY_PATH: /usr/local/nvidia/lib64), or "
+        "use an image that matches the driver.",
         narrows=("no-gpu",),
     ),
     Signature(
@@ -729,9 +699,8 @@ SIGNATURES: tuple[Signature, ...] = (
             "could not select device driver",
             "no NVIDIA driver on your system",
         ),
-        r"(?:Failed to infer device type|No CUDA GPUs are available|NVIDIA driver was not found|no NVIDIA driver on "
-        r"your "
-        r"system|could not select device driver \"\" with capabilities: \[\[gpu\]\])",
+        r"(?:Failed to infer device type|No CUDA GPUs are available|NVIDIA driver was not found"
+        r"|no NVIDIA driver on your system|could not select device driver \"\" with capabilities: \[\[gpu\]\])",
         "The server sees no GPU.",
         "Check nvidia-smi on the host, then the NVIDIA Container Toolkit (docker run --gpus all), then gpus and "
         "CUDA_VISIBLE_DEVICES of this server.",
@@ -783,8 +752,7 @@ SIGNATURES: tuple[Signature, ...] = (
         r"\((?P<proc>[^)]*(?:VLLM|vllm|python)[^)]*)\))",
         "The memory of the host is used up, and the kernel killed the server.",
         "Lower gpu_memory_utilization; on unified memory (GB10) leave 10 to 15 % to the system and empty the page "
-        "cache "
-        "before the start. dmesg tells what was killed.",
+        "cache before the start. dmesg tells what was killed.",
         narrows=("worker-died", "engine-proc-died"),
         serving=True,
     ),
@@ -792,9 +760,8 @@ SIGNATURES: tuple[Signature, ...] = (
         "illegal-memory-access",
         "root",
         ("CUDA error: ",),
-        r"CUDA error: (?P<what>an illegal memory access was encountered|device-side assert triggered|unspecified "
-        r"launch "
-        r"failure|misaligned address)",
+        r"CUDA error: (?P<what>an illegal memory access was encountered|device-side assert triggered"
+        r"|unspecified launch failure|misaligned address)",
         "A kernel failed on the GPU: {what}.",
         "Look for Xid lines in dmesg (a fault of the card), update vLLM, and try another attention_backend or "
         "enforce_eager; CUDA_LAUNCH_BLOCKING: 1 in env shows where.",

@@ -2,11 +2,178 @@
 # GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""How far a start is, in words for one line of a terminal. Pure."""
+"""How far a start is: its phases, read from the log, and the words for them on one line of a terminal. Pure.
+
+The controller imports this for the words alone: no pattern is compiled before a log is read.
+"""
 
 from __future__ import annotations
 
+import functools
+import re
 import typing as t
+from dataclasses import dataclass, field
+
+from .log import READY, Line, is_banner, lives, parse_lines, seconds_of
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Which line begins which phase
+# ---------------------------------------------------------------------------------------------------------------------
+
+# In the order of a start. A phase begins with a line that matches.
+PHASES: tuple[tuple[str, str], ...] = (
+    ("pull", r"^Unable to find image '|: Pulling from |^[0-9a-f]{12}: (?:Pulling|Downloading|Extracting)"),
+    (
+        "init",
+        r"vLLM (?:API )?server version|█.*\bversion \d|^non-default args: |Initializing a V[01] LLM engine",
+    ),
+    (
+        "download",
+        r"^(?:Fetching \d+ files|Downloading shards|\S*\.safetensors|Downloading \S*\.safetensors):?\s.*\d+%\|",
+    ),
+    (
+        "load",
+        r"^Starting to load model |^Loading model from scratch|^Loading (?:safetensors|pt|bin)\b.*\d+% Completed"
+        r"|^Loading \S+ using \S+ .*\d+%|^Time spent downloading weights|^Loading weights took "
+        r"|^Filesystem type for checkpoints",
+    ),
+    (
+        "compile",
+        r"^(?:\S+ )?(?:Using cache directory: .* for vLLM's torch\.compile|Dynamo bytecode transform time"
+        r"|Compiling a graph for |Directly load the compiled graph)",
+    ),
+    (
+        "profile",
+        r"^(?:\S+ )?(?:Model loading took |torch\.compile t(?:akes|ook) |Initial profiling/warmup run took "
+        r"|Profiling CUDA graph memory|Estimated CUDA graph memory|Available KV cache memory|Explicitly set \()"
+        r"|KV cache size: [\d,]+ tokens",
+    ),
+    (
+        "capture",
+        r"^Capturing (?:the )?(?:model for )?(?:CUDA|cuda)\s?graph"
+        r"|Torch profiler disabled for CUDA graph capture",
+    ),
+    (
+        "server",
+        r"^Graph capturing finished|^init engine \(profile, |^Starting vLLM (?:API )?server"
+        r"|^Waiting for application startup|^Supported tasks: ",
+    ),
+    ("ready", READY.pattern),
+)
+ORDER = tuple(name for name, _pattern in PHASES)
+# Words that appear in every line that begins a phase, so that most lines are decided without a look at each phase.
+HINT = (
+    r"CUDA graph|Pull|Unable to find|ownload|Fetching|version|args:|Initializing|Starting|Loading|loading|Checkpoint"
+    r"|checkpoint|compile|Dynamo|Compiling|rofiling|Estimated|KV cache|Explicitly|Capturing|Graph|init engine|Waiting"
+    r"|startup|Supported|safetensors|Extracting"
+)
+EARLY = {"init", "download", "load"}
+BAR = r"(?P<percent>\d{1,3})%(?: Completed)?\s?\|.*?(?P<n>\d+)/(?P<m>\d+)(?:\s|\[|$)"
+# Lines that a hanging server writes too.
+IDLE = (
+    r"No available shared memory broadcast block|\"(?:GET|POST|HEAD) /\S* HTTP/|Engine \d+: Avg prompt throughput"
+    r"|Waiting for \d+ (?:local|core)|^\s*$"
+)
+
+
+@functools.lru_cache(maxsize=1)
+def _compiled() -> tuple[tuple[str, re.Pattern[str]], ...]:
+    """The last phase first: a line that could begin two begins the later one."""
+    return tuple((name, re.compile(pattern)) for name, pattern in reversed(PHASES))
+
+
+def begins(text: str) -> str | None:
+    """The phase that a line begins or goes on with."""
+    if not re.search(HINT, text):
+        return None
+    return next((name for name, pattern in _compiled() if pattern.search(text)), None)
+
+
+def is_progress_bar(text: str) -> bool:
+    """Whether a line is one state of a progress bar."""
+    return re.search(BAR, text) is not None
+
+
+def is_progress(text: str) -> bool:
+    """Whether a line shows that the server gets on: not what it writes while it hangs."""
+    return not re.search(IDLE, text)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The phases of a start
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One phase of a start, and how long it took or has taken so far."""
+
+    name: str
+    seconds: float | None = None
+    # How far the phase is, where its progress bar tells.
+    percent: int | None = None
+    detail: str = ""
+
+    def to_dict(self) -> dict[str, t.Any]:
+        seconds = None if self.seconds is None else round(self.seconds, 1)
+        return {"name": self.name, "seconds": seconds, "percent": self.percent, "detail": self.detail}
+
+
+@dataclass
+class Timeline:
+    """The phases of a start, from lines as they come."""
+
+    names: list[str] = field(default_factory=list)
+    began: list[float | None] = field(default_factory=list)
+    bars: list[tuple[int | None, str]] = field(default_factory=list)
+    latest: float | None = None
+
+    def feed(self, line: Line) -> None:
+        at = seconds_of(line.time)
+        self.latest = at if at is not None else self.latest
+        if self.latest is not None and self.names and self.began[-1] is None:
+            self.began[-1] = self.latest
+        if is_banner(line) and "init" in self.names and self.names[-1] != "init":
+            self.names, self.began, self.bars = [], [], []
+        name = begins(line.text)
+        if name is None or self.names and ORDER.index(name) < ORDER.index(self.names[-1]) and not self._returns(name):
+            return
+        if not self.names or name != self.names[-1]:
+            self.names.append(name)
+            self.began.append(self.latest)
+            self.bars.append((None, ""))
+        progress = re.search(BAR, line.text)
+        if progress and name in ("download", "load", "capture"):
+            self.bars[-1] = (min(100, int(progress.group("percent"))), f"{progress.group('n')}/{progress.group('m')}")
+
+    def _returns(self, name: str) -> bool:
+        """Profiling compiles, once; the download has parts: the configuration, and the weights while it loads."""
+        both = {name, self.names[-1]}
+        return both == {"compile", "profile"} and name not in self.names or "download" in both and both <= EARLY
+
+    def phases(self) -> list[Phase]:
+        ends = [*self.began[1:], self.latest]
+        return [
+            Phase(name, None if a is None or b is None else max(0.0, b - a), *done)
+            for name, a, b, done in zip(self.names, self.began, ends, self.bars)
+        ]
+
+    @property
+    def current(self) -> Phase:
+        return self.phases()[-1] if self.names else Phase("start")
+
+
+def timeline(text: str) -> Timeline:
+    """The phases of the last start in a log."""
+    phases = Timeline()
+    for entry in lives(parse_lines(text))[-1].lines:
+        phases.feed(entry)
+    return phases
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# In words
+# ---------------------------------------------------------------------------------------------------------------------
 
 WORDS = {
     "start": "starting",
@@ -25,22 +192,24 @@ STEP = 25
 
 
 def duration(seconds: float) -> str:
+    """Minutes and seconds, as a clock shows them."""
     minutes, rest = divmod(int(seconds), 60)
     return f"{minutes}:{rest:02d}"
 
 
 def words(phase: str, percent: int | None, detail: str = "") -> str:
-    said = WORDS.get(phase, phase)
+    """What a server does in a phase, and how much of it is done."""
+    doing = WORDS.get(phase, phase)
     if percent is None:
-        return said
-    return f"{said} {percent} %{f' ({detail})' if detail else ''}"
+        return doing
+    return f"{doing} {percent} %{f' ({detail})' if detail else ''}"
 
 
 def line(name: str, seen: t.Mapping[str, t.Any], elapsed: float, expected: float | None) -> str:
     """One line about one server: who, what, how long, how long it usually takes."""
-    said = words(str(seen.get("phase") or "start"), seen.get("percent"), str(seen.get("detail") or ""))
+    doing = words(str(seen.get("phase") or "start"), seen.get("percent"), str(seen.get("detail") or ""))
     usual = f" of about {duration(expected)}" if expected else ""
-    return f"{name}: {said}, {duration(elapsed)}{usual}"
+    return f"{name}: {doing}, {duration(elapsed)}{usual}"
 
 
 def step(seen: t.Mapping[str, t.Any]) -> tuple[str, int]:
@@ -55,5 +224,5 @@ def summary(name: str, result: t.Mapping[str, t.Any]) -> str:
     spent: dict[str, float] = {}
     for phase in long:
         spent[phase["name"]] = spent.get(phase["name"], 0) + phase["seconds"]
-    told = ", ".join(f"{WORDS.get(key, key)} {seconds:.0f} s" for key, seconds in spent.items())
-    return f"{name}: healthy after {duration(result.get('elapsed') or 0)}{f' ({told})' if told else ''}"
+    parts = ", ".join(f"{WORDS.get(key, key)} {seconds:.0f} s" for key, seconds in spent.items())
+    return f"{name}: healthy after {duration(result.get('elapsed') or 0)}{f' ({parts})' if parts else ''}"

@@ -1253,7 +1253,7 @@ def test_a_rung_whose_deployment_fails_is_not_taken(failing: tuple[str, str], fr
 
 
 def test_a_ladder_that_cannot_be_read_is_told_with_its_address(client: Client) -> None:
-    with pytest.raises(VllmError, match=r"^fallbacks\[1\].change.port: a rung cannot change it"):
+    with pytest.raises(VllmError, match=r"^fallbacks\[1\].change.port: a fallback cannot change it"):
         run(fallbacks=[LADDER[0], {"causes": ["crash"], "change": {"port": 1}}])
     assert client.calls == []
 

@@ -117,16 +117,16 @@ def test_gpus_that_are_wished_for_are_selected(
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (("x", {}), "vllm_fit: the server's spec is a mapping; got str."),
-        ((SERVER, None), "vllm_fit: facts is a mapping; got NoneType."),
-        ((SERVER, {}, "x"), "vllm_fit: architecture is a mapping; got str."),
-        ((SERVER, {}, None, []), "vllm_fit: returning is a mapping; got list."),
-        ((SERVER, {}, None, {"GPU-1": "much"}), "vllm_fit: returning.GPU-1 is a number of MiB; got 'much'."),
-        ((SERVER, {}, None, None, None, -1), "vllm_fit: host_reserve_mib is a number of MiB; got -1."),
-        ((SERVER, {}, {"layers_full": 1}), "vllm_fit: architecture.layers_sliding: it is missing."),
-        (({**SERVER, "prot": 1}, {}), "vllm_fit: prot is not a key of a server"),
-        (({**SERVER, "gpus": {"count": "many"}}, {}), "vllm_fit: gpus: count and min_free_mib are whole numbers"),
-        (({**SERVER, "engine": {"max_model_len": "x"}}, {}), "vllm_fit: engine.max_model_len: 'x' is not a number"),
+        (("x", {}), "vllm_fit: the server's spec must be a mapping; got str."),
+        ((SERVER, None), "vllm_fit: facts must be a mapping; got NoneType."),
+        ((SERVER, {}, "x"), "vllm_fit: architecture must be a mapping; got str."),
+        ((SERVER, {}, None, []), "vllm_fit: returning must be a mapping; got list."),
+        ((SERVER, {}, None, {"GPU-1": "much"}), "vllm_fit: returning.GPU-1 must be a number of MiB; got 'much'."),
+        ((SERVER, {}, None, None, None, -1), "vllm_fit: host_reserve_mib must be a number of MiB; got -1."),
+        ((SERVER, {}, {"layers_full": 1}), "vllm_fit: architecture.layers_sliding is missing."),
+        (({**SERVER, "prot": 1}, {}), "vllm_fit: Unknown key 'prot'."),
+        (({**SERVER, "gpus": {"count": "many"}}, {}), "vllm_fit: gpus: count and min_free_mib must be whole numbers"),
+        (({**SERVER, "engine": {"max_model_len": "x"}}, {}), "vllm_fit: engine.max_model_len must be a number such as"),
     ],
 )
 def test_a_mistake_is_told(arguments: tuple[t.Any, ...], sentence: str) -> None:
@@ -158,13 +158,13 @@ def test_the_default_batch_is_that_of_the_gpu(a100: dict[str, t.Any]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (("x", 1), "vllm_kv_capacity: the server's spec is a mapping; got str."),
-        ((None, 1), "vllm_kv_capacity: the server's spec is a mapping; got NoneType."),
-        ((SERVER, 1, []), "vllm_kv_capacity: architecture is a mapping; got list."),
-        ((SERVER, "much"), "vllm_kv_capacity: kv_gib is a number of GiB; got 'much'."),
-        ((SERVER, -1), "vllm_kv_capacity: kv_gib is a number of GiB; got -1."),
+        (("x", 1), "vllm_kv_capacity: the server's spec must be a mapping; got str."),
+        ((None, 1), "vllm_kv_capacity: the server's spec must be a mapping; got NoneType."),
+        ((SERVER, 1, []), "vllm_kv_capacity: architecture must be a mapping; got list."),
+        ((SERVER, "much"), "vllm_kv_capacity: kv_gib must be a number of GiB; got 'much'."),
+        ((SERVER, -1), "vllm_kv_capacity: kv_gib must be a number of GiB; got -1."),
         (({"model": "a/b"}, 1), "the catalogue does not have 'a/b': give its architecture (layers_full, "),
-        (({**SERVER, "engine": {"kv_cache_dtype": "nvfp4"}}, 1), "engine.kv_cache_dtype: the size of the KV cache"),
+        (({**SERVER, "engine": {"kv_cache_dtype": "nvfp4"}}, 1), "engine.kv_cache_dtype must be auto, bfloat16"),
     ],
 )
 def test_a_mistake_about_capacity_is_told(arguments: tuple[t.Any, ...], sentence: str) -> None:

@@ -16,10 +16,10 @@ import yaml
 from ansible.errors import AnsibleFilterError
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
-from ansible_collections.gpufleet.vllm.plugins.filter import vllm_spec as spec_filter
 from ansible_collections.gpufleet.vllm.plugins.filter.vllm_argv import vllm_argv
 from ansible_collections.gpufleet.vllm.plugins.filter.vllm_spec import vllm_spec
 from ansible_collections.gpufleet.vllm.plugins.filter.vllm_spec_check import vllm_spec_check
+from ansible_collections.gpufleet.vllm.plugins.plugin_utils import _catalogue_files
 
 ROOT = Path(__file__).parents[3]
 OWN: dict[str, t.Any] = {
@@ -65,9 +65,9 @@ def test_a_model_of_the_user_comes_before_one_of_the_catalogue() -> None:
         (("", "gb10"), "no model is named. Pass -e model=NAME; the catalogue holds"),
         (("gpt-oss-20b", "none"), "gpt-oss-20b has no settings for 'none'. It has settings for: a100, cpu"),
         (("gpt-oss-20b", "h100", {"engine": {"attn_impl": "x"}}), "engine.attn_impl: vLLM 0.26.0 has no --attn-impl"),
-        (("gpt-oss-20b", "h100", "port: 1"), "vllm_spec: overrides is a mapping; got str."),
-        (("gpt-oss-20b", "h100", {}, ["phi"]), "vllm_spec: models is a mapping; got list."),
-        (("phi", "h100", {}, {"phi": {"server": {}}}), "phi.description: it is missing."),
+        (("gpt-oss-20b", "h100", "port: 1"), "vllm_spec: overrides must be a mapping; got str."),
+        (("gpt-oss-20b", "h100", {}, ["phi"]), "vllm_spec: models must be a mapping; got list."),
+        (("phi", "h100", {}, {"phi": {"server": {}}}), "phi.description is missing."),
     ],
 )
 def test_what_has_no_spec_is_told(arguments: tuple[t.Any, ...], sentence: str) -> None:
@@ -85,9 +85,9 @@ def test_the_catalogue_is_read_once_however_often_a_variable_is_used(monkeypatch
     read: list[str] = []
     load = yaml.load
     monkeypatch.setattr(
-        spec_filter.yaml, "load", lambda stream, Loader: read.append(stream.name) or load(stream, Loader)
+        _catalogue_files.yaml, "load", lambda stream, Loader: read.append(stream.name) or load(stream, Loader)
     )
-    spec_filter._catalogued.cache_clear()
+    _catalogue_files.catalogued.cache_clear()
     for port in range(9000, 9020):
         vllm_spec("gpt-oss-120b", "gb10", {"port": port})
     assert len(read) == 1
@@ -211,17 +211,17 @@ def test_findings_are_mappings_the_gravest_first() -> None:
     assert found[1] == {
         "severity": "error",
         "key": "engine.kv_cache_dtype",
-        "message": "bf16 is not a choice",
-        "remedy": "bfloat16 is, from 0.11.0. vLLM 0.10.2 takes auto, fp8, fp8_e4m3, fp8_e5m2, fp8_inc",
+        "message": "'bf16' is not a valid value",
+        "remedy": "vLLM 0.11.0 and later accept 'bfloat16'; vLLM 0.10.2 accepts auto, fp8, fp8_e4m3, fp8_e5m2, fp8_inc",
     }
 
 
 @pytest.mark.parametrize(
     ("spec", "sentence"),
     [
-        ("x", "vllm_spec_check needs the mapping that describes a server; got str."),
+        ("x", "vllm_spec_check: the server's spec must be a mapping; got str."),
         ({}, "vllm_spec_check: model is missing"),
-        ({"model": "m", "prot": 1}, "vllm_spec_check: prot is not a key of a server"),
+        ({"model": "m", "prot": 1}, "vllm_spec_check: Unknown key 'prot'."),
     ],
 )
 def test_what_is_no_spec_is_told(spec: t.Any, sentence: str) -> None:

@@ -19,7 +19,7 @@ from ansible_collections.gpufleet.vllm.plugins.filter.vllm_argv import vllm_argv
 from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.plan import STATES
 from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.run import PARAMETERS
 from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import REASONS, Reason
-from ansible_collections.gpufleet.vllm.plugins.module_utils._server.spec import NOT_OF_THE_PROCESS, SERVER_PARAMETERS
+from ansible_collections.gpufleet.vllm.plugins.module_utils._server.spec import ROLE_ONLY_KEYS, SERVER_PARAMETERS
 
 ROOT = Path(__file__).parents[3]
 ROLE = ROOT / "roles" / "vllm_server"
@@ -92,7 +92,7 @@ def test_the_container_module_takes_a_server_and_how_to_run_it(monkeypatch: pyte
 OPTIONS = load(ROLE / "meta" / "argument_specs.yml")["argument_specs"]["main"]["options"]
 SERVER = OPTIONS["vllm_server"]["options"]
 # Keys of the role's dict that do not describe the server itself.
-AROUND = set(NOT_OF_THE_PROCESS)
+AROUND = set(ROLE_ONLY_KEYS)
 
 
 def test_the_role_takes_every_key_of_a_server_and_no_other() -> None:

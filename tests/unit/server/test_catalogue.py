@@ -14,15 +14,15 @@ import pytest
 import yaml
 from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
 from ansible_collections.gpufleet.vllm.plugins.module_utils._gpu.hardware import class_names
+from ansible_collections.gpufleet.vllm.plugins.module_utils._server.arguments import argv
 from ansible_collections.gpufleet.vllm.plugins.module_utils._server.catalogue import (
-    ARCHITECTURE,
+    ARCHITECTURE_KEYS,
     merged,
     problems,
     process,
     resolve,
 )
 from ansible_collections.gpufleet.vllm.plugins.module_utils._server.check import check
-from ansible_collections.gpufleet.vllm.plugins.module_utils._server.spec import argv
 from ansible_collections.gpufleet.vllm.plugins.module_utils._vllm.failures import SIGNATURES
 
 ROOT = Path(__file__).parents[3]
@@ -49,7 +49,7 @@ def test_the_models_of_the_first_servers_are_there() -> None:
 def test_an_entry_has_the_form_and_settings_for_hardware_that_there_is(name: str) -> None:
     assert problems(name, MODELS[name]) == []
     assert OF_EVERY_MODEL <= set(MODELS[name]["hardware"]) <= set(class_names())
-    assert set(MODELS[name]["architecture"]) == set(ARCHITECTURE)
+    assert set(MODELS[name]["architecture"]) == set(ARCHITECTURE_KEYS)
 
 
 @pytest.mark.parametrize(("name", "hardware_class"), ENTRIES)
@@ -152,7 +152,7 @@ MODEL: dict[str, t.Any] = {
     "description": "A model.",
     "server": {"model": "org/m", "port": 9000, "env": {"A": "1"}, "engine": {"dtype": "auto"}},
     "needs": {"vllm": "0.8.5"},
-    "architecture": dict.fromkeys(ARCHITECTURE, 1),
+    "architecture": dict.fromkeys(ARCHITECTURE_KEYS, 1),
     "hardware": {
         "h100": {
             "image": "vllm/vllm-openai:v0.26.0",
@@ -174,7 +174,7 @@ def test_the_layers_of_a_model_become_one_spec() -> None:
         "env": {"A": "1"},
         "image": "vllm/vllm-openai:v0.26.0",
         "engine": {"dtype": "auto", "max_num_seqs": 4},
-        "architecture": {**dict.fromkeys(ARCHITECTURE, 1), "weights_gib": 2},
+        "architecture": {**dict.fromkeys(ARCHITECTURE_KEYS, 1), "weights_gib": 2},
         "load_seconds": 60,
     }
 
@@ -191,7 +191,7 @@ def test_the_layers_of_a_model_become_one_spec() -> None:
         (
             {"architecture": {"head_dim": 3}},
             "architecture",
-            {**dict.fromkeys(ARCHITECTURE, 1), "weights_gib": 2, "head_dim": 3},
+            {**dict.fromkeys(ARCHITECTURE_KEYS, 1), "weights_gib": 2, "head_dim": 3},
         ),
         (
             {"fallbacks": [{"causes": ["cuda-oom"], "change": {"port": 1}}]},
@@ -216,8 +216,8 @@ def test_a_wish_for_a_number_of_gpus_is_passed_on() -> None:
         ("a100", {}, "m has no settings for 'a100'. It has settings for: h100. Put the host into the group of its"),
         ("l40s", {}, "m has no settings for 'l40s'. It has settings for: h100."),
         ("", {}, "m has no settings for a host of unknown class. It has settings for: h100."),
-        ("h100", {"prot": 1}, "overrides.prot is not a key here; the keys are allow_unauthenticated, api_key_file,"),
-        ("h100", {"port": "x"}, "port: 'x' is not a whole number."),
+        ("h100", {"prot": 1}, "Unknown key 'overrides.prot'. Valid keys: allow_unauthenticated, api_key_file,"),
+        ("h100", {"port": "x"}, "port must be a whole number; got 'x'."),
         ("h100", {"engine": {"attn_impl": 1}}, "m on h100: engine.attn_impl: vLLM 0.26.0 has no --attn-impl"),
         (
             "h100",
@@ -272,44 +272,48 @@ def changed(path: str, value: t.Any) -> dict[str, t.Any]:
 @pytest.mark.parametrize(
     ("path", "value", "problem"),
     [
-        ("description", None, "m.description: it is missing."),
-        ("description", 7, "m.description: it is not a text."),
-        ("server", None, "m.server: it is missing."),
-        ("server", [], "m.server: it is not a mapping."),
-        ("server.model", None, "m.server.model: it is missing."),
-        ("server.modle", "x", "m.server.modle is not a key here; the keys are"),
-        ("hardware", {}, "m.hardware: it is not a mapping."),
-        ("hardware.h100", "x", "m.hardware.h100: it is not a mapping of what this hardware changes."),
-        ("hardware.h100.imgae", "x", "m.hardware.h100.imgae is not a key here"),
-        ("hardware.h100.load_seconds", "long", "m.hardware.h100.load_seconds: 'long' is not a whole number."),
-        ("hardware.h100.load_seconds", True, "m.hardware.h100.load_seconds: True is not a whole number."),
-        ("hardware.h100.notes", "x", "m.hardware.h100.notes: 'x' is not a list of texts."),
-        ("hardware.h100.venv", [], "m.hardware.h100.venv: it is not a mapping with the keys packages, python."),
-        ("hardware.h100.venv", {"package": []}, "m.hardware.h100.venv.package is not a key here"),
+        ("description", None, "m.description is missing."),
+        ("description", 7, "m.description must be a text; got 7."),
+        ("server", None, "m.server is missing."),
+        ("server", [], "m.server must be a mapping; got []."),
+        ("server.model", None, "m.server.model is missing."),
+        ("server.modle", "x", "Unknown key 'm.server.modle'. Valid keys:"),
+        ("hardware", {}, "m.hardware must be a mapping; got {}."),
+        ("hardware.h100", "x", "m.hardware.h100 must be a mapping of what this hardware changes; got 'x'."),
+        ("hardware.h100.imgae", "x", "Unknown key 'm.hardware.h100.imgae'. Valid keys:"),
+        ("hardware.h100.load_seconds", "long", "m.hardware.h100.load_seconds must be a whole number; got 'long'."),
+        ("hardware.h100.load_seconds", True, "m.hardware.h100.load_seconds must be a whole number; got True."),
+        ("hardware.h100.notes", "x", "m.hardware.h100.notes must be a list of texts; got 'x'."),
+        ("hardware.h100.venv", [], "m.hardware.h100.venv must be a mapping with the keys packages, python; got []."),
+        ("hardware.h100.venv", {"package": []}, "Unknown key 'm.hardware.h100.venv.package'. Valid keys:"),
         (
             "hardware.h100.venv",
             {"packages": ["vllm==0.5.4.post1"]},
             "m.hardware.h100.venv.packages.vllm: vLLM 0.5.4.post1 was never released",
         ),
-        ("hardware.h100.architecture", {"weights_gib": "x"}, "architecture.weights_gib: 'x' is not a number."),
-        ("hardware.h100.architecture", {"layers": 1}, "m.hardware.h100.architecture.layers is not a key here"),
-        ("hardware.h100.fallbacks", {}, "m.hardware.h100.fallbacks: it is not a list of what to try next."),
-        ("hardware.h100.fallbacks", ["x"], "fallbacks[0]: it is not a mapping with the keys because, causes, change."),
-        ("hardware.h100.fallbacks", [{"causes": ["a"]}], "m.hardware.h100.fallbacks[0].change: it is missing."),
+        ("hardware.h100.architecture", {"weights_gib": "x"}, "architecture.weights_gib must be a number; got 'x'."),
+        ("hardware.h100.architecture", {"layers": 1}, "Unknown key 'm.hardware.h100.architecture.layers'. Valid keys:"),
+        ("hardware.h100.fallbacks", {}, "m.hardware.h100.fallbacks must be a list of what to try next; got {}."),
+        (
+            "hardware.h100.fallbacks",
+            ["x"],
+            "fallbacks[0] must be a mapping with the keys because, causes, change; got 'x'.",
+        ),
+        ("hardware.h100.fallbacks", [{"causes": ["a"]}], "m.hardware.h100.fallbacks[0].change is missing."),
         (
             "hardware.h100.fallbacks",
             [{"causes": ["a"], "change": {"engin": 1}}],
-            "m.hardware.h100.fallbacks[0].change.engin is not a key here",
+            "Unknown key 'm.hardware.h100.fallbacks[0].change.engin'. Valid keys:",
         ),
-        ("needs", [], "m.needs: it is not a mapping with the keys encodings, token, vllm."),
-        ("needs.vllm", 0.8, 'm.needs.vllm: 0.8 is not a version in quotes, such as "0.10.1".'),
-        ("needs.token", "yes", "m.needs.token: 'yes' is not true or false."),
-        ("architecture.head_dim", -1, "m.architecture.head_dim: -1 is not a whole number."),
-        ("architecture", {"head_dim": 1}, "m.architecture.layers_full: it is missing."),
+        ("needs", [], "m.needs must be a mapping with the keys encodings, token, vllm; got []."),
+        ("needs.vllm", 0.8, 'm.needs.vllm must be a version in quotes, such as "0.10.1"; got 0.8.'),
+        ("needs.token", "yes", "m.needs.token must be true or false; got 'yes'."),
+        ("architecture.head_dim", -1, "m.architecture.head_dim must be a whole number; got -1."),
+        ("architecture", {"head_dim": 1}, "m.architecture.layers_full is missing."),
         (
             "profile",
             {},
-            "m.profile is not a key here; the keys are architecture, description, hardware, needs, server.",
+            "Unknown key 'm.profile'. Valid keys: architecture, description, hardware, needs, server.",
         ),
     ],
 )
@@ -323,7 +327,7 @@ def test_a_wrong_form_is_told_with_its_address(path: str, value: t.Any, problem:
 @pytest.mark.parametrize("model", [None, "x", [], 7])
 def test_what_is_no_model(model: t.Any) -> None:
     assert problems("m", model) == [
-        "m: a model is a mapping with the keys architecture, description, hardware, needs, server."
+        f"m must be a mapping with the keys architecture, description, hardware, needs, server; got {model!r}."
     ]
 
 

@@ -282,16 +282,22 @@ def test_the_way_down_always_ends(failure_id: str | None, misfits: list[str | No
 @pytest.mark.parametrize(
     ("bad", "told"),
     [
-        ("x", "fallbacks[1]: 'x' is not a mapping with the keys because, causes, change."),
-        ({**SHORTER, "when": 1}, "fallbacks[1].when is not a key here; the keys are because, causes, change."),
-        ({"change": {"env": {}}}, "fallbacks[1].causes: None is not a list of diagnosis ids"),
-        ({"causes": "kv", "change": {"env": {}}}, "fallbacks[1].causes: 'kv' is not a list of diagnosis ids"),
-        ({"causes": [], "change": {"env": {}}}, "fallbacks[1].causes: [] is not a list of diagnosis ids"),
-        ({"causes": ["kv"]}, "fallbacks[1].change: None is not a mapping of settings."),
-        ({"causes": ["kv"], "change": {}}, "fallbacks[1].change: {} is not a mapping of settings."),
-        ({"causes": ["kv"], "change": ["env"]}, "fallbacks[1].change: ['env'] is not a mapping of settings."),
-        ({"causes": ["kv"], "change": {"engin": {}}}, "fallbacks[1].change.engin: a rung cannot change it; it can"),
-        ({"causes": ["kv"], "change": {1: {}}}, "fallbacks[1].change.1: a rung cannot change it; it can"),
+        ("x", "fallbacks[1] must be a mapping with the keys because, causes, change; got 'x'."),
+        ({**SHORTER, "when": 1}, "Unknown key 'fallbacks[1].when'. Valid keys: because, causes, change."),
+        ({"change": {"env": {}}}, "fallbacks[1].causes must be a list of diagnosis ids (docs/diagnosis.md); got None."),
+        (
+            {"causes": "kv", "change": {"env": {}}},
+            "fallbacks[1].causes must be a list of diagnosis ids (docs/diagnosis.md); got 'kv'.",
+        ),
+        (
+            {"causes": [], "change": {"env": {}}},
+            "fallbacks[1].causes must be a list of diagnosis ids (docs/diagnosis.md); got [].",
+        ),
+        ({"causes": ["kv"]}, "fallbacks[1].change must be a mapping of settings; got None."),
+        ({"causes": ["kv"], "change": {}}, "fallbacks[1].change must be a mapping of settings; got {}."),
+        ({"causes": ["kv"], "change": ["env"]}, "fallbacks[1].change must be a mapping of settings; got ['env']."),
+        ({"causes": ["kv"], "change": {"engin": {}}}, "fallbacks[1].change.engin: a fallback cannot change it. It can"),
+        ({"causes": ["kv"], "change": {1: {}}}, "fallbacks[1].change.1: a fallback cannot change it. It can"),
     ],
 )
 def test_a_rung_that_is_none_is_told_with_its_address(bad: t.Any, told: str) -> None:
@@ -302,7 +308,7 @@ def test_a_rung_that_is_none_is_told_with_its_address(bad: t.Any, told: str) -> 
 
 @pytest.mark.parametrize("key", FIXED)
 def test_a_rung_does_not_change_who_the_server_is_and_where_it_answers(key: str) -> None:
-    with pytest.raises(VllmError, match=rf"^fallbacks\[0\].change.{key}: a rung cannot change it"):
+    with pytest.raises(VllmError, match=rf"^fallbacks\[0\].change.{key}: a fallback cannot change it"):
         Fallbacks.of(SAID, [{"causes": ["kv"], "change": {key: "x"}}])
 
 

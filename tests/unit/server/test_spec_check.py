@@ -10,9 +10,6 @@ import typing as t
 
 import pytest
 from ansible_collections.gpufleet.vllm.plugins.module_utils._server.check import (
-    FLAG_REMEDIES,
-    MEANT,
-    VARIABLE_REMEDIES,
     Finding,
     check,
     check_packages,
@@ -20,7 +17,7 @@ from ansible_collections.gpufleet.vllm.plugins.module_utils._server.check import
     spoken,
 )
 from ansible_collections.gpufleet.vllm.plugins.module_utils._server.spec import from_params
-from ansible_collections.gpufleet.vllm.plugins.module_utils._vllm.flags import ENVIRONMENT, FLAGS, VERSIONS
+from ansible_collections.gpufleet.vllm.plugins.module_utils._vllm.flags import VERSIONS
 from ansible_collections.gpufleet.vllm.plugins.module_utils._vllm.versions import parse, within
 
 GPT_OSS, GEMMA, QWEN = "openai/gpt-oss-20b", "google/gemma-3-27b-it", "Qwen/Qwen2.5-0.5B-Instruct"
@@ -132,14 +129,14 @@ def test_no_version_of_python_or_a_build_changes_the_judgement(version: str) -> 
         pytest.param(
             "0.10.2",
             {"model": GPT_OSS, "engine": {"kv_cache_dtype": "bf16"}},
-            "engine.kv_cache_dtype: bf16 is not a choice; bfloat16 is, from 0.11.0. vLLM 0.10.2 takes auto, fp8, "
+            "engine.kv_cache_dtype: 'bf16' is not a valid value; vLLM 0.11.0 and later accept 'bfloat16'; vLLM 0.10.2 accepts auto, fp8, "
             "fp8_e4m3, fp8_e5m2, fp8_inc.",
             id="001 bf16 before bfloat16",
         ),
         pytest.param(
             "0.26.0",
             {"model": GPT_OSS, "engine": {"kv_cache_dtype": "bf16"}},
-            "engine.kv_cache_dtype: bf16 is not a choice; bfloat16 is.",
+            "engine.kv_cache_dtype: 'bf16' is not a valid value; write bfloat16.",
             id="001 bf16",
         ),
         pytest.param(
@@ -294,40 +291,55 @@ def test_what_is_installed_beside_vllm(requirement: str, sentence: str | None) -
             "0.26.0",
             {"max_model_len": "abc"},
             "error",
-            "'abc' is not a whole number; --max-model-len needs one, such as",
+            "--max-model-len must be a whole number, such as 32768 or 32k; got 'abc'.",
         ),
         ("0.26.0", {"max_model_len": "32k"}, None, ""),
         ("0.26.0", {"max_model_len": "1.5M"}, None, ""),
-        ("0.7.3", {"max_model_len": "32k"}, "error", "'32k' is not a whole number; --max-model-len needs one."),
+        ("0.7.3", {"max_model_len": "32k"}, "error", "--max-model-len must be a whole number; got '32k'."),
         ("0.26.0", {"max_model_len": "auto"}, None, ""),
         ("0.26.0", {"max_model_len": -1}, None, ""),
         ("0.11.0", {"max_model_len": -1}, "error", "does not work out a length that fits; it does from 0.14.0 on"),
-        ("0.26.0", {"max_num_seqs": 1.5}, "error", "'1.5' is not a whole number; --max-num-seqs needs one."),
-        ("0.26.0", {"max_num_seqs": True}, "error", "--max-num-seqs needs a value; true is none."),
-        ("0.26.0", {"max_num_seqs": [1, 2]}, "error", "--max-num-seqs takes one value, not 2"),
+        ("0.26.0", {"max_num_seqs": 1.5}, "error", "--max-num-seqs must be a whole number; got '1.5'."),
+        ("0.26.0", {"max_num_seqs": True}, "error", "--max-num-seqs must be followed by a value; got true."),
+        ("0.26.0", {"max_num_seqs": [1, 2]}, "error", "--max-num-seqs must be one value; got 1, 2."),
         (
             "0.26.0",
             {"enforce_eager": "yes"},
             "error",
-            "--enforce-eager is a switch; write true or false instead of yes",
+            "--enforce-eager must be true or false; got 'yes'.",
         ),
-        ("0.26.0", {"gpu_memory_utilization": "high"}, "error", "'high' is not a number"),
-        ("0.26.0", {"gpu_memory_utilization": 1.5}, "error", "1.5 is not a share of the memory"),
-        ("0.26.0", {"gpu_memory_utilization": 0}, "error", "0 is not a share of the memory"),
-        ("0.26.0", {"compilation_config": "{x"}, "error", "{x is not JSON; --compilation-config needs a mapping."),
+        (
+            "0.26.0",
+            {"gpu_memory_utilization": "high"},
+            "error",
+            "--gpu-memory-utilization must be a number; got 'high'.",
+        ),
+        ("0.26.0", {"gpu_memory_utilization": 1.5}, "error", "must be a share between 0 and 1; got 1.5."),
+        ("0.26.0", {"gpu_memory_utilization": 0}, "error", "must be a share between 0 and 1; got 0."),
+        ("0.26.0", {"compilation_config": "{x"}, "error", "--compilation-config must be a mapping or JSON; got '{x'."),
         ("0.26.0", {"compilation_config": {"mode": 3}}, None, ""),
         ("0.26.0", {"hf_overrides": "module.function"}, None, ""),
         ("0.26.0", {"attention_config.flash_attn_version": 3}, None, ""),
         ("0.26.0", {"max_model_len.x": 4}, "error", "--max-model-len takes no JSON, so it has no parts"),
         ("0.26.0", {"attn_config.x": 4}, "error", "has no --attn-config (it never had); did you mean attention_config"),
         ("0.26.0", {"attention_backend": "flash-attn"}, None, ""),
-        ("0.26.0", {"attention_backend": "FLASH"}, "error", "FLASH is not a choice; "),
-        ("0.26.0", {"reasoning_parser": "GptOss"}, "error", "GptOss is not a choice; openai_gptoss is."),
-        ("0.10.1.1", {"reasoning_parser": "openai_gptoss"}, "error", "it is, from 0.10.2. vLLM 0.10.1.1 takes GptOss"),
-        ("0.26.0", {"reasoning_parser": "mine", "reasoning_parser_plugin": "/p.py"}, "warning", "mine is not among"),
-        ("0.26.0", {"load_format": "dumy"}, "warning", "dumy is not among the choices vLLM brings along; did you mean"),
-        ("0.26.0", {"quantization": "gptqq"}, "error", "gptqq is not a choice; did you mean gptq"),
-        ("0.26.0", {"quantization": "nothing"}, "error", "vLLM 0.26.0 takes 31 others, such as "),
+        ("0.26.0", {"attention_backend": "FLASH"}, "error", "'FLASH' is not a valid value; "),
+        ("0.26.0", {"reasoning_parser": "GptOss"}, "error", "'GptOss' is not a valid value; write openai_gptoss."),
+        (
+            "0.10.1.1",
+            {"reasoning_parser": "openai_gptoss"},
+            "error",
+            "vLLM 0.10.2 and later accept 'openai_gptoss'; vLLM 0.10.1.1 accepts GptOss",
+        ),
+        ("0.26.0", {"reasoning_parser": "mine", "reasoning_parser_plugin": "/p.py"}, "warning", "'mine' is not among"),
+        (
+            "0.26.0",
+            {"load_format": "dumy"},
+            "warning",
+            "'dumy' is not among the values that vLLM brings along; did you mean",
+        ),
+        ("0.26.0", {"quantization": "gptqq"}, "error", "'gptqq' is not a valid value; did you mean gptq"),
+        ("0.26.0", {"quantization": "nothing"}, "error", "vLLM 0.26.0 accepts 31 others, such as "),
         ("0.26.0", {"enable_auto_tool_choice": True}, "error", "vLLM takes it only together with --tool-call-parser"),
         ("0.26.0", {"enable_auto_tool_choice": True, "tool_call_parser": "openai"}, None, ""),
         ("0.26.0", {"enable_log_outputs": True}, "error", "only together with --enable-log-requests"),
@@ -340,7 +352,7 @@ def test_what_is_installed_beside_vllm(requirement: str, sentence: str | None) -
             "0.26.0",
             {"collect_detailed_traces": ["model", "gpu"]},
             "error",
-            "gpu is not a choice; vLLM 0.26.0 takes all",
+            "'gpu' is not a valid value; vLLM 0.26.0 accepts all",
         ),
         ("0.26.0", {"config": "/c.yaml"}, "warning", "what stands in the file cannot be checked"),
         ("0.26.3", {"numa_bind": True}, None, ""),
@@ -476,23 +488,7 @@ def test_the_gravest_comes_first() -> None:
     assert [f.severity for f in found] == ["error", "warning", "note"]
 
 
-# --- the tables of remedies -----------------------------------------------------------------------------------------
-
-
-def test_a_remedy_belongs_to_a_flag_that_some_release_lacks_or_deprecates() -> None:
-    everywhere = {name for name, text in FLAGS.items() if text.split()[0] == f"{VERSIONS[0]}.." and "!" not in text}
-    assert not set(FLAG_REMEDIES) & everywhere
-    assert set(FLAG_REMEDIES) - set(FLAGS) == {"attn_impl", "mxfp4_backend", "mxfp4_layers"}
-
-
-def test_a_name_that_people_mean_leads_to_a_flag() -> None:
-    assert not set(MEANT) & set(FLAGS)
-    assert all(meant in FLAGS or meant in FLAG_REMEDIES for meant in MEANT.values())
-
-
-def test_a_remedy_belongs_to_a_variable_that_the_newest_release_does_not_read() -> None:
-    read = {name for name, ranges in ENVIRONMENT.items() if within(parse(VERSIONS[-1]), ranges)}
-    assert not set(VARIABLE_REMEDIES) & read
+# --- in words ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

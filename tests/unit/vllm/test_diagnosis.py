@@ -18,13 +18,12 @@ from ansible_collections.gpufleet.vllm.plugins.module_utils._vllm.diagnosis impo
     Diagnosis,
     State,
     diagnose,
-    lives,
-    parse_lines,
-    timeline,
 )
 from ansible_collections.gpufleet.vllm.plugins.module_utils._vllm.failures import BY_ID, GENERIC
+from ansible_collections.gpufleet.vllm.plugins.module_utils._vllm.log import lives, parse_lines
+from ansible_collections.gpufleet.vllm.plugins.module_utils._vllm.phases import timeline
 from hypothesis import given, settings, strategies as st
-from vllm_logs import captured as log
+from vllm_logs import READY, START, captured as log
 
 HEALTHY = (
     "cpu_healthy",
@@ -151,44 +150,6 @@ def test_diagnosis_is_the_same_in_every_era(era: str) -> None:
     assert found.evidence.startswith("ValueError: Free memory on device cuda:0 (62.37/139.8 GiB)")
 
 
-@pytest.mark.parametrize(
-    ("line", "text", "level", "process"),
-    [
-        ("INFO 07-28 23:02:27 [kv_cache_utils.py:833] msg", "msg", "INFO", ""),
-        ("(VllmWorker rank=0 pid=2120280) INFO 07-28 23:02:27 [a.py:1] msg", "msg", "INFO", "VllmWorker"),
-        (
-            "(EngineCore_DP0 pid=7) ERROR 01-02 03:04:05 [core.py:7] ValueError: x",
-            "ValueError: x",
-            "ERROR",
-            "EngineCore_DP0",
-        ),
-        ("(Worker_TP0 pid=7) WARNING 01-02 03:04:05 [v1/x/y.py:7] msg", "msg", "WARNING", "Worker_TP0"),
-        (
-            "\x1b[0;36m(EngineCore_DP0 pid=738)\x1b[0;0m \x1b[31mERROR\x1b[0m 01-02 03:04:05 [c.py:1] msg",
-            "msg",
-            "ERROR",
-            "EngineCore_DP0",
-        ),
-        ("(APIServer pid=1) Traceback (most recent call last):", "Traceback (most recent call last):", "", "APIServer"),
-        ("INFO:     Application startup complete.", "Application startup complete.", "INFO", ""),
-        ("(APIServer pid=1) ERROR:    [Errno 98] x", "[Errno 98] x", "ERROR", "APIServer"),
-        ("(not a prefix) msg", "(not a prefix) msg", "", ""),
-        ("", "", "", ""),
-    ],
-)
-def test_prefix(line: str, text: str, level: str, process: str) -> None:
-    (parsed,) = parse_lines(line)
-    assert (parsed.text, parsed.level, parsed.process) == (text, level, process)
-
-
-def test_a_progress_bar_becomes_its_states() -> None:
-    text = (
-        "(E pid=1) Capturing CUDA graphs:   0%|  | 0/2\rCapturing CUDA graphs:  50%|  | 1/2\rCapturing CUDA graphs: "
-        "100%|  | 2/2\n"
-    )
-    assert [line.text[-3:] for line in parse_lines(text)] == ["0/2", "1/2", "2/2", ""]
-
-
 # --- first root cause, symptoms, look-alikes --------------------------------------------------------------------------
 
 FREE = (
@@ -200,8 +161,6 @@ OOM = (
     "of which 713.69 MiB is free."
 )
 SAMPLER = "RuntimeError: CUDA out of memory occurred when warming up sampler with 1024 dummy requests."
-START = "(APIServer pid=1) INFO 01-01 10:00:00 [a.py:1] vLLM API server version 0.11.0\n"
-READY = "INFO:     Application startup complete.\n"
 DEAD = (
     "vllm.v1.engine.exceptions.EngineDeadError: EngineCore encountered an issue. See stack trace (above) for the "
     "root cause.\n"
@@ -466,83 +425,6 @@ def test_no_mixture_of_known_pieces_raises(pieces: list[str], running: bool) -> 
 
 def test_generic_symptoms_are_symptoms() -> None:
     assert all(BY_ID[name].kind == "symptom" for name in GENERIC)
-
-
-# --- phases -----------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("name", "names", "seconds"),
-    [
-        ("cpu_healthy", "init load profile server ready", {"init": 31, "server": 9}),
-        (
-            "h200_gptoss20b_cold",
-            "init load profile compile profile capture server ready",
-            {"capture": 41, "compile": 8},
-        ),
-        ("h200_gemma3_27b", "init load profile server ready", {"load": 2}),
-        ("h200_memory_held", "init", {"init": 42}),
-        ("cpu_disk_full", "init download init load", {"load": 5}),
-        ("h200_bad_flag", "", {}),
-    ],
-)
-def test_phases(name: str, names: str, seconds: dict[str, float]) -> None:
-    phases = timeline(log(name)).phases()
-    assert " ".join(phase.name for phase in phases) == names
-    assert {phase.name: phase.seconds for phase in phases if phase.name in seconds} == seconds
-
-
-LINE = "(EngineCore pid=1) INFO 11-21 10:00:{:02d} [x.py:1] {}\n"
-
-
-@pytest.mark.parametrize(
-    ("text", "name", "percent", "detail"),
-    [
-        (
-            "Unable to find image 'nvcr.io/nvidia/vllm:25.09-py3' locally\n25.09-py3: Pulling from nvidia/vllm\n",
-            "pull",
-            None,
-            "",
-        ),
-        (LINE.format(0, "vLLM API server version 0.10.2"), "init", None, ""),
-        ("Fetching 15 files:  20%|██        | 3/15 [00:10<00:40,  3.3s/it]", "download", 20, "3/15"),
-        (LINE.format(1, "Starting to load model openai/gpt-oss-120b..."), "load", None, ""),
-        ("Loading safetensors checkpoint shards:  27% Completed | 4/15 [00:10<00:27,  2.5s/it]\n", "load", 27, "4/15"),
-        ("\rLoading safetensors using Fastsafetensor loader:  40% Completed | 6/15 [00:01<00:02]", "load", 40, "6/15"),
-        (LINE.format(2, "Dynamo bytecode transform time: 4.14 s"), "compile", None, ""),
-        (LINE.format(2, "torch.compile takes 12.28 s in total"), "profile", None, ""),
-        (LINE.format(2, "torch.compile took 12.28 s in total"), "profile", None, ""),
-        (LINE.format(3, "GPU KV cache size: 2,965,722 tokens"), "profile", None, ""),
-        ("Capturing CUDA graph shapes:  40%|████      | 27/67 [00:10<00:15,  2.6it/s]", "capture", 40, "27/67"),
-        ("Capturing CUDA graphs (decode, FULL):  99%|█████████▉| 82/83 [00:10<00:00]", "capture", 99, "82/83"),
-        (
-            LINE.format(4, "init engine (profile, create kv cache, warmup model) took 123.66 seconds"),
-            "server",
-            None,
-            "",
-        ),
-        (LINE.format(4, "Starting vLLM API server 0 on http://0.0.0.0:8000"), "server", None, ""),
-        (READY, "ready", None, ""),
-        ("nothing of that\n", "start", None, ""),
-    ],
-)
-def test_current_phase(text: str, name: str, percent: int | None, detail: str) -> None:
-    current = timeline(text).current
-    assert (current.name, current.percent, current.detail) == (name, percent, detail)
-
-
-def test_a_new_start_begins_anew() -> None:
-    assert timeline(log("h200_llama8b") + START).current.name == "init"
-
-
-def test_the_turn_of_the_year_takes_no_time() -> None:
-    text = "".join(
-        [
-            "INFO 12-31 23:59:59 [x.py:1] vLLM API server version 0.10.2\n",
-            "INFO 01-01 00:00:09 [x.py:1] Starting to load model m...\n",
-        ]
-    )
-    assert timeline(text).phases()[0].seconds == 0
 
 
 # --- large files ------------------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ import typing as t
 from pathlib import Path
 
 import pytest
+from ansible_collections.gpufleet.vllm.plugins.module_utils._health.watch import ALARM
 from ansible_collections.gpufleet.vllm.plugins.module_utils._vllm.diagnosis import diagnose
 from ansible_collections.gpufleet.vllm.plugins.module_utils._vllm.failures import BY_ID, SIGNATURES, Found, say
 
@@ -607,6 +608,15 @@ def test_each_match_holds_a_literal(signature: t.Any) -> None:
         assert any(literal in line for literal in signature.literals), version
 
 
+FINAL = [(id, version, line) for id, version, line in ALL if BY_ID[id].kind != "warn" and BY_ID[id].final]
+
+
+@pytest.mark.parametrize(("id", "version", "line"), FINAL, ids=[f"{id}, {version}" for id, version, line in FINAL])
+def test_the_watch_takes_notice_of_a_line_that_is_the_end(id: str, version: str, line: str) -> None:
+    """Of what nobody takes notice, a wait learns when its patience ends."""
+    assert any(ALARM.search(text) for text in line.split("\n"))
+
+
 def test_notes_say_something_too() -> None:
     notes = [signature for signature in SIGNATURES if signature.kind == "warn"]
     assert all(isinstance(note.cause, str) and isinstance(note.remedy, str) for note in notes)
@@ -701,7 +711,7 @@ SETTINGS = ARGS + "'gpu_memory_utilization': 0.9, 'max_num_batched_tokens': 8192
             "two old flags",
             SAMPLES["args-unrecognized"][1][1],
             {},
-            ["--swap-space: it went in 0.18", "--attn-impl: it was"],
+            ["--swap-space: leave it out; the V1 engine", "--attn-impl: the transformers setting of that name has no"],
         ),
         ("a flag nobody knows", SAMPLES["args-unrecognized"][2][1], {}, ["Remove --foo"]),
         ("bf16 of old", SAMPLES["args-invalid-choice"][0][1], {}, ["bfloat16 or auto"]),

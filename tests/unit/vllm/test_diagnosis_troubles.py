@@ -10,7 +10,8 @@ import pytest
 from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy import plan
 from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.plan import Instance, Observed, Wanted
 from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
-from ansible_collections.gpufleet.vllm.plugins.module_utils._vllm.diagnosis import State, diagnose, timeline
+from ansible_collections.gpufleet.vllm.plugins.module_utils._vllm.diagnosis import State, diagnose
+from ansible_collections.gpufleet.vllm.plugins.module_utils._vllm.phases import timeline
 
 START = "(APIServer pid=1) INFO 11-21 23:00:00 [a.py:1] vLLM API server version {}\n"
 SERVING = (

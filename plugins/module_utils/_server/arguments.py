@@ -1,0 +1,75 @@
+# Copyright (c) 2026, gpufleet contributors
+# GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The spec as arguments and environment of C(vllm serve): the one renderer. Pure."""
+
+from __future__ import annotations
+
+import typing as t
+from dataclasses import dataclass
+
+from .._vllm import versions as vllm_versions
+
+if t.TYPE_CHECKING:
+    from .spec import EngineValue, ServerSpec
+
+
+def argv(spec: ServerSpec) -> list[str]:
+    """The arguments after C(vllm serve): the only place where the spec becomes flags."""
+    args = [spec.model, "--served-model-name", spec.served_model_name, "--port", str(spec.port)]
+    if spec.network_mode == "host":
+        # In its own network namespace vLLM listens everywhere, and what is published decides; here it decides itself.
+        args += ["--host", spec.bind]
+    engine = {**spec.engine, **spec.engine_unchecked}
+    for name in sorted(engine):
+        args += option_argv(name, engine[name], vllm_versions.option_kind(name, spec.vllm_version))
+    return args
+
+
+def option_argv(name: str, value: EngineValue, kind: str) -> list[str]:
+    """One option as words. The kind, as the table of versions has it, says what the value alone does not."""
+    base, dot, part = name.partition(".")
+    flag = "--" + base.replace("_", "-") + dot + part
+    if isinstance(value, bool):
+        if kind == "truth" or dot:
+            return [flag, str(value).lower()]
+        return [flag] if value else [] if kind == "flag" else ["--no-" + flag[2:]]
+    if isinstance(value, str):
+        return [flag, value]
+    if kind == "append":
+        return [word for element in value for word in (flag, element)]
+    return [flag, *value] if value else []
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where a backend puts what the server reads and writes, as the server sees it."""
+
+    encodings: str
+    hf_token: str
+    caches: str | None = None
+
+
+def env(spec: ServerSpec, places: Places) -> dict[str, str]:
+    """The server's environment, what the user said last. Secrets are no part of it."""
+    variables = {"NO_COLOR": "1"}
+    if spec.reads_encodings:
+        variables["TIKTOKEN_ENCODINGS_BASE"] = places.encodings
+    if spec.hf_token_file:
+        variables["HF_TOKEN_PATH"] = places.hf_token
+    if places.caches:
+        # What is compiled at the first start: kept, it makes later starts minutes shorter.
+        variables["VLLM_CACHE_ROOT"] = f"{places.caches}/vllm"
+        variables["TRITON_CACHE_DIR"] = f"{places.caches}/triton"
+        variables["FLASHINFER_WORKSPACE_BASE"] = f"{places.caches}/flashinfer"
+        variables["CUDA_CACHE_PATH"] = f"{places.caches}/cuda"
+    if spec.network_mode == "host":
+        variables["VLLM_PORT"] = str(internal_port(spec.port))
+    return {**variables, **spec.env}
+
+
+def internal_port(port: int) -> int:
+    """Where vLLM starts to look for ports of its own: apart for servers that share a network, or starts at the same
+    time race for them; below the range that Linux gives to outgoing connections."""
+    return 12000 + port % 625 * 32

@@ -1,0 +1,189 @@
+# Copyright (c) 2026, gpufleet contributors
+# GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What of a spec decides about memory, in the terms of its version of vLLM. Pure."""
+
+from __future__ import annotations
+
+import re
+import typing as t
+from dataclasses import dataclass
+
+from .._errors import VllmError
+from .._vllm.architecture import finite
+from .._vllm.versions import NEWEST, Release
+from .spec import ServerSpec
+
+Engine = t.Mapping[str, t.Any]
+
+# A longest request when the spec does not set it: what most models here are made for at most.
+ASSUMED_MODEL_LEN = 131072
+
+# Bytes of one value in the KV cache. Types that keep scales beside it are not here: their size is not known.
+KV_BYTES = {"bfloat16": 2, "float16": 2, "fp8": 1, "fp8_e4m3": 1, "fp8_e5m2": 1, "fp8_inc": 1}
+ESTIMATE_GRAPHS = "VLLM_MEMORY_PROFILER_ESTIMATE_CUDAGRAPHS"
+MODEL_BYTES = {"float32": 4, "float": 4}
+# What remains of the weights at least when vLLM quantizes them while it loads; before that they are whole.
+LOADED_SHARE = {"fp8": 0.5, "ptpc_fp8": 0.5, "experts_int8": 0.5, "bitsandbytes": 0.27, "mxfp8": 0.5, "mxfp4": 0.27}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What of a spec decides about memory, in the terms of its version of vLLM. None: vLLM's default, or unknown."""
+
+    release: Release
+    utilization: float
+    is_default_utilization: bool
+    tensor_parallel: int
+    pipeline_parallel: int
+    local_gpus: int
+    may_span_hosts: bool
+    block_size: int
+    max_model_len: int | None
+    is_auto_length: bool
+    batched_tokens: int | None
+    sequences: int | None
+    is_chunked: bool
+    batches: int
+    value_bytes: int | None
+    pinned_kv: int | None
+    has_graphs: bool
+    counts_graphs: bool
+    is_hybrid: bool
+    offload_gib: float
+    loaded_share: float
+
+
+def settings_of(spec: ServerSpec) -> Settings:
+    """The settings of a server, those that it leaves to vLLM as its version has them.
+
+    Raises:
+        VllmError: for a value that is no number where vLLM wants one.
+    """
+    engine = {**spec.engine, **spec.engine_unchecked}
+    release = Release(spec.vllm_version or NEWEST)
+    tensor, pipeline = _size(engine, "tensor_parallel_size", 1), _size(engine, "pipeline_parallel_size", 1)
+    data = _size(engine, "data_parallel_size_local", _size(engine, "data_parallel_size", 1))
+    utilization = _utilization(engine)
+    has_graphs = not _switch(engine, "enforce_eager", False)
+    return Settings(
+        release=release,
+        utilization=utilization or (0.90 if release.behaves("utilization_090") else 0.92),
+        is_default_utilization=utilization is None,
+        tensor_parallel=tensor,
+        pipeline_parallel=pipeline,
+        local_gpus=max(1, -(-tensor * pipeline // _size(engine, "nnodes", 1))) * data,
+        may_span_hosts=engine.get("distributed_executor_backend") in ("ray", "external_launcher"),
+        block_size=_size(engine, "block_size", 16),
+        **_lengths(engine),
+        is_chunked=_switch(engine, "enable_chunked_prefill", True),
+        batches=_batches(engine, release, pipeline),
+        value_bytes=_value_bytes(engine),
+        pinned_kv=_human_or_none(engine, "kv_cache_memory_bytes", "kv_cache_memory"),
+        has_graphs=has_graphs,
+        counts_graphs=has_graphs and _counts_graphs(spec.env, release),
+        is_hybrid=_is_hybrid(engine, release),
+        offload_gib=finite(engine.get("cpu_offload_gb")) or 0.0,
+        loaded_share=_loaded_share(spec, engine, release),
+    )
+
+
+def _lengths(engine: Engine) -> dict[str, t.Any]:
+    length = engine.get("max_model_len")
+    is_auto = str(length) in ("-1", "auto")
+    return {
+        "max_model_len": None if is_auto else _human_or_none(engine, "max_model_len"),
+        "is_auto_length": is_auto,
+        "batched_tokens": _human_or_none(engine, "max_num_batched_tokens"),
+        "sequences": _human_or_none(engine, "max_num_seqs"),
+    }
+
+
+def _human_or_none(engine: Engine, *keys: str) -> int | None:
+    for key in keys:
+        if engine.get(key) is not None:
+            return human(key, engine[key])
+    return None
+
+
+def _size(engine: Engine, key: str, default: int) -> int:
+    if engine.get(key) is None:
+        return default
+    number = human(key, engine[key])
+    if number < 1:
+        raise VllmError(f"engine.{key} must be at least 1; got {number}.")
+    return number
+
+
+def _switch(engine: Engine, key: str, default: bool) -> bool:
+    opposite = engine.get(f"no_{key}")
+    value = engine.get(key, default if opposite is None else not opposite)
+    return value if isinstance(value, bool) else default
+
+
+def _utilization(engine: Engine) -> float | None:
+    for key in ("gpu_memory_utilization", "device_memory_utilization"):
+        if engine.get(key) is None:
+            continue
+        number = finite(engine[key])
+        if number is None or not 0 < number <= 1:
+            raise VllmError(
+                f"engine.{key} must be a share of the memory between 0 and 1, such as 0.85; got {engine[key]!r}."
+            )
+        return number
+    return None
+
+
+def _batches(engine: Engine, release: Release, pipeline: int) -> int:
+    """How many batches a sliding window has to outlast: since one is scheduled ahead, that one too."""
+    if not release.behaves("batches_in_flight"):
+        return 1
+    return max(pipeline, 2 if _switch(engine, "async_scheduling", True) else 1)
+
+
+def _value_bytes(engine: Engine) -> int | None:
+    kind = str(engine.get("kv_cache_dtype", "auto"))
+    if engine.get("kv_cache_dtype_skip_layers"):
+        return None
+    if kind == "auto":
+        return MODEL_BYTES.get(str(engine.get("dtype")), 2)
+    return KV_BYTES.get(kind)
+
+
+def _counts_graphs(env: t.Mapping[str, str], release: Release) -> bool:
+    asked = env.get(ESTIMATE_GRAPHS)
+    if asked is None:
+        return release.behaves("graphs_in_budget")
+    return asked.lower() in ("1", "true") and release.knows_variable(ESTIMATE_GRAPHS) is True
+
+
+def _is_hybrid(engine: Engine, release: Release) -> bool:
+    """Whether sliding layers release what has left their window; a version without the switch never does."""
+    has_manager = release.knows("disable_hybrid_kv_cache_manager") is not False
+    return has_manager and not _switch(engine, "disable_hybrid_kv_cache_manager", False)
+
+
+def _loaded_share(spec: ServerSpec, engine: Engine, release: Release) -> float:
+    method = str(engine.get("quantization"))
+    # gpt-oss is MXFP4 as it is; other models are quantized while they load, or not at all.
+    if method == "mxfp4" and ("gpt-oss" in spec.model.lower() or not release.behaves("mxfp4_dense")):
+        return 1.0
+    return LOADED_SHARE.get(method, 1.0)
+
+
+_HUMAN = re.compile(r"(\d+(?:\.\d+)?)([kKmMgGtT]?)")
+_POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
+
+
+def human(key: str, value: t.Any) -> int:
+    """A number as vLLM reads it: C(32k) is 32000, C(32K) is 32768.
+
+    Raises:
+        VllmError: with the address of the key.
+    """
+    found = _HUMAN.fullmatch(str(value).strip())
+    if not found or isinstance(value, bool):
+        raise VllmError(f"engine.{key} must be a number such as 32768, 32K (1024) or 32k (1000); got {value!r}.")
+    unit = found.group(2)
+    return int(float(found.group(1)) * (1024 if unit.isupper() else 1000) ** _POWERS[unit.lower()])
