@@ -14,8 +14,8 @@ import re
 import typing as t
 from dataclasses import asdict, replace
 
+from .._host.cgroup import container_id
 from .._host.labels import LABEL_FINGERPRINT, LABEL_SPEC
-from .._host.processes import container_id
 from .faults import explain, reboot_required, warnings
 from .hardware import INTEGRATED_CAPABILITIES, Hardware, hardware_of, hardware_on_pci, host_class
 from .kernel import HostMemory, Process

@@ -61,8 +61,8 @@ Answers = dict[str, Result]
 # Starts the commands at once and returns the function that waits for them, at most so many seconds altogether.
 Runner = t.Callable[[t.Mapping[str, Argv]], t.Callable[[float], Answers]]
 
-# Where nvidia-smi lies on hosts whose PATH, under sudo or over SSH, does not say so.
-PROGRAM_DIRECTORIES = (
+# Where programs lie on hosts whose PATH, under sudo or over SSH, does not say so.
+DIRECTORIES = (
     "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
     ":/usr/local/nvidia/bin:/opt/nvidia/bin:/usr/lib/wsl/lib"
 )
@@ -80,7 +80,7 @@ def start_all(commands: t.Mapping[str, Argv]) -> t.Callable[[float], Answers]:
 
     A command that does not end is killed and left behind, never waited for: nvidia-smi on a hung GPU cannot be killed.
     """
-    environment = {**os.environ, "LC_ALL": "C", "PATH": f"{os.environ.get('PATH', '')}:{PROGRAM_DIRECTORIES}"}
+    environment = {**os.environ, "LC_ALL": "C", "PATH": f"{os.environ.get('PATH', '')}:{DIRECTORIES}"}
     children: dict[str, subprocess.Popen[bytes] | Result] = {}
     for key, argv in commands.items():
         try:
@@ -150,7 +150,7 @@ def docker_get(path: str) -> t.Any:
 
 
 def find_program(name: str) -> str | None:
-    return shutil.which(name, path=f"{os.environ.get('PATH', '')}:{PROGRAM_DIRECTORIES}")
+    return shutil.which(name, path=f"{os.environ.get('PATH', '')}:{DIRECTORIES}")
 
 
 def user_name(uid: int) -> str | None:

@@ -12,7 +12,7 @@ import os
 import re
 from dataclasses import dataclass
 
-from .processes import container_id
+from .cgroup import container_id
 
 # sl, local address, remote address, state (0A listens), queues, timer, retransmits, uid, timeout, inode
 LISTENING = re.compile(

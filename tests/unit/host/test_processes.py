@@ -12,11 +12,11 @@ import sys
 import time
 
 import pytest
+from ansible_collections.gpufleet.vllm.plugins.module_utils._host.cgroup import container_id
 from ansible_collections.gpufleet.vllm.plugins.module_utils._host.processes import (
     Activity,
     ProcessState,
     activity,
-    container_id,
     look_at,
     parse_stat,
     with_activity,
