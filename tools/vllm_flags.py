@@ -235,9 +235,6 @@ HEADER = '''# Copyright (c) 2026, gpufleet contributors
 # GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
-# Do not use this from other collections or standalone plugins/modules!
-
 """What `vllm serve` accepts, by version. Written by tools/vllm_flags.py; versions.py says how to read it."""
 
 from __future__ import annotations

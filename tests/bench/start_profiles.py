@@ -28,9 +28,9 @@ from pathlib import Path
 import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT / "plugins"), str(ROOT / "demo")]
+sys.path[:0] = [str(ROOT / "plugins"), str(ROOT / "tests/rig/cpu")]
 
-import model  # noqa: E402  # demo/model.py
+import model  # noqa: E402  # tests/rig/cpu/model.py
 from module_utils._server import catalogue as server_catalogue, spec  # noqa: E402
 
 OUT = Path(os.environ.get("OUT", ROOT / ".cache" / "profiles"))

@@ -6,6 +6,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 GATE_CACHE=$PWD/.cache/gate
 mkdir -p "$GATE_CACHE"
 PATH=$PWD/.venv/bin:$PATH
+# A script ends when it is interrupted, also where what it runs took that for a failure.
+trap 'exit 130' INT TERM
 
 die() {
     printf 'gate: %s\n' "$*" >&2

@@ -1,24 +1,47 @@
-"""Run the steps of the quality gate one after the other, each as `make STEP`, and count.
+"""Run the steps of the quality gate, each as `make STEP`, and count.
 
-All steps run, also after one failed. The last line counts test cases over all runners and one case a step.
+Without arguments all of them run: the stages one after the other, the lanes of a stage side by side, the steps of a lane
+one after the other. Names of steps as arguments run these alone, one after the other. All steps run, also after one
+failed. The last line counts test cases over all runners and one case a step.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
 import subprocess
 import sys
+import threading
 import time
+import types
 import typing as t
-from dataclasses import dataclass
+import uuid
+from dataclasses import dataclass, field
 from pathlib import Path
 
+Lane = tuple[str, ...]
+Stage = tuple[Lane, ...]
+
+# Two cores: what has one thread of its own runs in pairs, and what keeps both busy or watches a clock runs alone.
+PLAN: tuple[Stage, ...] = (
+    (("unit", "integration"), ("types", "lint", "docs-lint", "sanity", "artifact")),
+    (("molecule",),),
+    (("faults",),),
+    (("e2e",),),
+)
 LOGS = Path(".cache/gate/logs")
+GREEN = Path(".cache/gate/green")
 LIMIT_SECONDS = {"sanity": 1200, "molecule": 1800, "e2e": 1800}
-DEFAULT_LIMIT_SECONDS = 600
+DEFAULT_LIMIT_SECONDS = 900
 SHOWN_LINES = 400
+# How long a step has to end after each signal. The first one lets pytest and the scripts put away what they made.
+PATIENCE_SECONDS = ((signal.SIGINT, 30), (signal.SIGTERM, 20), (signal.SIGKILL, 5))
+# Whatever a step starts has this variable, in whatever session or process group it is.
+MARK = "GATE_STEP_ID"
+# What would make a step do less than it says.
+NOT_FOR_STEPS = ("MAKEFLAGS", "MFLAGS", "MAKEOVERRIDES", "MAKELEVEL", "PYTEST_ADDOPTS")
 
 # The closing line of pytest, with or without its frame: "== 1 failed, 3 passed in 61.02s (0:01:01) ==".
 CLOSING_LINE = re.compile(r"^(?:=+ )?(\d+ [a-z]+(?:, \d+ [a-z]+)*) in [\d.]+s(?: \([\d:]+\))?(?: =+)?$", re.MULTILINE)
@@ -42,11 +65,20 @@ class Count:
 class Result:
     step: str
     fault: str
-    seconds: float
-    tests: Count
+    seconds: float = 0
+    tests: Count = Count()
 
     def counted(self) -> Count:
         return self.tests + (Count(failed=1) if self.fault else Count(passed=1))
+
+
+@dataclass
+class Run:
+    """What the lanes of one run share."""
+
+    results: list[Result] = field(default_factory=list)
+    stopping: threading.Event = field(default_factory=threading.Event)
+    printing: threading.Lock = field(default_factory=threading.Lock)
 
 
 def count_tests(log: str) -> Count:
@@ -60,51 +92,98 @@ def count_tests(log: str) -> Count:
     return total
 
 
-def stop(process: subprocess.Popen[bytes]) -> None:
-    """End a step with all that it started in the foreground."""
-    for sent in (signal.SIGTERM, signal.SIGKILL):
-        try:
+def marked(mark: str) -> list[int]:
+    """The processes that have this mark in their environment."""
+    found = []
+    wanted = f"{MARK}={mark}".encode()
+    for directory in Path("/proc").glob("[0-9]*"):
+        # One that ended, or somebody else's.
+        with contextlib.suppress(OSError):
+            if wanted in (directory / "environ").read_bytes().split(b"\0"):
+                found.append(int(directory.name))
+    return found
+
+
+def becomes_true(seen: t.Callable[[], bool], seconds: float) -> bool:
+    deadline = time.monotonic() + seconds
+    while not seen() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return seen()
+
+
+def stop(process: subprocess.Popen[bytes], mark: str) -> None:
+    """End a step with all that it started: what leads first, which puts away in order what it holds, then the rest."""
+    for sent, seconds in PATIENCE_SECONDS:
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, sent)
-            process.wait(20)
-            return
-        except (ProcessLookupError, subprocess.TimeoutExpired):
-            continue
+        if becomes_true(lambda: process.poll() is not None, seconds):
+            break
+    for sent in (signal.SIGTERM, signal.SIGKILL):
+        for pid in marked(mark):
+            with contextlib.suppress(OSError):
+                os.kill(pid, sent)
+        if becomes_true(lambda: not marked(mark), 5):
+            break
 
 
-def execute(command: t.Sequence[str], log: Path, limit: float) -> str:
+def execute(command: t.Sequence[str], log: Path, limit: float, stopping: threading.Event | None = None) -> str:
     """Run a command into a log; the answer is what went wrong, or nothing."""
-    environment = {**os.environ, "NO_COLOR": "1", "ANSIBLE_NOCOLOR": "1", "PY_COLORS": "0", "COLUMNS": "120"}
+    stopping = stopping or threading.Event()
+    mark = uuid.uuid4().hex
+    kept = {name: value for name, value in os.environ.items() if name not in NOT_FOR_STEPS}
+    plain = {"NO_COLOR": "1", "ANSIBLE_NOCOLOR": "1", "PY_COLORS": "0", "COLUMNS": "120", MARK: mark}
     with log.open("wb") as output:
         process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            env=environment,
+            env={**kept, **plain},
             start_new_session=True,
         )
-        try:
-            status = process.wait(limit)
-        except subprocess.TimeoutExpired:
-            stop(process)
-            return f"not done after {limit:.0f} s"
-        except KeyboardInterrupt:
-            stop(process)
-            raise
-    return f"exit status {status}" if status else ""
+        deadline = time.monotonic() + limit
+        while process.poll() is None:
+            if stopping.wait(0.1):
+                stop(process, mark)
+                return "interrupted"
+            if time.monotonic() > deadline:
+                stop(process, mark)
+                return f"not done after {limit:.0f} s"
+    return f"exit status {process.returncode}" if process.returncode else ""
 
 
-def run_step(step: str) -> Result:
-    print(f"== {step}", flush=True)
+def run_step(step: str, run: Run) -> None:
+    if run.stopping.is_set():
+        run.results.append(Result(step, "not run"))
+        return
     log = LOGS / f"{step}.log"
     start = time.monotonic()
-    fault = execute(["make", step], log, LIMIT_SECONDS.get(step, DEFAULT_LIMIT_SECONDS))
+    fault = execute(["make", step], log, LIMIT_SECONDS.get(step, DEFAULT_LIMIT_SECONDS), run.stopping)
     text = log.read_text("utf-8", "replace")
     result = Result(step, fault, time.monotonic() - start, count_tests(text))
-    if fault:
-        show(log, text)
-    print(f"   {described(result)}", flush=True)
-    return result
+    run.results.append(result)
+    with run.printing:
+        print(f"== {step}", flush=True)
+        if fault:
+            show(log, text)
+        print(f"   {described(result)}", flush=True)
+
+
+def run_lane(lane: Lane, run: Run) -> None:
+    for step in lane:
+        run_step(step, run)
+
+
+def run_stage(stage: Stage, run: Run) -> None:
+    threads = [threading.Thread(target=run_lane, args=(lane, run)) for lane in stage]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        while thread.is_alive():
+            try:
+                thread.join(1)
+            except KeyboardInterrupt:
+                run.stopping.set()
 
 
 def show(log: Path, text: str) -> None:
@@ -120,17 +199,57 @@ def described(result: Result) -> str:
     return f"{outcome}, {result.seconds:.0f} s{tests}"
 
 
+def clean_commit() -> str:
+    """The commit that the working tree is, to the letter; nothing where it is not."""
+
+    def git(*arguments: str) -> str | None:
+        done = subprocess.run(["git", *arguments], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    status, head = git("status", "--porcelain", "--untracked-files=all"), git("rev-parse", "--verify", "HEAD")
+    return head if head and status == "" else ""
+
+
+def run_all(plan: t.Sequence[Stage]) -> Run:
+    run = Run()
+    for stage in plan:
+        if len(stage) > 1:
+            print(f"   side by side: {' | '.join(' '.join(lane) for lane in stage)}", flush=True)
+        run_stage(stage, run)
+    return run
+
+
+def summarize(plan: t.Sequence[Stage], run: Run, seconds: float) -> Count:
+    order = [step for stage in plan for lane in stage for step in lane]
+    print(f"\n== summary, {seconds:.0f} s; logs in {LOGS}")
+    for result in sorted(run.results, key=lambda result: order.index(result.step)):
+        print(f"   {result.step:{max(map(len, order))}}  {described(result)}")
+    total = sum((result.counted() for result in run.results), Count())
+    print(f"\n{total}", flush=True)
+    return total
+
+
+def interrupt(_signal: int, _frame: types.FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
 def main(steps: t.Sequence[str]) -> int:
     LOGS.mkdir(parents=True, exist_ok=True)
-    results = [run_step(step) for step in steps]
-    width = max(len(step) for step in steps)
-    print(f"\n== summary, {sum(result.seconds for result in results):.0f} s; logs in {LOGS}")
-    for result in results:
-        print(f"   {result.step:{width}}  {described(result)}")
-    total = sum((result.counted() for result in results), Count())
-    print(f"\n{total}", flush=True)
+    complete = not steps
+    plan = PLAN if complete else tuple(((step,),) for step in steps)
+    commit = clean_commit() if complete else ""
+    if complete:
+        GREEN.unlink(missing_ok=True)
+    start = time.monotonic()
+    run = run_all(plan)
+    total = summarize(plan, run, time.monotonic() - start)
+    if commit and not total.failed and clean_commit() == commit:
+        GREEN.write_text(f"{commit}\n")
     return 1 if total.failed else 0
 
 
 if __name__ == "__main__":
+    # Also SIGINT: in the background of a script it is ignored, which steps inherit, and nothing could interrupt them.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, interrupt)
     sys.exit(main(sys.argv[1:]))

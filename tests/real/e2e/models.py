@@ -1,7 +1,7 @@
 """Write two more small models beside the demo's: NEW_DIRECTORY/qwen is of another architecture and says another sentence,
 and NEW_DIRECTORY/dying has a head_dim that vLLM's attention on CPUs lacks, so its engine dies of the first completion.
 
-Usage, inside the demo's image, with demo/model.py and tests/real_failures/model_that_dies.py at /:
+Usage, inside the demo's image, with tests/rig/cpu/model.py and tests/real/failures/model_that_dies.py at /:
 models.py O200K_BASE_FILE NEW_DIRECTORY
 """
 

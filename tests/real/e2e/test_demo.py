@@ -18,7 +18,7 @@ import urllib.request
 
 import pytest
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
+ROOT = pathlib.Path(__file__).resolve().parents[3]
 BIN = ROOT / ".venv" / "bin"
 CACHE = ROOT / ".cache" / "demo"
 PLAYBOOK = "playbooks/deploy_gptoss.yml"
@@ -84,7 +84,7 @@ def digest(path: pathlib.Path) -> str:
 def models() -> pathlib.Path:
     """A folder with a small model of another architecture, qwen, and one whose engine dies of a completion, dying."""
     place = ROOT / ".cache" / "e2e"
-    scripts = [ROOT / "demo/model.py", ROOT / "tests/real_failures/model_that_dies.py", ROOT / "tests/e2e/models.py"]
+    scripts = [ROOT / "tests/rig/cpu/model.py", ROOT / "tests/real/failures/model_that_dies.py", ROOT / "tests/real/e2e/models.py"]
     stamp = "".join(digest(script) for script in scripts)
     if not (place / "stamp").exists() or (place / "stamp").read_text() != stamp:
         shutil.rmtree(place, ignore_errors=True)
@@ -100,7 +100,7 @@ def models() -> pathlib.Path:
 
 
 def test_demo_deploys_and_shows_an_answer() -> None:
-    shown = run("demo/run")
+    shown = run("tools/demo/run")
     assert shown.returncode == 0, shown.stdout
     for line in ("Endpoint   ", "Answer     ", "curl http://", "make demo-stop"):
         assert line in shown.stdout
@@ -133,7 +133,7 @@ def test_check_mode_on_the_running_server_predicts_nothing() -> None:
 
 def test_second_demo_changes_nothing_and_says_so() -> None:
     before = ours()
-    again = run("demo/run")
+    again = run("tools/demo/run")
     assert again.returncode == 0, again.stdout
     assert "changed=0 " in again.stdout
     assert "Nothing was changed" in again.stdout
@@ -240,11 +240,11 @@ def test_teardown_leaves_nothing_but_the_users_files() -> None:
     kept = [*(CACHE / "encodings-source").glob("*.tiktoken"), CACHE / "model" / "config.json"]
     assert len(kept) == 3
     before = [digest(path) for path in kept]
-    stopped = run("demo/stop")
+    stopped = run("tools/demo/stop")
     assert stopped.returncode == 0, stopped.stdout
     assert ours() == []
     assert run(*CACHES).stdout.split() == []
     assert [digest(path) for path in kept] == before
-    again = run("demo/stop")
+    again = run("tools/demo/stop")
     assert again.returncode == 0
     assert "changed=0 " in again.stdout

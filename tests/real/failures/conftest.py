@@ -21,7 +21,7 @@ import typing as t
 
 import pytest
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
+ROOT = pathlib.Path(__file__).resolve().parents[3]
 CACHE = ROOT / ".cache" / "real_failures"
 DEMO = ROOT / ".cache" / "demo"
 IMAGE = "gpufleet/vllm-cpu:0.32.0"
@@ -130,8 +130,8 @@ class Waiting(threading.Thread):
 @pytest.fixture(scope="session")
 def material() -> pathlib.Path:
     """The demo's model and vocabulary, and a model that dies; copies, since the demo may be rebuilt meanwhile."""
-    for part in ("docker-engine", "image", "encodings", "model"):
-        subprocess.run([str(ROOT / "demo" / part)], check=True, stdin=subprocess.DEVNULL)
+    for part in ("docker-engine", "cpu/image", "encodings", "cpu/model"):
+        subprocess.run([str(ROOT / "tests/rig" / part)], check=True, stdin=subprocess.DEVNULL)
     stamp = (DEMO / "model" / "inputs.sha256").read_text()
     if not (CACHE / "stamp").exists() or (CACHE / "stamp").read_text() != stamp:
         shutil.rmtree(CACHE, ignore_errors=True)
@@ -139,7 +139,7 @@ def material() -> pathlib.Path:
         shutil.copytree(DEMO / "encodings-source", CACHE / "encodings")
         (CACHE / "empty").mkdir()
         (CACHE / "dying").mkdir()
-        scripts = [f"{ROOT}/demo/model.py:/model.py:ro", f"{ROOT}/tests/real_failures/model_that_dies.py:/dying.py:ro"]
+        scripts = [f"{ROOT}/tests/rig/cpu/model.py:/model.py:ro", f"{ROOT}/tests/real/failures/model_that_dies.py:/dying.py:ro"]
         binds = [*scripts, f"{CACHE}/encodings:/encodings:ro", f"{CACHE}/dying:/model"]
         volumes = [word for bind in binds for word in ("--volume", bind)]
         command = ["python3", "/dying.py", "/encodings/o200k_base.tiktoken", "/model"]

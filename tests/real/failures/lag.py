@@ -20,7 +20,7 @@ import threading
 import time
 import typing as t
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
+ROOT = pathlib.Path(__file__).resolve().parents[3]
 PLAY = """
 - hosts: localhost
   connection: local

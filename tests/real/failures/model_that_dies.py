@@ -1,5 +1,5 @@
 """The demo's model with a head_dim that vLLM's attention on CPUs lacks: it starts, is healthy, and dies of the first
-completion. Usage, inside the demo's image, with demo/model.py at /: model_that_dies.py O200K_BASE_FILE NEW_DIRECTORY
+completion. Usage, inside the demo's image, with tests/rig/cpu/model.py at /: model_that_dies.py O200K_BASE_FILE NEW_DIRECTORY
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ import threading
 import time
 import typing as t
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
+ROOT = pathlib.Path(__file__).resolve().parents[3]
 # Without ansible: the modules' core imports nothing of it.
 PACKAGE = pathlib.Path("/tmp/gpufleet_core/ansible_collections/gpufleet")
 if not PACKAGE.exists():

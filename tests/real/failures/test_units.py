@@ -34,8 +34,8 @@ def inventory(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[pathlib.Pa
 
     tmp = tmp_path_factory.mktemp("host")
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(tmp / "key")], check=True)
-    subprocess.run([str(ROOT / "tests/hosts/build")], check=True, stdin=subprocess.DEVNULL)
-    up = [str(ROOT / "tests/hosts/host"), "up", HOST, "--key", str(tmp / "key.pub"), "--gpu", "a100-shared"]
+    subprocess.run([str(ROOT / "tests/rig/hosts/build")], check=True, stdin=subprocess.DEVNULL)
+    up = [str(ROOT / "tests/rig/hosts/host"), "up", HOST, "--key", str(tmp / "key.pub"), "--gpu", "a100-shared"]
     address = subprocess.run(up, check=True, capture_output=True, text=True).stdout.split()[0]
     port = address.rpartition(":")[2]
     for name in ("h200_memory_held", "h200_llama8b"):
@@ -53,7 +53,7 @@ def inventory(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[pathlib.Pa
     path = tmp / "hosts.yml"
     path.write_text(json.dumps({"all": {"hosts": {"a100-1": variables}}}))
     yield path
-    subprocess.run([str(ROOT / "tests/hosts/host"), "down", HOST], check=True)
+    subprocess.run([str(ROOT / "tests/rig/hosts/host"), "down", HOST], check=True)
 
 
 def make_unit(name: str, command: str, restart: str = "no") -> None:

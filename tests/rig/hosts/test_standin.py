@@ -185,9 +185,9 @@ def test_gpt_oss_thinks_before_it_answers(start: Start, encodings: str) -> None:
 
 @pytest.fixture(name="encodings")
 def _encodings() -> str:
-    directory = Path(__file__).parents[2] / ".cache/demo/encodings-source"
+    directory = Path(__file__).parents[3] / ".cache/demo/encodings-source"
     if not (directory / "o200k_base.tiktoken").exists():
-        pytest.fail(f"there is no o200k_base.tiktoken in {directory}; run demo/encodings first")
+        pytest.fail(f"there is no o200k_base.tiktoken in {directory}; run tests/rig/encodings first")
     return str(directory)
 
 

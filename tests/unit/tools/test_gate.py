@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-_path = Path(__file__).resolve().parents[3] / "tests" / "gate" / "run.py"
+_path = Path(__file__).resolve().parents[3] / "tools" / "gate" / "run.py"
 _spec = importlib.util.spec_from_file_location("gate_run", _path)
 if _spec is None or _spec.loader is None:
     raise ImportError(str(_path))

@@ -1,4 +1,4 @@
-"""Keep account of the memory of this host's simulated GPUs. tests/hosts/README.md tells who holds how much.
+"""Keep account of the memory of this host's simulated GPUs. tests/rig/hosts/README.md tells who holds how much.
 
 What is held is written down for nvidia-smi, and where GPU and host share their memory, /proc/meminfo has less of it.
 """
