@@ -1,8 +1,8 @@
 """Run the steps of the quality gate, each as `make STEP`, and count.
 
-Without arguments all of them run: the stages one after the other, the lanes of a stage side by side, the steps of a lane
-one after the other. Names of steps as arguments run these alone, one after the other. All steps run, also after one
-failed. The last line counts test cases over all runners and one case a step.
+Without arguments all of them run: the stages one after the other, the lanes of a stage side by side, the steps of a
+lane one after the other. Names of steps as arguments run these alone, one after the other. All steps run, also after
+one failed. The last line counts test cases over all runners and one case a step.
 """
 
 from __future__ import annotations
@@ -73,11 +73,21 @@ class Result:
 
 
 @dataclass
+class Interruption:
+    """Set by the handler of a signal; no Event, whose lock a second signal would wait for."""
+
+    seen: bool = False
+
+    def see(self, _signal: int, _frame: types.FrameType | None) -> None:
+        self.seen = True
+
+
+@dataclass
 class Run:
     """What the lanes of one run share."""
 
+    interruption: Interruption
     results: list[Result] = field(default_factory=list)
-    stopping: threading.Event = field(default_factory=threading.Event)
     printing: threading.Lock = field(default_factory=threading.Lock)
 
 
@@ -126,9 +136,8 @@ def stop(process: subprocess.Popen[bytes], mark: str) -> None:
             break
 
 
-def execute(command: t.Sequence[str], log: Path, limit: float, stopping: threading.Event | None = None) -> str:
+def execute(command: t.Sequence[str], log: Path, limit: float, interruption: Interruption) -> str:
     """Run a command into a log; the answer is what went wrong, or nothing."""
-    stopping = stopping or threading.Event()
     mark = uuid.uuid4().hex
     kept = {name: value for name, value in os.environ.items() if name not in NOT_FOR_STEPS}
     plain = {"NO_COLOR": "1", "ANSIBLE_NOCOLOR": "1", "PY_COLORS": "0", "COLUMNS": "120", MARK: mark}
@@ -143,22 +152,20 @@ def execute(command: t.Sequence[str], log: Path, limit: float, stopping: threadi
         )
         deadline = time.monotonic() + limit
         while process.poll() is None:
-            if stopping.wait(0.1):
+            if interruption.seen or time.monotonic() > deadline:
                 stop(process, mark)
-                return "interrupted"
-            if time.monotonic() > deadline:
-                stop(process, mark)
-                return f"not done after {limit:.0f} s"
+                return "interrupted" if interruption.seen else f"not done after {limit:.0f} s"
+            time.sleep(0.1)
     return f"exit status {process.returncode}" if process.returncode else ""
 
 
 def run_step(step: str, run: Run) -> None:
-    if run.stopping.is_set():
+    if run.interruption.seen:
         run.results.append(Result(step, "not run"))
         return
     log = LOGS / f"{step}.log"
     start = time.monotonic()
-    fault = execute(["make", step], log, LIMIT_SECONDS.get(step, DEFAULT_LIMIT_SECONDS), run.stopping)
+    fault = execute(["make", step], log, LIMIT_SECONDS.get(step, DEFAULT_LIMIT_SECONDS), run.interruption)
     text = log.read_text("utf-8", "replace")
     result = Result(step, fault, time.monotonic() - start, count_tests(text))
     run.results.append(result)
@@ -179,11 +186,7 @@ def run_stage(stage: Stage, run: Run) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        while thread.is_alive():
-            try:
-                thread.join(1)
-            except KeyboardInterrupt:
-                run.stopping.set()
+        thread.join()
 
 
 def show(log: Path, text: str) -> None:
@@ -203,15 +206,17 @@ def clean_commit() -> str:
     """The commit that the working tree is, to the letter; nothing where it is not."""
 
     def git(*arguments: str) -> str | None:
-        done = subprocess.run(["git", *arguments], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            ["git", *arguments], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+        )
         return done.stdout.strip() if done.returncode == 0 else None
 
     status, head = git("status", "--porcelain", "--untracked-files=all"), git("rev-parse", "--verify", "HEAD")
     return head if head and status == "" else ""
 
 
-def run_all(plan: t.Sequence[Stage]) -> Run:
-    run = Run()
+def run_all(plan: t.Sequence[Stage], interruption: Interruption) -> Run:
+    run = Run(interruption)
     for stage in plan:
         if len(stage) > 1:
             print(f"   side by side: {' | '.join(' '.join(lane) for lane in stage)}", flush=True)
@@ -229,11 +234,7 @@ def summarize(plan: t.Sequence[Stage], run: Run, seconds: float) -> Count:
     return total
 
 
-def interrupt(_signal: int, _frame: types.FrameType | None) -> None:
-    raise KeyboardInterrupt
-
-
-def main(steps: t.Sequence[str]) -> int:
+def main(steps: t.Sequence[str], interruption: Interruption) -> int:
     LOGS.mkdir(parents=True, exist_ok=True)
     complete = not steps
     plan = PLAN if complete else tuple(((step,),) for step in steps)
@@ -241,7 +242,7 @@ def main(steps: t.Sequence[str]) -> int:
     if complete:
         GREEN.unlink(missing_ok=True)
     start = time.monotonic()
-    run = run_all(plan)
+    run = run_all(plan, interruption)
     total = summarize(plan, run, time.monotonic() - start)
     if commit and not total.failed and clean_commit() == commit:
         GREEN.write_text(f"{commit}\n")
@@ -249,7 +250,8 @@ def main(steps: t.Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
+    interruption = Interruption()
     # Also SIGINT: in the background of a script it is ignored, which steps inherit, and nothing could interrupt them.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, interrupt)
-    sys.exit(main(sys.argv[1:]))
+        signal.signal(number, interruption.see)
+    sys.exit(main(sys.argv[1:], interruption))

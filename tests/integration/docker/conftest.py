@@ -92,7 +92,9 @@ def engine() -> t.Iterator[t.Any]:
     try:
         client = docker.from_env(version="auto").api
     except docker.errors.DockerException as error:
-        pytest.fail(f"These tests ask a Docker Engine, and there is none ({error}): tests/rig/docker-engine starts one.")
+        pytest.fail(
+            f"These tests ask a Docker Engine, and there is none ({error}): tests/rig/docker-engine starts one."
+        )
     yield client
     client.close()
 

@@ -84,7 +84,11 @@ def digest(path: pathlib.Path) -> str:
 def models() -> pathlib.Path:
     """A folder with a small model of another architecture, qwen, and one whose engine dies of a completion, dying."""
     place = ROOT / ".cache" / "e2e"
-    scripts = [ROOT / "tests/rig/cpu/model.py", ROOT / "tests/real/failures/model_that_dies.py", ROOT / "tests/real/e2e/models.py"]
+    scripts = [
+        ROOT / "tests/rig/cpu/model.py",
+        ROOT / "tests/real/failures/model_that_dies.py",
+        ROOT / "tests/real/e2e/models.py",
+    ]
     stamp = "".join(digest(script) for script in scripts)
     if not (place / "stamp").exists() or (place / "stamp").read_text() != stamp:
         shutil.rmtree(place, ignore_errors=True)

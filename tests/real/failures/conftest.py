@@ -139,7 +139,10 @@ def material() -> pathlib.Path:
         shutil.copytree(DEMO / "encodings-source", CACHE / "encodings")
         (CACHE / "empty").mkdir()
         (CACHE / "dying").mkdir()
-        scripts = [f"{ROOT}/tests/rig/cpu/model.py:/model.py:ro", f"{ROOT}/tests/real/failures/model_that_dies.py:/dying.py:ro"]
+        scripts = [
+            f"{ROOT}/tests/rig/cpu/model.py:/model.py:ro",
+            f"{ROOT}/tests/real/failures/model_that_dies.py:/dying.py:ro",
+        ]
         binds = [*scripts, f"{CACHE}/encodings:/encodings:ro", f"{CACHE}/dying:/model"]
         volumes = [word for bind in binds for word in ("--volume", bind)]
         command = ["python3", "/dying.py", "/encodings/o200k_base.tiktoken", "/model"]
