@@ -5,55 +5,62 @@ SHELL := /bin/bash
 MAKEFLAGS += --no-print-directory
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-# The steps of `make test`, in its order.
-STEPS := unit types lint docs-lint sanity artifact molecule faults e2e
+# The scenarios of `make test`: one a backend and one a role, and what else there is time for. `make molecule-all` has all.
+SCENARIOS := default switch refusals fallback
 
-.PHONY: help demo demo-stop test $(STEPS) reliability real-failures bench format pins venv clean
+.PHONY: help demo demo-stop test unit types lint docs-lint sanity artifact integration molecule molecule-all faults \
+	reliability e2e real-failures bench format pins venv clean
 
 help: ## show this list
 	@sed -nE 's/^([a-z0-9-]+):.*## (.*)/make \1@\2/p' Makefile | column -t -s @
 
 demo: venv ## serve a small gpt-oss model on this machine and ask it something
-	@demo/run
+	@tools/demo/run
 
 demo-stop: venv ## remove what `make demo` deployed
-	@demo/stop
+	@tools/demo/stop
 
 test: ## run every check below; the last line counts them
-	@tests/gate/test $(STEPS)
+	@tools/gate/test
 
-unit: venv ## unit tests
-	@tests/gate/unit
+unit: venv ## unit tests, on the oldest Python of managed hosts too; need no Docker
+	@tools/gate/unit
 
 types: venv ## mypy, strict
-	@tests/gate/types
+	@tools/gate/types
 
 lint: venv ## ansible-lint, ruff, shellcheck
-	@tests/gate/lint
+	@tools/gate/lint
 
 docs-lint: venv ## documentation of modules, filters and roles
-	@tests/gate/docs-lint
+	@tools/gate/docs-lint
 
 sanity: venv ## ansible-test sanity
-	@tests/gate/sanity
+	@tools/gate/sanity
 
 artifact: venv ## build the collection, install it elsewhere, use it by its full names
-	@tests/gate/artifact
+	@tools/gate/artifact
 
-molecule: venv ## every scenario of molecule/, on simulated GPU hosts (Docker)
-	@tests/gate/molecule
+integration: venv ## the modules against a real engine (Docker)
+	@tools/gate/integration
+
+molecule: venv ## the scenarios of `make test`, on simulated GPU hosts (Docker)
+	@tools/gate/molecule $(SCENARIOS)
+
+molecule-all: venv ## every scenario of molecule/ (Docker)
+	@tools/gate/molecule
 
 faults: venv ## a fault at each of some steps of a switch, on simulated GPU hosts (Docker)
-	@tests/gate/faults -k "(stop or start) and (fails or killed) and not back"
+	@tools/gate/faults -k "(stop or start) and (fails or killed) and not back"
 
 reliability: venv ## every fault at every step; writes the table of docs/reliability.md (Docker, 20 minutes and more)
-	@tests/gate/faults
+	@tools/gate/faults
 
 e2e: venv ## from nothing to a chat completion of a real vLLM, and back (Docker)
-	@tests/e2e/run
+	@tests/real/e2e/run
 
 real-failures: venv ## failures of a real vLLM, made on purpose and named within two seconds (Docker, 5 minutes)
-	@tests/real_failures/run
+	@tests/real/failures/run
 
 bench: venv ## measure what docs/benchmarks.md reports
 	@tests/bench/run
@@ -62,10 +69,10 @@ format: venv ## format the Python files
 	@ruff format --config .config/ruff.toml . && ruff check --config .config/ruff.toml --fix .
 
 pins: venv ## take newer versions of the tools into .config/requirements.txt
-	@tests/gate/pins
+	@tools/gate/pins
 
 venv: ## install the tools that .config/requirements.txt pins
-	@tests/gate/venv
+	@tools/gate/venv
 
 clean: ## remove .venv, .cache and .ansible
 	rm -rf .venv .cache .ansible

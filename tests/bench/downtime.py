@@ -6,7 +6,7 @@
 
 The playbook is compared with what people do by hand, `docker rm -f` and `docker run`, both with the image on the host and
 with one that comes from a registry of a stated rate. A client asks for a completion every 50 ms; the longest time without an
-answer is what counts. The stand-in of tests/hosts serves, which takes a stated time to load: what vLLM takes is the same
+answer is what counts. The stand-in of tests/rig/hosts serves, which takes a stated time to load: what vLLM takes is the same
 for both, and would only hide the difference.
 """
 
@@ -210,7 +210,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=6)
     rounds = parser.parse_args().rounds
-    run("tests/hosts/build")
+    run("tests/rig/hosts/build")
     registry = Registry()
     images = {name: registry.push(name) for name in NAMES}
     print("| what | median | range | switches |\n| --- | --- | --- | --- |")

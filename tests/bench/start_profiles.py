@@ -28,9 +28,9 @@ from pathlib import Path
 import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT / "plugins"), str(ROOT / "demo")]
+sys.path[:0] = [str(ROOT / "plugins"), str(ROOT / "tests/rig/cpu")]
 
-import model  # noqa: E402  # demo/model.py
+import model  # noqa: E402  # tests/rig/cpu/model.py
 from module_utils._server import arguments, catalogue as server_catalogue  # noqa: E402
 from module_utils._server.spec import ServerSpec  # noqa: E402
 

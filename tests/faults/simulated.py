@@ -21,7 +21,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
-RIG = str(ROOT / "tests/hosts/host")
+RIG = str(ROOT / "tests/rig/hosts/host")
 BIN = ROOT / ".venv" / "bin"
 COLLECTIONS = os.environ.get("ANSIBLE_COLLECTIONS_PATH", str(ROOT / ".ansible/collections"))
 PLAYBOOKS = Path(COLLECTIONS) / "ansible_collections/gpufleet/vllm/playbooks"

@@ -2,60 +2,30 @@
 # GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Make the checkout importable as ansible_collections.gpufleet.vllm, and modules callable."""
+"""What is tested on a Python older than a controller's; and, by being here, that tests import the helpers of this folder."""
 
 from __future__ import annotations
 
-import importlib
-import json
 import sys
-import typing as t
 from pathlib import Path
 
-import pytest
-
-ROOT = Path(__file__).resolve().parents[2]
-COLLECTIONS = ROOT / ".ansible" / "collections"
-# Managed hosts may be older than the oldest Python of a controller: there, only what runs on hosts is tested.
 IS_CONTROLLER = sys.version_info >= (3, 11)
-CONTROLLER_ONLY = ("plugins.action", "plugins.filter", "plugins.lookup", "ansible.plugins", "ansible.parsing")
-
-if IS_CONTROLLER:
-    from ansible.plugins.loader import init_plugin_loader
-
-    init_plugin_loader([str(COLLECTIONS)])
-else:
-    sys.path.insert(0, str(COLLECTIONS))
+# What no managed host executes: folders, and what a test elsewhere imports that belongs to the controller.
+CONTROLLER_FOLDERS = ("action", "filter", "lookup", "plugin_utils", "roles", "tools")
+CONTROLLER_ONLY = (
+    "plugins.action",
+    "plugins.filter",
+    "plugins.lookup",
+    "plugins.plugin_utils",
+    "ansible.plugins",
+    "ansible.parsing",
+)
 
 
 def pytest_ignore_collect(collection_path: Path) -> bool | None:
-    if IS_CONTROLLER or collection_path.suffix != ".py":
+    if IS_CONTROLLER:
         return None
-    text = collection_path.read_text("utf-8")
+    if collection_path.is_dir():
+        return True if collection_path.name in CONTROLLER_FOLDERS else None
+    text = collection_path.read_text("utf-8") if collection_path.suffix == ".py" else ""
     return True if any(name in text for name in CONTROLLER_ONLY) else None
-
-
-class ModuleRun(t.NamedTuple):
-    """What a module printed, and its exit status."""
-
-    result: dict[str, t.Any]
-    status: int
-
-
-@pytest.fixture
-def run_module(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> t.Callable[..., ModuleRun]:
-    """run_module("vllm_health", {"url": ...}, check=True, diff=True): call its main() in this process."""
-    basic = importlib.import_module("ansible.module_utils.basic")
-
-    def run(name: str, arguments: t.Mapping[str, t.Any], check: bool = False, diff: bool = False) -> ModuleRun:
-        internal = {"_ansible_check_mode": check, "_ansible_diff": diff, "_ansible_remote_tmp": "/tmp"}
-        document = json.dumps({"ANSIBLE_MODULE_ARGS": {**arguments, **internal}})
-        monkeypatch.setattr(basic, "_ANSIBLE_ARGS", document.encode())
-        monkeypatch.setattr(basic, "_ANSIBLE_PROFILE", "legacy", raising=False)
-        module = importlib.import_module(f"ansible_collections.gpufleet.vllm.plugins.modules.{name}")
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as exit_info:
-            module.main()
-        return ModuleRun(json.loads(capsys.readouterr().out), int(exit_info.value.code or 0))
-
-    return run

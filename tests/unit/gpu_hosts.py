@@ -4,7 +4,7 @@
 
 """Hosts for the tests of the GPU facts: profiles of what nvidia-smi prints there, and a host that answers from one.
 
-A profile has the format of the simulated hosts (tests/hosts/README.md), and besides a key "host": "files" with their
+A profile has the format of the simulated hosts (tests/rig/hosts/README.md), and besides a key "host": "files" with their
 text by path, and "pci" with address, class, device, driver and NUMA node of each device.
 """
 
@@ -20,7 +20,7 @@ from ansible_collections.gpufleet.vllm.plugins.module_utils._gpu.probe import Ho
 
 HERE = Path(__file__).parent
 CAPTURES = HERE.parent / "fixtures" / "nvidia_smi"
-SIMULATED = HERE.parent / "hosts" / "image" / "etc" / "sim-gpu"
+SIMULATED = HERE.parent / "rig" / "hosts" / "image" / "etc" / "sim-gpu"
 PROGRAM = "/usr/bin/nvidia-smi"
 Profile = dict[str, t.Any]
 

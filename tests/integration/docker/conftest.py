@@ -14,7 +14,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 import tarfile
 import threading
 import types
@@ -27,10 +26,6 @@ import docker
 import docker.errors
 import pytest
 from engine_host import ULIMITS, Host, Registry, free_port
-
-# The engine does not care which Python asks: once is enough.
-if sys.version_info < (3, 11):
-    collect_ignore_glob = ["test_*.py"]
 
 PREFIX = "gpufleet-unit-"
 # Stands in for vLLM: tells how it was called, does what its variable `first` says, and runs until it is told to stop.
@@ -97,7 +92,9 @@ def engine() -> t.Iterator[t.Any]:
     try:
         client = docker.from_env(version="auto").api
     except docker.errors.DockerException as error:
-        pytest.fail(f"These tests ask a Docker Engine, and there is none ({error}): demo/docker-engine starts one.")
+        pytest.fail(
+            f"These tests ask a Docker Engine, and there is none ({error}): tests/rig/docker-engine starts one."
+        )
     yield client
     client.close()
 

@@ -116,7 +116,7 @@ def test_the_difference_is_shown(host: Host, tmp_path: Path) -> None:
     ("said", "message"),
     [
         ({"state": "absent", "container_name": None, "name": None}, "name is missing: say which server by name or"),
-        ({"modle": "m"}, "module: modle. Supported parameters include: replace_unmanaged, all,"),
+        ({"modle": "m"}, "module: modle. Supported parameters include: all, allow_unauthenticated,"),
         ({"model": None}, "state is started but all of the following are missing: model"),
         ({"network_mode": "none"}, "value of network_mode must be one of: bridge, host, got: none"),
         ({"hf_token": "x"}, "missing parameter(s) required by 'hf_token': hf_token_file"),
