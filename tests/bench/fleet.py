@@ -217,19 +217,14 @@ class Controller:
         }  # fmt: skip
         return {
             "ansible_user": "gpu", "ansible_ssh_private_key_file": str(self.directory / "key"),
-            "ansible_ssh_common_args": QUIET_SSH, "vllm_overrides": overrides,
-            "vllm_server_encodings_source": {"src": "/srv/encodings"},
+            "ansible_ssh_common_args": QUIET_SSH, "vllm_server_encodings_source": {"src": "/srv/encodings"},
+            # The second name is that of a tree from before version 0.1.
+            "vllm_overrides": overrides, "vllm_server_overrides": overrides,
         }  # fmt: skip
 
     def run(self, program: str, *words: str, size: int) -> str:
-        command = [
-            str(BIN / program),
-            *words,
-            "-i",
-            str(self.directory / "hosts.json"),
-            "--limit",
-            f"all[0:{size - 1}]",
-        ]
+        inventory = ["-i", str(self.directory / "hosts.json"), "--limit", f"all[0:{size - 1}]"]
+        command = [str(BIN / program), *words, *inventory]
         done = subprocess.run(
             command, cwd=self.tree, env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
             check=False,
