@@ -9,7 +9,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 SCENARIOS := default switch refusals fallback
 
 .PHONY: help demo demo-stop test unit types lint docs-lint sanity artifact integration molecule molecule-all faults \
-	reliability e2e real-failures bench format pins venv clean
+	reliability e2e real-failures bench bench-fleet format pins venv clean
 
 help: ## show this list
 	@sed -nE 's/^([a-z0-9-]+):.*## (.*)/make \1@\2/p' Makefile | column -t -s @
@@ -64,6 +64,9 @@ real-failures: venv ## failures of a real vLLM, made on purpose and named within
 
 bench: venv ## measure what docs/benchmarks.md reports
 	@tests/bench/run
+
+bench-fleet: venv ## a run without changes over 20 light hosts, against stock tasks (Docker, 15 minutes)
+	@tests/bench/fleet
 
 format: venv ## format the Python files
 	@ruff format --config .config/ruff.toml . && ruff check --config .config/ruff.toml --fix .
