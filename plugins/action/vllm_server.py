@@ -1,0 +1,126 @@
+# Copyright (c) 2026, gpufleet contributors
+# GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Resolve a server on the controller, and hand it to the module of its backend in one call.
+
+In Python, and imported by the main process before it forks: a host where nothing differs costs the controller little.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import typing as t
+
+from ansible.plugins.action import ActionBase
+from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
+from ansible_collections.gpufleet.vllm.plugins.module_utils._server.catalogue import HARDWARE_CLASSES
+from ansible_collections.gpufleet.vllm.plugins.plugin_utils._description import (
+    described,
+    module_of,
+    parameters,
+    probe,
+)
+from ansible_collections.gpufleet.vllm.plugins.plugin_utils._outcome import is_pending, published
+from ansible_collections.gpufleet.vllm.plugins.plugin_utils._values import plain
+
+Result = dict[str, t.Any]
+
+STATES = ("present", "started", "stopped", "absent", "committed", "reverted")
+ARGUMENTS: dict[str, t.Any] = {
+    "state": {"type": "str", "choices": list(STATES), "default": "started"},
+    "server": {"type": "dict"},
+    "model": {"type": "raw"},
+    "hardware_class": {"type": "str"},
+    "image": {"type": "str"},
+    "overrides": {"type": "dict", "default": {}},
+    "models": {"type": "dict", "default": {}},
+    "hf_token": {"type": "str", "no_log": True},
+    "api_key": {"type": "str", "no_log": True},
+    "recreate": {"type": "bool", "default": False},
+    "replace_unmanaged": {"type": "bool", "default": False},
+    "reset_fallbacks": {"type": "bool", "default": False},
+    "failure_id": {"type": "str"},
+    "container_id": {"type": "str"},
+    "plan": {"type": "dict"},
+    "look": {"type": "bool", "default": False},
+}
+
+
+class Failed(Exception):
+    """A module that was asked on the way failed; its result says why."""
+
+    def __init__(self, result: Result) -> None:
+        super().__init__(result.get("msg"))
+        self.result = result
+
+
+class ActionModule(ActionBase):
+    """One call of the backend's module, and one more on hosts whose class nothing but their GPUs tells."""
+
+    _supports_check_mode = True
+    _supports_async = False
+    _requires_connection = True
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> Result:
+        task_vars = task_vars or {}
+        super().run(tmp, task_vars)
+        _valid, said = self.validate_argument_spec(argument_spec=ARGUMENTS)
+        said = plain(said)
+        gathered: Result = {}
+        spec: Result = {}
+        try:
+            spec = (said["plan"] or {}).get("spec") or described(said, lambda: self._class(said, task_vars, gathered))
+            found = self._call(spec, said, task_vars)
+        except VllmError as error:
+            found = {"failed": True, "msg": str(error), "reason": error.reason}
+        except Failed as failed:
+            found = failed.result
+        finally:
+            self._remove_tmp_path(self._connection._shell.tmpdir)
+        return {**found, **gathered, **self._published(found, spec, said, str(task_vars.get("inventory_hostname")))}
+
+    def _class(self, said: Result, task_vars: t.Mapping[str, t.Any], gathered: Result) -> str:
+        """The class of the host: as it was said, by its group, or by its GPUs as the facts have them."""
+        groups = task_vars.get("group_names") or ()
+        known = said["hardware_class"] or next((name for name in HARDWARE_CLASSES if name in groups), None)
+        facts = (task_vars.get("ansible_facts") or {}).get("gpufleet")
+        if not (known or facts):
+            seen = self._execute_module(module_name="gpufleet.vllm.gpu_facts", module_args={}, task_vars=task_vars)
+            if seen.get("failed"):
+                raise Failed(seen)
+            gathered["ansible_facts"] = seen.get("ansible_facts") or {}
+            facts = gathered["ansible_facts"].get("gpufleet")
+        return str(known or (facts or {}).get("hardware_class") or "")
+
+    def _call(self, spec: Result, said: Result, task_vars: dict[str, t.Any]) -> Result:
+        arguments = parameters(spec, said)
+        with self._looking(said["look"]):
+            return t.cast(
+                Result,
+                self._execute_module(module_name=module_of(spec), module_args=arguments, task_vars=task_vars),
+            )
+
+    @contextlib.contextmanager
+    def _looking(self, only: bool) -> t.Iterator[None]:
+        """With a look, the module runs in check mode whatever the play does, and its diff is not shown."""
+        before = self._task.check_mode, self._task.diff
+        if only:
+            self._task.check_mode, self._task.diff = True, False
+        try:
+            yield
+        finally:
+            self._task.check_mode, self._task.diff = before
+
+    def _published(self, found: Result, spec: Result, said: Result, host: str) -> Result:
+        result = published(
+            found,
+            host,
+            is_plan=bool(said["look"] or self._task.check_mode),
+            spec=spec,
+            probe=probe(spec, found.get("server") or {}),
+        )
+        if said["look"]:
+            pending = is_pending(result, said["state"], str(spec.get("pull")))
+            result.update(changed=False, pending=pending and not result["failed"])
+        return result
