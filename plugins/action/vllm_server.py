@@ -14,9 +14,9 @@ import typing as t
 
 from ansible.plugins.action import ActionBase
 from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
-from ansible_collections.gpufleet.vllm.plugins.module_utils._server.catalogue import HARDWARE_CLASSES
 from ansible_collections.gpufleet.vllm.plugins.plugin_utils._description import (
     described,
+    known_class,
     module_of,
     parameters,
     probe,
@@ -80,18 +80,16 @@ class ActionModule(ActionBase):
             self._remove_tmp_path(self._connection._shell.tmpdir)
         return {**found, **gathered, **self._published(found, spec, said, str(task_vars.get("inventory_hostname")))}
 
-    def _class(self, said: Result, task_vars: t.Mapping[str, t.Any], gathered: Result) -> str:
-        """The class of the host: as it was said, by its group, or by its GPUs as the facts have them."""
-        groups = task_vars.get("group_names") or ()
-        known = said["hardware_class"] or next((name for name in HARDWARE_CLASSES if name in groups), None)
-        facts = (task_vars.get("ansible_facts") or {}).get("gpufleet")
-        if not (known or facts):
-            seen = self._execute_module(module_name="gpufleet.vllm.gpu_facts", module_args={}, task_vars=task_vars)
-            if seen.get("failed"):
-                raise Failed(seen)
-            gathered["ansible_facts"] = seen.get("ansible_facts") or {}
-            facts = gathered["ansible_facts"].get("gpufleet")
-        return str(known or (facts or {}).get("hardware_class") or "")
+    def _class(self, said: Result, task_vars: dict[str, t.Any], gathered: Result) -> str:
+        """The class of the host; where nothing else tells it, its GPUs do."""
+        known = known_class(said["hardware_class"], task_vars)
+        if known:
+            return known
+        seen = self._execute_module(module_name="gpufleet.vllm.gpu_facts", module_args={}, task_vars=task_vars)
+        if seen.get("failed"):
+            raise Failed(seen)
+        gathered["ansible_facts"] = seen.get("ansible_facts") or {}
+        return known_class(None, gathered)
 
     def _call(self, spec: Result, said: Result, task_vars: dict[str, t.Any]) -> Result:
         arguments = parameters(spec, said)

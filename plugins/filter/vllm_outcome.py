@@ -14,7 +14,7 @@ description:
   - Takes what M(gpufleet.vllm.vllm_server) returned and what the steps after it came to. The result is what role
     P(gpufleet.vllm.vllm_server#role) leaves as C(vllm_server_result).
   - It has the same keys however the deployment ended.
-positional: _input, host
+positional: _input, host, steps, check_mode
 options:
   _input:
     description:
@@ -26,34 +26,13 @@ options:
       - Name of the host, for the sentence.
     type: str
     required: true
-  health:
+  steps:
     description:
-      - The result of M(gpufleet.vllm.vllm_health). Empty when the server was not verified.
-    type: dict
-    default: {}
-  attempt:
-    description:
-      - The result of the last fallback that was tried.
-    type: dict
-    default: {}
-  reverted:
-    description:
-      - The result of C(state=reverted).
-    type: dict
-    default: {}
-  stopped:
-    description:
-      - The result of C(state=stopped).
-    type: dict
-    default: {}
-  committed:
-    description:
-      - The result of C(state=committed).
-    type: dict
-    default: {}
-  waits:
-    description:
-      - The result of M(gpufleet.vllm.vllm_health) in a loop over the servers that were restored.
+      - What the steps after the change came to, by name. An entry may be missing, empty, or the result of a task that
+        was skipped.
+      - C(health) is the result of M(gpufleet.vllm.vllm_health), C(attempt) that of the last fallback, C(reverted),
+        C(stopped) and C(committed) are those of these states, and C(waits) is that of M(gpufleet.vllm.vllm_health) in a
+        loop over the servers that were restored.
     type: dict
     default: {}
   check_mode:
@@ -66,7 +45,7 @@ options:
 EXAMPLES = r"""
 - name: Show what a deployment came to
   ansible.builtin.debug:
-    msg: "{{ (deployed | gpufleet.vllm.vllm_outcome(inventory_hostname, health=waited)).message }}"
+    msg: "{{ (deployed | gpufleet.vllm.vllm_outcome(inventory_hostname, {'health': waited})).message }}"
 # => gpt-oss-20b answers at http://127.0.0.1:8000 on gb10-1: "Hello! How can I help you today?"
 """
 
@@ -79,25 +58,26 @@ _value:
 """
 
 import typing as t
+from dataclasses import fields
 
 from ansible.errors import AnsibleFilterError
 from ansible_collections.gpufleet.vllm.plugins.plugin_utils._outcome import Steps, outcome
 from ansible_collections.gpufleet.vllm.plugins.plugin_utils._values import plain
 
-STEPS = ("health", "attempt", "reverted", "stopped", "committed")
+NAMES = tuple(field.name for field in fields(Steps))
 
 
-def vllm_outcome(
-    applied: t.Any, host: str, waits: t.Any = None, check_mode: bool = False, **steps: t.Any
-) -> dict[str, t.Any]:
-    unknown = sorted(set(steps) - set(STEPS))
+def vllm_outcome(applied: t.Any, host: str, steps: t.Any = None, check_mode: bool = False) -> dict[str, t.Any]:
+    given = {name: step or {} for name, step in plain(steps or {}).items()}
+    unknown = sorted(set(given) - set(NAMES))
     if unknown:
-        raise AnsibleFilterError(f"vllm_outcome: Unknown option {unknown[0]!r}. Valid options: {', '.join(STEPS)}.")
+        raise AnsibleFilterError(
+            f"vllm_outcome: Unknown key {f'steps.{unknown[0]}'!r}. Valid keys: {', '.join(NAMES)}."
+        )
     if not isinstance(applied, t.Mapping) or "server" not in applied:
         raise AnsibleFilterError("vllm_outcome: the input must be a result of gpufleet.vllm.vllm_server.")
-    given = {name: plain(step or {}) for name, step in steps.items()}
-    results = plain((waits or {}).get("results") or ())
-    return outcome(plain(applied), str(host), Steps(**given, waits=results), bool(check_mode))
+    waits = given.pop("waits", {}).get("results") or ()
+    return outcome(plain(applied), str(host), Steps(**given, waits=waits), bool(check_mode))
 
 
 class FilterModule:

@@ -11,7 +11,11 @@ import typing as t
 
 from ansible_collections.gpufleet.vllm.plugins.filter.vllm_spec import _catalogued as catalogued
 from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
-from ansible_collections.gpufleet.vllm.plugins.module_utils._server.catalogue import SPEC_KEYS, resolve
+from ansible_collections.gpufleet.vllm.plugins.module_utils._server.catalogue import (
+    HARDWARE_CLASSES,
+    SPEC_KEYS,
+    resolve,
+)
 
 Spec = dict[str, t.Any]
 
@@ -47,6 +51,14 @@ def described(said: t.Mapping[str, t.Any], hardware_class: t.Callable[[], str]) 
     spec = resolve(name, models[name] if name in models else catalogued(name), group, overrides)
     _refuse_unknown("health", spec.get("health") or {}, HEALTH_KEYS)
     return spec
+
+
+def known_class(said: str | None, task_vars: t.Mapping[str, t.Any]) -> str:
+    """The class of a host as far as the controller knows it: as it was said, by its groups, by its facts, or ""."""
+    groups = task_vars.get("group_names") or ()
+    facts = (task_vars.get("ansible_facts") or {}).get("gpufleet") or {}
+    by_group = next((name for name in HARDWARE_CLASSES if name in groups), None)
+    return str(said or by_group or facts.get("hardware_class") or "")
 
 
 def model_name(model: t.Any, hardware_class: str) -> str:
