@@ -106,7 +106,7 @@ options:
   plan:
     description:
       - The result of an earlier call, with O(look=true) for example. Its RV(spec) is used, so that nothing is resolved
-        twice, and the version of vLLM that it found. The server is not asked whether it is healthy.
+        twice, and so are the GPUs and the version of vLLM that it found. The server is not asked whether it is healthy.
     type: dict
   look:
     description:
@@ -165,7 +165,7 @@ message:
   sample: 'gpt-oss-20b answers at http://127.0.0.1:8000 on h100-1: "Hello! How can I help you today?"'
 reason:
   description:
-    - Why it failed, as one of the ids that M(gpufleet.vllm.vllm_container) lists. Empty after success.
+    - Why it failed, as one of the ids that RV(gpufleet.vllm.vllm_container#module:reason) lists. Empty after success.
   returned: always
   type: str
   sample: port-in-use
@@ -187,6 +187,11 @@ fit:
   description: The verdict on the memory of the GPUs, or null.
   returned: always
   type: dict
+gpus:
+  description: The GPUs that were selected, by UUID, when the server names none itself, else null.
+  returned: always
+  type: list
+  elements: str
 vllm_version:
   description: The version of vLLM in the image, or null.
   returned: always

@@ -122,6 +122,8 @@ def parameters(spec: t.Mapping[str, t.Any], said: t.Mapping[str, t.Any]) -> dict
     plan = said["plan"] or {}
     if state == "started" and not plan:
         given["health"] = dict(spec.get("health") or {})
+    if state in DESCRIBED and isinstance(spec.get("gpus"), t.Mapping) and plan.get("gpus"):
+        given["gpus"] = plan["gpus"]  # Those that were selected first: the later steps speak of the same server.
     if state in DESCRIBED and not said["failure_id"] and spec.get("pull") != "always" and plan.get("vllm_version"):
         given.setdefault("vllm_version", plan["vllm_version"])  # Found by the look; a fallback may name another image.
     return given

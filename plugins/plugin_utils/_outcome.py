@@ -28,6 +28,7 @@ DETAILS: dict[str, t.Any] = {
     "commands": [],
     "needs": [],
     "fit": None,
+    "gpus": None,
     "vllm_version": None,
     "spec": {},
     "probe": {},
@@ -118,7 +119,7 @@ def outcome(applied: Result, host: str, steps: Steps, is_check: bool) -> dict[st
         result["server"] = step.get("server") or result["server"]
     if not steps.health or _healthy(health):
         return {**result, "message": told(result, host, is_check)}
-    reason = "locked" if health.get("busy") else health.get("reason") or "not-healthy"
+    reason = "locked" if health.get("busy") else health.get("reason") or "unknown"
     return {**result, "failed": True, "reason": reason, "message": failure(applied, steps, is_check)}
 
 

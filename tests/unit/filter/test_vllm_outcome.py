@@ -180,7 +180,8 @@ def test_what_check_mode_came_to(result: Row, steps: Row, sentence: str) -> None
     [
         (GOOD, False, ""),
         ({}, False, ""),
-        (SICK, True, "not-healthy"),
+        (SICK, True, "unknown"),
+        ({**SICK, "reason": "mem-free-below-budget"}, True, "mem-free-below-budget"),
         ({**SICK, "busy": True}, True, "locked"),
         ({**SICK, "reason": "backend-unavailable"}, True, "backend-unavailable"),
     ],

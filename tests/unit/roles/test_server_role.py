@@ -78,6 +78,7 @@ SICK: Answer = {
     "failed": True,
     "msg": "Out of memory.",
     "diagnosis": {"id": "mem-free-below-budget"},
+    "reason": "mem-free-below-budget",
     "elapsed": 9.0,
 }
 STEPS = ["create vllm-x", "start vllm-x"]
@@ -193,7 +194,7 @@ def scenarios() -> list[Scenario]:
             [PLAN, container("started"), health(), container("stopped")],
             "vllm-sick-new is not healthy. It was stopped, and its container is kept for its log. Out of memory.",
             failed=True,
-            reason="not-healthy",
+            reason="mem-free-below-budget",
             changed=True,
         ),
         Scenario(
@@ -202,7 +203,7 @@ def scenarios() -> list[Scenario]:
             [PLAN, container("started"), health()],
             "vllm-sick-served is not healthy. This run did not change it. Out of memory.",
             failed=True,
-            reason="not-healthy",
+            reason="mem-free-below-budget",
         ),
         Scenario(
             "rolled-back",
@@ -217,7 +218,7 @@ def scenarios() -> list[Scenario]:
             "vllm-rolled-back is not healthy. The previous server old is serving again at http://127.0.0.1:8000, after 5 s "
             "without an answer. Out of memory.",
             failed=True,
-            reason="not-healthy",
+            reason="mem-free-below-budget",
             changed=True,
         ),
         Scenario(
@@ -231,7 +232,7 @@ def scenarios() -> list[Scenario]:
             [PLAN, container("started"), health(), container("reverted")],
             "vllm-roll-back-fails is not healthy. Restoring the previous server failed: No. Out of memory.",
             failed=True,
-            reason="not-healthy",
+            reason="mem-free-below-budget",
             changed=True,
         ),
         Scenario(
@@ -276,7 +277,7 @@ def scenarios() -> list[Scenario]:
             "vllm-fallback-fails is not healthy. It was stopped, and its container is kept for its log. Out of memory. "
             "The next fallback could not be tried: No flag.",
             failed=True,
-            reason="not-healthy",
+            reason="mem-free-below-budget",
             changed=True,
             variables={"vllm_server": {"fallbacks": [RUNG]}},
         ),
@@ -293,7 +294,7 @@ def scenarios() -> list[Scenario]:
             "vllm-fallbacks-end is not healthy. It was stopped, and its container is kept for its log. Out of memory. "
             "Fallbacks tried: 1 of 1, because of mem-free-below-budget.",
             failed=True,
-            reason="not-healthy",
+            reason="mem-free-below-budget",
             changed=True,
             variables={"vllm_server": {"fallbacks": [RUNG]}},
         ),
@@ -327,7 +328,7 @@ def scenarios() -> list[Scenario]:
             [PLAN, PLAN, health(True)],
             "vllm-check-sick is not healthy. Check mode: nothing was changed. Out of memory.",
             failed=True,
-            reason="not-healthy",
+            reason="mem-free-below-budget",
             check=True,
         ),
     ]
