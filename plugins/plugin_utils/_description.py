@@ -11,8 +11,8 @@ import typing as t
 
 from ansible_collections.gpufleet.vllm.plugins.filter.vllm_spec import _catalogued as catalogued
 from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
+from ansible_collections.gpufleet.vllm.plugins.module_utils._gpu.hardware import class_of_groups
 from ansible_collections.gpufleet.vllm.plugins.module_utils._server.catalogue import (
-    HARDWARE_CLASSES,
     SPEC_KEYS,
     resolve,
 )
@@ -55,9 +55,8 @@ def described(said: t.Mapping[str, t.Any], hardware_class: t.Callable[[], str]) 
 
 def known_class(said: str | None, task_vars: t.Mapping[str, t.Any]) -> str:
     """The class of a host as far as the controller knows it: as it was said, by its groups, by its facts, or ""."""
-    groups = task_vars.get("group_names") or ()
     facts = (task_vars.get("ansible_facts") or {}).get("gpufleet") or {}
-    by_group = next((name for name in HARDWARE_CLASSES if name in groups), None)
+    by_group = class_of_groups(task_vars.get("group_names") or ())
     return str(said or by_group or facts.get("hardware_class") or "")
 
 
