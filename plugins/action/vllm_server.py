@@ -65,24 +65,29 @@ class ActionModule(ActionBase):
     def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> Result:
         task_vars = task_vars or {}
         super().run(tmp, task_vars)
-        _valid, said = self.validate_argument_spec(argument_spec=ARGUMENTS)
-        said = plain(said)
-        gathered: Result = {}
+        _validation, validated = self.validate_argument_spec(argument_spec=ARGUMENTS)
+        options = plain(validated)
         spec: Result = {}
+        gathered: Result = {}
         try:
-            spec = (said["plan"] or {}).get("spec") or described(said, lambda: self._class(said, task_vars, gathered))
-            found = self._call(spec, said, task_vars)
+            spec = self._spec(options, task_vars, gathered)
+            found = self._call(spec, options, task_vars)
         except VllmError as error:
             found = {"failed": True, "msg": str(error), "reason": error.reason}
         except Failed as failed:
             found = failed.result
         finally:
             self._remove_tmp_path(self._connection._shell.tmpdir)
-        return {**found, **gathered, **self._published(found, spec, said, str(task_vars.get("inventory_hostname")))}
+        return {**found, **gathered, **self._published(found, spec, options, str(task_vars.get("inventory_hostname")))}
 
-    def _class(self, said: Result, task_vars: dict[str, t.Any], gathered: Result) -> str:
+    def _spec(self, options: Result, task_vars: dict[str, t.Any], gathered: Result) -> Result:
+        """The server: as an earlier step resolved it, else resolved now."""
+        planned = (options["plan"] or {}).get("spec")
+        return planned or described(options, lambda: self._class(options, task_vars, gathered))
+
+    def _class(self, options: Result, task_vars: dict[str, t.Any], gathered: Result) -> str:
         """The class of the host; where nothing else tells it, its GPUs do."""
-        known = known_class(said["hardware_class"], task_vars)
+        known = known_class(options["hardware_class"], task_vars)
         if known:
             return known
         seen = self._execute_module(module_name="gpufleet.vllm.gpu_facts", module_args={}, task_vars=task_vars)
@@ -91,13 +96,11 @@ class ActionModule(ActionBase):
         gathered["ansible_facts"] = seen.get("ansible_facts") or {}
         return known_class(None, gathered)
 
-    def _call(self, spec: Result, said: Result, task_vars: dict[str, t.Any]) -> Result:
-        arguments = parameters(spec, said)
-        with self._looking(said["look"]):
-            return t.cast(
-                Result,
-                self._execute_module(module_name=module_of(spec), module_args=arguments, task_vars=task_vars),
-            )
+    def _call(self, spec: Result, options: Result, task_vars: dict[str, t.Any]) -> Result:
+        module, arguments = module_of(spec), parameters(spec, options)
+        with self._looking(options["look"]):
+            found: Result = self._execute_module(module_name=module, module_args=arguments, task_vars=task_vars)
+        return found
 
     @contextlib.contextmanager
     def _looking(self, only: bool) -> t.Iterator[None]:
@@ -110,15 +113,15 @@ class ActionModule(ActionBase):
         finally:
             self._task.check_mode, self._task.diff = before
 
-    def _published(self, found: Result, spec: Result, said: Result, host: str) -> Result:
+    def _published(self, found: Result, spec: Result, options: Result, host: str) -> Result:
         result = published(
             found,
             host,
-            is_plan=bool(said["look"] or self._task.check_mode),
+            is_plan=bool(options["look"] or self._task.check_mode),
             spec=spec,
             probe=probe(spec, found.get("server") or {}),
         )
-        if said["look"]:
-            pending = is_pending(result, said["state"], str(spec.get("pull")))
+        if options["look"]:
+            pending = is_pending(result, options["state"], str(spec.get("pull")))
             result.update(changed=False, pending=pending and not result["failed"])
         return result

@@ -34,7 +34,7 @@ FALLBACK_KEYS = ("because", "causes", "change")
 ADDRESS = "vllm_server"
 
 
-def described(said: t.Mapping[str, t.Any], hardware_class: t.Callable[[], str]) -> Spec:
+def described(options: t.Mapping[str, t.Any], hardware_class: t.Callable[[], str]) -> Spec:
     """The server that was asked for: a model of a catalogue, or a description of its own.
 
     C(hardware_class) is only asked when the catalogue has to know.
@@ -42,22 +42,22 @@ def described(said: t.Mapping[str, t.Any], hardware_class: t.Callable[[], str]) 
     Raises:
         VllmError: with the address of what is wrong.
     """
-    if not said["model"] and said["server"]:
-        return checked(said["server"], said["state"])
-    group = hardware_class() if said["model"] else ""
-    name = model_name(said["model"] or "", group)
-    models = said["models"] or {}
-    overrides = {**({"image": said["image"]} if said["image"] else {}), **(said["overrides"] or {})}
+    if not options["model"] and options["server"]:
+        return checked(options["server"], options["state"])
+    group = hardware_class() if options["model"] else ""
+    name = model_name(options["model"] or "", group)
+    models = options["models"] or {}
+    overrides = {**({"image": options["image"]} if options["image"] else {}), **(options["overrides"] or {})}
     spec = resolve(name, models[name] if name in models else catalogued(name), group, overrides)
     _refuse_unknown("health", spec.get("health") or {}, HEALTH_KEYS)
     return spec
 
 
-def known_class(said: str | None, task_vars: t.Mapping[str, t.Any]) -> str:
-    """The class of a host as far as the controller knows it: as it was said, by its groups, by its facts, or ""."""
+def known_class(given: str | None, task_vars: t.Mapping[str, t.Any]) -> str:
+    """The class of a host as far as the controller knows it: as it was given, by its groups, by its facts, or ""."""
     facts = (task_vars.get("ansible_facts") or {}).get("gpufleet") or {}
     by_group = class_of_groups(task_vars.get("group_names") or ())
-    return str(said or by_group or facts.get("hardware_class") or "")
+    return str(given or by_group or facts.get("hardware_class") or "")
 
 
 def model_name(model: t.Any, hardware_class: str) -> str:
@@ -105,32 +105,36 @@ def module_of(spec: t.Mapping[str, t.Any]) -> str:
     return BACKENDS[backend]
 
 
-def parameters(spec: t.Mapping[str, t.Any], said: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+def parameters(spec: t.Mapping[str, t.Any], options: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
     """The parameters of the backend's module for one step."""
-    state = said["state"]
-    keys = ("container_id", "failure_id", "recreate", "replace_unmanaged")
-    given = {key: value for key, value in spec.items() if key not in ROLE_ONLY_KEYS}
-    given.update({"state": state, **{key: said[key] for key in keys if said[key]}})
-    if state not in DESCRIBED and isinstance(given.get("gpus"), t.Mapping):
-        del given["gpus"]  # Which they are matters to a start only.
-    if said["reset_fallbacks"] and not said["failure_id"]:
-        given["reset_fallbacks"] = True
-    for secret in ("hf_token", "api_key"):
-        if spec.get(f"{secret}_file") and said[secret]:
-            given[secret] = said[secret]
-    plan = said["plan"] or {}
+    state, plan = options["state"], options["plan"] or {}
+    passed = ("container_id", "failure_id", "recreate", "replace_unmanaged")
+    secrets = [key for key in ("hf_token", "api_key") if spec.get(f"{key}_file")]
+    arguments = {
+        **{key: value for key, value in spec.items() if key not in ROLE_ONLY_KEYS},
+        **{key: options[key] for key in (*passed, *secrets) if options[key]},
+        **_gpus(spec, plan),
+        "state": state,
+    }
+    if state not in DESCRIBED and isinstance(spec.get("gpus"), t.Mapping):
+        del arguments["gpus"]  # Which they are matters to a start only.
+    if options["reset_fallbacks"] and not options["failure_id"]:
+        arguments["reset_fallbacks"] = True
     if state == "started" and not plan:
-        given["health"] = dict(spec.get("health") or {})
-    if state in DESCRIBED and isinstance(spec.get("gpus"), t.Mapping) and plan.get("gpus"):
-        given["gpus"] = plan["gpus"]  # Those that were selected first: the later steps speak of the same server.
-    if state in DESCRIBED and not said["failure_id"] and spec.get("pull") != "always" and plan.get("vllm_version"):
-        given.setdefault("vllm_version", plan["vllm_version"])  # Found by the look; a fallback may name another image.
-    return given
+        arguments["health"] = dict(spec.get("health") or {})
+    if state in DESCRIBED and not options["failure_id"] and spec.get("pull") != "always" and plan.get("vllm_version"):
+        arguments.setdefault("vllm_version", plan["vllm_version"])  # A fallback or a newer image may have another one.
+    return arguments
+
+
+def _gpus(spec: t.Mapping[str, t.Any], plan: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    """The GPUs that were selected before, in place of the wish for some: later steps speak of the same server."""
+    return {"gpus": plan["gpus"]} if isinstance(spec.get("gpus"), t.Mapping) and plan.get("gpus") else {}
 
 
 def probe(spec: t.Mapping[str, t.Any], server: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
     """The parameters of vllm_health that wait for this server."""
-    given = {
+    arguments = {
         **(spec.get("health") or {}),
         "url": server.get("url"),
         "served_model_name": server.get("served_model_name"),
@@ -139,13 +143,13 @@ def probe(spec: t.Mapping[str, t.Any], server: t.Mapping[str, t.Any]) -> dict[st
         "api_key_file": spec.get("api_key_file"),
         "expected_seconds": spec.get("load_seconds"),
     }
-    return {key: value for key, value in given.items() if value is not None}
+    return {key: value for key, value in arguments.items() if value is not None}
 
 
-def _refuse_unknown(address: str, said: t.Any, known: t.Iterable[str]) -> None:
-    if not isinstance(said, t.Mapping):
-        raise VllmError(f"{address} must be a mapping with the keys {', '.join(sorted(known))}; got {said!r}.")
-    for key in sorted(set(said) - set(known)):
+def _refuse_unknown(address: str, value: t.Any, known: t.Iterable[str]) -> None:
+    if not isinstance(value, t.Mapping):
+        raise VllmError(f"{address} must be a mapping with the keys {', '.join(sorted(known))}; got {value!r}.")
+    for key in sorted(set(value) - set(known)):
         near = difflib.get_close_matches(key, known, n=1)
         hint = f"Did you mean {near[0]}?" if near else f"Valid keys: {', '.join(sorted(known))}."
         raise VllmError(f"Unknown key '{address}.{key}'. {hint}")

@@ -39,11 +39,11 @@ DETAILS: dict[str, t.Any] = {
 def published(found: Result, host: str, is_plan: bool, **details: t.Any) -> dict[str, t.Any]:
     """What one call of the backend's module found, with every key that a result has.
 
-    C(is_plan) tells a look, or check mode, from a change.
+    C(is_plan): it was a look, or check mode, and nothing was changed.
     """
     empty = {**PUBLIC, **DETAILS, **details}
     result = {key: default if found.get(key) is None else found[key] for key, default in empty.items()}
-    return {**result, "message": str(found.get("msg") or told(result, host, is_plan))}
+    return {**result, "message": str(found.get("msg") or sentence(result, host, is_plan))}
 
 
 def is_pending(result: Result, state: str, pull: str) -> bool:
@@ -59,7 +59,7 @@ def is_pending(result: Result, state: str, pull: str) -> bool:
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def told(result: Result, host: str, is_plan: bool) -> str:
+def sentence(result: Result, host: str, is_plan: bool) -> str:
     """What serves now, or what a look found to be done."""
     server, steps = result["server"], "; ".join(result["actions"])
     if is_plan and steps:
@@ -118,7 +118,7 @@ def outcome(applied: Result, host: str, steps: Steps, is_check: bool) -> dict[st
         result["changed"] = bool(result["changed"] or step.get("changed"))
         result["server"] = step.get("server") or result["server"]
     if not steps.health or _healthy(health):
-        return {**result, "message": told(result, host, is_check)}
+        return {**result, "message": sentence(result, host, is_check)}
     reason = "locked" if health.get("busy") else health.get("reason") or "unknown"
     return {**result, "failed": True, "reason": reason, "message": failure(applied, steps, is_check)}
 
