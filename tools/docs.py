@@ -2,13 +2,17 @@
 # GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Write docs/catalogue.md and docs/flags_by_version.md from the data they show. A unit test holds them current.
+"""Write what is shown twice from where it is said once; a unit test holds it current.
+
+docs/catalogue.md and docs/flags_by_version.md show the collection's data, and the role vllm_server describes the keys
+of a server in the words of the modules.
 
 Needs PyYAML: run it with the Python of the development environment.
 """
 
 from __future__ import annotations
 
+import re
 import sys
 import typing as t
 from collections.abc import Iterator
@@ -19,6 +23,7 @@ import yaml
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "plugins"))
 
+from doc_fragments.server import ModuleDocFragment  # noqa: E402
 from module_utils._server import catalogue as server_catalogue, check  # noqa: E402
 from module_utils._vllm import advice, versions  # noqa: E402
 from module_utils._vllm.flags import ENVIRONMENT, FLAGS  # noqa: E402
@@ -224,12 +229,44 @@ def _table(heads: tuple[str, ...], rows: t.Iterable[tuple[str, ...]]) -> list[st
     ]
 
 
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+ROLE_SPECS = ROOT / "roles" / "vllm_server" / "meta" / "argument_specs.yml"
+# What the role always needs, whereas a module does not to stop or remove a server.
+REQUIRED = ("name", "model", "image")
+
+
+class Indented(yaml.SafeDumper):
+    """Lists one step further in than their key, as the rest of the collection has them."""
+
+    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
+        super().increase_indent(flow, False)
+
+
+def role_specs() -> str:
+    """The role's argument specs, where the keys of a server say what the modules' documentation says of them."""
+    specs = yaml.safe_load(ROLE_SPECS.read_text("utf-8"))
+    options = specs["argument_specs"]["main"]["options"]["vllm_server"]["options"]
+    for key, option in yaml.safe_load(ModuleDocFragment.DOCUMENTATION)["options"].items():
+        options[key] = _role_option(key, option)
+    return "---\n" + yaml.dump(specs, Dumper=Indented, sort_keys=False, width=108, allow_unicode=True)
+
+
+def _role_option(key: str, option: dict[str, t.Any]) -> dict[str, t.Any]:
+    """An option of the modules as a key of the role: the defaults stay the module's, and no link leads to an option."""
+    words = [re.sub(r"\bO\(([^)]*)\)", r"C(\1)", text) for text in option["description"]]
+    kept = {name: option[name] for name in ("type", "elements", "choices") if name in option}
+    return {"description": words, **kept, **({"required": True} if key in REQUIRED else {})}
+
+
 PAGES = {"catalogue.md": catalogue, "flags_by_version.md": flags_by_version}
 
 
 def main() -> None:
     for name, page in PAGES.items():
         (ROOT / "docs" / name).write_text(page(), encoding="utf-8")
+    ROLE_SPECS.write_text(role_specs(), encoding="utf-8")
 
 
 if __name__ == "__main__":

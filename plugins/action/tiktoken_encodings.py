@@ -10,10 +10,15 @@ import typing as t
 
 from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.plugins.action import ActionBase
-from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
+from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import Reason, VllmError
 from ansible_collections.gpufleet.vllm.plugins.module_utils._vllm import encodings
 
 MODULE = "gpufleet.vllm.tiktoken_encodings"
+
+
+def failure(message: str, reason: Reason) -> AnsibleActionFail:
+    """A failure as the module itself returns one."""
+    return AnsibleActionFail(message, result={"reason": reason})
 
 
 class ActionModule(ActionBase):
@@ -26,23 +31,27 @@ class ActionModule(ActionBase):
         arguments = dict(self._task.args)
         directory = arguments.get("controller_dir")
         if directory and arguments.get("src"):
-            raise AnsibleActionFail("controller_dir and src are mutually exclusive: name one source.")
+            raise failure("controller_dir and src are mutually exclusive: name one source.", "invalid-parameter")
         if directory:
             arguments["controller_dir"] = directory = self._loader.path_dwim(directory)
-        result = self._execute_module(module_name=MODULE, module_args=arguments, task_vars=task_vars)
+        result = self._module(arguments, task_vars)
         if not directory or result.get("failed") or not result.get("needed"):
             return result
         self._verify(directory, result["needed"])
         if self._task.check_mode:
             return result
         sent = self._send(directory, result["needed"])
-        return self._execute_module(module_name=MODULE, module_args={**arguments, "src": sent}, task_vars=task_vars)
+        return self._module({**arguments, "src": sent}, task_vars)
+
+    def _module(self, arguments: dict[str, t.Any], task_vars: dict[str, t.Any] | None) -> dict[str, t.Any]:
+        result: dict[str, t.Any] = self._execute_module(module_name=MODULE, module_args=arguments, task_vars=task_vars)
+        return result
 
     def _verify(self, directory: str, names: list[str]) -> None:
         try:
             encodings.check_source(directory, encodings.named(names))
         except VllmError as error:
-            raise AnsibleActionFail(f"On the controller: {error}") from error
+            raise failure(f"On the controller: {error}", error.reason) from error
 
     def _send(self, directory: str, names: list[str]) -> str:
         """Transfer the files into the task's temporary directory, which goes with the task."""
@@ -53,9 +62,10 @@ class ActionModule(ActionBase):
             try:
                 self._transfer_file(encoding.path(directory), path)
             except AnsibleError as error:
-                raise AnsibleActionFail(
+                raise failure(
                     f"Cannot transfer {encoding.path(directory)} to {path} on the host: {error} "
-                    "Check the free space there, or name another directory with ansible_remote_tmp."
+                    "Check the free space there, or name another directory with ansible_remote_tmp.",
+                    "download-failed",
                 ) from error
             paths.append(path)
         self._fixup_perms2((target, *paths))

@@ -79,7 +79,7 @@ class ActionModule(ActionBase):
         alone = len(task_vars.get("ansible_play_batch") or ()) == 1
         expected = arguments.get("expected_seconds")
         name = f"[{task_vars.get('inventory_hostname')}] {served}"
-        seconds = float(expected) if str(expected or "").isdigit() else None
+        seconds = float(str(expected)) if str(expected or "").isdigit() else None
         return (LiveLine if IS_TERMINAL and alone else Progress)(name, seconds, self._display)
 
 

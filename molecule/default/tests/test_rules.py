@@ -15,7 +15,7 @@ if t.TYPE_CHECKING:
 
 TOKEN = "hf_canary4711"
 # What a start measured is only known after it.
-COMMIT = "gpufleet.vllm.vllm_server : Give up what was replaced, and remember what the start measured"
+COMMIT = "gpufleet.vllm.vllm_server : Commit: remove the replaced server and record start-up measurements"
 
 
 def test_what_check_mode_said_is_what_was_done(runs: list[Run]) -> None:

@@ -11,7 +11,7 @@ import typing as t
 if t.TYPE_CHECKING:
     from ...conftest import Run
 
-COMMIT = "gpufleet.vllm.vllm_server : Give up what was replaced, and remember what the start measured"
+COMMIT = "gpufleet.vllm.vllm_server : Commit: remove the replaced server and record start-up measurements"
 GIB_KIB = 1 << 20
 
 

@@ -20,6 +20,8 @@ from ansible_collections.gpufleet.vllm.plugins.filter.vllm_argv import vllm_argv
 from ansible_collections.gpufleet.vllm.plugins.filter.vllm_spec import vllm_spec
 from ansible_collections.gpufleet.vllm.plugins.filter.vllm_spec_check import vllm_spec_check
 from ansible_collections.gpufleet.vllm.plugins.plugin_utils import _catalogue_files
+from ansible_collections.gpufleet.vllm.plugins.plugin_utils._description import described, known_class
+from ansible_collections.gpufleet.vllm.plugins.plugin_utils._filter_values import plain
 
 ROOT = Path(__file__).parents[3]
 OWN: dict[str, t.Any] = {
@@ -104,13 +106,20 @@ def play(name: str) -> dict[str, t.Any]:
     return t.cast("dict[str, t.Any]", yaml.safe_load((ROOT / "playbooks" / name).read_text())[0])
 
 
+def trusted(value: t.Any) -> t.Any:
+    if isinstance(value, dict):
+        return {key: trusted(entry) for key, entry in value.items()}
+    return trust_as_template(value)
+
+
 def served(playbook: str, **variables: t.Any) -> t.Any:
-    """vllm_server of a playbook for a host with these variables."""
+    """The server that a playbook describes for a host with these variables."""
     plays = [play("deploy.yml"), *([play(playbook)] if playbook != "deploy.yml" else [])]
-    play_vars = {key: text for one in plays for key, text in one["vars"].items()}
-    trusted = {key: trust_as_template(text) for key, text in play_vars.items()}
-    templar = Templar(loader=DataLoader(), variables={"group_names": [], **trusted, **variables})
-    return templar.template(trusted["vllm_server"])
+    play_vars = {key: trusted(value) for one in plays for key, value in one["vars"].items()}
+    task_vars = {"group_names": [], **play_vars, **variables}
+    catalogue = Templar(loader=DataLoader(), variables=task_vars).template(play_vars["vllm_server_catalogue"])
+    said = {"state": "started", "server": None, **plain(catalogue)}
+    return described(said, lambda: known_class(said["hardware_class"], task_vars))
 
 
 @pytest.mark.parametrize(
@@ -166,19 +175,6 @@ def test_a_playbook_serves(playbook: str, variables: dict[str, t.Any], model: st
     server = served(playbook, **variables)
     assert server["model"] == model
     assert image in (None, server["image"])
-
-
-def test_the_gpus_are_only_looked_at_where_nothing_tells_the_class() -> None:
-    (task,) = play("deploy.yml")["pre_tasks"]
-    condition = trust_as_template("{{ " + task["when"] + " }}")
-    groups = trust_as_template(play("deploy.yml")["vars"]["__vllm_groups"])
-    for variables, looked in (
-        ({"group_names": ["gb10"]}, False),
-        ({"group_names": [], "vllm_hardware_class": "h100"}, False),
-        ({"group_names": ["spare"]}, True),
-    ):
-        templar = Templar(loader=DataLoader(), variables={"__vllm_groups": groups, **variables})
-        assert templar.template(condition) is looked
 
 
 @pytest.mark.parametrize("group", ["gb10", "h100", "a100"])

@@ -7,21 +7,27 @@
 from __future__ import annotations
 
 import importlib
+import sys
 import typing as t
 from pathlib import Path
 
 import pytest
 import yaml
-from ansible.parsing.dataloader import DataLoader
-from ansible.template import Templar, trust_as_template
+from ansible_collections.gpufleet.vllm.plugins.action.vllm_server import ARGUMENTS
 from ansible_collections.gpufleet.vllm.plugins.doc_fragments.server import ModuleDocFragment
 from ansible_collections.gpufleet.vllm.plugins.filter.vllm_argv import vllm_argv
 from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.plan import STATES
 from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.run import PARAMETERS
 from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import REASONS, Reason
 from ansible_collections.gpufleet.vllm.plugins.module_utils._server.spec import ROLE_ONLY_KEYS, SERVER_PARAMETERS
+from ansible_collections.gpufleet.vllm.plugins.modules import vllm_server
+from ansible_collections.gpufleet.vllm.plugins.plugin_utils import _description as description
+from ansible_collections.gpufleet.vllm.plugins.plugin_utils._outcome import DETAILS, PUBLIC
 
 ROOT = Path(__file__).parents[3]
+sys.path.insert(0, str(ROOT / "tools"))
+import docs  # noqa: E402
+
 ROLE = ROOT / "roles" / "vllm_server"
 MODULES = ("vllm_container", "vllm_health")
 Options = t.Mapping[str, t.Mapping[str, t.Any]]
@@ -114,7 +120,6 @@ def test_the_role_leaves_the_defaults_to_the_module() -> None:
 
 def test_a_server_of_the_role_needs_a_name_a_model_and_an_image() -> None:
     assert {key for key, option in SERVER.items() if option.get("required")} == {"name", "model", "image"}
-    assert OPTIONS["vllm_server"]["required"] is True
 
 
 def test_how_a_server_is_verified_is_described_as_in_the_module(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -150,14 +155,9 @@ EVERY_KEY = {
 
 
 def parameters(server: t.Mapping[str, t.Any], **role: t.Any) -> dict[str, t.Any]:
-    """What the tasks of the role hand to vllm_container."""
-    said = load(ROLE / "vars" / "main.yml").items()
-    internal = {key: trust_as_template(value) if isinstance(value, str) else value for key, value in said}
-    defaults = {"vllm_server_hf_token": "", "vllm_server_api_key": "", "vllm_server_recreate": False}
-    defaults["vllm_server_reset_fallbacks"] = False
-    variables = {**internal, **defaults, "vllm_server_replace_unmanaged": False, "__vllm_server_said": server, **role}
-    templar = Templar(loader=DataLoader(), variables=variables)
-    return t.cast("dict[str, t.Any]", templar.template(internal["__vllm_server_parameters"]))
+    """What the steps of the role hand to vllm_container."""
+    said: dict[str, t.Any] = {key: option.get("default") for key, option in ARGUMENTS.items()}
+    return description.parameters(server, {**said, "plan": {"vllm_version": None}, **role})
 
 
 def test_the_role_passes_every_key_on() -> None:
@@ -168,18 +168,41 @@ def test_the_role_passes_every_key_on() -> None:
 
 
 def test_the_role_does_not_pass_on_what_was_not_said() -> None:
-    assert set(parameters({"name": "a", "model": "m", "image": "i", "port": None})) == {
-        *("name", "model", "image"),
-        *("recreate", "replace_unmanaged", "reset_fallbacks"),
-    }
+    server = description.checked({"name": "a", "model": "m", "image": "i", "port": None}, "started")
+    assert set(parameters(server)) == {"name", "model", "image", "state"}
 
 
 @pytest.mark.parametrize("secret", ["hf_token", "api_key"])
 def test_the_role_hands_a_secret_over_only_where_there_is_a_file_for_it(secret: str) -> None:
-    given = {f"vllm_server_{secret}": "CANARY"}
+    given = {secret: "CANARY"}
     assert parameters({f"{secret}_file": "/f"}, **given)[secret] == "CANARY"
     assert secret not in parameters({}, **given)
     assert secret not in parameters({f"{secret}_file": "/f"})
+
+
+def test_the_plugin_is_documented_as_it_is() -> None:
+    documented = yaml.safe_load(vllm_server.DOCUMENTATION)["options"]
+    assert {key: facts(option, ALL) for key, option in ARGUMENTS.items()} == {
+        key: facts(option, ALL) for key, option in documented.items()
+    }
+    assert set(ARGUMENTS["state"]["choices"]) == set(STATES)
+    assert {key for key, option in ARGUMENTS.items() if option.get("no_log")} == {"hf_token", "api_key"}
+
+
+def test_the_plugin_documents_every_key_of_its_result() -> None:
+    documented = set(yaml.safe_load(vllm_server.RETURN)) - {"restored", "ansible_facts"}
+    assert documented == {*PUBLIC, *DETAILS} - {"changed", "failed"}
+
+
+def test_the_plugin_and_the_role_know_the_same_keys_of_a_catalogue_and_of_health() -> None:
+    assert set(OPTIONS["vllm_server_catalogue"]["options"]) <= set(ARGUMENTS)
+    assert set(SERVER["health"]["options"]) == set(description.HEALTH_KEYS)
+    assert set(SERVER["fallbacks"]["options"]) == set(description.FALLBACK_KEYS)
+    assert set(SERVER["backend"]["choices"]) == set(description.BACKENDS)
+
+
+def test_the_role_says_of_a_server_what_the_modules_say() -> None:
+    assert (ROLE / "meta" / "argument_specs.yml").read_text("utf-8") == docs.role_specs(), "run tools/docs.py"
 
 
 # --- the filter -----------------------------------------------------------------------------------------------------

@@ -1,0 +1,127 @@
+# Copyright (c) 2026, gpufleet contributors
+# GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Resolve a server on the controller, and hand it to the module of its backend in one call.
+
+In Python, and imported by the main process before it forks: a host where nothing differs costs the controller little.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import typing as t
+
+from ansible.plugins.action import ActionBase
+from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
+from ansible_collections.gpufleet.vllm.plugins.plugin_utils._description import (
+    described,
+    known_class,
+    module_of,
+    parameters,
+    probe,
+)
+from ansible_collections.gpufleet.vllm.plugins.plugin_utils._filter_values import plain
+from ansible_collections.gpufleet.vllm.plugins.plugin_utils._outcome import is_pending, published
+
+Result = dict[str, t.Any]
+
+STATES = ("present", "started", "stopped", "absent", "committed", "reverted")
+ARGUMENTS: dict[str, t.Any] = {
+    "state": {"type": "str", "choices": list(STATES), "default": "started"},
+    "server": {"type": "dict"},
+    "model": {"type": "raw"},
+    "hardware_class": {"type": "str"},
+    "image": {"type": "str"},
+    "overrides": {"type": "dict", "default": {}},
+    "models": {"type": "dict", "default": {}},
+    "hf_token": {"type": "str", "no_log": True},
+    "api_key": {"type": "str", "no_log": True},
+    "recreate": {"type": "bool", "default": False},
+    "replace_unmanaged": {"type": "bool", "default": False},
+    "reset_fallbacks": {"type": "bool", "default": False},
+    "failure_id": {"type": "str"},
+    "container_id": {"type": "str"},
+    "plan": {"type": "dict"},
+    "look": {"type": "bool", "default": False},
+}
+
+
+class Failed(Exception):
+    """A module that was asked on the way failed; its result says why."""
+
+    def __init__(self, result: Result) -> None:
+        super().__init__(result.get("msg"))
+        self.result = result
+
+
+class ActionModule(ActionBase):
+    """One call of the backend's module, and one more on hosts whose class nothing but their GPUs tells."""
+
+    _supports_check_mode = True
+    _supports_async = False
+    _requires_connection = True
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> Result:
+        task_vars = task_vars or {}
+        super().run(tmp, task_vars)
+        _validation, validated = self.validate_argument_spec(argument_spec=ARGUMENTS)
+        options = plain(validated)
+        spec: Result = {}
+        gathered: Result = {}
+        try:
+            spec = self._spec(options, task_vars, gathered)
+            found = self._call(spec, options, task_vars)
+        except VllmError as error:
+            found = {"failed": True, "msg": str(error), "reason": error.reason}
+        except Failed as failed:
+            found = failed.result
+        finally:
+            self._remove_tmp_path(self._connection._shell.tmpdir)
+        return {**found, **gathered, **self._published(found, spec, options, str(task_vars.get("inventory_hostname")))}
+
+    def _spec(self, options: Result, task_vars: dict[str, t.Any], gathered: Result) -> Result:
+        """The server: as an earlier step resolved it, else resolved now."""
+        planned = (options["plan"] or {}).get("spec")
+        return planned or described(options, lambda: self._class(options, task_vars, gathered))
+
+    def _class(self, options: Result, task_vars: dict[str, t.Any], gathered: Result) -> str:
+        """The class of the host; where nothing else tells it, its GPUs do."""
+        known = known_class(options["hardware_class"], task_vars)
+        if known:
+            return known
+        seen = self._execute_module(module_name="gpufleet.vllm.gpu_facts", module_args={}, task_vars=task_vars)
+        if seen.get("failed"):
+            raise Failed(seen)
+        gathered["ansible_facts"] = seen.get("ansible_facts") or {}
+        return known_class(None, gathered)
+
+    def _call(self, spec: Result, options: Result, task_vars: dict[str, t.Any]) -> Result:
+        module, arguments = module_of(spec), parameters(spec, options)
+        with self._looking(options["look"]):
+            found: Result = self._execute_module(module_name=module, module_args=arguments, task_vars=task_vars)
+        return found
+
+    @contextlib.contextmanager
+    def _looking(self, only: bool) -> t.Iterator[None]:
+        """With a look, the module runs in check mode whatever the play does, and its diff is not shown."""
+        before = self._task.check_mode, self._task.diff
+        if only:
+            self._task.check_mode, self._task.diff = True, False
+        try:
+            yield
+        finally:
+            self._task.check_mode, self._task.diff = before
+
+    def _published(self, found: Result, spec: Result, options: Result, host: str) -> Result:
+        result = published(
+            found,
+            host,
+            is_plan=bool(options["look"] or self._task.check_mode),
+            spec=spec,
+            probe=probe(spec, found.get("server") or {}),
+        )
+        if options["look"]:
+            pending = is_pending(result, options["state"], str(spec.get("pull")))
+            result.update(changed=False, pending=pending and not result["failed"])
+        return result

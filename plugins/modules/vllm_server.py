@@ -1,0 +1,216 @@
+#!/usr/bin/python
+# Copyright (c) 2026, gpufleet contributors
+# GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# The documentation of plugins/action/vllm_server.py, which does the work on the controller.
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: vllm_server
+short_description: Deploy a vLLM server from its description or from the catalogue
+version_added: 0.1.0
+author:
+  - gpufleet contributors (@gpufleet)
+description:
+  - Resolves the description of a server on the controller, and makes one call of the module of its backend, such as
+    M(gpufleet.vllm.vllm_container), with it.
+  - This is one step of a deployment. Role P(gpufleet.vllm.vllm_server#role) makes a whole one of it, which is verified
+    and rolled back when the server does not become healthy.
+extends_documentation_fragment:
+  - ansible.builtin.action_common_attributes
+  - ansible.builtin.action_common_attributes.flow
+attributes:
+  action:
+    support: full
+  async:
+    support: none
+  bypass_host_loop:
+    support: none
+  check_mode:
+    support: full
+  diff_mode:
+    support: full
+  platform:
+    support: full
+    platforms: linux
+options:
+  state:
+    description:
+      - What to do, as O(gpufleet.vllm.vllm_container#module:state) has it.
+    type: str
+    choices: [present, started, stopped, absent, committed, reverted]
+    default: started
+  server:
+    description:
+      - The server, as role P(gpufleet.vllm.vllm_server#role) takes it in C(vllm_server). Not used when O(model) is set.
+    type: dict
+  model:
+    description:
+      - The name of a model, in O(models) or in the catalogue.
+      - A mapping gives a name for each hardware class; C(default) is for the classes that it does not list.
+    type: raw
+  hardware_class:
+    description:
+      - The class of the host's GPUs. Without it, the first group of the host that is a class decides, and otherwise
+        what M(gpufleet.vllm.gpu_facts) found or finds.
+    type: str
+  image:
+    description:
+      - The image to use instead of the one that the catalogue has.
+    type: str
+  overrides:
+    description:
+      - Keys of O(server) that differ from the catalogue, as filter P(gpufleet.vllm.vllm_spec#filter) takes them. An
+        image in here comes before O(image).
+    type: dict
+    default: {}
+  models:
+    description:
+      - Models of your own, by name, in the form of the catalogue. They come before the catalogue's.
+    type: dict
+    default: {}
+  hf_token:
+    description:
+      - The Hugging Face token. It is handed on when the server has C(hf_token_file), to be written there.
+    type: str
+  api_key:
+    description:
+      - The API key. It is handed on when the server has C(api_key_file), to be written there.
+    type: str
+  recreate:
+    description:
+      - Replace the server even when nothing changed.
+    type: bool
+    default: false
+  replace_unmanaged:
+    description:
+      - Replace a container of that name even when this collection did not create it.
+    type: bool
+    default: false
+  reset_fallbacks:
+    description:
+      - Start over with the settings as they were asked for, though a fallback is in use. Ignored with O(failure_id).
+    type: bool
+    default: false
+  failure_id:
+    description:
+      - The diagnosis id that the server has just failed with. The next fallback for it is applied.
+    type: str
+  container_id:
+    description:
+      - Do nothing unless the server's container has this id, as
+        O(gpufleet.vllm.vllm_container#module:container_id) has it.
+    type: str
+  plan:
+    description:
+      - The result of an earlier call, with O(look=true) for example. Its RV(spec) is used, so that nothing is resolved
+        twice, and so are the GPUs and the version of vLLM that it found. The server is not asked whether it is healthy.
+    type: dict
+  look:
+    description:
+      - Decide what has to be done, change nothing, and report no change. RV(pending) tells whether there is anything.
+    type: bool
+    default: false
+seealso:
+  - module: gpufleet.vllm.vllm_container
+  - plugin: gpufleet.vllm.vllm_spec
+    plugin_type: filter
+"""
+
+EXAMPLES = r"""
+- name: Plan the change, with gpt-oss as the hardware allows
+  gpufleet.vllm.vllm_server:
+    model:
+      gb10: gpt-oss-120b
+      default: gpt-oss-20b
+    overrides:
+      port: 8001
+    look: true
+  register: planned
+
+- name: Apply the plan
+  gpufleet.vllm.vllm_server:
+    plan: "{{ planned }}"
+  when: planned.pending
+"""
+
+RETURN = r"""
+actions:
+  description: What was done, or what a look or check mode found to be done, a line for each step in order.
+  returned: always
+  type: list
+  elements: str
+server:
+  description: The server, as RV(gpufleet.vllm.vllm_container#module:server) has it. Empty when nothing is known of it.
+  returned: always
+  type: dict
+health:
+  description:
+    - What the server answered, as M(gpufleet.vllm.vllm_health) returns it. Empty when it was not asked, because
+      something differs.
+  returned: always
+  type: dict
+fallback:
+  description:
+    - The fallback in use, as RV(gpufleet.vllm.vllm_container#module:fallback) has it. Empty for a server without
+      fallbacks.
+  returned: always
+  type: dict
+message:
+  description: What the step came to, in one sentence.
+  returned: always
+  type: str
+  sample: 'gpt-oss-20b answers at http://127.0.0.1:8000 on h100-1: "Hello! How can I help you today?"'
+reason:
+  description:
+    - Why it failed, as one of the ids that RV(gpufleet.vllm.vllm_container#module:reason) lists. Empty after success.
+  returned: always
+  type: str
+  sample: port-in-use
+pending:
+  description: Whether anything is left to do. Only a look tells.
+  returned: always
+  type: bool
+commands:
+  description: The steps as command lines.
+  returned: always
+  type: list
+  elements: str
+needs:
+  description: What is missing on the host and another role of the collection provides.
+  returned: always
+  type: list
+  elements: str
+fit:
+  description: The verdict on the memory of the GPUs, or null.
+  returned: always
+  type: dict
+gpus:
+  description: The GPUs that were selected, by UUID, when the server names none itself, else null.
+  returned: always
+  type: list
+  elements: str
+vllm_version:
+  description: The version of vLLM in the image, or null.
+  returned: always
+  type: str
+spec:
+  description: The resolved description of the server, without secrets.
+  returned: always
+  type: dict
+probe:
+  description: The parameters with which M(gpufleet.vllm.vllm_health) waits for this server.
+  returned: always
+  type: dict
+restored:
+  description: The servers that were started again, each like RV(server).
+  returned: with O(state=reverted)
+  type: list
+  elements: dict
+ansible_facts:
+  description: The facts of M(gpufleet.vllm.gpu_facts), when the class of the host had to be found out.
+  returned: when needed
+  type: dict
+"""

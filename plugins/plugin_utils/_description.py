@@ -1,0 +1,155 @@
+# Copyright (c) 2026, gpufleet contributors
+# GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""How a playbook describes a server, and which parameters of which module that makes."""
+
+from __future__ import annotations
+
+import difflib
+import typing as t
+
+from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
+from ansible_collections.gpufleet.vllm.plugins.module_utils._gpu.hardware import class_of_groups
+from ansible_collections.gpufleet.vllm.plugins.module_utils._server.catalogue import (
+    SPEC_KEYS,
+    resolve,
+)
+from ansible_collections.gpufleet.vllm.plugins.plugin_utils._catalogue_files import catalogued
+
+Spec = dict[str, t.Any]
+
+# What runs a server, and the module that does it.
+BACKENDS = {"container": "gpufleet.vllm.vllm_container"}
+# States that need the whole description; for the others, the name of the server is enough.
+DESCRIBED = ("present", "started")
+# Keys of a server that a backend's module has no parameter for.
+ROLE_ONLY_KEYS = ("backend", "health", "load_seconds")
+# Keys of `health`, which are parameters of vllm_health; the rest of that module's follows from the server.
+HEALTH_KEYS = (
+    *("timeout", "stall_timeout", "request_timeout", "stable_for"),
+    *("prompt", "expected_answer", "max_tokens", "checks"),
+)
+FALLBACK_KEYS = ("because", "causes", "change")
+ADDRESS = "vllm_server"
+
+
+def described(options: t.Mapping[str, t.Any], hardware_class: t.Callable[[], str]) -> Spec:
+    """The server that was asked for: a model of a catalogue, or a description of its own.
+
+    C(hardware_class) is only asked when the catalogue has to know.
+
+    Raises:
+        VllmError: with the address of what is wrong.
+    """
+    if not options["model"] and options["server"]:
+        return checked(options["server"], options["state"])
+    group = hardware_class() if options["model"] else ""
+    name = model_name(options["model"] or "", group)
+    models = options["models"] or {}
+    overrides = {**({"image": options["image"]} if options["image"] else {}), **(options["overrides"] or {})}
+    spec = resolve(name, models[name] if name in models else catalogued(name), group, overrides)
+    _refuse_unknown("health", spec.get("health") or {}, HEALTH_KEYS)
+    return spec
+
+
+def known_class(given: str | None, task_vars: t.Mapping[str, t.Any]) -> str:
+    """The class of a host as far as the controller knows it: as it was given, by its groups, by its facts, or ""."""
+    facts = (task_vars.get("ansible_facts") or {}).get("gpufleet") or {}
+    by_group = class_of_groups(task_vars.get("group_names") or ())
+    return str(given or by_group or facts.get("hardware_class") or "")
+
+
+def model_name(model: t.Any, hardware_class: str) -> str:
+    """The name of a model, which may depend on the class of the host.
+
+    Raises:
+        VllmError: when a mapping has no entry for the class.
+    """
+    if not isinstance(model, t.Mapping):
+        return str(model)
+    name = model.get(hardware_class) or model.get("default")
+    if not name:
+        raise VllmError(
+            f"model has no entry for the hardware class {hardware_class!r} and none for 'default'; it has "
+            f"{', '.join(sorted(model))}."
+        )
+    return str(name)
+
+
+def checked(server: t.Mapping[str, t.Any], state: str) -> Spec:
+    """A description as somebody wrote it, without what is null.
+
+    Raises:
+        VllmError: with the address of a key that does not exist, or of one that is missing.
+    """
+    _refuse_unknown(ADDRESS, server, SPEC_KEYS)
+    _refuse_unknown(f"{ADDRESS}.health", server.get("health") or {}, HEALTH_KEYS)
+    for number, rung in enumerate(server.get("fallbacks") or []):
+        _refuse_unknown(f"{ADDRESS}.fallbacks[{number}]", rung, FALLBACK_KEYS)
+    missing = [key for key in ("name", "model", "image") if not server.get(key)] if state in DESCRIBED else []
+    if missing:
+        raise VllmError(f"{ADDRESS}.{missing[0]} is missing; a server needs name, model and image.")
+    return {key: value for key, value in server.items() if value is not None}
+
+
+def module_of(spec: t.Mapping[str, t.Any]) -> str:
+    """The module that runs such a server.
+
+    Raises:
+        VllmError: for a backend that this version does not have.
+    """
+    backend = spec.get("backend") or "container"
+    if backend not in BACKENDS:
+        raise VllmError(f"{ADDRESS}.backend must be {' or '.join(sorted(BACKENDS))}; got {backend!r}.")
+    return BACKENDS[backend]
+
+
+def parameters(spec: t.Mapping[str, t.Any], options: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    """The parameters of the backend's module for one step."""
+    state, plan = options["state"], options["plan"] or {}
+    passed = ("container_id", "failure_id", "recreate", "replace_unmanaged")
+    secrets = [key for key in ("hf_token", "api_key") if spec.get(f"{key}_file")]
+    arguments = {
+        **{key: value for key, value in spec.items() if key not in ROLE_ONLY_KEYS},
+        **{key: options[key] for key in (*passed, *secrets) if options[key]},
+        **_gpus(spec, plan),
+        "state": state,
+    }
+    if state not in DESCRIBED and isinstance(spec.get("gpus"), t.Mapping):
+        del arguments["gpus"]  # Which they are matters to a start only.
+    if options["reset_fallbacks"] and not options["failure_id"]:
+        arguments["reset_fallbacks"] = True
+    if state == "started" and not plan:
+        arguments["health"] = dict(spec.get("health") or {})
+    if state in DESCRIBED and not options["failure_id"] and spec.get("pull") != "always" and plan.get("vllm_version"):
+        arguments.setdefault("vllm_version", plan["vllm_version"])  # A fallback or a newer image may have another one.
+    return arguments
+
+
+def _gpus(spec: t.Mapping[str, t.Any], plan: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    """The GPUs that were selected before, in place of the wish for some: later steps speak of the same server."""
+    return {"gpus": plan["gpus"]} if isinstance(spec.get("gpus"), t.Mapping) and plan.get("gpus") else {}
+
+
+def probe(spec: t.Mapping[str, t.Any], server: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    """The parameters of vllm_health that wait for this server."""
+    arguments = {
+        **(spec.get("health") or {}),
+        "url": server.get("url"),
+        "served_model_name": server.get("served_model_name"),
+        "container": server.get("container_name"),
+        "docker_host": spec.get("docker_host"),
+        "api_key_file": spec.get("api_key_file"),
+        "expected_seconds": spec.get("load_seconds"),
+    }
+    return {key: value for key, value in arguments.items() if value is not None}
+
+
+def _refuse_unknown(address: str, value: t.Any, known: t.Iterable[str]) -> None:
+    if not isinstance(value, t.Mapping):
+        raise VllmError(f"{address} must be a mapping with the keys {', '.join(sorted(known))}; got {value!r}.")
+    for key in sorted(set(value) - set(known)):
+        near = difflib.get_close_matches(key, known, n=1)
+        hint = f"Did you mean {near[0]}?" if near else f"Valid keys: {', '.join(sorted(known))}."
+        raise VllmError(f"Unknown key '{address}.{key}'. {hint}")

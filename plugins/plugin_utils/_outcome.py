@@ -1,0 +1,179 @@
+# Copyright (c) 2026, gpufleet contributors
+# GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What a run of role vllm_server came to: one result with the same keys, and one sentence, for every way it can end."""
+
+from __future__ import annotations
+
+import json
+import typing as t
+from dataclasses import dataclass, field
+
+Result = t.Mapping[str, t.Any]
+
+# What every result has, whatever happened: the interface of the role.
+PUBLIC: dict[str, t.Any] = {
+    "changed": False,
+    "failed": False,
+    "server": {},
+    "health": {},
+    "fallback": {},
+    "actions": [],
+    "message": "",
+    "reason": "",
+}
+# What the later steps of a run read of an earlier one, and a curious playbook too.
+DETAILS: dict[str, t.Any] = {
+    "commands": [],
+    "needs": [],
+    "fit": None,
+    "gpus": None,
+    "vllm_version": None,
+    "spec": {},
+    "probe": {},
+    "pending": False,
+}
+
+
+def published(found: Result, host: str, is_plan: bool, **details: t.Any) -> dict[str, t.Any]:
+    """What one call of the backend's module found, with every key that a result has.
+
+    C(is_plan): it was a look, or check mode, and nothing was changed.
+    """
+    empty = {**PUBLIC, **DETAILS, **details}
+    result = {key: default if found.get(key) is None else found[key] for key, default in empty.items()}
+    return {**result, "message": str(found.get("msg") or sentence(result, host, is_plan))}
+
+
+def is_pending(result: Result, state: str, pull: str) -> bool:
+    """Whether a run that looked has anything left to do; a server that is not known to be healthy is verified."""
+    if result.get("actions") or result.get("needs"):
+        return True
+    is_settled = _healthy(result.get("health") or {}) and not (result.get("server") or {}).get("superseded")
+    return state == "started" and (pull == "always" or not is_settled)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The sentence after success
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def sentence(result: Result, host: str, is_plan: bool) -> str:
+    """What serves now, or what a look found to be done."""
+    server, steps = result["server"], "; ".join(result["actions"])
+    if is_plan and steps:
+        return f"Nothing was changed on {host}. Planned: {steps}."
+    if _healthy(result["health"]):
+        answer = (result["health"].get("checks") or [{}])[-1].get("detail") or "it is healthy"
+        name = server.get("served_model_name")
+        return f"{name} answers at {server.get('url')} on {host}: {answer}{_in_use(result['fallback'])}"
+    if server:
+        return f"{server.get('container_name')} on {host} is {server.get('state')}."
+    return f"{steps or 'Nothing was done'} on {host}."
+
+
+def _in_use(fallback: Result) -> str:
+    if not fallback.get("rung"):
+        return ""
+    causes = ", ".join(fallback.get("causes") or ())
+    return (
+        f" (It runs with fallback {fallback['rung']} of {fallback['rungs']}, {json.dumps(fallback.get('change'))}, "
+        f"because of {causes}; -e vllm_server_reset_fallbacks=true starts over.)"
+    )
+
+
+def _healthy(health: Result) -> bool:
+    return bool(health.get("healthy"))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The whole run
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Steps:
+    """What the steps after the change came to; empty for a step that was not taken.
+
+    C(attempt) is the fallback that was tried last, C(waits) has a result for each server that was restored.
+    """
+
+    health: Result = field(default_factory=dict)
+    attempt: Result = field(default_factory=dict)
+    reverted: Result = field(default_factory=dict)
+    stopped: Result = field(default_factory=dict)
+    committed: Result = field(default_factory=dict)
+    waits: t.Sequence[Result] = ()
+
+
+def outcome(applied: Result, host: str, steps: Steps, is_check: bool) -> dict[str, t.Any]:
+    """The result of a whole run, from the result of its change and of what followed."""
+    result = {key: applied.get(key, default) for key, default in {**PUBLIC, **DETAILS}.items()}
+    health = dict(steps.health or result["health"])
+    result.update(health=health, pending=False)
+    later = [step for step in (steps.committed, steps.reverted, steps.stopped) if not step.get("skipped")]
+    for step in later:
+        result["actions"] = [*result["actions"], *(step.get("actions") or [])]
+        result["changed"] = bool(result["changed"] or step.get("changed"))
+        result["server"] = step.get("server") or result["server"]
+    if not steps.health or _healthy(health):
+        return {**result, "message": sentence(result, host, is_check)}
+    reason = "locked" if health.get("busy") else health.get("reason") or "unknown"
+    return {**result, "failed": True, "reason": reason, "message": failure(applied, steps, is_check)}
+
+
+def failure(applied: Result, steps: Steps, is_check: bool) -> str:
+    """Why the server is not healthy, and what serves now."""
+    cause = str(steps.health.get("msg") or "")
+    if steps.health.get("busy"):
+        return cause
+    name = applied["server"].get("container_name")
+    return " ".join(
+        filter(None, (f"{name} is not healthy.", after(steps, is_check), cause, _tried(applied, steps.attempt)))
+    )
+
+
+def after(steps: Steps, is_check: bool) -> str:
+    """What became of the server that is not healthy, and of the one before it."""
+    if is_check:
+        return "Check mode: nothing was changed."
+    if steps.waits:
+        return _restored(steps.waits)
+    if _taken(steps.reverted):
+        return _reverted(steps.reverted)
+    if not _taken(steps.stopped):
+        return "This run did not change it."
+    if steps.stopped.get("msg"):
+        return f"Stopping it failed: {steps.stopped['msg']}"
+    return "It was stopped, and its container is kept for its log."
+
+
+def _restored(waits: t.Sequence[Result]) -> str:
+    sick = next((wait for wait in waits if not _healthy(wait)), None)
+    if sick is not None:
+        return f"The previous server was restored, but it is not healthy either: {sick.get('msg')}"
+    servers = [wait["item"] for wait in waits]
+    names, urls = (" and ".join(str(one[key]) for one in servers) for key in ("served_model_name", "url"))
+    away = max(one.get("away_seconds") or 0 for one in servers) + max(wait.get("elapsed") or 0 for wait in waits)
+    return f"The previous server {names} is serving again at {urls}, after {round(away)} s without an answer."
+
+
+def _reverted(reverted: Result) -> str:
+    if reverted.get("msg"):
+        return f"Restoring the previous server failed: {reverted['msg']}"
+    if reverted.get("restored"):
+        return "The previous server was restored and started; its address is not recorded, so it was not checked."
+    return "The previous server was not running, and was restored as it was."
+
+
+def _tried(applied: Result, attempt: Result) -> str:
+    if attempt.get("msg"):
+        return f"The next fallback could not be tried: {attempt['msg']}"
+    fallback = applied.get("fallback") or {}
+    causes = fallback.get("causes") or []
+    return f"Fallbacks tried: {len(causes)} of {fallback['rungs']}, because of {', '.join(causes)}." if causes else ""
+
+
+def _taken(step: Result) -> bool:
+    return bool(step) and not step.get("skipped")

@@ -1,0 +1,285 @@
+# Copyright (c) 2026, gpufleet contributors
+# GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The action plugin: what it resolves on the controller, what it hands to which module, and what it returns."""
+
+from __future__ import annotations
+
+import types
+import typing as t
+
+import pytest
+from ansible.errors import AnsibleActionFail
+from ansible.parsing.dataloader import DataLoader
+from ansible.playbook.task import Task
+from ansible_collections.gpufleet.vllm.plugins.action import vllm_server
+from ansible_collections.gpufleet.vllm.plugins.plugin_utils._outcome import DETAILS, PUBLIC
+
+Result = dict[str, t.Any]
+CONTAINER, FACTS = "gpufleet.vllm.vllm_container", "gpufleet.vllm.gpu_facts"
+OWN: Result = {
+    "phi": {
+        "description": "A small model.",
+        "server": {"model": "microsoft/Phi-4-mini-instruct"},
+        "hardware": {"h100": {"image": "vllm/vllm-openai:v0.26.0", "load_seconds": 60}},
+    }
+}
+SERVER: Result = {"name": "a", "model": "m/n", "image": "i:1"}
+FOUND: Result = {
+    "changed": True,
+    "actions": ["start vllm-a"],
+    "needs": [],
+    "vllm_version": "0.26.0",
+    "health": None,
+    "server": {
+        "container_name": "vllm-a",
+        "container_id": "c1",
+        "state": "absent",
+        "url": "http://127.0.0.1:8000",
+        "served_model_name": "n",
+        "superseded": False,
+    },
+}
+GOOD: Result = {"healthy": True, "checks": [{"detail": '"Hi."'}]}
+
+
+class Plugin(vllm_server.ActionModule):
+    """The plugin with modules that give these results, one a call."""
+
+    def __init__(self, *results: Result, check_mode: bool = False, **said: t.Any) -> None:
+        made = Task()
+        made.args = said
+        made.check_mode, made.diff = check_mode, True
+        connection = types.SimpleNamespace(_shell=types.SimpleNamespace(tmpdir=None))
+        super().__init__(made, connection, None, DataLoader(), None, None)
+        self.results = list(results)
+        self.calls: list[tuple[str, Result]] = []
+        self.modes: list[tuple[bool, bool]] = []
+
+    def _execute_module(self, **said: t.Any) -> Result:
+        self.calls.append((said["module_name"], said["module_args"]))
+        self.modes.append((self._task.check_mode, self._task.diff))
+        return dict(self.results.pop(0))
+
+    def over(self, **task_vars: t.Any) -> Result:
+        return self.run(None, {"inventory_hostname": "h", **task_vars})
+
+
+# --- which server ---------------------------------------------------------------------------------------------------
+
+
+def test_a_description_is_handed_on_as_it_is_without_what_only_the_role_reads() -> None:
+    server = {
+        **SERVER,
+        "backend": "container",
+        "load_seconds": 9,
+        "health": {"timeout": 5},
+        "port": None,
+        "gpus": {"count": 2, "min_free_mib": 1},
+        "fallbacks": [{"causes": ["x"], "change": {"port": 8001}}],
+    }
+    plugin = Plugin(FOUND, server=server)
+    result = plugin.over()
+    assert plugin.calls == [
+        (
+            CONTAINER,
+            {
+                **SERVER,
+                "gpus": {"count": 2, "min_free_mib": 1},
+                "fallbacks": server["fallbacks"],
+                "state": "started",
+                "health": {"timeout": 5},
+            },
+        )
+    ]
+    assert result["spec"] == {key: value for key, value in server.items() if value is not None}
+
+
+@pytest.mark.parametrize(
+    ("said", "task_vars", "image"),
+    [
+        pytest.param({"model": "phi"}, {"group_names": ["eu", "h100"]}, "vllm/vllm-openai:v0.26.0", id="by its group"),
+        pytest.param({"model": "phi", "hardware_class": "h100"}, {"group_names": ["gb10"]}, None, id="as it was said"),
+        pytest.param(
+            {"model": "phi"}, {"ansible_facts": {"gpufleet": {"hardware_class": "h100"}}}, None, id="by facts"
+        ),
+        pytest.param({"model": {"h100": "phi", "default": "x"}}, {"group_names": ["h100"]}, None, id="a mapping"),
+        pytest.param({"model": {"gb10": "x", "default": "phi"}}, {"group_names": ["h100"]}, None, id="its default"),
+        pytest.param({"model": "phi", "image": "b:1", "hardware_class": "h100"}, {}, "b:1", id="another image"),
+        pytest.param(
+            {"model": "phi", "image": "b:1", "overrides": {"image": "c:1"}, "hardware_class": "h100"},
+            {},
+            "c:1",
+            id="two",
+        ),
+        pytest.param(
+            {"model": "phi", "hardware_class": "h100", "server": SERVER}, {}, None, id="the model comes first"
+        ),
+    ],
+)
+def test_a_model_is_resolved_for_the_class_of_the_host(said: Result, task_vars: Result, image: str | None) -> None:
+    plugin = Plugin(FOUND, models=OWN, **said)
+    result = plugin.over(**task_vars)
+    ((module, arguments),) = plugin.calls
+    assert (module, arguments["name"], arguments["model"]) == (CONTAINER, "phi", "microsoft/Phi-4-mini-instruct")
+    assert image in (None, arguments["image"])
+    assert result["probe"]["expected_seconds"] == 60
+
+
+def test_a_model_of_the_catalogue_is_a_name_too() -> None:
+    plugin = Plugin(FOUND, model="gpt-oss-120b", overrides={"engine": {"max_num_seqs": 7}})
+    plugin.over(group_names=["gb10"])
+    ((_module, arguments),) = plugin.calls
+    assert (arguments["model"], arguments["engine"]["max_num_seqs"]) == ("openai/gpt-oss-120b", 7)
+    assert "health" in arguments
+
+
+def test_the_gpus_are_only_looked_at_where_nothing_tells_the_class() -> None:
+    facts = {"ansible_facts": {"gpufleet": {"hardware_class": "h100"}}}
+    plugin = Plugin(facts, FOUND, model="phi", models=OWN)
+    result = plugin.over(group_names=["spare"])
+    assert [module for module, _arguments in plugin.calls] == [FACTS, CONTAINER]
+    assert result["ansible_facts"] == facts["ansible_facts"]
+
+
+def test_gpus_that_cannot_be_looked_at_are_a_failure() -> None:
+    plugin = Plugin({"failed": True, "msg": "No Python.", "reason": "backend-unavailable"}, model="phi", models=OWN)
+    result = plugin.over()
+    assert (result["failed"], result["message"], result["reason"]) == (True, "No Python.", "backend-unavailable")
+    assert len(plugin.calls) == 1
+
+
+@pytest.mark.parametrize(
+    ("said", "sentence"),
+    [
+        ({}, "no model is named. Pass -e model=NAME; the catalogue holds"),
+        ({"server": {**SERVER, "prot": 1}}, "Unknown key 'vllm_server.prot'. Did you mean port?"),
+        ({"server": {**SERVER, "zzz": 1}}, "Unknown key 'vllm_server.zzz'. Valid keys: allow_unauthenticated, "),
+        (
+            {"server": {**SERVER, "health": {"timout": 1}}},
+            "Unknown key 'vllm_server.health.timout'. Did you mean timeout?",
+        ),
+        ({"server": {**SERVER, "health": 5}}, "vllm_server.health must be a mapping with the keys checks, "),
+        ({"server": {**SERVER, "fallbacks": [{"cause": 1}]}}, "Unknown key 'vllm_server.fallbacks[0].cause'. Did you"),
+        ({"server": {**SERVER, "fallbacks": ["x"]}}, "vllm_server.fallbacks[0] must be a mapping with the keys "),
+        (
+            {"server": {"name": "a", "model": "m"}},
+            "vllm_server.image is missing; a server needs name, model and image.",
+        ),
+        ({"server": {**SERVER, "backend": "pod"}}, "vllm_server.backend must be container; got 'pod'."),
+        ({"model": "phi", "hardware_class": "gb10"}, "phi has no settings for "),
+        ({"model": "phj", "hardware_class": "gb10"}, "'phj' is neither in the catalogue nor among the models"),
+        (
+            {"model": {"gb10": "phi"}, "hardware_class": "h100"},
+            "model has no entry for the hardware class 'h100' and none",
+        ),
+        ({"model": "phi", "hardware_class": "h100", "overrides": {"imge": 1}}, "overrides.imge"),
+        (
+            {"model": "phi", "hardware_class": "h100", "overrides": {"health": {"timout": 1}}},
+            "Unknown key 'health.timout'. Did you mean timeout?",
+        ),
+    ],
+)
+def test_what_is_wrong_is_named_with_its_address_before_the_host_is_asked(said: Result, sentence: str) -> None:
+    plugin = Plugin(models=OWN, **said)
+    result = plugin.over()
+    assert sentence in result["msg"]
+    assert result["message"] == result["msg"]
+    assert (result["failed"], result["reason"], plugin.calls) == (True, "invalid-parameter", [])
+    assert {*PUBLIC, *DETAILS} <= set(result)
+
+
+def test_a_parameter_that_does_not_exist_is_refused() -> None:
+    with pytest.raises(AnsibleActionFail, match="Unsupported parameters for .* modle"):
+        Plugin(modle="x").over()
+
+
+# --- one step -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("check_mode", [True, False])
+def test_a_look_decides_in_check_mode_and_reports_no_change(check_mode: bool) -> None:
+    plugin = Plugin(FOUND, server=SERVER, look=True, check_mode=check_mode)
+    result = plugin.over()
+    assert (plugin.modes, plugin._task.check_mode, plugin._task.diff) == ([(True, False)], check_mode, True)
+    assert (result["changed"], result["pending"]) == (False, True)
+    assert result["message"] == "Nothing was changed on h. Planned: start vllm-a."
+
+
+def test_a_server_that_answers_leaves_nothing_to_do() -> None:
+    found = {**FOUND, "changed": False, "actions": [], "health": GOOD}
+    result = Plugin(found, server=SERVER, look=True).over()
+    assert (result["pending"], result["message"]) == (False, 'n answers at http://127.0.0.1:8000 on h: "Hi."')
+
+
+def test_a_failed_look_leaves_nothing_to_do() -> None:
+    result = Plugin({"failed": True, "msg": "No room.", "reason": "does-not-fit"}, server=SERVER, look=True).over()
+    assert (result["failed"], result["pending"], result["reason"]) == (True, False, "does-not-fit")
+
+
+@pytest.mark.parametrize(
+    ("said", "version"),
+    [
+        pytest.param({}, "0.26.0", id="as it was found"),
+        pytest.param({"failure_id": "x"}, None, id="a fallback may name another image"),
+        pytest.param({"state": "stopped"}, None, id="a stop needs none"),
+    ],
+)
+def test_a_plan_is_neither_resolved_nor_asked_again(said: Result, version: str | None) -> None:
+    plan = Plugin(FOUND, model="phi", models=OWN, hardware_class="h100", look=True).over()
+    plugin = Plugin(FOUND, plan=plan, server={}, **said)
+    plugin.over()
+    ((_module, arguments),) = plugin.calls
+    assert arguments["name"] == "phi"
+    assert ("health" in arguments, arguments.get("vllm_version")) == (False, version)
+
+
+def test_the_gpus_that_were_selected_stay_the_same_in_later_steps() -> None:
+    plan = Plugin({**FOUND, "gpus": ["GPU-1"]}, server={**SERVER, "gpus": {"count": 1}}, look=True).over()
+    for said, gpus in (({}, ["GPU-1"]), ({"failure_id": "x"}, ["GPU-1"]), ({"state": "stopped"}, None)):
+        plugin = Plugin(FOUND, plan=plan, **said)
+        plugin.over()
+        assert plugin.calls[0][1].get("gpus") == gpus
+
+
+def test_a_newer_image_has_its_own_version() -> None:
+    plan = Plugin(FOUND, server={**SERVER, "pull": "always"}, look=True).over()
+    plugin = Plugin(FOUND, plan=plan)
+    plugin.over()
+    assert "vllm_version" not in plugin.calls[0][1]
+
+
+def test_what_is_waited_for_follows_from_the_server() -> None:
+    server = {**SERVER, "api_key_file": "/k", "docker_host": "unix:///d", "load_seconds": 5, "health": {"timeout": 9}}
+    assert Plugin(FOUND, server=server).over()["probe"] == {
+        "timeout": 9,
+        "url": "http://127.0.0.1:8000",
+        "served_model_name": "n",
+        "container": "vllm-a",
+        "docker_host": "unix:///d",
+        "api_key_file": "/k",
+        "expected_seconds": 5,
+    }
+
+
+def test_secrets_are_in_no_result() -> None:
+    server = {**SERVER, "hf_token_file": "/t", "api_key_file": "/k"}
+    plugin = Plugin(FOUND, server=server, hf_token="CANARY", api_key="CANARY")
+    result = plugin.over()
+    assert (plugin.calls[0][1]["hf_token"], plugin.calls[0][1]["api_key"]) == ("CANARY", "CANARY")
+    assert "CANARY" not in str(result)
+
+
+@pytest.mark.parametrize("state", ["stopped", "absent", "committed", "reverted"])
+def test_a_step_that_starts_nothing_selects_no_gpus(state: str) -> None:
+    plugin = Plugin(FOUND, server={"name": "a", "gpus": {"count": 1}}, state=state, container_id="c1")
+    plugin.over()
+    assert plugin.calls == [(CONTAINER, {"name": "a", "state": state, "container_id": "c1"})]
+
+
+def test_the_fallbacks_are_reset_once() -> None:
+    for failure, passed in ((None, True), ("x", None)):
+        plugin = Plugin(FOUND, server=SERVER, reset_fallbacks=True, failure_id=failure)
+        plugin.over()
+        assert plugin.calls[0][1].get("reset_fallbacks") is passed

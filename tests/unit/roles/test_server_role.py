@@ -1,0 +1,450 @@
+# Copyright (c) 2026, gpufleet contributors
+# GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Role vllm_server, run by ansible-playbook with stand-ins for the modules: which calls it makes, what it leaves.
+
+Every scenario is a host. All of them run in one play, and those in check mode in another.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import typing as t
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+import yaml
+from ansible_collections.gpufleet.vllm.plugins.plugin_utils._outcome import DETAILS, PUBLIC
+
+ROOT = Path(__file__).resolve().parents[3]
+# A stand-in takes the next answer of its host's list, and writes down what it was asked.
+STAND_IN = """#!/usr/bin/python
+# WANT_JSON
+import json, os, sys
+
+with open(sys.argv[1]) as stream:
+    asked = json.load(stream)
+name = asked.get("name") or str(asked.get("container") or "gpu_facts")[5:]
+folder = os.path.join(os.environ["STAND_IN"], name)
+with open(os.path.join(folder, "calls"), "a+") as stream:
+    stream.seek(0)
+    number = len(stream.readlines())
+    stream.write(json.dumps({"module": "MODULE", **asked}) + "\\n")
+with open(os.path.join(folder, "answers")) as stream:
+    answers = json.load(stream)
+print(json.dumps(answers[number] if number < len(answers) else {"failed": True, "msg": "not expected: MODULE"}))
+"""
+PLAYBOOK = """
+- hosts: all
+  gather_facts: false
+  connection: local
+  tasks:
+    - block:
+        - name: Deploy
+          ansible.builtin.import_role:
+            name: gpufleet.vllm.vllm_server
+            rolespec_validate: VALIDATE
+      always:
+        - ansible.builtin.copy:
+            content: "{{ vllm_server_result | to_json }}"
+            dest: "{{ lookup('env', 'STAND_IN') }}/{{ inventory_hostname }}/result"
+          check_mode: false
+          diff: false
+"""
+Answer = dict[str, t.Any]
+
+
+def server(name: str, **differs: t.Any) -> Answer:
+    return {
+        "container_name": f"vllm-{name}",
+        "container_id": "c1",
+        "state": "running",
+        "url": "http://127.0.0.1:8000",
+        "served_model_name": name,
+        "superseded": False,
+        **differs,
+    }
+
+
+GOOD: Answer = {"healthy": True, "checks": [{"name": "completion", "detail": '"Four."'}], "elapsed": 0.2}
+SICK: Answer = {
+    "healthy": False,
+    "failed": True,
+    "msg": "Out of memory.",
+    "diagnosis": {"id": "mem-free-below-budget"},
+    "reason": "mem-free-below-budget",
+    "elapsed": 9.0,
+}
+STEPS = ["create vllm-x", "start vllm-x"]
+
+
+def found(name: str, *actions: str, health: Answer | None = None, **differs: t.Any) -> Answer:
+    """What vllm_container answers."""
+    rest = {"needs": [], "commands": [], "vllm_version": "0.26.0", "fit": None, "fallback": None, "restored": []}
+    one = {**rest, "changed": bool(actions), "actions": list(actions), "health": health, "server": server(name)}
+    return {**one, **differs}
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """What the modules answer, and what the role has to call and to say: (module, state, check mode) a call."""
+
+    name: str
+    answers: list[Answer]
+    calls: list[tuple[str, str, bool]]
+    message: str
+    failed: bool = False
+    reason: str = ""
+    changed: bool = False
+    variables: dict[str, t.Any] = field(default_factory=dict)
+    check: bool = False
+
+
+def container(state: str, check: bool = False) -> tuple[str, str, bool]:
+    return ("vllm_container", state, check)
+
+
+def health(check: bool = False) -> tuple[str, str, bool]:
+    return ("vllm_health", "", check)
+
+
+PLAN = container("started", True)
+RUNG = {"causes": ["mem-free-below-budget"], "change": {"port": 8001}}
+OLD = {**server("old"), "away_seconds": 2.0}
+FALLBACK = {
+    "rung": 1,
+    "rungs": 1,
+    "causes": ["mem-free-below-budget"],
+    "change": {"port": 8001},
+    "because": None,
+    "exhausted": False,
+}
+
+
+def scenarios() -> list[Scenario]:
+    return [
+        Scenario(
+            "unchanged",
+            [found("unchanged", health=GOOD)],
+            [PLAN],
+            'unchanged answers at http://127.0.0.1:8000 on unchanged: "Four."',
+        ),
+        Scenario(
+            "deploy",
+            [found("deploy", *STEPS), found("deploy", *STEPS), GOOD, found("deploy")],
+            [PLAN, container("started"), health(), container("committed")],
+            'deploy answers at http://127.0.0.1:8000 on deploy: "Four."',
+            changed=True,
+        ),
+        Scenario(
+            "leftover",
+            [
+                found("leftover", health=GOOD, server=server("leftover", superseded=True)),
+                found("leftover", server=server("leftover", superseded=True)),
+                GOOD,
+                found("leftover", "remove vllm-leftover-superseded"),
+            ],
+            [PLAN, container("started"), health(), container("committed")],
+            'leftover answers at http://127.0.0.1:8000 on leftover: "Four."',
+            changed=True,
+        ),
+        Scenario(
+            "newer-image",
+            [found("newer-image", health=GOOD), found("newer-image"), GOOD],
+            [PLAN, container("started"), health()],
+            'newer-image answers at http://127.0.0.1:8000 on newer-image: "Four."',
+            variables={"vllm_server": {"pull": "always"}},
+        ),
+        Scenario(
+            "refused",
+            [{"failed": True, "msg": "Port 8000 is taken.", "reason": "port-in-use"}],
+            [PLAN],
+            "Port 8000 is taken.",
+            failed=True,
+            reason="port-in-use",
+        ),
+        Scenario(
+            "apply-fails",
+            [found("apply-fails", *STEPS), {"failed": True, "msg": "Cannot pull.", "reason": "pull-failed"}],
+            [PLAN, container("started")],
+            "Cannot pull.",
+            failed=True,
+            reason="pull-failed",
+        ),
+        Scenario(
+            "absent",
+            [
+                found("absent", "remove vllm-absent"),
+                found("absent", "remove vllm-absent", server={"container_name": "a", "state": "absent"}),
+            ],
+            [container("absent", True), container("absent")],
+            "a on absent is absent.",
+            changed=True,
+            variables={"vllm_server_state": "absent", "vllm_server": {"gpus": {"count": 1}}},
+        ),
+        Scenario(
+            "sick-new",
+            [found("sick-new", *STEPS), found("sick-new", *STEPS), SICK, found("sick-new", "stop vllm-x")],
+            [PLAN, container("started"), health(), container("stopped")],
+            "vllm-sick-new is not healthy. It was stopped, and its container is kept for its log. Out of memory.",
+            failed=True,
+            reason="mem-free-below-budget",
+            changed=True,
+        ),
+        Scenario(
+            "sick-served",
+            [found("sick-served", health=SICK), found("sick-served"), SICK],
+            [PLAN, container("started"), health()],
+            "vllm-sick-served is not healthy. This run did not change it. Out of memory.",
+            failed=True,
+            reason="mem-free-below-budget",
+        ),
+        Scenario(
+            "rolled-back",
+            [
+                found("rolled-back", *STEPS),
+                found("rolled-back", *STEPS, server=server("rolled-back", superseded=True)),
+                SICK,
+                found("rolled-back", "start old", restored=[{**OLD, "container_name": "vllm-rolled-back"}]),
+                {**GOOD, "elapsed": 3.0},
+            ],
+            [PLAN, container("started"), health(), container("reverted"), health()],
+            "vllm-rolled-back is not healthy. The previous server old is serving again at http://127.0.0.1:8000, after 5 s "
+            "without an answer. Out of memory.",
+            failed=True,
+            reason="mem-free-below-budget",
+            changed=True,
+        ),
+        Scenario(
+            "roll-back-fails",
+            [
+                found("roll-back-fails", *STEPS),
+                found("roll-back-fails", *STEPS, server=server("roll-back-fails", superseded=True)),
+                SICK,
+                {"failed": True, "msg": "No.", "reason": "backend-failed"},
+            ],
+            [PLAN, container("started"), health(), container("reverted")],
+            "vllm-roll-back-fails is not healthy. Restoring the previous server failed: No. Out of memory.",
+            failed=True,
+            reason="mem-free-below-budget",
+            changed=True,
+        ),
+        Scenario(
+            "busy",
+            [
+                found("busy", *STEPS),
+                found("busy", *STEPS),
+                {"failed": True, "busy": True, "msg": "Another run is changing busy."},
+            ],
+            [PLAN, container("started"), health()],
+            "Another run is changing busy.",
+            failed=True,
+            reason="locked",
+            changed=True,
+        ),
+        Scenario(
+            "fallback",
+            [
+                found("fallback", *STEPS),
+                found("fallback", *STEPS),
+                SICK,
+                found("fallback", *STEPS, fallback=FALLBACK),
+                GOOD,
+                found("fallback"),
+            ],
+            [PLAN, container("started"), health(), container("started"), health(), container("committed")],
+            'fallback answers at http://127.0.0.1:8000 on fallback: "Four." (It runs with fallback 1 of 1, {"port": 8001}, '
+            "because of mem-free-below-budget; -e vllm_server_reset_fallbacks=true starts over.)",
+            changed=True,
+            variables={"vllm_server": {"fallbacks": [RUNG]}, "vllm_server_reset_fallbacks": True},
+        ),
+        Scenario(
+            "fallback-fails",
+            [
+                found("fallback-fails", *STEPS),
+                found("fallback-fails", *STEPS),
+                SICK,
+                {"failed": True, "msg": "No flag.", "reason": "invalid-flag"},
+                found("fallback-fails", "stop vllm-x"),
+            ],
+            [PLAN, container("started"), health(), container("started"), container("stopped")],
+            "vllm-fallback-fails is not healthy. It was stopped, and its container is kept for its log. Out of memory. "
+            "The next fallback could not be tried: No flag.",
+            failed=True,
+            reason="mem-free-below-budget",
+            changed=True,
+            variables={"vllm_server": {"fallbacks": [RUNG]}},
+        ),
+        Scenario(
+            "fallbacks-end",
+            [
+                found("fallbacks-end", *STEPS),
+                found("fallbacks-end", *STEPS, fallback=FALLBACK),
+                SICK,
+                found("fallbacks-end", fallback={**FALLBACK, "exhausted": True}),
+                found("fallbacks-end", "stop vllm-x"),
+            ],
+            [PLAN, container("started"), health(), container("started"), container("stopped")],
+            "vllm-fallbacks-end is not healthy. It was stopped, and its container is kept for its log. Out of memory. "
+            "Fallbacks tried: 1 of 1, because of mem-free-below-budget.",
+            failed=True,
+            reason="mem-free-below-budget",
+            changed=True,
+            variables={"vllm_server": {"fallbacks": [RUNG]}},
+        ),
+        Scenario(
+            "misspelt",
+            [],
+            [],
+            "Unknown key 'vllm_server.prot'. Did you mean port?",
+            failed=True,
+            reason="invalid-parameter",
+            variables={"vllm_server": {"prot": 1}},
+        ),
+        Scenario(
+            "check-deploy",
+            [found("check-deploy", *STEPS), found("check-deploy", *STEPS)],
+            [PLAN, PLAN],
+            "Nothing was changed on check-deploy. Planned: create vllm-x; start vllm-x.",
+            changed=True,
+            check=True,
+        ),
+        Scenario(
+            "check-unchanged",
+            [found("check-unchanged", health=GOOD)],
+            [PLAN],
+            'check-unchanged answers at http://127.0.0.1:8000 on check-unchanged: "Four."',
+            check=True,
+        ),
+        Scenario(
+            "check-sick",
+            [found("check-sick", health=SICK), found("check-sick"), SICK],
+            [PLAN, PLAN, health(True)],
+            "vllm-check-sick is not healthy. Check mode: nothing was changed. Out of memory.",
+            failed=True,
+            reason="mem-free-below-budget",
+            check=True,
+        ),
+    ]
+
+
+SCENARIOS = scenarios()
+
+
+@dataclass(frozen=True)
+class Seen:
+    result: dict[str, t.Any]
+    calls: list[dict[str, t.Any]]
+    output: str
+
+
+@pytest.fixture(name="seen", scope="module")
+def _seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Seen]:
+    path = tmp_path_factory.mktemp("role")
+    copy = path / "ansible_collections" / "gpufleet" / "vllm"
+    for part in ("plugins", "roles", "meta"):
+        shutil.copytree(ROOT / part, copy / part, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(ROOT / "playbooks" / "models", copy / "playbooks" / "models")
+    shutil.copy(ROOT / "galaxy.yml", copy)
+    for module in ("vllm_container", "vllm_health", "gpu_facts"):
+        (copy / "plugins" / "modules" / f"{module}.py").write_text(STAND_IN.replace("MODULE", module))
+    outputs = {check: run(path, [one for one in SCENARIOS if one.check is check], check) for check in (False, True)}
+    seen = {}
+    for one in SCENARIOS:
+        calls = path / one.name / "calls"
+        seen[one.name] = Seen(
+            json.loads((path / one.name / "result").read_text()),
+            [json.loads(line) for line in calls.read_text().splitlines()] if calls.exists() else [],
+            outputs[one.check],
+        )
+    return seen
+
+
+def run(path: Path, hosts: list[Scenario], check: bool) -> str:
+    """One play over all of them."""
+    inventory: dict[str, t.Any] = {}
+    for one in hosts:
+        (path / one.name).mkdir()
+        (path / one.name / "answers").write_text(json.dumps(one.answers))
+        described = {"name": one.name, "model": "a/b", "image": "i:1", **one.variables.get("vllm_server", {})}
+        inventory[one.name] = {**one.variables, "vllm_server": described, "vllm_server_hf_token": "CANARY"}
+    (path / "hosts.yml").write_text(yaml.safe_dump({"all": {"hosts": inventory}}))
+    (path / "ansible.cfg").touch()
+    # As a playbook of the collection and as a user's own: without and with the validation by the role.
+    (path / "play.yml").write_text(PLAYBOOK.replace("VALIDATE", str(check).lower()))
+    environment = {
+        **os.environ,
+        "ANSIBLE_COLLECTIONS_PATH": str(path),
+        "ANSIBLE_CONFIG": str(path / "ansible.cfg"),
+        "ANSIBLE_FORKS": "4",
+        "ANSIBLE_LOCAL_TEMP": str(path / "local"),
+        "ANSIBLE_REMOTE_TEMP": str(path / "remote"),
+        "ANSIBLE_PYTHON_INTERPRETER": sys.executable,
+        "STAND_IN": str(path),
+    }
+    command = [str(Path(sys.executable).parent / "ansible-playbook"), "-i", "hosts.yml", "play.yml"]
+    command += ["--check"] if check else []
+    done = subprocess.run(command, cwd=path, env=environment, capture_output=True, text=True, check=False)
+    return done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=[one.name for one in SCENARIOS])
+def test_a_run_makes_these_calls_and_leaves_this_result(scenario: Scenario, seen: dict[str, Seen]) -> None:
+    result, calls = seen[scenario.name].result, seen[scenario.name].calls
+    made = [(call["module"], call.get("state", ""), call["_ansible_check_mode"]) for call in calls]
+    assert made == scenario.calls, seen[scenario.name].output
+    assert result["message"] == scenario.message
+    assert (result["failed"], result["reason"], result["changed"]) == (
+        scenario.failed,
+        scenario.reason,
+        scenario.changed,
+    )
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=[one.name for one in SCENARIOS])
+def test_the_result_has_the_same_keys_of_the_same_types_however_a_run_ends(
+    scenario: Scenario, seen: dict[str, Seen]
+) -> None:
+    result = seen[scenario.name].result
+    assert {key: type(result.get(key)) for key in PUBLIC} == {key: type(default) for key, default in PUBLIC.items()}
+    assert set(DETAILS) <= set(result)
+
+
+def test_the_steps_of_a_run_speak_of_the_same_container(seen: dict[str, Seen]) -> None:
+    for name in ("deploy", "rolled-back", "fallback", "sick-new"):
+        _plan, apply, wait, *later = seen[name].calls
+        assert (apply.get("container_id"), wait["lock"]) == (None, "c1")
+        tokens = [one.get("lock") or one.get("container_id") for one in later if one.get("container") != "vllm-old"]
+        assert set(tokens) - {None} == {"c1"}
+    assert "lock" not in seen["check-sick"].calls[2]
+
+
+def test_the_server_is_asked_in_the_look_and_its_version_is_found_out_once(seen: dict[str, Seen]) -> None:
+    plan, apply, *_rest = seen["deploy"].calls
+    assert (plan["health"], "vllm_version" in plan) == ({}, False)
+    assert ("health" in apply, apply["vllm_version"]) == (False, "0.26.0")
+    assert "vllm_version" not in seen["newer-image"].calls[1]
+
+
+def test_the_next_fallback_is_asked_for_by_the_diagnosis(seen: dict[str, Seen]) -> None:
+    plan, _apply, _wait, rung, *_rest = seen["fallback"].calls
+    assert (plan["reset_fallbacks"], rung.get("reset_fallbacks")) == (True, None)
+    assert (rung["failure_id"], rung["container_id"]) == ("mem-free-below-budget", "c1")
+    assert "vllm_version" not in rung
+
+
+def test_a_wish_for_gpus_is_only_handed_to_a_start(seen: dict[str, Seen]) -> None:
+    assert not any("gpus" in call for call in seen["absent"].calls)
+
+
+def test_no_task_reads_what_is_not_there(seen: dict[str, Seen]) -> None:
+    for name in ("unchanged", "check-sick"):
+        assert "undefined" not in seen[name].output
+        assert "DEPRECATION" not in seen[name].output
+    assert not any("CANARY" in one.output for one in seen.values())
