@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import docker.errors
+from ansible_collections.gpufleet.vllm.plugins.module_utils._backends import container_backends
 from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy import run as deploy_run
 from ansible_collections.gpufleet.vllm.plugins.module_utils._server.spec import SERVER_PARAMETERS
 
@@ -34,11 +35,17 @@ def free_port() -> int:
         return int(server.getsockname()[1])
 
 
+def deployed(parameters: dict[str, t.Any], check: bool) -> dict[str, t.Any]:
+    return deploy_run.run(parameters, check, deploy_run.Host(container_backends(parameters)))
+
+
 PROGRAM = """
 import sys, json
 sys.path.insert(0, sys.argv[1])
+from ansible_collections.gpufleet.vllm.plugins.module_utils._backends import container_backends
 from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy import run as deploy_run
-deploy_run.run(json.loads(sys.argv[2]), check_mode=False, warn=print)
+parameters = json.loads(sys.argv[2])
+deploy_run.run(parameters, False, deploy_run.Host(container_backends(parameters)))
 """
 
 
@@ -51,12 +58,12 @@ class Host:
     said: dict[str, t.Any]
 
     def run(self, check: bool = False, **said: t.Any) -> dict[str, t.Any]:
-        return deploy_run.run({**DEFAULTS, **self.said, **said}, check_mode=check, warn=lambda text: None)
+        return deployed({**DEFAULTS, **self.said, **said}, check)
 
     def manage(self, state: str, check: bool = False, **said: t.Any) -> dict[str, t.Any]:
         """With a state that needs no description of the server."""
         parameters = {**DEFAULTS, "container_name": self.name, "state": state, **said}
-        return deploy_run.run(parameters, check_mode=check, warn=lambda text: None)
+        return deployed(parameters, check)
 
     @contextlib.contextmanager
     def killed(self, **said: t.Any) -> t.Iterator[None]:

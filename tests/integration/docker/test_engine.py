@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.gpufleet.vllm.plugins.module_utils._docker import client
-from ansible_collections.gpufleet.vllm.plugins.module_utils._docker.container import LABEL_FINGERPRINT
+from ansible_collections.gpufleet.vllm.plugins.module_utils._host.labels import LABEL_FINGERPRINT
 from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
 from engine_host import ULIMITS, Host, Registry, free_port
 
