@@ -111,6 +111,11 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+reason:
+  description: Why the module failed, as M(gpufleet.vllm.vllm_container#module) lists the reasons.
+  returned: on failure
+  type: str
+  sample: download-failed
 actions:
   description: What was done, or would be done in check mode.
   returned: success
@@ -153,105 +158,20 @@ encodings:
       sample: https://openaipublic.blob.core.windows.net/encodings/o200k_base.tiktoken
 """
 
-import contextlib
-import os
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.encodings import run
 from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
-from ansible_collections.gpufleet.vllm.plugins.module_utils._host import download as host_download
-from ansible_collections.gpufleet.vllm.plugins.module_utils._vllm import encodings as vllm_encodings
-
-
-def source_of(params: t.Mapping[str, t.Any], encoding: vllm_encodings.Encoding) -> host_download.Source:
-    """Where the file of an encoding comes from."""
-    if params["src"]:
-        path = encoding.path(params["src"])
-        # What the controller sent is known to the user by its place there.
-        return host_download.FileSource(
-            path, encoding.path(params["controller_dir"]) if params["controller_dir"] else path
-        )
-    if params["controller_dir"]:
-        return host_download.FileSource(encoding.path(params["controller_dir"]))
-    url = f"{params['url'].rstrip('/')}/{encoding.file_name}"
-    return host_download.HttpSource(host_download.checked_url(url), params["timeout"], params["validate_certs"])
-
-
-def refuse(params: t.Mapping[str, t.Any], plan: vllm_encodings.Plan) -> None:
-    """Find out before anything is done what would end it halfway."""
-    vllm_encodings.check_room(params["directory"], plan.install)
-    vllm_encodings.check_owner(params["owner"], params["group"])
-    if params["src"]:
-        vllm_encodings.check_source(params["src"], plan.install)
-
-
-def apply(module: AnsibleModule, plan: vllm_encodings.Plan, sources: t.Mapping[str, host_download.Source]) -> None:
-    """Do what the plan says."""
-    for directory in plan.directories:
-        with host_download.on_disk(f"create the directory {directory}"), contextlib.suppress(FileExistsError):
-            os.mkdir(directory)
-        give(module, directory, mode="0755")
-    for encoding in plan.install:
-        path = encoding.path(module.params["directory"])
-        host_download.install(
-            sources[encoding.name],
-            host_download.Expected(encoding.size, encoding.sha256),
-            path,
-            vllm_encodings.partial_path(path),
-            finish=lambda partial, path=path: give(module, path, partial),
-            attempts=module.params["attempts"],
-        )
-    for leftover in plan.leftovers:
-        host_download.remove_leftover(leftover)
-
-
-def give(
-    module: AnsibleModule, path: str, now_at: str = "", diff: dict[str, t.Any] | None = None, **changes: str
-) -> bool:
-    """Set owner, group, mode and security context of a path, at the place where it is now."""
-    arguments = module.load_file_common_arguments({**module.params, **changes}, path=path)
-    return bool(module.set_fs_attributes_if_different({**arguments, "path": now_at or path}, False, diff=diff))
-
-
-def correct(module: AnsibleModule, paths: t.Iterable[str], result: dict[str, t.Any]) -> None:
-    """Set owner and mode of what was intact already; in check mode, this only looks."""
-    for path in paths:
-        diff: dict[str, t.Any] = {"before": {}, "after": {}}
-        if give(module, path, diff=diff):
-            result["actions"].append(f"set owner, group and mode of {path}")
-            for side in ("before", "after"):
-                result["diff"][side][path] = {name: diff[side][name] for name in diff[side] if name != "path"}
-
-
-def run(module: AnsibleModule) -> dict[str, t.Any]:
-    """Observe, plan, and apply unless this is check mode or the files are yet to come from the controller."""
-    params = module.params
-    encodings = vllm_encodings.named(params["encodings"])
-    findings = vllm_encodings.observe(params["directory"], encodings)
-    plan = vllm_encodings.plan(params["directory"], encodings, findings)
-    refuse(params, plan)
-    sources = {encoding.name: source_of(params, encoding) for encoding in plan.install}
-    names = {name: source.name for name, source in sources.items()}
-    result = vllm_encodings.described(params["directory"], encodings, findings, plan, names)
-    if not module.check_mode:
-        if plan.install and params["controller_dir"] and not params["src"]:
-            return result
-        apply(module, plan, sources)
-    correct(module, (entry["path"] for entry in result["encodings"] if entry["source"] == "present"), result)
-    return {**result, "changed": bool(result["actions"])}
+from ansible_collections.gpufleet.vllm.plugins.module_utils._vllm.encodings import DEFAULT_NAMES, DEFAULT_URL, KNOWN
 
 
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "directory": {"type": "path", "required": True},
-            "encodings": {
-                "type": "list",
-                "elements": "str",
-                "choices": list(vllm_encodings.KNOWN),
-                "default": list(vllm_encodings.DEFAULT_NAMES),
-            },
-            "url": {"type": "str", "default": vllm_encodings.DEFAULT_URL},
+            "encodings": {"type": "list", "elements": "str", "choices": list(KNOWN), "default": list(DEFAULT_NAMES)},
+            "url": {"type": "str", "default": DEFAULT_URL},
             "controller_dir": {"type": "str"},
             "src": {"type": "path"},
             "owner": {"type": "str"},
@@ -263,10 +183,16 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
+
+    def give(path: str, now_at: str, diff: dict[str, t.Any] | None, **changes: str) -> bool:
+        """Set owner, group, mode and security context of a path, at the place where it is now."""
+        arguments = module.load_file_common_arguments({**module.params, **changes}, path=path)
+        return bool(module.set_fs_attributes_if_different({**arguments, "path": now_at or path}, False, diff=diff))
+
     try:
-        result = run(module)
+        result = run(module.params, module.check_mode, give)
     except VllmError as error:
-        module.fail_json(msg=str(error))
+        module.fail_json(msg=str(error), reason=error.reason)
     module.exit_json(**result)
 
 

@@ -27,6 +27,7 @@ from dataclasses import dataclass
 from ansible.module_utils.urls import ConnectionError as UrlsError, SSLValidationError, open_url
 
 from .._errors import VllmError
+from . import files
 
 _CHUNK_BYTES = 1 << 16
 _LOCK_WAIT_SECONDS = 600
@@ -37,6 +38,9 @@ _MIRROR = "Try another source: a mirror, or files on the controller."
 
 class TransientError(VllmError):
     """The same thing may work when it is tried again."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, "download-failed")
 
 
 @dataclass(frozen=True)
@@ -95,7 +99,7 @@ def explain_disk(error: OSError, doing: str) -> VllmError:
         errno.ELOOP: "A symbolic link stands where the file is to be written: remove it.",
     }
     remedy = remedies.get(error.errno or 0, "Choose another directory.")
-    return VllmError(f"Cannot {doing}: {one_line(error)}. {remedy}")
+    return VllmError(f"Cannot {doing}: {one_line(error)}. {remedy}", files.reason(error))
 
 
 @contextlib.contextmanager
@@ -132,7 +136,9 @@ class FileSource:
 
     def explain(self, error: Exception, got: int, size: int) -> VllmError:
         """Say what went wrong while reading."""
-        return VllmError(f"Cannot read {self.name}: {one_line(error)}. Check the path and its permissions.")
+        return VllmError(
+            f"Cannot read {self.name}: {one_line(error)}. Check the path and its permissions.", "path-missing"
+        )
 
 
 @dataclass(frozen=True)
@@ -267,14 +273,17 @@ def _open_alone(partial: str, stack: contextlib.ExitStack) -> t.BinaryIO:
             file = stack.enter_context(_opened(partial, os.O_RDWR | os.O_CREAT))
             locked = _lock(file.fileno())
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise VllmError(f"Cannot write {partial}: something else than a file stands there. Remove it.")
+            raise VllmError(
+                f"Cannot write {partial}: it exists and is not a regular file. Remove it.", "download-failed"
+            )
         # Whoever held it before may have renamed or removed it meanwhile.
         if locked and _is_at(partial, file.fileno()):
             return file
         stack.close()
         time.sleep(0 if locked else 0.2)
     raise VllmError(
-        f"Another run has been writing {partial} for {_LOCK_WAIT_SECONDS // 60} minutes: wait for it, or end it."
+        f"Another run has been writing {partial} for {_LOCK_WAIT_SECONDS // 60} minutes: wait for it, or end it.",
+        "locked",
     )
 
 
@@ -335,7 +344,7 @@ class _Transfer:
             except TransientError as fault:
                 if attempt == attempts:
                     tried = f" Tried {attempts} times." if attempts > 1 else ""
-                    raise VllmError(f"{fault}{tried}") from None
+                    raise VllmError(f"{fault}{tried}", fault.reason) from None
                 time.sleep(min(2 ** (attempt - 1), 10))
 
     def _fill(self) -> None:
@@ -415,10 +424,11 @@ def explain_content(name: str, expected: Expected, head: bytes, size: int, sha25
     if looks_like_html(head):
         return VllmError(
             f"What {name} gave is an HTML page, probably of a proxy or a login portal: sha256 {sha256}, expected "
-            f"{expected.sha256}. Check the URL and the proxy settings. {_MIRROR}"
+            f"{expected.sha256}. Check the URL and the proxy settings. {_MIRROR}",
+            "download-failed",
         )
     if size < expected.size:
-        return VllmError(f"{name} is truncated: it has {size} of {expected.size} bytes. {_MIRROR}")
+        return VllmError(f"{name} is truncated: it has {size} of {expected.size} bytes. {_MIRROR}", "download-failed")
     return TransientError(
         f"What {name} gave is not what was published: sha256 {sha256}, expected {expected.sha256}. "
         f"A proxy or the mirror changed it. {_MIRROR}"

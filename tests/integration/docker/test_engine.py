@@ -17,8 +17,8 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.gpufleet.vllm.plugins.module_utils._docker import client
-from ansible_collections.gpufleet.vllm.plugins.module_utils._host.labels import LABEL_FINGERPRINT
 from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
+from ansible_collections.gpufleet.vllm.plugins.module_utils._host.labels import LABEL_FINGERPRINT
 from engine_host import ULIMITS, Host, Registry, free_port
 
 # A module leaves its connection to the engine to the end of its process.

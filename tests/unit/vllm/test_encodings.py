@@ -397,7 +397,7 @@ def test_a_relative_directory_is_refused(install: Run) -> None:
             lambda path: path.symlink_to("precious"),
             "A symbolic link stands where the file is to be written: remove it.",
         ),
-        (os.mkfifo, "something else than a file stands there. Remove it."),
+        (os.mkfifo, "it exists and is not a regular file. Remove it."),
         (os.mkdir, "Is a directory. "),
     ],
 )
