@@ -21,6 +21,7 @@ import json
 import os
 import pathlib
 import platform
+import signal
 import statistics
 import subprocess
 import sys
@@ -210,6 +211,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=6)
     rounds = parser.parse_args().rounds
+    # So that whoever ends it finds its containers removed.
+    signal.signal(signal.SIGTERM, lambda *_about: sys.exit("bench: interrupted"))
     run("tests/rig/hosts/build")
     registry = Registry()
     images = {name: registry.push(name) for name in NAMES}
