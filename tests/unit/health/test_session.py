@@ -207,3 +207,10 @@ def test_asking_once_loads_nothing_that_reads_a_log(address: str) -> None:
     assert {
         name for name in loaded if name.split(".")[0] in ("_health", "_host", "_vllm", "_docker", "_deploy")
     } == ours
+
+
+def test_vllm_container_asks_the_same_way(address: str) -> None:
+    from ansible_collections.gpufleet.vllm.plugins.modules import vllm_container
+
+    result = vllm_container.probe({"url": address, "served_model_name": "gpt"})
+    assert (result["healthy"], len(Handler.asked)) == (True, 3)
