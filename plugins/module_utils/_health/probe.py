@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import typing as t
 
+from .._errors import VllmError
 from .._host.processes import ProcessState
 from .api import OPTIONS, Api
 from .wait import Report, Wait
@@ -40,7 +41,7 @@ def probe(params: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
         VllmError: when nothing can be asked: no address, no readable key.
     """
     defaults = {name: option.get("default") for name, option in OPTIONS.items()}
-    said = {name: value for name, value in params.items() if value is not None}
+    said = {name: typed(name, value) for name, value in params.items() if value is not None}
     asked = {**defaults, **said, "timeout": 0}
     api = Api(asked)
     report = Wait(asked["checks"], api.ask, ProcessState, 0, 0, once=True, interval=0).run()
@@ -52,6 +53,33 @@ def probe(params: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
         [f"{found['cause']} {found['remedy']}", *([f"  {found['evidence']}"] if found["evidence"] else [])]
     )
     return {**result, "diagnosis": found, "reason": found["id"], "log": [], "msg": message}
+
+
+def typed(name: str, value: t.Any) -> t.Any:
+    """A parameter in its type, as Ansible would read it: a value of a variable is often text.
+
+    Raises:
+        VllmError: when it cannot be that.
+    """
+    option = OPTIONS.get(name, {})
+    kind, choices = option.get("type"), option.get("choices", ())
+    if kind == "int":
+        return _whole(name, value)
+    if kind == "bool":
+        return str(value).strip().lower() in ("true", "yes", "on", "y", "t", "1")
+    if kind == "list":
+        value = [part.strip() for part in value.split(",")] if isinstance(value, str) else value
+        unknown = [part for part in value if part not in choices]
+        if unknown:
+            raise VllmError(f"{name} must be of {', '.join(choices)}; got {', '.join(map(str, unknown))}.")
+    return value
+
+
+def _whole(name: str, value: t.Any) -> int:
+    try:
+        return int(value)
+    except (TypeError, ValueError):
+        raise VllmError(f"{name} must be a whole number; got {value!r}.") from None
 
 
 def _without_key(found: dict[str, t.Any], key: str | None) -> dict[str, t.Any]:

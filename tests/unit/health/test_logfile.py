@@ -13,11 +13,11 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.gpufleet.vllm.plugins.module_utils._backends import open_source
 from ansible_collections.gpufleet.vllm.plugins.module_utils._docker.source import ContainerSource
 from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
 from ansible_collections.gpufleet.vllm.plugins.module_utils._health.logfile import FileSource
 from ansible_collections.gpufleet.vllm.plugins.module_utils._host.processes import ProcessState
+from ansible_collections.gpufleet.vllm.plugins.module_utils._sources import open_source
 from ansible_collections.gpufleet.vllm.plugins.module_utils._systemd.source import UnitSource
 
 
@@ -75,6 +75,14 @@ def test_opening_a_source_loads_no_more_than_it(params: dict[str, str]) -> None:
     environment.pop("DOCKER_HOST", None)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
     loaded = set(done.stdout.split())
-    assert not loaded & {"docker", "requests", "ssl", "_vllm.failures", "_vllm.diagnosis"}
+    assert not loaded & {
+        "docker",
+        "requests",
+        "ssl",
+        "_docker.backend",
+        "_deploy.record",
+        "_vllm.failures",
+        "_vllm.diagnosis",
+    }
     assert ("_docker.source" in loaded) == ("container" in params)
     assert ("_systemd.source" in loaded) == ("unit" in params)

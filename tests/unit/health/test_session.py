@@ -17,7 +17,7 @@ import pytest
 from ansible_collections.gpufleet.vllm.plugins.module_utils._docker.source import ContainerSource
 from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
 from ansible_collections.gpufleet.vllm.plugins.module_utils._health import session
-from ansible_collections.gpufleet.vllm.plugins.module_utils._health.probe import cause_sentence, probe
+from ansible_collections.gpufleet.vllm.plugins.module_utils._health.probe import cause_sentence, probe, typed
 from ansible_collections.gpufleet.vllm.plugins.module_utils._health.wait import CheckResult, Report
 from api_server import Handler, address, healthy, params
 
@@ -191,6 +191,37 @@ def test_a_server_that_is_asked_once_and_is_not_healthy(
     assert "CANARY" not in json.dumps(result)
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("max_tokens", "16", 16),
+        ("request_timeout", 7, 7),
+        ("validate_certs", "no", False),
+        ("validate_certs", True, True),
+        ("checks", "health, models", ["health", "models"]),
+        ("checks", ["completion"], ["completion"]),
+        ("prompt", "Hello?", "Hello?"),
+        ("stall_timeout", "300", "300"),
+    ],
+)
+def test_parameters_that_come_as_text(name: str, value: t.Any, expected: t.Any) -> None:
+    assert typed(name, value) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("max_tokens", "many", "max_tokens must be a whole number; got 'many'."),
+        ("request_timeout", [1], "request_timeout must be a whole number; got [1]."),
+        ("checks", ["health", "sanity"], "checks must be of health, models, completion; got sanity."),
+    ],
+)
+def test_parameters_that_cannot_be(name: str, value: t.Any, said: str) -> None:
+    with pytest.raises(VllmError) as caught:
+        probe({name: value})
+    assert (str(caught.value), caught.value.reason) == (said, "invalid-parameter")
+
+
 def test_asking_once_loads_nothing_that_reads_a_log(address: str) -> None:
     code = (
         "import json, sys\n"
@@ -207,3 +238,10 @@ def test_asking_once_loads_nothing_that_reads_a_log(address: str) -> None:
     assert {
         name for name in loaded if name.split(".")[0] in ("_health", "_host", "_vllm", "_docker", "_deploy")
     } == ours
+
+
+def test_vllm_container_asks_the_same_way(address: str) -> None:
+    from ansible_collections.gpufleet.vllm.plugins.modules import vllm_container
+
+    result = vllm_container.probe({"url": address, "served_model_name": "gpt"})
+    assert (result["healthy"], len(Handler.asked)) == (True, 3)
