@@ -2,10 +2,7 @@
 # GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Which backend and which source the parameters of a module name: the only file that knows them all.
-
-Each is loaded when it is named: whoever asks a unit loads nothing of Docker.
-"""
+"""Which backend the parameters of a module name: the only file that knows them all. Each is loaded when it is named."""
 
 from __future__ import annotations
 
@@ -13,7 +10,6 @@ import typing as t
 
 if t.TYPE_CHECKING:
     from ._deploy.backend import Backend
-    from ._health.logfile import RunCommand, Source
 
 Params = t.Mapping[str, t.Any]
 
@@ -24,21 +20,3 @@ def container_backends(params: Params) -> dict[str, Backend]:
 
     docker = docker_backend(params["docker_host"], params["stop_timeout"])
     return {docker.name: docker}
-
-
-def open_source(params: Params, run_command: RunCommand) -> Source | None:
-    """The server that C(container), C(unit) or C(path) names, seen from outside; None when they name none."""
-    if params.get("container"):
-        from ._docker.reader import reader
-        from ._docker.source import ContainerSource
-
-        return ContainerSource(str(params["container"]), reader(params.get("docker_host")))
-    if params.get("unit"):
-        from ._systemd.source import UnitSource
-
-        return UnitSource(str(params["unit"]), run_command)
-    if params.get("path"):
-        from ._health.logfile import FileSource
-
-        return FileSource(str(params["path"]))
-    return None

@@ -188,10 +188,10 @@ server:
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.gpufleet.vllm.plugins.module_utils._backends import open_source
 from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
 from ansible_collections.gpufleet.vllm.plugins.module_utils._health.logfile import Source
 from ansible_collections.gpufleet.vllm.plugins.module_utils._health.report import examine
+from ansible_collections.gpufleet.vllm.plugins.module_utils._sources import open_source
 
 
 def main() -> None:

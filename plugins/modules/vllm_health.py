@@ -308,7 +308,6 @@ resume:
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.gpufleet.vllm.plugins.module_utils._backends import open_source
 from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
 from ansible_collections.gpufleet.vllm.plugins.module_utils._health.api import OPTIONS
 from ansible_collections.gpufleet.vllm.plugins.module_utils._health.session import run
@@ -319,6 +318,7 @@ from ansible_collections.gpufleet.vllm.plugins.module_utils._host.lock import (
     reader_is_gone,
     release,
 )
+from ansible_collections.gpufleet.vllm.plugins.module_utils._sources import open_source
 
 
 def _run(module: AnsibleModule) -> dict[str, t.Any]:

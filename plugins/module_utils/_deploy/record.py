@@ -11,12 +11,9 @@ import typing as t
 from dataclasses import dataclass, field
 
 from .._errors import VllmError
-from .._host.labels import LABEL_FINGERPRINT, LABEL_SPEC
+from .._host.labels import COLLECTION_VERSION, LABEL_FINGERPRINT, LABEL_SPEC
 from .._server.spec import ServerSpec, canonical_json, from_params
 from .backend import SUFFIX, Making, Slot
-
-# Recorded beside each server, never part of its fingerprint: an upgrade of the collection restarts nothing.
-COLLECTION_VERSION = "0.1.0"
 
 LABEL_VERSION = "gpufleet.vllm.version"
 # JSON list of the secret files that were written for the server, so that they go when it goes.

@@ -10,7 +10,7 @@ import platform
 import re
 import typing as t
 
-from .._deploy.record import COLLECTION_VERSION
+from .._host.labels import COLLECTION_VERSION
 from .._host.processes import ProcessState, look_at, with_activity
 from .._host.redaction import redact
 from .._vllm.diagnosis import Diagnosis, diagnose

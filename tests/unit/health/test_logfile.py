@@ -13,11 +13,11 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.gpufleet.vllm.plugins.module_utils._backends import open_source
 from ansible_collections.gpufleet.vllm.plugins.module_utils._docker.source import ContainerSource
 from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
 from ansible_collections.gpufleet.vllm.plugins.module_utils._health.logfile import FileSource
 from ansible_collections.gpufleet.vllm.plugins.module_utils._host.processes import ProcessState
+from ansible_collections.gpufleet.vllm.plugins.module_utils._sources import open_source
 from ansible_collections.gpufleet.vllm.plugins.module_utils._systemd.source import UnitSource
 
 
