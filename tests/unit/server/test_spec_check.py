@@ -161,8 +161,8 @@ def test_no_version_of_python_or_a_build_changes_the_judgement(version: str) -> 
         pytest.param(
             "0.11.0",
             {"env": {"VLLM_USE_V1": "0"}},
-            "env.VLLM_USE_V1: vLLM 0.11.0 has no V0 engine and stops at this; leave it out; what helped was the second "
-            "try.",
+            "env.VLLM_USE_V1: vLLM 0.11.0 has no V0 engine and stops at this; leave it out; what helped was the "
+            "second try.",
             id="002 V0",
         ),
         pytest.param(
@@ -216,8 +216,8 @@ def test_no_version_of_python_or_a_build_changes_the_judgement(version: str) -> 
         pytest.param(
             "0.31.0",
             {"model": GPT_OSS, "env": {"TIKTOKEN_ENCODINGS_BASE": "/e"}},
-            "env.TIKTOKEN_ENCODINGS_BASE: vLLM 0.31.0 needs no encodings, and fails over a directory that lacks them; "
-            "leave it out.",
+            "env.TIKTOKEN_ENCODINGS_BASE: vLLM 0.31.0 needs no encodings, and fails over a directory that lacks "
+            "them; leave it out.",
             id="004 encodings",
         ),
     ],
@@ -237,8 +237,8 @@ def test_each_error_of_the_first_documents_gets_its_sentence(
         ),
         (
             "torch --index-url https://download.example.com/whl/cu122",
-            "error packages.torch: PyTorch never had an index cu122; leave torch out: vLLM brings the one it was built "
-            "for.",
+            "error packages.torch: PyTorch never had an index cu122; leave torch out: vLLM brings the one it was "
+            "built for.",
         ),
         ("torch==2.4.0", "warning packages.torch: vLLM pins the torch it was built for; leave it out."),
         (
@@ -453,8 +453,8 @@ def test_a_server_of_unknown_version_is_warned_of_and_never_refused() -> None:
     found = findings(None, **WRONG)
     assert {f.severity for f in found if f.key != "vllm_version"} == {"warning"}
     assert str(found[-1]) == (
-        "vllm_version: it is not known which vLLM is in i; set vllm_version, so that flags are checked for the version "
-        "that will run."
+        "vllm_version: it is not known which vLLM is in i; set vllm_version, so that flags are checked for the "
+        "version that will run."
     )
 
 

@@ -200,25 +200,22 @@ RETRY = "ERROR 01-01 10:00:01 [x.py:1] Error retrieving file list: LocalEntryNot
         ),
         (
             "a wait that is over",
-            f"{START}{READY}No available shared memory broadcast block found in 60 seconds.\n"
-            "Engine 000: Avg prompt throughput: 1.0 tokens/s, Avg generation throughput: 9.9 tokens/s, Running: 1 "
-            "reqs\n",
+            f"{START}{READY}No available shared memory broadcast block found in 60 seconds.\nEngine 000: Avg prompt "
+            "throughput: 1.0 tokens/s, Avg generation throughput: 9.9 tokens/s, Running: 1 reqs\n",
             "none",
             (),
         ),
         (
             "workers that die in an orderly stop",
-            f"{START}{READY}(APIServer pid=1) INFO 01-01 10:00:00 [launcher.py:1] "
-            "[shutdown] API server: shutdown triggered\nWorker proc VllmWorker-0 died unexpectedly, shutting down "
-            "executor.\n",
+            f"{START}{READY}(APIServer pid=1) INFO 01-01 10:00:00 [launcher.py:1] [shutdown] API server: shutdown "
+            "triggered\nWorker proc VllmWorker-0 died unexpectedly, shutting down executor.\n",
             "none",
             (),
         ),
         (
             "the memory summary of a good start",
-            "INFO 01-01 10:00:00 [w.py:1] Free memory on device (78.76/79.25 GiB) "
-            "on startup. "
-            "Desired GPU memory utilization is (0.9, 71.33 GiB). Actual usage is 34.38 GiB for weight\n",
+            "INFO 01-01 10:00:00 [w.py:1] Free memory on device (78.76/79.25 GiB) on startup. Desired GPU memory "
+            "utilization is (0.9, 71.33 GiB). Actual usage is 34.38 GiB for weight\n",
             "none",
             (),
         ),

@@ -15,12 +15,10 @@ from ansible_collections.gpufleet.vllm.plugins.module_utils._vllm.phases import 
 
 START = "(APIServer pid=1) INFO 11-21 23:00:00 [a.py:1] vLLM API server version {}\n"
 SERVING = (
-    START.format("0.10.2") + "INFO:     Application startup complete.\n"
-    "INFO 11-21 23:25:37 [loggers.py:123] Engine 000: Avg prompt throughput: 100.1 tokens/s, Avg generation "
-    "throughput: "
-    "68.3 tokens/s, Running: 1 reqs, Waiting: 0 reqs\n"
-    "INFO 11-21 23:26:17 [loggers.py:123] Engine 000: Avg prompt throughput: 0.0 tokens/s, Avg generation throughput: "
-    "0.0 tokens/s, Running: 1 reqs, Waiting: 0 reqs\n"
+    START.format("0.10.2") + "INFO:     Application startup complete.\nINFO 11-21 23:25:37 [loggers.py:123] Engine "
+    "000: Avg prompt throughput: 100.1 tokens/s, Avg generation throughput: 68.3 tokens/s, Running: 1 reqs, Waiting: "
+    "0 reqs\nINFO 11-21 23:26:17 [loggers.py:123] Engine 000: Avg prompt throughput: 0.0 tokens/s, Avg generation "
+    "throughput: 0.0 tokens/s, Running: 1 reqs, Waiting: 0 reqs\n"
 )
 
 
@@ -101,10 +99,8 @@ LONG_RUN = [
     (
         "throughput falls to 0.0, then a worker dies",
         SERVING + "ERROR 11-21 23:27:12 [multiproc_executor.py:149] Worker proc VllmWorker-2 died unexpectedly, "
-        "shutting down "
-        "executor.\nvllm.v1.engine.exceptions.EngineDeadError: EngineCore encountered an issue. See stack trace "
-        "(above) for "
-        "the root cause.\n",
+        "shutting down executor.\nvllm.v1.engine.exceptions.EngineDeadError: EngineCore encountered an issue. See "
+        "stack trace (above) for the root cause.\n",
         State(False, 0),
         "worker-died",
         "Another distributed_executor_backend is no cure",
@@ -128,10 +124,8 @@ LONG_RUN = [
     (
         "the context does not fit any more",
         START.format("0.10.2") + "ValueError: To serve at least one request with the models's max seq len (32768), "
-        "(4.00 GiB "
-        "KV cache is needed, which is larger than the available KV cache memory (2.10 GiB). Based on the available "
-        "memory, "
-        "the estimated maximum model length is 17200.\n",
+        "(4.00 GiB KV cache is needed, which is larger than the available KV cache memory (2.10 GiB). Based on the "
+        "available memory, the estimated maximum model length is 17200.\n",
         State(False, 1),
         "mem-kv-too-small",
         "Set max_model_len to 17200 or less",
@@ -143,8 +137,7 @@ GB10 = [
     (
         "the vocabulary cannot be downloaded",
         START.format("0.10.1.1") + "openai_harmony.HarmonyError: error downloading or loading vocab file: failed to "
-        "download or "
-        "load vocab file\n",
+        "download or load vocab file\n",
         State(False, 1),
         "harmony-vocab-download",
         "Set encodings_dir",
@@ -152,8 +145,7 @@ GB10 = [
     (
         "the vocabulary is mounted and not complete",
         START.format("0.10.1.1") + "openai_harmony.HarmonyError: invalid tiktoken vocab file: hash mismatch: "
-        "computed=00, "
-        "expected=446a\n",
+        "computed=00, expected=446a\n",
         State(False, 1),
         "harmony-vocab-corrupt",
         "Delete o200k_base.tiktoken from encodings_dir and run the role again",
@@ -161,8 +153,7 @@ GB10 = [
     (
         "free memory is less than desired",
         START.format("0.10.1.1") + "ValueError: Free memory on device (88.05/119.70 GiB) on startup is less than "
-        "desired GPU "
-        "memory utilization (0.85, 101.75 GiB).\n",
+        "desired GPU memory utilization (0.85, 101.75 GiB).\n",
         State(False, 1),
         "mem-free-below-budget",
         "empty the page cache",
@@ -191,9 +182,8 @@ GB10 = [
     ),
     (
         "no token for a gated model",
-        START.format("0.10.1.1") + "huggingface_hub.errors.GatedRepoError: 401 Client Error.\nOSError: You are trying "
-        "to access "
-        "a gated repo.\n",
+        START.format("0.10.1.1") + "huggingface_hub.errors.GatedRepoError: 401 Client Error.\nOSError: You are "
+        "trying to access a gated repo.\n",
         State(False, 1),
         "hf-gated",
         "hf_token_file",
