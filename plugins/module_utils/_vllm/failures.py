@@ -14,6 +14,7 @@ import re
 import typing as t
 from dataclasses import dataclass, field
 
+from .._gpu.tenants import holders
 from .advice import VALUES, instead_of
 
 # root     what has to be changed
@@ -91,21 +92,6 @@ def _floored(value: float, step: float = 0.01) -> str:
     return f"{int(value / step + 1e-9) * step:.2f}"
 
 
-def holders(gpu: t.Mapping[str, t.Any]) -> list[str]:
-    """Who holds memory on a GPU, the largest first, as people read it."""
-    processes = [p for p in gpu.get("processes") or () if isinstance(p, dict) and p.get("used_memory_mib")]
-    return [_holder(p) for p in sorted(processes, key=lambda p: -p["used_memory_mib"])[:4]]
-
-
-def _holder(process: t.Mapping[str, t.Any]) -> str:
-    user = process.get("user")
-    who = [f"uid {user}" if str(user).isdigit() else f"user {user}"] if user is not None else []
-    who += [f"container {process['container']}"] if process.get("container") else []
-    who += ["a server of this collection"] if process.get("managed") else []
-    detail = f" ({', '.join(who)})" if who else ""
-    return f"PID {process.get('pid')}{detail} holds {process['used_memory_mib'] / 1024:.1f} GiB"
-
-
 def _gpus(facts: t.Mapping[str, t.Any]) -> list[t.Mapping[str, t.Any]]:
     gpus = facts.get("gpus")
     return [gpu for gpu in gpus if isinstance(gpu, dict)] if isinstance(gpus, list) else []
@@ -120,6 +106,11 @@ def _short_gpu(found: Found) -> t.Mapping[str, t.Any]:
         return round(abs(gpu["memory_free_mib"] / 1024 - free)), str(gpu.get("index")) != index
 
     return min(known, key=distance, default={})
+
+
+def _tenants(gpu: t.Mapping[str, t.Any]) -> str:
+    processes = [p for p in gpu.get("processes") or () if isinstance(p, dict) and p.get("used_memory_mib")]
+    return holders(processes, most=4)
 
 
 def _roomier(found: Found, than: t.Mapping[str, t.Any]) -> str:
@@ -142,8 +133,8 @@ def _free_memory(found: Found) -> str:
     free, total = found.number("free") or 0.0, found.number("total") or 1.0
     share, gpu = free / total, _short_gpu(found)
     lower = f"lower gpu_memory_utilization to {_floored(share)} or " if share >= 0.1 else ""
-    told = "; ".join(holders(gpu))
-    whose = f": {told}" if told else " (nvidia-smi shows its processes; look for workers of an earlier start)"
+    tenants = _tenants(gpu)
+    whose = f": {tenants}" if tenants else " (nvidia-smi shows its processes; look for workers of an earlier start)"
     unified = ""
     if _is_unified(found):
         unified = " Memory is shared with the system here: stop the desktop and empty the page cache before the start."

@@ -670,7 +670,7 @@ SETTINGS = ARGS + "'gpu_memory_utilization': 0.9, 'max_num_batched_tokens': 8192
             ["62.37 of 139.8 GiB free, 118.83 wanted", "gpu_memory_utilization to 0.44"],
         ),
         ("the holder by number and user", HELD, A100S, ["PID 4711 (uid 1004) holds 60.0 GiB"]),
-        ("a holder in a container", HELD, A100S, ["PID 12 (user eve, container jupyter) holds 2.0 GiB"]),
+        ("a holder in a container", HELD, A100S, ["PID 12 (container jupyter) holds 2.0 GiB"]),
         ("a GPU that would do", HELD, A100S, ["GPU 1 (GPU-bbbb) has 139.0 GiB free"]),
         ("nothing to lower to", HELD.replace("62.37", "3.10"), {}, ["wanted: free the GPU"]),
         ("unified memory", HELD.replace("139.8", "121.7"), {}, ["page cache"]),
