@@ -33,6 +33,7 @@ class Found:
     text: str = ""
 
     def number(self, name: str) -> float | None:
+        """A group as a number, where it is one."""
         try:
             return float(self.groups[name].replace(",", ""))
         except (KeyError, ValueError):
@@ -50,6 +51,8 @@ Text = t.Union[str, t.Callable[[Found], str]]
 
 @dataclass(frozen=True)
 class Signature:
+    """A row: how a failure is recognized, and what it means."""
+
     id: str
     kind: Kind
     # One of these literals is in every text that matches; looking for them first is what makes a large log quick.
@@ -67,10 +70,12 @@ class Signature:
     narrows: tuple[str, ...] = ()
 
     def regex(self) -> re.Pattern[str]:
+        """The pattern, compiled; at its first use, since a start that goes well needs none."""
         return re.compile(self.pattern, re.MULTILINE)
 
 
 def say(text: Text, found: Found) -> str:
+    """A cause or remedy for what was found."""
     return text(found) if callable(text) else text.format_map(_Groups(found))
 
 
@@ -437,7 +442,7 @@ SIGNATURES: tuple[Signature, ...] = (
         ("No space left on device",),
         r"(?:\[Errno 28\]|(?<=os error 28)\)?|OSError: .*)\W*No space left on device(?:: '(?P<path>[^']+)')?"
         r"|No space left on device \(os error 28\)(?:.*?\"(?P<path2>/[^\"]+)\")?",
-        "A disk is full, or /dev/shm.",
+        "A disk (or /dev/shm) is full.",
         _disk,
         # A cache that cannot be written is often done without.
         final=False,
@@ -591,7 +596,7 @@ SIGNATURES: tuple[Signature, ...] = (
         ("Failed to import Ray",),
         r"Failed to import Ray",
         "Ray is asked for (distributed_executor_backend), and it is not installed.",
-        "Set distributed_executor_backend to mp, which needs nothing, or install ray[cgraph] beside vLLM (it is no "
+        "Set distributed_executor_backend to mp, which needs nothing, or install ray[cgraph] as well (it is no "
         "dependency since 0.18).",
     ),
     Signature(
@@ -678,7 +683,7 @@ SIGNATURES: tuple[Signature, ...] = (
         ("cannot open shared object file",),
         r"ImportError: (?P<lib>lib(?:cudart|cublas|nccl|cusparseLt)[\w.-]*): cannot open shared object file",
         "{lib} is missing: torch and vLLM in this environment were built for different CUDA versions.",
-        "Make the environment anew and install vLLM alone; it brings the torch it was built with.",
+        "Recreate the environment and install vLLM alone; it brings the torch it was built with.",
     ),
     Signature(
         "no-gpu",
@@ -743,7 +748,7 @@ SIGNATURES: tuple[Signature, ...] = (
         r"\((?P<proc>[^)]*(?:VLLM|vllm|python)[^)]*)\))",
         "The memory of the host is used up, and the kernel killed the server.",
         "Lower gpu_memory_utilization; on unified memory (GB10) leave 10 to 15 % to the system and empty the page "
-        "cache before the start. dmesg tells what was killed.",
+        "cache before the start. dmesg shows what was killed.",
         narrows=("worker-died", "engine-proc-died"),
         serving=True,
     ),
