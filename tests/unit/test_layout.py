@@ -36,18 +36,18 @@ LAYERS = (
 )
 # KiB of module_utils that a module ships: what it was, and three percent.
 BUDGETS = {
-    "gpu_facts": 71,
+    "gpu_facts": 65,
     "tiktoken_encodings": 31,
     "vllm_container": 506,
     "vllm_diagnose": 142,
-    "vllm_health": 186,
+    "vllm_health": 187,
 }
 LINES_OF_A_TEST = 900
 LINES_OF_A_MODULE = 60
 ENTRIES_OF_THE_ROOT = 20
 
 # What does not hold yet. Nothing is added here.
-EXCEPTIONS: tuple[str, ...] = ("modules/tiktoken_encodings.py", "test_switch_run.py", "the root")
+EXCEPTIONS: tuple[str, ...] = ("modules/tiktoken_encodings.py", "test_switch_run.py")
 
 
 # --- who imports whom -------------------------------------------------------------------------------------------------
@@ -177,4 +177,4 @@ def test_the_root_is_seen_at_one_glance() -> None:
     if listed.returncode:
         pytest.skip("This tree is no git repository.")
     entries = {name.partition("/")[0] for name in listed.stdout.split("\0") if name}
-    assert "the root" in EXCEPTIONS or len(entries) <= ENTRIES_OF_THE_ROOT, sorted(entries)
+    assert len(entries) <= ENTRIES_OF_THE_ROOT, sorted(entries)

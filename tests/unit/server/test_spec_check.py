@@ -122,8 +122,8 @@ def test_no_version_of_python_or_a_build_changes_the_judgement(version: str) -> 
         pytest.param(
             "0.10.2",
             {"model": GPT_OSS, "engine": {"attn_impl": "kernels-community/vllm-flash-attn3"}},
-            "engine.attn_impl: vLLM 0.10.2 has no --attn-impl (it never had); the transformers setting of that name has "
-            "no counterpart; leave it out (FlashAttention 3 is chosen on H100).",
+            "engine.attn_impl: vLLM 0.10.2 has no --attn-impl (it never had); it is a setting of transformers "
+            "and was never a flag of vLLM; leave it out (FlashAttention 3 is chosen on H100).",
             id="001 attn-impl",
         ),
         pytest.param(
@@ -274,7 +274,7 @@ def test_what_is_installed_beside_vllm(requirement: str, sentence: str | None) -
         ("0.26.0", {"max_num": 1}, "error", "vLLM 0.26.0 has no --max-num (it never had)"),
         ("0.26.0", {"tp": 2}, "error", "-tp is the short form of --tensor-parallel-size; write tensor_parallel_size."),
         ("0.26.0", {"max_seq_len": 1}, "error", "(it never had); did you mean max_model_len?"),
-        ("0.26.0", {"attn_implementation": "x"}, "error", "(it never had); the transformers setting of that name"),
+        ("0.26.0", {"attn_implementation": "x"}, "error", "(it never had); it is a setting of transformers"),
         ("0.26.0", {"mxfp4_backend": "x"}, "error", "it belongs to a fork; with an image of that fork put it under"),
         ("0.26.0", {"zzz": 1}, "error", "leave it out; a flag of a fork goes under engine_unchecked."),
         ("0.26.0", {"swap_space": 4}, "error", "has no --swap-space (removed after 0.17.1); leave it out; the V1"),

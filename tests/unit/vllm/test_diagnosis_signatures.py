@@ -696,7 +696,10 @@ SETTINGS = ARGS + "'gpu_memory_utilization': 0.9, 'max_num_batched_tokens': 8192
             "two old flags",
             SAMPLES["args-unrecognized"][1][1],
             {},
-            ["--swap-space: leave it out; the V1 engine", "--attn-impl: the transformers setting of that name has no"],
+            [
+                "--swap-space: leave it out; the V1 engine",
+                "--attn-impl: it is a setting of transformers and was never a flag",
+            ],
         ),
         ("a flag nobody knows", SAMPLES["args-unrecognized"][2][1], {}, ["Remove --foo"]),
         ("bf16 of old", SAMPLES["args-invalid-choice"][0][1], {}, ["bfloat16 or auto"]),
