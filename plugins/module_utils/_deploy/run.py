@@ -277,7 +277,7 @@ def _decide_making(job: Job, seen: Seen, lenient: bool) -> Decision:
         settings = [p.message for p in decision.preflight.problems if p.reason not in NOT_OF_THE_SETTINGS]
         if not settings or not steps.further(decision.preflight.failure_id):
             return replace(decision, stepped=stepped)
-        rung = steps.fallbacks.told() or {}
+        rung = steps.fallbacks.to_dict() or {}
         stepped += (f"{' '.join(settings)} So fallback {rung['rung']} of {rung['rungs']} is used instead.",)
 
 
@@ -690,8 +690,8 @@ def result(job: Job, decision: Decision, pulled: t.Sequence[str] = ()) -> dict[s
 
 def _fallback(decision: Decision) -> dict[str, t.Any] | None:
     if decision.exhausted:
-        return decision.exhausted.told(exhausted=True)
-    return decision.wish.fallbacks.told() if decision.wish.fallbacks else None
+        return decision.exhausted.to_dict(exhausted=True)
+    return decision.wish.fallbacks.to_dict() if decision.wish.fallbacks else None
 
 
 def commands(job: Job, decision: Decision) -> list[str]:

@@ -52,7 +52,7 @@ class Places:
 
 
 def env(spec: ServerSpec, places: Places) -> dict[str, str]:
-    """The server's environment, what the user said last. Secrets are no part of it."""
+    """The server's environment, what the user sets last. Secrets are no part of it."""
     variables = {"NO_COLOR": "1"}
     if spec.reads_encodings:
         variables["TIKTOKEN_ENCODINGS_BASE"] = places.encodings

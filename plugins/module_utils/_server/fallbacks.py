@@ -24,22 +24,22 @@ RUNG_KEYS = ("because", "causes", "change")
 FIXED = ("container_name", "name", "port", "bind", "api_key_file", "served_model_name")
 CHANGEABLE = frozenset(SERVER_PARAMETERS) - {*FIXED}
 
-Said = t.Mapping[str, t.Any]
+Settings = t.Mapping[str, t.Any]
 
 
 @dataclass(frozen=True)
 class Fallbacks:
     """The fallbacks of one server, and which of them were taken, by their positions."""
 
-    said: Said
-    rungs: tuple[Said, ...] = ()
+    asked: Settings
+    rungs: tuple[Settings, ...] = ()
     taken: tuple[int, ...] = ()
     # The diagnosis ids that led to each fallback that was taken.
     causes: tuple[str, ...] = ()
     digest: str = field(default="")
 
     @classmethod
-    def of(cls, said: Said, rungs: t.Sequence[t.Any], record: t.Any = None) -> Fallbacks:
+    def of(cls, asked: Settings, rungs: t.Sequence[t.Any], record: t.Any = None) -> Fallbacks:
         """The fallbacks where their record says they stand; a record of another server or others does not count.
 
         Raises:
@@ -47,11 +47,11 @@ class Fallbacks:
         """
         for number, rung in enumerate(rungs):
             _check(f"fallbacks[{number}]", rung)
-        fallbacks = cls(said, tuple(rungs), digest=_digest(said, rungs))
+        fallbacks = cls(asked, tuple(rungs), digest=_digest(asked, rungs))
         known = record if isinstance(record, t.Mapping) and record.get("of") == fallbacks.digest else {}
         taken = tuple(n for n in _list(known, "taken") if isinstance(n, int) and 0 <= n < len(fallbacks.rungs))
         causes = tuple(map(str, _list(known, "causes")))
-        return cls(said, fallbacks.rungs, taken, causes[: len(taken)], fallbacks.digest)
+        return cls(asked, fallbacks.rungs, taken, causes[: len(taken)], fallbacks.digest)
 
     def after(self, cause: str, unfit: t.Collection[int] = ()) -> Fallbacks | None:
         """One further: the first after the last one taken that the cause leads to; None when there is none.
@@ -61,7 +61,7 @@ class Fallbacks:
         start = self.taken[-1] + 1 if self.taken else 0
         for number in range(start, len(self.rungs)):
             if cause in self.rungs[number]["causes"] and number not in unfit:
-                return Fallbacks(self.said, self.rungs, (*self.taken, number), (*self.causes, cause), self.digest)
+                return Fallbacks(self.asked, self.rungs, (*self.taken, number), (*self.causes, cause), self.digest)
         return None
 
     @property
@@ -75,14 +75,14 @@ class Fallbacks:
     @property
     def settings(self) -> dict[str, t.Any]:
         """What the user asked for, with what the fallbacks change; null takes a setting away."""
-        return merge(self.said, self.change)
+        return merge(self.asked, self.change)
 
     @property
     def record(self) -> dict[str, t.Any]:
-        """What is written down beside the server; empty while none was needed."""
+        """What is recorded on the server; empty while none was needed."""
         return {"of": self.digest, "taken": list(self.taken), "causes": list(self.causes)} if self.taken else {}
 
-    def told(self, exhausted: bool = False) -> dict[str, t.Any] | None:
+    def to_dict(self, exhausted: bool = False) -> dict[str, t.Any] | None:
         """For people and playbooks: where the server stands; None without fallbacks."""
         if not self.rungs:
             return None
@@ -137,14 +137,14 @@ class Steps:
         return self._step(self._before, self._cause)
 
 
-def _list(known: Said, key: str) -> list[t.Any]:
+def _list(known: Settings, key: str) -> list[t.Any]:
     """A label can be written by anybody."""
     found = known.get(key)
     return found if isinstance(found, list) else []
 
 
-def _digest(said: Said, rungs: t.Sequence[t.Any]) -> str:
-    wanted = {key: value for key, value in said.items() if value is not None}
+def _digest(asked: Settings, rungs: t.Sequence[t.Any]) -> str:
+    wanted = {key: value for key, value in asked.items() if value is not None}
     return hashlib.sha256(canonical_json([wanted, list(rungs)]).encode()).hexdigest()[:16]
 
 

@@ -16,12 +16,11 @@ from dataclasses import dataclass, field, fields, replace
 
 from .._errors import VllmError
 from .._gpu.batches import UNKNOWN_BATCH, default_batch, has_small_batches
+from .._gpu.tenants import GIB_MIB, gib, holders
 from .._vllm.architecture import Architecture, finite
 from .kv_cache import MIB, Cache, Capacity, cache_of
 from .memory_settings import ASSUMED_MODEL_LEN, KV_BYTES, Settings, settings_of
 from .spec import ServerSpec
-
-GIB_MIB = 1024
 
 Facts = t.Mapping[str, t.Any]
 # What vLLM printed at an earlier start with the same settings: weights_gib, activation_gib, non_torch_gib, graphs_gib
@@ -61,10 +60,6 @@ class _Device:
     has_small_batches: bool
     holders: str
     fault: str | None = None
-
-
-def _gib(mib: float) -> str:
-    return f"{mib / GIB_MIB:.1f}"
 
 
 def _device(gpu: Facts, returning: t.Mapping[str, float] | None) -> _Device:
@@ -107,19 +102,7 @@ def _mig_devices(gpu: Facts, returning: t.Mapping[str, float] | None) -> dict[st
 def _holders(gpu: Facts, without_own: bool) -> str:
     """Who holds its memory, the largest three."""
     others = [p for p in gpu.get("processes") or () if not (without_own and p.get("managed"))]
-    known = sorted((p for p in others if p.get("used_memory_mib")), key=lambda p: -int(p["used_memory_mib"]))
-    return ", ".join(f"{_whose(p)} holds {_gib(p['used_memory_mib'])} GiB" for p in known[:3])
-
-
-def _whose(process: Facts) -> str:
-    user = process.get("user")
-    if process.get("server"):
-        owner = f" (server {process['server']})"
-    elif process.get("container"):
-        owner = f" (container {process['container']})"
-    else:
-        owner = "" if user is None else f" (uid {user})" if str(user).isdigit() else f" ({user})"
-    return f"PID {process.get('pid')}{owner}"
+    return holders([p for p in others if p.get("used_memory_mib")], most=3)
 
 
 def _chosen(spec: ServerSpec, facts: Facts, returning: t.Mapping[str, float] | None) -> list[_Device]:
@@ -602,7 +585,7 @@ def _ways(case: _Case, finding: _Finding, suggestions: t.Mapping[str, float]) ->
         ways = [f"lower it to {suggestions['gpu_memory_utilization']:g}"]
     if finding.device is not None:
         held = finding.device.holders
-        return [*ways, *_elsewhere(case), f"free the GPU: {held}" if held else f"free {_gib(finding.missing)} GiB more"]
+        return [*ways, *_elsewhere(case), f"free the GPU: {held}" if held else f"free {gib(finding.missing)} GiB more"]
     other = "name other GPUs in gpus" if finding.kind == "count" else "take larger GPUs, more of them, or less model"
     return ways or [other]
 
@@ -611,7 +594,7 @@ def _elsewhere(case: _Case) -> list[str]:
     """The GPU that a server of one GPU would start on, among those it may use."""
     for device in case.devices[1:] if case.settings.local_gpus == 1 else ():
         if device.free is not None and device.total and device.free >= case.requested(device) + CONTEXT_MIB:
-            return [f"name {device.name} ({device.uuid}) in gpus, which has {_gib(device.free)} GiB free"]
+            return [f"name {device.name} ({device.uuid}) in gpus, which has {gib(device.free)} GiB free"]
     return []
 
 
@@ -634,7 +617,7 @@ def _count_in_words(case: _Case, finding: _Finding) -> str:
 def _start_in_words(case: _Case, finding: _Finding) -> str:
     device, settings = t.cast(_Device, finding.device), case.settings
     default = " (the default)" if settings.is_default_utilization else ""
-    asks = f"gpu_memory_utilization {settings.utilization:g}{default} asks for {_gib(case.requested(device))}"
+    asks = f"gpu_memory_utilization {settings.utilization:g}{default} asks for {gib(case.requested(device))}"
     context = ", and its own start takes about half a GiB" if finding.verdict == "tight" else ""
     return f"{_where(device)}, and {asks}{context}"
 
@@ -652,27 +635,27 @@ def _reserve_in_words(case: _Case, finding: _Finding) -> str:
     device = t.cast(_Device, finding.device)
     taken = case.taken(device)
     left = max(0.0, (device.free or 0) - (taken.low if finding.verdict == "refuse" else taken.high))
-    return f"{_where(device)}; the server leaves {_gib(left)} of it, and the host needs {_gib(case.reserve)}"
+    return f"{_where(device)}; the server leaves {gib(left)} of it, and the host needs {gib(case.reserve)}"
 
 
 def _pinned_in_words(case: _Case, finding: _Finding) -> str:
     device = t.cast(_Device, finding.device)
     taken = case.taken(device)
-    both = f"{_gib(taken.low)} to {_gib(taken.high)}"
+    both = f"{gib(taken.low)} to {gib(taken.high)}"
     return f"{_where(device)}, and kv_cache_memory_bytes with all else takes {both}"
 
 
 def _kv_in_words(case: _Case, finding: _Finding) -> str:
     settings, budget = case.settings, t.cast(Range, _budget(case))
-    low, high = (_gib(max(0.0, end)) for end in budget)
+    low, high = (gib(max(0.0, end)) for end in budget)
     left = f"{low} GiB are" if low == high else f"{low} to {high} GiB are"
     text = f"{left} left for the KV cache"
     weights = case.weights()
     if weights is not None and settings.pinned_kv is None:
-        text += f" besides {_gib(weights.high)} GiB of weights on each GPU" if weights.high else ""
+        text += f" besides {gib(weights.high)} GiB of weights on each GPU" if weights.high else ""
     if settings.is_auto_length:
         return f"{text}, and max_model_len becomes what fits"
-    need = _gib(t.cast(Cache, _smallest_cache(case)).needed_mib(settings.max_model_len or ASSUMED_MODEL_LEN))
+    need = gib(t.cast(Cache, _smallest_cache(case)).needed_mib(settings.max_model_len or ASSUMED_MODEL_LEN))
     if settings.max_model_len is None:
         return f"{text}; max_model_len is not set, and {ASSUMED_MODEL_LEN} would need {need}"
     return f"{text}, and one request of max_model_len {settings.max_model_len} needs {need}"
@@ -703,6 +686,6 @@ def _where(device: _Device) -> str:
     if device.total is None or device.free is None:
         return f"{device.name} has an unknown amount of memory free"
     if device.is_unified:
-        shared = f"of which {_gib(device.free)} of {_gib(device.total)} GiB are free"
+        shared = f"of which {gib(device.free)} of {gib(device.total)} GiB are free"
         return f"{device.name} shares the host's memory, {shared}"
-    return f"{device.name} has {_gib(device.free)} of {_gib(device.total)} GiB free"
+    return f"{device.name} has {gib(device.free)} of {gib(device.total)} GiB free"

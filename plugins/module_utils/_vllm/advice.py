@@ -13,7 +13,8 @@ from __future__ import annotations
 FLAGS = {
     "attention_backend": "before 0.13.0 the variable VLLM_ATTENTION_BACKEND chooses it; best leave it to vLLM",
     "attn_impl": (
-        "the transformers setting of that name has no counterpart; leave it out (FlashAttention 3 is chosen on H100)"
+        "it is a setting of transformers and was never a flag of vLLM; "
+        "leave it out (FlashAttention 3 is chosen on H100)"
     ),
     "calculate_kv_scales": "leave it out; use a checkpoint that holds the scales",
     "cuda_graph_sizes": "cudagraph_capture_sizes and max_cudagraph_capture_size replace it, from 0.11.1",

@@ -16,19 +16,21 @@ import re
 import typing as t
 from dataclasses import dataclass, replace
 
-from .._host.processes import ProcessState as State
+from .._host.processes import ProcessState
 from .failures import BY_ID, GENERIC, SIGNATURES, Found, Signature, say
 from .log import QUIET, READY, Log, lives, parse_lines
 from .phases import begins, is_progress_bar
 
 NONE, UNKNOWN = "none", "unknown"
-NOT_KNOWN = State()
+NOT_KNOWN = ProcessState()
 EVIDENCE_LINES = 12
 EVIDENCE_WIDTH = 400
 
 
 @dataclass(frozen=True)
 class Diagnosis:
+    """The root cause of a failure, with what to change and the lines that prove it."""
+
     id: str
     cause: str
     remedy: str = ""
@@ -53,9 +55,9 @@ class Diagnosis:
         return self.id != NONE
 
     def sentence(self) -> str:
-        """Cause, remedy and evidence, as a failure message tells them."""
-        told = f"{self.cause} {self.remedy}".strip()
-        return "\n".join([told, *(f"  {line}" for line in self.evidence.splitlines())])
+        """Cause, remedy and evidence, as a failure message has them."""
+        sentence = f"{self.cause} {self.remedy}".strip()
+        return "\n".join([sentence, *(f"  {line}" for line in self.evidence.splitlines())])
 
 
 # Somebody asked it to stop. A server whose engine died shuts down in the same words, after it said so.
@@ -66,7 +68,7 @@ SERVES = re.compile(r"Avg generation throughput: (?!0\.0 )|\"POST /v1/\S+ HTTP/[
 # A long log may begin after the server was ready.
 SERVING = re.compile(r"\"(?:GET|POST|HEAD) /\S* HTTP/[\d.]+\" \d{3}|Avg generation throughput: ")
 EXCEPTION = re.compile(
-    r"^(?P<kind>[A-Za-z_][\w.]*(?:Error|Exception|Exit|Interrupt|Failure|Fault|Warning)): ?(?P<said>.*)$"
+    r"^(?P<kind>[A-Za-z_][\w.]*(?:Error|Exception|Exit|Interrupt|Failure|Fault|Warning)): ?(?P<text>.*)$"
 )
 TRACEBACK = "Traceback (most recent call last):"
 # They say no more than that something else failed.
@@ -84,12 +86,14 @@ WRAPPERS = re.compile(
 
 @dataclass(frozen=True)
 class Hit:
+    """A signature, and the line of the log where it was found."""
+
     signature: Signature
     index: int
     groups: t.Mapping[str, str]
 
 
-def diagnose(text: str, state: State = NOT_KNOWN, facts: t.Mapping[str, t.Any] | None = None) -> Diagnosis:
+def diagnose(text: str, state: ProcessState = NOT_KNOWN, facts: t.Mapping[str, t.Any] | None = None) -> Diagnosis:
     """What is wrong with a server, from its log, how its process ended and what C(gpu_facts) says of the host."""
     every = lives(parse_lines(f"{text}\n{state.error}" if state.error else text))
     found = _diagnosed(every[-1], state, facts or {})
@@ -100,43 +104,43 @@ def diagnose(text: str, state: State = NOT_KNOWN, facts: t.Mapping[str, t.Any] |
     return found
 
 
-def _diagnosed(life: Log, state: State, facts: t.Mapping[str, t.Any]) -> Diagnosis:
+def _diagnosed(life: Log, state: ProcessState, facts: t.Mapping[str, t.Any]) -> Diagnosis:
     ready = life.last(READY)
     served = ready is not None or life.first(SERVING) is not None
     part = life if ready is None else life.after(ready)
     stopping = part.first(STOPPING)
     hits = [hit for hit in _hits(part) if stopping is None or hit.index < stopping]
     symptoms = [hit for hit in hits if hit.signature.kind == "symptom" and not _healed(hit, part)]
-    going = any(hit.signature.final for hit in symptoms) or is_dead(state)
+    is_ending = any(hit.signature.final for hit in symptoms) or is_dead(state)
     roots = [hit for hit in hits if hit.signature.kind == "root"]
-    if not going:
+    if not is_ending:
         roots = [hit for hit in roots if _stands(hit, part, served)]
     notes = _ids(hit for hit in _hits(life) if hit.signature.kind == "warn")
     chosen = _first(roots) or _by_state(state)
     if chosen:
-        told = _told(chosen, part, life, facts, _ids(symptoms) + notes)
-        return replace(told, final=told.final or going)
-    if state.stopped and not going:
+        found = _diagnosis_of(chosen, part, life, facts, _ids(symptoms) + notes)
+        return replace(found, final=found.final or is_ending)
+    if state.stopped and not is_ending:
         return _halted(state, _ids(symptoms) + notes)
     part = part if stopping is None else Log(part.lines[:stopping])
-    looked_for = going or not served and state.running is None
-    unnamed = _exception(part, going) if looked_for else None
+    is_suspect = is_ending or not served and state.running is None
+    unnamed = _exception(part, is_ending) if is_suspect else None
     named = _symptom(symptoms, served, unnamed is not None)
     if named:
         others = [symptom for symptom in symptoms if symptom.signature is not named.signature]
-        told = _told(named, part, life, facts, _ids(others) + notes)
-        return _with_exception(told, unnamed)
+        found = _diagnosis_of(named, part, life, facts, _ids(others) + notes)
+        return _with_exception(found, unnamed)
     if unnamed or is_dead(state) and not _stopped(life, state):
         return _unknown(unnamed, life, state, _ids(symptoms) + notes)
     return Diagnosis(NONE, _quiet(life, served), symptoms=notes)
 
 
-def is_dead(state: State) -> bool:
+def is_dead(state: ProcessState) -> bool:
     """Whether the process is gone for a reason other than an orderly stop."""
     return state.running is False and (state.exit_status not in (0, 143, None) or bool(state.error) or state.oom_killed)
 
 
-def _stopped(life: Log, state: State) -> bool:
+def _stopped(life: Log, state: ProcessState) -> bool:
     return state.exit_status in (0, 143) and life.last(STOPPING) is not None
 
 
@@ -199,7 +203,7 @@ def _later(hit: Hit, firm: list[Hit]) -> bool:
     return all(hit.signature.id not in other.signature.narrows for other in firm)
 
 
-def _by_state(state: State) -> Hit | None:
+def _by_state(state: ProcessState) -> Hit | None:
     if state.oom_killed:
         return Hit(BY_ID["xid-unified-oom"], -1, {})
     return None
@@ -221,7 +225,7 @@ def _symptom(symptoms: list[Hit], served: bool, explained: bool) -> Hit | None:
     return telling[-1] if telling and not explained else None
 
 
-def _told(hit: Hit, part: Log, life: Log, facts: t.Mapping[str, t.Any], symptoms: tuple[str, ...]) -> Diagnosis:
+def _diagnosis_of(hit: Hit, part: Log, life: Log, facts: t.Mapping[str, t.Any], symptoms: tuple[str, ...]) -> Diagnosis:
     signature = hit.signature
     found = Found(hit.groups, life.setting, facts, life.text)
     return Diagnosis(
@@ -293,10 +297,10 @@ def _unnamed(log: Log, index: int) -> Unnamed:
         if line.process != process or new or line.level in QUIET or begins(line.text):
             break
         lines.append(line.text)
-    said = [line.strip() for line in lines if line.strip()]
+    texts = [line.strip() for line in lines if line.strip()]
     # "RuntimeError:" alone on its line has its message below; pydantic has the cause in the second line.
-    summary = " ".join(said[:2]) if said[0].endswith(":") or "validation error" in said[0] else said[0]
-    return Unnamed(_clip(summary), tuple(_clip(line) for line in said), index)
+    summary = " ".join(texts[:2]) if texts[0].endswith(":") or "validation error" in texts[0] else texts[0]
+    return Unnamed(_clip(summary), tuple(_clip(line) for line in texts), index)
 
 
 STATUS_MEANING = {
@@ -312,7 +316,7 @@ STATUS_MEANING = {
 }
 
 
-def _unknown(unnamed: Unnamed | None, life: Log, state: State, symptoms: tuple[str, ...]) -> Diagnosis:
+def _unknown(unnamed: Unnamed | None, life: Log, state: ProcessState, symptoms: tuple[str, ...]) -> Diagnosis:
     """What is known of a failure that is in no table: its own words, and nothing made up."""
     evidence = list(unnamed.lines) if unnamed else _last_errors(life)
     ended = _ended(state)
@@ -331,12 +335,12 @@ def _unknown(unnamed: Unnamed | None, life: Log, state: State, symptoms: tuple[s
     )
 
 
-def _ended(state: State) -> str:
+def _ended(state: ProcessState) -> str:
     if state.exit_status is None:
         return f"{state.name} failed, and its log does not say why."
     meaning = STATUS_MEANING.get(state.exit_status)
-    told = f": {meaning}" if meaning else ", and its log does not say why"
-    return f"{state.name} exited with status {state.exit_status}{told}."
+    why = f": {meaning}" if meaning else ", and its log does not say why"
+    return f"{state.name} exited with status {state.exit_status}{why}."
 
 
 def _last_errors(life: Log) -> list[str]:
@@ -346,17 +350,17 @@ def _last_errors(life: Log) -> list[str]:
     return [_clip(line) for line in lines[-EVIDENCE_LINES:]]
 
 
-def _with_exception(told: Diagnosis, unnamed: Unnamed | None) -> Diagnosis:
-    if unnamed is None or told.id not in GENERIC:
-        return told
-    return replace(told, cause=f"{told.cause} {_ended_with_stop(unnamed.summary)}", evidence="\n".join(unnamed.lines))
+def _with_exception(found: Diagnosis, unnamed: Unnamed | None) -> Diagnosis:
+    if unnamed is None or found.id not in GENERIC:
+        return found
+    return replace(found, cause=f"{found.cause} {_ended_with_stop(unnamed.summary)}", evidence="\n".join(unnamed.lines))
 
 
 def _ended_with_stop(text: str) -> str:
     return text if text.endswith((".", "!", "?")) else f"{text}."
 
 
-def _halted(state: State, symptoms: tuple[str, ...]) -> Diagnosis:
+def _halted(state: ProcessState, symptoms: tuple[str, ...]) -> Diagnosis:
     """A worker that is stopped; vLLM itself says so only after a minute."""
     who = ", ".join(state.stopped)
     return Diagnosis(

@@ -14,6 +14,7 @@ import re
 import typing as t
 from dataclasses import dataclass, field
 
+from .._gpu.tenants import holders
 from .advice import VALUES, instead_of
 
 # root     what has to be changed
@@ -32,6 +33,7 @@ class Found:
     text: str = ""
 
     def number(self, name: str) -> float | None:
+        """A group as a number, where it is one."""
         try:
             return float(self.groups[name].replace(",", ""))
         except (KeyError, ValueError):
@@ -49,6 +51,8 @@ Text = t.Union[str, t.Callable[[Found], str]]
 
 @dataclass(frozen=True)
 class Signature:
+    """A row: how a failure is recognized, and what it means."""
+
     id: str
     kind: Kind
     # One of these literals is in every text that matches; looking for them first is what makes a large log quick.
@@ -66,10 +70,12 @@ class Signature:
     narrows: tuple[str, ...] = ()
 
     def regex(self) -> re.Pattern[str]:
+        """The pattern, compiled; at its first use, since a start that goes well needs none."""
         return re.compile(self.pattern, re.MULTILINE)
 
 
 def say(text: Text, found: Found) -> str:
+    """A cause or remedy for what was found."""
     return text(found) if callable(text) else text.format_map(_Groups(found))
 
 
@@ -91,21 +97,6 @@ def _floored(value: float, step: float = 0.01) -> str:
     return f"{int(value / step + 1e-9) * step:.2f}"
 
 
-def holders(gpu: t.Mapping[str, t.Any]) -> list[str]:
-    """Who holds memory on a GPU, the largest first, as people read it."""
-    processes = [p for p in gpu.get("processes") or () if isinstance(p, dict) and p.get("used_memory_mib")]
-    return [_holder(p) for p in sorted(processes, key=lambda p: -p["used_memory_mib"])[:4]]
-
-
-def _holder(process: t.Mapping[str, t.Any]) -> str:
-    user = process.get("user")
-    who = [f"uid {user}" if str(user).isdigit() else f"user {user}"] if user is not None else []
-    who += [f"container {process['container']}"] if process.get("container") else []
-    who += ["a server of this collection"] if process.get("managed") else []
-    detail = f" ({', '.join(who)})" if who else ""
-    return f"PID {process.get('pid')}{detail} holds {process['used_memory_mib'] / 1024:.1f} GiB"
-
-
 def _gpus(facts: t.Mapping[str, t.Any]) -> list[t.Mapping[str, t.Any]]:
     gpus = facts.get("gpus")
     return [gpu for gpu in gpus if isinstance(gpu, dict)] if isinstance(gpus, list) else []
@@ -120,6 +111,11 @@ def _short_gpu(found: Found) -> t.Mapping[str, t.Any]:
         return round(abs(gpu["memory_free_mib"] / 1024 - free)), str(gpu.get("index")) != index
 
     return min(known, key=distance, default={})
+
+
+def _tenants(gpu: t.Mapping[str, t.Any]) -> str:
+    processes = [p for p in gpu.get("processes") or () if isinstance(p, dict) and p.get("used_memory_mib")]
+    return holders(processes, most=4)
 
 
 def _roomier(found: Found, than: t.Mapping[str, t.Any]) -> str:
@@ -142,8 +138,8 @@ def _free_memory(found: Found) -> str:
     free, total = found.number("free") or 0.0, found.number("total") or 1.0
     share, gpu = free / total, _short_gpu(found)
     lower = f"lower gpu_memory_utilization to {_floored(share)} or " if share >= 0.1 else ""
-    told = "; ".join(holders(gpu))
-    whose = f": {told}" if told else " (nvidia-smi shows its processes; look for workers of an earlier start)"
+    tenants = _tenants(gpu)
+    whose = f": {tenants}" if tenants else " (nvidia-smi shows its processes; look for workers of an earlier start)"
     unified = ""
     if _is_unified(found):
         unified = " Memory is shared with the system here: stop the desktop and empty the page cache before the start."
@@ -446,7 +442,7 @@ SIGNATURES: tuple[Signature, ...] = (
         ("No space left on device",),
         r"(?:\[Errno 28\]|(?<=os error 28)\)?|OSError: .*)\W*No space left on device(?:: '(?P<path>[^']+)')?"
         r"|No space left on device \(os error 28\)(?:.*?\"(?P<path2>/[^\"]+)\")?",
-        "A disk is full, or /dev/shm.",
+        "A disk (or /dev/shm) is full.",
         _disk,
         # A cache that cannot be written is often done without.
         final=False,
@@ -600,7 +596,7 @@ SIGNATURES: tuple[Signature, ...] = (
         ("Failed to import Ray",),
         r"Failed to import Ray",
         "Ray is asked for (distributed_executor_backend), and it is not installed.",
-        "Set distributed_executor_backend to mp, which needs nothing, or install ray[cgraph] beside vLLM (it is no "
+        "Set distributed_executor_backend to mp, which needs nothing, or install ray[cgraph] as well (it is no "
         "dependency since 0.18).",
     ),
     Signature(
@@ -687,7 +683,7 @@ SIGNATURES: tuple[Signature, ...] = (
         ("cannot open shared object file",),
         r"ImportError: (?P<lib>lib(?:cudart|cublas|nccl|cusparseLt)[\w.-]*): cannot open shared object file",
         "{lib} is missing: torch and vLLM in this environment were built for different CUDA versions.",
-        "Make the environment anew and install vLLM alone; it brings the torch it was built with.",
+        "Recreate the environment and install vLLM alone; it brings the torch it was built with.",
     ),
     Signature(
         "no-gpu",
@@ -752,7 +748,7 @@ SIGNATURES: tuple[Signature, ...] = (
         r"\((?P<proc>[^)]*(?:VLLM|vllm|python)[^)]*)\))",
         "The memory of the host is used up, and the kernel killed the server.",
         "Lower gpu_memory_utilization; on unified memory (GB10) leave 10 to 15 % to the system and empty the page "
-        "cache before the start. dmesg tells what was killed.",
+        "cache before the start. dmesg shows what was killed.",
         narrows=("worker-died", "engine-proc-died"),
         serving=True,
     ),

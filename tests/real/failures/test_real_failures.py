@@ -116,9 +116,10 @@ def test_a_port_that_is_taken(serving: Server, lag: Lag, tmp_path: pathlib.Path)
     command = ["docker", "exec", serving.name, "vllm", "serve", "/models/tiny", "--port", "8000"]
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
     ended = time.time()
-    from ansible_collections.gpufleet.vllm.plugins.module_utils._vllm.diagnosis import State, diagnose
+    from ansible_collections.gpufleet.vllm.plugins.module_utils._host.processes import ProcessState
+    from ansible_collections.gpufleet.vllm.plugins.module_utils._vllm.diagnosis import diagnose
 
-    found = diagnose(done.stdout.decode(), State(False, done.returncode))
+    found = diagnose(done.stdout.decode(), ProcessState(False, done.returncode))
     lag(ended, time.time())
     assert (found.id, done.returncode) == ("port-in-use", 1)
     assert "sport = :8000" in found.remedy

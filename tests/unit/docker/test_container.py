@@ -26,7 +26,6 @@ import pytest
 from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.backend import Action, Making
 from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.effects import on_files
 from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.record import (
-    COLLECTION_VERSION,
     LABEL_FINGERPRINT,
     LABEL_SPEC,
     LABEL_VERSION,
@@ -49,6 +48,7 @@ from ansible_collections.gpufleet.vllm.plugins.module_utils._docker.container im
 )
 from ansible_collections.gpufleet.vllm.plugins.module_utils._docker.options import NOT_OPTIONS, OPTIONS
 from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
+from ansible_collections.gpufleet.vllm.plugins.module_utils._host.labels import COLLECTION_VERSION
 from ansible_collections.gpufleet.vllm.plugins.module_utils._server.spec import ServerSpec, from_params
 
 # The GB10 rules of the project's first server, to the letter.

@@ -188,7 +188,7 @@ def test_a_parameter_that_a_later_version_adds_does_not_forget_the_record() -> N
 def test_a_record_that_somebody_else_wrote_does_no_harm(change: dict[str, t.Any]) -> None:
     found = Fallbacks.of(SAID, RUNGS, {**fallbacks("kv").record, **change})
     assert all(0 <= number < len(RUNGS) for number in found.taken)
-    told = found.told()
+    told = found.to_dict()
     assert told is not None and 0 <= told["rung"] <= 3 and len(told["causes"]) <= len(found.taken)
 
 
@@ -201,7 +201,7 @@ def test_what_is_no_record_counts_as_none(record: t.Any) -> None:
 
 
 def test_where_the_server_stands_is_told() -> None:
-    assert fallbacks("kv").told() == {
+    assert fallbacks("kv").to_dict() == {
         "rung": 1,
         "rungs": 3,
         "causes": ["kv"],
@@ -209,7 +209,7 @@ def test_where_the_server_stands_is_told() -> None:
         "because": "a shorter context",
         "exhausted": False,
     }
-    assert fallbacks("kv", "crash").told(exhausted=True) == {
+    assert fallbacks("kv", "crash").to_dict(exhausted=True) == {
         "rung": 3,
         "rungs": 3,
         "causes": ["kv", "crash"],
@@ -220,7 +220,7 @@ def test_where_the_server_stands_is_told() -> None:
 
 
 def test_nothing_is_told_without_a_ladder() -> None:
-    assert Fallbacks.of(SAID, []).told() is None
+    assert Fallbacks.of(SAID, []).to_dict() is None
 
 
 # --- the way down within one run ------------------------------------------------------------------------------------

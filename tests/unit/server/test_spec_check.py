@@ -122,8 +122,8 @@ def test_no_version_of_python_or_a_build_changes_the_judgement(version: str) -> 
         pytest.param(
             "0.10.2",
             {"model": GPT_OSS, "engine": {"attn_impl": "kernels-community/vllm-flash-attn3"}},
-            "engine.attn_impl: vLLM 0.10.2 has no --attn-impl (it never had); the transformers setting of that name has "
-            "no counterpart; leave it out (FlashAttention 3 is chosen on H100).",
+            "engine.attn_impl: vLLM 0.10.2 has no --attn-impl (it never had); it is a setting of transformers "
+            "and was never a flag of vLLM; leave it out (FlashAttention 3 is chosen on H100).",
             id="001 attn-impl",
         ),
         pytest.param(
@@ -161,8 +161,8 @@ def test_no_version_of_python_or_a_build_changes_the_judgement(version: str) -> 
         pytest.param(
             "0.11.0",
             {"env": {"VLLM_USE_V1": "0"}},
-            "env.VLLM_USE_V1: vLLM 0.11.0 has no V0 engine and stops at this; leave it out; what helped was the second "
-            "try.",
+            "env.VLLM_USE_V1: vLLM 0.11.0 has no V0 engine and stops at this; leave it out; what helped was the "
+            "second try.",
             id="002 V0",
         ),
         pytest.param(
@@ -216,8 +216,8 @@ def test_no_version_of_python_or_a_build_changes_the_judgement(version: str) -> 
         pytest.param(
             "0.31.0",
             {"model": GPT_OSS, "env": {"TIKTOKEN_ENCODINGS_BASE": "/e"}},
-            "env.TIKTOKEN_ENCODINGS_BASE: vLLM 0.31.0 needs no encodings, and fails over a directory that lacks them; "
-            "leave it out.",
+            "env.TIKTOKEN_ENCODINGS_BASE: vLLM 0.31.0 needs no encodings, and fails over a directory that lacks "
+            "them; leave it out.",
             id="004 encodings",
         ),
     ],
@@ -237,8 +237,8 @@ def test_each_error_of_the_first_documents_gets_its_sentence(
         ),
         (
             "torch --index-url https://download.example.com/whl/cu122",
-            "error packages.torch: PyTorch never had an index cu122; leave torch out: vLLM brings the one it was built "
-            "for.",
+            "error packages.torch: PyTorch never had an index cu122; leave torch out: vLLM brings the one it was "
+            "built for.",
         ),
         ("torch==2.4.0", "warning packages.torch: vLLM pins the torch it was built for; leave it out."),
         (
@@ -274,7 +274,7 @@ def test_what_is_installed_beside_vllm(requirement: str, sentence: str | None) -
         ("0.26.0", {"max_num": 1}, "error", "vLLM 0.26.0 has no --max-num (it never had)"),
         ("0.26.0", {"tp": 2}, "error", "-tp is the short form of --tensor-parallel-size; write tensor_parallel_size."),
         ("0.26.0", {"max_seq_len": 1}, "error", "(it never had); did you mean max_model_len?"),
-        ("0.26.0", {"attn_implementation": "x"}, "error", "(it never had); the transformers setting of that name"),
+        ("0.26.0", {"attn_implementation": "x"}, "error", "(it never had); it is a setting of transformers"),
         ("0.26.0", {"mxfp4_backend": "x"}, "error", "it belongs to a fork; with an image of that fork put it under"),
         ("0.26.0", {"zzz": 1}, "error", "leave it out; a flag of a fork goes under engine_unchecked."),
         ("0.26.0", {"swap_space": 4}, "error", "has no --swap-space (removed after 0.17.1); leave it out; the V1"),
@@ -453,8 +453,8 @@ def test_a_server_of_unknown_version_is_warned_of_and_never_refused() -> None:
     found = findings(None, **WRONG)
     assert {f.severity for f in found if f.key != "vllm_version"} == {"warning"}
     assert str(found[-1]) == (
-        "vllm_version: it is not known which vLLM is in i; set vllm_version, so that flags are checked for the version "
-        "that will run."
+        "vllm_version: it is not known which vLLM is in i; set vllm_version, so that flags are checked for the "
+        "version that will run."
     )
 
 

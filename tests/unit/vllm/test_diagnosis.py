@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.gpufleet.vllm.plugins.module_utils._health.logfile import TAIL_BYTES, read_tail
+from ansible_collections.gpufleet.vllm.plugins.module_utils._host.processes import ProcessState
 from ansible_collections.gpufleet.vllm.plugins.module_utils._vllm.diagnosis import (
     Diagnosis,
-    State,
     diagnose,
 )
 from ansible_collections.gpufleet.vllm.plugins.module_utils._vllm.failures import BY_ID, GENERIC
@@ -200,25 +200,22 @@ RETRY = "ERROR 01-01 10:00:01 [x.py:1] Error retrieving file list: LocalEntryNot
         ),
         (
             "a wait that is over",
-            f"{START}{READY}No available shared memory broadcast block found in 60 seconds.\n"
-            "Engine 000: Avg prompt throughput: 1.0 tokens/s, Avg generation throughput: 9.9 tokens/s, Running: 1 "
-            "reqs\n",
+            f"{START}{READY}No available shared memory broadcast block found in 60 seconds.\nEngine 000: Avg prompt "
+            "throughput: 1.0 tokens/s, Avg generation throughput: 9.9 tokens/s, Running: 1 reqs\n",
             "none",
             (),
         ),
         (
             "workers that die in an orderly stop",
-            f"{START}{READY}(APIServer pid=1) INFO 01-01 10:00:00 [launcher.py:1] "
-            "[shutdown] API server: shutdown triggered\nWorker proc VllmWorker-0 died unexpectedly, shutting down "
-            "executor.\n",
+            f"{START}{READY}(APIServer pid=1) INFO 01-01 10:00:00 [launcher.py:1] [shutdown] API server: shutdown "
+            "triggered\nWorker proc VllmWorker-0 died unexpectedly, shutting down executor.\n",
             "none",
             (),
         ),
         (
             "the memory summary of a good start",
-            "INFO 01-01 10:00:00 [w.py:1] Free memory on device (78.76/79.25 GiB) "
-            "on startup. "
-            "Desired GPU memory utilization is (0.9, 71.33 GiB). Actual usage is 34.38 GiB for weight\n",
+            "INFO 01-01 10:00:00 [w.py:1] Free memory on device (78.76/79.25 GiB) on startup. Desired GPU memory "
+            "utilization is (0.9, 71.33 GiB). Actual usage is 34.38 GiB for weight\n",
             "none",
             (),
         ),
@@ -256,8 +253,8 @@ def test_the_last_start_counts() -> None:
 
 def test_a_restart_loop_is_told_by_the_start_before() -> None:
     both = log("h200_memory_held") + START
-    assert diagnose(both, State(running=True)).id == "none"
-    assert diagnose(both, State(running=True, restarts=3)).id == "mem-free-below-budget"
+    assert diagnose(both, ProcessState(running=True)).id == "none"
+    assert diagnose(both, ProcessState(running=True, restarts=3)).id == "mem-free-below-budget"
 
 
 # --- how the process ended --------------------------------------------------------------------------------------------
@@ -266,55 +263,61 @@ def test_a_restart_loop_is_told_by_the_start_before() -> None:
 @pytest.mark.parametrize(
     ("why", "text", "state", "id", "said"),
     [
-        ("killed by the kernel", START, State(False, 137, oom_killed=True), "xid-unified-oom", "memory of the host"),
-        ("the log knows better", FREE, State(False, 1), "mem-free-below-budget", "19.84 GiB"),
+        (
+            "killed by the kernel",
+            START,
+            ProcessState(False, 137, oom_killed=True),
+            "xid-unified-oom",
+            "memory of the host",
+        ),
+        ("the log knows better", FREE, ProcessState(False, 1), "mem-free-below-budget", "19.84 GiB"),
         (
             "no GPU runtime",
             "",
-            State(False, 128, error='could not select device driver "" with capabilities: [[gpu]]'),
+            ProcessState(False, 128, error='could not select device driver "" with capabilities: [[gpu]]'),
             "no-gpu",
             "no GPU",
         ),
         (
             "Docker refused",
             "",
-            State(False, 128, error="error setting rlimit type 8", error_remedy="Set ulimits."),
+            ProcessState(False, 128, error="error setting rlimit type 8", error_remedy="Set ulimits."),
             "unknown",
             "rlimit type 8",
         ),
-        ("no such command", "", State(False, 127), "unknown", "no such command"),
+        ("no such command", "", ProcessState(False, 127), "unknown", "no such command"),
         (
             "another architecture",
             "exec /usr/bin/vllm: exec format error",
-            State(False, 126),
+            ProcessState(False, 126),
             "unknown",
             "CPU architecture",
         ),
-        ("shared memory", START, State(False, 135), "unknown", "/dev/shm is too small"),
-        ("killed by somebody", START, State(False, 137), "unknown", "SIGKILL"),
-        ("a segmentation fault", START, State(False, 139), "unknown", "segmentation fault"),
-        ("a status of its own", "Something went wrong", State(False, 7), "unknown", "status 7"),
-        ("stopped in order", log("h200_llama8b"), State(False, 0), "none", "stopped"),
-        ("stopped by SIGTERM", log("h200_llama8b"), State(False, 143), "none", "stopped"),
-        ("created, never started", "", State(False), "none", "no failure"),
+        ("shared memory", START, ProcessState(False, 135), "unknown", "/dev/shm is too small"),
+        ("killed by somebody", START, ProcessState(False, 137), "unknown", "SIGKILL"),
+        ("a segmentation fault", START, ProcessState(False, 139), "unknown", "segmentation fault"),
+        ("a status of its own", "Something went wrong", ProcessState(False, 7), "unknown", "status 7"),
+        ("stopped in order", log("h200_llama8b"), ProcessState(False, 0), "none", "stopped"),
+        ("stopped by SIGTERM", log("h200_llama8b"), ProcessState(False, 143), "none", "stopped"),
+        ("created, never started", "", ProcessState(False), "none", "no failure"),
         (
             "a worker in state T",
             log("h200_gptoss20b_serving"),
-            State(True, stopped=("VLLM::Worker (PID 31)",)),
+            ProcessState(True, stopped=("VLLM::Worker (PID 31)",)),
             "shm-broadcast-stall",
             "PID 31",
         ),
     ],
     ids=lambda value: value if isinstance(value, str) and len(value) < 30 else "",
 )
-def test_how_it_ended(why: str, text: str, state: State, id: str, said: str) -> None:
+def test_how_it_ended(why: str, text: str, state: ProcessState, id: str, said: str) -> None:
     found = diagnose(text, state)
     assert found.id == id, why
     assert said in found.cause
 
 
 def test_what_docker_refused_keeps_its_remedy() -> None:
-    assert diagnose("", State(False, 128, error="x", error_remedy="Set ulimits.memlock.")).remedy == (
+    assert diagnose("", ProcessState(False, 128, error="x", error_remedy="Set ulimits.memlock.")).remedy == (
         "Set ulimits.memlock."
     )
 
@@ -368,7 +371,7 @@ RuntimeError: flux capacitor is missing
     ],
 )
 def test_an_unknown_failure_is_told_in_its_own_words(why: str, text: str, summary: str) -> None:
-    found = diagnose(START + text, State(running=False, exit_status=1))
+    found = diagnose(START + text, ProcessState(running=False, exit_status=1))
     assert found.id == "unknown", why
     assert summary in found.cause
     assert summary.split(":")[-1].strip() in found.evidence
@@ -377,18 +380,21 @@ def test_an_unknown_failure_is_told_in_its_own_words(why: str, text: str, summar
 
 def test_an_unknown_failure_without_an_exception_shows_its_last_errors() -> None:
     text = f"{START}ERROR 01-01 10:00:00 [x.py:1] the disk sang\nINFO 01-01 10:00:00 [x.py:1] bye\n"
-    assert diagnose(text, State(False, 3)).evidence == "the disk sang"
+    assert diagnose(text, ProcessState(False, 3)).evidence == "the disk sang"
 
 
 def test_a_handled_exception_of_a_start_that_goes_on_is_no_failure() -> None:
     text = f"{START}{TRACE}ImportError: no flash\nINFO 01-01 10:00:09 [x.py:1] Starting to load model m...\n"
     assert diagnose(text).id == "none"
-    assert diagnose(text, State(running=True)).id == "none"
+    assert diagnose(text, ProcessState(running=True)).id == "none"
 
 
-@given(st.text(max_size=3000), st.sampled_from([State(), State(True), State(False, 1), State(False, 0, restarts=2)]))
+@given(
+    st.text(max_size=3000),
+    st.sampled_from([ProcessState(), ProcessState(True), ProcessState(False, 1), ProcessState(False, 0, restarts=2)]),
+)
 @settings(max_examples=300, deadline=None)
-def test_no_text_raises(text: str, state: State) -> None:
+def test_no_text_raises(text: str, state: ProcessState) -> None:
     found = diagnose(text, state)
     assert isinstance(found, Diagnosis)
     timeline(text)
@@ -417,7 +423,7 @@ PIECES = [
 @given(st.lists(st.one_of(st.sampled_from(PIECES), st.text(max_size=20)), max_size=40), st.booleans())
 @settings(max_examples=300, deadline=None)
 def test_no_mixture_of_known_pieces_raises(pieces: list[str], running: bool) -> None:
-    found = diagnose("".join(pieces), State(running, None if running else 1))
+    found = diagnose("".join(pieces), ProcessState(running, None if running else 1))
     assert found.id in {*BY_ID, "none", "unknown"}
     assert found.id == "none" or found.cause
     timeline("".join(pieces))
