@@ -435,7 +435,7 @@ from ansible_collections.gpufleet.vllm.plugins.module_utils._server.spec import 
 
 def probe(parameters: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
     """Ask a server once; what that takes is loaded by a run that changes nothing."""
-    from ansible_collections.gpufleet.vllm.plugins.module_utils._health.session import probe as ask
+    from ansible_collections.gpufleet.vllm.plugins.module_utils._health.probe import probe as ask
 
     return ask(parameters)
 
