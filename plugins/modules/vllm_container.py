@@ -165,7 +165,7 @@ options:
     default: never
   health:
     description:
-      - How to ask a server that is found as it is wanted, by the parameters of M(gpufleet.vllm.vllm_health#module). It
+      - How to ask a server that is found as it is wanted, by the parameters of M(gpufleet.vllm.vllm_health). It
         is asked once in the same call, and RV(health) has its answers.
       - Without it, and where something changes, nobody is asked.
     type: dict
@@ -313,7 +313,7 @@ gpus:
   type: list
   elements: str
 health:
-  description: What M(gpufleet.vllm.vllm_health#module) returns, for a server that was asked (O(health)), else null.
+  description: What M(gpufleet.vllm.vllm_health) returns, for a server that was asked (O(health)), else null.
   returned: for one server
   type: dict
 reason:
