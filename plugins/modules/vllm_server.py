@@ -165,7 +165,8 @@ message:
   sample: 'gpt-oss-20b answers at http://127.0.0.1:8000 on h100-1: "Hello! How can I help you today?"'
 reason:
   description:
-    - Why it failed, as one of the ids that RV(gpufleet.vllm.vllm_container#module:reason) lists. Empty after success.
+    - Why it failed, as one of the ids that RV(gpufleet.vllm.vllm_container#module:reason) lists,
+      V(unknown) when it gave none. Empty after success.
   returned: always
   type: str
   sample: port-in-use

@@ -24,7 +24,7 @@ BACKENDS = {"container": "gpufleet.vllm.vllm_container"}
 # States that need the whole description; for the others, the name of the server is enough.
 DESCRIBED = ("present", "started")
 # Keys of a server that a backend's module has no parameter for.
-ROLE_ONLY_KEYS = ("backend", "health", "load_seconds")
+WITHOUT_PARAMETER = ("backend", "health", "load_seconds")
 # Keys of `health`, which are parameters of vllm_health; the rest of that module's follows from the server.
 HEALTH_KEYS = (
     *("timeout", "stall_timeout", "request_timeout", "stable_for"),
@@ -111,7 +111,7 @@ def parameters(spec: t.Mapping[str, t.Any], options: t.Mapping[str, t.Any]) -> d
     passed = ("container_id", "failure_id", "recreate", "replace_unmanaged")
     secrets = [key for key in ("hf_token", "api_key") if spec.get(f"{key}_file")]
     arguments = {
-        **{key: value for key, value in spec.items() if key not in ROLE_ONLY_KEYS},
+        **{key: value for key, value in spec.items() if key not in WITHOUT_PARAMETER},
         **{key: options[key] for key in (*passed, *secrets) if options[key]},
         **_gpus(spec, plan),
         "state": state,

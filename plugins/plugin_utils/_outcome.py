@@ -12,6 +12,9 @@ from dataclasses import dataclass, field
 
 Result = t.Mapping[str, t.Any]
 
+# The reason of a failure that gave none.
+UNKNOWN = "unknown"
+
 # What every result has, whatever happened: the interface of the role.
 PUBLIC: dict[str, t.Any] = {
     "changed": False,
@@ -43,7 +46,10 @@ def published(found: Result, host: str, is_plan: bool, **details: t.Any) -> dict
     """
     empty = {**PUBLIC, **DETAILS, **details}
     result = {key: default if found.get(key) is None else found[key] for key, default in empty.items()}
-    return {**result, "message": str(found.get("msg") or sentence(result, host, is_plan))}
+    if result["failed"]:
+        message = str(found.get("msg") or f"The step failed on {host}; its exception says why.")
+        return {**result, "message": message, "reason": result["reason"] or UNKNOWN}
+    return {**result, "message": sentence(result, host, is_plan)}
 
 
 def is_pending(result: Result, state: str, pull: str) -> bool:
@@ -119,7 +125,7 @@ def outcome(applied: Result, host: str, steps: Steps, is_check: bool) -> dict[st
         result["server"] = step.get("server") or result["server"]
     if not steps.health or _healthy(health):
         return {**result, "message": sentence(result, host, is_check)}
-    reason = "locked" if health.get("busy") else health.get("reason") or "unknown"
+    reason = "locked" if health.get("busy") else health.get("reason") or UNKNOWN
     return {**result, "failed": True, "reason": reason, "message": failure(applied, steps, is_check)}
 
 

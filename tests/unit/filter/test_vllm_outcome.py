@@ -200,6 +200,14 @@ def test_a_later_step_adds_its_actions_and_tells_the_server_as_it_is_now(step: s
     assert (skipped["changed"], skipped["actions"], skipped["server"]) == (False, ["start vllm-a"], SERVER)
 
 
+@pytest.mark.parametrize(
+    ("found", "reason"),
+    [({"failed": True, "reason": "port-in-use"}, "port-in-use"), ({"failed": True}, "unknown"), ({}, "")],
+)
+def test_a_failed_step_has_a_reason(found: Row, reason: str) -> None:
+    assert published(found, "h", False)["reason"] == reason
+
+
 def test_the_keys_are_always_the_same() -> None:
     expected = {*PUBLIC, *DETAILS}
     for found in ({}, {"failed": True, "msg": "x"}, {"health": None, "server": None}, applied(other=1)):
@@ -212,6 +220,7 @@ def test_the_keys_are_always_the_same() -> None:
     ("result", "sentence"),
     [
         ({"failed": True, "msg": "Port 8000 is taken."}, "Port 8000 is taken."),
+        ({"failed": True, "exception": "Traceback"}, "The step failed on h; its exception says why."),
         ({"server": SERVER, "health": GOOD}, 'm answers at http://127.0.0.1:8000 on h: "Hi."'),
         ({"server": SERVER, "actions": ["stop vllm-a"]}, "Nothing was changed on h. Planned: stop vllm-a."),
     ],

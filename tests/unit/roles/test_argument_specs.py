@@ -201,6 +201,12 @@ def test_the_plugin_and_the_role_know_the_same_keys_of_a_catalogue_and_of_health
     assert set(SERVER["backend"]["choices"]) == set(description.BACKENDS)
 
 
+def test_the_result_of_the_role_is_documented_key_by_key() -> None:
+    for page in (ROLE / "README.md", ROOT / "docs" / "user_guide.md"):
+        rows = [line.split("|")[1] for line in page.read_text("utf-8").splitlines() if line.startswith("| `")]
+        assert [key for key in PUBLIC if not any(f"`{key}`" in row for row in rows)] == [], page.name
+
+
 def test_the_role_says_of_a_server_what_the_modules_say() -> None:
     assert (ROLE / "meta" / "argument_specs.yml").read_text("utf-8") == docs.role_specs(), "run tools/docs.py"
 
