@@ -5,7 +5,8 @@
 """Teach the collection a vLLM release: read its sources, print what changed, keep it in module_utils/_vllm/flags.py.
 
     python tools/vllm_flags.py delta 0.34.0            what it changes against the release before it
-    python tools/vllm_flags.py add 0.34.0              the same, and write it down; then run tools/docs.py
+    python tools/vllm_flags.py add 0.34.0              the same, and write it down; then run tools/docs.py, and give
+                                                       a flag that went a row in module_utils/_vllm/advice.py
     python tools/vllm_flags.py add 0.15.1 --from FILE  from a source archive or a wheel on disk
 
 The source distribution is fetched from the package index that pip is configured for. None of its code is run.

@@ -68,6 +68,7 @@ NAMES = tuple(field.name for field in fields(Steps))
 
 
 def vllm_outcome(applied: t.Any, host: str, steps: t.Any = None, check_mode: bool = False) -> dict[str, t.Any]:
+    """What became of a server, as a sentence and a public fact."""
     given = {name: step or {} for name, step in plain(steps or {}).items()}
     unknown = sorted(set(given) - set(NAMES))
     if unknown:
@@ -81,5 +82,8 @@ def vllm_outcome(applied: t.Any, host: str, steps: t.Any = None, check_mode: boo
 
 
 class FilterModule:
+    """Offers the filter to Ansible."""
+
     def filters(self) -> dict[str, t.Callable[..., t.Any]]:
+        """The filter by its name."""
         return {"vllm_outcome": vllm_outcome}

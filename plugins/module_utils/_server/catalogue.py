@@ -64,7 +64,7 @@ def resolve(name: str, model: Model, hardware_class: str, overrides: Spec | None
     checked = process(spec)
     faults, _warnings = judge([*check(checked), *_unmet(name, model, checked)], checked.validation)
     if faults:
-        raise VllmError(f"{name} on {hardware_class}: {' '.join(faults)}")
+        raise VllmError(f"{name} on {hardware_class}: {' '.join(faults)}", "invalid-flag")
     return spec
 
 

@@ -62,6 +62,7 @@ class Finding:
         return sentence if sentence.endswith("?") else f"{sentence}."
 
     def to_dict(self) -> dict[str, str]:
+        """As the filter returns it."""
         return {"severity": self.severity, "key": self.key, "message": self.message, "remedy": self.remedy}
 
 
@@ -340,6 +341,7 @@ Rule = t.Callable[["ServerSpec", Release], t.Iterator[Finding]]
 
 
 def is_gpt_oss(spec: ServerSpec) -> bool:
+    """Whether the model is one of gpt-oss, by any of its names."""
     return any("gpt-oss" in text.lower().replace("_", "-") for text in (spec.model, spec.served_model_name, spec.name))
 
 

@@ -188,6 +188,7 @@ class _Case:
 
     @property
     def used(self) -> tuple[_Device, ...]:
+        """Those of the devices that the server takes."""
         return self.devices[: self.settings.local_gpus]
 
     def requested(self, device: _Device) -> float:
@@ -195,11 +196,13 @@ class _Case:
         return math.ceil((device.total or 0) * MIB * self.settings.utilization) / MIB
 
     def cache(self, device: _Device) -> Cache | None:
+        """Its KV cache on a device; None when that is not known."""
         if self.architecture is None:
             return None
         return cache_of(self.settings, self.architecture, _batch(self.settings, device)[0])
 
     def weights(self) -> Range | None:
+        """The weights on each GPU; None when their size is not known."""
         if self.measured.get("weights_gib") is not None:
             return Range(*[self.measured["weights_gib"] * GIB_MIB] * 2)
         if self.architecture is None or self.architecture.weights_gib is None:
@@ -213,6 +216,7 @@ class _Case:
         )
 
     def activation(self, device: _Device) -> Range:
+        """The peak of a full batch, or of sampling."""
         tokens, sequences = _batch(self.settings, device)
         is_older = self.settings.release.version < (0, 19)
         each = PER_SEQUENCE_BEFORE_019 if is_older else PER_SEQUENCE
@@ -220,10 +224,12 @@ class _Case:
         return self._measured("activation_gib", Range(*peaks))
 
     def non_torch(self) -> Range:
+        """What is held outside of PyTorch."""
         is_split = self.settings.tensor_parallel * self.settings.pipeline_parallel > 1
         return self._measured("non_torch_gib", SPLIT_NON_TORCH if is_split else NON_TORCH)
 
     def graphs(self) -> Range:
+        """The CUDA graphs."""
         return self._measured("graphs_gib", GRAPHS) if self.settings.has_graphs else Range(0, 0)
 
     def _measured(self, key: str, otherwise: Range) -> Range:
@@ -287,6 +293,7 @@ class Fit:
     refusals: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, t.Any]:
+        """As results have it."""
         result = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("cause", "refusals")}
         return {**result, "reasons": list(self.reasons), "suggestions": dict(self.suggestions)}
 

@@ -167,6 +167,7 @@ SERVER_PARAMETERS: dict[str, t.Any] = {f.name: _as_parameter(f) for f in fields(
 
 
 def canonical_json(value: t.Any) -> str:
+    """One text for equal values: what is recorded, compared and digested."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
@@ -180,6 +181,7 @@ def merge(one: t.Mapping[str, t.Any], other: t.Mapping[str, t.Any]) -> dict[str,
 
 
 def default_container_name(name: str) -> str:
+    """What the container of a server is called that names none."""
     return f"vllm-{name}"
 
 

@@ -18,8 +18,8 @@ from dataclasses import dataclass, replace
 
 from .._host.processes import ProcessState
 from .failures import BY_ID, GENERIC, SIGNATURES, Found, Signature, say
-from .log import QUIET, READY, Log, lives, parse_lines
-from .phases import begins, is_progress_bar
+from .log import QUIET, Log, lives, parse_lines
+from .phases import READY, begins, is_progress_bar
 
 NONE, UNKNOWN = "none", "unknown"
 NOT_KNOWN = ProcessState()
@@ -41,6 +41,7 @@ class Diagnosis:
     final: bool = False
 
     def to_dict(self) -> dict[str, t.Any]:
+        """As results have it."""
         return {
             "id": self.id,
             "cause": self.cause,
@@ -52,6 +53,7 @@ class Diagnosis:
 
     @property
     def failed(self) -> bool:
+        """Whether anything is wrong."""
         return self.id != NONE
 
     def sentence(self) -> str:
@@ -60,6 +62,7 @@ class Diagnosis:
         return "\n".join([sentence, *(f"  {line}" for line in self.evidence.splitlines())])
 
 
+IS_READY = re.compile(READY)
 # Somebody asked it to stop. A server whose engine died shuts down in the same words, after it said so.
 STOPPING = re.compile(
     r"\[shutdown\] API server: shutdown triggered|trigger received signal=|^Shutting down$|^Received SIGTERM"
@@ -97,7 +100,7 @@ def diagnose(text: str, state: ProcessState = NOT_KNOWN, facts: t.Mapping[str, t
     """What is wrong with a server, from its log, how its process ended and what C(gpu_facts) says of the host."""
     every = lives(parse_lines(f"{text}\n{state.error}" if state.error else text))
     found = _diagnosed(every[-1], state, facts or {})
-    if not found.failed and state.restarts and every[-1].last(READY) is None:
+    if not found.failed and state.restarts and every[-1].last(IS_READY) is None:
         # It is starting again after a failure, and will fail again. A start that has written little has no banner yet.
         ended = (_diagnosed(life, replace(state, running=None, stopped=()), facts or {}) for life in every[:-3:-1])
         found = next((one for one in ended if one.failed), found)
@@ -105,7 +108,7 @@ def diagnose(text: str, state: ProcessState = NOT_KNOWN, facts: t.Mapping[str, t
 
 
 def _diagnosed(life: Log, state: ProcessState, facts: t.Mapping[str, t.Any]) -> Diagnosis:
-    ready = life.last(READY)
+    ready = life.last(IS_READY)
     served = ready is not None or life.first(SERVING) is not None
     part = life if ready is None else life.after(ready)
     stopping = part.first(STOPPING)

@@ -44,6 +44,7 @@ class Line:
 
     @property
     def is_error(self) -> bool:
+        """Whether the process called it an error."""
         return self.level in ("ERROR", "CRITICAL")
 
 
@@ -102,7 +103,6 @@ def _line(text: str, stamp: str = "") -> Line:
 # ---------------------------------------------------------------------------------------------------------------------
 
 BANNER = re.compile(r"vLLM (?:API )?server version|█.*\bversion \d|^args: Namespace\(|^non-default args: ")
-READY = re.compile(r"Application startup complete")
 
 
 def is_banner(line: Line) -> bool:
@@ -118,10 +118,12 @@ class Log:
 
     @functools.cached_property
     def text(self) -> str:
+        """All lines as one text, without their prefixes."""
         return "\n".join(line.text for line in self.lines)
 
     @functools.cached_property
     def starts(self) -> list[int]:
+        """Where in the text each line begins."""
         starts, at = [], 0
         for line in self.lines:
             starts.append(at)
@@ -129,15 +131,19 @@ class Log:
         return starts
 
     def index(self, position: int) -> int:
+        """The line that holds a position of the text."""
         return bisect.bisect_right(self.starts, position) - 1
 
     def last(self, pattern: re.Pattern[str]) -> int | None:
+        """The last line that matches."""
         return next((i for i in range(len(self.lines) - 1, -1, -1) if pattern.search(self.lines[i].text)), None)
 
     def first(self, pattern: re.Pattern[str]) -> int | None:
+        """The first line that matches."""
         return next((i for i, line in enumerate(self.lines) if pattern.search(line.text)), None)
 
     def after(self, index: int) -> Log:
+        """What was written after a line."""
         return Log(self.lines[index + 1 :])
 
     def setting(self, name: str) -> str | None:

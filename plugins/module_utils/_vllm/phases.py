@@ -4,7 +4,7 @@
 
 """How far a start is: its phases, read from the log, and the words for them on one line of a terminal. Pure.
 
-The controller imports this for the words alone: no pattern is compiled before a log is read.
+The controller imports this for the words alone: no pattern is compiled, nor log.py loaded, before a log is read.
 """
 
 from __future__ import annotations
@@ -14,12 +14,14 @@ import re
 import typing as t
 from dataclasses import dataclass, field
 
-from .log import READY, Line, is_banner, lives, parse_lines, seconds_of
+if t.TYPE_CHECKING:
+    from .log import Line
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Which line begins which phase
 # ---------------------------------------------------------------------------------------------------------------------
 
+READY = r"Application startup complete"
 # In the order of a start. A phase begins with a line that matches.
 PHASES: tuple[tuple[str, str], ...] = (
     ("pull", r"^Unable to find image '|: Pulling from |^[0-9a-f]{12}: (?:Pulling|Downloading|Extracting)"),
@@ -58,7 +60,7 @@ PHASES: tuple[tuple[str, str], ...] = (
         r"^Graph capturing finished|^init engine \(profile, |^Starting vLLM (?:API )?server"
         r"|^Waiting for application startup|^Supported tasks: ",
     ),
-    ("ready", READY.pattern),
+    ("ready", READY),
 )
 ORDER = tuple(name for name, _pattern in PHASES)
 # Words that appear in every line that begins a phase, so that most lines are decided without a look at each phase.
@@ -115,6 +117,7 @@ class Phase:
     detail: str = ""
 
     def to_dict(self) -> dict[str, t.Any]:
+        """As results have it."""
         seconds = None if self.seconds is None else round(self.seconds, 1)
         return {"name": self.name, "seconds": seconds, "percent": self.percent, "detail": self.detail}
 
@@ -129,6 +132,9 @@ class Timeline:
     latest: float | None = None
 
     def feed(self, line: Line) -> None:
+        """Take in one more line of the log."""
+        from .log import is_banner, seconds_of
+
         at = seconds_of(line.time)
         self.latest = at if at is not None else self.latest
         if self.latest is not None and self.names and self.began[-1] is None:
@@ -152,6 +158,7 @@ class Timeline:
         return both == {"compile", "profile"} and name not in self.names or "download" in both and both <= EARLY
 
     def phases(self) -> list[Phase]:
+        """What the start has gone through, the current phase last."""
         ends = [*self.began[1:], self.latest]
         return [
             Phase(name, None if a is None or b is None else max(0.0, b - a), *done)
@@ -160,11 +167,14 @@ class Timeline:
 
     @property
     def current(self) -> Phase:
+        """The phase that the start is in."""
         return self.phases()[-1] if self.names else Phase("start")
 
 
 def timeline(text: str) -> Timeline:
     """The phases of the last start in a log."""
+    from .log import lives, parse_lines
+
     phases = Timeline()
     for entry in lives(parse_lines(text))[-1].lines:
         phases.feed(entry)

@@ -181,6 +181,7 @@ class Release:
 
     @property
     def version(self) -> Version:
+        """The release as numbers."""
         return parse(self.text)
 
     @property
@@ -220,9 +221,11 @@ class Release:
         return _flag(name, text, self._neighbours if self.has(life(name)) is None else self._neighbours[:1])
 
     def flags(self) -> list[str]:
+        """The names of all flags it has."""
         return [name for name in FLAGS if self.knows(name)]
 
     def knows_variable(self, name: str) -> bool | None:
+        """Whether it reads an environment variable; None when its neighbours differ."""
         ranges = ENVIRONMENT.get(name)
         return self.has(ranges) if ranges else False
 
