@@ -24,6 +24,7 @@ FILES = sorted(path.relative_to(UTILS).as_posix() for path in UTILS.rglob("*.py"
 
 # The list in plugins/module_utils/README.md, from the bottom to the top: a package imports what stands before it.
 LAYERS = (
+    ("_version.py",),
     ("_errors.py",),
     ("_host",),
     ("_gpu",),
@@ -37,10 +38,10 @@ LAYERS = (
 # KiB of module_utils that a module ships: what it was, and three percent.
 BUDGETS = {
     "gpu_facts": 65,
-    "tiktoken_encodings": 31,
-    "vllm_container": 506,
-    "vllm_diagnose": 142,
-    "vllm_health": 187,
+    "tiktoken_encodings": 39,
+    "vllm_container": 508,
+    "vllm_diagnose": 143,
+    "vllm_health": 188,
     # Runs on the controller.
     "vllm_server": 0,
 }
@@ -49,7 +50,7 @@ LINES_OF_A_MODULE = 60
 ENTRIES_OF_THE_ROOT = 20
 
 # What does not hold yet. Nothing is added here.
-EXCEPTIONS: tuple[str, ...] = ("modules/tiktoken_encodings.py", "test_switch_run.py")
+EXCEPTIONS: tuple[str, ...] = ("test_switch_run.py",)
 
 
 # --- who imports whom -------------------------------------------------------------------------------------------------

@@ -11,8 +11,9 @@ import typing as t
 from dataclasses import dataclass, field
 
 from .._errors import VllmError
-from .._host.labels import COLLECTION_VERSION, LABEL_FINGERPRINT, LABEL_SPEC
+from .._host.labels import LABEL_FINGERPRINT, LABEL_SPEC
 from .._server.spec import ServerSpec, canonical_json, from_params
+from .._version import COLLECTION_VERSION
 from .backend import SUFFIX, Making, Slot
 
 LABEL_VERSION = "gpufleet.vllm.version"

@@ -10,9 +10,9 @@ import platform
 import re
 import typing as t
 
-from .._host.labels import COLLECTION_VERSION
 from .._host.processes import ProcessState, look_at, with_activity
 from .._host.redaction import redact
+from .._version import COLLECTION_VERSION
 from .._vllm.diagnosis import Diagnosis, diagnose
 from .._vllm.phases import timeline
 from .logfile import Source

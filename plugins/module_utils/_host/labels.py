@@ -2,12 +2,9 @@
 # GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The version of the collection, and the labels of its containers."""
+"""The labels that tell a container of this collection from any other, for whoever lists containers."""
 
 from __future__ import annotations
-
-# Recorded, never part of a fingerprint: an upgrade restarts nothing.
-COLLECTION_VERSION = "0.1.0"
 
 LABEL_SPEC = "gpufleet.vllm.spec"
 LABEL_FINGERPRINT = "gpufleet.vllm.fingerprint"

@@ -48,8 +48,8 @@ from ansible_collections.gpufleet.vllm.plugins.module_utils._docker.container im
 )
 from ansible_collections.gpufleet.vllm.plugins.module_utils._docker.options import NOT_OPTIONS, OPTIONS
 from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
-from ansible_collections.gpufleet.vllm.plugins.module_utils._host.labels import COLLECTION_VERSION
 from ansible_collections.gpufleet.vllm.plugins.module_utils._server.spec import ServerSpec, from_params
+from ansible_collections.gpufleet.vllm.plugins.module_utils._version import COLLECTION_VERSION
 
 # The GB10 rules of the project's first server, to the letter.
 GB10: dict[str, t.Any] = {

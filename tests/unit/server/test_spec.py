@@ -13,7 +13,6 @@ import pytest
 import yaml
 from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy import plan, record
 from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
-from ansible_collections.gpufleet.vllm.plugins.module_utils._host import labels
 from ansible_collections.gpufleet.vllm.plugins.module_utils._server import spec as server_spec
 from ansible_collections.gpufleet.vllm.plugins.module_utils._server.arguments import argv
 from ansible_collections.gpufleet.vllm.plugins.module_utils._server.spec import (
@@ -22,6 +21,7 @@ from ansible_collections.gpufleet.vllm.plugins.module_utils._server.spec import 
     from_params,
     secret_digest,
 )
+from ansible_collections.gpufleet.vllm.plugins.module_utils._version import COLLECTION_VERSION
 from hypothesis import configuration, given, strategies as st
 
 ROOT = Path(__file__).parents[3]
@@ -403,7 +403,7 @@ def test_a_digest_tells_content_and_key_apart_but_no_newline() -> None:
 
 
 def test_the_version_is_that_of_the_collection() -> None:
-    assert yaml.safe_load((ROOT / "galaxy.yml").read_text())["version"] == labels.COLLECTION_VERSION
+    assert yaml.safe_load((ROOT / "galaxy.yml").read_text())["version"] == COLLECTION_VERSION
 
 
 def test_parameters_fields_and_defaults_agree() -> None:
