@@ -428,7 +428,8 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.gpufleet.vllm.plugins.module_utils._backends import container_backends
-from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.run import PARAMETERS, Host, run
+from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.job import Host
+from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.run import PARAMETERS, run
 from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
 from ansible_collections.gpufleet.vllm.plugins.module_utils._server.spec import SERVER_PARAMETERS
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import docker.errors
 import pytest
 import requests.exceptions
-from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy import room, run as deploy_run
+from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy import job, room, run as deploy_run
 from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.record import LABEL_SPEC
 from ansible_collections.gpufleet.vllm.plugins.module_utils._docker.backend import DockerBackend
 from ansible_collections.gpufleet.vllm.plugins.module_utils._docker.reader import SdkReader
@@ -279,9 +279,9 @@ class Situation:
     probed: list[t.Mapping[str, t.Any]] = field(default_factory=list)
     health: dict[str, t.Any] = field(default_factory=lambda: {"healthy": True})
 
-    def host(self) -> deploy_run.Host:
+    def host(self) -> job.Host:
         backend = DockerBackend(SdkReader(self.client), lambda: self.client)
-        return deploy_run.Host(
+        return job.Host(
             {backend.name: backend},
             gpus=lambda samples=1: self.gpus(),
             port_owner=lambda port, bind: self.owner,

@@ -22,7 +22,7 @@ from pathlib import Path
 
 import docker.errors
 from ansible_collections.gpufleet.vllm.plugins.module_utils._backends import container_backends
-from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy import run as deploy_run
+from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy import job, run as deploy_run
 from ansible_collections.gpufleet.vllm.plugins.module_utils._server.spec import SERVER_PARAMETERS
 
 # An engine in a container without CAP_SYS_RESOURCE cannot raise limits; these are low enough everywhere.
@@ -36,16 +36,16 @@ def free_port() -> int:
 
 
 def deployed(parameters: dict[str, t.Any], check: bool) -> dict[str, t.Any]:
-    return deploy_run.run(parameters, check, deploy_run.Host(container_backends(parameters)))
+    return deploy_run.run(parameters, check, job.Host(container_backends(parameters)))
 
 
 PROGRAM = """
 import sys, json
 sys.path.insert(0, sys.argv[1])
 from ansible_collections.gpufleet.vllm.plugins.module_utils._backends import container_backends
-from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy import run as deploy_run
+from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy import job, run as deploy_run
 parameters = json.loads(sys.argv[2])
-deploy_run.run(parameters, False, deploy_run.Host(container_backends(parameters)))
+deploy_run.run(parameters, False, job.Host(container_backends(parameters)))
 """
 
 

@@ -231,8 +231,8 @@ def test_a_flag_that_the_version_lacks_stops_nothing(check: bool, client: Client
     with pytest.raises(VllmError) as caught:
         run(check=check, **WRONG)
     assert str(caught.value) == (
-        "vllm-a is not started: engine.attn_impl: vLLM 0.26.0 has no --attn-impl (it never had); the transformers "
-        "setting of that name has no counterpart; leave it out (FlashAttention 3 is chosen on H100). "
+        "vllm-a is not started: engine.attn_impl: vLLM 0.26.0 has no --attn-impl (it never had); it is a setting of "
+        "transformers and was never a flag of vLLM; leave it out (FlashAttention 3 is chosen on H100). "
         "Nothing was stopped or changed."
     )
     assert (client.now, len(client.calls)) == (before, calls)

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy import room, weights as deploy_weights
 from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.backend import Instance, Other
+from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.decide import encodings_problems
 from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.plan import Observed, Preflight
 from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.preflight import (
     Checked,
@@ -25,7 +26,6 @@ from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.preflight im
     measurement,
     memory_words,
 )
-from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.run import encodings_problems
 from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.secrets import Secrets
 from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import Problem, VllmError
 from ansible_collections.gpufleet.vllm.plugins.module_utils._server.spec import ServerSpec, from_params

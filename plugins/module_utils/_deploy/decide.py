@@ -1,0 +1,277 @@
+# Copyright (c) 2026, gpufleet contributors
+# GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""From what is wanted and what is there to a decision; looks, and changes nothing."""
+
+from __future__ import annotations
+
+import os
+import typing as t
+from dataclasses import replace
+
+from .._errors import Problem, VllmError
+from .._host import ports
+from .._server.fallbacks import Fallbacks, FallbacksEnd, Steps
+from .._server.spec import ServerSpec, fingerprint, from_params
+from .backend import Artifact, Backend, Instance, Other, Seen
+from .job import Decision, Job, Wish, settings_of
+from .plan import (
+    Observed,
+    Wanted,
+    abandoned,
+    kept as kept_servers,
+    plan,
+)
+from .record import UNKNOWN_VERSION, paths_in, recorded_spec
+from .secrets import Secrets, kept as kept_secrets, secret_paths
+
+if t.TYPE_CHECKING:
+    from .preflight import Measurement, PortView
+
+# How often the use of the GPUs is sampled before some are chosen.
+SAMPLES = 3
+
+
+def decide(job: Job, lenient: bool = False) -> Decision:
+    """Look at what is there and decide what to do. Lenient: what another role will provide is no problem.
+
+    Raises:
+        VllmError: when the server is not to be started as wanted.
+    """
+    seen = looked(job)
+    if not job.makes:
+        return _decide_kept(job, seen)
+    decision = _decide_making(job, seen, lenient)
+    problems = decision.plan.problems
+    if problems:
+        several = len(problems) > 1
+        text = " ".join(f"({i}) {p.message}" if several else p.message for i, p in enumerate(problems, 1))
+        message = f"{job.server} is not started: {text} Nothing was stopped or changed."
+        raise VllmError(message, problems[0].reason)
+    return decision
+
+
+def looked(job: Job) -> Seen:
+    """What is there; of other servers, those of all backends."""
+    seen = job.backend.look(job.server)
+    elsewhere = (b.look(job.server).others for b in job.host.backends.values() if b is not job.backend)
+    return replace(seen, others=tuple(other for others in (seen.others, *elsewhere) for other in others))
+
+
+def _decide_making(job: Job, seen: Seen, lenient: bool) -> Decision:
+    """With the first fallback that can be tried, when the settings in hand cannot."""
+    current = seen.instances.get("current")
+    record = current.fallbacks if current and not job.params["reset_fallbacks"] else None
+    fallbacks = Fallbacks.of(settings_of(job.params), job.params["fallbacks"], record)
+    stepped: tuple[str, ...] = ()
+    try:
+        steps = Steps(fallbacks, job.params["failure_id"])
+    except FallbacksEnd as end:
+        wish = wished(job, seen, fallbacks)
+        return Decision(wish, Observed(seen.instances), exhausted=end.fallbacks)
+    while True:
+        decision = _decide_with(job, seen, steps.fallbacks, lenient)
+        settings = [p.message for p in decision.preflight.problems if p.reason not in NOT_OF_THE_SETTINGS]
+        if not settings or not steps.further(decision.preflight.failure_id):
+            return replace(decision, stepped=stepped)
+        rung = steps.fallbacks.to_dict() or {}
+        stepped += (f"{' '.join(settings)} So fallback {rung['rung']} of {rung['rungs']} is used instead.",)
+
+
+# What no other settings of the server would help against.
+NOT_OF_THE_SETTINGS = ("port-in-use", "conflicting-server")
+
+
+def _decide_with(job: Job, seen: Seen, fallbacks: Fallbacks, lenient: bool) -> Decision:
+    wish = wished(job, seen, fallbacks)
+    spec, secrets = t.cast(ServerSpec, wish.spec), t.cast(Secrets, wish.secrets)
+    artifact = job.backend.artifact(spec)
+    spec = with_version(job.backend, spec, artifact, seen.instances.values())
+    wish = replace(wish, spec=spec)
+    encodings = encodings_problems(spec)
+    instances = dict(seen.instances)
+    if wish.wanted.failed and "current" in instances:
+        # One that is started again and again runs, whatever it did at this very moment.
+        instances["current"] = replace(instances["current"], running=True)
+    observed = Observed(
+        instances,
+        artifact_id=artifact.identity if artifact else None,
+        missing_directories=tuple(p for p in (spec.huggingface_dir,) if p and not os.path.isdir(p)),
+        stale_secrets=secrets.stale,
+        others=conflicting(seen.others, spec, job.params["exclusive"]),
+        download=seen.download,
+    )
+    first = Decision(wish, observed, plan(wish.wanted, observed), needs=("encodings",) if encodings else ())
+    return _with_preflight(job, first, seen, () if lenient else encodings) if first.plan.starts else first
+
+
+def _with_preflight(job: Job, first: Decision, seen: Seen, encodings: t.Sequence[Problem]) -> Decision:
+    """The decision once all is checked that only matters because a server will start."""
+    from .preflight import Limits, Start, checked
+
+    spec, observed = t.cast(ServerSpec, first.wish.spec), first.observed
+    found = checked(
+        Start(
+            spec,
+            t.cast(Secrets, first.wish.secrets),
+            observed,
+            Limits(**job.limits()),
+            runs=any(action.verb == "start" for action in first.plan.actions),
+            gpus=job.host.gpus,
+            port_problem=lambda: port_problem(job, spec, observed),
+            encodings=encodings,
+            download_conflict=seen.download_conflict,
+            state_directory=job.host.state_directory,
+        )
+    )
+    decided = plan(first.wish.wanted, observed, found.preflight)
+    return replace(first, plan=decided, preflight=found.preflight, question=found.question)
+
+
+def wished(job: Job, seen: Seen, fallbacks: Fallbacks) -> Wish:
+    """What is wanted, with the fallbacks that this server uses already."""
+    params = job.params
+    settings, gpus = with_gpus(job, fallbacks.settings, seen.instances.get("current"))
+    spec = from_params(settings)
+    secrets = Secrets(spec, {"hf_token_file": params["hf_token"], "api_key_file": params["api_key"]})
+    wanted = replace(
+        _wanted(job),
+        fingerprint=fingerprint(spec.to_dict(), secrets.digests),
+        intent=spec.to_dict(),
+        image=spec.image,
+    )
+    return Wish(wanted, spec, secrets, fallbacks, gpus)
+
+
+def _wanted(job: Job) -> Wanted:
+    return Wanted(
+        state=job.params["state"],
+        name=job.server,
+        replace_unmanaged=job.params["replace_unmanaged"],
+        recreate=job.params["recreate"],
+        failed=bool(job.params["failure_id"]),
+        backend=job.backend.name,
+        purge=tuple(job.params["purge"]),
+    )
+
+
+def with_gpus(
+    job: Job, settings: dict[str, t.Any], current: Instance | None
+) -> tuple[dict[str, t.Any], tuple[str, ...] | None]:
+    """The settings with the GPUs that a wish for some becomes; those that the server holds stay its own."""
+    if not isinstance(settings.get("gpus"), t.Mapping):
+        return settings, None
+    from .._gpu.selection import select, wish_of
+
+    wish = wish_of(settings["gpus"], settings.get("name") or job.server)
+    held = tuple(map(str, current.intent.get("gpus") or ())) if current and _has_list(current) else ()
+    keeps = current is not None and (current.running or job.params["failure_id"]) and len(held) == wish.count
+    chosen = held if keeps else tuple(select(job.host.gpus(SAMPLES), wish))
+    return {**settings, "gpus": list(chosen)}, chosen
+
+
+def _has_list(current: Instance) -> bool:
+    return current.owned and isinstance(current.intent.get("gpus"), (list, tuple))
+
+
+def conflicting(others: t.Iterable[Other], spec: ServerSpec | None, exclusive: bool) -> tuple[Other, ...]:
+    """The other servers, with why they cannot run beside one with this spec."""
+    return tuple(replace(one, conflict=_conflict(one, spec, exclusive)) for one in others)
+
+
+def _conflict(other: Other, spec: ServerSpec | None, exclusive: bool) -> str:
+    theirs = recorded_spec(other.intent) if spec else None
+    if spec is None or theirs is None:
+        return ""
+    if spec.port == theirs.port and ports.overlaps(spec.bind, theirs.bind):
+        return f"it has port {spec.port}"
+    return "this host serves one model at a time" if exclusive else ""
+
+
+def with_version(
+    backend: Backend, spec: ServerSpec, artifact: Artifact | None, instances: t.Iterable[Instance]
+) -> ServerSpec:
+    """The spec with the version that it will run, from what costs least: what was said, what the artifact tells of
+    itself, what an earlier run recorded, and only then a look inside."""
+    if spec.vllm_version or artifact is None:
+        return spec
+    recorded = {one.artifact_id: one.vllm_version for one in instances if one.vllm_version}
+    version = artifact.vllm_version or recorded.get(artifact.identity) or backend.version(artifact)
+    return replace(spec, vllm_version=version) if version not in (None, UNKNOWN_VERSION) else spec
+
+
+def encodings_problems(spec: ServerSpec) -> list[Problem]:
+    """Why the encodings that gpt-oss reads at start-up are not all there, intact."""
+    if not spec.encodings_dir or not spec.reads_encodings:
+        return []
+    from .._vllm import encodings
+
+    sentences = encodings.problems(spec.encodings_dir, encodings.DEFAULT_NAMES)
+    return [Problem("encodings-missing", sentence) for sentence in sentences]
+
+
+def port_problem(job: Job, spec: ServerSpec, observed: Observed) -> Problem | None:
+    """Who holds the port, when that is neither this server nor one whose place it takes."""
+    from . import preflight
+
+    return preflight.port_problem(spec, observed, _port_view(job, spec, observed), job.backend.called)
+
+
+def _port_view(job: Job, spec: ServerSpec, observed: Observed) -> PortView:
+    from .preflight import PortView
+
+    mine = {one.identity for one in observed.instances.values()}
+    mine |= {one.identity for one in observed.others if one.conflict}
+    publishing = {one for backend in job.host.backends.values() for one in backend.holders(spec.port, spec.bind)}
+    owner = None if publishing - mine else job.host.port_owner(spec.port, spec.bind)
+    return PortView(publishing, owner, mine)
+
+
+def _decide_kept(job: Job, seen: Seen) -> Decision:
+    """What there is to keep, to give up or to go back to."""
+    state, instances = job.params["state"], seen.instances
+    current = instances.get("current")
+    old = instances.get("superseded") or current
+    reference = recorded_spec(old.intent) if old else None
+    observed = Observed(
+        instances,
+        in_use=in_use(seen.others),
+        caches=job.backend.caches(job.server),
+        others=conflicting(seen.others, reference, job.params["exclusive"]),
+        kept_secrets=kept_secrets(secret_paths(one.intent for one in instances.values())),
+        download=seen.download,
+    )
+    found: Measurement | None = None
+    if state == "committed":
+        # Those that go with the commit use nothing any more.
+        going = {one.name for one in (*kept_servers(observed), *abandoned(observed))}
+        observed = replace(observed, in_use=in_use(seen.others, going))
+        found = _measurement(job, current, reference)
+        observed = replace(observed, to_remember=found.memory.path if found else None)
+    if state == "absent":
+        observed = replace(observed, learned_file=_learned_file(job))
+    wish = Wish(_wanted(job))
+    return Decision(wish, observed, plan(wish.wanted, observed), measurement=found)
+
+
+def _measurement(job: Job, current: Instance | None, reference: ServerSpec | None) -> Measurement | None:
+    if current is None or not current.running or reference is None:
+        return None
+    from .preflight import measurement
+
+    mine = recorded_spec(current.intent) or reference
+    log = job.backend.log(job.server)
+    return measurement(mine, current.artifact_id, log, job.host.gpus, job.host.state_directory)
+
+
+def _learned_file(job: Job) -> str | None:
+    from .history import Memory
+
+    path = Memory(job.server, job.host.state_directory).path
+    return path if os.path.exists(path) else None
+
+
+def in_use(others: t.Iterable[Other], but: t.Collection[str] = ()) -> frozenset[str]:
+    """Paths on the host that the other servers of this collection use, but for those of these names."""
+    return frozenset(path for one in others if one.name not in but for path in paths_in(one.intent))

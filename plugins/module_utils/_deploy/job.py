@@ -1,0 +1,109 @@
+# Copyright (c) 2026, gpufleet contributors
+# GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What a run works on, as values: the host, the server that is meant, what is wanted of it, what was decided."""
+
+from __future__ import annotations
+
+import typing as t
+from dataclasses import dataclass, field
+
+from .._host import ports
+from .._server.fallbacks import Fallbacks
+from .._server.spec import SERVER_PARAMETERS, ServerSpec
+from .backend import Backend
+from .plan import (
+    Observed,
+    Plan,
+    Preflight,
+    Wanted,
+)
+from .secrets import Secrets
+
+if t.TYPE_CHECKING:
+    from .preflight import Measurement
+    from .room import Question
+
+# The states that need a description of the server.
+MAKING_STATES = ("present", "started")
+
+Params = t.Mapping[str, t.Any]
+Facts = t.Mapping[str, t.Any]
+
+
+def look_at_gpus(samples: int = 1) -> Facts:
+    """The facts about the GPUs of this host, as gpu_facts gives them."""
+    from .room import look
+
+    return look(samples)
+
+
+@dataclass(frozen=True)
+class Host:
+    """The host as a run meets it. Tests hand in another one."""
+
+    backends: t.Mapping[str, Backend]
+    gpus: t.Callable[..., Facts] = look_at_gpus
+    port_owner: t.Callable[[int, str], ports.PortOwner | None] = ports.port_owner
+    # Asks a server once whether it is healthy, with the parameters of vllm_health; None where nobody can.
+    probe: t.Callable[[Params], dict[str, t.Any]] | None = None
+    state_directory: str | None = None
+    # For warnings of the module.
+    warn: t.Callable[[str], None] = lambda text: None
+
+
+@dataclass(frozen=True)
+class Job:
+    """One server on one host: what was asked for, and who runs it."""
+
+    params: Params
+    host: Host
+    backend: Backend
+    server: str
+
+    @property
+    def makes(self) -> bool:
+        return self.params["state"] in MAKING_STATES
+
+    def limits(self) -> dict[str, t.Any]:
+        keys = ("fit", "pin_kv", "pull", "architecture", "host_reserve_gib", "replace_others", "failure_id")
+        return {key: self.params[key] for key in keys}
+
+
+@dataclass(frozen=True)
+class Wish:
+    """The server that is wanted, as this host can have it; without a spec where the state needs none."""
+
+    wanted: Wanted
+    spec: ServerSpec | None = None
+    secrets: Secrets | None = None
+    fallbacks: Fallbacks | None = None
+    # What a wish for some GPUs became.
+    gpus: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What is to be done, and everything it was decided by."""
+
+    wish: Wish
+    observed: Observed
+    plan: Plan = field(default_factory=Plan)
+    preflight: Preflight = field(default_factory=Preflight)
+    question: Question | None = None
+    measurement: Measurement | None = None
+    # Why settings were passed over, for which there is a fallback.
+    stepped: tuple[str, ...] = ()
+    # What another role provides.
+    needs: tuple[str, ...] = ()
+    # Where the server stands when no fallback is left for its failure.
+    exhausted: Fallbacks | None = None
+
+
+def settings_of(params: Params) -> dict[str, t.Any]:
+    return {key: params[key] for key in SERVER_PARAMETERS}
+
+
+def failures(host: Host) -> tuple[type[BaseException], ...]:
+    return tuple({kind: None for backend in host.backends.values() for kind in backend.failures()})

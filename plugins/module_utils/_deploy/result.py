@@ -1,0 +1,111 @@
+# Copyright (c) 2026, gpufleet contributors
+# GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The result of a run, for people and playbooks: the same in check mode."""
+
+from __future__ import annotations
+
+import shlex
+import typing as t
+from dataclasses import replace
+
+from .backend import SUFFIX
+from .decide import conflicting, looked
+from .job import Decision, Job
+from .plan import (
+    Observed,
+    kept as kept_servers,
+)
+from .record import recorded_spec
+
+
+def result(job: Job, decision: Decision, pulled: t.Sequence[str] = ()) -> dict[str, t.Any]:
+    """The result of a run, from its plan: the same in check mode."""
+    decided, wish = decision.plan, decision.wish
+    lines = [*pulled, *decided.words(job.server)]
+    return {
+        "changed": decided.changed or bool(pulled),
+        "actions": lines,
+        "commands": [f"docker {words}" for words in pulled] + commands(job, decision),
+        "diff": {
+            "before": dict(decided.before),
+            "after": dict(decided.after),
+            "prepared": "".join(f"{line}\n" for line in lines),
+        },
+        "needs": list(decision.needs),
+        "vllm_version": wish.spec.vllm_version if wish.spec else None,
+        "gpus": list(wish.gpus) if wish.gpus else None,
+        "fit": dict(decision.preflight.fit) if decision.preflight.fit else None,
+        "fallback": _fallback(decision),
+        "server": described(job, decision),
+        "health": None,
+    }
+
+
+def _fallback(decision: Decision) -> dict[str, t.Any] | None:
+    if decision.exhausted:
+        return decision.exhausted.to_dict(exhausted=True)
+    return decision.wish.fallbacks.to_dict() if decision.wish.fallbacks else None
+
+
+def commands(job: Job, decision: Decision) -> list[str]:
+    """The plan as command lines, for people."""
+    if not decision.plan.actions:
+        return []
+    from .apply import effects
+
+    table = effects(job, decision)
+    return [shlex.join(table[action.verb].command(action)) for action in decision.plan.actions]
+
+
+def described(job: Job, decision: Decision, target: str = "current") -> dict[str, t.Any]:
+    """A server as it is now: this one, or by the name of its instance another one."""
+    server = job.server if target in SUFFIX else target
+    seen = looked(replace(job, server=server))
+    found = seen.instances.get("current")
+    spec = recorded_spec(found.intent) if found else decision.wish.spec
+    others = conflicting(seen.others, spec, job.params["exclusive"])
+    stopped = kept_servers(Observed(seen.instances, others=others)) if target in SUFFIX else ()
+    return {
+        "container_name": server,
+        "state": found.status if found else "absent",
+        "container_id": found.identity if found else None,
+        "image": found.artifact if found else None,
+        "image_id": found.artifact_id if found else None,
+        "url": spec.url if spec else None,
+        "served_model_name": spec.served_model_name if spec else None,
+        "api_key_file": spec.api_key_file if spec else None,
+        "fingerprint": found.fingerprint if found else None,
+        "started_at": found.started_at if found else None,
+        "away_seconds": found.away_seconds if found else None,
+        "superseded": bool(stopped) or "superseded" in seen.instances,
+        "stopped_for_it": [one.name for one in stopped],
+    }
+
+
+def with_health(job: Job, decision: Decision, found: dict[str, t.Any]) -> dict[str, t.Any]:
+    """The result with the answers of a server that is as wanted: then nobody has to wait for it."""
+    wishes, server = job.params["health"], found["server"]
+    asks = wishes is not None and job.host.probe is not None
+    if not asks or found["changed"] or job.params["state"] != "started" or server["state"] != "running":
+        return found
+    known = {key: server[key] for key in ("url", "served_model_name", "api_key_file")}
+    given = {key: value for key, value in wishes.items() if value is not None}
+    return {**found, "health": t.cast(t.Any, job.host.probe)({**known, **given})}
+
+
+def merged(results: list[dict[str, t.Any]]) -> dict[str, t.Any]:
+    """The results of several servers as one."""
+    servers = [found["server"] for found in results]
+    return {
+        "changed": any(found["changed"] for found in results),
+        **{key: [line for found in results for line in found[key]] for key in ("actions", "commands", "needs")},
+        "diff": [
+            {**found["diff"], **dict.fromkeys(("before_header", "after_header"), server["container_name"])}
+            for found, server in zip(results, servers)
+        ],
+        "vllm_version": None,
+        "server": None,
+        "servers": servers,
+    }
