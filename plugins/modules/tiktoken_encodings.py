@@ -112,7 +112,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 reason:
-  description: Why the module failed, as M(gpufleet.vllm.vllm_container#module) lists the reasons.
+  description: Why the module failed, as M(gpufleet.vllm.vllm_container) lists the reasons.
   returned: on failure
   type: str
   sample: download-failed

@@ -69,7 +69,7 @@ def _decide_making(job: Job, seen: Seen, lenient: bool) -> Decision:
         steps = Steps(fallbacks, job.params["failure_id"])
     except FallbacksEnd as end:
         wish = wished(job, seen, fallbacks)
-        return Decision(wish, Observed(seen.instances), exhausted=end.fallbacks)
+        return Decision(wish, Observed(seen.instances), seen, exhausted=end.fallbacks)
     while True:
         decision = _decide_with(job, seen, steps.fallbacks, lenient)
         settings = [p.message for p in decision.preflight.problems if p.reason not in NOT_OF_THE_SETTINGS]
@@ -102,7 +102,7 @@ def _decide_with(job: Job, seen: Seen, fallbacks: Fallbacks, lenient: bool) -> D
         others=conflicting(seen.others, spec, job.params["exclusive"]),
         download=seen.download,
     )
-    first = Decision(wish, observed, plan(wish.wanted, observed), needs=("encodings",) if encodings else ())
+    first = Decision(wish, observed, seen, plan(wish.wanted, observed), needs=("encodings",) if encodings else ())
     return _with_preflight(job, first, seen, () if lenient else encodings) if first.plan.starts else first
 
 
@@ -252,7 +252,7 @@ def _decide_kept(job: Job, seen: Seen) -> Decision:
     if state == "absent":
         observed = replace(observed, learned_file=_learned_file(job))
     wish = Wish(_wanted(job))
-    return Decision(wish, observed, plan(wish.wanted, observed), measurement=found)
+    return Decision(wish, observed, seen, plan(wish.wanted, observed), measurement=found)
 
 
 def _measurement(job: Job, current: Instance | None, reference: ServerSpec | None) -> Measurement | None:

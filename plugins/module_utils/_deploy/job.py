@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from .._host import ports
 from .._server.fallbacks import Fallbacks
 from .._server.spec import SERVER_PARAMETERS, ServerSpec
-from .backend import Backend
+from .backend import Backend, Seen
 from .plan import (
     Observed,
     Plan,
@@ -89,6 +89,8 @@ class Decision:
 
     wish: Wish
     observed: Observed
+    # The look that it rests on.
+    seen: Seen = field(default_factory=Seen)
     plan: Plan = field(default_factory=Plan)
     preflight: Preflight = field(default_factory=Preflight)
     question: Question | None = None

@@ -38,7 +38,7 @@ def result(job: Job, decision: Decision, pulled: t.Sequence[str] = ()) -> dict[s
         "gpus": list(wish.gpus) if wish.gpus else None,
         "fit": dict(decision.preflight.fit) if decision.preflight.fit else None,
         "fallback": _fallback(decision),
-        "server": described(job, decision),
+        "server": described(job, decision, seen=decision.seen),
         "health": None,
     }
 
@@ -59,10 +59,10 @@ def commands(job: Job, decision: Decision) -> list[str]:
     return [shlex.join(table[action.verb].command(action)) for action in decision.plan.actions]
 
 
-def described(job: Job, decision: Decision, target: str = "current") -> dict[str, t.Any]:
-    """A server as it is now: this one, or by the name of its instance another one."""
+def described(job: Job, decision: Decision, target: str = "current", seen: Seen | None = None) -> dict[str, t.Any]:
+    """A server as it is now, or as it was seen: this one, or by the name of its instance another one."""
     server = job.server if target in SUFFIX else target
-    seen = looked(replace(job, server=server))
+    seen = seen or looked(replace(job, server=server))
     found = seen.instances.get("current")
     spec = recorded_spec(found.intent) if found else decision.wish.spec
     others = conflicting(seen.others, spec, job.params["exclusive"])

@@ -18,7 +18,7 @@ from .._host import lock
 from .._server.spec import ServerSpec, default_container_name, from_params
 from .backend import SUFFIX, Backend
 from .decide import decide
-from .job import MAKING_STATES, Host, Job, Params, failures, settings_of
+from .job import MAKING_STATES, Decision, Host, Job, Params, failures, settings_of
 from .plan import (
     PURGEABLE,
     STATES,
@@ -70,6 +70,7 @@ def preview(job: Job) -> dict[str, t.Any]:
     """What a run would do. Another role may still provide what is lacking."""
     _refuse_overtaken(job)
     decision = decide(job, lenient=True)
+    _warn(job, decision)
     return with_health(job, decision, result(job, decision))
 
 
@@ -90,8 +91,7 @@ def carry_out(job: Job) -> dict[str, t.Any]:
             for name in others:
                 locks.enter_context(lock.alone(name))
             decision = decide(job)
-        for warning in [*decision.stepped, *decision.preflight.warnings] if decision.plan.actions else []:
-            job.host.warn(warning)
+        _warn(job, decision)
         planned = result(job, decision, pulled)
         apply(job, decision)
         job.backend.wait_until_it_answers()
@@ -102,6 +102,11 @@ def carry_out(job: Job) -> dict[str, t.Any]:
         if token:
             lock.release(job.server)
     return found
+
+
+def _warn(job: Job, decision: Decision) -> None:
+    for warning in [*decision.stepped, *decision.preflight.warnings] if decision.plan.actions else []:
+        job.host.warn(warning)
 
 
 def _without_wishes(settings: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
