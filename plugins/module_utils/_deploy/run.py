@@ -161,7 +161,13 @@ def preview(job: Job) -> dict[str, t.Any]:
     """What a run would do. Another role may still provide what is lacking."""
     _refuse_overtaken(job)
     decision = decide(job, lenient=True)
+    _warn(job, decision)
     return with_health(job, decision, result(job, decision))
+
+
+def _warn(job: Job, decision: Decision) -> None:
+    for warning in [*decision.stepped, *decision.preflight.warnings] if decision.plan.actions else []:
+        job.host.warn(warning)
 
 
 def carry_out(job: Job) -> dict[str, t.Any]:
@@ -179,8 +185,7 @@ def carry_out(job: Job) -> dict[str, t.Any]:
             for name in others:
                 locks.enter_context(lock.alone(name))
             decision = decide(job)
-        for warning in [*decision.stepped, *decision.preflight.warnings] if decision.plan.actions else []:
-            job.host.warn(warning)
+        _warn(job, decision)
         planned = result(job, decision, pulled)
         apply(job, decision)
         job.backend.wait_until_it_answers()

@@ -701,11 +701,15 @@ def test_the_verdict_counts_what_comes_back(client: Client, gpu: Gpu) -> None:
 
 
 def test_a_verdict_that_is_tight_is_warned_of_and_starts(client: Client, gpu: Gpu) -> None:
-    warnings.clear()
     gpu.foreign = 40000 - 300
+    warnings.clear()
+    run(check=True, **HALF)
+    foreseen = list(warnings)
+    warnings.clear()
     result = run(**HALF)
     assert result["fit"]["verdict"] == "tight"
     assert warnings == result["fit"]["reasons"][:1] + warnings[1:] and "its own start takes" in warnings[0]
+    assert foreseen == list(warnings)
     warnings.clear()
     assert run(**HALF)["changed"] is False and warnings == []
 
