@@ -10,7 +10,7 @@ import shlex
 import typing as t
 from dataclasses import replace
 
-from .backend import SUFFIX
+from .backend import SUFFIX, Seen
 from .decide import conflicting, looked
 from .job import Decision, Job
 from .plan import (
