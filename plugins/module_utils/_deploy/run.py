@@ -74,11 +74,6 @@ def preview(job: Job) -> dict[str, t.Any]:
     return with_health(job, decision, result(job, decision))
 
 
-def _warn(job: Job, decision: Decision) -> None:
-    for warning in [*decision.stepped, *decision.preflight.warnings] if decision.plan.actions else []:
-        job.host.warn(warning)
-
-
 def carry_out(job: Job) -> dict[str, t.Any]:
     """A run, with the server's lock held, and those of the servers that it stops."""
     from .apply import apply, pull_newer
