@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import html.parser
 import io
+import re
 import subprocess
 import sys
 import tarfile
@@ -36,6 +37,10 @@ from vllm_source import Flag, has_inverse_pairs, load, read_environment, read_fl
 
 CACHE = ROOT / ".cache" / "vllm-sources"
 TABLE = ROOT / "plugins" / "module_utils" / "_vllm" / "flags.py"
+STANDIN = ROOT / "tests" / "rig" / "hosts" / "standin" / "usr" / "local" / "share" / "vllm" / "flags.tsv"
+
+# Where a range of versions has no end yet.
+OPEN_END = re.compile(r"\.\.(?=,|$)")
 
 # The table as this tool works on it: facts about a flag (a token of the encoding) by the versions that have them.
 Facts = dict[str, set[str]]
@@ -182,6 +187,17 @@ class Table:
             + _block("ENVIRONMENT", environment),
             encoding="utf-8",
         )
+        STANDIN.write_text(self.standin(STANDIN.read_text("utf-8")), "utf-8")
+
+    def standin(self, before: str) -> str:
+        """The flags as the stand-in for vLLM reads them, from the first to the last version that has them. Its short
+        ones, which the table does not have, stay as they are."""
+        head, *lines = before.splitlines()
+        short = [line for line in lines if not line.startswith("--")]
+        newest = self.versions[-1]
+        lives = {name: self._ranges(facts[""]) for name, facts in self.flags.items() if facts.get("")}
+        made = [f"--{name.replace('_', '-')}\t{OPEN_END.sub(f'..{newest}', life)}" for name, life in lives.items()]
+        return "\n".join([head, *sorted([*made, *short], key=lambda line: line.partition("\t")[0])]) + "\n"
 
     def _line(self, facts: Facts) -> str:
         life = self._ranges(facts[""])

@@ -199,6 +199,13 @@ def table(*versions: str) -> vllm_flags.Table:
     return vllm_flags.Table(list(versions), {}, {}, set())
 
 
+def standin_in(directory: Path) -> Path:
+    """The stand-in's list of flags, elsewhere."""
+    path = directory / "flags.tsv"
+    path.write_text(vllm_flags.STANDIN.read_text())
+    return path
+
+
 def test_releases_become_ranges_and_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = table()
     made.add("0.9.0", release(tmp_path / "a"))
@@ -209,6 +216,7 @@ def test_releases_become_ranges_and_lines(tmp_path: Path, monkeypatch: pytest.Mo
         "0.10.0", release(tmp_path / "b", **{"config/model.py": CONFIG.replace("number: int = 3", "number: float = 3")})
     )
     monkeypatch.setattr(vllm_flags, "TABLE", tmp_path / "table.py")
+    monkeypatch.setattr(vllm_flags, "STANDIN", standin_in(tmp_path))
     made.write()
     data: dict[str, t.Any] = {}
     exec((tmp_path / "table.py").read_text(), data)  # noqa: S102  # Written by this test.
@@ -224,6 +232,7 @@ def test_releases_become_ranges_and_lines(tmp_path: Path, monkeypatch: pytest.Mo
 def test_the_table_reads_back_what_it_wrote(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     written = vllm_flags.TABLE.read_text()
     monkeypatch.setattr(vllm_flags, "TABLE", tmp_path / "table.py")
+    monkeypatch.setattr(vllm_flags, "STANDIN", standin_in(tmp_path))
     vllm_flags.Table.read().write()
     assert (tmp_path / "table.py").read_text() == written
 
@@ -288,3 +297,8 @@ def test_the_reader_says_which_kinds_there_are() -> None:
     assert {kind for _word, kind in vllm_source.CONVERTERS} | set(vllm_source.ACTIONS.values()) <= {
         *("switch", "flag", "list", "append", "int", "human", "float", "truth", "json", "text", "str")
     }
+
+
+def test_the_stand_in_knows_the_flags_of_the_table() -> None:
+    before = vllm_flags.STANDIN.read_text()
+    assert vllm_flags.Table.read().standin(before) == before
