@@ -46,7 +46,7 @@ attributes:
 options:
   state:
     description:
-      - V(present) has the container created as described, and V(started) also running. A server that runs goes on
+      - V(present) creates the container but does not start it; V(started) also starts it. A running server keeps
         running with either.
       - V(stopped) stops it and V(absent) removes it. Neither needs more than O(name) or O(container_name), and neither
         touches weights, encodings or secrets.
@@ -136,30 +136,30 @@ options:
     default: 120
   fallbacks:
     description:
-      - What to change when the server fails, a list of rungs. Each has C(causes), the diagnosis ids that lead to it,
-        and C(change), the settings it changes over those of the rungs taken before; C(because) is for people.
-      - When the memory of the GPUs would not do (O(fit=enforce)), the rungs for C(mem-free-below-budget) or
-        C(mem-kv-too-small) are taken before anything starts.
-      - The rungs that were taken are recorded on the container. As long as the server and its fallbacks stay the same,
-        later runs keep to them and change nothing.
+      - What to change when the server fails, a list. Each entry has C(causes), the diagnosis ids that lead to it, and
+        C(change), the settings it changes over those of the fallbacks used before; C(because) is for people.
+      - When the server would not fit in GPU memory (O(fit=enforce)), the fallbacks for C(mem-free-below-budget) or
+        C(mem-kv-too-small) are used before anything starts.
+      - The fallbacks in use are recorded on the container. As long as the server and its fallbacks stay the same, later
+        runs keep to them and change nothing.
     type: list
     elements: dict
     default: []
   failure_id:
     description:
-      - The diagnosis id that the server has just failed with. It takes the next rung of O(fallbacks) that this leads
-        to. Without one, nothing is changed and RV(fallback.exhausted) is true.
+      - The diagnosis id that the server has just failed with. The next entry of O(fallbacks) with that cause is used.
+        Without one, nothing is changed and RV(fallback.exhausted) is true.
     type: str
   reset_fallbacks:
     description:
-      - Forget which rungs were taken and start over with the settings as they were asked for.
+      - Forget the fallbacks in use and start over with the settings as they were asked for.
     type: bool
     default: false
   pin_kv:
     description:
       - V(learned) has a later start of the same server use the size of the KV cache that the first good one measured,
-        less a margin, which skips profiling. Where vLLM remembers its own start-up plan, it is told to do that.
-      - It never is a change of the server by itself. It takes effect when the server is started or replaced anyway.
+        less a margin, which skips profiling. Where vLLM remembers its own start-up plan, that is used instead.
+      - Setting this does not cause a restart by itself. It takes effect when the server is started or replaced anyway.
     type: str
     choices: [never, learned]
     default: never
@@ -287,23 +287,23 @@ fallback:
   type: dict
   contains:
     rung:
-      description: The rung in use, counted from 1; 0 when the server runs as it was asked for.
+      description: Which fallback is in use, counted from 1; 0 when the server runs as it was asked for.
       type: int
     rungs:
       description: How many there are.
       type: int
     causes:
-      description: The diagnosis ids that led there, one for each rung that was taken.
+      description: The diagnosis ids that led there, one for each fallback in use.
       type: list
       elements: str
     change:
-      description: What the rungs that were taken change altogether.
+      description: What the fallbacks in use change altogether.
       type: dict
     because:
-      description: What the rung in use says for people, or null.
+      description: What the fallback in use says for people, or null.
       type: str
     exhausted:
-      description: Whether no rung was left for O(failure_id).
+      description: Whether no fallback was left for O(failure_id).
       type: bool
 gpus:
   description:
