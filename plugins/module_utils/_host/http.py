@@ -280,7 +280,7 @@ class _Stream:
 
     def _chunks(self) -> bytes:
         body = bytearray()
-        while count := _number(self._line().split(b";")[0].decode("latin-1"), 16):
+        while count := _number(self._line().split(b";", maxsplit=1)[0].decode("latin-1"), 16):
             body += self._exactly(count)
             self._line()
         return bytes(body)

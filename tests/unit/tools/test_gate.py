@@ -155,7 +155,7 @@ def test_an_interrupted_run_ends_its_steps_and_counts_all_of_them(project: t.Cal
         while not naps(nap) and time.monotonic() < deadline:
             time.sleep(0.05)
         process.send_signal(signal.SIGTERM)
-        output, _ = process.communicate(timeout=60)
+        output = process.communicate(timeout=60)[0]
     assert process.returncode == 1
     assert "FAILED, interrupted" in output
     assert "FAILED, not run" in output
