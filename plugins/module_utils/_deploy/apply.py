@@ -46,32 +46,44 @@ def making(job: Job, decision: Decision) -> Making:
     )
 
 
-def effects(job: Job, decision: Decision) -> dict[str, Effect]:
-    """Every verb of a plan: what it does, and the command line that does the same."""
+EffectOf = t.Callable[[Action], Effect]
+
+
+def effects(job: Job, decision: Decision) -> EffectOf:
+    """For each action of a plan: what it does, and the command line that does the same.
+
+    What a new instance is made from is looked up once; only a pull can change it, by the version that comes.
+    """
     from . import effects as common
 
-    # A pull may show the version, and with it what the server is given.
-    now = decision
-    by_backend = dict(job.backend.effects(job.server, lambda: making(job, now)))
+    now, made = decision, t.cast("Making | None", None)
+
+    def current_making() -> Making:
+        nonlocal made
+        made = made or making(job, now)
+        return made
+
+    by_backend = {name: backend.effects(job.server, current_making) for name, backend in job.host.backends.items()}
+    own = by_backend[job.backend.name]
 
     def pull(action: Action) -> None:
-        nonlocal now
-        by_backend["pull"].do(action)
-        now = _after_pull(job, now)
+        nonlocal now, made
+        own["pull"].do(action)
+        now, made = _after_pull(job, now), None
 
     def fetch(action: Action) -> None:
-        by_backend["fetch_weights"].do(action)
+        own["fetch_weights"].do(action)
         _check_download(now)
 
     stopped = [named(job.server, target) for target in decision.plan.stops]
-    return {
-        **by_backend,
+    shared = {
         **common.on_files(decision.wish.secrets),
         **common.on_memory(decision.question, job.host.gpus, stopped, job.params["memory_timeout"]),
         **common.on_measurements(decision.measurement, job.server),
-        "pull": Effect(pull, by_backend["pull"].command),
-        "fetch_weights": Effect(fetch, by_backend["fetch_weights"].command),
+        "pull": Effect(pull, own["pull"].command),
+        "fetch_weights": Effect(fetch, own["fetch_weights"].command),
     }
+    return lambda action: shared.get(action.verb) or by_backend[action.backend or job.backend.name][action.verb]
 
 
 def _after_pull(job: Job, decision: Decision) -> Decision:
@@ -99,7 +111,7 @@ def _check_download(decision: Decision) -> None:
         check_download(decision.wish.spec)
 
 
-def apply(job: Job, decision: Decision) -> None:
+def apply(job: Job, decision: Decision, effect_of: EffectOf) -> None:
     """Do what was decided; when a step fails, put back what served before and say so.
 
     Raises:
@@ -108,10 +120,9 @@ def apply(job: Job, decision: Decision) -> None:
     if not decision.plan.actions:
         return
     before = {one.identity for one in job.backend.look(job.server).instances.values()}
-    table = effects(job, decision)
     for action, words in zip(decision.plan.actions, decision.plan.words(job.server)):
         try:
-            table[action.verb].do(action)
+            _do(effect_of, action)
         except VllmError as error:
             raise VllmError(f"{error} {recover(job, decision, action, before)}", error.reason) from None
         except failures(job.host) as error:
@@ -166,16 +177,20 @@ def _undo(job: Job, decision: Decision, failed: Action, before: t.Collection[str
     if not _serves(decision, seen.instances.get("current")):
         _restore_secrets(decision, failed)
     undone = replace(decision, plan=back)
-    table = effects(job, undone)
+    effect_of = effects(job, undone)
     for action in back.actions:
-        table[action.verb].do(action)
+        _do(effect_of, action)
     made = job.backend.look(job.server).instances.get("current")
     if made and not made.running and made.identity not in before:
-        table["remove"].do(Action("remove", "current"))
+        _do(effect_of, Action("remove", "current"))
     if not job.backend.look(job.server).instances:
         for cache in job.backend.caches(job.server):
-            table["remove_cache"].do(Action("remove_cache", cache))
+            _do(effect_of, Action("remove_cache", cache))
     return back
+
+
+def _do(effect_of: EffectOf, action: Action) -> None:
+    effect_of(action).do(action)
 
 
 def _serves(decision: Decision, current: Instance | None) -> bool:

@@ -20,6 +20,7 @@ from .plan import (
     Observed,
     Wanted,
     abandoned,
+    has_port,
     kept as kept_servers,
     plan,
 )
@@ -185,7 +186,7 @@ def _conflict(other: Other, spec: ServerSpec | None, exclusive: bool) -> str:
     if spec is None or theirs is None:
         return ""
     if spec.port == theirs.port and ports.overlaps(spec.bind, theirs.bind):
-        return f"it has port {spec.port}"
+        return has_port(spec.port)
     return "this host serves one model at a time" if exclusive else ""
 
 

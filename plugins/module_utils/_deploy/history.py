@@ -9,16 +9,15 @@ Only C(Memory) touches the disk.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import math
 import os
 import stat
-import tempfile
 import typing as t
 
 from .._errors import VllmError
+from .._host import files
 from .._server.spec import ServerSpec, canonical_json
 from .._vllm.measurements import KEYS, OF_A_PROFILE
 from .._vllm.versions import Release
@@ -136,7 +135,8 @@ class Memory:
         entries = {**others, wanted: {"when": when, "measured": {**before, **known}}}
         newest = dict(list(entries.items())[-NEWEST:])
         try:
-            _write(self.path, json.dumps(newest, indent=1).encode() + b"\n")
+            os.makedirs(os.path.dirname(self.path), mode=0o755, exist_ok=True)
+            files.write_whole(self.path, json.dumps(newest, indent=1).encode() + b"\n", 0o644)
         except (OSError, ValueError) as error:
             raise VllmError(
                 f"Cannot remember what vLLM measured in {self.path}: {getattr(error, 'strerror', None) or error}. Run "
@@ -153,19 +153,3 @@ class Memory:
         except (OSError, ValueError, RecursionError):
             return {}
         return entries if isinstance(entries, dict) else {}
-
-
-def _write(path: str, content: bytes) -> None:
-    """Write the file whole or not at all."""
-    directory = os.path.dirname(path)
-    os.makedirs(directory, mode=0o755, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=directory, prefix=".gpufleet-")
-    try:
-        with os.fdopen(descriptor, "wb") as stream:
-            stream.write(content)
-            os.fchmod(stream.fileno(), 0o644)
-        os.replace(temporary, path)
-    except OSError:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
-        raise

@@ -222,6 +222,11 @@ def difference(wanted: Wanted, observed: Observed, current: Instance) -> str:
     return ""
 
 
+def has_port(port: int) -> str:
+    """Why a server on the same port cannot run beside the wanted one."""
+    return f"it has port {port}"
+
+
 def rivals(observed: Observed) -> tuple[Other, ...]:
     """Other servers that have to stop for the wanted one to run."""
     return tuple(one for one in observed.others if one.running and one.conflict and one.slot == "current")

@@ -22,7 +22,7 @@ from .._vllm.architecture import of_config
 from .._vllm.versions import Release
 from . import history, room, weights
 from .backend import Instance, Other
-from .plan import Observed, Preflight, rivals
+from .plan import Observed, Preflight, has_port, rivals
 from .record import recorded_spec
 from .secrets import Secrets
 
@@ -220,11 +220,6 @@ def _listens(port: int, observed: Observed) -> bool:
     now = recorded_spec(current.intent) if current and current.running else None
     own = now is not None and now.network_mode == "host" and now.port == port
     return own or any(one.running and one.conflict == has_port(port) for one in observed.others)
-
-
-def has_port(port: int) -> str:
-    """Why a server on the same port cannot run beside the wanted one."""
-    return f"it has port {port}"
 
 
 def _taken(spec: ServerSpec, who: str) -> Problem:

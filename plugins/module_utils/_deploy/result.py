@@ -10,7 +10,7 @@ import shlex
 import typing as t
 from dataclasses import replace
 
-from .backend import SUFFIX, Seen
+from .backend import SUFFIX, Action, Effect, Seen
 from .decide import conflicting, looked
 from .job import Decision, Job
 from .plan import (
@@ -20,14 +20,16 @@ from .plan import (
 from .record import recorded_spec
 
 
-def result(job: Job, decision: Decision, pulled: t.Sequence[str] = ()) -> dict[str, t.Any]:
-    """The result of a run, from its plan: the same in check mode."""
+def result(
+    job: Job, decision: Decision, effect_of: t.Callable[[Action], Effect] | None, pulled: t.Sequence[str] = ()
+) -> dict[str, t.Any]:
+    """The result of a run, from its plan: the same in check mode. Without effects nothing is to be done."""
     decided, wish = decision.plan, decision.wish
     lines = [*pulled, *decided.words(job.server)]
     return {
         "changed": decided.changed or bool(pulled),
         "actions": lines,
-        "commands": [f"docker {words}" for words in pulled] + commands(job, decision),
+        "commands": [f"docker {words}" for words in pulled] + commands(decision, effect_of),
         "diff": {
             "before": dict(decided.before),
             "after": dict(decided.after),
@@ -49,14 +51,9 @@ def _fallback(decision: Decision) -> dict[str, t.Any] | None:
     return decision.wish.fallbacks.to_dict() if decision.wish.fallbacks else None
 
 
-def commands(job: Job, decision: Decision) -> list[str]:
+def commands(decision: Decision, effect_of: t.Callable[[Action], Effect] | None) -> list[str]:
     """The plan as command lines, for people."""
-    if not decision.plan.actions:
-        return []
-    from .apply import effects
-
-    table = effects(job, decision)
-    return [shlex.join(table[action.verb].command(action)) for action in decision.plan.actions]
+    return [shlex.join(effect_of(action).command(action)) for action in decision.plan.actions] if effect_of else []
 
 
 def described(job: Job, decision: Decision, target: str = "current", seen: Seen | None = None) -> dict[str, t.Any]:

@@ -25,6 +25,9 @@ from .plan import (
 )
 from .result import described, merged, result, with_health
 
+if t.TYPE_CHECKING:
+    from .apply import EffectOf
+
 PARAMETERS: dict[str, t.Any] = {
     "state": {"type": "str", "choices": list(STATES), "default": "started"},
     "pull": {"type": "str", "choices": ["missing", "always", "never"], "default": "missing"},
@@ -71,7 +74,16 @@ def preview(job: Job) -> dict[str, t.Any]:
     _refuse_overtaken(job)
     decision = decide(job, lenient=True)
     _warn(job, decision)
-    return with_health(job, decision, result(job, decision))
+    return with_health(job, decision, result(job, decision, _effects(job, decision)))
+
+
+def _effects(job: Job, decision: Decision) -> EffectOf | None:
+    """What the actions do; loaded and looked up when there are any."""
+    if not decision.plan.actions:
+        return None
+    from .apply import effects
+
+    return effects(job, decision)
 
 
 def carry_out(job: Job) -> dict[str, t.Any]:
@@ -92,9 +104,11 @@ def carry_out(job: Job) -> dict[str, t.Any]:
                 locks.enter_context(lock.alone(name))
             decision = decide(job)
         _warn(job, decision)
-        planned = result(job, decision, pulled)
-        apply(job, decision)
-        job.backend.wait_until_it_answers()
+        effect_of = _effects(job, decision)
+        planned = result(job, decision, effect_of, pulled)
+        if effect_of:
+            apply(job, decision, effect_of)
+            job.backend.wait_until_it_answers()
         found = with_health(job, decision, {**planned, "server": described(job, decision)})
         if job.params["state"] == "reverted":
             started = [a.target for a in decision.plan.actions if a.verb in ("start", "start_other")]

@@ -130,8 +130,14 @@ class DockerBackend:
         def at(action: Action) -> str:
             return named(server, action.target)
 
+        made: list[tuple[Making, dict[str, t.Any]]] = []
+
         def body() -> dict[str, t.Any]:
-            return self._body(making())
+            """Composed once from the same: what is shown as a command is what is created."""
+            wanted = making()
+            if not made or made[-1][0] is not wanted:
+                made.append((wanted, self._body(wanted)))
+            return made[-1][1]
 
         trial_name = named(server, "trial")
         return {

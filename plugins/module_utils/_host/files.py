@@ -11,7 +11,6 @@ import errno
 import os
 import shutil
 import tempfile
-import typing as t
 
 from .._errors import Reason, VllmError
 
@@ -105,7 +104,3 @@ def delete_directory(path: str) -> None:
             "run with become: true, or delete it yourself.",
             "permission-denied",
         ) from None
-
-
-def existing(paths: t.Iterable[str]) -> tuple[str, ...]:
-    return tuple(path for path in paths if os.path.exists(path))
