@@ -114,8 +114,10 @@ class ActionModule(ActionBase):
             self._task.check_mode, self._task.diff = before
 
     def _published(self, found: Result, spec: Result, options: Result, host: str) -> Result:
+        # Later steps speak of the GPUs that the first one chose.
+        gpus = found.get("gpus") or (options["plan"] or {}).get("gpus")
         result = published(
-            found,
+            {**found, "gpus": gpus},
             host,
             is_plan=bool(options["look"] or self._task.check_mode),
             spec=spec,

@@ -124,9 +124,18 @@ def outcome(applied: Result, host: str, steps: Steps, is_check: bool) -> dict[st
         result["changed"] = bool(result["changed"] or step.get("changed"))
         result["server"] = step.get("server") or result["server"]
     if not steps.health or _healthy(health):
-        return {**result, "message": sentence(result, host, is_check)}
+        return _committed(result, steps.committed) or {**result, "message": sentence(result, host, is_check)}
     reason = "locked" if health.get("busy") else health.get("reason") or UNKNOWN
     return {**result, "failed": True, "reason": reason, "message": failure(applied, steps, is_check)}
+
+
+def _committed(result: dict[str, t.Any], committed: Result) -> dict[str, t.Any] | None:
+    """The result when the server is healthy, and the commit failed."""
+    if not _taken(committed) or not committed.get("msg"):
+        return None
+    name = result["server"].get("container_name")
+    message = f"{name} is healthy, but committing the change failed: {committed['msg']} The next run commits it."
+    return {**result, "failed": True, "reason": committed.get("reason") or UNKNOWN, "message": message}
 
 
 def failure(applied: Result, steps: Steps, is_check: bool) -> str:

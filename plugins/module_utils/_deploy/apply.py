@@ -209,7 +209,8 @@ def _restore_secrets(decision: Decision, failed: Action) -> None:
 def pull_newer(job: Job, decision: Decision) -> list[str]:
     """With pull: always, ask the registry first, while everything still serves; tell it only when an image came."""
     spec = decision.wish.spec
-    before = job.backend.artifact(spec) if spec and job.params["pull"] == "always" else None
+    asks = job.params["pull"] == "always" and not decision.exhausted
+    before = job.backend.artifact(spec) if spec and asks else None
     if spec is None or before is None:
         return []  # The plan pulls what is not there.
     try:

@@ -164,6 +164,13 @@ class Backend(t.Protocol):
     def effects(self, server: str, making: t.Callable[[], Making]) -> t.Mapping[str, Effect]:
         """Its verbs. C(making) is asked when an instance is made: what is recorded may change until then."""
 
+    def make_ready(self) -> None:
+        """Load what acting takes, before anything is done.
+
+        Raises:
+            VllmError: when the host lacks it.
+        """
+
     def wait_until_it_answers(self) -> None:
         """Return once the backend works; one that was restarted takes some seconds."""
 

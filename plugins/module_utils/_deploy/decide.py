@@ -2,7 +2,7 @@
 # GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""From what is wanted and what is there to a decision; looks, and changes nothing."""
+"""From what is wanted and what is there to a decision; leaves the host as it is."""
 
 from __future__ import annotations
 

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import datetime
 import shlex
 import typing as t
 from dataclasses import replace
@@ -81,15 +82,29 @@ def described(job: Job, decision: Decision, target: str = "current", seen: Seen 
     }
 
 
-def with_health(job: Job, decision: Decision, found: dict[str, t.Any]) -> dict[str, t.Any]:
+# A younger server may be one that is started again and again, of which one answer proves little. In seconds.
+YOUNG = 60.0
+
+
+def with_health(job: Job, found: dict[str, t.Any]) -> dict[str, t.Any]:
     """The result with the answers of a server that is as wanted: then nobody has to wait for it."""
     wishes, server = job.params["health"], found["server"]
-    asks = wishes is not None and job.host.probe is not None
+    asks = wishes is not None and job.host.probe is not None and not _is_young(server["started_at"])
     if not asks or found["changed"] or job.params["state"] != "started" or server["state"] != "running":
         return found
     known = {key: server[key] for key in ("url", "served_model_name", "api_key_file")}
     given = {key: value for key, value in wishes.items() if value is not None}
     return {**found, "health": t.cast(t.Any, job.host.probe)({**known, **given})}
+
+
+def _is_young(started_at: str | None) -> bool:
+    """Whether a time (ISO 8601, UTC) is less than a minute ago; one that cannot be read is old."""
+    try:
+        started = datetime.datetime.strptime(str(started_at)[:19], "%Y-%m-%dT%H:%M:%S")
+    except ValueError:
+        return False
+    now = datetime.datetime.now(datetime.timezone.utc).replace(tzinfo=None)
+    return 0 <= (now - started).total_seconds() < YOUNG
 
 
 def merged(results: list[dict[str, t.Any]]) -> dict[str, t.Any]:

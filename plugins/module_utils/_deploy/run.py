@@ -74,7 +74,16 @@ def preview(job: Job) -> dict[str, t.Any]:
     _refuse_overtaken(job)
     decision = decide(job, lenient=True)
     _warn(job, decision)
-    return with_health(job, decision, result(job, decision, _effects(job, decision)))
+    planned = result(job, decision, _effects(job, decision))
+    return with_health(job, {**planned, **_restored(job, decision)})
+
+
+def _restored(job: Job, decision: Decision) -> dict[str, t.Any]:
+    """The servers that a revert starts, as they are now."""
+    if job.params["state"] != "reverted":
+        return {}
+    started = [a.target for a in decision.plan.actions if a.verb in ("start", "start_other")]
+    return {"restored": [described(job, decision, target) for target in started]}
 
 
 def _effects(job: Job, decision: Decision) -> EffectOf | None:
@@ -83,6 +92,9 @@ def _effects(job: Job, decision: Decision) -> EffectOf | None:
         return None
     from .apply import effects
 
+    for action in decision.plan.actions:
+        if action.backend:
+            job.host.backends[action.backend].make_ready()
     return effects(job, decision)
 
 
@@ -109,13 +121,10 @@ def carry_out(job: Job) -> dict[str, t.Any]:
         if effect_of:
             apply(job, decision, effect_of)
             job.backend.wait_until_it_answers()
-        found = with_health(job, decision, {**planned, "server": described(job, decision)})
-        if job.params["state"] == "reverted":
-            started = [a.target for a in decision.plan.actions if a.verb in ("start", "start_other")]
-            found["restored"] = [described(job, decision, target) for target in started]
+        found = {**planned, "server": described(job, decision), **_restored(job, decision)}
         if token:
             lock.release(job.server)
-    return found
+    return with_health(job, found)
 
 
 def _warn(job: Job, decision: Decision) -> None:

@@ -212,8 +212,10 @@ class DockerBackend:
             self.client.start(name)
             # The client's own limit is for answers of the engine; a download may take hours.
             while self.client.inspect_container(name)["State"].get("Running"):
-                with contextlib.suppress(*docker_client.failures()):
+                try:
                     self.client.wait(name, timeout=60)
+                except docker_client.failures():
+                    time.sleep(1)
             status = self.client.inspect_container(name)["State"].get("ExitCode")
             printed = str(self.client.logs(name, tail=20).decode("utf-8", errors="replace")).strip().splitlines()
         finally:
@@ -226,6 +228,9 @@ class DockerBackend:
                 "token and the network of the host, or stage the weights there.",
                 "download-failed",
             )
+
+    def make_ready(self) -> None:
+        docker_client.sdk()
 
     def wait_until_it_answers(self) -> None:
         deadline = time.monotonic() + RESTART

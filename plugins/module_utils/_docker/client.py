@@ -56,7 +56,7 @@ EXPLANATIONS: tuple[tuple[str, str], ...] = (
         "the image there with docker load.",
     ),
     (
-        r"HTTPConnectionPool.*read timed out",
+        r"HTTPConnectionPool.*read timed out|^timed out$",
         "the Docker Engine did not answer in time: look at its log ('journalctl -u docker') and the load of the host.",
     ),
     (

@@ -168,8 +168,12 @@ def instance(slot: Slot, inspected: t.Mapping[str, t.Any]) -> Instance:
 
 
 def name_of(listed: t.Mapping[str, t.Any]) -> str:
-    """The name of a container that C(docker ps) lists; one that is removed at this moment has none."""
-    return str((listed.get("Names") or [""])[0]).lstrip("/")
+    """The name of a container that C(docker ps) lists; one that is removed at this moment has none.
+
+    A container that others link to is listed by their aliases too, as C(/other/alias).
+    """
+    names = (str(name).lstrip("/") for name in listed.get("Names") or ())
+    return next((name for name in names if "/" not in name), "")
 
 
 def other(listed: t.Mapping[str, t.Any]) -> Other:

@@ -143,8 +143,18 @@ def _list(known: Settings, key: str) -> list[t.Any]:
     return found if isinstance(found, list) else []
 
 
+# What the steps of one run may find out about a server, and hand on in place of what was asked for.
+FOUND_OUT = ("vllm_version",)
+
+
 def _digest(asked: Settings, rungs: t.Sequence[t.Any]) -> str:
-    wanted = {key: value for key, value in asked.items() if value is not None}
+    """Identify what was asked for, the same in each step of a run: of GPUs their number, whoever chose them."""
+    wanted = {key: value for key, value in asked.items() if value is not None and key not in FOUND_OUT}
+    gpus = wanted.get("gpus")
+    if isinstance(gpus, t.Mapping):
+        wanted["gpus"] = str(gpus.get("count", 1))
+    elif isinstance(gpus, (list, tuple)):
+        wanted["gpus"] = str(len(gpus))
     return hashlib.sha256(canonical_json([wanted, list(rungs)]).encode()).hexdigest()[:16]
 
 

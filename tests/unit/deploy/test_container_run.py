@@ -6,7 +6,9 @@
 
 from __future__ import annotations
 
+import datetime
 import json
+import sys
 import typing as t
 from pathlib import Path
 
@@ -846,3 +848,21 @@ def test_a_failure_has_a_reason_that_a_playbook_can_read(said: dict[str, t.Any],
     with pytest.raises(VllmError) as caught:
         run(**said)
     assert caught.value.reason == reason
+
+
+def test_a_server_that_has_just_started_is_not_taken_for_healthy_by_one_answer(client: Client) -> None:
+    run()
+    now = datetime.datetime.now(datetime.timezone.utc).isoformat()
+    client.containers_by_name["vllm-a"]["State"]["StartedAt"] = now
+    assert run(health={})["health"] is None and situation().probed == []
+
+
+@pytest.mark.parametrize("check", [False, True])
+def test_a_host_that_lacks_what_acting_takes_is_refused_before_anything_is_done(
+    check: bool, client: Client, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setitem(sys.modules, "docker", None)
+    with pytest.raises(VllmError, match="^The Docker SDK for Python cannot be imported") as caught:
+        run(check, huggingface_dir=f"{tmp_path}/hf")
+    assert caught.value.reason == "backend-unavailable"
+    assert client.calls == [] and not (tmp_path / "hf").exists()

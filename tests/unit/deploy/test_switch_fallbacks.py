@@ -79,8 +79,8 @@ def test_when_no_rung_is_left_nothing_changes_and_that_is_told(cause: str, clien
     step()
     step(failure_id="crash")
     there, calls = found(client), len(client.calls)
-    for check in (True, False):
-        result = step(check, failure_id=cause)
+    for check, pull in ((True, "missing"), (False, "missing"), (False, "always")):
+        result = step(check, failure_id=cause, pull=pull)
         assert (result["changed"], result["actions"], result["fallback"]["exhausted"]) == (False, [], True)
         assert result["fallback"]["rung"] == 3
         assert result["server"]["container_id"] == client.containers_by_name["vllm-a"]["Id"]

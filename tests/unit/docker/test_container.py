@@ -45,6 +45,7 @@ from ansible_collections.gpufleet.vllm.plugins.module_utils._docker.container im
     configuration,
     docker_argv,
     instance,
+    name_of,
 )
 from ansible_collections.gpufleet.vllm.plugins.module_utils._docker.options import NOT_OPTIONS, OPTIONS
 from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
@@ -790,3 +791,18 @@ def test_without_the_sdk_there_is_a_remedy(monkeypatch: pytest.MonkeyPatch) -> N
 def test_how_long_a_server_was_away(stopped: str, started: str, away: float | None) -> None:
     assert away_seconds({"FinishedAt": stopped, "StartedAt": started}) == away
     assert away_seconds({}) is None
+
+
+@pytest.mark.parametrize(
+    ("names", "name"),
+    [
+        (["/vllm-a"], "vllm-a"),
+        (["/open-webui/llm", "/vllm-a"], "vllm-a"),
+        (["/vllm-a", "/open-webui/llm"], "vllm-a"),
+        ([], ""),
+        (None, ""),
+    ],
+    ids=["one", "an alias first", "an alias later", "removed at this moment", "null"],
+)
+def test_the_name_of_a_container_is_none_of_its_aliases(names: list[str] | None, name: str) -> None:
+    assert name_of({"Names": names}) == name

@@ -261,3 +261,12 @@ def test_a_wrong_input_is_refused(arguments: tuple[t.Any, ...], sentence: str) -
     with pytest.raises(AnsibleFilterError) as caught:
         vllm_outcome(*arguments)
     assert sentence in str(caught.value)
+
+
+def test_a_commit_that_fails_is_a_failure_of_a_healthy_server() -> None:
+    committed = {"msg": "The disk is full.", "reason": "disk-full", "failed": False}
+    result = vllm_outcome(applied(), "h", {"health": GOOD, "committed": committed})
+    assert (result["failed"], result["reason"], result["health"]) == (True, "disk-full", GOOD)
+    assert result["message"] == (
+        "vllm-a is healthy, but committing the change failed: The disk is full. The next run commits it."
+    )

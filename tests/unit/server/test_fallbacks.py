@@ -315,3 +315,22 @@ def test_a_rung_does_not_change_who_the_server_is_and_where_it_answers(key: str)
 def test_every_other_parameter_of_a_server_can_be_changed() -> None:
     assert {*FIXED} | CHANGEABLE == {*SERVER_PARAMETERS}
     assert Fallbacks.of(SAID, [{"causes": ["kv"], "change": dict.fromkeys(CHANGEABLE)}]).rungs
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        pytest.param({"gpus": {"count": 2}}, {"gpus": ["GPU-1", "GPU-2"]}, True, id="the GPUs that a wish became"),
+        pytest.param({"gpus": ["GPU-1"]}, {"gpus": ["GPU-2"]}, True, id="as many others"),
+        pytest.param({"gpus": {"count": 2}}, {"gpus": ["GPU-1"]}, False, id="another number of GPUs"),
+        pytest.param({"gpus": "all"}, {"gpus": "none"}, False, id="all and none"),
+        pytest.param({}, {"vllm_version": "0.26.0"}, True, id="the version that was found out"),
+        pytest.param({}, {"port": 8001}, False, id="another key"),
+    ],
+)
+def test_the_steps_of_a_run_speak_of_the_same_server(
+    one: dict[str, t.Any], other: dict[str, t.Any], same: bool
+) -> None:
+    rungs = [{"causes": ["crash"], "change": {"engine": {"enforce_eager": True}}}]
+    digests = {Fallbacks.of({"name": "a", **settings}, rungs).digest for settings in (one, other)}
+    assert (len(digests) == 1) == same
