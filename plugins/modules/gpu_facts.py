@@ -368,7 +368,8 @@ def main() -> None:
     if params["timeout"] <= 0 or params["samples"] < 1 or params["sample_interval"] < 0:
         module.fail_json(
             msg="Cannot gather GPU facts: 'timeout' must be more than 0, 'samples' at least 1 and 'sample_interval' "
-            f"not negative; got {params['timeout']}, {params['samples']} and {params['sample_interval']}."
+            f"not negative; got {params['timeout']}, {params['samples']} and {params['sample_interval']}.",
+            reason="invalid-parameter",
         )
     sampling = Sampling(params["samples"], params["sample_interval"])
     facts = host_facts(observe(Host(), params["nvidia_smi"], params["timeout"], sampling))

@@ -140,7 +140,8 @@ class Memory:
         except (OSError, ValueError) as error:
             raise VllmError(
                 f"Cannot remember what vLLM measured in {self.path}: {getattr(error, 'strerror', None) or error}. Run "
-                "with become: true, or let XDG_STATE_HOME name a directory this user may write to."
+                "with become: true, or let XDG_STATE_HOME name a directory this user may write to.",
+                files.reason(error) if isinstance(error, OSError) else "permission-denied",
             ) from None
 
     def _entries(self) -> dict[str, t.Any]:

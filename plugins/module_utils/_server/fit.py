@@ -118,12 +118,13 @@ def _chosen(spec: ServerSpec, facts: Facts, returning: t.Mapping[str, float] | N
         uuid, is_mig = str(gpu.get("uuid")), bool((gpu.get("mig") or {}).get("enabled"))
         devices = _mig_devices(gpu, returning) if is_mig else {uuid: _device(gpu, returning)}
         if is_mig and not devices and (wanted is None or uuid in wanted):
-            raise VllmError(f"GPU {gpu.get('index')} cannot be used: MIG is on, and no device is configured on it.")
+            sentence = f"GPU {gpu.get('index')} cannot be used: MIG is on, and no device is configured on it."
+            raise VllmError(sentence, "no-free-gpu")
         chosen += [d for key, d in devices.items() if wanted is None or key in wanted or uuid in wanted]
         wanted = None if wanted is None else wanted - {uuid, *devices}
     if wanted:
         have = ", ".join(str(gpu.get("uuid")) for gpu in gpus) or "none"
-        raise VllmError(f"gpus: {', '.join(sorted(wanted))} is not on this host; it has {have}.")
+        raise VllmError(f"gpus: {', '.join(sorted(wanted))} is not on this host; it has {have}.", "no-free-gpu")
     return chosen
 
 
@@ -355,13 +356,13 @@ def _usable(spec: ServerSpec, facts: Facts, returning: t.Mapping[str, float] | N
     """
     status, message = facts.get("status"), facts.get("message")
     if status != "ok" and not (status == "error" and facts.get("gpus")):
-        raise VllmError(message or f"The GPUs of this host cannot be used (status {status}).")
+        raise VllmError(message or f"The GPUs of this host cannot be used (status {status}).", "no-free-gpu")
     devices = _chosen(spec, facts, returning)
     faults = [f"{device.name} cannot be used: {_in_words(device.fault)}." for device in devices if device.fault]
     if faults:
-        raise VllmError(" ".join([*faults, *([message] if message else [])]))
+        raise VllmError(" ".join([*faults, *([message] if message else [])]), "no-free-gpu")
     if not devices:
-        raise VllmError(message or "The facts list no GPU.")
+        raise VllmError(message or "The facts list no GPU.", "no-free-gpu")
     return devices
 
 

@@ -131,7 +131,8 @@ def check_source(directory: str, wanted: t.Iterable[Encoding]) -> None:
     """Refuse a directory that does not hold these encodings intact."""
     wrong = problems(directory, [encoding.name for encoding in wanted])
     if wrong:
-        raise VllmError(f"Cannot install encodings from {directory}. {' '.join(wrong)} Put the published files there.")
+        sentence = f"Cannot install encodings from {directory}. {' '.join(wrong)} Put the published files there."
+        raise VllmError(sentence, "encodings-missing")
 
 
 def observe(directory: str, encodings: t.Iterable[Encoding]) -> dict[str, Finding]:
@@ -141,7 +142,8 @@ def observe(directory: str, encodings: t.Iterable[Encoding]) -> dict[str, Findin
     findings = {encoding.name: verify(encoding.path(directory), encoding) for encoding in encodings}
     unreadable = [finding.message for finding in findings.values() if finding.state == "unreadable"]
     if unreadable:
-        raise VllmError(f"{' '.join(unreadable)} Run with become: true, or choose another directory.")
+        sentence = f"{' '.join(unreadable)} Run with become: true, or choose another directory."
+        raise VllmError(sentence, "permission-denied")
     return findings
 
 
@@ -203,17 +205,20 @@ def check_room(directory: str, wanted: t.Sequence[Encoding]) -> None:
         existing = os.path.dirname(existing)
     names = " and ".join(encoding.file_name for encoding in wanted)
     if not os.path.isdir(existing):
-        raise VllmError(f"Cannot install {names} into {directory}: {existing} is not a directory. Choose another one.")
+        sentence = f"Cannot install {names} into {directory}: {existing} is not a directory. Choose another one."
+        raise VllmError(sentence, "path-missing")
     if not os.access(existing, os.W_OK | os.X_OK):
         raise VllmError(
             f"Cannot install {names} into {directory}: no permission to write to {existing}. "
-            "Run with become: true, or choose another directory."
+            "Run with become: true, or choose another directory.",
+            "permission-denied",
         )
     needed, free = sum(encoding.size for encoding in wanted), free_bytes(existing)
     if free < needed:
         raise VllmError(
             f"Cannot install {names} into {directory}: {needed} bytes are needed, {free} bytes are free there. "
-            "Free some space, or choose a directory on another file system."
+            "Free some space, or choose a directory on another file system.",
+            "disk-full",
         )
 
 
@@ -224,7 +229,7 @@ def check_owner(owner: str | None, group: str | None) -> None:
     mine = {None, os.getegid(), *os.getgroups()}
     refused = [owner] * (uid not in (None, os.geteuid())) + [group] * (gid not in mine)
     if refused and os.geteuid() != 0:
-        raise VllmError(f"Only root may give files to {refused[0]}: run with become: true.")
+        raise VllmError(f"Only root may give files to {refused[0]}: run with become: true.", "permission-denied")
 
 
 def _id_of(kind: str, name: str | None, look_up: t.Callable[[str], int]) -> int | None:
