@@ -190,6 +190,10 @@ def snapshot(spec: ServerSpec) -> weights.Snapshot:
 # ---------------------------------------------------------------------------------------------------------------------
 
 
+# What listens for a container that publishes a port.
+PROXY = "docker-proxy"
+
+
 @dataclass(frozen=True)
 class PortView:
     """What is known of a port: who publishes it, who listens, and which identities are this server's or give way."""
@@ -209,16 +213,20 @@ def port_problem(
     owner = view.owner
     if owner is None or owner.container_id in view.mine or view.publishing:
         return None
-    if owner.pid is None and _listens(spec.port, observed):
+    is_anonymous = owner.pid is None or owner.description.startswith(PROXY)
+    if is_anonymous and _listens(spec.port, observed):
         return None
     return _taken(spec, called(owner.container_id) if owner.container_id else owner.description)
 
 
 def _listens(port: int, observed: Observed) -> bool:
-    """Whether a server that may was told to listen there: without root nothing more is known of a port."""
+    """Whether a server that may be is made to listen there: without root nothing more is known of a port.
+
+    One that is started again and again publishes its port at one moment, and at the next one it does not.
+    """
     current = observed.instances.get("current")
     now = recorded_spec(current.intent) if current and current.running else None
-    own = now is not None and now.network_mode == "host" and now.port == port
+    own = now is not None and now.port == port
     return own or any(one.running and one.conflict == has_port(port) for one in observed.others)
 
 

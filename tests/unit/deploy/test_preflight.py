@@ -19,15 +19,18 @@ from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.plan import 
 from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.preflight import (
     Checked,
     Limits,
+    PortView,
     Start,
     check_download,
     check_weights,
     checked,
     measurement,
     memory_words,
+    port_problem,
 )
 from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.secrets import Secrets
 from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import Problem, VllmError
+from ansible_collections.gpufleet.vllm.plugins.module_utils._host.ports import PortOwner
 from ansible_collections.gpufleet.vllm.plugins.module_utils._server.spec import ServerSpec, from_params
 
 TOTAL = 80000
@@ -501,3 +504,23 @@ def test_encodings_are_only_looked_for_where_they_are_wanted(tmp_path: Path) -> 
     found = encodings_problems(spec(None, encodings_dir=str(tmp_path)))
     assert {problem.reason for problem in found} == {"encodings-missing"}
     assert any(f"{tmp_path}/o200k_base.tiktoken" in problem.message for problem in found)
+
+
+# --- the port --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("owner", "running", "port", "taken"),
+    [
+        pytest.param(PortOwner("a process of uid 0", None), True, 8000, False, id="nobody may see who, and it is its own"),
+        pytest.param(PortOwner("docker-proxy (PID 9, uid 0)", 9), True, 8000, False, id="the proxy of its container"),
+        pytest.param(PortOwner("nginx (PID 9, uid 0)", 9), True, 8000, True, id="a program"),
+        pytest.param(PortOwner("a process of uid 0", None), False, 8000, True, id="it does not run"),
+        pytest.param(PortOwner("docker-proxy (PID 9, uid 0)", 9), True, 8001, True, id="it has another port"),
+    ],
+)  # fmt: skip
+def test_a_server_between_two_starts_has_its_port(owner: PortOwner, running: bool, port: int, taken: bool) -> None:
+    server = spec()
+    observed = current(running=running, intent=spec(port=port).to_dict())
+    found = port_problem(server, observed, PortView((), owner, ()), str)
+    assert bool(found) == taken
