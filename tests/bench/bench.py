@@ -38,7 +38,9 @@ CONTAINER = "vllm-gpt-oss"
 HEALTH = """
 import json, sys, time
 from ansible_collections.gpufleet.vllm.plugins.module_utils._health.session import run
-result = run(json.loads(sys.argv[1]))
+from ansible_collections.gpufleet.vllm.plugins.module_utils._sources import open_source
+params = json.loads(sys.argv[1])
+result = run(params, open_source(params, None))
 print(json.dumps({"returned": time.time(), "healthy": result["healthy"]}))
 """
 
