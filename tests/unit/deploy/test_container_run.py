@@ -214,7 +214,7 @@ def test_the_version_is_told_without_a_look_inside(
     assert ("create", "probe") not in client.calls
 
 
-@pytest.mark.parametrize("answer", ["", requests.exceptions.ReadTimeout("60 s")])
+@pytest.mark.parametrize("answer", ["", "unknown", "0.1.dev14+g3b3f5c1", requests.exceptions.ReadTimeout("60 s")])
 def test_an_image_that_does_not_tell_is_asked_once_and_then_left_alone(answer: t.Any, client: Client) -> None:
     client.labels, client.probed = None, answer
     assert run()["vllm_version"] is None

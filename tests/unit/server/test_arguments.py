@@ -104,6 +104,14 @@ def test_keys_of_the_server_become_arguments(said: dict[str, t.Any], words: list
         ({"vllm_version": "0.7.3", "engine": {"enable_chunked_prefill": False}}, ["--enable-chunked-prefill", "false"]),
         ({"vllm_version": "0.8.5", "engine": {"enable_chunked_prefill": False}}, ["--no-enable-chunked-prefill"]),
         ({"image": "vllm/vllm-openai:v0.9.2", "engine": {"allow_credentials": False}}, []),
+        (
+            {
+                "image": "lmcache/vllm-openai:v0.5.4",
+                "engine": {"enable_prefix_caching": False, "async_scheduling": False},
+            },
+            ["--no-async-scheduling", "--no-enable-prefix-caching"],
+        ),
+        ({"image": "team/vllm:0.5.5", "engine": {"enable_prefix_caching": False}}, ["--no-enable-prefix-caching"]),
         ({"engine_unchecked": {"mxfp4_backend": "CUTLASS"}}, ["--mxfp4-backend", "CUTLASS"]),
         ({"engine": {"b": 1}, "engine_unchecked": {"a": True, "c": [1]}}, ["--a", "--b", "1", "--c", "1"]),
     ],
