@@ -342,7 +342,9 @@ Rule = t.Callable[["ServerSpec", Release], t.Iterator[Finding]]
 
 def is_gpt_oss(spec: ServerSpec) -> bool:
     """Whether the model is one of gpt-oss, by any of its names."""
-    return any("gpt-oss" in text.lower().replace("_", "-") for text in (spec.model, spec.served_model_name, spec.name))
+    return any(
+        "gpt-oss" in text.lower().replace("_", "-") for text in (spec.model, *spec.served_model_names, spec.name)
+    )
 
 
 def _rule_gpt_oss(spec: ServerSpec, release: Release) -> t.Iterator[Finding]:

@@ -79,6 +79,13 @@ def test_engine_options_become_arguments(engine: dict[str, t.Any], words: list[s
     ("said", "words"),
     [
         ({"served_model_name": "gpt"}, [MODEL, "--served-model-name", "gpt", "--port", "8000"]),
+        (
+            {"served_model_name": ["gpt", "gpt-4"]},
+            [MODEL, "--served-model-name", "gpt", "gpt-4", "--port", "8000"],
+        ),
+        ({"served_model_name": ("gpt",)}, [MODEL, "--served-model-name", "gpt", "--port", "8000"]),
+        ({"served_model_name": []}, [MODEL, "--served-model-name", MODEL, "--port", "8000"]),
+        ({"served_model_name": 7}, [MODEL, "--served-model-name", "7", "--port", "8000"]),
         ({"port": 8001}, [MODEL, "--served-model-name", MODEL, "--port", "8001"]),
         ({"bind": "::1"}, [MODEL, "--served-model-name", MODEL, "--port", "8000"]),
         (
