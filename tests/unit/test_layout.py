@@ -40,7 +40,7 @@ BUDGETS = {
     "gpu_facts": 65,
     "tiktoken_encodings": 39,
     "vllm_container": 508,
-    "vllm_diagnose": 143,
+    "vllm_diagnose": 146,
     "vllm_health": 188,
     # Runs on the controller.
     "vllm_server": 0,

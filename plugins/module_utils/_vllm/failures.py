@@ -225,6 +225,19 @@ def _invalid_choice(found: Found) -> str:
     )
 
 
+def _wrong_argument(found: Found) -> str:
+    """What argparse says of one argument, or of all of them, and what pydantic adds in the lines below."""
+    if "arg" not in found:
+        return "Correct the settings in engine that it names; 'vllm serve --help=all' lists the flags of this version."
+    name = max(found["arg"].split("/"), key=len).lstrip("-").replace("-", "_")
+    kind = re.search(r"Input should be (.+?) \[type=\w+, input_value=(.+?), input_type=", found.text)
+    if not kind:
+        return f"Correct {name} in engine: 'vllm serve --help={name.replace('_', '-')}' says what this version takes."
+    such = f', such as {{"mode": {kind.group(2)}}}' if name == "compilation_config" else ""
+    what = "a mapping" if "object" in kind.group(1) or "dict" in kind.group(1) else kind.group(1)
+    return f"Set {name} to {what}{such}: this version does not take {kind.group(2)}."
+
+
 def _cuda_version(found: Found) -> str:
     number = int(found.number("found") or 0)
     return (
@@ -463,6 +476,15 @@ SIGNATURES: tuple[Signature, ...] = (
         r"error: argument (?P<arg>\S+): invalid choice: '?(?P<val>[^'\s]+)'? \(choose from (?P<choices>[^\n]*)",
         "This version of vLLM does not take {val} for {arg}.",
         _invalid_choice,
+    ),
+    Signature(
+        "args-invalid",
+        "root",
+        (": error: ",),
+        r"(?:vllm(?: [a-z-]+)*|[\w-]+\.py|python[\d.]* -m [\w.]+): error: (?!unrecognized arguments)"
+        r"(?!argument \S+: invalid choice)(?P<why>(?:argument (?P<arg>\S+): )?[^\n]*?)\s*[\u2502|]?$",
+        "This version of vLLM does not take the arguments: {why}.",
+        _wrong_argument,
     ),
     Signature(
         "env-unknown",

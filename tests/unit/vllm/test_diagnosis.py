@@ -91,6 +91,94 @@ def test_healthy_log_has_no_cause_however_far_it_is(name: str, part: float) -> N
     assert diagnose(text[: int(len(text) * part)]).id == "none"
 
 
+# --- how a log ends --------------------------------------------------------------------------------------------------
+
+QUIET_START = "INFO 01-30 22:11:05 [__init__.py:216] Automatically detected platform cuda.\n"
+
+
+@pytest.mark.parametrize("frame", ["{}", "\u2502 vllm {}    \u2502"], ids=["plain", "in a pane"])
+@pytest.mark.parametrize(
+    ("lines", "cause"),
+    [
+        (
+            ["usage: vllm serve [-h] [--port PORT]", "vllm serve: error: argument --port: invalid int value: 'x'"],
+            "--port",
+        ),
+        (["usage: launch.py [-h] MODEL", "launch.py: error: too few of them"], "too few of them"),
+        (["usage: launcher [-h] MODEL", "launcher: error: MODEL is odd", "   (see the manual)"], "MODEL is odd"),
+        (["ModuleNotFoundError: No module named 'vllm'"], "No module named 'vllm'"),
+        (["vllm.odd.PlatformFault: no platform", "   look elsewhere", ""], "no platform"),
+        (["ERROR 01-30 22:11:06 [launcher.py:3] Nothing to serve"], "Nothing to serve"),
+        (["Error: cannot open the model"], "cannot open the model"),
+        (["Traceback (most recent call last):", '  File "x.py", line 1, in <module>'], "Traceback"),
+        (["Fatal Python error: Segmentation fault", "Thread 0x1:", "  <no Python frame>"], "Segmentation fault"),
+        (["/entrypoint.sh: line 3:    17 Killed", "   by somebody"], "17 Killed"),
+        (["terminate called after throwing an instance of 'c10::Error'"], "c10::Error"),
+        (["docker: Error response from daemon: no such image"], "no such image"),
+    ],
+)
+@pytest.mark.parametrize("state", [{}, {"running": False, "exit_status": 0}, {"running": False, "exit_status": 143}])
+def test_a_log_that_ends_in_a_failure_is_not_well(
+    lines: list[str], cause: str, state: dict[str, t.Any], frame: str
+) -> None:
+    text = QUIET_START + "".join(f"{frame.format(line)}\n" for line in lines)
+    found = diagnose(text, ProcessState(**state))
+    assert found.failed
+    assert cause in f"{found.cause} {found.evidence}"
+
+
+def test_a_value_of_another_type_is_told_from_a_pane() -> None:
+    lines = (
+        "INFO 01-30 22:11:05 [__init__.py:216] Automatically detected platform cuda.",
+        "usage: api_server.py [-h] [--headless] [--config CONFIG]",
+        "api_server.py: error: argument --compilation-config/-O: 1 validation error for CompilationConfig",
+        "  Input should be an object [type=dataclass_type, input_value=3, input_type=int]",
+        "    For further information visit https://errors.pydantic.dev/2.11/v/dataclass_type",
+    )
+    text = "".join(f"\u2502 vllm {line:<140} \u2502\n" for line in lines) + "Stream closed EOF for default/a (vllm)\n"
+    found = diagnose(text)
+    assert (found.id, found.retryable) == ("args-invalid", False)
+    assert "--compilation-config" in found.cause and '{"mode": 3}' in found.remedy
+
+
+USAGE = "usage: vllm serve [-h]\nvllm serve: error: unrecognized arguments: --x\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "id"),
+    [
+        (f"{START}{READY}INFO:     Shutting down\n{QUIET_START}{USAGE}", "args-unrecognized"),
+        (f"{START}{READY}{QUIET_START}{USAGE}", "args-unrecognized"),
+        (f"{START}{READY}{USAGE}{START}{READY}", "none"),
+        (f"{START}{READY}{USAGE}INFO 01-30 22:11:05 [x.py:1] It went on.\n", "none"),
+    ],
+)
+def test_a_start_over_wrong_arguments_is_one_of_its_own(text: str, id: str) -> None:
+    assert diagnose(text).id == id
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ["ModuleNotFoundError: No module named 'triton'", "INFO 01-30 22:11:06 [a.py:1] Using the other backend."],
+        ["WARNING 01-30 22:11:06 [a.py:1] ImportError: cannot import name 'x', falling back"],
+        ["INFO 01-30 22:11:06 [a.py:1] 0 errors: Error: none", ""],
+        ["  warnings.warn('an error may follow')"],
+        ["Loading safetensors checkpoint shards:  50% Completed | 1/2 [00:01<00:01,  1.0s/it]"],
+        ["Capturing CUDA graphs: 100%|##########| 3/3 [00:01<00:00]", "Errors so far: 0"],
+        ["SystemExit: 0"],
+    ],
+)
+def test_a_log_that_ends_in_what_only_sounds_bad_is_well(lines: list[str]) -> None:
+    assert diagnose(QUIET_START + "".join(f"{line}\n" for line in lines)).id == "none"
+
+
+@pytest.mark.parametrize("lines", [["ERROR 01-30 22:11:06 [a.py:1] A request failed"], ["ValueError: a request"]])
+def test_a_server_that_serves_is_not_judged_by_its_last_line(lines: list[str]) -> None:
+    text = START + READY + "".join(f"{line}\n" for line in lines)
+    assert diagnose(text).id == diagnose(text, ProcessState(running=True)).id == "none"
+
+
 # --- the eras of vLLM's log, and what collectors make of it ----------------------------------------------------------
 
 
