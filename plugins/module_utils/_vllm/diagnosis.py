@@ -153,7 +153,8 @@ def _diagnosed(life: Log, state: ProcessState, facts: t.Mapping[str, t.Any]) -> 
         others = [symptom for symptom in symptoms if symptom.signature is not named.signature]
         found = _diagnosis_of(named, part, life, facts, _ids(others) + notes)
         return _with_exception(found, unnamed)
-    unnamed = unnamed or (None if served or state.running else _end(part))
+    if not (unnamed or served or state.running or is_dead(state)):
+        unnamed = _end(part)
     if unnamed or is_dead(state) and not _stopped(life, state):
         return _unknown(unnamed, life, state, _ids(symptoms) + notes)
     return Diagnosis(NONE, _quiet(life, served), symptoms=notes)
@@ -335,7 +336,7 @@ def _end(log: Log) -> Unnamed | None:
     # What argparse says after the usage, and the exception after its traceback.
     told = [i for i in loud if not re.search(r"usage: |Traceback \(most", log.lines[i].text)] or loud
     texts = [BORDERS.sub("", line.text.strip()) for line in log.lines[loud[0] :]]
-    lines = tuple(_clip(text) for text in texts if text)[:EVIDENCE_LINES]
+    lines = tuple(_clip(text) for text in texts if text)[-EVIDENCE_LINES:]
     return Unnamed(_clip(BORDERS.sub("", log.lines[told[0]].text.strip())), lines, told[0])
 
 

@@ -321,6 +321,91 @@ def test_which_cause(why: str, text: str, id: str, symptoms: tuple[str, ...]) ->
     assert (found.id, found.symptoms) == (id, symptoms), why
 
 
+# --- which life, which line, which end -------------------------------------------------------------------------------
+
+ERROR = "ERROR 01-01 10:00:00 [x.py:1] "
+# Two banners that are closer are those of one start.
+LONG = "INFO 01-01 10:00:00 [a.py:1] something\n" * 25
+
+
+def chain(*errors: str) -> str:
+    between = "\nDuring handling of the above exception, another exception occurred:\n\n"
+    return between.join(f"{TRACE}{error}\n" for error in errors)
+
+
+@pytest.mark.parametrize(
+    ("text", "state", "id", "words"),
+    [
+        pytest.param(
+            f"{START}{LONG}{TRACE}{OOM}\n{START}{READY}",
+            ProcessState(running=True, restarts=1),
+            "none",
+            "The server is up.",
+            id="a life that failed, and one that serves",
+        ),
+        pytest.param(
+            f"{START}{LONG}{TRACE}{OOM}\n{START}",
+            ProcessState(running=True, restarts=1),
+            "cuda-oom",
+            "",
+            id="a life that failed, and one that is starting",
+        ),
+        pytest.param(
+            f"{START}", ProcessState(running=False, exit_status=143), "none", "", id="ended before it could say so"
+        ),
+        pytest.param(
+            f"{START}{TRACE}{OOM}\n{ERROR}Starting to load model m\n",
+            ProcessState(running=True),
+            "cuda-oom",
+            "",
+            id="an error that sounds like a phase is none",
+        ),
+        pytest.param(
+            f"{START}{TRACE}{OOM}\nINFO 01-01 10:00:00 [x.py:1] Starting to load model m\n",
+            ProcessState(running=True),
+            "none",
+            "",
+            id="the start that went on",
+        ),
+        pytest.param(
+            f"{START}{chain('AError: first', 'BError: second', 'CError: third')}",
+            ProcessState(running=False, exit_status=1),
+            "unknown",
+            "CError: third",
+            id="the last of a chain of three",
+        ),
+    ],
+)
+def test_what_counts_in_a_log(text: str, state: ProcessState, id: str, words: str) -> None:
+    found = diagnose(text, state)
+    assert found.id == id
+    assert words in found.cause
+
+
+def test_a_line_of_another_process_is_no_part_of_an_exception() -> None:
+    text = (
+        f"{START}(EngineCore pid=2) Traceback (most recent call last):\n"
+        "(EngineCore pid=2) ZorkError:\n(APIServer pid=1) a line of another process\n"
+    )
+    found = diagnose(text, ProcessState(running=False, exit_status=1))
+    assert (found.id, found.evidence) == ("unknown", "ZorkError:")
+    assert "another process" not in found.cause
+
+
+def test_a_failure_without_an_exception_shows_the_last_errors() -> None:
+    text = START + "".join(f"{ERROR}number {n}\n" for n in range(1, 21))
+    found = diagnose(text, ProcessState(running=False, exit_status=1))
+    assert found.evidence.splitlines() == [f"number {n}" for n in range(9, 21)]
+    assert diagnose(text).evidence.splitlines() == [f"number {n}" for n in range(9, 21)]
+
+
+def test_a_long_banner_begins_one_life() -> None:
+    banner = "INFO 01-01 10:00:00 [a.py:1] vLLM API server version 0.26.0\n"
+    filler = "INFO 01-01 10:00:00 [a.py:1] something\n" * 14
+    assert len(lives(parse_lines(banner + filler + banner + filler + banner))) == 1
+    assert len(lives(parse_lines(banner + filler + filler + banner))) == 2
+
+
 def test_eight_workers_that_say_the_same_are_one_cause() -> None:
     worker = "".join(f"(Worker_TP{n} pid={n}) ERROR 01-01 10:00:00 [w.py:1] {FREE}\n" for n in range(8))
     found = diagnose(
