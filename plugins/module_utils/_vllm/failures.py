@@ -651,6 +651,17 @@ SIGNATURES: tuple[Signature, ...] = (
         "NCCL_SOCKET_IFNAME and GLOO_SOCKET_IFNAME.",
         retryable=None,
     ),
+    Signature(
+        "nvlink-multicast",
+        "root",
+        ("cuMulticast", "upport multicast"),
+        r"\bcuMulticast\w+|[Dd]oes not support multicast",
+        "NVLink multicast is not available on this host, and a kernel that joins several GPUs asked for it.",
+        "In compilation_config set fuse_allreduce_rms of pass_config to false, and in env "
+        "VLLM_ALLREDUCE_USE_SYMM_MEM: 0 and NCCL_NVLS_ENABLE: 0. Many virtual machines lack multicast.",
+        # Some backends look for it and go on without.
+        final=False,
+    ),
     # --- Driver and build ---
     Signature(
         "driver-too-old",

@@ -354,6 +354,10 @@ SAMPLES: dict[str, list[tuple[str, str]]] = {
         ),
         ("pynccl", "RuntimeError: NCCL error: unhandled cuda error (run with NCCL_DEBUG=INFO for details)"),
     ],
+    "nvlink-multicast": [
+        ("0.26", "RuntimeError: [McastDeviceMemory] Device does not support multicasting."),
+        ("Python", "    checkCudaErrors(cuda.cuMulticastCreate(properties))"),
+    ],
     "driver-too-old": [
         (
             "torch",
@@ -536,6 +540,7 @@ LOOK_ALIKES: dict[str, str] = {
     "ray-placement": f"{INFO}Waiting for creating a placement group of specs for 10 seconds.",
     "nccl-shm": "host:1:2 [0] NCCL INFO Channel 00/0 : 0[0] -> 1[1] via SHM/direct/direct /dev/shm/nccl-Ewjreo",
     "nccl-error": "[rank0]:[W1121 03:31:24 ProcessGroupNCCL.cpp:1575] Warning: destroy_process_group() was not called",
+    "nvlink-multicast": f"{WARNING}Device does not support multicast, SymmMemCommunicator is not available.",
     "driver-too-old": f"{INFO}NVIDIA driver 580.159.04",
     "cuda-compat-803": f"{INFO}Error 80 of 803 lines",
     "no-kernel-image": f"{WARNING}no kernel image is available for execution on the device, using the fallback",
