@@ -153,7 +153,9 @@ def _diagnosed(life: Log, state: ProcessState, facts: t.Mapping[str, t.Any]) -> 
         others = [symptom for symptom in symptoms if symptom.signature is not named.signature]
         found = _diagnosis_of(named, part, life, facts, _ids(others) + notes)
         return _with_exception(found, unnamed)
-    if not (unnamed or served or state.running or is_dead(state)):
+    # What a server that serves wrote last is the business of a request, unless it left right then by itself.
+    left = state.running is False and state.exit_status != 143 and stopping is None
+    if not (unnamed or state.running or is_dead(state)) and (left or not served):
         unnamed = _end(part)
     if unnamed or is_dead(state) and not _stopped(life, state):
         return _unknown(unnamed, life, state, _ids(symptoms) + notes)

@@ -177,6 +177,11 @@ def test_a_log_that_ends_in_what_only_sounds_bad_is_well(lines: list[str]) -> No
 def test_a_server_that_serves_is_not_judged_by_its_last_line(lines: list[str]) -> None:
     text = START + READY + "".join(f"{line}\n" for line in lines)
     assert diagnose(text).id == diagnose(text, ProcessState(running=True)).id == "none"
+    assert diagnose(text, ProcessState(running=False, exit_status=143)).id == "none"
+    stopped = f"{text}INFO:     Shutting down\n"
+    assert diagnose(stopped, ProcessState(running=False, exit_status=0)).id == "none"
+    # With status 0 a server leaves whose engine died, too.
+    assert diagnose(text, ProcessState(running=False, exit_status=0)).id == "unknown"
 
 
 # --- the eras of vLLM's log, and what collectors make of it ----------------------------------------------------------
