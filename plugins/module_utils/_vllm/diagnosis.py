@@ -17,7 +17,7 @@ import typing as t
 from dataclasses import dataclass, replace
 
 from .._host.processes import ProcessState
-from .failures import BY_ID, GENERIC, SIGNATURES, Found, Signature, say
+from .failures import BY_ID, GENERIC, PANE, SIGNATURES, Found, Signature, say
 from .log import QUIET, Line, Log, lives, parse_lines
 from .phases import READY, begins, is_progress_bar
 
@@ -77,14 +77,13 @@ TRACEBACK = "Traceback (most recent call last):"
 # What is no good end of a log, in whatever a collector or a terminal put around it: an error, a usage, an exception, a
 # process that was ended. The words after which a process is known to go on are those of QUIETLY.
 LOUDLY = re.compile(
-    r"(?:^|[\s\u2500-\u257f|])(?:usage: \S|(?:[\w./-]+: )?(?:[Ff]atal )?[Ee]rror: |(?:fatal|panic|FATAL): "
+    r"(?:^|[\s\u2500-\u257f|])(?:usage: \S|(?:[\w./-]+: )?(?:[Ff]atal )?[Ee]rror:(?: |$)|(?:fatal|panic|FATAL): "
     r"|(?:ERROR|CRITICAL|FATAL)\b(?!:? *$)|Error response from daemon|Traceback \(most recent call last\)"
     r"|Segmentation fault|Bus error|Illegal instruction|terminate called|Aborted\b|Killed\s*(?:[\u2500-\u257f|]|$)"
     r"|[A-Za-z_][\w.]*(?:Error|Exception|Exit|Interrupt|Failure|Fault)(?:: |$))"
 )
 QUIETLY = re.compile(r"(?:^|[\s\u2500-\u257f|])(?:DEBUG|INFO|WARNING)(?::  | \d\d-\d\d )|SystemExit(?:: 0)?$")
 USAGE = re.compile(r"(?:^|[\s\u2500-\u257f|])usage: \S", re.MULTILINE)
-BORDERS = re.compile(r"^[\u2500-\u257f|]\s*|\s*[\u2500-\u257f|]$")
 # They say no more than that something else failed.
 WRAPPERS = re.compile(
     r"Engine core initialization failed|WorkerProc initialization failed|EngineDeadError|EngineGenerateError"
@@ -337,9 +336,9 @@ def _end(log: Log) -> Unnamed | None:
         return None
     # What argparse says after the usage, and the exception after its traceback.
     told = [i for i in loud if not re.search(r"usage: |Traceback \(most", log.lines[i].text)] or loud
-    texts = [BORDERS.sub("", line.text.strip()) for line in log.lines[loud[0] :]]
+    texts = [line.text.strip(PANE) for line in log.lines[loud[0] :]]
     lines = tuple(_clip(text) for text in texts if text)[-EVIDENCE_LINES:]
-    return Unnamed(_clip(BORDERS.sub("", log.lines[told[0]].text.strip())), lines, told[0])
+    return Unnamed(_clip(log.lines[told[0]].text.strip(PANE)), lines, told[0])
 
 
 def _ending(log: Log) -> int:

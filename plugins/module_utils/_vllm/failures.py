@@ -230,7 +230,7 @@ def _wrong_argument(found: Found) -> str:
     if "arg" not in found:
         return "Correct the settings in engine that it names; 'vllm serve --help=all' lists the flags of this version."
     name = max(found["arg"].split("/"), key=len).lstrip("-").replace("-", "_")
-    kind = re.search(r"Input should be (.+?) \[type=\w+, input_value=(.+?), input_type=", found.text)
+    kind = re.search(r"Input should be (.{1,80}?) \[type=\w{1,40}, input_value=(.{1,200}?), input_type=", found.text)
     if not kind:
         return f"Correct {name} in engine: 'vllm serve --help={name.replace('_', '-')}' says what this version takes."
     such = f', such as {{"mode": {kind.group(2)}}}' if name == "compilation_config" else ""
@@ -273,6 +273,8 @@ def _disk(found: Found) -> str:
     )
 
 
+# What a pane of a terminal leaves at both ends of a line.
+PANE = " \t\u2502\u2503|"
 HIGHER_ABOVE = "The first error above it in the log is the cause."
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -481,9 +483,9 @@ SIGNATURES: tuple[Signature, ...] = (
         "args-invalid",
         "root",
         (": error: ",),
-        r"(?:vllm(?: [a-z-]+)*|[\w-]+\.py|python[\d.]* -m [\w.]+): error: (?!unrecognized arguments)"
-        r"(?!argument \S+: invalid choice)(?P<why>(?:argument (?P<arg>\S+): )?[^\n]*?)\s*[\u2502|]?$",
-        "This version of vLLM does not take the arguments: {why}.",
+        r"(?:vllm(?: [a-z-]{1,30}){0,3}|[\w-]{1,60}\.py|python[\d.]{0,8} -m [\w.]{1,120}): error: "
+        r"(?!unrecognized arguments|argument \S+: invalid choice)(?P<why>(?:argument (?P<arg>\S+): )?[^\n]+)$",
+        lambda f: f"This version of vLLM does not take the arguments: {f['why'].rstrip(PANE).rstrip('.')[:300]}.",
         _wrong_argument,
     ),
     Signature(
