@@ -129,8 +129,10 @@ def _server_lines(model: dict[str, t.Any]) -> list[str]:
     window = (
         f", {numbers['layers_sliding']} over {numbers['sliding_window']} tokens" if numbers["layers_sliding"] else ""
     )
+    said = server["served_model_name"]
+    served = " and ".join(f"`{name}`" for name in ([said] if isinstance(said, str) else said))
     return [
-        f"`{server['model']}`, served as `{server['served_model_name']}` on port {server['port']}, container "
+        f"`{server['model']}`, served as {served} on port {server['port']}, container "
         f"`{server['container_name']}`. {numbers['layers_full']} layers with full attention{window}, "
         f"{numbers['num_key_value_heads']} key-value heads of {numbers['head_dim']}.",
     ]

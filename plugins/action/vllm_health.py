@@ -75,7 +75,9 @@ class ActionModule(ActionBase):
             progress.stop()
 
     def _progress(self, arguments: t.Mapping[str, t.Any], task_vars: t.Mapping[str, t.Any]) -> Progress:
-        served = arguments.get("container") or arguments.get("unit") or arguments.get("served_model_name") or "server"
+        names = arguments.get("served_model_name")
+        model = names[0] if isinstance(names, list) and names else names
+        served = arguments.get("container") or arguments.get("unit") or model or "server"
         alone = len(task_vars.get("ansible_play_batch") or ()) == 1
         expected = arguments.get("expected_seconds")
         name = f"[{task_vars.get('inventory_hostname')}] {served}"

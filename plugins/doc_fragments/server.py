@@ -24,8 +24,9 @@ options:
     type: str
   served_model_name:
     description:
-      - The name that clients use in their requests. Without it, vLLM takes O(model).
-    type: str
+      - The name that clients use in their requests, or a list of names, each of which they may use. vLLM puts the
+        first into its answers. Without it, vLLM takes O(model).
+    type: raw
   image:
     description:
       - The image with tag or digest. Its entrypoint is kept.

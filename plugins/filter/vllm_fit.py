@@ -33,30 +33,25 @@ options:
     required: true
   architecture:
     description:
-      - The numbers of the model. Without them it is C(architecture) of the spec, then what the catalogue has for the
-        same model.
+      - The numbers of the model, or C(weights_gib) alone, with which only the weights are held against the memory.
+        Without them it is C(architecture) of the spec, then what the catalogue has for the same model.
     type: dict
     suboptions:
       layers_full:
         description: Layers with full attention.
         type: int
-        required: true
       layers_sliding:
         description: Layers that attend over a sliding window.
         type: int
-        required: true
       sliding_window:
         description: The tokens of that window; V(0) without such layers.
         type: int
-        required: true
       num_key_value_heads:
         description: Key-value heads of a layer.
         type: int
-        required: true
       head_dim:
         description: The size of a head.
         type: int
-        required: true
       weights_gib:
         description: The weights as vLLM loads them, in GiB. Without it the KV cache is not judged.
         type: float

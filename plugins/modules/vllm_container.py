@@ -121,7 +121,8 @@ options:
   architecture:
     description:
       - The numbers of the model that the KV cache follows from, C(layers_full), C(layers_sliding), C(sliding_window),
-        C(num_key_value_heads), C(head_dim) and C(weights_gib). The catalogue has them.
+        C(num_key_value_heads), C(head_dim) and C(weights_gib). The catalogue has them. With C(weights_gib) alone, only
+        the weights are held against the memory.
       - Without them, C(config.json) and the sizes of the weights on the host tell them.
     type: dict
   host_reserve_gib:
@@ -382,8 +383,12 @@ server:
       description: Where the server answers, seen from its host, or null.
       type: str
     served_model_name:
-      description: The name that clients use, or null.
+      description: The name that clients use, the first one where there are several, or null.
       type: str
+    served_model_names:
+      description: All names that clients may use.
+      type: list
+      elements: str
     api_key_file:
       description: File on the host that holds the API key, or null.
       type: str
@@ -411,6 +416,7 @@ server:
     image_id: sha256:7f1c0f5a
     url: http://127.0.0.1:8000
     served_model_name: gpt-oss-120b
+    served_model_names: [gpt-oss-120b]
     api_key_file: null
     fingerprint: v1:5bd2
     started_at: "2026-11-21T08:00:00.0Z"

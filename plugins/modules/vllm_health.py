@@ -48,8 +48,9 @@ options:
     default: http://127.0.0.1:8000
   served_model_name:
     description:
-      - The name that has to be listed, and that the completion is asked of. Without it, the first one listed.
-    type: str
+      - The name that has to be listed, and that the completion is asked of. Of a list of names, all have to be listed,
+        and the first is asked. Without it, the first one listed.
+    type: raw
   uds:
     description:
       - Path on the host of the Unix socket that the server listens on (C(vllm serve --uds)). O(url) then only says the

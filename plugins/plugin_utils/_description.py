@@ -137,13 +137,19 @@ def probe(spec: t.Mapping[str, t.Any], server: t.Mapping[str, t.Any]) -> dict[st
     arguments = {
         **(spec.get("health") or {}),
         "url": server.get("url"),
-        "served_model_name": server.get("served_model_name"),
+        "served_model_name": _names(server),
         "container": server.get("container_name"),
         "docker_host": spec.get("docker_host"),
         "api_key_file": spec.get("api_key_file"),
         "expected_seconds": spec.get("load_seconds"),
     }
     return {key: value for key, value in arguments.items() if value is not None}
+
+
+def _names(server: t.Mapping[str, t.Any]) -> t.Any:
+    """Every name that has to be listed; one alone as it is."""
+    names = server.get("served_model_names") or []
+    return names if len(names) > 1 else server.get("served_model_name")
 
 
 def _refuse_unknown(address: str, value: t.Any, known: t.Iterable[str]) -> None:

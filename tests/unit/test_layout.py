@@ -40,8 +40,8 @@ BUDGETS = {
     "gpu_facts": 65,
     "tiktoken_encodings": 39,
     "vllm_container": 508,
-    "vllm_diagnose": 143,
-    "vllm_health": 188,
+    "vllm_diagnose": 146,
+    "vllm_health": 191,
     # Runs on the controller.
     "vllm_server": 0,
 }

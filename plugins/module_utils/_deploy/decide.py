@@ -14,6 +14,7 @@ from .._errors import Problem, VllmError
 from .._host import ports
 from .._server.fallbacks import Fallbacks, FallbacksEnd, Steps
 from .._server.spec import ServerSpec, fingerprint, from_params
+from .._vllm.versions import is_telling
 from .backend import Artifact, Backend, Instance, Other, Seen
 from .job import Decision, Job, Wish, settings_of
 from .plan import (
@@ -24,7 +25,7 @@ from .plan import (
     kept as kept_servers,
     plan,
 )
-from .record import UNKNOWN_VERSION, paths_in, recorded_spec
+from .record import paths_in, recorded_spec
 from .secrets import Secrets, kept as kept_secrets, secret_paths
 
 if t.TYPE_CHECKING:
@@ -199,7 +200,7 @@ def with_version(
         return spec
     recorded = {one.artifact_id: one.vllm_version for one in instances if one.vllm_version}
     version = artifact.vllm_version or recorded.get(artifact.identity) or backend.version(artifact)
-    return replace(spec, vllm_version=version) if version not in (None, UNKNOWN_VERSION) else spec
+    return replace(spec, vllm_version=version) if version and is_telling(version) else spec
 
 
 def encodings_problems(spec: ServerSpec) -> list[Problem]:

@@ -63,6 +63,12 @@ def _number(value: t.Any) -> float | None:
     return value if is_number and abs(value) < 1e18 else None
 
 
+def is_better(known: t.Mapping[str, t.Any], before: t.Mapping[str, t.Any] | None) -> bool:
+    """Whether a start measured what is worth more than what is remembered: a cold start compiles while it measures,
+    and leaves less for the KV cache than a warm one."""
+    return not before or _in_use(known) > _in_use(before)
+
+
 def supports_pin(release: Release | None) -> bool:
     """Whether this vLLM takes kv_cache_memory_bytes, for certain."""
     return release is not None and release.knows("kv_cache_memory_bytes") is True

@@ -18,7 +18,7 @@ from .._host.ports import PortOwner
 from .._server.check import check, judge
 from .._server.spec import ServerSpec
 from .._vllm import measurements
-from .._vllm.architecture import of_config
+from .._vllm.architecture import of_config, of_weights
 from .._vllm.versions import Release
 from . import history, room, weights
 from .backend import Instance, Other
@@ -254,7 +254,8 @@ def _with_room(start: Start, found: Checked) -> Checked:
     preflight = _pinned(start, found.preflight, known)
     if not wants_gpus or limits.fit == "off":
         return Checked(preflight)
-    architecture = limits.architecture or of_config(here.config, here.weights_bytes)
+    known_model = of_config(here.config, here.weights_bytes) or of_weights(here.weights_bytes)
+    architecture = limits.architecture or known_model
     question = room.Question(spec, architecture, known, limits.host_reserve_gib * 1024)
     return Checked(_judged(start, preflight, question, facts), question)
 
@@ -348,11 +349,11 @@ def measurement(
     gpus: t.Callable[[], room.Facts],
     state_directory: str | None = None,
 ) -> Measurement | None:
-    """What a good start measured; None when its log shows nothing, or nothing new."""
+    """What a good start measured; None when its log shows nothing, or nothing better than what is remembered."""
     measured = measurements.measured(log)
     if not measured:
         return None
     facts = gpus() if spec.gpus != "none" else {}
     memory = history.Memory(spec.container_name, state_directory)
     key = measurement_key(spec, artifact_id, snapshot(spec), facts)
-    return None if memory.recall(key) else Measurement(memory, key, measured)
+    return Measurement(memory, key, measured) if history.is_better(measured, memory.recall(key)) else None

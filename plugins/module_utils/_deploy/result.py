@@ -72,7 +72,8 @@ def described(job: Job, decision: Decision, target: str = "current", seen: Seen 
         "image": found.artifact if found else None,
         "image_id": found.artifact_id if found else None,
         "url": spec.url if spec else None,
-        "served_model_name": spec.served_model_name if spec else None,
+        "served_model_name": spec.served_model_names[0] if spec else None,
+        "served_model_names": list(spec.served_model_names) if spec else [],
         "api_key_file": spec.api_key_file if spec else None,
         "fingerprint": found.fingerprint if found else None,
         "started_at": found.started_at if found else None,
@@ -92,7 +93,7 @@ def with_health(job: Job, found: dict[str, t.Any]) -> dict[str, t.Any]:
     asks = wishes is not None and job.host.probe is not None and not _is_young(server["started_at"])
     if not asks or found["changed"] or job.params["state"] != "started" or server["state"] != "running":
         return found
-    known = {key: server[key] for key in ("url", "served_model_name", "api_key_file")}
+    known = {"url": server["url"], "served_model_name": _asked(server), "api_key_file": server["api_key_file"]}
     given = {key: value for key, value in wishes.items() if value is not None}
     return {**found, "health": t.cast(t.Any, job.host.probe)({**known, **given})}
 
@@ -105,6 +106,12 @@ def _is_young(started_at: str | None) -> bool:
         return False
     now = datetime.datetime.now(datetime.timezone.utc).replace(tzinfo=None)
     return 0 <= (now - started).total_seconds() < YOUNG
+
+
+def _asked(server: t.Mapping[str, t.Any]) -> str | list[str] | None:
+    """The names that have to be listed, as the check of the health takes them."""
+    names: list[str] = server["served_model_names"]
+    return names if len(names) > 1 else t.cast("str | None", server["served_model_name"])
 
 
 def merged(results: list[dict[str, t.Any]]) -> dict[str, t.Any]:

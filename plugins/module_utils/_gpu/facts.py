@@ -87,13 +87,14 @@ def server_of_container(container: t.Mapping[str, t.Any]) -> Facts:
         spec = {}
     spec = spec if isinstance(spec, dict) else {}
     name = _container_name(container)
+    served = spec.get("served_model_name") or spec.get("model")
     return {
         "name": str(spec.get("name") or (name[len("vllm-") :] if name.startswith("vllm-") else name)),
         "backend": "container",
         "container": name,
         "running": container.get("State") == "running",
         "model": spec.get("model"),
-        "served_model_name": spec.get("served_model_name") or spec.get("model"),
+        "served_model_name": served[0] if isinstance(served, list) else served,
         "port": spec.get("port", 8000) if spec else None,
         "image": container.get("Image"),
     }

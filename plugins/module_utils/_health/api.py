@@ -20,7 +20,7 @@ CONNECT_TIMEOUT = 5.0
 # What to ask, and how: the options of M(gpufleet.vllm.vllm_health) for it, and the defaults of whoever asks besides.
 OPTIONS: dict[str, dict[str, t.Any]] = {
     "url": {"type": "str", "default": "http://127.0.0.1:8000"},
-    "served_model_name": {"type": "str"},
+    "served_model_name": {"type": "raw"},
     "api_key": {"type": "str", "no_log": True},
     "api_key_file": {"type": "path", "no_log": False},
     "uds": {"type": "path"},
@@ -53,7 +53,8 @@ class Api:
             raise VllmError(f"url must be an address such as http://127.0.0.1:8000; got {url!r}.")
         # A request that outlasts the wait would only make it longer; without a wait, there is one of each.
         self.patience = min(params["request_timeout"], params["timeout"] or params["request_timeout"])
-        self.model: str | None = params["served_model_name"]
+        self.names = wait.names(params["served_model_name"])
+        self.model: str | None = next(iter(self.names), None)
         self.key = _key(params)
         self.server = Server(
             url,
@@ -79,7 +80,7 @@ class Api:
         if check == "health":
             return wait.judge_health(self.request("GET", "/health"))
         if check == "models":
-            return wait.judge_models(self._models(), self.params["served_model_name"])
+            return wait.judge_models(self._models(), self.names)
         return wait.judge_completion(self._complete(), self.params.get("expected_answer"))
 
     def _models(self) -> Response:

@@ -101,8 +101,14 @@ def judge_health(response: Response) -> Verdict:
     return _unanswered(response) or Verdict(True, "HTTP 200")
 
 
-def judge_models(response: Response, wanted: str | None) -> Verdict:
-    """C(/v1/models) lists the expected name; another name means that someone else owns the port."""
+def names(wanted: str | t.Sequence[str] | None) -> tuple[str, ...]:
+    """The names that a model is to be served under: one, several, or none that anybody said."""
+    several = wanted if isinstance(wanted, (list, tuple)) else [wanted]
+    return tuple(str(name) for name in several if name not in (None, ""))
+
+
+def judge_models(response: Response, wanted: str | t.Sequence[str] | None) -> Verdict:
+    """C(/v1/models) lists every expected name; where one is missing, someone else owns the port."""
     refused = _unanswered(response)
     if refused:
         return refused
@@ -110,10 +116,11 @@ def judge_models(response: Response, wanted: str | None) -> Verdict:
     if not listed:
         what = "the list of models is empty" if isinstance(response.body, dict) else "the answer is no list of models"
         return Verdict(False, what)
-    if wanted and wanted not in listed:
+    missing = [name for name in names(wanted) if name not in listed]
+    if missing:
         return Verdict(
             False,
-            f"serves {', '.join(listed)}, not {wanted}: another server answers on this port",
+            f"serves {', '.join(listed)}, not {', '.join(missing)}: another server answers on this port",
             True,
             "port-in-use",
         )

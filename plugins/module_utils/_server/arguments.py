@@ -17,7 +17,7 @@ if t.TYPE_CHECKING:
 
 def argv(spec: ServerSpec) -> list[str]:
     """The arguments after C(vllm serve): the only place where the spec becomes flags."""
-    args = [spec.model, "--served-model-name", spec.served_model_name, "--port", str(spec.port)]
+    args = [spec.model, "--served-model-name", *spec.served_model_names, "--port", str(spec.port)]
     if spec.network_mode == "host":
         # In its own network namespace vLLM listens everywhere, and what is published decides; here it decides itself.
         args += ["--host", spec.bind]

@@ -342,7 +342,9 @@ Rule = t.Callable[["ServerSpec", Release], t.Iterator[Finding]]
 
 def is_gpt_oss(spec: ServerSpec) -> bool:
     """Whether the model is one of gpt-oss, by any of its names."""
-    return any("gpt-oss" in text.lower().replace("_", "-") for text in (spec.model, spec.served_model_name, spec.name))
+    return any(
+        "gpt-oss" in text.lower().replace("_", "-") for text in (spec.model, *spec.served_model_names, spec.name)
+    )
 
 
 def _rule_gpt_oss(spec: ServerSpec, release: Release) -> t.Iterator[Finding]:
@@ -354,7 +356,8 @@ def _rule_gpt_oss(spec: ServerSpec, release: Release) -> t.Iterator[Finding]:
         yield _note("engine.trust_remote_code", "gpt-oss is part of vLLM and brings no code along", "leave it out")
     if spec.engine.get("quantization") == "mxfp4":
         yield _note("engine.quantization", "vLLM reads mxfp4 from the model's own config.json", "it may be left out")
-    if spec.encodings_dir and release.behaves("encodings_built_in"):
+    # An image of unknown version may hold one that reads them.
+    if spec.encodings_dir and spec.vllm_version and release.behaves("encodings_built_in"):
         message = f"vLLM {release.text} has the encodings built in"
         yield _note("encodings_dir", message, "it is not used and may be left out")
 
@@ -453,7 +456,7 @@ def _rule_environment(spec: ServerSpec, release: Release) -> t.Iterator[Finding]
     if env.get("VLLM_SERVER_DEV_MODE", "0") not in ("0", "") and spec.bind not in LOOPBACK:
         message = f"it opens administration to everyone who reaches {spec.bind}, with or without an API key"
         yield _warning("env.VLLM_SERVER_DEV_MODE", message, "bind to a private interface")
-    if "TIKTOKEN_ENCODINGS_BASE" in env and release.behaves("encodings_built_in"):
+    if "TIKTOKEN_ENCODINGS_BASE" in env and spec.vllm_version and release.behaves("encodings_built_in"):
         message = f"vLLM {release.text} needs no encodings, and fails over a directory that lacks them"
         yield _warning("env.TIKTOKEN_ENCODINGS_BASE", message, "leave it out")
     if "CUDA_VISIBLE_DEVICES" in env:

@@ -70,8 +70,8 @@ def _ceil(number: int, divisor: int) -> int:
 
 
 def cache_of(settings: Settings, architecture: Architecture, batched_tokens: int) -> Cache | None:
-    """The cache that this server gets on one GPU; None when the size of a value is not known."""
-    if settings.value_bytes is None:
+    """The cache that this server gets on one GPU; None when the size of a value or the layers are not known."""
+    if settings.value_bytes is None or not architecture.has_layers:
         return None
     size, full, sliding = _groups(settings, architecture)
     heads = max(1, architecture.num_key_value_heads // settings.tensor_parallel)

@@ -37,6 +37,9 @@ class Settings:
     is_default_utilization: bool
     tensor_parallel: int
     pipeline_parallel: int
+    # All ranks of data parallel, on other hosts too, and whether the experts are spread over them.
+    data_parallel: int
+    spreads_experts: bool
     local_gpus: int
     may_span_hosts: bool
     block_size: int
@@ -53,6 +56,7 @@ class Settings:
     is_hybrid: bool
     offload_gib: float
     loaded_share: float
+    has_sleep_mode: bool
 
 
 def settings_of(spec: ServerSpec) -> Settings:
@@ -64,7 +68,8 @@ def settings_of(spec: ServerSpec) -> Settings:
     engine = {**spec.engine, **spec.engine_unchecked}
     release = Release(spec.vllm_version or NEWEST)
     tensor, pipeline = _size(engine, "tensor_parallel_size", 1), _size(engine, "pipeline_parallel_size", 1)
-    data = _size(engine, "data_parallel_size_local", _size(engine, "data_parallel_size", 1))
+    data = _size(engine, "data_parallel_size", 1)
+    local = _size(engine, "data_parallel_size_local", data)
     utilization = _utilization(engine)
     has_graphs = not _switch(engine, "enforce_eager", False)
     return Settings(
@@ -73,7 +78,9 @@ def settings_of(spec: ServerSpec) -> Settings:
         is_default_utilization=utilization is None,
         tensor_parallel=tensor,
         pipeline_parallel=pipeline,
-        local_gpus=max(1, -(-tensor * pipeline // _size(engine, "nnodes", 1))) * data,
+        data_parallel=max(data, local),
+        spreads_experts=_switch(engine, "enable_expert_parallel", False),
+        local_gpus=max(1, -(-tensor * pipeline // _size(engine, "nnodes", 1))) * local,
         may_span_hosts=engine.get("distributed_executor_backend") in ("ray", "external_launcher"),
         block_size=_size(engine, "block_size", 16),
         **_lengths(engine),
@@ -86,6 +93,7 @@ def settings_of(spec: ServerSpec) -> Settings:
         is_hybrid=_is_hybrid(engine, release),
         offload_gib=finite(engine.get("cpu_offload_gb")) or 0.0,
         loaded_share=_loaded_share(spec, engine, release),
+        has_sleep_mode=_switch(engine, "enable_sleep_mode", False),
     )
 
 

@@ -20,6 +20,8 @@ from dataclasses import MISSING, dataclass, field, fields
 from .._errors import VllmError
 from .._vllm import versions as vllm_versions
 
+# What clients may call the model: one name, or several, of which the first is the main one.
+Names = t.Union[str, tuple[str, ...]]
 # `all`, `none`, or GPU UUIDs.
 Gpus = t.Union[str, tuple[str, ...]]
 # How strictly the flags are judged.
@@ -83,7 +85,7 @@ class ServerSpec:
     model: str = field(metadata=TEXT)
     image: str = field(metadata=TEXT)
     container_name: str = field(metadata=TEXT)
-    served_model_name: str = field(metadata=TEXT)
+    served_model_name: Names = field(metadata=_parameter("raw"))
     port: int = field(default=8000, metadata=NUMBER)
     bind: str = field(default="127.0.0.1", metadata=TEXT)
     network_mode: str = field(default="bridge", metadata=_parameter("str", choices=["bridge", "host"]))
@@ -107,6 +109,12 @@ class ServerSpec:
     # What is known about the image, and how strictly to judge: neither is part of what was asked for.
     vllm_version: str | None = field(default=None, metadata=_parameter("str", recorded=False))
     validation: str = field(default="normal", metadata=_parameter("str", recorded=False, choices=[*VALIDATIONS]))
+
+    @property
+    def served_model_names(self) -> tuple[str, ...]:
+        """The names that clients may use, the first of which is the main one."""
+        names = self.served_model_name
+        return (names,) if isinstance(names, str) else names
 
     @property
     def model_dir(self) -> str | None:
@@ -205,7 +213,7 @@ def from_params(params: t.Mapping[str, t.Any]) -> ServerSpec:
             "model": model,
             "image": str(given.get("image", "")),
             "container_name": str(given.get("container_name") or default_container_name(name)),
-            "served_model_name": str(given.get("served_model_name") or model),
+            "served_model_name": _served_names(given.get("served_model_name") or model),
             "vllm_version": _version(given),
             **_normalized(given),
         }
@@ -219,6 +227,21 @@ def _model(given: t.Mapping[str, t.Any]) -> str:
     if not model:
         raise VllmError("model is missing: name a Hugging Face id (openai/gpt-oss-120b) or a directory on the host.")
     return os.path.expanduser(model) if model.startswith("~") else model
+
+
+def _served_names(value: t.Any) -> Names:
+    names = list(value) if isinstance(value, (list, tuple)) else [value]
+    if not all(isinstance(name, (str, int, float)) and not isinstance(name, bool) and str(name) for name in names):
+        raise VllmError(f"served_model_name must be a name or a list of names; got {value!r}.")
+    for name in map(str, names):
+        if name.startswith(("[", "-")):
+            # The text of a list would be one name; an option of vLLM would be none at all.
+            raise VllmError(
+                f"served_model_name must be a name or a list of names, none of which starts with {name[0]!r}; "
+                f"got {name!r}."
+            )
+    unique = tuple(dict.fromkeys(map(str, names)))
+    return unique[0] if len(unique) == 1 else unique
 
 
 def _version(given: t.Mapping[str, t.Any]) -> str | None:
@@ -401,8 +424,8 @@ def _validate_exposure(spec: ServerSpec) -> None:
     guarded = spec.api_key_file or spec.allow_unauthenticated
     if not ipaddress.ip_address(spec.bind).is_loopback and not guarded:
         raise VllmError(
-            f"bind: {spec.bind} would offer {spec.served_model_name} on port {spec.port} to the network without a key. "
-            "Set api_key_file, bind to 127.0.0.1, or set allow_unauthenticated: true if the network is trusted."
+            f"bind: {spec.bind} would offer {spec.served_model_names[0]} on port {spec.port} to the network without a "
+            "key. Set api_key_file, bind to 127.0.0.1, or set allow_unauthenticated: true if the network is trusted."
         )
 
 

@@ -18,8 +18,8 @@ GIB = 1 << 30
 
 @dataclass(frozen=True)
 class Architecture:
-    """The numbers of a model that decide how much memory it takes. Without weights_gib only tokens can be
-    counted."""
+    """The numbers of a model that decide how much memory it takes. Without weights_gib only tokens can be counted, with
+    nothing else only the weights are judged."""
 
     layers_full: int
     layers_sliding: int
@@ -40,8 +40,11 @@ class Architecture:
         unknown = sorted(set(map(str, mapping)) - {f.name for f in fields(cls)})
         if unknown:
             raise VllmError(f"Unknown key 'architecture.{unknown[0]}'. Valid keys: {', '.join(KEYS)}.")
+        weights = _weights(mapping.get("weights_gib"))
+        if weights is not None and all(mapping.get(key) is None for key in KEYS if key != "weights_gib"):
+            return cls(0, 0, 0, 0, 0, weights)
         counts = {f.name: _whole(mapping, f.name) for f in fields(cls) if f.name != "weights_gib"}
-        made = cls(**counts, weights_gib=_weights(mapping.get("weights_gib")))
+        made = cls(**counts, weights_gib=weights)
         if not made.layers_full + made.layers_sliding or not made.num_key_value_heads or not made.head_dim:
             raise VllmError(
                 "architecture: the number of layers, num_key_value_heads and head_dim must be at least 1; got 0."
@@ -51,6 +54,11 @@ class Architecture:
                 f"architecture.sliding_window must be at least 1 with {made.layers_sliding} sliding layers; got 0."
             )
         return made
+
+    @property
+    def has_layers(self) -> bool:
+        """Whether more is known than the size of the weights."""
+        return self.layers_full + self.layers_sliding > 0
 
 
 KEYS = tuple(f.name for f in fields(Architecture))
@@ -129,6 +137,11 @@ def of_config(config: t.Mapping[str, t.Any], weights_bytes: int) -> dict[str, t.
     if layers is None or weights_bytes <= 0 or not all(map(_is_count, numbers.values())):
         return None
     return {**layers, **numbers, "weights_gib": max(0.01, round(weights_bytes / GIB, 2))}
+
+
+def of_weights(weights_bytes: int) -> dict[str, t.Any] | None:
+    """What is known of a model whose layers keep a state of another form: the size of its files."""
+    return {"weights_gib": max(0.01, round(weights_bytes / GIB, 2))} if weights_bytes > 0 else None
 
 
 def _is_count(value: t.Any) -> bool:

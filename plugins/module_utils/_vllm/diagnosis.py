@@ -17,8 +17,8 @@ import typing as t
 from dataclasses import dataclass, replace
 
 from .._host.processes import ProcessState
-from .failures import BY_ID, GENERIC, SIGNATURES, Found, Signature, say
-from .log import QUIET, Log, lives, parse_lines
+from .failures import BY_ID, GENERIC, PANE, SIGNATURES, Found, Signature, say
+from .log import QUIET, Line, Log, lives, parse_lines
 from .phases import READY, begins, is_progress_bar
 
 NONE, UNKNOWN = "none", "unknown"
@@ -74,6 +74,16 @@ EXCEPTION = re.compile(
     r"^(?P<kind>[A-Za-z_][\w.]*(?:Error|Exception|Exit|Interrupt|Failure|Fault|Warning)): ?(?P<text>.*)$"
 )
 TRACEBACK = "Traceback (most recent call last):"
+# What is no good end of a log, in whatever a collector or a terminal put around it: an error, a usage, an exception, a
+# process that was ended. The words after which a process is known to go on are those of QUIETLY.
+LOUDLY = re.compile(
+    r"(?:^|[\s\u2500-\u257f|])(?:usage: \S|(?:[\w./-]+: )?(?:[Ff]atal )?[Ee]rror:(?: |$)|(?:fatal|panic|FATAL): "
+    r"|(?:ERROR|CRITICAL|FATAL)\b(?!:? *$)|Error response from daemon|Traceback \(most recent call last\)"
+    r"|Segmentation fault|Bus error|Illegal instruction|terminate called|Aborted\b|Killed\s*(?:[\u2500-\u257f|]|$)"
+    r"|[A-Za-z_][\w.]*(?:Error|Exception|Exit|Interrupt|Failure|Fault)(?:: |$))"
+)
+QUIETLY = re.compile(r"(?:^|[\s\u2500-\u257f|])(?:DEBUG|INFO|WARNING)(?::  | \d\d-\d\d )|SystemExit(?:: 0)?$")
+USAGE = re.compile(r"(?:^|[\s\u2500-\u257f|])usage: \S", re.MULTILINE)
 # They say no more than that something else failed.
 WRAPPERS = re.compile(
     r"Engine core initialization failed|WorkerProc initialization failed|EngineDeadError|EngineGenerateError"
@@ -99,12 +109,21 @@ class Hit:
 def diagnose(text: str, state: ProcessState = NOT_KNOWN, facts: t.Mapping[str, t.Any] | None = None) -> Diagnosis:
     """What is wrong with a server, from its log, how its process ended and what C(gpu_facts) says of the host."""
     every = lives(parse_lines(f"{text}\n{state.error}" if state.error else text))
+    if not state.running and USAGE.search(every[-1].text):
+        every = [*every[:-1], *_before_usage(every[-1])]
     found = _diagnosed(every[-1], state, facts or {})
     if not found.failed and state.restarts and every[-1].last(IS_READY) is None:
         # It is starting again after a failure, and will fail again. A start that has written little has no banner yet.
         ended = (_diagnosed(life, replace(state, running=None, stopped=()), facts or {}) for life in every[:-3:-1])
         found = next((one for one in ended if one.failed), found)
     return found
+
+
+def _before_usage(life: Log) -> list[Log]:
+    """A life, and the start after it that ended over its arguments: before it wrote a banner. No request does that."""
+    first = _ending(life)
+    is_usage = any(USAGE.search(line.text) for line in life.lines[first:])
+    return [Log(life.lines[:first]), Log(life.lines[first:])] if is_usage and first else [life]
 
 
 def _diagnosed(life: Log, state: ProcessState, facts: t.Mapping[str, t.Any]) -> Diagnosis:
@@ -133,6 +152,10 @@ def _diagnosed(life: Log, state: ProcessState, facts: t.Mapping[str, t.Any]) -> 
         others = [symptom for symptom in symptoms if symptom.signature is not named.signature]
         found = _diagnosis_of(named, part, life, facts, _ids(others) + notes)
         return _with_exception(found, unnamed)
+    # What a server that serves wrote last is the business of a request, unless it left right then by itself.
+    left = state.running is False and state.exit_status != 143 and stopping is None
+    if not (unnamed or state.running or is_dead(state)) and (left or not served):
+        unnamed = _end(part)
     if unnamed or is_dead(state) and not _stopped(life, state):
         return _unknown(unnamed, life, state, _ids(symptoms) + notes)
     return Diagnosis(NONE, _quiet(life, served), symptoms=notes)
@@ -304,6 +327,28 @@ def _unnamed(log: Log, index: int) -> Unnamed:
     # "RuntimeError:" alone on its line has its message below; pydantic has the cause in the second line.
     summary = " ".join(texts[:2]) if texts[0].endswith(":") or "validation error" in texts[0] else texts[0]
     return Unnamed(_clip(summary), tuple(_clip(line) for line in texts), index)
+
+
+def _end(log: Log) -> Unnamed | None:
+    """The error, usage or exception that a log ends in, with what belongs to it; None where something went on."""
+    loud = [i for i in range(_ending(log), len(log.lines)) if log.lines[i].is_error or LOUDLY.search(log.lines[i].text)]
+    if not loud:
+        return None
+    # What argparse says after the usage, and the exception after its traceback.
+    told = [i for i in loud if not re.search(r"usage: |Traceback \(most", log.lines[i].text)] or loud
+    texts = [line.text.strip(PANE) for line in log.lines[loud[0] :]]
+    lines = tuple(_clip(text) for text in texts if text)[-EVIDENCE_LINES:]
+    return Unnamed(_clip(log.lines[told[0]].text.strip(PANE)), lines, told[0])
+
+
+def _ending(log: Log) -> int:
+    """Where the lines begin after the last one that shows a process going on."""
+    return next((i + 1 for i in range(len(log.lines) - 1, -1, -1) if _is_quiet(log.lines[i])), 0)
+
+
+def _is_quiet(line: Line) -> bool:
+    """Whether a line shows that its process went on."""
+    return line.level in QUIET or bool(QUIETLY.search(line.text) or begins(line.text) or SERVING.search(line.text))
 
 
 STATUS_MEANING = {

@@ -225,6 +225,19 @@ def _invalid_choice(found: Found) -> str:
     )
 
 
+def _wrong_argument(found: Found) -> str:
+    """What argparse says of one argument, or of all of them, and what pydantic adds in the lines below."""
+    if "arg" not in found:
+        return "Correct the settings in engine that it names; 'vllm serve --help=all' lists the flags of this version."
+    name = max(found["arg"].split("/"), key=len).lstrip("-").replace("-", "_")
+    kind = re.search(r"Input should be (.{1,80}?) \[type=\w{1,40}, input_value=(.{1,200}?), input_type=", found.text)
+    if not kind:
+        return f"Correct {name} in engine: 'vllm serve --help={name.replace('_', '-')}' says what this version takes."
+    such = f', such as {{"mode": {kind.group(2)}}}' if name == "compilation_config" else ""
+    what = "a mapping" if "object" in kind.group(1) or "dict" in kind.group(1) else kind.group(1)
+    return f"Set {name} to {what}{such}: this version does not take {kind.group(2)}."
+
+
 def _cuda_version(found: Found) -> str:
     number = int(found.number("found") or 0)
     return (
@@ -260,6 +273,8 @@ def _disk(found: Found) -> str:
     )
 
 
+# What a pane of a terminal leaves at both ends of a line.
+PANE = " \t\u2502\u2503|"
 HIGHER_ABOVE = "The first error above it in the log is the cause."
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -465,6 +480,15 @@ SIGNATURES: tuple[Signature, ...] = (
         _invalid_choice,
     ),
     Signature(
+        "args-invalid",
+        "root",
+        (": error: ",),
+        r"(?:vllm(?: [a-z-]{1,30}){0,3}|[\w-]{1,60}\.py|python[\d.]{0,8} -m [\w.]{1,120}): error: "
+        r"(?!unrecognized arguments|argument \S+: invalid choice)(?P<why>(?:argument (?P<arg>\S+): )?[^\n]+)$",
+        lambda f: f"This version of vLLM does not take the arguments: {f['why'].rstrip(PANE).rstrip('.')[:300]}.",
+        _wrong_argument,
+    ),
+    Signature(
         "env-unknown",
         "warn",
         ("Unknown vLLM environment variable",),
@@ -628,6 +652,17 @@ SIGNATURES: tuple[Signature, ...] = (
         "Set NCCL_DEBUG: INFO in env and read its WARN lines. Keep ipc_mode: host; on hosts with several networks set "
         "NCCL_SOCKET_IFNAME and GLOO_SOCKET_IFNAME.",
         retryable=None,
+    ),
+    Signature(
+        "nvlink-multicast",
+        "root",
+        ("cuMulticast", "upport multicast"),
+        r"\bcuMulticast\w+|[Dd]oes not support multicast",
+        "NVLink multicast is not available on this host, and a kernel that joins several GPUs asked for it.",
+        "In compilation_config set fuse_allreduce_rms of pass_config to false, and in env "
+        "VLLM_ALLREDUCE_USE_SYMM_MEM: 0 and NCCL_NVLS_ENABLE: 0. Many virtual machines lack multicast.",
+        # Some backends look for it and go on without.
+        final=False,
     ),
     # --- Driver and build ---
     Signature(

@@ -30,18 +30,35 @@ _NUMBER = re.compile(r"v?(\d+(?:\.\d+)+)")
 # What the tag of a released image looks like. A date (2025.11.01) or a commit is no version of vLLM.
 _TAG = re.compile(r"v?(\d{1,2}\.\d{1,3}\.\d{1,2}(?:\.\d{1,2})?)(?:[.+_-].*)?")
 
-# NVIDIA's images are named after the month. Months that are not listed exist, with a version nobody has confirmed.
+# Whose tags are vLLM's own version: the project's images, wherever they are mirrored, and the one that tests/rig
+# builds. Others number their product (lmcache/vllm-openai:v0.5.4 holds vLLM 0.27.1), or whatever they like.
+NUMBERED_LIKE_VLLM = (
+    *("vllm/vllm-openai", "vllm/vllm-openai-cpu", "vllm/vllm-openai-rocm", "vllm/vllm-openai-xpu"),
+    *("q9t5s3a7/vllm-cpu-release-repo", "q9t5s3a7/vllm-release-repo", "gpufleet/vllm-cpu"),
+)
+
+# NVIDIA's images are named after the month; what they print at their start is listed, since the release notes err.
+# Months that are not listed exist, with a version nobody has confirmed.
 NGC_VERSIONS = {
     "25.09": "0.10.1.1",
     "25.10": "0.10.2",
     "25.11": "0.11.0",
     "25.12": "0.11.1",
-    "26.01": "0.11.1",
+    "25.12.post1": "0.12.0",
+    "26.01": "0.13.0",
+    "26.02": "0.15.1",
     "26.03": "0.17.1",
+    "26.04": "0.19.0",
     "26.05": "0.20.1",
+    "26.05.post1": "0.20.1",
+    "26.06": "0.22.1",
+    "26.07": "0.24.0",
+    "26.08": "0.27.1",
+    "26.09": "0.29.0",
     "26.10": "0.31.0",
 }
 NGC_REPOSITORY = "nvidia/vllm"
+_NGC_TAG = re.compile(r"((\d\d\.\d\d)(?:\.post\d+)?)(?:-.*)?")
 # Prints the version of vLLM from its metadata: imports nothing of vLLM, needs no GPU and takes well under a second.
 METADATA_PROGRAM = "import importlib.metadata as m; print(m.version('vllm'))"
 
@@ -286,30 +303,54 @@ def option_kind(name: str, version: str | None) -> str:
 
 
 def version_of_image(reference: str) -> str | None:
-    """The version that the name of an image tells, or None."""
-    repository, _slash, last = reference.partition("@")[0].rpartition("/")
-    name, _colon, tag = last.partition(":")
-    if f"{repository}/{name}".endswith(NGC_REPOSITORY):
-        return NGC_VERSIONS.get(tag[:5])
+    """The version that the name of an image tells, or None: only where its tags are known to follow vLLM's versions."""
+    repository, tag = _named(reference)
+    if _is(repository, NGC_REPOSITORY):
+        month = _NGC_TAG.fullmatch(tag)
+        return NGC_VERSIONS.get(month.group(1)) if month else None
     found = _TAG.fullmatch(tag)
-    return found.group(1) if found and "vllm" in name else None
+    return found.group(1) if found and any(_is(repository, known) for known in NUMBERED_LIKE_VLLM) else None
+
+
+def _named(reference: str) -> tuple[str, str]:
+    """Repository and tag of an image; a port of its registry is no tag."""
+    path, _slash, last = reference.partition("@")[0].rpartition("/")
+    name, _colon, tag = last.partition(":")
+    return f"{path}/{name}", tag
+
+
+def _is(repository: str, known: str) -> bool:
+    """Whether it is that repository, or a mirror that keeps its name."""
+    return f"/{repository}".endswith(f"/{known}")
 
 
 def version_of_labels(labels: t.Mapping[str, str], env: t.Iterable[str] = ()) -> str | None:
-    """The version that an image's labels or environment tell: a label named after vLLM and its version.
+    """The version that an image's labels or environment tell: one named "vLLM version", with a number vLLM may have.
 
-    The common label C(org.opencontainers.image.version) is no help: images inherit it from their base system.
+    The common label C(org.opencontainers.image.version) is no help: images inherit it from their base system. NVIDIA
+    writes its month, and others their product's number, into labels of the right name.
     """
     variables = dict(entry.partition("=")[::2] for entry in env)
     told = {**{k: v for k, v in labels.items() if not k.startswith("gpufleet.vllm.")}, **variables}
     for key, value in sorted(told.items()):
-        words = re.split(r"[^a-z0-9]+", key.lower())
-        if "vllm" in words and "version" in words and _NUMBER.match(str(value)):
+        if re.split(r"[^a-z0-9]+", key.lower())[-2:] == ["vllm", "version"] and _may_be_of_vllm(str(value)):
             return str(value)
     return None
 
 
+def is_telling(text: str) -> bool:
+    """Whether what the package in an image says of its version says anything: a build without the project's tags
+    calls itself 0.1.dev, whatever is in it."""
+    return _NUMBER.match(text) is not None and parse(text) >= KNOWN[0]
+
+
+def _may_be_of_vllm(text: str) -> bool:
+    """Whether it is a number that a release has, or that a later one of the same major number may have."""
+    return is_telling(text) and parse(text)[0] == KNOWN[-1][0]
+
+
 def ngc_name(reference: str) -> str | None:
     """The month of one of NVIDIA's images, such as C(26.05); None for others."""
-    repository, _colon, tag = reference.partition("@")[0].rpartition(":")
-    return tag[:5] if repository.endswith(NGC_REPOSITORY) else None
+    repository, tag = _named(reference)
+    month = _NGC_TAG.fullmatch(tag) if _is(repository, NGC_REPOSITORY) else None
+    return month.group(2) if month else None

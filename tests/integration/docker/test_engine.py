@@ -111,6 +111,7 @@ def test_the_server_is_told_as_it_is(host: Host) -> None:
         "image_id": found["Image"],
         "url": f"http://127.0.0.1:{host.said['port']}",
         "served_model_name": "gpt",
+        "served_model_names": ["gpt"],
         "api_key_file": None,
         "fingerprint": found["Config"]["Labels"][LABEL_FINGERPRINT],
         "started_at": found["State"]["StartedAt"],

@@ -91,6 +91,7 @@ def test_the_result_of_a_new_server(client: Client) -> None:
         "image_id": "sha256:1",
         "url": "http://127.0.0.1:8000",
         "served_model_name": "gpt",
+        "served_model_names": ["gpt"],
         "api_key_file": None,
         "fingerprint": client.containers_by_name["vllm-a"]["Config"]["Labels"][LABEL_FINGERPRINT],
         "started_at": "2026",
@@ -104,6 +105,7 @@ def test_what_is_told_of_a_server_that_is_not_there(client: Client) -> None:
     assert manage(state="stopped")["server"] == {
         **dict.fromkeys(("container_id", "image", "image_id", "url", "served_model_name", "api_key_file")),
         **dict.fromkeys(("fingerprint", "started_at")),
+        "served_model_names": [],
         "container_name": "vllm-a",
         "state": "absent",
         "away_seconds": None,
@@ -214,7 +216,7 @@ def test_the_version_is_told_without_a_look_inside(
     assert ("create", "probe") not in client.calls
 
 
-@pytest.mark.parametrize("answer", ["", requests.exceptions.ReadTimeout("60 s")])
+@pytest.mark.parametrize("answer", ["", "unknown", "0.1.dev14+g3b3f5c1", requests.exceptions.ReadTimeout("60 s")])
 def test_an_image_that_does_not_tell_is_asked_once_and_then_left_alone(answer: t.Any, client: Client) -> None:
     client.labels, client.probed = None, answer
     assert run()["vllm_version"] is None
@@ -810,6 +812,15 @@ def test_a_server_that_is_as_wanted_is_asked_once(check: bool, client: Client) -
     assert situation().probed == [
         {"url": "http://127.0.0.1:8000", "served_model_name": "gpt", "api_key_file": None, "checks": ["health"]}
     ]
+
+
+def test_a_server_of_several_names_is_asked_by_all_of_them(client: Client) -> None:
+    names = ["gpt", "gpt-oss", "gpt-4"]
+    server = run(served_model_name=names)["server"]
+    assert (server["served_model_name"], server["served_model_names"]) == ("gpt", names)
+    again = run(served_model_name=names, health={"checks": ["models"]})
+    assert (again["changed"], situation().probed[0]["served_model_name"]) == (False, names)
+    assert run(check=True, served_model_name=names[:2])["changed"] is True
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import json
+import os
 import typing as t
 from dataclasses import replace
 from pathlib import Path
@@ -297,6 +298,19 @@ def test_the_model_tells_its_architecture_itself(tmp_path: Path) -> None:
     assert verdict(found)["kv_tokens_min"] > 1024
 
 
+@pytest.mark.parametrize(("gib", "told"), [(90, "does-not-fit"), (40, None)])
+def test_the_files_of_a_model_of_another_form_are_held_against_the_memory(
+    gib: int, told: str | None, tmp_path: Path
+) -> None:
+    snapshot = stage(tmp_path, config={**CONFIG, "kv_lora_rank": 512})
+    header = safetensors(0).replace(b"[0]", b"[%d]" % (gib << 30)).replace(b"[0, 0]", b"[0, %d]" % (gib << 30))[8:]
+    (snapshot / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
+    os.truncate(snapshot / "model.safetensors", 8 + len(header) + (gib << 30))
+    found = examined(server=spec(huggingface_dir=str(tmp_path))).preflight
+    assert [problem.reason for problem in found.problems] == ([told] if told else [])
+    assert not told or "0.0 GiB are left for the KV cache besides 92.7 GiB of weights" in found.problems[0].message
+
+
 @pytest.mark.parametrize(
     ("fit", "verdict", "doubts", "waits"),
     [("enforce", "refuse", 0, False), ("warn", "refuse", 1, False), ("off", None, 0, False)],
@@ -369,6 +383,27 @@ def test_a_good_start_is_remembered_once_with_its_time(state: str) -> None:
     assert entry["measured"] == {"kv_gib": 10.0, "kv_tokens": 80000}
     assert entry["when"].endswith("+00:00")
     assert measurement(spec(), "sha256:1", LOG, facts, state) is None
+
+
+@pytest.mark.parametrize(
+    ("log", "kv_gib"),
+    [
+        pytest.param("Available KV cache memory: 10.54 GiB\n", 10.54, id="a warm start"),
+        pytest.param("Available KV cache memory: 9.50 GiB\n", 10.0, id="one that left less"),
+        pytest.param(
+            "memory for KV Cache as specified by kv_cache_memory_bytes\nModel loading took 2 GiB\n", 10.0, id="pinned"
+        ),
+    ],
+)
+def test_the_better_of_two_starts_is_remembered(log: str, kv_gib: float, state: str) -> None:
+    remember(state, spec())
+    again = measurement(spec(), "sha256:1", log, facts, state)
+    assert (again is not None) == (kv_gib > 10)
+    if again:
+        again.remember("2026-11-27T00:00:00+00:00")
+    (entry,) = json.loads(Path(state, "vllm-a.json").read_text()).values()
+    assert entry["measured"]["kv_gib"] == kv_gib
+    assert measurement(spec(), "sha256:1", log, facts, state) is None
 
 
 @pytest.mark.parametrize("log", ["", "INFO: hello\n", "memory for KV Cache as specified by kv_cache_memory_bytes\n"])

@@ -231,6 +231,9 @@ def test_caches_are_kept_for_each_image_and_only_when_wanted() -> None:
         ({"vllm_version": "0.34.0"}, False),
         ({"image": "example.com/fork:latest"}, True),
         ({"image": "vllm/vllm-openai:v0.32.0"}, False),
+        ({"image": "rhaiis/vllm-cuda-rhel9:3.2.2"}, True),
+        ({"image": "team/vllm:0.32.0"}, True),
+        ({"image": "nvcr.io/nvidia/vllm:26.01-py3"}, True),
     ],
 )
 def test_encodings_are_handed_over_to_the_versions_that_read_them(said: dict[str, t.Any], mounted: bool) -> None:

@@ -591,6 +591,13 @@ def test_servers_of_the_collection(tmp_path: Path) -> None:
     }
 
 
+def test_a_server_of_several_names_is_shown_by_the_first(tmp_path: Path) -> None:
+    labels = {**CONTAINERS[0]["Labels"], "gpufleet.vllm.spec": json.dumps({**SPEC, "served_model_name": ["a", "b"]})}
+    docker = {"/containers/json?all=1": [{**CONTAINERS[0], "Labels": labels}]}
+    facts = gpu_hosts.facts(tmp_path, profile(), docker=docker, has_nvidia_smi=False)
+    assert [server["served_model_name"] for server in facts["servers"]] == ["a"]
+
+
 def test_the_highest_sample_of_utilization_counts(tmp_path: Path) -> None:
     """The second sample of three finds the GPU busy."""
     host = gpu_hosts.host(tmp_path, profile([card(0, "NVIDIA H200", 143771, 1, 1, utilization__gpu=3)]))

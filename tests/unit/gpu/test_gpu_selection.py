@@ -134,6 +134,15 @@ CASES = [
         [1],
         id="and its memory is not another one's",
     ),
+    pytest.param(
+        host(
+            gpu(0, 4, processes=[process(1, 76, managed=True, server="a")]),
+            gpu(1, 10, processes=[process(2, 76, managed=True, server="a")]),
+        ),
+        {"server": "a"},
+        [0],
+        id="no more comes back than there is",
+    ),
 ]
 
 
@@ -186,6 +195,11 @@ OTHERS = [process(9, 2, user="alice"), process(7, 30, container="notebook", user
             host(gpu(0, 43, processes=OTHERS)),
             {"min_free_mib": 60 * GIB},
             "PID 7 (container notebook) holds 30.0 GiB, PID 8 (server b) holds 5.0 GiB, PID 9 (alice) holds 2.0 GiB.",
+        ),
+        (
+            host(gpu(0, 2, processes=[process(5, 40, server="a"), process(6, 30, user="eve")])),
+            {"min_free_mib": 60 * GIB, "server": "a"},
+            "GPU 0: 42.0 of 80.0 GiB free, needs 60.0; PID 6 (eve) holds 30.0 GiB.",
         ),
         (host(gpu(0, 1, processes=[process(5, 3)])), {"min_free_mib": GIB * 2}, "needs 2.0; PID 5 holds 3.0 GiB."),
         (

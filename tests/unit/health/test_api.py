@@ -47,6 +47,14 @@ def test_a_healthy_server_passes_every_check(api: Make) -> None:
     ]
 
 
+def test_the_first_of_several_names_is_asked_for(api: Make) -> None:
+    Handler.answers["/v1/models"] = (200, {"data": [{"id": "other"}, {"id": "gpt"}]})
+    asking = api(served_model_name=["gpt", "other"])
+    assert [asking.ask(check).ok for check in ("models", "completion")] == [True, True]
+    assert Handler.asked[-1][2]["model"] == "gpt"
+    assert not api(served_model_name=["gpt", "missing"]).ask("models").ok
+
+
 def test_the_first_model_listed_is_asked_when_none_is_named(api: Make) -> None:
     assert api().ask("completion").ok
     assert Handler.asked[-1][2]["model"] == "gpt"

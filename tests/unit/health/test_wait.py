@@ -68,6 +68,13 @@ def models(*names: t.Any) -> Response:
     [
         pytest.param(models("gpt"), "gpt", (True, "serves gpt", False), id="the name"),
         pytest.param(models("lora", "gpt"), "gpt", (True, "serves lora, gpt", False), id="the name and an adapter"),
+        pytest.param(models("gpt", "b"), ["gpt", "b"], (True, "serves gpt, b", False), id="all names"),
+        pytest.param(
+            models("gpt", "c"),
+            ["gpt", "b", "c", "d"],
+            (False, "serves gpt, c, not b, d: another server answers on this port", True),
+            id="one with fewer names",
+        ),
         pytest.param(models("gpt"), None, (True, "serves gpt", False), id="any name will do"),
         pytest.param(
             models("gemma"),

@@ -215,8 +215,8 @@ def test_the_role_says_of_a_server_what_the_modules_say() -> None:
 
 
 def test_the_filter_takes_every_key_of_the_role() -> None:
-    words = vllm_argv({**EVERY_KEY, "bind": "127.0.0.1", "restart_policy": "no"})
-    assert words == ["x", "--served-model-name", "x", "--port", "8001", "--a", "1", "--z", "1"]
+    words = vllm_argv({**EVERY_KEY, "bind": "127.0.0.1", "restart_policy": "no", "served_model_name": ["x", "y"]})
+    assert words == ["x", "--served-model-name", "x", "y", "--port", "8001", "--a", "1", "--z", "1"]
 
 
 def test_every_reason_of_a_failure_is_documented_with_what_it_means() -> None:

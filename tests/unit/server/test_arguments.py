@@ -79,6 +79,13 @@ def test_engine_options_become_arguments(engine: dict[str, t.Any], words: list[s
     ("said", "words"),
     [
         ({"served_model_name": "gpt"}, [MODEL, "--served-model-name", "gpt", "--port", "8000"]),
+        (
+            {"served_model_name": ["gpt", "gpt-4"]},
+            [MODEL, "--served-model-name", "gpt", "gpt-4", "--port", "8000"],
+        ),
+        ({"served_model_name": ("gpt",)}, [MODEL, "--served-model-name", "gpt", "--port", "8000"]),
+        ({"served_model_name": []}, [MODEL, "--served-model-name", MODEL, "--port", "8000"]),
+        ({"served_model_name": 7}, [MODEL, "--served-model-name", "7", "--port", "8000"]),
         ({"port": 8001}, [MODEL, "--served-model-name", MODEL, "--port", "8001"]),
         ({"bind": "::1"}, [MODEL, "--served-model-name", MODEL, "--port", "8000"]),
         (
@@ -104,6 +111,14 @@ def test_keys_of_the_server_become_arguments(said: dict[str, t.Any], words: list
         ({"vllm_version": "0.7.3", "engine": {"enable_chunked_prefill": False}}, ["--enable-chunked-prefill", "false"]),
         ({"vllm_version": "0.8.5", "engine": {"enable_chunked_prefill": False}}, ["--no-enable-chunked-prefill"]),
         ({"image": "vllm/vllm-openai:v0.9.2", "engine": {"allow_credentials": False}}, []),
+        (
+            {
+                "image": "lmcache/vllm-openai:v0.5.4",
+                "engine": {"enable_prefix_caching": False, "async_scheduling": False},
+            },
+            ["--no-async-scheduling", "--no-enable-prefix-caching"],
+        ),
+        ({"image": "team/vllm:0.5.5", "engine": {"enable_prefix_caching": False}}, ["--no-enable-prefix-caching"]),
         ({"engine_unchecked": {"mxfp4_backend": "CUTLASS"}}, ["--mxfp4-backend", "CUTLASS"]),
         ({"engine": {"b": 1}, "engine_unchecked": {"a": True, "c": [1]}}, ["--a", "--b", "1", "--c", "1"]),
     ],

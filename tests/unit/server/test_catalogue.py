@@ -309,6 +309,7 @@ def changed(path: str, value: t.Any) -> dict[str, t.Any]:
         ("needs.vllm", 0.8, 'm.needs.vllm must be a version in quotes, such as "0.10.1"; got 0.8.'),
         ("needs.token", "yes", "m.needs.token must be true or false; got 'yes'."),
         ("architecture.head_dim", -1, "m.architecture.head_dim must be a whole number; got -1."),
+        ("architecture", {"head_dim": 1, "weights_gib": 2}, "m.architecture.layers_full is missing."),
         ("architecture", {"head_dim": 1}, "m.architecture.layers_full is missing."),
         (
             "profile",

@@ -458,6 +458,15 @@ def test_a_server_of_unknown_version_is_warned_of_and_never_refused() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    "image", ["lmcache/vllm-openai:v0.5.4", "rhaiis/vllm-cuda-rhel9:3.2.2", "team/vllm:0.32.0", "vllm/vllm-openai"]
+)
+def test_nobody_is_asked_to_leave_out_what_an_unknown_version_may_read(image: str) -> None:
+    said = {"encodings_dir": "/e", "env": {"TIKTOKEN_ENCODINGS_BASE": "/e"}}
+    found = findings(None, GPT_OSS, image=image, engine={"kv_transfer_config": {"a": 1}}, **said)
+    assert [f.key for f in found] == ["vllm_version"]
+
+
 def test_a_sound_server_of_a_known_version_is_not_talked_about() -> None:
     assert findings("0.26.0", engine={"max_model_len": 8192, "enforce_eager": True}) == []
 

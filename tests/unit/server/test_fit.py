@@ -481,6 +481,123 @@ def test_without_the_weights_a_pinned_cache_is_still_counted() -> None:
     assert fit(spec(kv_cache_memory_bytes="4G", max_model_len=4096), host(H200), known).kv_tokens_min == 349520
 
 
+# --- which GPUs, and what is kept elsewhere --------------------------------------------------------------------------
+
+
+def test_a_server_of_one_gpu_takes_the_first_whatever_their_order_in_the_facts() -> None:
+    full, free = gpu(CARD, 1 * GIB, index=1), gpu(CARD, 79 * GIB, index=0)
+    assert fit(spec(), host(full, free)).verdict == "ok"
+    assert fit(spec(), host({**free, "index": 1}, {**full, "index": 0})).verdict == "refuse"
+
+
+def test_weights_in_the_memory_of_the_host_leave_room_on_the_gpu() -> None:
+    said = {"max_model_len": 8192}
+    whole, less = (fit(spec(**said, **more), host(H100), GEMMA_27B) for more in ({}, {"cpu_offload_gb": 10}))
+    assert (less.budget_mib or 0) - (whole.budget_mib or 0) == pytest.approx(10 * GIB, abs=1)
+    assert (less.kv_tokens_max or 0) > (whole.kv_tokens_max or 0)
+
+
+def test_what_is_used_of_unified_memory_does_not_make_it_smaller() -> None:
+    known = gb10(100000)["gpus"][0]
+    judged = [fit(spec(), host({**known, "memory_used_mib": used}), LLAMA_8B) for used in (None, 10000)]
+    assert judged[0] == judged[1]
+
+
+# --- experts, and weights of which no more is known ------------------------------------------------------------------
+
+QWEN3_CODER = Architecture(62, 0, 0, 8, 128, 449)
+DEEPSEEK_R1 = Architecture.from_mapping({"weights_gib": 641})
+SPREAD = {"enable_expert_parallel": True, "data_parallel_size": 8, "max_model_len": 131072}
+
+
+@pytest.mark.parametrize(
+    ("one", "engine", "known", "verdict"),
+    [
+        pytest.param(H200, SPREAD, QWEN3_CODER, "ok", id="over all ranks of data parallel"),
+        pytest.param(
+            H200, {**SPREAD, "data_parallel_size": 4, "tensor_parallel_size": 2}, QWEN3_CODER, "ok", id="tensor x data"
+        ),
+        pytest.param(
+            H100,
+            {**SPREAD, "max_model_len": 32768},
+            QWEN3_CODER,
+            "tight",
+            id="on smaller GPUs what is no expert decides",
+        ),
+        pytest.param(
+            H200, {**SPREAD, "enable_expert_parallel": False}, QWEN3_CODER, "refuse", id="a whole model on each rank"
+        ),
+        pytest.param(H200, {"data_parallel_size": 8}, LLAMA_8B, "ok", id="a small one on each"),
+        pytest.param(H100, SPREAD, Architecture(62, 0, 0, 8, 128, 900), "refuse", id="too many experts"),
+        pytest.param(
+            H200,
+            {"data_parallel_size": 16, "data_parallel_size_local": 8, "enable_expert_parallel": True},
+            Architecture(62, 0, 0, 8, 128, 600),
+            "ok",
+            id="ranks on other hosts hold experts too",
+        ),
+        pytest.param(
+            H100,
+            {"tensor_parallel_size": 8, "enable_expert_parallel": True, "max_model_len": 8192},
+            QWEN3_CODER,
+            "ok",
+            id="tensor alone",
+        ),
+        pytest.param(H100, {"tensor_parallel_size": 8}, DEEPSEEK_R1, "refuse", id="weights alone are too many"),
+        pytest.param(H200, {"tensor_parallel_size": 8}, DEEPSEEK_R1, "ok", id="weights that fit"),
+        pytest.param(H200, {"tensor_parallel_size": 4}, DEEPSEEK_R1, "refuse", id="weights on half of the GPUs"),
+        pytest.param(H200, {**SPREAD, "max_model_len": None}, DEEPSEEK_R1, "ok", id="weights over all ranks"),
+        pytest.param(
+            H100, {"tensor_parallel_size": 8, "max_model_len": -1}, DEEPSEEK_R1, "refuse", id="whatever the length"
+        ),
+        pytest.param(
+            H100,
+            {"tensor_parallel_size": 8, "kv_cache_dtype": "nvfp4"},
+            Architecture(61, 0, 0, 1, 576, 641),
+            "refuse",
+            id="whatever the type of the cache",
+        ),
+    ],
+)
+def test_weights_on_each_of_eight_gpus(
+    one: dict[str, t.Any], engine: dict[str, t.Any], known: Architecture, verdict: str
+) -> None:
+    judged = fit(spec(**engine), host(*several(one, 8)), known)
+    assert judged.verdict == verdict, judged.reasons
+    assert bool(judged.cause) == (verdict == "refuse")
+
+
+def test_weights_that_are_too_many_are_told_with_their_size() -> None:
+    judged = fit(spec(tensor_parallel_size=8, max_model_len=32768), host(*several(H100, 8)), DEEPSEEK_R1)
+    assert "GiB of weights on each GPU" in judged.refusals[0] and "86.5" in judged.refusals[0]
+    assert (judged.kv_tokens_max, judged.cause) == (None, "mem-no-cache-blocks")
+    fits = fit(spec(tensor_parallel_size=8), host(*several(H200, 8)), DEEPSEEK_R1)
+    assert fits.reasons == ("Of the model only the size of its weights is known, so the KV cache was not judged.",)
+
+
+def test_weights_that_fit_on_more_gpus_are_told_so() -> None:
+    judged = fit(spec(), host(*several(H100, 2)), Architecture.from_mapping({"weights_gib": 100}))
+    assert (judged.verdict, judged.suggestions) == ("refuse", {"tensor_parallel_size": 2})
+
+
+def test_the_ranks_of_data_parallel_are_counted_in_words() -> None:
+    judged = fit(spec(data_parallel_size=8), host(*several(H100, 4)), LLAMA_8B)
+    assert "tensor_parallel_size 1 times data_parallel_size 8 needs 8 GPUs, and the server has 4" in judged.reasons[0]
+
+
+def test_the_size_of_the_weights_says_nothing_about_tokens() -> None:
+    with pytest.raises(VllmError, match="^architecture.layers_full is missing"):
+        kv_capacity(spec(), DEEPSEEK_R1, 8)
+
+
+def test_sleep_mode_hides_memory_from_the_profile() -> None:
+    """gpt-oss-20b, eager, one H200, 0.26.0: 3,280,447 tokens printed, where 3,204,584 were the most without it."""
+    said = {"gpu_memory_utilization": 0.88, "max_num_seqs": 16, "max_model_len": 32768, "enforce_eager": True}
+    asleep, awake = (fit(spec(**said, **more), host(H200), GPT_OSS_20B) for more in ({"enable_sleep_mode": True}, {}))
+    assert (awake.kv_tokens_max or 0) < 3280447 < (asleep.kv_tokens_max or 0)
+    assert awake.kv_tokens_min == asleep.kv_tokens_min
+
+
 # --- mistakes -------------------------------------------------------------------------------------------------------
 
 

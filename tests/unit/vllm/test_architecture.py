@@ -13,7 +13,12 @@ import memory_rig
 import pytest
 import yaml
 from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
-from ansible_collections.gpufleet.vllm.plugins.module_utils._vllm.architecture import GIB, Architecture, of_config
+from ansible_collections.gpufleet.vllm.plugins.module_utils._vllm.architecture import (
+    GIB,
+    Architecture,
+    of_config,
+    of_weights,
+)
 from hypothesis import given, strategies as st
 
 CATALOGUE = Path(__file__).parents[3] / "playbooks" / "models"
@@ -251,6 +256,17 @@ def test_a_mistake_in_the_architecture_is_told_with_its_address(mapping: t.Any, 
     with pytest.raises(VllmError) as caught:
         Architecture.from_mapping(mapping)
     assert sentence in str(caught.value)
+
+
+@pytest.mark.parametrize("more", [{}, {"layers_full": None}], ids=["alone", "with a null"])
+def test_the_size_of_the_weights_may_stand_alone(more: dict[str, t.Any]) -> None:
+    known = Architecture.from_mapping({"weights_gib": "641", **more})
+    assert (known.weights_gib, known.has_layers) == (641, False)
+
+
+def test_the_files_of_any_model_have_a_size() -> None:
+    assert of_weights(641 * GIB) == {"weights_gib": 641.0}
+    assert of_weights(0) is None
 
 
 def test_numbers_from_a_template_may_be_text() -> None:

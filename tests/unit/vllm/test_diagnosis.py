@@ -91,6 +91,99 @@ def test_healthy_log_has_no_cause_however_far_it_is(name: str, part: float) -> N
     assert diagnose(text[: int(len(text) * part)]).id == "none"
 
 
+# --- how a log ends --------------------------------------------------------------------------------------------------
+
+QUIET_START = "INFO 01-30 22:11:05 [__init__.py:216] Automatically detected platform cuda.\n"
+
+
+@pytest.mark.parametrize("frame", ["{}", "\u2502 vllm {}    \u2502"], ids=["plain", "in a pane"])
+@pytest.mark.parametrize(
+    ("lines", "cause"),
+    [
+        (
+            ["usage: vllm serve [-h] [--port PORT]", "vllm serve: error: argument --port: invalid int value: 'x'"],
+            "--port",
+        ),
+        (["usage: launch.py [-h] MODEL", "launch.py: error: too few of them"], "too few of them"),
+        (["usage: launcher [-h] MODEL", "launcher: error: MODEL is odd", "   (see the manual)"], "MODEL is odd"),
+        (["ModuleNotFoundError: No module named 'vllm'"], "No module named 'vllm'"),
+        (["vllm.odd.PlatformFault: no platform", "   look elsewhere", ""], "no platform"),
+        (["ERROR 01-30 22:11:06 [launcher.py:3] Nothing to serve"], "Nothing to serve"),
+        (["Error: cannot open the model"], "cannot open the model"),
+        (["Traceback (most recent call last):", '  File "x.py", line 1, in <module>'], "Traceback"),
+        (["Fatal Python error: Segmentation fault", "Thread 0x1:", "  <no Python frame>"], "Segmentation fault"),
+        (["/entrypoint.sh: line 3:    17 Killed", "   by somebody"], "17 Killed"),
+        (["terminate called after throwing an instance of 'c10::Error'"], "c10::Error"),
+        (["docker: Error response from daemon: no such image"], "no such image"),
+    ],
+)
+@pytest.mark.parametrize("state", [{}, {"running": False, "exit_status": 0}, {"running": False, "exit_status": 143}])
+def test_a_log_that_ends_in_a_failure_is_not_well(
+    lines: list[str], cause: str, state: dict[str, t.Any], frame: str
+) -> None:
+    text = QUIET_START + "".join(f"{frame.format(line)}\n" for line in lines)
+    found = diagnose(text, ProcessState(**state))
+    assert found.failed
+    assert cause in f"{found.cause} {found.evidence}"
+
+
+def test_a_value_of_another_type_is_told_from_a_pane() -> None:
+    lines = (
+        "INFO 01-30 22:11:05 [__init__.py:216] Automatically detected platform cuda.",
+        "usage: api_server.py [-h] [--headless] [--config CONFIG]",
+        "api_server.py: error: argument --compilation-config/-O: 1 validation error for CompilationConfig",
+        "  Input should be an object [type=dataclass_type, input_value=3, input_type=int]",
+        "    For further information visit https://errors.pydantic.dev/2.11/v/dataclass_type",
+    )
+    text = "".join(f"\u2502 vllm {line:<140} \u2502\n" for line in lines) + "Stream closed EOF for default/a (vllm)\n"
+    found = diagnose(text)
+    assert (found.id, found.retryable) == ("args-invalid", False)
+    assert "--compilation-config" in found.cause and '{"mode": 3}' in found.remedy
+
+
+USAGE = "usage: vllm serve [-h]\nvllm serve: error: unrecognized arguments: --x\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "id"),
+    [
+        (f"{START}{READY}INFO:     Shutting down\n{QUIET_START}{USAGE}", "args-unrecognized"),
+        (f"{START}{READY}{QUIET_START}{USAGE}", "args-unrecognized"),
+        (f"{START}{READY}{USAGE}{START}{READY}", "none"),
+        (f"{START}{READY}{USAGE}INFO 01-30 22:11:05 [x.py:1] It went on.\n", "none"),
+    ],
+)
+def test_a_start_over_wrong_arguments_is_one_of_its_own(text: str, id: str) -> None:
+    assert diagnose(text).id == id
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ["ModuleNotFoundError: No module named 'triton'", "INFO 01-30 22:11:06 [a.py:1] Using the other backend."],
+        ["WARNING 01-30 22:11:06 [a.py:1] ImportError: cannot import name 'x', falling back"],
+        ["INFO 01-30 22:11:06 [a.py:1] 0 errors: Error: none", ""],
+        ["  warnings.warn('an error may follow')"],
+        ["Loading safetensors checkpoint shards:  50% Completed | 1/2 [00:01<00:01,  1.0s/it]"],
+        ["Capturing CUDA graphs: 100%|##########| 3/3 [00:01<00:00]", "Errors so far: 0"],
+        ["SystemExit: 0"],
+    ],
+)
+def test_a_log_that_ends_in_what_only_sounds_bad_is_well(lines: list[str]) -> None:
+    assert diagnose(QUIET_START + "".join(f"{line}\n" for line in lines)).id == "none"
+
+
+@pytest.mark.parametrize("lines", [["ERROR 01-30 22:11:06 [a.py:1] A request failed"], ["ValueError: a request"]])
+def test_a_server_that_serves_is_not_judged_by_its_last_line(lines: list[str]) -> None:
+    text = START + READY + "".join(f"{line}\n" for line in lines)
+    assert diagnose(text).id == diagnose(text, ProcessState(running=True)).id == "none"
+    assert diagnose(text, ProcessState(running=False, exit_status=143)).id == "none"
+    stopped = f"{text}INFO:     Shutting down\n"
+    assert diagnose(stopped, ProcessState(running=False, exit_status=0)).id == "none"
+    # With status 0 a server leaves whose engine died, too.
+    assert diagnose(text, ProcessState(running=False, exit_status=0)).id == "unknown"
+
+
 # --- the eras of vLLM's log, and what collectors make of it ----------------------------------------------------------
 
 
@@ -231,6 +324,91 @@ RETRY = "ERROR 01-01 10:00:01 [x.py:1] Error retrieving file list: LocalEntryNot
 def test_which_cause(why: str, text: str, id: str, symptoms: tuple[str, ...]) -> None:
     found = diagnose(text)
     assert (found.id, found.symptoms) == (id, symptoms), why
+
+
+# --- which life, which line, which end -------------------------------------------------------------------------------
+
+ERROR = "ERROR 01-01 10:00:00 [x.py:1] "
+# Two banners that are closer are those of one start.
+LONG = "INFO 01-01 10:00:00 [a.py:1] something\n" * 25
+
+
+def chain(*errors: str) -> str:
+    between = "\nDuring handling of the above exception, another exception occurred:\n\n"
+    return between.join(f"{TRACE}{error}\n" for error in errors)
+
+
+@pytest.mark.parametrize(
+    ("text", "state", "id", "words"),
+    [
+        pytest.param(
+            f"{START}{LONG}{TRACE}{OOM}\n{START}{READY}",
+            ProcessState(running=True, restarts=1),
+            "none",
+            "The server is up.",
+            id="a life that failed, and one that serves",
+        ),
+        pytest.param(
+            f"{START}{LONG}{TRACE}{OOM}\n{START}",
+            ProcessState(running=True, restarts=1),
+            "cuda-oom",
+            "",
+            id="a life that failed, and one that is starting",
+        ),
+        pytest.param(
+            f"{START}", ProcessState(running=False, exit_status=143), "none", "", id="ended before it could say so"
+        ),
+        pytest.param(
+            f"{START}{TRACE}{OOM}\n{ERROR}Starting to load model m\n",
+            ProcessState(running=True),
+            "cuda-oom",
+            "",
+            id="an error that sounds like a phase is none",
+        ),
+        pytest.param(
+            f"{START}{TRACE}{OOM}\nINFO 01-01 10:00:00 [x.py:1] Starting to load model m\n",
+            ProcessState(running=True),
+            "none",
+            "",
+            id="the start that went on",
+        ),
+        pytest.param(
+            f"{START}{chain('AError: first', 'BError: second', 'CError: third')}",
+            ProcessState(running=False, exit_status=1),
+            "unknown",
+            "CError: third",
+            id="the last of a chain of three",
+        ),
+    ],
+)
+def test_what_counts_in_a_log(text: str, state: ProcessState, id: str, words: str) -> None:
+    found = diagnose(text, state)
+    assert found.id == id
+    assert words in found.cause
+
+
+def test_a_line_of_another_process_is_no_part_of_an_exception() -> None:
+    text = (
+        f"{START}(EngineCore pid=2) Traceback (most recent call last):\n"
+        "(EngineCore pid=2) ZorkError:\n(APIServer pid=1) a line of another process\n"
+    )
+    found = diagnose(text, ProcessState(running=False, exit_status=1))
+    assert (found.id, found.evidence) == ("unknown", "ZorkError:")
+    assert "another process" not in found.cause
+
+
+def test_a_failure_without_an_exception_shows_the_last_errors() -> None:
+    text = START + "".join(f"{ERROR}number {n}\n" for n in range(1, 21))
+    found = diagnose(text, ProcessState(running=False, exit_status=1))
+    assert found.evidence.splitlines() == [f"number {n}" for n in range(9, 21)]
+    assert diagnose(text).evidence.splitlines() == [f"number {n}" for n in range(9, 21)]
+
+
+def test_a_long_banner_begins_one_life() -> None:
+    banner = "INFO 01-01 10:00:00 [a.py:1] vLLM API server version 0.26.0\n"
+    filler = "INFO 01-01 10:00:00 [a.py:1] something\n" * 14
+    assert len(lives(parse_lines(banner + filler + banner + filler + banner))) == 1
+    assert len(lives(parse_lines(banner + filler + filler + banner))) == 2
 
 
 def test_eight_workers_that_say_the_same_are_one_cause() -> None:

@@ -222,6 +222,16 @@ SAMPLES: dict[str, list[tuple[str, str]]] = {
         ),
         ("Python 3.11", "vllm serve: error: argument --dtype/-d: invalid choice: 'int3' (choose from 'auto', 'half')"),
     ],
+    "args-invalid": [
+        ("a number", "vllm serve: error: argument --max-num-seqs: invalid int value: 'many'"),
+        ("no value", "api_server.py: error: argument --tokenizer: expected one argument"),
+        ("missing", "vllm serve: error: the following arguments are required: model_tag"),
+        ("ambiguous", "__main__.py: error: ambiguous option: --max could match --max-model-len, --max-num-seqs"),
+        (
+            "in a pane",
+            "\u2502 vllm api_server.py: error: argument -O/--compilation-config: 1 validation error for X     \u2502",
+        ),
+    ],
     "env-unknown": [("0.17 on", f"{WARNING}Unknown vLLM environment variable detected: VLLM_USE_V1")],
     "v0-removed": [
         (
@@ -343,6 +353,10 @@ SAMPLES: dict[str, list[tuple[str, str]]] = {
             "unhandled system error (run with NCCL_DEBUG=INFO for details), NCCL version 2.20.5",
         ),
         ("pynccl", "RuntimeError: NCCL error: unhandled cuda error (run with NCCL_DEBUG=INFO for details)"),
+    ],
+    "nvlink-multicast": [
+        ("0.26", "RuntimeError: [McastDeviceMemory] Device does not support multicasting."),
+        ("Python", "    checkCudaErrors(cuda.cuMulticastCreate(properties))"),
     ],
     "driver-too-old": [
         (
@@ -506,6 +520,7 @@ LOOK_ALIKES: dict[str, str] = {
     "disk-full": f"{WARNING}[Errno 28] No space left on device: the compile cache is not kept",
     "args-unrecognized": f"{WARNING}Found duplicate keys --port, unrecognized arguments are ignored",
     "args-invalid-choice": "    choose from 'auto', 'bfloat16'",
+    "args-invalid": f"{WARNING}triton.py: error: argument of the tuner is left out",
     "env-unknown": f"{INFO}vLLM environment variable VLLM_PORT is set",
     "v0-removed": f"{INFO}Initializing a V1 LLM engine (v0.11.0) with config: model='m'",
     "model-arch-unsupported": f"{INFO}Resolved architecture: GptOssForCausalLM",
@@ -525,6 +540,7 @@ LOOK_ALIKES: dict[str, str] = {
     "ray-placement": f"{INFO}Waiting for creating a placement group of specs for 10 seconds.",
     "nccl-shm": "host:1:2 [0] NCCL INFO Channel 00/0 : 0[0] -> 1[1] via SHM/direct/direct /dev/shm/nccl-Ewjreo",
     "nccl-error": "[rank0]:[W1121 03:31:24 ProcessGroupNCCL.cpp:1575] Warning: destroy_process_group() was not called",
+    "nvlink-multicast": f"{WARNING}Device does not support multicast, SymmMemCommunicator is not available.",
     "driver-too-old": f"{INFO}NVIDIA driver 580.159.04",
     "cuda-compat-803": f"{INFO}Error 80 of 803 lines",
     "no-kernel-image": f"{WARNING}no kernel image is available for execution on the device, using the fallback",
@@ -704,6 +720,15 @@ SETTINGS = ARGS + "'gpu_memory_utilization': 0.9, 'max_num_batched_tokens': 8192
         ("a flag nobody knows", SAMPLES["args-unrecognized"][2][1], {}, ["Remove --foo"]),
         ("bf16 of old", SAMPLES["args-invalid-choice"][0][1], {}, ["bfloat16 or auto"]),
         ("the choices", SAMPLES["args-invalid-choice"][1][1], {}, ["Set d to one of: auto, half"]),
+        (
+            "the kind of a value",
+            "api_server.py: error: argument --compilation-config/-O: 1 validation error for CompilationConfig\n"
+            "  Input should be an object [type=dataclass_type, input_value=3, input_type=int]",
+            {},
+            ['compilation_config to a mapping, such as {"mode": 3}'],
+        ),
+        ("whose value is wrong", SAMPLES["args-invalid"][0][1], {}, ["Correct max_num_seqs in engine"]),
+        ("the longest spelling", SAMPLES["args-invalid"][4][1], {}, ["Correct compilation_config in engine"]),
         ("what the model allows", SAMPLES["max-len-exceeds-model"][0][1], {}, ["131072 or less"]),
     ],
 )
