@@ -11,6 +11,7 @@ import typing as t
 from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import Reason, VllmError
+from ansible_collections.gpufleet.vllm.plugins.module_utils._host.printable import printable
 from ansible_collections.gpufleet.vllm.plugins.module_utils._vllm import encodings
 
 MODULE = "gpufleet.vllm.tiktoken_encodings"
@@ -18,7 +19,7 @@ MODULE = "gpufleet.vllm.tiktoken_encodings"
 
 def failure(message: str, reason: Reason) -> AnsibleActionFail:
     """A failure as the module itself returns one."""
-    return AnsibleActionFail(message, result={"reason": reason})
+    return AnsibleActionFail(printable(message), result={"reason": reason})
 
 
 class ActionModule(ActionBase):
@@ -45,7 +46,7 @@ class ActionModule(ActionBase):
 
     def _module(self, arguments: dict[str, t.Any], task_vars: dict[str, t.Any] | None) -> dict[str, t.Any]:
         result: dict[str, t.Any] = self._execute_module(module_name=MODULE, module_args=arguments, task_vars=task_vars)
-        return result
+        return t.cast("dict[str, t.Any]", printable(result))
 
     def _verify(self, directory: str, names: list[str]) -> None:
         try:

@@ -17,6 +17,7 @@ import typing as t
 
 from ansible import constants as C, context
 from ansible.plugins.action import ActionBase
+from ansible_collections.gpufleet.vllm.plugins.module_utils._host.printable import printable
 from ansible_collections.gpufleet.vllm.plugins.module_utils._vllm.phases import line, step, summary
 
 # Seconds. A call costs a connection and the start of Python, so a line that nobody watches is worth fewer of them.
@@ -50,7 +51,7 @@ class ActionModule(ActionBase):
         finally:
             if not self._task.async_val:
                 self._remove_tmp_path(self._connection._shell.tmpdir)
-        return result
+        return t.cast("dict[str, t.Any]", printable(result))
 
     def _is_quiet(self) -> bool:
         """Whether a line in between is unwanted: it would spoil the output of another callback, or nobody waits."""
@@ -97,11 +98,11 @@ class Progress:
     def show(self, seen: t.Mapping[str, t.Any]) -> None:
         if step(seen) != self.shown:
             self.shown = step(seen)
-            self.display.display(line(self.name, seen, seen.get("elapsed") or 0, self.expected))
+            self.display.display(printable(line(self.name, seen, seen.get("elapsed") or 0, self.expected)))
 
     def close(self, seen: t.Mapping[str, t.Any]) -> None:
         if seen.get("healthy") and (seen.get("elapsed") or 0) > WORTH_A_LINE:
-            self.display.display(summary(self.name, seen))
+            self.display.display(printable(summary(self.name, seen)))
 
     def stop(self) -> None:
         pass
@@ -139,5 +140,5 @@ class LiveLine(Progress):
             self._write()
 
     def _write(self) -> None:
-        text = line(self.name, self.seen, time.monotonic() - self.began, self.expected)
+        text = printable(line(self.name, self.seen, time.monotonic() - self.began, self.expected))
         self.display.display(f"{CLEAR}{text[: self.display.columns - 1]}", screen_only=True, newline=False)

@@ -14,7 +14,10 @@ import typing as t
 
 from ansible.plugins.action import ActionBase
 from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
+from ansible_collections.gpufleet.vllm.plugins.module_utils._host.printable import printable
+from ansible_collections.gpufleet.vllm.plugins.module_utils._host.redaction import hide, secrets_within
 from ansible_collections.gpufleet.vllm.plugins.plugin_utils._description import (
+    DESCRIBED,
     described,
     known_class,
     module_of,
@@ -37,6 +40,7 @@ ARGUMENTS: dict[str, t.Any] = {
     "models": {"type": "dict", "default": {}},
     "hf_token": {"type": "str", "no_log": True},
     "api_key": {"type": "str", "no_log": True},
+    "keep_hf_token": {"type": "bool", "default": False},
     "recreate": {"type": "bool", "default": False},
     "replace_unmanaged": {"type": "bool", "default": False},
     "reset_fallbacks": {"type": "bool", "default": False},
@@ -78,7 +82,12 @@ class ActionModule(ActionBase):
             found = failed.result
         finally:
             self._remove_tmp_path(self._connection._shell.tmpdir)
-        return {**found, **gathered, **self._published(found, spec, options, str(task_vars.get("inventory_hostname")))}
+        host = str(task_vars.get("inventory_hostname"))
+        result = {**found, **gathered, **self._published(found, spec, options, host)}
+        # What the module refuses, and what it was not asked to look at, is not repeated.
+        if result["failed"] or options["state"] not in DESCRIBED:
+            result = hide(result, secrets_within(spec))
+        return t.cast(Result, printable(result))
 
     def _spec(self, options: Result, task_vars: dict[str, t.Any], gathered: Result) -> Result:
         """The server: as an earlier step resolved it, else resolved now."""

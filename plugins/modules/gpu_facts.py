@@ -352,6 +352,7 @@ ansible_facts:
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.gpufleet.vllm.plugins.module_utils._gpu.facts import host_facts
 from ansible_collections.gpufleet.vllm.plugins.module_utils._gpu.probe import Host, Sampling, observe
+from ansible_collections.gpufleet.vllm.plugins.module_utils._host.printable import printable
 
 
 def main() -> None:
@@ -373,7 +374,7 @@ def main() -> None:
         )
     sampling = Sampling(params["samples"], params["sample_interval"])
     facts = host_facts(observe(Host(), params["nvidia_smi"], params["timeout"], sampling))
-    module.exit_json(ansible_facts={"gpufleet": facts})
+    module.exit_json(ansible_facts={"gpufleet": printable(facts)})
 
 
 if __name__ == "__main__":

@@ -163,6 +163,7 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.encodings import run
 from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
+from ansible_collections.gpufleet.vllm.plugins.module_utils._host.printable import printable
 from ansible_collections.gpufleet.vllm.plugins.module_utils._vllm.encodings import DEFAULT_NAMES, DEFAULT_URL, KNOWN
 
 
@@ -192,8 +193,8 @@ def main() -> None:
     try:
         result = run(module.params, module.check_mode, give)
     except VllmError as error:
-        module.fail_json(msg=str(error), reason=error.reason)
-    module.exit_json(**result)
+        module.fail_json(msg=printable(str(error)), reason=error.reason)
+    module.exit_json(**printable(result))
 
 
 if __name__ == "__main__":

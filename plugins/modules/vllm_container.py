@@ -65,11 +65,19 @@ options:
   hf_token:
     description:
       - The Hugging Face token, to be written to O(hf_token_file). Never shown, logged or passed as an argument.
+      - It is no part of what a server is compared by, so another token restarts nothing.
     type: str
   api_key:
     description:
       - The API key, to be written to O(api_key_file). Never shown, logged or passed as an argument.
+      - It must have 16 characters or more, since a digest of it is recorded on the container.
     type: str
+  keep_hf_token:
+    description:
+      - Hand O(hf_token) over only to a file that holds nothing. A file that holds another token stays as it is, so that
+        operators whose own tokens differ do not change it in turn.
+    type: bool
+    default: false
   replace_unmanaged:
     description:
       - Replace a container of that name even when this collection did not create it.
@@ -437,7 +445,11 @@ from ansible_collections.gpufleet.vllm.plugins.module_utils._backends import con
 from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.job import Host
 from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.run import PARAMETERS, run
 from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
+from ansible_collections.gpufleet.vllm.plugins.module_utils._host.printable import printable
+from ansible_collections.gpufleet.vllm.plugins.module_utils._host.redaction import secrets_within
 from ansible_collections.gpufleet.vllm.plugins.module_utils._server.spec import SERVER_PARAMETERS
+
+SHOWN = ("env", "engine", "engine_unchecked", "labels")
 
 
 def probe(parameters: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
@@ -457,12 +469,15 @@ def main() -> None:
         required_by={"hf_token": "hf_token_file", "api_key": "api_key_file", "failure_id": "fallbacks"},
         supports_check_mode=True,
     )
+    # What the engine would show is refused; until then it shall not show here.
+    changes = [rung.get("change") for rung in module.params["fallbacks"]]
+    module.no_log_values.update(secrets_within([{key: module.params[key] for key in SHOWN}, changes]))
     try:
-        host = Host(container_backends(module.params), probe=probe, warn=module.warn)
+        host = Host(container_backends(module.params), probe=probe, warn=lambda text: module.warn(printable(text)))
         result = run(module.params, check_mode=module.check_mode, host=host)
     except VllmError as error:
-        module.fail_json(msg=str(error), reason=error.reason)
-    module.exit_json(**result)
+        module.fail_json(msg=printable(str(error)), reason=error.reason)
+    module.exit_json(**printable(result))
 
 
 if __name__ == "__main__":

@@ -191,6 +191,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
 from ansible_collections.gpufleet.vllm.plugins.module_utils._health.logfile import Source
 from ansible_collections.gpufleet.vllm.plugins.module_utils._health.report import examine
+from ansible_collections.gpufleet.vllm.plugins.module_utils._host.printable import printable
 from ansible_collections.gpufleet.vllm.plugins.module_utils._sources import open_source
 
 
@@ -210,9 +211,10 @@ def main() -> None:
     )
     try:
         source = t.cast(Source, open_source(module.params, module.run_command))
-        module.exit_json(changed=False, **examine(source, module.params["gpu_facts"], module.params["lines"]))
+        found = examine(source, module.params["gpu_facts"], module.params["lines"])
+        module.exit_json(changed=False, **printable(found))
     except VllmError as error:
-        module.fail_json(msg=str(error), reason=error.reason)
+        module.fail_json(msg=printable(str(error)), reason=error.reason)
 
 
 if __name__ == "__main__":

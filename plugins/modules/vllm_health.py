@@ -319,6 +319,7 @@ from ansible_collections.gpufleet.vllm.plugins.module_utils._host.lock import (
     reader_is_gone,
     release,
 )
+from ansible_collections.gpufleet.vllm.plugins.module_utils._host.printable import printable
 from ansible_collections.gpufleet.vllm.plugins.module_utils._sources import open_source
 
 
@@ -361,9 +362,9 @@ def main() -> None:
     try:
         result = _locked_run(module) if module.params["lock"] else _run(module)
     except VllmError as error:
-        module.fail_json(msg=str(error), reason=error.reason, busy=isinstance(error, Busy))
+        module.fail_json(msg=printable(str(error)), reason=error.reason, busy=isinstance(error, Busy))
     leave_with = module.exit_json if result["healthy"] or not result["finished"] else module.fail_json
-    leave_with(**result)
+    leave_with(**printable(result))
 
 
 if __name__ == "__main__":

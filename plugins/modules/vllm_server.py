@@ -79,6 +79,12 @@ options:
     description:
       - The API key. It is handed on when the server has C(api_key_file), to be written there.
     type: str
+  keep_hf_token:
+    description:
+      - Hand O(hf_token) over only to a file that holds nothing. A file that holds another token stays as it is, so that
+        operators whose own tokens differ do not change it in turn.
+    type: bool
+    default: false
   recreate:
     description:
       - Replace the server even when nothing changed.

@@ -118,6 +118,8 @@ def parameters(spec: t.Mapping[str, t.Any], options: t.Mapping[str, t.Any]) -> d
     }
     if state not in DESCRIBED and isinstance(spec.get("gpus"), t.Mapping):
         del arguments["gpus"]  # Which they are matters to a start only.
+    if "hf_token" in arguments and options.get("keep_hf_token"):
+        arguments["keep_hf_token"] = True
     if options["reset_fallbacks"] and not options["failure_id"]:
         arguments["reset_fallbacks"] = True
     if state == "started" and not plan:

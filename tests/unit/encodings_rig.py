@@ -27,11 +27,12 @@ CUT = 70_000
 
 
 class Server:
-    """Serves CONTENT. Each request takes the next behaviour; the last one stays."""
+    """Serves CONTENT. Each request takes the next behaviour; the last one stays. C(-> ADDRESS) sends it there."""
 
-    def __init__(self, *behaviours: str) -> None:
+    def __init__(self, *behaviours: str, host: str = "127.0.0.1") -> None:
         self.behaviours = list(behaviours) or ["ok"]
         self.requests: list[tuple[str, str]] = []
+        self.credentials: list[str | None] = []
         self.released = threading.Event()
         rig = self
 
@@ -42,9 +43,9 @@ class Server:
             def log_message(self, *_arguments: object) -> None:
                 pass
 
-        self._http = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._http = http.server.ThreadingHTTPServer((host, 0), Handler)
         self._thread = threading.Thread(target=self._http.serve_forever, args=(0.01,))
-        self.url = f"http://127.0.0.1:{self._http.server_port}/encodings"
+        self.url = f"http://{host}:{self._http.server_port}/encodings"
 
     def __enter__(self) -> Server:
         self._thread.start()
@@ -58,9 +59,20 @@ class Server:
 
     def _answer(self, request: http.server.BaseHTTPRequestHandler) -> None:
         behaviour = self.behaviours.pop(0) if len(self.behaviours) > 1 else self.behaviours[0]
-        name = os.path.basename(request.path).replace(".tiktoken", "")
+        name = os.path.basename(request.path.partition("?")[0]).replace(".tiktoken", "")
         self.requests.append((name, request.headers.get("Range", "")))
-        _BEHAVIOURS[behaviour](self, request, CONTENT[name])
+        self.credentials.append(request.headers.get("Authorization"))
+        if behaviour.startswith("-> "):
+            _redirect(request, behaviour[3:])
+        else:
+            _BEHAVIOURS[behaviour](self, request, CONTENT[name])
+
+
+def _redirect(request: http.server.BaseHTTPRequestHandler, target: str) -> None:
+    request.send_response(302)
+    request.send_header("Location", target)
+    request.send_header("Content-Length", "0")
+    request.end_headers()
 
 
 def _offset(request: http.server.BaseHTTPRequestHandler) -> int:

@@ -12,9 +12,19 @@ if t.TYPE_CHECKING:
     from ...conftest import Run
 
 
-def test_a_new_token_shows_nowhere_either(deploy: t.Callable[..., Run]) -> None:
-    run = deploy("-vvvv", "--diff", HF_TOKEN="hf_rotated4711")
+def test_the_token_of_another_operator_changes_nothing(host: t.Any, deploy: t.Callable[..., Run]) -> None:
+    before = state(host)
+    run = deploy("-vvvv", "--diff", HF_TOKEN="hf_another4711")
+    assert "write secret" not in run.text
+    assert state(host) == before
+    assert not any(token in run.text for token in ("hf_canary", "hf_another"))
+
+
+def test_a_new_token_shows_nowhere_either_and_restarts_nothing(host: t.Any, deploy: t.Callable[..., Run]) -> None:
+    before = state(host)
+    run = deploy("-vvvv", "--diff", "--extra-vars", "vllm_server_hf_token=hf_rotated4711")
     assert "write secret hf_token_file" in run.text
+    assert state(host) == before
     assert not any(token in run.text for token in ("hf_canary", "hf_rotated"))
 
 

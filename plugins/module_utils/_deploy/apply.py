@@ -31,7 +31,7 @@ def making(job: Job, decision: Decision) -> Making:
     secrets, fallbacks, preflight = decision.wish.secrets, decision.wish.fallbacks, decision.preflight
     seen = looked(job)
     # A file that held the secret already is the user's own, and stays when the server goes.
-    written = {secrets.files[key] for key in secrets.stale} if secrets else set()
+    written = {secrets.files[key] for key in secrets.differing} if secrets else set()
     written |= {path for one in seen.instances.values() for path in one.wrote}
     read = {*spec.secret_files.values()}
     written |= {path for one in seen.others for path in one.wrote if path in read}

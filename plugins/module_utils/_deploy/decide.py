@@ -13,7 +13,7 @@ from dataclasses import replace
 from .._errors import Problem, VllmError
 from .._host import ports
 from .._server.fallbacks import Fallbacks, FallbacksEnd, Steps
-from .._server.spec import ServerSpec, fingerprint, from_params
+from .._server.spec import ServerSpec, fingerprint, from_params, of_another_home
 from .._vllm.versions import is_telling
 from .backend import Artifact, Backend, Instance, Other, Seen
 from .job import Decision, Job, Wish, settings_of
@@ -76,7 +76,8 @@ def _decide_making(job: Job, seen: Seen, lenient: bool) -> Decision:
         decision = _decide_with(job, seen, steps.fallbacks, lenient)
         settings = [p.message for p in decision.preflight.problems if p.reason not in NOT_OF_THE_SETTINGS]
         if not settings or not steps.further(decision.preflight.failure_id):
-            return replace(decision, stepped=stepped)
+            homes = of_another_home(current.intent, decision.wish.wanted.intent) if current else ()
+            return replace(decision, stepped=(*stepped, *homes))
         rung = steps.fallbacks.to_dict() or {}
         stepped += (f"{' '.join(settings)} So fallback {rung['rung']} of {rung['rungs']} is used instead.",)
 
@@ -136,7 +137,8 @@ def wished(job: Job, seen: Seen, fallbacks: Fallbacks) -> Wish:
     params = job.params
     settings, gpus = with_gpus(job, fallbacks.settings, seen.instances.get("current"))
     spec = from_params(settings)
-    secrets = Secrets(spec, {"hf_token_file": params["hf_token"], "api_key_file": params["api_key"]})
+    given = {"hf_token_file": params["hf_token"], "api_key_file": params["api_key"]}
+    secrets = Secrets(spec, given, keeps=("hf_token_file",) if params["keep_hf_token"] else ())
     wanted = replace(
         _wanted(job),
         fingerprint=fingerprint(spec.to_dict(), secrets.digests),

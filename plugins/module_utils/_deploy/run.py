@@ -33,6 +33,7 @@ PARAMETERS: dict[str, t.Any] = {
     "pull": {"type": "str", "choices": ["missing", "always", "never"], "default": "missing"},
     "hf_token": {"type": "str", "no_log": True},
     "api_key": {"type": "str", "no_log": True},
+    "keep_hf_token": {"type": "bool", "default": False},
     "replace_unmanaged": {"type": "bool", "default": False},
     "recreate": {"type": "bool", "default": False},
     "all": {"type": "bool", "default": False},

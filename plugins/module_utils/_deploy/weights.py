@@ -362,10 +362,11 @@ def _cache_problems(snapshot: Snapshot, model: str, fetches: bool, offline: bool
         file, what = _located(snapshot, text)
         # What this user may not read, the server may.
         if what != NO_PERMISSION and snapshot.present:
+            quoted = "'" + file.replace("'", "'\\''") + "'"
             then = "the next start fetches it again" if fetches else f"stage {model} again"
             found.append(
                 f"{model} cannot be loaded from {file}: {what}. vLLM takes what is in the cache as it is. Delete the "
-                f"file and what it links to (rm -f \"$(readlink -f '{file}')\" '{file}'), and {then}."
+                f'file and what it links to (rm -f "$(readlink -f {quoted})" {quoted}), and {then}.'
             )
     if fetches or (not snapshot.missing and (snapshot.present or snapshot.damaged)):
         return found

@@ -22,6 +22,7 @@ from .._deploy.record import (
 from .._errors import VllmError
 from .._host.labels import LABEL_FINGERPRINT
 from .._host.ports import overlaps
+from .._host.redaction import redact
 from .._server.spec import ServerSpec
 from .._vllm.versions import METADATA_PROGRAM, version_of_labels
 from . import client as docker_client
@@ -217,7 +218,7 @@ class DockerBackend:
                 except docker_client.failures():
                     time.sleep(1)
             status = self.client.inspect_container(name)["State"].get("ExitCode")
-            printed = str(self.client.logs(name, tail=20).decode("utf-8", errors="replace")).strip().splitlines()
+            printed = redact(self.client.logs(name, tail=20).decode("utf-8", errors="replace")).strip().splitlines()
         finally:
             if self.look(server).download:
                 self._remove(name)

@@ -76,18 +76,19 @@ class ContainerSource:
     def about(self) -> dict[str, t.Any]:
         """What the container was made from, and the secrets in its files, to be taken out of all that is shown."""
         from .._host.labels import LABEL_SPEC
-        from .._host.redaction import redact_value
+        from .._host.redaction import redact_value, secrets_among
 
         inspected = self.inspected()
         config = inspected["Config"]
         spec = _json(config["Labels"].get(LABEL_SPEC)) if config.get("Labels") else None
-        secrets = mounted_secrets(inspected)
         environment = dict(entry.partition("=")[::2] for entry in config.get("Env") or ())
+        words = [*(config.get("Entrypoint") or ()), *(config.get("Cmd") or ())]
+        secrets = [*mounted_secrets(inspected), *secrets_among(environment, words)]
         return {
             "spec": redact_value(spec, secrets),
             "image": config.get("Image"),
             "image_id": inspected.get("Image"),
-            "command": redact_value([*(config.get("Entrypoint") or ()), *(config.get("Cmd") or ())], secrets),
+            "command": redact_value(words, secrets),
             "environment": redact_value(environment, secrets),
             "secrets": secrets,
         }

@@ -45,10 +45,11 @@ def probe(params: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
     asked = {**defaults, **said, "timeout": 0}
     api = Api(asked)
     report = Wait(asked["checks"], api.ask, ProcessState, 0, 0, once=True, interval=0).run()
-    result = {"changed": False, **outcome(report), "phases": [], "percent": None, "detail": ""}
+    seen = without_key(outcome(report), api.key)
+    result = {"changed": False, **seen, "phases": [], "percent": None, "detail": ""}
     if report.healthy:
         return result
-    found = _without_key(by_answers(report, api.server.url), api.key)
+    found = _redacted(by_answers(report, api.server.url), api.key)
     message = "\n".join(
         [f"{found['cause']} {found['remedy']}", *([f"  {found['evidence']}"] if found["evidence"] else [])]
     )
@@ -82,7 +83,16 @@ def _whole(name: str, value: t.Any) -> int:
         raise VllmError(f"{name} must be a whole number; got {value!r}.") from None
 
 
-def _without_key(found: dict[str, t.Any], key: str | None) -> dict[str, t.Any]:
+def without_key(seen: dict[str, t.Any], key: str | None) -> dict[str, t.Any]:
+    """What was seen, without the key: whoever answers may repeat it."""
+    if not key:
+        return seen
+    from .._host.redaction import hide
+
+    return t.cast("dict[str, t.Any]", hide(seen, [key]))
+
+
+def _redacted(found: dict[str, t.Any], key: str | None) -> dict[str, t.Any]:
     from .._host.redaction import redact_value
 
     return t.cast("dict[str, t.Any]", redact_value(found, [key] if key else []))

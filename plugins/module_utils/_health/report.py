@@ -10,6 +10,7 @@ import platform
 import re
 import typing as t
 
+from .._host.printable import printable
 from .._host.processes import ProcessState, look_at, with_activity
 from .._host.redaction import redact
 from .._version import COLLECTION_VERSION
@@ -26,9 +27,10 @@ LINE_WIDTH = 600
 def examine(source: Source, facts: t.Mapping[str, t.Any], lines: int) -> dict[str, t.Any]:
     """What M(gpufleet.vllm.vllm_diagnose) returns."""
     state = with_activity(source.state(), look_at(source.root_pid()))
-    text = source.tail()
     about = source.about()
     secrets = about.pop("secrets")
+    # Before anything is read from it: what is quoted or cut later holds no half of a secret.
+    text = redact(source.tail(), secrets)
     found = diagnose(text, state, facts)
     seen = timeline(text)
     return {
@@ -61,16 +63,20 @@ def state_dict(state: ProcessState, secrets: t.Sequence[str] = ()) -> dict[str, 
 
 
 def last_lines(text: str, count: int, secrets: t.Sequence[str] = ()) -> list[str]:
-    """The end of a log as people read it: of each progress bar its last state, and no colours."""
+    """The end of a log as people read it: of each progress bar its last state, and nothing that a terminal obeys."""
     shown: list[str] = []
-    for raw in redact(text[-count * 4 * LINE_WIDTH :], secrets).split("\n")[-count - 1 :] if count > 0 else []:
-        line = _plain(raw.rstrip("\r").rpartition("\r")[2])
+    for raw in redact(_end(text, count * 4 * LINE_WIDTH), secrets).split("\n")[-count - 1 :] if count > 0 else []:
+        line = str(printable(raw.rstrip("\r").rpartition("\r")[2])).rstrip()
         shown += [line[:LINE_WIDTH]] if line.strip() else []
     return shown[-count:]
 
 
-def _plain(text: str) -> str:
-    return re.sub(r"\x1b\[[0-?]*[ -/]*[@-~]", "", text).rstrip()
+def _end(text: str, size: int) -> str:
+    """The end of a text without the half of a word that a cut leaves: nobody would see that it is a secret."""
+    if len(text) <= size:
+        return text
+    cut = re.compile(r"\s").search(text, len(text) - size)
+    return text[cut.start() :] if cut else ""
 
 
 def versions(source: Source, text: str) -> dict[str, str]:

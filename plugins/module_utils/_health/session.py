@@ -17,7 +17,7 @@ import typing as t
 from .._host.lock import reader_is_gone
 from .._host.processes import ProcessState
 from .api import Api
-from .probe import by_answers, outcome
+from .probe import by_answers, outcome, without_key
 from .wait import Report, Wait
 
 if t.TYPE_CHECKING:
@@ -134,7 +134,7 @@ class Session:
         }
 
     def _result(self, report: Report) -> dict[str, t.Any]:
-        result = {**outcome(report), **self._phase(report)}
+        result = {**without_key(outcome(report), self.api.key), **self._phase(report)}
         if report.finished and not report.healthy:
             result.update(self._failure(report, result))
         return result
@@ -150,6 +150,7 @@ class Session:
         return {"phase": current["name"], "percent": current["percent"], "detail": current["detail"], "phases": phases}
 
     def _failure(self, report: Report, result: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+        from .._host.redaction import redact
         from .._vllm.phases import words
         from .report import last_lines, redacted
 
@@ -157,7 +158,8 @@ class Session:
         text = ""
         if self.source:
             secrets += self.source.about()["secrets"]
-            text = self.source.tail()
+            # Before anything is read from it: what is quoted or cut later holds no half of a secret.
+            text = redact(self.source.tail(), secrets)
         found = redacted(self._diagnosis(report, text), secrets)
         log = last_lines(text, LOG_LINES, secrets)
         sentences = [found.sentence()]

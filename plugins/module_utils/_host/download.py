@@ -32,6 +32,8 @@ from . import files
 _CHUNK_BYTES = 1 << 16
 _LOCK_WAIT_SECONDS = 600
 _TRANSIENT_STATUS = frozenset({408, 416, 425, 429, 500, 502, 503, 504})
+_REDIRECTS = 10
+_REDIRECTED = frozenset({301, 302, 303, 307, 308})
 _NO_LOCKS_HERE = frozenset({errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK})
 _MIRROR = "Try another source: a mirror, or files on the controller."
 
@@ -158,14 +160,44 @@ class HttpSource:
         headers = {"Accept-Encoding": "identity"}
         if offset:
             headers["Range"] = f"bytes={offset}-"
-        response = open_url(
-            self.url,
-            headers=headers,
-            timeout=self.timeout,
-            validate_certs=self.validate_certs,
-            http_agent="gpufleet.vllm",
-        )
+        response = self._followed(headers)
         return range_start(response.status, response.headers.get("Content-Range")), response
+
+    def _followed(self, headers: t.Mapping[str, str]) -> t.Any:
+        """The answer, wherever it comes from. Credentials of ~/.netrc are for the server that was asked: a redirect
+        may lead to anybody, and a store refuses an address that was signed together with them."""
+        url = self.url
+        for _hop in range(_REDIRECTS):
+            try:
+                return open_url(
+                    url,
+                    headers=dict(headers),
+                    timeout=self.timeout,
+                    validate_certs=self.validate_certs,
+                    http_agent="gpufleet.vllm",
+                    follow_redirects="none",
+                    use_netrc=_origin(url) == _origin(self.url),
+                )
+            except urllib.error.HTTPError as error:
+                target = error.headers.get("Location") if error.code in _REDIRECTED else None
+                if not target:
+                    raise
+                error.close()
+                url = self._allowed(url, target)
+        raise VllmError(f"Cannot download {self.url}: more than {_REDIRECTS} redirects. {_MIRROR}", "download-failed")
+
+    def _allowed(self, url: str, target: str) -> str:
+        """Where a redirect leads, when it may be followed."""
+        there = urllib.parse.urljoin(url, target.strip())
+        before, after = urllib.parse.urlsplit(url), urllib.parse.urlsplit(there)
+        if after.scheme not in ("http", "https") or (before.scheme == "https" and after.scheme == "http"):
+            raise VllmError(
+                f"Cannot download {self.url}: it redirects to {after.scheme}://{after.hostname or ''}, which is not "
+                f"encrypted or no web server. {_MIRROR}",
+                "download-failed",
+            )
+        # Credentials in an address would be sent, and shown in messages.
+        return after._replace(netloc=after.netloc.rpartition("@")[2]).geturl()
 
     def explain(self, error: Exception, got: int, size: int) -> VllmError:
         """Say what went wrong while reading."""
@@ -191,15 +223,21 @@ class HttpSource:
         proxy = urllib.request.getproxies().get(parts.scheme)
         if not proxy or urllib.request.proxy_bypass(parts.hostname or ""):
             return ""
-        # Never the credentials that a proxy's URL may hold.
-        return f" through the proxy {urllib.parse.urlsplit(proxy).netloc.rpartition('@')[2] or proxy}"
+        # Never the credentials that a proxy's address may hold, with a scheme or without.
+        return f" through the proxy {proxy.rpartition('@')[2].rpartition('://')[2].rstrip('/')}"
+
+
+def _origin(url: str) -> tuple[str, str]:
+    parts = urllib.parse.urlsplit(url)
+    return parts.scheme, parts.netloc
 
 
 def checked_url(url: str) -> str:
     """An http(s) URL without what would show up in messages and must not."""
     parts = urllib.parse.urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise VllmError(f"Cannot download from {url}: it is no http:// or https:// URL.")
+        shown = url.rpartition("@")[2].partition("?")[0]
+        raise VllmError(f"Cannot download from {shown}: it is no http:// or https:// URL.")
     if "@" in parts.netloc or parts.query or parts.fragment:
         shown = parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
         raise VllmError(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import shutil
 import tempfile
 
@@ -31,16 +32,35 @@ def read_text(path: str, limit: int = READ_LIMIT) -> str:
     return (read(path, limit) or b"").decode("utf-8", errors="replace")
 
 
-def write_whole(path: str, content: bytes, mode: int = 0o600) -> None:
-    """Replace a file in one step; its directory has to exist.
+def _prefix(name: str) -> str:
+    """How what is written for a file is called until it takes its place."""
+    return f".gpufleet-{name[:64]}-"
+
+
+def sweep(path: str) -> None:
+    """Remove what a killed run left of the same file: it may hold a secret, and nobody would look for it."""
+    directory, name = os.path.split(path)
+    left = re.compile(re.escape(_prefix(name)) + r"[a-z0-9_]{8}")
+    with contextlib.suppress(OSError):
+        for entry in os.listdir(directory):
+            if left.fullmatch(entry):
+                os.unlink(os.path.join(directory, entry))
+
+
+def write_whole(path: str, content: bytes, mode: int = 0o600, owner: tuple[int, int] | None = None) -> None:
+    """Replace a file in one step; its directory has to exist. The owner is kept where this user may give it.
 
     Raises:
         OSError: then the file is as it was.
     """
-    descriptor, temporary = tempfile.mkstemp(dir=os.path.dirname(path), prefix=".gpufleet-")
+    directory, name = os.path.split(path)
+    descriptor, temporary = tempfile.mkstemp(dir=directory, prefix=_prefix(name))
     try:
         with os.fdopen(descriptor, "wb") as stream:
             stream.write(content)
+            if owner:
+                with contextlib.suppress(PermissionError):
+                    os.fchown(stream.fileno(), *owner)
             os.fchmod(stream.fileno(), mode)
         os.replace(temporary, path)
     except OSError:
@@ -81,6 +101,7 @@ def make_directory(path: str) -> None:
 def delete_file(path: str) -> None:
     """Delete a file of ours, and its directory when that is empty then; a file that is gone is fine."""
     try:
+        sweep(path)
         if os.path.exists(path):
             os.unlink(path)
     except OSError as error:

@@ -17,7 +17,7 @@ import typing as t
 from dataclasses import dataclass, field
 
 from .._errors import VllmError
-from .spec import SERVER_PARAMETERS, canonical_json, merge
+from .spec import SERVER_PARAMETERS, canonical_json, merge, refuse_secrets
 
 RUNG_KEYS = ("because", "causes", "change")
 # Who the server is and where it answers: what fails elsewhere is another server.
@@ -172,3 +172,4 @@ def _check(address: str, rung: t.Any) -> None:
         raise VllmError(
             f"{address}.change.{key}: a fallback cannot change it. It can change {', '.join(sorted(CHANGEABLE))}."
         )
+    refuse_secrets(change, f"{address}.change.")

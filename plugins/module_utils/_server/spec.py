@@ -9,6 +9,7 @@ Pure: imports neither Ansible nor Docker. Sizes are as vLLM and Docker take them
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import ipaddress
 import json
@@ -18,6 +19,7 @@ import typing as t
 from dataclasses import MISSING, dataclass, field, fields
 
 from .._errors import VllmError
+from .._host import redaction
 from .._vllm import versions as vllm_versions
 
 # What clients may call the model: one name, or several, of which the first is the main one.
@@ -39,15 +41,17 @@ OWNED_OPTIONS = {
     "hf_token": "hf_token_file",
 }
 
-# Variables that would show in `docker inspect`, with the key that keeps them in a file.
+# Variables that would show in `docker inspect`, with the key that keeps them in a file. Every other one that its name
+# or its value says is a secret belongs into env_file.
 SECRET_ENV = {
     "HF_TOKEN": "hf_token_file",
     "HUGGING_FACE_HUB_TOKEN": "hf_token_file",
     "HUGGINGFACE_TOKEN": "hf_token_file",
     "VLLM_API_KEY": "api_key_file",
-    "OPENAI_API_KEY": "env_file",
-    "AWS_SECRET_ACCESS_KEY": "env_file",
 }
+# Values that are no secret, whatever they are assigned to: switches.
+SWITCHES = {"", "0", "1", *redaction.PLAIN}
+PATH_KEYS = ("huggingface_dir", "encodings_dir", "hf_token_file", "api_key_file", "env_file")
 
 # Keys of the role's dict, and of the catalogue's specs, that do not describe the server's process.
 ROLE_ONLY_KEYS = (
@@ -56,6 +60,8 @@ ROLE_ONLY_KEYS = (
 )
 
 DEFAULT_ULIMITS = {"memlock": -1, "stack": 67108864}
+NUMBER_TEXT = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)")
+HOME = re.compile(r"^(?:/root|/home/[^/]+|/var/root|/Users/[^/]+)/")
 RESTART_POLICY = re.compile(r"no|unless-stopped|on-failure(:[1-9][0-9]*)?")
 NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
 # What the plan appends to a container's name: a server called like that would be taken for a leftover of another one.
@@ -155,7 +161,15 @@ class ServerSpec:
                 del given[derived]
         if "ulimits" in given:
             given["ulimits"] = {k: v for k, v in self.ulimits.items() if DEFAULT_ULIMITS.get(k) != v}
+        for key in {"engine", "engine_unchecked"} & {*given}:
+            given[key] = {name: _recorded_value(value) for name, value in given[key].items()}
         return t.cast("dict[str, t.Any]", json.loads(canonical_json(given)))
+
+
+def _recorded_value(value: EngineValue) -> EngineValue:
+    """JSON that was written as text, as a mapping would be recorded: vLLM reads the same."""
+    parsed = _parsed(value)
+    return canonical_json(parsed) if isinstance(parsed, dict) else value
 
 
 def _default(f: t.Any) -> t.Any:
@@ -226,7 +240,10 @@ def _model(given: t.Mapping[str, t.Any]) -> str:
     model = str(given.get("model") or "")
     if not model:
         raise VllmError("model is missing: name a Hugging Face id (openai/gpt-oss-120b) or a directory on the host.")
-    return os.path.expanduser(model) if model.startswith("~") else model
+    if model.startswith(("~", "./", "../")):
+        # The form of a directory; without a home or a working directory that means nothing on a host.
+        return absolute_path("model", model, keep=True)
+    return model
 
 
 def _served_names(value: t.Any) -> Names:
@@ -264,8 +281,8 @@ def _normalized(given: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
         "bind": _address(given.get("bind", "127.0.0.1")),
         "restart_policy": _restart_policy(given.get("restart_policy", "unless-stopped")),
     }
-    for key in ("huggingface_dir", "encodings_dir", "hf_token_file", "api_key_file", "env_file"):
-        normal[key] = os.path.expanduser(str(given[key])) if given.get(key) else None
+    for key in PATH_KEYS:
+        normal[key] = absolute_path(key, given[key]) if given.get(key) else None
     for key in ("port", "stop_timeout"):
         if key in given:
             normal[key] = _integer(key, given[key])
@@ -275,8 +292,13 @@ def _normalized(given: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
 def _mapping(key: str, given: t.Mapping[str, t.Any]) -> t.Mapping[str, t.Any]:
     value = given.get(key) or {}
     if not isinstance(value, t.Mapping):
-        raise VllmError(f"{key} must be a mapping, a line of 'KEY: VALUE' for each entry; got {value!r}.")
+        raise VllmError(f"{key} must be a mapping, a line of 'KEY: VALUE' for each entry; got {_quoted(value)}.")
     return value
+
+
+def _quoted(value: t.Any) -> str:
+    """A value in a message, which may be an environment that was written in another way."""
+    return repr(redaction.redact_value(value))
 
 
 def _integer(key: str, value: t.Any) -> int:
@@ -317,10 +339,48 @@ def _ulimits(given: t.Mapping[str, t.Any]) -> dict[str, int]:
     return {**DEFAULT_ULIMITS, **{str(k): _integer(f"ulimits.{k}", v) for k, v in given.items() if v is not None}}
 
 
+def absolute_path(key: str, value: t.Any, keep: bool = False) -> str:
+    """A path on the host in one spelling, with C(~) as the home of the user that runs this.
+
+    Docker takes a source that does not begin with a slash for the name of a volume, and a colon for its end.
+
+    Raises:
+        VllmError: for a path that is not absolute, or that Docker would read as something else.
+    """
+    path = os.path.expanduser(str(value))
+    if not path.startswith("/"):
+        raise VllmError(f"{key} must be an absolute path on the host (~ is the home there); got {str(value)!r}.")
+    if ":" in path or not path.isprintable():
+        raise VllmError(
+            f"{key} must be a path without a colon and without control characters, which a mount cannot have; "
+            f"got {str(value)!r}."
+        )
+    return path if keep else spelled(path)
+
+
+def spelled(path: str) -> str:
+    """A path without the slashes and dots that mean nothing."""
+    return "/" + "/".join(part for part in path.split("/") if part not in ("", "."))
+
+
+def of_another_home(before: t.Mapping[str, t.Any], after: t.Mapping[str, t.Any]) -> list[str]:
+    """What to say of paths that two records have below the homes of two users: most likely both were written with ~."""
+    return [
+        f"{key} is {after[key]}, and was {before[key]} before. ~ is the home of the user on the host that the module "
+        "runs as, which become changes: deploy as the same user as before, or write an absolute path."
+        for key in PATH_KEYS
+        if isinstance(before.get(key), str)
+        and isinstance(after.get(key), str)
+        and before[key] != after[key]
+        and HOME.sub("", before[key]) == HOME.sub("", after[key])
+    ]
+
+
 def _volumes(given: t.Any) -> tuple[str, ...]:
     if not isinstance(given, (list, tuple)):
         raise VllmError(f"volumes must be a list, a line of '- SOURCE:DESTINATION[:ro]' for each mount; got {given!r}.")
-    return tuple(_volume(v) for v in given)
+    # Their order means nothing: an engine mounts the outer directories first.
+    return tuple(sorted(_volume(v) for v in given))
 
 
 def _volume(text: t.Any) -> str:
@@ -332,7 +392,8 @@ def _volume(text: t.Any) -> str:
         raise VllmError(
             f"volumes must name an absolute path as source (named volumes are not supported); got {text!r}."
         )
-    return f"{source}:{rest}"
+    target, colon, options = rest.partition(":")
+    return f"{absolute_path('volumes', source)}:{absolute_path('volumes', target)}{colon}{options}"
 
 
 def _gpus(value: t.Any) -> Gpus:
@@ -356,9 +417,11 @@ def engine_options(given: t.Mapping[str, t.Any], where: str = "engine") -> dict[
     options: dict[str, EngineValue] = {}
     for key, value in given.items():
         name = str(key).lstrip("-").replace("-", "_")
-        if name in OWNED_OPTIONS:
+        owned = _owned(name)
+        if owned:
+            short = "" if owned == name else f" (it is short for --{owned.replace('_', '-')})"
             raise VllmError(
-                f"{where}.{key}: set the server's {OWNED_OPTIONS[name]} instead; vLLM's --{key} follows it."
+                f"{where}.{key}: set the server's {OWNED_OPTIONS[owned]} instead; vLLM's --{key} follows it{short}."
             )
         if value is None:
             continue
@@ -368,16 +431,33 @@ def engine_options(given: t.Mapping[str, t.Any], where: str = "engine") -> dict[
     return options
 
 
+def _owned(name: str) -> str:
+    """The option that another key of the server sets and that vLLM takes the name for: it may be cut short."""
+    base = name.partition(".")[0]
+    if base in OWNED_OPTIONS:
+        return base
+    meant = [owned for owned in OWNED_OPTIONS if owned.startswith(base)] if len(base) > 1 else []
+    return meant[0] if meant and vllm_versions.option_kind(base, None) == "any" else ""
+
+
 def _engine_value(name: str, value: t.Any) -> EngineValue:
     if isinstance(value, bool):
         return value
+    kind = vllm_versions.option_kind(name, None)
     is_list = isinstance(value, (list, tuple))
-    if isinstance(value, t.Mapping) or (is_list and vllm_versions.option_kind(name, None) == "json"):
+    if isinstance(value, t.Mapping) or (is_list and kind == "json"):
         return canonical_json(value)
     if is_list:
         return tuple(_text(v) for v in value)
     # Quoted booleans are a YAML slip; no option of vLLM takes the word.
-    return {"true": True, "false": False}.get(str(value).lower(), str(value))
+    return {"true": True, "false": False}.get(str(value).lower(), _one_spelling(kind, str(value)))
+
+
+def _one_spelling(kind: str, text: str) -> str:
+    """A number as it is written without quotes."""
+    if kind == "float" and NUMBER_TEXT.fullmatch(text):
+        return repr(float(text)).removesuffix(".0")
+    return text
 
 
 def _validate(spec: ServerSpec) -> None:
@@ -393,16 +473,93 @@ def _validate(spec: ServerSpec) -> None:
         raise VllmError(f"validation must be one of {', '.join(VALIDATIONS)}; got {spec.validation!r}.")
     for key in sorted({*spec.engine} & {*spec.engine_unchecked}):
         raise VllmError(f"engine_unchecked.{key}: engine sets it as well; keep one of the two.")
-    for key, name in SECRET_ENV.items():
-        if key in spec.env:
-            raise VllmError(f"env.{key}: a secret in env shows in docker inspect; keep it in a file and set {name}.")
     for key in spec.env:
         if not key or "=" in key:
             raise VllmError(f"env: the name of a variable must not be empty or contain '='; got {key!r}.")
     for key in spec.labels:
         if key.startswith(RESERVED_LABELS):
             raise VllmError(f"labels.{key}: labels that start with {RESERVED_LABELS} are reserved for the collection.")
+    _validate_secret_files(spec)
+    refuse_secrets({key: getattr(spec, key) for key in ("env", "engine", "engine_unchecked", "labels")})
     _validate_exposure(spec)
+
+
+def _validate_secret_files(spec: ServerSpec) -> None:
+    """Each secret has a file of its own: what is handed over for one key would be read for the other."""
+    found: dict[str, str] = {}
+    for key, path in spec.secret_files.items():
+        other = found.setdefault(path, key)
+        if other != key:
+            raise VllmError(f"{key} and {other} must be different files; got {path} for both.")
+
+
+def refuse_secrets(settings: t.Mapping[str, t.Any], where: str = "") -> None:
+    """What a container is made with can be read by everybody who may ask the engine.
+
+    Raises:
+        VllmError: with the address of a secret, behind C(where), and the place for it.
+    """
+    try:
+        _refuse_secrets(settings, where)
+    except RecursionError:
+        raise VllmError(f"{where}env or {where}engine is nested too deeply. Write it with fewer levels.") from None
+
+
+def _refuse_secrets(settings: t.Mapping[str, t.Any], where: str) -> None:
+    for key, value in _mapping("env", settings).items():
+        address = secret_at(f"{where}env", str(key), value)
+        if address or (key in SECRET_ENV and value is not None):
+            place = SECRET_ENV.get(key, "env_file")
+            shown = address or f"{where}env.{key}"
+            raise VllmError(f"{shown}: a secret in env shows in docker inspect; keep it in a file and set {place}.")
+    for group in ("engine", "engine_unchecked"):
+        found = (secret_at(f"{where}{group}", str(key), value) for key, value in _mapping(group, settings).items())
+        address = next(filter(None, found), "")
+        if address:
+            raise VllmError(
+                f"{address}: a secret in {group} shows in docker inspect and in the list of processes; keep it in "
+                "a file: as a variable in env_file, or as a file that volumes mounts, and name that here."
+            )
+    for key, value in _mapping("labels", settings).items():
+        if _looks_secret("", value):
+            raise VllmError(f"{where}labels.{key}: a secret in a label shows in docker inspect; keep it in env_file.")
+
+
+def secret_at(where: str, key: str, value: t.Any) -> str:
+    """The address of the first secret in a value, by its name or by its looks; empty when there is none."""
+    address = f"{where}.{key}"
+    value = _parsed(value)
+    if isinstance(value, t.Mapping):
+        return next(filter(None, (secret_at(address, str(k), v) for k, v in value.items())), "")
+    if isinstance(value, (list, tuple)):
+        # The elements of a list have the name of the list.
+        return next((found for v in value for found in (secret_at(where, key, v),) if found), "")
+    return address if _looks_secret(key, value) else ""
+
+
+def _parsed(value: t.Any) -> t.Any:
+    """What a text of JSON holds; anything else as it is."""
+    if not isinstance(value, str) or not value.lstrip().startswith(("{", "[")):
+        return value
+    try:
+        return json.loads(value)
+    except (ValueError, RecursionError):
+        return value
+
+
+def _looks_secret(name: str, value: t.Any) -> bool:
+    if value is None or isinstance(value, bool):
+        return False
+    return _text_looks_secret(name.rpartition(".")[2], str(value))
+
+
+@functools.lru_cache(maxsize=1024)
+def _text_looks_secret(name: str, text: str) -> bool:
+    # The servers of a host have most of their settings in common.
+    if "{%" in text or "{{" in text:
+        return redaction.is_secret_name(name)  # A template assigns tokens of the text.
+    shown = str(redaction.redact_value(text, name=name))
+    return text.lower() not in SWITCHES and redaction.HIDDEN in shown and redaction.HIDDEN not in text
 
 
 def _validate_names(spec: ServerSpec) -> None:

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import time
 import typing as t
 
@@ -112,16 +113,29 @@ class UnitSource:
         return int(self.shown().get("MainPID") or 0) or None
 
     def about(self) -> dict[str, t.Any]:
-        from .._host.redaction import read_secrets, redact_value
+        from .._host.redaction import read_secrets, redact_value, secrets_among
 
         fragment = self.shown().get("FragmentPath")
         text = self._run(["systemctl", "cat", self.name, "--no-pager"]) if fragment else ""
         files = re.findall(r"^EnvironmentFile=-?(\S+)|^LoadCredential=[^:\s]+:(\S+)", text, re.MULTILINE)
         secrets = [secret for pair in files for path in pair if path for secret in read_secrets(path)]
+        secrets += secrets_among(*_written_in(text))
         return {"spec": None, "unit": redact_value(text, secrets), "secrets": secrets}
 
     def versions(self) -> dict[str, str]:
         return {}
+
+
+def _written_in(unit: str) -> tuple[dict[str, str], list[str]]:
+    """The environment that the text of a unit sets, and the words of its commands."""
+    entries: list[str] = []
+    words: list[str] = []
+    for key, line in re.findall(r"^(Environment|Exec\w+)=(.*)$", unit, re.MULTILINE):
+        try:
+            (entries if key == "Environment" else words).extend(shlex.split(line))
+        except ValueError:
+            words += line.split()
+    return dict(entry.partition("=")[::2] for entry in entries), words
 
 
 def unit_state(name: str, shown: t.Mapping[str, str], monotonic: float) -> ProcessState:

@@ -405,16 +405,16 @@ def test_secrets_reach_the_server_alone(kind: str, host: Host, tmp_path: Path, r
         hf_token_file=f"{tmp_path}/t",
         hf_token="CANARY-2",
         api_key_file=f"{tmp_path}/k",
-        api_key="CANARY-3",
+        api_key="CANARY-3-of-16-or-more",
         env_file=f"{tmp_path}/env",
     )
-    assert wait_for_log(host, lines=3).splitlines()[1:] == ["CANARY-2", "CANARY-3|CANARY 1|'$x'"]
+    assert wait_for_log(host, lines=3).splitlines()[1:] == ["CANARY-2", "CANARY-3-of-16-or-more|CANARY 1|'$x'"]
     assert "CANARY" not in str(host.inspect())
 
 
 def test_a_server_whose_key_was_emptied_does_not_come_back_without_one(host: Host, tmp_path: Path) -> None:
     key = tmp_path / "k"
-    host.run(api_key_file=str(key), api_key="CANARY", restart_policy="no")
+    host.run(api_key_file=str(key), api_key="CANARY-of-16-or-more", restart_policy="no")
     key.write_text("")
     host.engine.restart(host.name, timeout=5)
     assert host.engine.wait(host.name)["StatusCode"] == 1

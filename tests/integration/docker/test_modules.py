@@ -71,8 +71,8 @@ def secrets(host: Host, tmp_path: Path) -> dict[str, t.Any]:
 
 def test_no_secret_is_shown_anywhere(host: Host, secrets: dict[str, t.Any], tmp_path: Path) -> None:
     loud = ("-vvvv", "--diff")
-    first = {"UNIT_TOKEN": f"{CANARY}-token", "UNIT_KEY": f"{CANARY}-key"}
-    rotated = {"UNIT_TOKEN": f"{CANARY}-other-token", "UNIT_KEY": f"{CANARY}-other-key"}
+    first = {"UNIT_TOKEN": f"{CANARY}-token", "UNIT_KEY": f"{CANARY}-long-api-key"}
+    rotated = {"UNIT_TOKEN": f"{CANARY}-other-token", "UNIT_KEY": f"{CANARY}-other-long-api-key"}
     for options in ((*loud, "--check"), loud):
         for environment in (first, rotated):
             shown = play(host, tmp_path, deploy(host, **secrets), options=options, **environment)
@@ -94,7 +94,7 @@ def test_no_secret_is_shown_anywhere(host: Host, secrets: dict[str, t.Any], tmp_
 
 
 def test_a_failure_shows_no_secret_and_no_traceback(host: Host, secrets: dict[str, t.Any], tmp_path: Path) -> None:
-    environment = {"UNIT_TOKEN": f"{CANARY}-token", "UNIT_KEY": f"{CANARY}-key"}
+    environment = {"UNIT_TOKEN": f"{CANARY}-token", "UNIT_KEY": f"{CANARY}-long-api-key"}
     said = {**secrets, "gpus": ["GPU-00000000-0000-0000-0000-000000000000"], "fit": "off"}
     shown = play(host, tmp_path, deploy(host, **said), options=("-vvvv", "--diff"), **environment)
     assert shown.endswith("rc=2") and "Docker says: " in shown

@@ -103,10 +103,10 @@ def test_a_gpu_that_cannot_be_had_stops_nobody(host: Host, other: Host) -> None:
 
 def test_the_other_server_comes_back_with_its_own_key(host: Host, other: Host, tmp_path: Path) -> None:
     tells = {"env": {"first": 'echo "key $VLLM_API_KEY"'}, "api_key_file": f"{tmp_path}/s/key"}
-    other.run(**tells, api_key="CANARY-B")
+    other.run(**tells, api_key="CANARY-B-of-16-or-more")
     # Somebody has the port on an address that the other server does not use.
     with socket.create_server(("127.0.0.2", host.said["port"])):
-        text = failing(host.run, **tells, api_key="CANARY-A", bind="0.0.0.0")
+        text = failing(host.run, **tells, api_key="CANARY-A-of-16-or-more", bind="0.0.0.0")
     assert text.startswith(f"Cannot start {host.name}. ") and text.endswith(f"{other.name} is running.")
     assert "CANARY" not in text and host.containers() == {}
     deadline = time.monotonic() + 10
@@ -114,7 +114,7 @@ def test_the_other_server_comes_back_with_its_own_key(host: Host, other: Host, t
         time.sleep(0.05)
     assert other.engine.logs(other.name).count(b"key CANARY-B") == 2
     assert [path.name for path in (tmp_path / "s").iterdir()] == ["key"]
-    assert other.run(**tells, api_key="CANARY-B")["changed"] is False
+    assert other.run(**tells, api_key="CANARY-B-of-16-or-more")["changed"] is False
 
 
 @pytest.mark.parametrize("state", ["started", "reverted", "the other's own run"])

@@ -271,6 +271,35 @@ def test_secrets_are_in_no_result() -> None:
     assert "CANARY" not in str(result)
 
 
+SECRETS: dict[str, Result] = {
+    "env": {"env": {"WANDB_API_KEY": "CANARY1"}},
+    "env by its looks": {"env": {"HTTPS_PROXY": "http://me:CANARY1@proxy:3128"}},
+    "engine": {"engine": {"kv_transfer_config": {"a": [{"password": "CANARY1"}]}}},
+    "engine as text": {"engine": {"kv_transfer_config": '{"password": "CANARY1"}'}},
+    "fallback": {"fallbacks": [{"causes": ["x"], "change": {"env": {"A_TOKEN": "CANARY1"}}}]},
+}
+
+
+@pytest.mark.parametrize("kind", SECRETS)
+@pytest.mark.parametrize("state", ["started", "absent"])
+def test_a_secret_that_is_refused_is_in_no_result(kind: str, state: str) -> None:
+    """The result of a task that fails is printed, with the server that it was about."""
+    found = {"failed": state == "started", "msg": "no CANARY1", "invocation": {"module_args": SECRETS[kind]}}
+    result = Plugin(found, server={**SERVER, **SECRETS[kind]}, state=state).over()
+    assert "CANARY1" not in str(result)
+
+
+def test_a_server_that_starts_is_handed_on_as_it_was_described() -> None:
+    server = {**SERVER, "env": {"A": "it's a prompt: 'x'"}, "labels": {"token": "1"}}
+    assert Plugin(FOUND, server=server).over()["spec"] == server
+
+
+def test_nothing_unprintable_is_in_a_result() -> None:
+    found = {**FOUND, "failed": True, "msg": "\x1b]0;pwned\x07 serves \x1b[31mx", "server": {"state": "a\x07"}}
+    result = Plugin(found, server=SERVER).over()
+    assert (result["message"], result["server"]["state"]) == (" serves x", "a\\x07")
+
+
 @pytest.mark.parametrize("state", ["stopped", "absent", "committed", "reverted"])
 def test_a_step_that_starts_nothing_selects_no_gpus(state: str) -> None:
     plugin = Plugin(FOUND, server={"name": "a", "gpus": {"count": 1}}, state=state, container_id="c1")

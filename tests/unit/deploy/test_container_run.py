@@ -615,7 +615,7 @@ def test_missing_encodings_are_a_need_in_check_mode_and_a_problem_otherwise(clie
 
 
 def secrets(tmp_path: Path) -> dict[str, t.Any]:
-    return {"api_key_file": str(tmp_path / "s" / "key"), "api_key": "CANARY"}
+    return {"api_key_file": str(tmp_path / "s" / "key"), "api_key": "CANARY-of-16-or-more"}
 
 
 def test_a_secret_is_written_once_and_kept_to_its_owner(client: Client, tmp_path: Path) -> None:
@@ -623,7 +623,7 @@ def test_a_secret_is_written_once_and_kept_to_its_owner(client: Client, tmp_path
     assert result["actions"][0] == "write secret api_key_file (the file does not hold what was given)"
     assert result["commands"][0] == f"install -m 0600 /dev/stdin {tmp_path}/s/key"
     written = tmp_path / "s" / "key"
-    assert (written.read_text(), written.stat().st_mode & 0o777) == ("CANARY\n", 0o600)
+    assert (written.read_text(), written.stat().st_mode & 0o777) == ("CANARY-of-16-or-more\n", 0o600)
     assert run(**secrets(tmp_path))["changed"] is False
 
 
@@ -637,7 +637,7 @@ def test_no_secret_is_in_the_result_or_on_the_container(client: Client, tmp_path
 
 def test_a_rotated_key_replaces_the_server(client: Client, tmp_path: Path) -> None:
     run(**secrets(tmp_path))
-    result = run(**{**secrets(tmp_path), "api_key": "OTHER"})
+    result = run(**{**secrets(tmp_path), "api_key": "OTHER-of-16-or-more"})
     assert "create vllm-a-next (the content of a secret changed)" in result["actions"]
     assert "OTHER" not in json.dumps(result)
 
@@ -656,8 +656,8 @@ def test_the_old_key_is_put_back_with_the_old_server(
     run(**secrets(tmp_path))
     fragile.failing = failing
     with pytest.raises(VllmError, match="The previous server is running.$"):
-        run(**{**secrets(tmp_path), "api_key": "OTHER"})
-    assert (tmp_path / "s" / "key").read_text() == "CANARY\n"
+        run(**{**secrets(tmp_path), "api_key": "OTHER-of-16-or-more"})
+    assert (tmp_path / "s" / "key").read_text() == "CANARY-of-16-or-more\n"
     assert run(**secrets(tmp_path))["changed"] is False
 
 
@@ -665,8 +665,8 @@ def test_the_new_key_stays_with_a_new_server_that_runs_after_all(fragile: FailsO
     run(**secrets(tmp_path))
     fragile.failing, fragile.fails_late = ("start", "vllm-a"), True
     with pytest.raises(VllmError, match="The server is running.$"):
-        run(**{**secrets(tmp_path), "api_key": "OTHER"})
-    assert (tmp_path / "s" / "key").read_text() == "OTHER\n"
+        run(**{**secrets(tmp_path), "api_key": "OTHER-of-16-or-more"})
+    assert (tmp_path / "s" / "key").read_text() == "OTHER-of-16-or-more\n"
 
 
 def test_what_was_written_goes_with_the_server(client: Client, tmp_path: Path) -> None:
@@ -686,11 +686,11 @@ def test_what_was_written_for_an_earlier_version_of_the_server_goes_too(client: 
 
 def test_a_file_of_the_users_own_stays_though_the_same_secret_was_given(client: Client, tmp_path: Path) -> None:
     (tmp_path / "s").mkdir()
-    (tmp_path / "s" / "key").write_text("CANARY")  # Written with printf: no newline.
+    (tmp_path / "s" / "key").write_text("CANARY-of-16-or-more")  # Written with printf: no newline.
     run(**secrets(tmp_path))
     assert LABEL_WROTE not in client.containers_by_name["vllm-a"]["Config"]["Labels"]
     manage(state="absent")
-    assert (tmp_path / "s" / "key").read_text() == "CANARY"
+    assert (tmp_path / "s" / "key").read_text() == "CANARY-of-16-or-more"
 
 
 def test_a_secret_that_another_server_uses_stays(client: Client, tmp_path: Path) -> None:

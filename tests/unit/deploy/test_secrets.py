@@ -16,7 +16,10 @@ from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.secrets impo
     env_file_problems,
 )
 from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
+from ansible_collections.gpufleet.vllm.plugins.module_utils._host import files
 from ansible_collections.gpufleet.vllm.plugins.module_utils._server.spec import ServerSpec, from_params
+
+KEY = "a-key-of-16-or-more"
 
 
 def spec(**said: t.Any) -> ServerSpec:
@@ -29,13 +32,16 @@ KEYS = ("hf_token_file", "api_key_file", "env_file")
 
 
 def secrets(
-    tmp_path: Path, files: t.Mapping[str, str | None], given: t.Mapping[str, str | None] | None = None
+    tmp_path: Path,
+    contents: t.Mapping[str, str | None],
+    given: t.Mapping[str, str | None] | None = None,
+    keeps: t.Collection[str] = (),
 ) -> Secrets:
-    for key, content in files.items():
+    for key, content in contents.items():
         if content is not None:
             (tmp_path / key).write_text(content)
             (tmp_path / key).chmod(0o600)
-    return Secrets(spec(**{key: f"{tmp_path}/{key}" for key in files}), given or {})
+    return Secrets(spec(**{key: f"{tmp_path}/{key}" for key in contents}), given or {}, keeps)
 
 
 @pytest.mark.parametrize(
@@ -94,6 +100,108 @@ def test_a_secret_that_is_handed_over_need_not_be_there_yet(tmp_path: Path) -> N
     assert (tmp_path / "hf_token_file").read_bytes() == b"hf_x\n"
     for there in ("hf_x\n", "hf_x"):
         assert secrets(tmp_path, {"hf_token_file": there}, {"hf_token_file": "hf_x"}).stale == ()
+
+
+@pytest.mark.parametrize("content", [f"{KEY}\r\n", f"{KEY} \n", f" {KEY}\n", f"\n{KEY}", f"{KEY}\n\n", f"{KEY}\t"])
+def test_a_key_that_server_and_clients_would_read_differently_is_told(content: str, tmp_path: Path) -> None:
+    (found,) = secrets(tmp_path, {"api_key_file": content}).problems
+    assert found.reason == "secret-invalid"
+    assert found.message.startswith(f"The API key in {tmp_path}/api_key_file has blanks, blank lines or a Windows")
+    assert KEY not in found.message
+
+
+@pytest.mark.parametrize(("key", "is_told"), [("8000", True), ("x" * 15, True), ("x" * 16, False)])
+def test_a_key_that_is_handed_over_is_none_that_can_be_guessed(key: str, is_told: bool, tmp_path: Path) -> None:
+    found = secrets(tmp_path, {"api_key_file": None}, {"api_key_file": key}).problems
+    assert [problem.reason for problem in found] == ["secret-invalid"] * is_told
+    assert not is_told or f"has {len(key)} characters, and must have 16 or more" in found[0].message
+    # One that the host has for longer goes on to serve.
+    assert secrets(tmp_path, {"api_key_file": key}).problems == []
+
+
+@pytest.mark.parametrize(
+    ("there", "is_written"), [(None, True), ("", True), (" \n", True), ("hf_mine", False), ("hf_given", False)]
+)
+def test_the_token_of_another_operator_stays(there: str | None, is_written: bool, tmp_path: Path) -> None:
+    found = secrets(tmp_path, {"hf_token_file": there}, {"hf_token_file": "hf_given"}, keeps=("hf_token_file",))
+    assert found.stale == (("hf_token_file",) if is_written else ())
+    assert found.problems == []
+
+
+def test_a_token_restarts_nothing(tmp_path: Path) -> None:
+    one = secrets(tmp_path, {"hf_token_file": "hf_one", "api_key_file": KEY})
+    other = secrets(tmp_path, {"hf_token_file": "hf_one", "api_key_file": KEY}, {"hf_token_file": "hf_other"})
+    assert other.stale == ("hf_token_file",)
+    assert one.digests == other.digests and set(one.digests) == {"api_key_file"}
+
+
+def test_two_secrets_never_share_a_file_by_another_path(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    (tmp_path / "real" / "s").write_text(KEY)
+    for one, other in (("real/s", "link/s"), ("real/s", "real/s.superseded")):
+        shared = Secrets(spec(hf_token_file=f"{tmp_path}/{one}", api_key_file=f"{tmp_path}/{other}"), {})
+        assert "must be different files" in shared.problems[0].message
+        assert shared.problems[0].reason == "secret-invalid"
+
+
+def test_a_link_is_not_replaced_by_a_file(tmp_path: Path) -> None:
+    (tmp_path / "agent").write_text(KEY)
+    (tmp_path / "key").symlink_to("agent")
+    said = {"api_key_file": f"{tmp_path}/key"}
+    (found,) = Secrets(spec(**said), {"api_key_file": f"another-{KEY}"}).problems
+    assert found.message.startswith(
+        f"the API key cannot be written to {tmp_path}/key: it is a link to {tmp_path}/agent."
+    )
+    # What it leads to is what was given: then there is nothing to write.
+    assert Secrets(spec(**said), {"api_key_file": KEY}).problems == []
+
+
+def test_owner_and_group_of_a_secret_stay(tmp_path: Path) -> None:
+    handed = secrets(tmp_path, {"api_key_file": "old"}, {"api_key_file": KEY})
+    path = tmp_path / "api_key_file"
+    if os.geteuid() == 0:
+        os.chown(path, 12345, 12346)
+    before = path.stat()
+    handed.write("api_key_file")
+    for written in (path, tmp_path / "api_key_file.superseded"):
+        assert (written.stat().st_uid, written.stat().st_gid) == (before.st_uid, before.st_gid)
+        assert written.stat().st_mode & 0o777 == 0o600
+
+
+def test_what_a_killed_run_left_of_a_secret_goes_with_the_next_one(tmp_path: Path) -> None:
+    for name in (".gpufleet-api_key_file-abcdefg1", ".gpufleet-other-abcdefg1", ".gpufleet-api_key_file-2-abcdefg1"):
+        (tmp_path / name).write_text("CANARY")
+    secrets(tmp_path, {"api_key_file": "old"}, {"api_key_file": KEY}).write("api_key_file")
+    left = {name for name in os.listdir(tmp_path) if name.startswith(".gpufleet")}
+    assert left == {".gpufleet-other-abcdefg1", ".gpufleet-api_key_file-2-abcdefg1"}
+    (tmp_path / ".gpufleet-api_key_file-abcdefg2").write_text("CANARY")
+    files.delete_file(f"{tmp_path}/api_key_file")
+    assert not (tmp_path / ".gpufleet-api_key_file-abcdefg2").exists()
+
+
+@pytest.mark.parametrize("content", [KEY, f"{KEY}\n"])
+def test_a_secret_that_was_handed_over_and_others_can_read_is_closed_to_them(content: str, tmp_path: Path) -> None:
+    path = tmp_path / "api_key_file"
+    path.write_text(content)
+    path.chmod(0o644)
+    handed = Secrets(spec(api_key_file=str(path)), {"api_key_file": KEY})
+    assert (handed.stale, handed.differing, handed.warnings) == (("api_key_file",), (), [])
+    handed.write("api_key_file")
+    assert (path.read_text(), path.stat().st_mode & 0o777) == (content, 0o600)
+    assert os.listdir(tmp_path) == ["api_key_file"]
+    assert Secrets(spec(api_key_file=str(path)), {"api_key_file": KEY}).stale == ()
+
+
+@pytest.mark.parametrize(
+    ("mode", "warned"), [(0o700, False), (0o755, False), (0o757, True), (0o777, True), (0o1777, False)]
+)
+def test_a_directory_where_others_may_put_a_secret_is_warned_of(mode: int, warned: bool, tmp_path: Path) -> None:
+    found = secrets(tmp_path, {"api_key_file": KEY})
+    tmp_path.chmod(mode)
+    assert [f"may replace the files in {tmp_path}; run 'chmod go-w {tmp_path}'" in text for text in found.warnings] == (
+        [True] * warned
+    )
 
 
 @pytest.mark.parametrize("given", [None, "", " \n"])

@@ -122,7 +122,7 @@ def ask(client: FailsAt, directory: Path, name: str, state: str, said: t.Any, ki
     """Whether it was done."""
     client.dies_after = None if kill is None else len(client.calls) + kill
     client.fails_after = None if fail is None else len(client.calls) + fail
-    secret = {"api_key_file": f"{directory}/keys/key", "api_key": f"CANARY-{name}"}
+    secret = {"api_key_file": f"{directory}/keys/key", "api_key": f"CANARY-of-16-or-more-{name}"}
     try:
         run(name=name, state=state, **secret, **said)
     except (Killed, VllmError):
@@ -145,10 +145,13 @@ def test_whatever_was_asked_for_and_went_wrong_the_next_run_serves_and_nothing_i
         for name in ("a", "b"):
             assert ask(client, directory, name, "started", {})
             assert f"vllm-{name}" in running(client)
-            assert key_in(directory)["key"] == f"CANARY-{name}"
+            assert key_in(directory)["key"] == f"CANARY-of-16-or-more-{name}"
             assert ask(client, directory, name, "committed", {})
             assert [one for one in client.now if one.startswith(f"vllm-{name}")] == [f"vllm-{name}"]
-            assert run(name=name, api_key_file=f"{directory}/keys/key", api_key=f"CANARY-{name}")["changed"] is False
+            assert (
+                run(name=name, api_key_file=f"{directory}/keys/key", api_key=f"CANARY-of-16-or-more-{name}")["changed"]
+                is False
+            )
         for name in ("a", "b"):
             assert ask(client, directory, name, "absent", {})
         assert found(client) == ({}, [])

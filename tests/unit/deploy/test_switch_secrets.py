@@ -23,96 +23,96 @@ def key(tmp_path: Path) -> Path:
 
 
 def test_the_key_of_the_other_server_is_kept_until_the_commit(client: Client, key: Path) -> None:
-    run_b(**keyed(key, "CANARY-B"))
-    run(**keyed(key, "CANARY-A"))
-    assert files_of(key) == {"key": "CANARY-A", "key.superseded": "CANARY-B"}
+    run_b(**keyed(key, "CANARY-B-of-16-or-more"))
+    run(**keyed(key, "CANARY-A-of-16-or-more"))
+    assert files_of(key) == {"key": "CANARY-A-of-16-or-more", "key.superseded": "CANARY-B-of-16-or-more"}
     assert (key.parent / "key.superseded").stat().st_mode & 0o777 == 0o600
     result = manage(state="committed")
     assert f"forget secret {key} (nobody reads it any more)" in result["actions"]
     assert f"rm {key}.superseded" in result["commands"]
-    assert files_of(key) == {"key": "CANARY-A"}
+    assert files_of(key) == {"key": "CANARY-A-of-16-or-more"}
     manage(state="absent")
     assert not key.parent.exists()
 
 
 def test_the_key_of_the_other_server_is_put_back_with_it(client: Client, key: Path) -> None:
-    run_b(**keyed(key, "CANARY-B"))
-    run(**keyed(key, "CANARY-A"))
+    run_b(**keyed(key, "CANARY-B-of-16-or-more"))
+    run(**keyed(key, "CANARY-A-of-16-or-more"))
     result = manage(state="reverted")
     assert f"restore secret {key} (the old server reads it)" in result["actions"]
     order = [line.split(" (")[0] for line in result["actions"]]
     assert order.index(f"restore secret {key}") < order.index("start vllm-b")
-    assert files_of(key) == {"key": "CANARY-B"}
-    assert run_b(**keyed(key, "CANARY-B"))["changed"] is False
+    assert files_of(key) == {"key": "CANARY-B-of-16-or-more"}
+    assert run_b(**keyed(key, "CANARY-B-of-16-or-more"))["changed"] is False
 
 
 @pytest.mark.parametrize("failing", SWITCH, ids=" ".join)
 def test_the_key_of_the_other_server_is_put_back_when_a_step_fails(
     failing: tuple[str, str], fragile: FailsOnce, key: Path
 ) -> None:
-    run_b(**keyed(key, "CANARY-B"))
+    run_b(**keyed(key, "CANARY-B-of-16-or-more"))
     fragile.failing = failing
     with pytest.raises(VllmError) as caught:
-        run(**keyed(key, "CANARY-A"))
+        run(**keyed(key, "CANARY-A-of-16-or-more"))
     assert "CANARY" not in str(caught.value)
-    assert files_of(key) == {"key": "CANARY-B"}
-    assert run_b(**keyed(key, "CANARY-B"))["changed"] is False
+    assert files_of(key) == {"key": "CANARY-B-of-16-or-more"}
+    assert run_b(**keyed(key, "CANARY-B-of-16-or-more"))["changed"] is False
 
 
 @pytest.mark.parametrize("calls", range(len(SWITCH) + 2))
 def test_the_key_of_the_other_server_is_put_back_when_a_run_was_killed(calls: int, client: Client, key: Path) -> None:
-    run_b(**keyed(key, "CANARY-B"))
+    run_b(**keyed(key, "CANARY-B-of-16-or-more"))
     client.dies_after = len(client.calls) + calls
     try:
-        run(**keyed(key, "CANARY-A"))
+        run(**keyed(key, "CANARY-A-of-16-or-more"))
     except Killed:
         pass
     else:
         assert calls == len(SWITCH) + 1
     client.dies_after = None
-    run(**keyed(key, "CANARY-A"))
-    assert files_of(key) == {"key": "CANARY-A", "key.superseded": "CANARY-B"}
+    run(**keyed(key, "CANARY-A-of-16-or-more"))
+    assert files_of(key) == {"key": "CANARY-A-of-16-or-more", "key.superseded": "CANARY-B-of-16-or-more"}
     manage(state="reverted")
-    assert files_of(key) == {"key": "CANARY-B"}
+    assert files_of(key) == {"key": "CANARY-B-of-16-or-more"}
 
 
 def test_an_older_key_is_not_lost_when_one_changes_ones_mind(client: Client, key: Path) -> None:
-    run_b(**keyed(key, "CANARY-B"))
-    run(**keyed(key, "CANARY-A"))
-    run(**keyed(key, "CANARY-AA"))
-    assert files_of(key) == {"key": "CANARY-AA", "key.superseded": "CANARY-B"}
+    run_b(**keyed(key, "CANARY-B-of-16-or-more"))
+    run(**keyed(key, "CANARY-A-of-16-or-more"))
+    run(**keyed(key, "CANARY-AA-of-16-or-more"))
+    assert files_of(key) == {"key": "CANARY-AA-of-16-or-more", "key.superseded": "CANARY-B-of-16-or-more"}
     manage(state="reverted")
-    assert files_of(key) == {"key": "CANARY-B"}
+    assert files_of(key) == {"key": "CANARY-B-of-16-or-more"}
 
 
 def test_a_kept_key_goes_with_the_server(client: Client, key: Path) -> None:
-    run(**keyed(key, "CANARY-1"))
-    run(**keyed(key, "CANARY-2"))
-    assert files_of(key) == {"key": "CANARY-2", "key.superseded": "CANARY-1"}
+    run(**keyed(key, "CANARY-1-of-16-or-more"))
+    run(**keyed(key, "CANARY-2-of-16-or-more"))
+    assert files_of(key) == {"key": "CANARY-2-of-16-or-more", "key.superseded": "CANARY-1-of-16-or-more"}
     manage(state="absent")
     assert not key.parent.exists()
 
 
 def test_a_rotated_key_is_forgotten_by_the_commit_though_nothing_else_is_kept(client: Client, key: Path) -> None:
-    run(**keyed(key, "CANARY-1"))
-    run(**keyed(key, "CANARY-2"))
+    run(**keyed(key, "CANARY-1-of-16-or-more"))
+    run(**keyed(key, "CANARY-2-of-16-or-more"))
     manage(state="committed")
-    assert files_of(key) == {"key": "CANARY-2"}
+    assert files_of(key) == {"key": "CANARY-2-of-16-or-more"}
 
 
 @pytest.mark.parametrize(
     ("said", "left"),
     [
         pytest.param({}, {}, id="nobody reads it"),
-        pytest.param({"api_key_file": "{0}"}, {"key": "CANARY-B"}, id="the new server does"),
+        pytest.param({"api_key_file": "{0}"}, {"key": "CANARY-B-of-16-or-more"}, id="the new server does"),
     ],
 )
 def test_the_key_that_was_written_for_the_other_server_goes_with_it(
     said: dict[str, str], left: dict[str, str], client: Client, key: Path
 ) -> None:
-    run_b(**keyed(key, "CANARY-B"))
+    run_b(**keyed(key, "CANARY-B-of-16-or-more"))
     run(**{name: value.replace("{0}", str(key)) for name, value in said.items()})
-    assert files_of(key) == {"key": "CANARY-B"}
+    assert files_of(key) == {"key": "CANARY-B-of-16-or-more"}
     manage(state="committed")
     assert files_of(key) == left
     # It was ours, whoever it was written for.
@@ -121,11 +121,11 @@ def test_the_key_that_was_written_for_the_other_server_goes_with_it(
 
 
 def test_a_key_that_a_third_server_reads_stays(client: Client, key: Path) -> None:
-    run_b(**keyed(key, "CANARY-B"))
+    run_b(**keyed(key, "CANARY-B-of-16-or-more"))
     run(name="c", port=9000, api_key_file=str(key))
     run()
     manage(state="committed")
-    assert files_of(key) == {"key": "CANARY-B"}
+    assert files_of(key) == {"key": "CANARY-B-of-16-or-more"}
 
 
 def test_the_commit_leaves_a_key_that_the_server_reads_though_a_killed_run_of_another_wrote_it(
@@ -137,21 +137,21 @@ def test_the_commit_leaves_a_key_that_the_server_reads_though_a_killed_run_of_an
     run(api_key_file=str(key))
     client.dies_after = len(client.calls) + 1
     with pytest.raises(Killed):
-        run_b(**keyed(key, "CANARY-B"))
+        run_b(**keyed(key, "CANARY-B-of-16-or-more"))
     client.dies_after = None
-    run(**keyed(key, "CANARY-A"))
+    run(**keyed(key, "CANARY-A-of-16-or-more"))
     manage(state="committed")
     assert set(client.now) == {"vllm-a"}
-    assert files_of(key) == {"key": "CANARY-A"}
+    assert files_of(key) == {"key": "CANARY-A-of-16-or-more"}
 
 
 def test_no_secret_is_in_any_result_of_a_switch(client: Client, key: Path, tmp_path: Path) -> None:
     (tmp_path / "env").write_text("A=CANARY\n")
     (tmp_path / "env").chmod(0o600)
     said = {"hf_token_file": f"{tmp_path}/t", "hf_token": "CANARY-T", "env_file": f"{tmp_path}/env", **cached(tmp_path)}
-    results = [run_b(**keyed(key, "CANARY-B"), **said)]
+    results = [run_b(**keyed(key, "CANARY-B-of-16-or-more"), **said)]
     for state in ("committed", "reverted"):
         for check in (True, False):
-            results += [run(check, **keyed(key, "CANARY-A"), **said), manage(check, state=state)]
+            results += [run(check, **keyed(key, "CANARY-A-of-16-or-more"), **said), manage(check, state=state)]
     results.append(manage(state="absent"))
     assert "CANARY" not in json.dumps([results, client.containers_by_name, list(warnings)])

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
 import tempfile
 import typing as t
 from pathlib import Path
@@ -436,6 +437,18 @@ def test_a_cache_that_cannot_be_loaded_from_is_told(
     found = find("org/name", str(tmp_path) if files is None else cache(tmp_path, files))
     snapshot = f"{tmp_path}/hub/models--org--name/snapshots/{COMMIT}"
     assert problems(found, "org/name", **said) == [sentence.replace("{0}", snapshot) for sentence in told]
+
+
+def test_a_command_to_copy_removes_the_file_whatever_that_is_called(tmp_path: Path) -> None:
+    name = "a'; touch pwned; '$(touch pwned)`touch pwned`.safetensors"
+    found = find("org/name", cache(tmp_path, {"config.json": CONFIG, name: b""}))
+    (told,) = problems(found, "org/name")
+    command = told[told.index("rm -f") : told.rindex("), and")]
+    path = tmp_path / "hub" / "models--org--name" / "snapshots" / COMMIT / name
+    assert os.path.lexists(path)
+    subprocess.run(["sh", "-c", command], cwd=tmp_path, check=True)
+    assert not os.path.lexists(path)
+    assert not (tmp_path / "pwned").exists()
 
 
 def test_a_damaged_cache_without_the_network_is_staged_again(tmp_path: Path) -> None:

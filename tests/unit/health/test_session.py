@@ -191,6 +191,15 @@ def test_a_server_that_is_asked_once_and_is_not_healthy(
     assert "CANARY" not in json.dumps(result)
 
 
+def test_a_server_that_repeats_the_key_is_not_quoted(address: str) -> None:
+    Handler.answers["/v1/chat/completions"] = (200, {"choices": [{"message": {"content": "your key is CANARY99"}}]})
+    said = {"served_model_name": "gpt", "api_key": "CANARY99"}
+    for result in (probe({"url": address, **said}), session.run(params(address, **said))):
+        assert result["healthy"]
+        assert "your key is ********" in json.dumps(result)
+        assert "CANARY99" not in json.dumps(result)
+
+
 @pytest.mark.parametrize(
     ("name", "value", "expected"),
     [

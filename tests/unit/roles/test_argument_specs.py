@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 import yaml
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar
 from ansible_collections.gpufleet.vllm.plugins.action.vllm_server import ARGUMENTS
 from ansible_collections.gpufleet.vllm.plugins.doc_fragments.server import ModuleDocFragment
 from ansible_collections.gpufleet.vllm.plugins.filter.vllm_argv import vllm_argv
@@ -149,6 +151,8 @@ def sample(option: t.Mapping[str, t.Any]) -> t.Any:
 
 EVERY_KEY = {
     **{key: sample(option) for key, option in SERVER.items()},
+    # Each secret has a file of its own.
+    **{key: f"/{key}" for key in ("hf_token_file", "api_key_file", "env_file")},
     "engine_unchecked": {"z": 1},
     "vllm_version": "0.26.0",
 }
@@ -178,6 +182,33 @@ def test_the_role_hands_a_secret_over_only_where_there_is_a_file_for_it(secret: 
     assert parameters({f"{secret}_file": "/f"}, **given)[secret] == "CANARY"
     assert secret not in parameters({}, **given)
     assert secret not in parameters({f"{secret}_file": "/f"})
+
+
+@pytest.mark.parametrize(
+    ("said", "token", "keeps"),
+    [("", "hf_environment", True), ("hf_said", "hf_said", False)],
+    ids=["environment", "said"],
+)
+def test_only_a_token_that_was_said_replaces_another(
+    said: str, token: str, keeps: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_environment")
+    written = load(ROLE / "tasks" / "main.yml")[0]["module_defaults"]["gpufleet.vllm.vllm_server"]
+    templar = Templar(loader=DataLoader(), variables={"vllm_server_hf_token": said})
+    options = {key: templar.template(_trusted(written[key])) for key in ("hf_token", "keep_hf_token")}
+    assert options == {"hf_token": token, "keep_hf_token": keeps}
+    passed = parameters({"hf_token_file": "/t"}, **options)
+    assert (passed["hf_token"], passed.get("keep_hf_token", False)) == (token, keeps)
+    assert "keep_hf_token" not in parameters({}, **options)
+
+
+def _trusted(text: str) -> t.Any:
+    """ansible-core 2.19 only renders what somebody vouches for."""
+    try:
+        from ansible.template import trust_as_template
+    except ImportError:
+        return text
+    return trust_as_template(text)
 
 
 def test_the_plugin_is_documented_as_it_is() -> None:

@@ -13,6 +13,7 @@ import pytest
 import yaml
 from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy import plan, record
 from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
+from ansible_collections.gpufleet.vllm.plugins.module_utils._host.redaction import is_secret_name
 from ansible_collections.gpufleet.vllm.plugins.module_utils._server import spec as server_spec
 from ansible_collections.gpufleet.vllm.plugins.module_utils._server.arguments import argv
 from ansible_collections.gpufleet.vllm.plugins.module_utils._server.spec import (
@@ -22,6 +23,7 @@ from ansible_collections.gpufleet.vllm.plugins.module_utils._server.spec import 
     secret_digest,
 )
 from ansible_collections.gpufleet.vllm.plugins.module_utils._version import COLLECTION_VERSION
+from ansible_collections.gpufleet.vllm.plugins.module_utils._vllm.flags import ENVIRONMENT, FLAGS
 from hypothesis import configuration, given, strategies as st
 
 ROOT = Path(__file__).parents[3]
@@ -102,6 +104,20 @@ def stamp(**said: t.Any) -> str:
         ({"bind": "gpu1.example.com"}, "bind must be an IP address: 127.0.0.1"),
         ({"bind": ""}, "bind must be an IP address: 127.0.0.1"),
         ({"bind": "*"}, "bind must be an IP address: 127.0.0.1"),
+        *(
+            ({key: path}, f"{key} must be an absolute path on the host (~ is the home there); got {path!r}.")
+            for key in ("huggingface_dir", "encodings_dir", "hf_token_file", "api_key_file", "env_file")
+            for path in ("models", "./models", "../models", "~nobody-of-that-name/x")
+        ),
+        ({"hf_token_file": "/a:b"}, "hf_token_file must be a path without a colon and without control characters"),
+        ({"huggingface_dir": "/a\nb"}, "huggingface_dir must be a path without a colon and without control"),
+        ({"volumes": ["~nobody-of-that-name:/b"]}, "volumes must name an absolute path as source"),
+        ({"model": "./m"}, "model must be an absolute path on the host"),
+        ({"model": "../m"}, "model must be an absolute path on the host"),
+        ({"model": "~nobody-of-that-name/m"}, "model must be an absolute path on the host"),
+        ({"hf_token_file": "/s", "api_key_file": "/s"}, "api_key_file and hf_token_file must be different files"),
+        ({"hf_token_file": "/s/", "env_file": "//s"}, "env_file and hf_token_file must be different files"),
+        ({"api_key_file": "/s/k", "env_file": "/s/./k"}, "env_file and api_key_file must be different files"),
         (
             {"engine": {"max_model_len": 1, "max-model-len": 2}},
             "engine.max-model-len: vLLM's --max-model-len is given twice",
@@ -156,6 +172,140 @@ def test_a_secret_in_env_is_refused_and_not_repeated(variable: str, key: str) ->
     assert "CANARY" not in str(caught.value)
 
 
+@pytest.mark.parametrize("where", ["engine", "engine_unchecked"])
+@pytest.mark.parametrize(
+    ("option", "key"),
+    [
+        ("api_ke", "api_key_file"),
+        ("--api-k", "api_key_file"),
+        ("api", "api_key_file"),
+        ("hf_tok", "hf_token_file"),
+        ("mode", "model"),
+        ("ho", "bind"),
+        ("por", "port"),
+        ("served-model", "served_model_name"),
+        ("hf_token.x", "hf_token_file"),
+    ],
+)
+def test_an_option_that_is_cut_short_is_refused_as_the_whole_one(where: str, option: str, key: str) -> None:
+    with pytest.raises(VllmError) as caught:
+        spec(**{where: {option: "CANARY"}})
+    assert str(caught.value).startswith(f"{where}.{option}: set the server's {key} instead")
+    assert "CANARY" not in str(caught.value)
+
+
+URL = "http://me:CANARY1@proxy:3128"
+
+
+@pytest.mark.parametrize(
+    ("said", "address", "place"),
+    [
+        *(
+            ({"env": {name: "CANARY1"}}, f"env.{name}", "env_file")
+            for name in (
+                *("AWS_SESSION_TOKEN", "MINIMAX_API_KEY", "WANDB_API_KEY", "AWS_ACCESS_KEY_ID", "NUM_SECRET"),
+                *("ENCODER_API_KEY", "DB_PASSWORD_NUM", "PGPASS", "db_pwd", "MY_AUTH", "AZURE_STORAGE_KEY", "A_TOKEN"),
+            )
+        ),
+        *(({"env": {name: URL}}, f"env.{name}", "env_file") for name in ("HTTPS_PROXY", "http_proxy", "ANYTHING")),
+        ({"env": {"https_proxy": "me:CANARY1@proxy:3128"}}, "env.https_proxy", "env_file"),
+        ({"env": {"A": "hf_CANARY1abcdefghijklmn"}}, "env.A", "env_file"),
+        ({"env": {"A": {"password": "CANARY1"}}}, "env.A.password", "env_file"),
+        ({"engine": {"kv_transfer_config": {"password": "CANARY1"}}}, "engine.kv_transfer_config.password", "env_file"),
+        (
+            {"engine": {"kv_transfer_config": {"a": [{"b": {"secret_key": "CANARY1"}}]}}},
+            "engine.kv_transfer_config.a.b.secret_key",
+            "env_file",
+        ),
+        (
+            {"engine": {"kv_transfer_config": '{"password": "CANARY1"}'}},
+            "engine.kv_transfer_config.password",
+            "env_file",
+        ),
+        ({"engine": {"kv_transfer_config.password": "CANARY1"}}, "engine.kv_transfer_config.password", "env_file"),
+        ({"engine": {"otlp_traces_endpoint": URL}}, "engine.otlp_traces_endpoint", "env_file"),
+        ({"engine_unchecked": {"db_password": "CANARY1"}}, "engine_unchecked.db_password", "env_file"),
+        ({"engine_unchecked": {"pin_password": 12345678}}, "engine_unchecked.pin_password", "env_file"),
+        ({"labels": {"proxy": URL}}, "labels.proxy", "env_file"),
+    ],
+)
+def test_a_secret_that_the_engine_would_show_is_refused_with_the_place_for_it(
+    said: dict[str, t.Any], address: str, place: str
+) -> None:
+    with pytest.raises(VllmError) as caught:
+        spec(**said)
+    assert str(caught.value).startswith(f"{address}: a secret in ")
+    assert place in str(caught.value)
+    assert "CANARY1" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"env": {"TIKTOKEN_ENCODINGS_BASE": "/e", "TOKENIZERS_PARALLELISM": "false", "HF_TOKEN_PATH": "/run/t"}},
+        {"env": {"HF_HUB_DISABLE_IMPLICIT_TOKEN": 1, "GOOGLE_APPLICATION_CREDENTIALS": "/run/secrets/g.json"}},
+        {"env": {"HTTPS_PROXY": "http://proxy:3128", "NCCL_DEBUG": "INFO", "VLLM_ATTENTION_BACKEND": "FLASH_ATTN"}},
+        {"engine": {"max_num_batched_tokens": 8192, "allow_credentials": True, "tokenizer": "a/b"}},
+        {"engine": {"hf_overrides": {"image_token_id": 5, "boi_token": "<b>", "pad_token": None}}},
+        {
+            "engine": {
+                "ssl_keyfile": "/k.pem",
+                "tokenizer_mode": "auto",
+                "override_generation_config": {"eos_token_id": 1},
+            }
+        },
+        {"engine": {"chat_template": "{% set turn_token = '<turn>' %}{{ bos_token }}{% set x_token = y_token %}"}},
+        {"engine": {"hf_overrides": {"turn_token": "<|turn|>", "audio_token": "<audio>"}}},
+        {"labels": {"team": "tokens", "traefik.http.routers.vllm.rule": "Host(`a`)"}},
+    ],
+    ids=str,
+)
+def test_what_only_sounds_like_a_secret_is_taken(said: dict[str, t.Any]) -> None:
+    assert spec(**said)
+
+
+def test_no_flag_or_variable_of_vllm_is_taken_for_a_secret_that_is_none() -> None:
+    assert {name for name in FLAGS if is_secret_name(name)} == {"api_key", "hf_token", "allow_credentials"}
+    secret = {"S3_ACCESS_KEY_ID", "S3_SECRET_ACCESS_KEY", "VLLM_API_KEY"}
+    assert {name for name in ENVIRONMENT if is_secret_name(name)} == secret
+
+
+@pytest.mark.parametrize("levels", [400, 900, 5000])
+def test_an_engine_that_is_nested_too_deeply_is_told(levels: int) -> None:
+    text = '{"a":' * levels + "1" + "}" * levels
+    try:
+        spec(engine={"kv_transfer_config": text})
+    except VllmError as error:
+        assert "nested too deeply" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "is_told"),
+    [
+        ("/home/ann/vllm/hf", "/root/vllm/hf", True),
+        ("/root/vllm/hf", "/home/ann/vllm/hf", True),
+        ("/home/ann/hf", "/home/bob/hf", True),
+        ("/home/ann/hf", "/home/ann/hf", False),
+        ("/home/ann/hf", "/root/other", False),
+        ("/home/ann/hf", "/data/hf", False),
+        (None, "/root/hf", False),
+        ("/root/hf", None, False),
+        (5, "/root/hf", False),
+    ],
+)
+def test_a_path_below_another_home_is_told(before: t.Any, after: t.Any, is_told: bool) -> None:
+    told = server_spec.of_another_home({"huggingface_dir": before}, {"huggingface_dir": after})
+    assert len(told) == is_told
+    assert not is_told or told[0].startswith(f"huggingface_dir is {after}, and was {before} before. ~ is the home")
+
+
+@pytest.mark.parametrize("given", ["HF_TOKEN=CANARY1", ["HF_TOKEN=CANARY1"]])
+def test_an_environment_of_another_form_is_not_repeated(given: t.Any) -> None:
+    with pytest.raises(VllmError, match="^env must be a mapping") as caught:
+        spec(env=given)
+    assert "CANARY1" not in str(caught.value)
+
+
 LOOPBACKS = ("127.0.0.1", "127.0.0.2", "::1", "localhost")
 NETWORKS = ("0.0.0.0", "::", "192.168.7.4", "fe80::1")
 
@@ -195,6 +345,13 @@ def test_only_loopback_needs_neither_key_nor_consent(
             {"huggingface_dir": "~/h"}, "huggingface_dir", "/home/u/h", id="directory below the home directory"
         ),
         pytest.param({"volumes": ["~/a:/b:ro"]}, "volumes", ("/home/u/a:/b:ro",), id="mount below the home directory"),
+        pytest.param(
+            {"huggingface_dir": "//data/./hf/"}, "huggingface_dir", "/data/hf", id="slashes that mean nothing"
+        ),
+        pytest.param({"volumes": ["/b/:/y/:ro", "/a:/x"]}, "volumes", ("/a:/x", "/b:/y:ro"), id="order of mounts"),
+        pytest.param(
+            {"engine": {"gpu_memory_utilization": "0.90"}}, "engine", {"gpu_memory_utilization": "0.9"}, id="0.90"
+        ),
         pytest.param({"huggingface_dir": ""}, "huggingface_dir", None, id="an empty path is none"),
         pytest.param({"port": "8001"}, "port", 8001, id="port as text"),
         pytest.param({"env": {"A": True, "B": 1, "C": None}}, "env", {"A": "true", "B": "1"}, id="env as text"),
@@ -356,6 +513,21 @@ def test_a_record_makes_the_same_server_again() -> None:
         pytest.param({"bind": "localhost"}, {"bind": "127.0.0.1"}, id="localhost"),
         pytest.param({"restart_policy": False}, {"restart_policy": "no"}, id="unquoted no"),
         pytest.param({"hf_token_file": None}, {}, id="a path that was not said"),
+        pytest.param({"huggingface_dir": "/data/hf/"}, {"huggingface_dir": "/data/hf"}, id="a slash at the end"),
+        pytest.param(
+            {"engine": {"gpu_memory_utilization": "0.90"}},
+            {"engine": {"gpu_memory_utilization": 0.9}},
+            id="a number in quotes",
+        ),
+        pytest.param(
+            {"engine": {"gpu_memory_utilization": 1}}, {"engine": {"gpu_memory_utilization": 1.0}}, id="1 and 1.0"
+        ),
+        pytest.param(
+            {"engine": {"hf_overrides": '{"b": 1, "a": [2]}'}},
+            {"engine": {"hf_overrides": {"a": [2], "b": 1}}},
+            id="JSON as text",
+        ),
+        pytest.param({"volumes": ["/a:/b", "/c:/d/"]}, {"volumes": ["/c/:/d", "/a:/b"]}, id="order of mounts"),
     ],
 )
 def test_the_same_wish_has_the_same_fingerprint(one: dict[str, t.Any], other: dict[str, t.Any]) -> None:

@@ -299,6 +299,7 @@ def test_one_attempt_when_one_is_wanted(install: Run, pauses: list[float], tmp_p
         ("http://none.invalid/e", ": the name none.invalid cannot be resolved. Check DNS"),
         ("ftp://127.0.0.1/e", "Cannot download from ftp://127.0.0.1/e/o200k_base.tiktoken: it is no http:// or"),
         ("/mirror", "it is no http:// or https:// URL."),
+        ("ftp://me:canary@127.0.0.1/e", "Cannot download from 127.0.0.1/e/o200k_base.tiktoken: it is no http:// or"),
         ("http://me:canary@127.0.0.1:1/e", "from http://127.0.0.1:1/e/o200k_base.tiktoken: it holds credentials"),
         ("http://127.0.0.1:1/e?sig=canary", "from http://127.0.0.1:1/e: it holds credentials or a query"),
     ],
@@ -331,6 +332,62 @@ def test_the_proxy_of_the_environment_is_used_and_named_without_its_password(
     assert proxy.requests == [("o200k_base", "")]
     assert "canary" not in str(done.result)
     assert status == 0 or f" through the proxy {address}: the server answered 404" in done.result["msg"]
+
+
+@pytest.mark.parametrize("proxy", ["me:canary@127.0.0.1:1", "http://me:canary@127.0.0.1:1/", "me:ca/na@ry@127.0.0.1:1"])
+def test_a_proxy_is_named_without_who_may_use_it(proxy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", proxy)
+    told = str(host_download.HttpSource("http://none.invalid/e").explain(OSError("x"), 0, 1))
+    assert " through the proxy 127.0.0.1:1: " in told
+    assert "canary" not in told and "me:" not in told
+
+
+@pytest.fixture
+def netrc(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "netrc").write_text("default login mirror password s3cretmirror\n")
+    (tmp_path / "netrc").chmod(0o600)
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+
+
+@pytest.mark.usefixtures("netrc")
+def test_credentials_do_not_follow_a_redirect(install: Run, tmp_path: Path) -> None:
+    with Server(host="127.0.0.2") as store, Server(f"-> {store.url}/{O200K}?sig=x") as mirror:
+        done = install(tmp_path / "e", url=mirror.url, **ONE)
+    assert done.status == 0, done.result
+    assert [credentials is not None for credentials in mirror.credentials] == [True]
+    assert store.credentials == [None]
+
+
+@pytest.mark.usefixtures("netrc")
+def test_credentials_go_on_within_the_server_that_they_are_for(install: Run, tmp_path: Path) -> None:
+    with Server(f"-> other/{O200K}", "ok") as mirror:
+        done = install(tmp_path / "e", url=mirror.url, **ONE)
+    assert done.status == 0, done.result
+    assert [credentials is not None for credentials in mirror.credentials] == [True, True]
+
+
+@pytest.mark.parametrize(
+    ("target", "words"),
+    [
+        ("file:///etc/passwd", ": "),
+        ("ftp://127.0.0.1/x", "it redirects to ftp://127.0.0.1, which is not encrypted or no web server"),
+        ("-", "more than 10 redirects"),
+    ],
+)
+def test_a_redirect_that_leads_elsewhere_is_told(target: str, words: str, install: Run, tmp_path: Path) -> None:
+    with Server(f"-> {O200K if target == '-' else target}") as mirror:
+        done = install(tmp_path, url=mirror.url, attempts=1, **ONE)
+    assert done.status == 1
+    assert words in done.result["msg"]
+    assert contents(tmp_path) == {}
+
+
+def test_a_redirect_does_not_leave_tls() -> None:
+    source = host_download.HttpSource("https://mirror.example.org/e")
+    assert source._allowed(source.url, "https://store/e") == "https://store/e"
+    assert source._allowed(source.url, "https://me:canary@store/e") == "https://store/e"
+    with pytest.raises(VllmError, match="redirects to http://store, which is not encrypted"):
+        source._allowed(source.url, "http://store/e?sig=canary")
 
 
 def test_check_mode_needs_no_network(install: Run, tmp_path: Path) -> None:
