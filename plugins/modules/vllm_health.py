@@ -328,7 +328,7 @@ def _run(module: AnsibleModule) -> dict[str, t.Any]:
 def _locked_run(module: AnsibleModule) -> dict[str, t.Any]:
     """Wait while no other run may change the server, and keep it for what follows, unless nobody is left to do that."""
     name, token = module.params["container"], module.params["lock"]
-    with alone(name, token):
+    with alone(name, token, docker_host=module.params["docker_host"]):
         result = _run(module)
         if result["healthy"] or reader_is_gone():
             release(name)

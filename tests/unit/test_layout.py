@@ -41,7 +41,7 @@ BUDGETS = {
     "tiktoken_encodings": 39,
     "vllm_container": 508,
     "vllm_diagnose": 143,
-    "vllm_health": 188,
+    "vllm_health": 194,
     # Runs on the controller.
     "vllm_server": 0,
 }
