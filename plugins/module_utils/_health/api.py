@@ -16,6 +16,8 @@ from .wait import Response, Verdict
 
 # Seconds for a connection: the server is near.
 CONNECT_TIMEOUT = 5.0
+# Bytes of an answer: a completion of a few tokens and a list of some models are far less.
+LIMIT = 1024 * 1024
 
 # What to ask, and how: the options of M(gpufleet.vllm.vllm_health) for it, and the defaults of whoever asks besides.
 OPTIONS: dict[str, dict[str, t.Any]] = {
@@ -66,7 +68,7 @@ class Api:
     def request(self, method: str, path: str, body: t.Any = None) -> Response:
         """Ask once; what went wrong is part of the response."""
         try:
-            answer = self.server.request(method, path, body, self.patience, CONNECT_TIMEOUT)
+            answer = self.server.request(method, path, body, self.patience, CONNECT_TIMEOUT, LIMIT)
         except HttpError as error:
             return Response(error=why(error), final=error.kind in LASTING)
         try:

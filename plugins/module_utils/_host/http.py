@@ -25,6 +25,7 @@ if t.TYPE_CHECKING:
 LIMIT = 16 * 1024 * 1024
 HEAD_LIMIT = 64 * 1024
 PIECE = 64 * 1024
+DIGITS = 400
 STATUS_LINE = re.compile(rb"HTTP/1\.\d (\d{3})(?: |$)")
 BODILESS = (204, 304)
 # What may stand in a path as it is; all else is quoted, so that no path ends its line.
@@ -66,9 +67,16 @@ class Answer:
     def json(self) -> t.Any:
         """The body as a value; an empty one is None."""
         try:
-            return json.loads(self.body) if self.body else None
+            return json.loads(self.body, parse_int=_whole) if self.body else None
         except (ValueError, RecursionError):
             raise HttpError("no-json", f"HTTP {self.status} without JSON: {self.body[:80]!r}") from None
+
+
+def _whole(digits: str) -> int:
+    """A number of JSON. The time that Python 3.10 takes for one grows with the square of its length."""
+    if len(digits) > DIGITS:
+        raise ValueError("a number is too long")
+    return int(digits)
 
 
 @dataclass(frozen=True)
@@ -187,6 +195,8 @@ def _message(
     fields = {
         "Host": place.netloc.rpartition("@")[2],
         "Accept": "*/*",
+        # A compressed answer may be a thousand times as large as what was received.
+        "Accept-Encoding": "identity",
         "Connection": "close",
         **({} if body is None else {"Content-Type": "application/json"}),
         **({} if method in ("GET", "HEAD") and body is None else {"Content-Length": str(len(content))}),
