@@ -20,8 +20,6 @@ description:
     nothing moves any more, and only as a last resort after O(timeout).
   - A failure names the root cause, the line that proves it and what to change, as M(gpufleet.vllm.vllm_diagnose) does.
   - Changes nothing. The completion asks for a few tokens.
-requirements:
-  - Python package C(docker) on the host, with an O(docker_host) that is not a Unix socket
 extends_documentation_fragment:
   - ansible.builtin.action_common_attributes
 attributes:
@@ -131,7 +129,8 @@ options:
     type: str
   docker_host:
     description:
-      - Address of the Docker Engine. Without it, E(DOCKER_HOST) and then the local socket are used.
+      - The engine, by its Unix socket on the host, such as V(unix:///run/user/1000/docker.sock). Without it,
+        E(DOCKER_HOST) and then V(unix:///var/run/docker.sock). Any other kind of address is refused.
     type: str
   lock:
     description:

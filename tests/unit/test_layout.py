@@ -37,11 +37,11 @@ LAYERS = (
 )
 # KiB of module_utils that a module ships: what it was, and three percent.
 BUDGETS = {
-    "gpu_facts": 65,
+    "gpu_facts": 67,
     "tiktoken_encodings": 39,
-    "vllm_container": 508,
-    "vllm_diagnose": 143,
-    "vllm_health": 194,
+    "vllm_container": 516,
+    "vllm_diagnose": 145,
+    "vllm_health": 199,
     # Runs on the controller.
     "vllm_server": 0,
 }

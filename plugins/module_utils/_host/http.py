@@ -63,6 +63,8 @@ class Answer:
 
     status: int
     body: bytes = b""
+    # What the server says of itself.
+    server: str = field(default="", compare=False)
 
     def json(self) -> t.Any:
         """The body as a value; an empty one is None."""
@@ -235,12 +237,14 @@ class _Stream:
         status, fields = self._head()
         while 100 <= status < 200:
             status, fields = self._head()
-        if method == "HEAD" or status in BODILESS:
-            return Answer(status)
+        empty = method == "HEAD" or status in BODILESS
+        return Answer(status, b"" if empty else self._body(fields), fields.get("server", ""))
+
+    def _body(self, fields: t.Mapping[str, str]) -> bytes:
         if "chunked" in fields.get("transfer-encoding", "").lower():
-            return Answer(status, self._chunks())
+            return self._chunks()
         length = fields.get("content-length")
-        return Answer(status, self._rest() if length is None else self._exactly(_number(length, 10)))
+        return self._rest() if length is None else self._exactly(_number(length, 10))
 
     def _head(self) -> tuple[int, dict[str, str]]:
         first = self._line()

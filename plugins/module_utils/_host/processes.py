@@ -11,6 +11,8 @@ import re
 import typing as t
 from dataclasses import dataclass, field, replace
 
+from .cgroup import container_id
+
 
 @dataclass(frozen=True)
 class ProcessState:
@@ -95,6 +97,11 @@ def process_started(pid: int, proc: str = "/proc") -> float | None:
     if not boot or len(words) < 20:
         return None
     return int(boot.group(1)) + int(words[19]) / os.sysconf("SC_CLK_TCK")
+
+
+def container_of(pid: int, proc: str = "/proc") -> str | None:
+    """The container that a process of this host is in, by its control group."""
+    return container_id(_read(f"{proc}/{pid}/cgroup"), _read(f"{proc}/1/cgroup"))
 
 
 def _read(path: str) -> str:
