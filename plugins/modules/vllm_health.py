@@ -72,7 +72,8 @@ options:
     type: path
   timeout:
     description:
-      - Seconds after which to give up, whatever the server is doing.
+      - Seconds after which to give up, whatever the server is doing, in the middle of a request too. With V(0), each
+        is asked once and has O(request_timeout).
       - Without it, three times O(expected_seconds) and at least 600, or 1800 without that either.
     type: int
   expected_seconds:
