@@ -39,7 +39,7 @@ LAYERS = (
 BUDGETS = {
     "gpu_facts": 67,
     "tiktoken_encodings": 39,
-    "vllm_container": 516,
+    "vllm_container": 518,
     "vllm_diagnose": 145,
     "vllm_health": 199,
     # Runs on the controller.

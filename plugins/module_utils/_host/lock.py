@@ -43,6 +43,8 @@ LEASE_BYTES = 4096
 # How long to wait for another run, in seconds: longer than the lease of one that was killed.
 PATIENCE = 25.0
 INTERVAL = 0.2
+# How often a list of locks is read that is longer than a page of the kernel's, less a line.
+READINGS, PAGE = 3, 3900
 
 
 class Busy(VllmError):
@@ -314,12 +316,18 @@ def _content(path: str, owner: int) -> bytes:
 
 
 def _locks(path: str = "/proc/locks") -> str:
-    """All locks of this host, as the kernel lists them."""
-    try:
-        with open(path, encoding="ascii", errors="replace") as stream:
-            return stream.read()
-    except OSError:
-        return ""
+    """All locks of this host, as the kernel lists them.
+
+    It does so a page at a time, and lines that move up in between are missed: a longer list is read more than once.
+    """
+    text = ""
+    with contextlib.suppress(OSError):
+        for _reading in range(READINGS):
+            with open(path, encoding="utf-8", errors="replace") as stream:
+                text += stream.read()
+            if len(text) < PAGE:
+                break
+    return text
 
 
 def _holder(status: os.stat_result, locks: str) -> str:

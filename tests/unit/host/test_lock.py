@@ -191,6 +191,33 @@ def test_two_operators_of_different_users_exclude_each_other(places: Path) -> No
         assert f"PID {os.getpid()}" in other.says()
 
 
+def test_many_runs_of_several_users_never_meet(places: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    places.joinpath("docker.sock").chmod(0o666)
+    monkeypatch.setattr(lock, "INTERVAL", 0.02)
+    diary = os.open(places / "diary", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    runs = []
+    for uid in (ME, ME, OTHER, OTHER, STRANGER if ME == 0 else ME):
+        pid = os.fork()
+        if pid == 0:
+            if uid != ME:
+                os.setgroups([])
+                os.setgid(uid)
+                os.setuid(uid)
+            ends = time.monotonic() + 1
+            while time.monotonic() < ends:
+                with contextlib.suppress(Busy), lock.alone(NAME, patience=1):
+                    os.write(diary, b"(")
+                    time.sleep(0.001)
+                    os.write(diary, b")")
+            os._exit(0)
+        runs.append(pid)
+    assert [os.waitpid(pid, 0)[1] for pid in runs] == [0] * len(runs)
+    os.close(diary)
+    text = places.joinpath("diary").read_text()
+    assert text
+    assert text == "()" * (len(text) // 2)
+
+
 def test_the_lease_of_another_operator_counts(places: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     places.joinpath("docker.sock").chmod(0o666)
     lock.leave(NAME, "theirs")
@@ -336,3 +363,13 @@ def test_whose_locks_count(mode: int, owner: int | None, may: bool, places: Path
             who = ME
     assert lock._may_open(who, str(socket)) is may
     assert not lock._may_open(who, f"{places}/none")
+
+
+def test_a_long_list_of_locks_is_read_more_than_once(tmp_path: Path) -> None:
+    """The kernel gives it by pages, between which a line can move to one that was read already."""
+    line = "1: FLOCK  ADVISORY  WRITE 1 00:01:1 0 EOF\n"
+    (tmp_path / "short").write_text(line)
+    (tmp_path / "long").write_text(line * 1000)
+    assert lock._locks(str(tmp_path / "short")) == line
+    assert lock._locks(str(tmp_path / "long")).count("FLOCK") == 3000
+    assert lock._locks(f"{tmp_path}/none") == ""
