@@ -10,6 +10,7 @@ import contextlib
 import gzip
 import json
 import os
+import select
 import socketserver
 import threading
 import time
@@ -39,15 +40,18 @@ class Dripping(socketserver.BaseRequestHandler):
     first: t.ClassVar[bytes] = HEAD
     piece: t.ClassVar[bytes] = b"X-A: b\r\n"
 
+    over: t.ClassVar[threading.Event] = threading.Event()
+
     def handle(self) -> None:
         self.request.recv(65536)
-        try:
+        with contextlib.suppress(OSError):
             self.request.sendall(self.first)
-            while True:
+            while not self.over.wait(0.1) and not self.is_left():
                 self.request.sendall(self.piece)
-                time.sleep(0.1)
-        except OSError:
-            pass
+
+    def is_left(self) -> bool:
+        """Whether nobody reads any more."""
+        return bool(select.select([self.request], [], [], 0)[0])
 
 
 class Once(Dripping):
@@ -70,10 +74,12 @@ class Server(socketserver.ThreadingTCPServer):
 
 @pytest.fixture(scope="module")
 def servers() -> t.Iterator[dict[type, str]]:
+    Dripping.over.clear()
     made = {kind: Server(("127.0.0.1", 0), kind) for kind in (Dripping, Once)}
     for server in made.values():
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
     yield {kind: f"http://127.0.0.1:{server.server_address[1]}" for kind, server in made.items()}
+    Dripping.over.set()
     for server in made.values():
         server.shutdown()
         server.server_close()
