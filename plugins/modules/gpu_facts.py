@@ -37,6 +37,11 @@ attributes:
     support: full
     platforms: linux
 options:
+  docker_host:
+    description:
+      - The engine that tells whose containers the processes are, by its Unix socket on the host. Without it,
+        E(DOCKER_HOST) and then V(unix:///var/run/docker.sock).
+    type: str
   nvidia_smi:
     description:
       - Path of C(nvidia-smi).
@@ -351,13 +356,14 @@ ansible_facts:
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.gpufleet.vllm.plugins.module_utils._gpu.facts import host_facts
-from ansible_collections.gpufleet.vllm.plugins.module_utils._gpu.probe import Host, Sampling, observe
+from ansible_collections.gpufleet.vllm.plugins.module_utils._gpu.probe import Sampling, host_with, observe
 from ansible_collections.gpufleet.vllm.plugins.module_utils._host.printable import printable
 
 
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
+            "docker_host": {"type": "str"},
             "nvidia_smi": {"type": "path"},
             "timeout": {"type": "float", "default": 60},
             "samples": {"type": "int", "default": 1},
@@ -372,8 +378,13 @@ def main() -> None:
             f"not negative; got {params['timeout']}, {params['samples']} and {params['sample_interval']}.",
             reason="invalid-parameter",
         )
+    if not (params["docker_host"] or "unix:///").startswith("unix:///"):
+        module.fail_json(
+            msg="Cannot ask the engine whose the processes are: docker_host must be the address of a Unix socket on "
+            f"the host, such as unix:///var/run/docker.sock; got {params['docker_host']!r}."
+        )
     sampling = Sampling(params["samples"], params["sample_interval"])
-    facts = host_facts(observe(Host(), params["nvidia_smi"], params["timeout"], sampling))
+    facts = host_facts(observe(host_with(params["docker_host"]), params["nvidia_smi"], params["timeout"], sampling))
     module.exit_json(ansible_facts={"gpufleet": printable(facts)})
 
 

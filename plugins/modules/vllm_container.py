@@ -180,7 +180,8 @@ options:
     type: dict
   docker_host:
     description:
-      - Address of the Docker Engine. Without it, E(DOCKER_HOST) and then the local socket are used.
+      - The engine, by its Unix socket on the host, such as V(unix:///run/user/1000/docker.sock). Without it,
+        E(DOCKER_HOST) and then V(unix:///var/run/docker.sock). Any other kind of address is refused.
     type: str
 seealso:
   - module: gpufleet.vllm.vllm_health
@@ -349,6 +350,7 @@ reason:
     - V(permission-denied) - the user on the host may not do it.
     - V(backend-unavailable) - the Docker Engine, systemd or a Python package that talks to them is not there.
     - V(backend-failed) - the Docker Engine or systemd refused a step; the message quotes it.
+    - V(backend-unsupported) - the engine at docker_host cannot run this server (Podman, userns-remap, rootless).
     - V(server-missing) - there is no server, container or unit of that name.
     - V(server-not-running) - the server does not run, so what it replaced is kept.
     - V(locked) - another run is changing the same server.
@@ -438,11 +440,12 @@ servers:
   elements: dict
 """
 
+import functools
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.gpufleet.vllm.plugins.module_utils._backends import container_backends
-from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.job import Host
+from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.job import Host, look_at_gpus
 from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.run import PARAMETERS, run
 from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
 from ansible_collections.gpufleet.vllm.plugins.module_utils._host.printable import printable
@@ -473,7 +476,10 @@ def main() -> None:
     changes = [rung.get("change") for rung in module.params["fallbacks"]]
     module.no_log_values.update(secrets_within([{key: module.params[key] for key in SHOWN}, changes]))
     try:
-        host = Host(container_backends(module.params), probe=probe, warn=lambda text: module.warn(printable(text)))
+        gpus = functools.partial(look_at_gpus, docker_host=module.params["docker_host"])
+        host = Host(
+            container_backends(module.params), gpus, probe=probe, warn=lambda text: module.warn(printable(text))
+        )
         result = run(module.params, check_mode=module.check_mode, host=host)
     except VllmError as error:
         module.fail_json(msg=printable(str(error)), reason=error.reason)

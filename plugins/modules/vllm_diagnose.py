@@ -17,7 +17,6 @@ description:
   - A failure that is not known is quoted in the server's own words, and not guessed at.
   - Changes nothing, and asks the server nothing. Secrets are taken out of everything that is returned.
 requirements:
-  - Python package C(docker) on the host, with an O(docker_host) that is not a Unix socket
 attributes:
   check_mode:
     description: Can run in C(check_mode) and return the same.
@@ -44,7 +43,8 @@ options:
     type: str
   docker_host:
     description:
-      - Address of the Docker Engine. Without it, E(DOCKER_HOST) and then the local socket are used.
+      - The engine, by its Unix socket on the host, such as V(unix:///run/user/1000/docker.sock). Without it,
+        E(DOCKER_HOST) and then V(unix:///var/run/docker.sock). Any other kind of address is refused.
     type: str
   gpu_facts:
     description:

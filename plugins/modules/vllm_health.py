@@ -20,8 +20,6 @@ description:
     nothing moves any more, and only as a last resort after O(timeout).
   - A failure names the root cause, the line that proves it and what to change, as M(gpufleet.vllm.vllm_diagnose) does.
   - Changes nothing. The completion asks for a few tokens.
-requirements:
-  - Python package C(docker) on the host, with an O(docker_host) that is not a Unix socket
 extends_documentation_fragment:
   - ansible.builtin.action_common_attributes
 attributes:
@@ -75,7 +73,8 @@ options:
     type: path
   timeout:
     description:
-      - Seconds after which to give up, whatever the server is doing.
+      - Seconds after which to give up, whatever the server is doing, in the middle of a request too. With V(0), each
+        is asked once and has O(request_timeout).
       - Without it, three times O(expected_seconds) and at least 600, or 1800 without that either.
     type: int
   expected_seconds:
@@ -132,7 +131,8 @@ options:
     type: str
   docker_host:
     description:
-      - Address of the Docker Engine. Without it, E(DOCKER_HOST) and then the local socket are used.
+      - The engine, by its Unix socket on the host, such as V(unix:///run/user/1000/docker.sock). Without it,
+        E(DOCKER_HOST) and then V(unix:///var/run/docker.sock). Any other kind of address is refused.
     type: str
   lock:
     description:
@@ -330,7 +330,7 @@ def _run(module: AnsibleModule) -> dict[str, t.Any]:
 def _locked_run(module: AnsibleModule) -> dict[str, t.Any]:
     """Wait while no other run may change the server, and keep it for what follows, unless nobody is left to do that."""
     name, token = module.params["container"], module.params["lock"]
-    with alone(name, token):
+    with alone(name, token, docker_host=module.params["docker_host"]):
         result = _run(module)
         if result["healthy"] or reader_is_gone():
             release(name)

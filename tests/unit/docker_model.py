@@ -21,7 +21,7 @@ import requests.exceptions
 from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy import job, room, run as deploy_run
 from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.record import LABEL_SPEC
 from ansible_collections.gpufleet.vllm.plugins.module_utils._docker.backend import DockerBackend
-from ansible_collections.gpufleet.vllm.plugins.module_utils._docker.reader import SdkReader
+from ansible_collections.gpufleet.vllm.plugins.module_utils._docker.reader import Identity, Inspected
 from ansible_collections.gpufleet.vllm.plugins.module_utils._host import lock
 from ansible_collections.gpufleet.vllm.plugins.module_utils._server.spec import SERVER_PARAMETERS
 
@@ -202,6 +202,41 @@ class Client:
         return {name: f"{one['Id']} {one['State']['Status']}" for name, one in self.containers_by_name.items()}
 
 
+@dataclass
+class ModelReader:
+    """What a reader of an engine's socket finds there, from the model."""
+
+    client: Client
+    said: Identity = Identity()
+
+    def containers(self) -> list[Inspected]:
+        return self.client.containers(all=True)
+
+    def container(self, name: str) -> Inspected | None:
+        return self._unless_missing(lambda: self.client.inspect_container(name))
+
+    def image(self, reference: str) -> Inspected | None:
+        return self._unless_missing(lambda: self.client.inspect_image(reference))
+
+    def volumes(self, label: str) -> list[Inspected]:
+        return t.cast("list[Inspected]", self.client.volumes(filters={"label": label})["Volumes"] or [])
+
+    def logs(self, name: str, lines: int, tty: bool) -> bytes:
+        return self.client.logs(name, tail=lines)
+
+    def version(self) -> str:
+        return "28.5.2"
+
+    def identity(self) -> Identity:
+        return self.said
+
+    def _unless_missing(self, ask: t.Callable[[], Inspected]) -> Inspected | None:
+        try:
+            return ask()
+        except docker.errors.NotFound:
+            return None
+
+
 class FailsOnce(Client):
     """Recovery makes some of the calls again, and they shall work."""
 
@@ -274,13 +309,14 @@ class Situation:
 
     client: Client
     state: Path
+    engine: Identity = Identity()
     gpus: t.Callable[[], dict[str, t.Any]] = lambda: FREE
     owner: t.Any = None
     probed: list[t.Mapping[str, t.Any]] = field(default_factory=list)
     health: dict[str, t.Any] = field(default_factory=lambda: {"healthy": True})
 
     def host(self) -> job.Host:
-        backend = DockerBackend(SdkReader(self.client), lambda: self.client)
+        backend = DockerBackend(ModelReader(self.client, self.engine), lambda: self.client)
         return job.Host(
             {backend.name: backend},
             gpus=lambda samples=1: self.gpus(),

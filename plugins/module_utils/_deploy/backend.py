@@ -10,6 +10,7 @@ import typing as t
 from dataclasses import dataclass, field
 
 if t.TYPE_CHECKING:
+    from .._errors import Problem
     from .._server.spec import ServerSpec
 
 Slot = t.Literal["current", "next", "trial", "superseded"]
@@ -145,6 +146,9 @@ class Backend(t.Protocol):
 
     def version(self, artifact: Artifact) -> str | None:
         """The version of vLLM in an artifact that does not tell it: found by a look inside, which takes seconds."""
+
+    def refusals(self, spec: ServerSpec) -> t.Sequence[Problem]:
+        """Why what runs servers here cannot run this one."""
 
     def holders(self, port: int, bind: str) -> t.Collection[str]:
         """Identities of the instances, of this collection or not, that hold the port though no process listens."""

@@ -124,6 +124,7 @@ def _with_preflight(job: Job, first: Decision, seen: Seen, encodings: t.Sequence
             gpus=job.host.gpus,
             port_problem=lambda: port_problem(job, spec, observed),
             encodings=encodings,
+            refusals=job.backend.refusals(spec),
             download_conflict=seen.download_conflict,
             state_directory=job.host.state_directory,
         )

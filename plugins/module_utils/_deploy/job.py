@@ -32,11 +32,11 @@ Params = t.Mapping[str, t.Any]
 Facts = t.Mapping[str, t.Any]
 
 
-def look_at_gpus(samples: int = 1) -> Facts:
+def look_at_gpus(samples: int = 1, docker_host: str | None = None) -> Facts:
     """The facts about the GPUs of this host, as gpu_facts gives them."""
     from .room import look
 
-    return look(samples)
+    return look(samples, docker_host)
 
 
 @dataclass(frozen=True)

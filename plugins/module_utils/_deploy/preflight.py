@@ -60,6 +60,8 @@ class Start:
     # Who has the port, when that is neither this server nor one whose place it takes.
     port_problem: t.Callable[[], Problem | None]
     encodings: t.Sequence[Problem] = ()
+    # What the backend cannot do.
+    refusals: t.Sequence[Problem] = ()
     download_conflict: str | None = None
     state_directory: str | None = None
 
@@ -93,7 +95,7 @@ def _without_gpus(start: Start) -> Checked:
     spec, observed = start.spec, start.observed
     faults, doubts = flag_problems(spec)
     found = check_weights(spec, start.limits.architecture)
-    problems = [*faults, *start.secrets.problems, *found.problems, *_mounts(spec), *start.encodings]
+    problems = [*faults, *start.secrets.problems, *found.problems, *_mounts(spec), *start.encodings, *start.refusals]
     if found.missing and start.download_conflict:
         problems.append(Problem("unmanaged", start.download_conflict))
     if observed.artifact_id is None and start.limits.pull == "never":

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from .._errors import VllmError
 from .._gpu.facts import host_facts
-from .._gpu.probe import Host, Sampling, observe
+from .._gpu.probe import Sampling, host_with, observe
 from .._server import fit as server_fit
 from .._server.spec import Gpus, ServerSpec
 from .._vllm.architecture import Architecture
@@ -24,9 +24,9 @@ INTERVAL = 1.0
 PROBE_TIMEOUT = 30.0
 
 
-def look(samples: int = 1) -> Facts:
+def look(samples: int = 1, docker_host: str | None = None) -> Facts:
     """The facts about the GPUs of this host, as gpu_facts gives them."""
-    return host_facts(observe(Host(), timeout=PROBE_TIMEOUT, sampling=Sampling(samples)))
+    return host_facts(observe(host_with(docker_host), timeout=PROBE_TIMEOUT, sampling=Sampling(samples)))
 
 
 @dataclass(frozen=True)

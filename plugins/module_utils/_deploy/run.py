@@ -105,7 +105,7 @@ def carry_out(job: Job) -> dict[str, t.Any]:
 
     token = job.params["container_id"] or ""
     with contextlib.ExitStack() as locks:
-        locks.enter_context(lock.alone(job.server, token))
+        locks.enter_context(lock.alone(job.server, token, docker_host=job.params["docker_host"]))
         _refuse_overtaken(job)
         decision = decide(job)
         pulled = pull_newer(job, decision)
@@ -114,7 +114,7 @@ def carry_out(job: Job) -> dict[str, t.Any]:
         others = [target for target in decision.plan.stops if target not in SUFFIX]
         if others:
             for name in others:
-                locks.enter_context(lock.alone(name))
+                locks.enter_context(lock.alone(name, docker_host=job.params["docker_host"]))
             decision = decide(job)
         _warn(job, decision)
         effect_of = _effects(job, decision)

@@ -19,7 +19,7 @@ from .._deploy.record import (
     named,
     server_name,
 )
-from .._errors import VllmError
+from .._errors import Problem, VllmError
 from .._host.labels import LABEL_FINGERPRINT
 from .._host.ports import overlaps
 from .._host.redaction import redact
@@ -27,6 +27,7 @@ from .._server.spec import ServerSpec
 from .._vllm.versions import METADATA_PROGRAM, version_of_labels
 from . import client as docker_client
 from .container import NAME, caches_of, configuration, docker_argv, fetching, instance, name_of, other, trial
+from .engine import engine_of, engine_problems
 from .reader import Inspected, Reader, reader
 
 # Seconds that an engine which was restarted may take until it answers again.
@@ -98,6 +99,10 @@ class DockerBackend:
             return None  # No Python in it, or it hangs: then nothing is known.
         finally:
             self.client.remove_container(probe, force=True)
+
+    def refusals(self, spec: ServerSpec) -> t.Sequence[Problem]:
+        secrets = filter(None, (spec.hf_token_file, spec.api_key_file, spec.env_file))
+        return engine_problems(engine_of(self.reader.identity()), spec.gpus != "none", secrets)
 
     def holders(self, port: int, bind: str) -> t.Collection[str]:
         """Running containers that publish the port on that address; with iptables alone no process listens on it."""

@@ -85,6 +85,24 @@ def explain(message: str) -> str:
     return next((remedy for pattern, remedy in EXPLANATIONS if re.search(pattern, message, re.IGNORECASE)), "")
 
 
+def socket_path(docker_host: str | None = None) -> str:
+    """The socket of the engine: that of C(docker_host), else of E(DOCKER_HOST), else the usual one.
+
+    Raises:
+        VllmError: when the address is none of a Unix socket.
+    """
+    address = docker_host or os.environ.get("DOCKER_HOST") or f"unix://{SOCKET}"
+    if not address.startswith("unix:///"):
+        said = "docker_host" if docker_host else "DOCKER_HOST in the environment of the host"
+        # Whoever may log in there is nobody's business.
+        shown = re.sub(r"//[^/]*@", "//", address)[:100]
+        raise VllmError(
+            f"{said} must be the Unix socket of an engine on the host itself, such as unix://{SOCKET}; got {shown!r}. "
+            "Weights, secrets and locks of a server lie where its engine runs: make that host one of the inventory."
+        )
+    return address[len("unix://") :]
+
+
 class EngineError(Exception):
     """What an engine answered instead of what was asked, or that it answers no more (C(lost))."""
 
@@ -116,10 +134,12 @@ def connect(docker_host: str | None = None, timeout: int = 60) -> t.Any:
     """A client of the Docker Engine on this host.
 
     Raises:
-        VllmError: when the SDK is missing, or the engine is absent, stopped or closed to this user.
+        VllmError: when the SDK is missing, the address is none of a Unix socket, or the engine is absent, stopped or
+            closed to this user.
     """
+    address = f"unix://{socket_path(docker_host)}"
     docker = sdk()
-    environment = {**os.environ, **({"DOCKER_HOST": docker_host} if docker_host else {})}
+    environment = {**os.environ, "DOCKER_HOST": address}
     try:
         # The SDK before 7 speaks API 1.41 (5.0) unless it is told to ask, and Docker Engine 29 knows none below 1.44.
         client = docker.from_env(version="auto", environment=environment, timeout=timeout).api
@@ -127,7 +147,6 @@ def connect(docker_host: str | None = None, timeout: int = 60) -> t.Any:
         # Not every call takes a limit of its own.
         setattr(client, "post", _not_for_ever(client.post))  # noqa: B010
     except failures() as error:
-        address = environment.get("DOCKER_HOST") or f"unix://{SOCKET}"
         raise unreachable(address, _kind(str(error)), str(error)) from None
     return client
 
@@ -158,9 +177,9 @@ def _kind(error: str) -> str:
 
 def unreachable(address: str, kind: str, seen: str) -> VllmError:
     """That the engine cannot be reached, with the remedy for the kind of the failure."""
-    path = address[len("unix://") :] if address.startswith("unix://") else ""
+    path = address[len("unix://") :]
     why = REACHED.get(kind) or f"{seen.rstrip('.')}. Check DOCKER_HOST, and docker_host of the server."
-    if path and kind in ("missing", "refused"):
+    if kind in ("missing", "refused"):
         why = _not_there(path)
     reason: Reason = "permission-denied" if kind == "permission" else "backend-unavailable"
     return VllmError(f"Cannot talk to the Docker Engine at {address}: {why}", reason)

@@ -12,21 +12,29 @@ import typing as t
 import urllib.parse
 
 from .._host.http import Answer, HttpError, Server
-from .client import SOCKET, EngineError, connect, sdk, unreachable
+from .client import EngineError, socket_path, unreachable
 
 Inspected = dict[str, t.Any]
 # Seconds for one answer, and bytes: a list of a thousand containers is less.
 TIMEOUT = 60.0
 LIMIT = 64 << 20
-# A log is read whole before its end is taken.
+# A log is read whole before its end is taken. Of lines that are longer than that altogether, fewer are read.
 LOG_LIMIT = 32 << 20
+FEWER = 8
+
+
+class Identity(t.NamedTuple):
+    """What an engine says of itself: its answers to C(/version) and C(/info), the header C(Server), and whose it is."""
+
+    version: t.Any = None
+    info: t.Any = None
+    server: str = ""
+    path: str = ""
+    uid: int = 0
 
 
 class Reader(t.Protocol):
     """The questions. A thing that does not exist is None."""
-
-    # Whether its containers are processes of this host.
-    is_local: bool
 
     def containers(self) -> list[Inspected]:
         """All containers, as C(docker ps) lists them."""
@@ -46,19 +54,21 @@ class Reader(t.Protocol):
     def version(self) -> str:
         """The version of the engine."""
 
+    def identity(self) -> Identity:
+        """What the engine says of itself."""
+
 
 def reader(docker_host: str | None = None) -> Reader:
-    """The quickest way to read from an engine: its socket, and the SDK for addresses of other kinds."""
-    address = docker_host or os.environ.get("DOCKER_HOST") or f"unix://{SOCKET}"
-    if not address.startswith("unix://"):
-        return SdkReader(connect(docker_host))
-    return SocketReader(address[len("unix://") :])
+    """The engine at that address, which is that of a Unix socket.
+
+    Raises:
+        VllmError: when it is another one.
+    """
+    return SocketReader(socket_path(docker_host))
 
 
 class SocketReader:
     """The Engine API over a Unix socket."""
-
-    is_local = True
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -81,25 +91,40 @@ class SocketReader:
         return t.cast("list[Inspected]", found.get("Volumes") or [])
 
     def logs(self, name: str, lines: int, tty: bool) -> bytes:
-        query = f"stdout=1&stderr=1&timestamps=1&tail={lines}"
-        answer = self._answer(f"/containers/{urllib.parse.quote(name, safe='')}/logs?{query}", LOG_LIMIT)
+        path = f"/containers/{urllib.parse.quote(name, safe='')}/logs?stdout=1&stderr=1&timestamps=1&tail="
+        while (answer := self._answer(f"{path}{lines}", LOG_LIMIT, fewer=lines > 1)) is TOO_LARGE:
+            lines = max(1, lines // FEWER)
         raw = answer.body if answer else b""
         return raw if tty else demultiplexed(raw)
 
     def version(self) -> str:
         return str((self._get("/version") or {}).get("Version") or "")
 
+    def identity(self) -> Identity:
+        answer = self._answer("/version", LIMIT)
+        try:
+            info = self._get("/info")
+        except EngineError:
+            # A proxy in front of the engine may keep it back; then nothing is known against it.
+            info = None
+        owner = os.stat(self.path).st_uid
+        return Identity(self._json(answer), info, answer.server if answer else "", self.path, owner)
+
     def _get(self, path: str) -> t.Any:
-        answer = self._answer(path, LIMIT)
+        return self._json(self._answer(path, LIMIT))
+
+    def _json(self, answer: Answer | None) -> t.Any:
         try:
             return answer.json() if answer else None
         except HttpError as error:
             raise EngineError(str(error)) from None
 
-    def _answer(self, path: str, limit: int) -> Answer | None:
+    def _answer(self, path: str, limit: int, fewer: bool = False) -> Answer | None:
         try:
             answer = self.server.request("GET", path, timeout=TIMEOUT, limit=limit)
         except HttpError as error:
+            if fewer and error.kind == "too-large":
+                return TOO_LARGE
             raise self._silence(error) from None
         self.answered = True
         if answer.status == 404:
@@ -114,6 +139,8 @@ class SocketReader:
         return unreachable(f"unix://{self.path}", error.kind, str(error))
 
 
+# In place of an answer that was too large, where less can be asked for.
+TOO_LARGE = Answer(0)
 # Kinds of failures of an engine that was reached, and of one that ended.
 ANSWERED = ("closed", "cut", "timeout", "too-large", "no-http", "no-json")
 LOST = ("closed", "cut", "refused", "missing")
@@ -136,36 +163,3 @@ def demultiplexed(raw: bytes) -> bytes:
         pieces.append(raw[at + 8 : at + 8 + length])
         at += 8 + length
     return b"".join(pieces)
-
-
-class SdkReader:
-    """The same through the SDK, which knows ssh:// and TLS."""
-
-    is_local = False
-
-    def __init__(self, client: t.Any) -> None:
-        self.client = client
-
-    def containers(self) -> list[Inspected]:
-        return t.cast("list[Inspected]", self.client.containers(all=True))
-
-    def container(self, name: str) -> Inspected | None:
-        return self._unless_missing(lambda: self.client.inspect_container(name))
-
-    def image(self, reference: str) -> Inspected | None:
-        return self._unless_missing(lambda: self.client.inspect_image(reference))
-
-    def volumes(self, label: str) -> list[Inspected]:
-        return t.cast("list[Inspected]", self.client.volumes(filters={"label": label}).get("Volumes") or [])
-
-    def logs(self, name: str, lines: int, tty: bool) -> bytes:
-        return bytes(self.client.logs(name, tail=lines, stdout=True, stderr=True, timestamps=True))
-
-    def version(self) -> str:
-        return str(self.client.version().get("Version") or "")
-
-    def _unless_missing(self, ask: t.Callable[[], t.Any]) -> Inspected | None:
-        try:
-            return t.cast("Inspected", ask())
-        except sdk().errors.NotFound:
-            return None

@@ -13,7 +13,7 @@ import typing as t
 
 from .._errors import VllmError
 from .._health.logfile import NEWS_LINES, TAIL_BYTES, TAIL_LINES
-from .._host.processes import ProcessState, process_started
+from .._host.processes import ProcessState, container_of, process_started
 from .client import explain, failures, sentence
 from .reader import Inspected, Reader
 
@@ -25,7 +25,8 @@ class ContainerSource:
 
     def __init__(self, name: str, engine: Reader) -> None:
         self.name, self.engine = name, engine
-        self.seen: Moment = ("", "")
+        # The lines of the last look, by which the next one finds what is new.
+        self.seen: list[str] | None = None
         self.tty: bool | None = None
 
     def _ask(self, attempt: str, ask: t.Callable[[], Answer]) -> Answer:
@@ -52,11 +53,12 @@ class ContainerSource:
     def news(self) -> str:
         """What was written since the last call: the engine stamps each line."""
         # Not splitlines: a progress bar has carriage returns, and is one line.
-        lines = self._logs(NEWS_LINES if self.seen[0] else TAIL_LINES).split("\n")
-        fresh = [(at, line) for at, line in ((moment(line), line) for line in lines) if at and at > self.seen]
-        if fresh:
-            self.seen = fresh[-1][0]
-        return "".join(f"{line}\n" for _at, line in fresh)
+        lines = self._logs(NEWS_LINES if self.seen else TAIL_LINES).split("\n")
+        stamped = [line for line in lines if moment(line)]
+        fresh = stamped[overlap(self.seen or [], stamped) :]
+        # A look that fails sees nothing.
+        self.seen = stamped[-NEWS_LINES:] or self.seen
+        return "".join(f"{line}\n" for line in fresh)
 
     def _logs(self, lines: int) -> str:
         try:
@@ -68,8 +70,12 @@ class ContainerSource:
 
     def root_pid(self) -> int | None:
         """The container's first process, as long as it is this host's process of that number."""
-        state = self.inspected()["State"]
-        pid = int(state.get("Pid") or 0) if self.engine.is_local else 0
+        inspected = self.inspected()
+        state, pid = inspected["State"], int(inspected["State"].get("Pid") or 0)
+        container = container_of(pid) if pid else None
+        if container and inspected.get("Id"):
+            return pid if container == inspected["Id"] else None
+        # Where its control group does not tell; a clock that was set in between makes two times of one.
         started, seen = _epoch(str(state.get("StartedAt") or "")), process_started(pid) if pid else None
         return pid if started is not None and seen is not None and abs(seen - started) < 5 else None
 
@@ -98,6 +104,18 @@ class ContainerSource:
             return {"docker": self._ask("ask the Docker Engine for its version", self.engine.version)}
         except VllmError:
             return {}
+
+
+def overlap(before: list[str], now: list[str]) -> int:
+    """How many lines of the end of a log were its end before.
+
+    By the lines themselves: stamps may be of whole seconds, the same for many lines, and go back with the clock.
+    """
+    for start in range(len(before)):
+        count = len(before) - start
+        if now[:1] == before[start : start + 1] and now[:count] == before[start:]:
+            return count
+    return 0
 
 
 # What an engine puts in front of each line: a time to the nanosecond or less precise, in UTC or with its offset.

@@ -69,7 +69,8 @@ DIRECTORIES = (
 # Docker Engine serves `--gpus` with it, once it is on its PATH as the engine starts.
 RUNTIME_HOOK = "nvidia-container-runtime-hook"
 DOCKER_SOCKET = "unix:///var/run/docker.sock"
-DOCKER_TIMEOUT = 2.0
+# Seconds for a piece of an answer and for all of it, and its bytes.
+DOCKER_TIMEOUT, DOCKER_PATIENCE, DOCKER_LIMIT = 2.0, 10.0, 1 << 24
 # The time left for what is asked after the first answers, when those took nearly all of it.
 LEAST_TIMEOUT = 5.0
 FABRIC_MANAGER_UNIT = "nvidia-fabricmanager.service"
@@ -124,12 +125,12 @@ def _abandon(child: subprocess.Popen[bytes]) -> None:
     child.returncode = -signal.SIGKILL
 
 
-def docker_get(path: str) -> t.Any:
+def docker_get(path: str, docker_host: str | None = None) -> t.Any:
     """What the Docker Engine answers to a GET, or None: it may be absent, stopped or closed to this user.
 
     HTTP/1.0 over the socket, for the host may have no Docker SDK, and the answer then ends where the connection does.
     """
-    address = os.environ.get("DOCKER_HOST") or DOCKER_SOCKET
+    address = docker_host or os.environ.get("DOCKER_HOST") or DOCKER_SOCKET
     if not address.startswith("unix://"):
         return None
     with socket.socket(socket.AF_UNIX) as connection:
@@ -137,7 +138,7 @@ def docker_get(path: str) -> t.Any:
         try:
             connection.connect(address[len("unix://") :])
             connection.sendall(f"GET {path} HTTP/1.0\r\nHost: docker\r\n\r\n".encode())
-            answer = b"".join(iter(lambda: connection.recv(65536), b""))
+            answer = _received(connection)
         except OSError:
             return None
     head, _separator, body = answer.partition(b"\r\n\r\n")
@@ -147,6 +148,16 @@ def docker_get(path: str) -> t.Any:
         return json.loads(body)
     except (ValueError, RecursionError):
         return None
+
+
+def _received(connection: socket.socket) -> bytes:
+    """All that is sent; nothing where that is too much or takes too long."""
+    answer, deadline = bytearray(), time.monotonic() + DOCKER_PATIENCE
+    for piece in iter(lambda: connection.recv(65536), b""):
+        answer += piece
+        if len(answer) > DOCKER_LIMIT or time.monotonic() > deadline:
+            return b""
+    return bytes(answer)
 
 
 def find_program(name: str) -> str | None:
@@ -193,6 +204,11 @@ class Host:
         """The paths below the root that fit the pattern, as seen from it."""
         found = glob.glob(self.path(pattern))
         return sorted("/" + os.path.relpath(path, self.root) for path in found)
+
+
+def host_with(docker_host: str | None) -> Host:
+    """This host, whose containers the engine at that address knows."""
+    return Host(docker=functools.partial(docker_get, docker_host=docker_host))
 
 
 @dataclass(frozen=True)

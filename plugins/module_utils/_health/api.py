@@ -6,7 +6,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import stat
 import typing as t
 
 from .._errors import VllmError
@@ -16,6 +18,10 @@ from .wait import Response, Verdict
 
 # Seconds for a connection: the server is near.
 CONNECT_TIMEOUT = 5.0
+# Bytes of an answer: a completion of a few tokens and a list of some models are far less.
+LIMIT = 1024 * 1024
+# Bytes of a file that holds a key.
+KEY_LIMIT = 64 * 1024
 
 # What to ask, and how: the options of M(gpufleet.vllm.vllm_health) for it, and the defaults of whoever asks besides.
 OPTIONS: dict[str, dict[str, t.Any]] = {
@@ -67,7 +73,7 @@ class Api:
     def request(self, method: str, path: str, body: t.Any = None) -> Response:
         """Ask once; what went wrong is part of the response."""
         try:
-            answer = self.server.request(method, path, body, self.patience, CONNECT_TIMEOUT)
+            answer = self.server.request(method, path, body, self.patience, CONNECT_TIMEOUT, LIMIT)
         except HttpError as error:
             return Response(error=why(error), final=error.kind in LASTING)
         try:
@@ -110,8 +116,7 @@ def _read_key(path: str | None) -> str | None:
     if path is None:
         return None
     try:
-        with open(path, encoding="utf-8") as stream:
-            return stream.read().strip()
+        return _content(path).decode("utf-8").strip()
     except (OSError, ValueError) as error:
         message = f"Cannot read the API key from {path}: {error}. Check api_key_file and its owner."
         missing = isinstance(error, FileNotFoundError)
@@ -119,6 +124,17 @@ def _read_key(path: str | None) -> str | None:
         raise VllmError(
             message, "secret-missing" if missing else "permission-denied" if denied else "secret-invalid"
         ) from None
+
+
+def _content(path: str) -> bytes:
+    """A small regular file: a FIFO would be waited for, and a device has no end."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError("it is no file")
+        return os.read(descriptor, KEY_LIMIT)
+    finally:
+        os.close(descriptor)
 
 
 def why(error: HttpError) -> str:

@@ -10,6 +10,7 @@ What is read is bounded, however long a server has been writing.
 from __future__ import annotations
 
 import os
+import stat
 import typing as t
 
 from .._errors import VllmError
@@ -59,22 +60,23 @@ class FileSource:
         return ProcessState()
 
     def tail(self) -> str:
-        try:
-            return read_tail(self.name)
-        except OSError as error:
-            raise VllmError(
-                f"Cannot read the log {self.name}: {error.strerror or error}. Check path and its owner.",
-                "log-unreadable",
-            ) from None
+        return self._read(lambda: read_tail(self.name))
 
     def news(self) -> str:
         size = os.path.getsize(self.name) if os.path.exists(self.name) else 0
         start, self.position = self.position, size
         if start is None or start > size:
             return self.tail() if size else ""
-        with open(self.name, "rb") as stream:
-            stream.seek(max(start, size - TAIL_BYTES))
-            return stream.read().decode("utf-8", errors="replace")
+        return self._read(lambda: read_piece(self.name, max(start, size - TAIL_BYTES), size))
+
+    def _read(self, read: t.Callable[[], str]) -> str:
+        try:
+            return read()
+        except OSError as error:
+            raise VllmError(
+                f"Cannot read the log {self.name}: {error.strerror or error}. Check path and its owner.",
+                "log-unreadable",
+            ) from None
 
     def root_pid(self) -> int | None:
         return None
@@ -88,10 +90,28 @@ class FileSource:
 
 def read_tail(path: str, limit: int = TAIL_BYTES) -> str:
     """The end of a file, whole lines, in bounded memory however large it is."""
-    with open(path, "rb") as stream:
+    with _opened(path) as stream:
         size = stream.seek(0, 2)
         stream.seek(max(0, size - limit))
         raw = stream.read(limit)
     if size > limit:
         raw = raw[raw.find(b"\n") + 1 :]
     return raw.decode("utf-8", errors="replace")
+
+
+def read_piece(path: str, start: int, end: int) -> str:
+    """What a file holds between two positions."""
+    with _opened(path) as stream:
+        stream.seek(start)
+        return stream.read(end - start).decode("utf-8", errors="replace")
+
+
+def _opened(path: str) -> t.BinaryIO:
+    """A regular file, open for reading: a FIFO would be waited for, and a device has no end."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    mode = os.fstat(descriptor).st_mode
+    if not stat.S_ISREG(mode):
+        os.close(descriptor)
+        kind = "FIFO" if stat.S_ISFIFO(mode) else "directory" if stat.S_ISDIR(mode) else "device"
+        raise OSError(f"it is no file, but a {kind}")
+    return os.fdopen(descriptor, "rb")

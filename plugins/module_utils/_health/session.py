@@ -31,6 +31,8 @@ DEFAULT_TIMEOUT = 1800
 SLACK, SHORTEST_TIMEOUT = 3, 600
 # A slice of a wait ends early when there is something new to show, but not for less than this share of it.
 SLICE_SHARE = 5
+# A request that a slice cut short is asked again, and has twice the time in the next one.
+LONGER = 2
 # Seconds after which the log is read for the first time: a server that was healthy before has answered by then.
 FIRST_LOOK = 0.75
 
@@ -85,7 +87,7 @@ class Session:
 
     def run(self) -> dict[str, t.Any]:
         """Wait until it is healthy, hopeless, out of time, or until this slice is over."""
-        first = self.carried.get("first")
+        first, bad_since = self.carried.get("first"), self.carried.get("bad_since")
         wait = Wait(
             self.params["checks"],
             self.api.ask,
@@ -95,10 +97,12 @@ class Session:
             attempts=int(self.carried.get("attempts", 0)),
             hopeless=self._hopeless,
             pause=self._is_over,
+            overdue=self._is_overdue,
             # A host that was rebooted in between has a younger clock.
             began=min(time.monotonic(), float(self.carried.get("began", time.monotonic()))),
             first=ProcessState(**first) if first else None,
-            watchful=self.source is not None,
+            watchful=True,
+            bad_since=None if bad_since is None else min(time.monotonic(), float(bad_since)),
         )
         report = wait.run()
         result = self._result(report)
@@ -124,11 +128,19 @@ class Session:
         news = self._label() != self.carried.get("label", "")
         return limit > 0 and (gone >= limit or news and gone >= limit / SLICE_SHARE)
 
+    def _is_overdue(self) -> bool:
+        """Whether nobody waits for an answer any more, or it has taken more than a slice may. One that is slow has more
+        time in the next slice: asked again and again for as long, it would never come."""
+        limit = float(self.params.get("slice") or 0) * LONGER ** int(self.carried.get("cuts", 0))
+        return reader_is_gone() or 0 < limit <= time.monotonic() - self.started
+
     def _carry(self, wait: Wait) -> dict[str, t.Any]:
         return {
             "began": wait.began,
             "first": dataclasses.asdict(wait.first) if wait.first else None,
             "attempts": wait.attempts,
+            "bad_since": wait.bad_since,
+            "cuts": int(self.carried.get("cuts", 0)) + 1 if wait.cut else 0,
             "label": self._label(),
             "watch": self.watch.carry() if self.watch else {},
         }

@@ -21,6 +21,9 @@ CHECKS = ("health", "models", "completion")
 # A short unit, four times or more and nothing else: "!!!!!", "multmultmultmult".
 REPEATED = re.compile(r"(.{1,24}?)\1{3,}", re.DOTALL)
 EXCERPT = 120
+# Names of models that are shown of a longer list, and characters of an answer that are looked at.
+NAMES = 3
+ANSWER = 64 * 1024
 # Kinds of faults that a server does not grow out of, once it answers at all.
 LASTING = ("bad-answer", "request-failed")
 
@@ -88,12 +91,19 @@ def _unanswered(response: Response) -> Verdict | None:
 def _reason(body: t.Any) -> str:
     error = body.get("error") if isinstance(body, dict) else None
     message = error.get("message") if isinstance(error, dict) else error
-    return f": {_excerpt(str(message))}" if message else ""
+    return f": {_excerpt(message)}" if isinstance(message, str) and message else ""
 
 
 def _excerpt(text: str) -> str:
-    text = " ".join(text.split())
-    return text if len(text) <= EXCERPT else text[: EXCERPT - 3] + "..."
+    """The beginning of a text on one line, without what a terminal would obey."""
+    text = " ".join(text[: EXCERPT * 4].split())
+    text = text if len(text) <= EXCERPT else text[: EXCERPT - 3] + "..."
+    return text if text.isprintable() else "".join(one if one.isprintable() else "?" for one in text)
+
+
+def _names(listed: t.Sequence[str]) -> str:
+    more = f" and {len(listed) - NAMES} more" if len(listed) > NAMES else ""
+    return ", ".join(map(_excerpt, listed[:NAMES])) + more
 
 
 def judge_health(response: Response) -> Verdict:
@@ -120,16 +130,17 @@ def judge_models(response: Response, wanted: str | t.Sequence[str] | None) -> Ve
     if missing:
         return Verdict(
             False,
-            f"serves {', '.join(listed)}, not {', '.join(missing)}: another server answers on this port",
+            f"serves {_names(listed)}, not {', '.join(missing)}: another server answers on this port",
             True,
             "port-in-use",
         )
-    return Verdict(True, f"serves {', '.join(listed)}")
+    return Verdict(True, f"serves {_names(listed)}")
 
 
 def model_ids(body: t.Any) -> list[str]:
     data = body.get("data") if isinstance(body, dict) else None
-    return [str(m["id"]) for m in data if isinstance(m, dict) and m.get("id")] if isinstance(data, list) else []
+    listed = [m.get("id") for m in data if isinstance(m, dict)] if isinstance(data, list) else []
+    return [name for name in listed if isinstance(name, str) and name]
 
 
 def judge_completion(response: Response, expected: str | None = None) -> Verdict:
@@ -169,7 +180,7 @@ def answer(body: t.Any) -> str | None:
     if not isinstance(message, dict):
         return None
     parts = (message.get("content"), message.get("reasoning"), message.get("reasoning_content"))
-    return " ".join(part for part in parts if isinstance(part, str))
+    return " ".join(part[:ANSWER] for part in parts if isinstance(part, str))
 
 
 def is_repeated(text: str) -> bool:
@@ -228,13 +239,16 @@ class Wait:
     attempts: int = 0
     # Says why waiting is pointless, or nothing. Asked between the checks, and during one that takes long.
     hopeless: t.Callable[[], str | None] = lambda: None
-    # Whether this slice of the wait is over.
+    # Whether this slice of the wait is over, and whether it may not even wait for the answer to a request.
     pause: t.Callable[[], bool] = lambda: False
+    overdue: t.Callable[[], bool] = lambda: False
     # What a slice before this one saw: when the wait began, and the process as it was then.
     began: float | None = None
     first: ProcessState | None = None
     # Ask in a thread, so that a request that hangs does not hide what happens meanwhile.
     watchful: bool = False
+    # Whether the last request was given up because this slice was over.
+    cut: bool = False
     # How long a server that is up may give a bad answer before that is final. A slow one has all the time.
     patience: float = 15.0
     kind: str = ""
@@ -290,7 +304,7 @@ class Wait:
         return now - self.bad_since > self.patience
 
     def _asked_watchfully(self, name: str) -> Verdict:
-        """The verdict of a check, or sooner the end of all hope for one."""
+        """The verdict of a check, or sooner the end of all hope for one, of the time or of this slice."""
         verdicts: list[Verdict] = []
         thread = threading.Thread(target=lambda: verdicts.append(self.ask(name)), daemon=True)
         thread.start()
@@ -299,8 +313,18 @@ class Wait:
             pointless = self._gone(self.first or self.state(), 0) or self.hopeless()
             if pointless:
                 return Verdict(False, pointless, final=True)
+            if self._is_late():
+                return Verdict(False, "no answer in time")
+            self.cut = self.overdue()
+            if self.cut:
+                return Verdict(False, "no answer yet")
             thread.join(self.interval)
         return verdicts[0] if verdicts else Verdict(False, "the check itself failed")
+
+    def _is_late(self) -> bool:
+        """Whether the time is up. Without any, each request has its own."""
+        began = self.monotonic() if self.began is None else self.began
+        return 0 < self.timeout <= self.monotonic() - began
 
     def _stands(self, first: ProcessState, elapsed: float) -> bool:
         """Ask once more after a moment, unless the server has been up for long: then the first answer is that proof."""

@@ -2,32 +2,51 @@
 # GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""One run at a time for each server of a host.
+"""One run at a time for each server of a host, whichever operator makes it.
 
 The lock belongs to the process on the host, which usually outlives a controller that was killed, and ends with it.
 Between two steps of one run, a wait in slices above all, no process is there to hold it: a lease of some seconds does.
+
+Each operator locks a file in a directory that nobody else can write to, then looks whether another operator holds one
+for the same server. Who announces before looking cannot be overlooked: of two that begin at once, at least one sees the
+other. Only those count who can change a container at all: root, this user, and who may open the engine's socket. So
+nothing that a stranger puts into a directory that all may write to keeps a server from being managed.
 """
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
+import functools
 import json
 import os
+import pwd
+import random
 import re
 import select
+import stat
 import tempfile
 import time
 import typing as t
 
 from .._errors import VllmError
 
-DIRECTORY = "/var/lock"
-# Seconds that a lease bridges; the next step of the same run comes sooner.
+# Root's directory, where only root can make one. Others have one of their own in the first place that lets them.
+DIRECTORY = "/run/gpufleet-vllm"
+PLACES = ("/run/lock", "/tmp")
+PREFIX = "gpufleet-vllm-"
+SOCKET = "/var/run/docker.sock"
+# Seconds that a lease bridges, and the most that one is believed; the next step of the same run comes sooner.
 LEASE = 20.0
+# By so much a clock is set back now and then without anybody noticing.
+STEP = 1.0
+# A lease is a line of JSON.
+LEASE_BYTES = 4096
 # How long to wait for another run, in seconds: longer than the lease of one that was killed.
 PATIENCE = 25.0
 INTERVAL = 0.2
+# How often a list of locks is read that is longer than a page of the kernel's, less a line.
+READINGS, PAGE = 3, 3900
 
 
 class Busy(VllmError):
@@ -35,27 +54,24 @@ class Busy(VllmError):
 
 
 @contextlib.contextmanager
-def alone(name: str, token: str = "", patience: float | None = None) -> t.Iterator[None]:
+def alone(
+    name: str, token: str = "", patience: float | None = None, docker_host: str | None = None
+) -> t.Iterator[None]:
     """Hold the lock of one server on this host; it ends with the process, however that ends.
 
-    C(token) is what the lease of the same run bears: the id of the container that it made.
+    C(token) is what the lease of the same run bears: the id of the container that it made. C(docker_host) tells whose
+    locks count: those of the users who may open that socket.
 
     Raises:
-        Busy: when another run has it for longer than that; names the process.
+        Busy: when another run has it for longer than that; names the process and its user.
         VllmError: when the lock cannot be opened.
     """
-    path = _path(name)
-    # A file of another user in a sticky directory may be opened, but not with O_CREAT.
-    create = 0 if os.path.exists(path) else os.O_CREAT
+    path = os.path.join(_own_directory(), _file(name))
+    descriptor = _opened(path)
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | create, 0o644)
-    except OSError as error:
-        raise VllmError(
-            f"Cannot open the lock {path}: {error.strerror}. Remove it if no other run is going on.",
-            "permission-denied",
-        ) from None
-    try:
-        _wait(descriptor, name, token, PATIENCE if patience is None else patience)
+        _wait(
+            Attempt(name, token, path, descriptor, _socket_of(docker_host)), PATIENCE if patience is None else patience
+        )
         yield
     finally:
         os.close(descriptor)
@@ -64,18 +80,19 @@ def alone(name: str, token: str = "", patience: float | None = None) -> t.Iterat
 def leave(name: str, token: str, seconds: float = LEASE) -> None:
     """Keep the server for the next step of the same run. What cannot be written is not kept."""
     lease = {"token": token, "until": time.time() + seconds}
-    with contextlib.suppress(OSError):
-        descriptor, temporary = tempfile.mkstemp(dir=os.path.dirname(_path(name)), prefix=".gpufleet-")
+    with contextlib.suppress(OSError, VllmError):
+        directory = _own_directory()
+        descriptor, temporary = tempfile.mkstemp(dir=directory, prefix=".gpufleet-")
         with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
             json.dump(lease, stream)
             os.fchmod(stream.fileno(), 0o644)
-        os.replace(temporary, f"{_path(name)}.lease")
+        os.replace(temporary, os.path.join(directory, f"{_file(name)}.lease"))
 
 
 def release(name: str) -> None:
     """The run is over: nobody has to wait for its next step."""
-    with contextlib.suppress(OSError):
-        os.unlink(f"{_path(name)}.lease")
+    with contextlib.suppress(OSError, VllmError):
+        os.unlink(os.path.join(_own_directory(), f"{_file(name)}.lease"))
 
 
 def reader_is_gone(descriptor: int = 1) -> bool:
@@ -88,56 +105,257 @@ def reader_is_gone(descriptor: int = 1) -> bool:
         return False
 
 
-def _path(name: str) -> str:
-    directory = DIRECTORY if os.access(DIRECTORY, os.W_OK) else tempfile.gettempdir()
-    return os.path.join(directory, f"gpufleet-vllm-{name}.lock")
+class Attempt(t.NamedTuple):
+    """One run that wants a server for itself."""
+
+    name: str
+    token: str
+    path: str
+    descriptor: int
+    socket: str
 
 
-def _wait(descriptor: int, name: str, token: str, patience: float) -> None:
+def _wait(attempt: Attempt, patience: float) -> None:
     deadline = time.monotonic() + patience
     while True:
-        who = _taken(descriptor, name, token)
+        who = _taken(attempt)
         if not who:
             return
         if time.monotonic() >= deadline:
             raise Busy(
-                f"Another run is changing {name} on this host, or waits for it to become healthy ({who}). Nothing was "
-                "changed by this one; run it again when the other has ended.",
+                f"Another run is changing {attempt.name} on this host, or waits for it to become healthy ({who}). "
+                "Nothing was changed by this one; run it again when the other has ended.",
                 "locked",
             )
-        time.sleep(INTERVAL)
+        # Two that announced themselves at the same moment shall not do so again.
+        time.sleep(INTERVAL * random.uniform(0.5, 1.5))
 
 
-def _taken(descriptor: int, name: str, token: str) -> str:
+def _taken(attempt: Attempt) -> str:
     """Take the lock, or say who has it."""
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(attempt.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        return f"{_holder(os.fstat(descriptor).st_ino)} holds {_path(name)}"
-    left = _lease(name, token)
-    if left <= 0:
-        return ""
-    fcntl.flock(descriptor, fcntl.LOCK_UN)
-    return f"its next step is due within {left:.0f} s"
+        status = os.fstat(attempt.descriptor)
+        return f"{_holder(status, _locks()) or 'its process'} holds {attempt.path}"
+    who = _lease_of(os.path.dirname(attempt.path), attempt) or _held_by_others(attempt)
+    if who:
+        # Who only waits is in nobody's way: the next step of the run that is waited for above all.
+        fcntl.flock(attempt.descriptor, fcntl.LOCK_UN)
+    return who
 
 
-def _lease(name: str, token: str) -> float:
-    """Seconds for which another run still has the server; a lease that cannot be read is none."""
+# ---------------------------------------------------------------------------------------------------------------------
+# Files and directories of this user
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def _file(name: str) -> str:
+    return f"{PREFIX}{name}.lock"
+
+
+def _opened(path: str) -> int:
+    """The file to lock: a regular one that nobody else can open, so that nobody else can lock it."""
+    flags = os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
     try:
-        with open(f"{_path(name)}.lease", encoding="utf-8") as stream:
-            lease = json.load(stream)
-        mine = bool(token) and lease["token"] == token
-        return 0.0 if mine else min(float(lease["until"]) - time.time(), LEASE)
-    except (OSError, ValueError, TypeError, KeyError):
-        return 0.0
+        descriptor = os.open(path, flags, 0o600)
+    except (OSError, ValueError) as error:
+        raise _cannot_open(path, getattr(error, "strerror", None) or str(error)) from None
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid():
+        os.close(descriptor)
+        raise _cannot_open(path, f"it is no file of user {_user(os.geteuid())}")
+    os.fchmod(descriptor, 0o600)
+    return descriptor
 
 
-def _holder(inode: int, locks: str = "/proc/locks") -> str:
-    """The process that holds the lock, and since when it runs, as the kernel tells it."""
+def _cannot_open(path: str, seen: str) -> VllmError:
+    return VllmError(
+        f"Cannot open the lock {path}: {seen}. Remove it if no other run is going on.", "permission-denied"
+    )
+
+
+def _own_directory() -> str:
+    """The directory of this user's locks, made where it is missing.
+
+    Raises:
+        VllmError: when there is no place for one.
+    """
+    if _made(DIRECTORY):
+        return DIRECTORY
+    found = next(filter(None, map(_own_in, PLACES)), None)
+    if found is None:
+        raise VllmError(
+            f"Cannot make a directory for locks in {' or '.join(PLACES)} as user {_user(os.geteuid())}. Let that user "
+            "write there, or run with become: true.",
+            "permission-denied",
+        )
+    return found
+
+
+def _own_in(place: str) -> str | None:
+    """This user's directory in a place where everybody may make one; where its name is taken, it has an ending."""
+    name = f"{PREFIX}{os.geteuid()}"
+    own = [path for path in _directories(place, name) if _is_private(path, os.geteuid())]
+    if own:
+        return own[0]
+    if _made(os.path.join(place, name)):
+        return os.path.join(place, name)
     with contextlib.suppress(OSError):
-        with open(locks, encoding="ascii") as stream:
-            found = re.search(rf"FLOCK +ADVISORY +WRITE +(\d+) \w+:\w+:{inode} ", stream.read())
-        if found:
-            since = time.strftime("%H:%M:%S", time.localtime(os.stat(f"/proc/{found.group(1)}").st_mtime))
-            return f"PID {found.group(1)}, since {since},"
-    return "its process"
+        made = tempfile.mkdtemp(dir=place, prefix=f"{name}-")
+        os.chmod(made, 0o755)
+        return made
+    return None
+
+
+def _made(path: str) -> bool:
+    """Make a directory that others may look into, whatever the umask is. Whether it is this user's then."""
+    with contextlib.suppress(OSError):
+        os.mkdir(path, 0o755)
+    if not _is_private(path, os.geteuid()):
+        return False
+    with contextlib.suppress(OSError):
+        os.chmod(path, 0o755)
+    return True
+
+
+def _is_private(path: str, uid: int) -> bool:
+    """Whether a path is a directory of that user, and no other may write into it."""
+    try:
+        status = os.lstat(path)
+    except OSError:
+        return False
+    return stat.S_ISDIR(status.st_mode) and status.st_uid == uid and not status.st_mode & 0o022
+
+
+def _directories(place: str, prefix: str = PREFIX) -> list[str]:
+    try:
+        return sorted(os.path.join(place, name) for name in os.listdir(place) if name.startswith(prefix))
+    except OSError:
+        return []
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The other operators
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def _held_by_others(attempt: Attempt) -> str:
+    """Who else has the server, or nothing."""
+    locks = _locks()
+    own = os.path.dirname(attempt.path)
+    for directory in (DIRECTORY, *(path for place in PLACES for path in _directories(place))):
+        if directory == own or not _is_an_operators(directory, attempt.socket):
+            continue
+        path = os.path.join(directory, _file(attempt.name))
+        with contextlib.suppress(OSError, ValueError):
+            holder = _holder(os.lstat(path), locks)
+            if holder:
+                return f"{holder} holds {path}"
+        who = _lease_of(directory, attempt)
+        if who:
+            return who
+    return ""
+
+
+def _is_an_operators(directory: str, socket: str) -> bool:
+    try:
+        uid = os.lstat(directory).st_uid
+    except OSError:
+        return False
+    return _is_private(directory, uid) and (uid in (0, os.geteuid()) or _may_open(uid, socket))
+
+
+@functools.cache
+def _may_open(uid: int, socket: str) -> bool:
+    """Whether a user may open the socket of an engine, as its owner, by its group, or like everybody."""
+    try:
+        status = os.stat(socket)
+        if status.st_uid == uid or status.st_mode & stat.S_IWOTH:
+            return True
+        user = pwd.getpwuid(uid)
+        groups = os.getgrouplist(user.pw_name, user.pw_gid) if status.st_mode & stat.S_IWGRP else []
+    except (OSError, KeyError, OverflowError):
+        return False
+    return status.st_gid in groups
+
+
+def _socket_of(docker_host: str | None) -> str:
+    address = docker_host or os.environ.get("DOCKER_HOST") or SOCKET
+    return address[len("unix://") :] if address.startswith("unix://") else address
+
+
+def _lease_of(directory: str, attempt: Attempt) -> str:
+    """Whose lease in that directory another run still has the server by, or nothing."""
+    left = _lease(directory, attempt.name, attempt.token)
+    return f"its next step is due within {left:.0f} s" if left > 0 else ""
+
+
+def _lease(directory: str, name: str, token: str) -> float:
+    """Seconds for which another run still has the server.
+
+    A lease that cannot be read is none, nor is one that lasts longer than any that is given: the clock was set back.
+    """
+    try:
+        lease = json.loads(_content(os.path.join(directory, f"{_file(name)}.lease"), os.lstat(directory).st_uid))
+        mine = bool(token) and lease["token"] == token
+        left = float(lease["until"]) - time.time()
+    except (OSError, ValueError, TypeError, KeyError, OverflowError, RecursionError):
+        return 0.0
+    return left if not mine and 0 < left <= LEASE + STEP else 0.0
+
+
+def _content(path: str, owner: int) -> bytes:
+    """A small regular file of that user; never waits, follows no link."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode) or status.st_uid != owner or status.st_size > LEASE_BYTES:
+            raise ValueError(path)
+        return os.read(descriptor, LEASE_BYTES)
+    finally:
+        os.close(descriptor)
+
+
+def _locks(path: str = "/proc/locks") -> str:
+    """All locks of this host, as the kernel lists them.
+
+    It does so a page at a time, and lines that move up in between are missed: a longer list is read more than once.
+    """
+    text = ""
+    with contextlib.suppress(OSError):
+        for _reading in range(READINGS):
+            with open(path, encoding="utf-8", errors="replace") as stream:
+                text += stream.read()
+            if len(text) < PAGE:
+                break
+    return text
+
+
+def _holder(status: os.stat_result, locks: str) -> str:
+    """The process of that file's owner, or of root, that holds the lock on it, and since when it runs; or nothing."""
+    for match in re.finditer(rf"FLOCK +ADVISORY +WRITE +(\d+) (\w+:\w+):{status.st_ino} ", locks):
+        pid, device = match.groups()
+        try:
+            process = os.stat(f"/proc/{pid}")
+        except OSError:
+            # Hidden from this user; some file systems report another device than the kernel lists.
+            if device == _device(status):
+                return f"PID {pid} of {_user(status.st_uid)}"
+            continue
+        # The number of a file is no proof: on another file system a stranger may have one of the same number.
+        if process.st_uid in (0, status.st_uid):
+            who = "" if process.st_uid == os.geteuid() else f" of {_user(process.st_uid)}"
+            return f"PID {pid}{who}, since {time.strftime('%H:%M:%S', time.localtime(process.st_mtime))},"
+    return ""
+
+
+def _device(status: os.stat_result) -> str:
+    return f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}"
+
+
+def _user(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except (KeyError, OverflowError):
+        return f"uid {uid}"

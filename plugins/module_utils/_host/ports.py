@@ -13,6 +13,7 @@ import re
 from dataclasses import dataclass
 
 from .cgroup import container_id
+from .processes import printable
 
 # sl, local address, remote address, state (0A listens), queues, timer, retransmits, uid, timeout, inode
 LISTENING = re.compile(
@@ -78,7 +79,7 @@ def _owner(listener: Listener) -> PortOwner:
     if pid is None:
         return PortOwner(f"a process of uid {listener.uid} listening on {where} (its name is only visible to root)")
     # The command line may hold a secret; the process name does not.
-    name = _read(f"/proc/{pid}/comm").strip() or "a process"
+    name = printable(_read(f"/proc/{pid}/comm").strip()) or "a process"
     container = container_id(_read(f"/proc/{pid}/cgroup"), _read("/proc/1/cgroup"))
     return PortOwner(f"{name} (PID {pid}, uid {listener.uid}) listening on {where}", pid, container)
 

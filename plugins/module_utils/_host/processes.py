@@ -11,6 +11,8 @@ import re
 import typing as t
 from dataclasses import dataclass, field, replace
 
+from .cgroup import container_id
+
 
 @dataclass(frozen=True)
 class ProcessState:
@@ -56,6 +58,11 @@ class Stat:
     ticks: int
 
 
+def printable(name: str) -> str:
+    """The name of a process, which its user chose, without what a terminal would obey."""
+    return name if name.isprintable() else "".join(one if one.isprintable() else "?" for one in name)
+
+
 def parse_stat(text: str) -> Stat | None:
     """One C(/proc/PID/stat). The name is in parentheses and may hold any character, these included."""
     head, _close, rest = text.rpartition(")")
@@ -63,7 +70,7 @@ def parse_stat(text: str) -> Stat | None:
     words = rest.split()
     if len(words) < 13 or not pid.strip().isdigit():
         return None
-    return Stat(int(pid), name, words[0], int(words[1]), int(words[11]) + int(words[12]))
+    return Stat(int(pid), printable(name), words[0], int(words[1]), int(words[11]) + int(words[12]))
 
 
 def activity(stats: t.Iterable[Stat], root: int, ticks_per_second: int = 100) -> Activity:
@@ -95,6 +102,11 @@ def process_started(pid: int, proc: str = "/proc") -> float | None:
     if not boot or len(words) < 20:
         return None
     return int(boot.group(1)) + int(words[19]) / os.sysconf("SC_CLK_TCK")
+
+
+def container_of(pid: int, proc: str = "/proc") -> str | None:
+    """The container that a process of this host is in, by its control group."""
+    return container_id(_read(f"{proc}/{pid}/cgroup"), _read(f"{proc}/1/cgroup"))
 
 
 def _read(path: str) -> str:

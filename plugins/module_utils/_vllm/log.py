@@ -62,17 +62,20 @@ def parse_lines(text: str) -> list[Line]:
 def _unwrapped(raw: str) -> list[tuple[str, str]]:
     """A line of Docker's json-file, or of vLLM's own JSON logging, as the text in it."""
     try:
-        entry = json.loads(raw)
-    except ValueError:
+        # As text: the time that Python 3.10 takes for a number grows with the square of its length.
+        entry = json.loads(raw, parse_int=str)
+    except (ValueError, RecursionError):
         return [(raw, "")]
     if not isinstance(entry, dict):
         return [(raw, "")]
-    stamp = str(entry.get("time") or entry.get("timestamp") or "")
+    # Text alone: what is nested may be too deep to print.
+    entry = {key: value for key, value in entry.items() if isinstance(value, str)}
+    stamp = entry.get("time") or entry.get("timestamp") or ""
     words = [entry.get(key) for key in ("log", "message", "msg", "exc_info", "exception")]
-    texts = [word for word in words if isinstance(word, str)]
+    texts = [word for word in words if word is not None]
     if not texts:
         return [(raw, "")]
-    level = str(entry.get("level") or entry.get("levelname") or "").upper()
+    level = (entry.get("level") or entry.get("levelname") or "").upper()
     lines = [line for text in texts for line in text.rstrip("\n").split("\n")]
     return [(f"{level} 00-00 00:00:00 [json:0] {line}" if level else line, stamp) for line in lines]
 
@@ -102,7 +105,7 @@ def _line(text: str, stamp: str = "") -> Line:
 # The log as a whole
 # ---------------------------------------------------------------------------------------------------------------------
 
-BANNER = re.compile(r"vLLM (?:API )?server version|█.*\bversion \d|^args: Namespace\(|^non-default args: ")
+BANNER = re.compile(r"vLLM (?:API )?server version|^[^█]*█.*\bversion \d|^args: Namespace\(|^non-default args: ")
 
 
 def is_banner(line: Line) -> bool:

@@ -27,16 +27,16 @@ PHASES: tuple[tuple[str, str], ...] = (
     ("pull", r"^Unable to find image '|: Pulling from |^[0-9a-f]{12}: (?:Pulling|Downloading|Extracting)"),
     (
         "init",
-        r"vLLM (?:API )?server version|█.*\bversion \d|^non-default args: |Initializing a V[01] LLM engine",
+        r"vLLM (?:API )?server version|^[^█]*█.*\bversion \d|^non-default args: |Initializing a V[01] LLM engine",
     ),
     (
         "download",
-        r"^(?:Fetching \d+ files|Downloading shards|\S*\.safetensors|Downloading \S*\.safetensors):?\s.*\d+%\|",
+        r"^(?:Fetching \d+ files|Downloading shards|\S*\.safetensors|Downloading \S*\.safetensors):?\s.*\d%\|",
     ),
     (
         "load",
-        r"^Starting to load model |^Loading model from scratch|^Loading (?:safetensors|pt|bin)\b.*\d+% Completed"
-        r"|^Loading \S+ using \S+ .*\d+%|^Time spent downloading weights|^Loading weights took "
+        r"^Starting to load model |^Loading model from scratch|^Loading (?:safetensors|pt|bin)\b.*\d% Completed"
+        r"|^Loading \S+ using \S+ .*\d%|^Time spent downloading weights|^Loading weights took "
         r"|^Filesystem type for checkpoints",
     ),
     (
@@ -70,7 +70,7 @@ HINT = (
     r"|startup|Supported|safetensors|Extracting"
 )
 EARLY = {"init", "download", "load"}
-BAR = r"(?P<percent>\d{1,3})%(?: Completed)?\s?\|.*?(?P<n>\d+)/(?P<m>\d+)(?:\s|\[|$)"
+BAR = r"(?P<percent>\d{1,3})%(?: Completed)?\s?\|(?:[^|]*\|)?\s*(?P<n>\d{1,9})/(?P<m>\d{1,9})(?:\s|\[|$)"
 # Lines that a hanging server writes too.
 IDLE = (
     r"No available shared memory broadcast block|\"(?:GET|POST|HEAD) /\S* HTTP/|Engine \d+: Avg prompt throughput"

@@ -773,7 +773,9 @@ def test_other_reasons_not_to_reach_the_engine(error: Exception, said: str, monk
 
 
 def test_an_address_that_is_none_is_told() -> None:
-    assert connecting_to("docker.example.com").endswith("Check DOCKER_HOST, and docker_host of the server.")
+    assert connecting_to("docker.example.com").startswith(
+        "docker_host must be the Unix socket of an engine on the host"
+    )
 
 
 def test_without_the_sdk_there_is_a_remedy(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Containers as sources: what an engine says over its socket and through the SDK, and what it means."""
+"""Containers as sources: what an engine says over its socket, and what it means."""
 
 from __future__ import annotations
 
@@ -16,14 +16,15 @@ import typing as t
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
-import docker.errors
 import pytest
-from ansible_collections.gpufleet.vllm.plugins.module_utils._docker import client, reader as docker_reader
+from ansible_collections.gpufleet.vllm.plugins.module_utils._docker import (
+    client,
+    reader as reader_module,
+    source as source_module,
+)
 from ansible_collections.gpufleet.vllm.plugins.module_utils._docker.reader import (
-    SdkReader,
     SocketReader,
     demultiplexed,
-    reader,
 )
 from ansible_collections.gpufleet.vllm.plugins.module_utils._docker.source import (
     ContainerSource,
@@ -32,6 +33,7 @@ from ansible_collections.gpufleet.vllm.plugins.module_utils._docker.source impor
     without_stamps,
 )
 from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
+from ansible_collections.gpufleet.vllm.plugins.module_utils._host.cgroup import container_id
 from ansible_collections.gpufleet.vllm.plugins.module_utils._host.processes import ProcessState, process_started
 
 NOW = datetime.datetime(2026, 11, 21, 8, 0, 30, tzinfo=datetime.timezone.utc)
@@ -104,8 +106,6 @@ def test_what_docker_could_not_start_has_a_remedy() -> None:
 
 class Engine:
     """What an engine answers."""
-
-    is_local = True
 
     def __init__(self, **inspected: t.Any) -> None:
         self.lines: list[str] = []
@@ -195,8 +195,59 @@ def test_a_process_number_of_another_host_is_not_followed(engine: Engine) -> Non
     started = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(process_started(os.getpid())))
     engine.inspected["State"]["StartedAt"] = f"{started}.123456789Z"
     assert ContainerSource("c", engine).root_pid() == os.getpid()
-    engine.is_local = False
+
+
+def test_a_process_is_known_by_its_control_group_though_the_clock_was_set(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine, others = "a" * 64, "b" * 64
+    engine.inspected.update(Id=mine)
+    engine.inspected["State"] = {"Running": True, "Pid": os.getpid(), "StartedAt": "2001-01-01T00:00:00Z"}
+    group = {"text": f"0::/system.slice/docker-{mine}.scope"}
+    monkeypatch.setattr(source_module, "container_of", lambda pid: container_id(group["text"]))
+    assert ContainerSource("c", engine).root_pid() == os.getpid()
+    group["text"] = f"0::/system.slice/docker-{others}.scope"
+    started = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(process_started(os.getpid())))
+    engine.inspected["State"]["StartedAt"] = f"{started}.123456789Z"
     assert ContainerSource("c", engine).root_pid() is None
+
+
+@pytest.mark.parametrize(
+    ("looks", "news"),
+    [
+        ([["a"], ["a", "a"], ["a", "a", "b"]], ["a", "a", "b"]),
+        ([["a", "b"], ["a", "b"]], ["a b", ""]),
+        ([[], ["a"]], ["", "a"]),
+        ([["a"], []], ["a", ""]),
+        ([["a", "b", "a", "b"], ["a", "b", "a", "b", "a"]], ["a b a b", "a"]),
+    ],
+    ids=["twice the same", "nothing new", "the first", "a look that fails", "a pattern"],
+)
+def test_lines_of_one_second_are_told_apart(looks: list[list[str]], news: list[str], engine: Engine) -> None:
+    """Podman stamps whole seconds."""
+    source, found = ContainerSource("c", engine), []
+    for lines in looks:
+        engine.lines = [f"2026-11-26T22:03:25Z {line}\n" for line in lines]
+        found.append(" ".join(without_stamps(source.news()).split()))
+    assert found == news
+
+
+def test_more_lines_than_are_read_at_once_lose_only_those(engine: Engine) -> None:
+    source = ContainerSource("c", engine)
+    engine.lines = [f"2026-11-26T22:03:25Z line {number}\n" for number in range(350)]
+    assert source.news().count("\n") == 350
+    engine.lines += [f"2026-11-26T22:03:25Z line {number}\n" for number in range(350, 700)]
+    assert without_stamps(source.news()).split("\n")[0] == "line 350"
+    engine.lines += [f"2026-11-26T22:03:26Z line {number}\n" for number in range(700, 1700)]
+    assert source.news().count("\n") == 400
+
+
+def test_a_clock_that_was_set_back_hides_no_line(engine: Engine) -> None:
+    source = ContainerSource("c", engine)
+    engine.write(30, "before")
+    assert source.news()
+    engine.write(2, "after")
+    assert without_stamps(source.news()) == "after\n"
 
 
 # --- over the socket ------------------------------------------------------------------------------------------------
@@ -214,6 +265,8 @@ class Handler(BaseHTTPRequestHandler):
 
     protocol_version = "HTTP/1.1"
     tty: t.ClassVar[bool] = False
+    # Bytes of a line, where there are as many lines as are asked for, up to a hundred.
+    wide: t.ClassVar[int] = 0
     log: t.ClassVar[bytes] = b""
     refusal: t.ClassVar[tuple[int, bytes] | None] = None
     asked: t.ClassVar[list[str]] = []
@@ -231,6 +284,9 @@ class Handler(BaseHTTPRequestHandler):
             return self.refusal
         if self.path == "/containers/c/json":
             return 200, json.dumps({**inspected(Running=True), "Config": {"Tty": self.tty}}).encode()
+        if self.wide and self.path.startswith("/containers/c/logs?"):
+            line = f"{STAMPED}{'x' * self.wide}\n"
+            return 200, frame(line) * min(100, int(self.path.rpartition("=")[2]))
         if self.path.startswith("/containers/c/logs?"):
             return 200, self.log
         if self.path == "/version":
@@ -244,6 +300,9 @@ class Handler(BaseHTTPRequestHandler):
 class UnixServer(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
     daemon_threads = True
 
+    def handle_error(self, request: t.Any, client_address: t.Any) -> None:
+        """A client that reads no further is no error of this server."""
+
     def get_request(self) -> tuple[t.Any, t.Any]:
         request, _address = super().get_request()
         return request, ("unix", 0)
@@ -251,7 +310,7 @@ class UnixServer(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
 
 @pytest.fixture
 def socket_path(tmp_path: Path) -> t.Iterator[str]:
-    Handler.tty, Handler.log, Handler.refusal = False, b"", None
+    Handler.tty, Handler.wide, Handler.log, Handler.refusal = False, 0, b"", None
     Handler.asked.clear()
     path = str(tmp_path / "docker.sock")
     with UnixServer(path, Handler) as server:
@@ -276,6 +335,15 @@ def test_the_log_over_the_socket(tty: bool, socket_path: str) -> None:
 def test_the_log_first_of_all(socket_path: str) -> None:
     Handler.log = frame(f"{STAMPED}one\n")
     assert ContainerSource("c", SocketReader(socket_path)).tail() == "one\n"
+
+
+def test_a_log_of_long_lines_is_read_by_fewer(socket_path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reader_module, "LOG_LIMIT", 1 << 14)
+    Handler.wide = 1000
+    lines = ContainerSource("c", SocketReader(socket_path)).tail().splitlines()
+    assert (len(lines), set(map(len, lines))) == (7, {1000})
+    Handler.wide = 20000
+    assert "larger than 16384 bytes" in ContainerSource("c", SocketReader(socket_path)).tail()
 
 
 @pytest.mark.parametrize(
@@ -338,44 +406,3 @@ def test_a_socket_of_others_is_told(socket_path: str) -> None:
         if root:
             os.seteuid(0)
     assert caught.value.reason == "permission-denied"
-
-
-def test_which_addresses_need_the_sdk(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(docker_reader, "connect", lambda docker_host: docker_host)
-    monkeypatch.delenv("DOCKER_HOST", raising=False)
-    assert reader(None).path == "/var/run/docker.sock"
-    assert reader("unix:///run/user/1000/docker.sock").path == "/run/user/1000/docker.sock"
-    assert reader("ssh://gpu1").client == "ssh://gpu1"
-    monkeypatch.setenv("DOCKER_HOST", "tcp://gpu2:2376")
-    assert isinstance(reader(None), SdkReader)
-    assert not reader(None).is_local
-
-
-# --- through the SDK ------------------------------------------------------------------------------------------------
-
-
-class Sdk:
-    """What the SDK's client answers."""
-
-    def inspect_container(self, name: str) -> dict[str, t.Any]:
-        if name != "c":
-            raise docker.errors.NotFound("x", explanation=f"No such container: {name}")
-        return inspected(Running=True)
-
-    def logs(self, name: str, tail: int, **_said: t.Any) -> bytes:
-        raise docker.errors.APIError("x", explanation="configured logging driver does not support reading")
-
-    def version(self) -> dict[str, str]:
-        return {"Version": "20.10.24"}
-
-
-def test_the_same_through_the_sdk(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(docker_reader, "connect", lambda docker_host: Sdk())
-    engine = reader("tcp://gpu1:2376")
-    source = ContainerSource("c", engine)
-    assert (source.state().running, source.versions(), source.root_pid()) == (True, {"docker": "20.10.24"}, None)
-    assert source.tail() == (
-        "Cannot read the log of c. Docker says: configured logging driver does not support reading.\n"
-    )
-    with pytest.raises(VllmError, match="Cannot look at container x. Docker says: No such container: x."):
-        ContainerSource("x", engine).state()

@@ -57,6 +57,14 @@ def test_a_broken_host_is_an_answer(run_module: Run, nvidia_smi: t.Callable[[str
     assert run.result["ansible_facts"]["gpufleet"]["status"] == "driver_mismatch"
 
 
+def test_the_engine_is_a_socket_of_the_host(run_module: Run, nvidia_smi: t.Callable[[str], str]) -> None:
+    run = run_module("gpu_facts", {"nvidia_smi": nvidia_smi(H200), "docker_host": "tcp://gpu2:2376"})
+    assert run.status == 1
+    assert "docker_host must be the address of a Unix socket on the host" in run.result["msg"]
+    run = run_module("gpu_facts", {"nvidia_smi": nvidia_smi(H200), "docker_host": "unix:///no/such.sock"})
+    assert run.status == 0
+
+
 def test_a_hung_nvidia_smi_is_left_behind(run_module: Run, nvidia_smi: t.Callable[[str], str]) -> None:
     started = time.monotonic()
     run = run_module("gpu_facts", {"nvidia_smi": nvidia_smi("sleep 60"), "timeout": 0.3})

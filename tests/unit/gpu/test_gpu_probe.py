@@ -110,6 +110,30 @@ def test_docker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: bytes, 
     assert asked[0].startswith(b"GET /containers/json?all=1 HTTP/1.0\r\n")
 
 
+def test_the_engine_that_is_named_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCKER_HOST", "unix:///no/such/docker.sock")
+    serve_once(tmp_path / "docker.sock", b'HTTP/1.0 200 OK\r\n\r\n{"a": 1}')
+    assert probe.host_with(f"unix://{tmp_path}/docker.sock").docker("/info") == {"a": 1}
+    assert probe.host_with(None).docker("/info") is None
+
+
+@pytest.mark.parametrize(
+    ("limits", "answer"),
+    [
+        ({"DOCKER_LIMIT": 1000}, b"HTTP/1.0 200 OK\r\n\r\n" + b" " * 2000 + b"1"),
+        ({"DOCKER_PATIENCE": -1.0}, b"HTTP/1.0 200 OK\r\n\r\n1"),
+    ],
+    ids=["too large", "too late"],
+)
+def test_an_answer_of_docker_is_bounded(
+    limits: dict[str, float], answer: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in limits.items():
+        monkeypatch.setattr(probe, name, value)
+    serve_once(tmp_path / "docker.sock", answer)
+    assert probe.docker_get("/info", f"unix://{tmp_path}/docker.sock") is None
+
+
 @pytest.mark.parametrize("address", ["unix:///no/such/docker.sock", "tcp://127.0.0.1:1"])
 def test_no_docker(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
     monkeypatch.setenv("DOCKER_HOST", address)

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import threading
 import time
@@ -196,3 +197,11 @@ def test_why_there_is_no_answer(
     verdict = api().ask("health")
     assert verdict.detail.startswith(why)
     assert (verdict.ok, verdict.final) == (False, final)
+
+
+@pytest.mark.parametrize("kind", ["a FIFO", "a device"])
+def test_a_key_is_a_file(kind: str, api: Make, tmp_path: Path) -> None:
+    path = tmp_path / "key"
+    os.mkfifo(path) if kind == "a FIFO" else path.symlink_to("/dev/zero")
+    with pytest.raises(VllmError, match=f"^Cannot read the API key from {path}: it is no file. Check api_key_file"):
+        api(api_key_file=str(path))

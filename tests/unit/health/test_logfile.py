@@ -40,6 +40,31 @@ def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
         FileSource(f"{tmp_path}/none").tail()
 
 
+def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    for path, kind in ((f"{tmp_path}/fifo", "FIFO"), ("/dev/zero", "device"), (str(tmp_path), "directory")):
+        source = FileSource(path)
+        with pytest.raises(VllmError, match=rf"Cannot read the log {path}: it is no file, but a {kind}"):
+            source.tail()
+
+
+def test_news_are_bounded_by_the_look_at_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "vllm.log"
+    path.write_text("one\n")
+    source = FileSource(str(path))
+    assert source.news() == "one\n"
+    path.write_text("one\ntwo\nthree\n")
+    # It grows while it is read.
+    monkeypatch.setattr(os.path, "getsize", lambda _path: 8)
+    assert source.news() == "two\n"
+    monkeypatch.setattr(os.path, "getsize", lambda _path: 14)
+    assert source.news() == "three\n"
+    os.remove(path)
+    os.mkfifo(path)
+    with pytest.raises(VllmError, match="it is no file, but a FIFO"):
+        source.news()
+
+
 # --- which source ---------------------------------------------------------------------------------------------------
 
 

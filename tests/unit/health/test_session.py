@@ -70,8 +70,6 @@ def test_the_cause_is_a_sentence(seen: Report, sentence: str) -> None:
 class Docker:
     """An engine with a container that runs for some looks, then has exited."""
 
-    is_local = False
-
     def __init__(self, looks: int) -> None:
         self.looks = looks
 

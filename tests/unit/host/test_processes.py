@@ -110,3 +110,8 @@ def test_a_real_process_that_is_stopped_is_seen() -> None:
 def test_a_process_that_is_gone_has_no_activity() -> None:
     assert look_at(None) is None
     assert look_at(2**22 + 7) is None
+
+
+def test_the_name_of_a_process_is_not_obeyed_by_a_terminal() -> None:
+    stat = parse_stat("12 (\x1b[2J) x) T 1" + " 0" * 20)
+    assert stat is not None and stat.name == "?[2J) x"

@@ -1,0 +1,206 @@
+# Copyright (c) 2026, gpufleet contributors
+# GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Which engine answers, at which addresses, and which servers it is not given."""
+
+from __future__ import annotations
+
+import json
+import os
+import socketserver
+import threading
+import typing as t
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+
+import pytest
+import yaml
+from ansible_collections.gpufleet.vllm.plugins.module_utils._docker import client
+from ansible_collections.gpufleet.vllm.plugins.module_utils._docker.engine import Engine, engine_of, engine_problems
+from ansible_collections.gpufleet.vllm.plugins.module_utils._docker.reader import Identity, SocketReader, reader
+from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
+from docker_model import Client, installed, run, situation
+
+# --- addresses ----------------------------------------------------------------------------------------------------------
+
+
+def test_an_engine_is_found_at_its_socket(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DOCKER_HOST", raising=False)
+    assert reader(None).path == "/var/run/docker.sock"
+    assert reader("unix:///run/user/1000/docker.sock").path == "/run/user/1000/docker.sock"
+    monkeypatch.setenv("DOCKER_HOST", "unix:///run/podman/podman.sock")
+    assert reader(None).path == "/run/podman/podman.sock"
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("tcp://gpu2:2376", "tcp://gpu2:2376"),
+        ("ssh://root@gpu1", "ssh://gpu1"),
+        ("tcp://ann:canary@gpu2:2376", "tcp://gpu2:2376"),
+        ("http+unix://%2Fvar%2Frun%2Fdocker.sock", "http+unix://%2Fvar%2Frun%2Fdocker.sock"),
+        ("unix://docker.sock", "unix://docker.sock"),
+        ("/var/run/docker.sock", "/var/run/docker.sock"),
+        ("fd://", "fd://"),
+        ("UNIX:///var/run/docker.sock", "UNIX:///var/run/docker.sock"),
+    ],
+)
+@pytest.mark.parametrize("use", [reader, client.connect], ids=["to look", "to act"])
+def test_another_address_is_refused(
+    address: str, shown: str, use: t.Callable[[str | None], t.Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for said, given in (("docker_host", address), ("DOCKER_HOST in the environment of the host", None)):
+        monkeypatch.setenv("DOCKER_HOST", address)
+        with pytest.raises(VllmError) as caught:
+            use(given)
+        assert str(caught.value).startswith(f"{said} must be the Unix socket of an engine on the host itself")
+        assert f"got {shown!r}" in str(caught.value)
+        assert caught.value.reason == "invalid-parameter"
+
+
+ROOT = Path(__file__).parents[3]
+ASKING = ("gpufleet.vllm.gpu_facts", "gpufleet.vllm.vllm_diagnose", "gpufleet.vllm.vllm_container")
+
+
+@pytest.mark.parametrize("playbook", ["status", "diagnose", "teardown"])
+def test_a_playbook_asks_the_engine_that_the_servers_run_on(playbook: str) -> None:
+    (play,) = yaml.safe_load((ROOT / "playbooks" / f"{playbook}.yml").read_text("utf-8"))
+    asked = [task[module] for task in play["tasks"] for module in ASKING if module in task]
+    assert asked
+    for arguments in asked:
+        assert "vllm_overrides" in arguments["docker_host"]
+
+
+# --- who answers --------------------------------------------------------------------------------------------------------
+
+PODMAN = {"Platform": {"Name": "linux/amd64/debian-12"}, "Version": "4.3.1", "Components": [{"Name": "Podman Engine"}]}
+DOCKER = {"Platform": {"Name": "Docker Engine - Community"}, "Version": "28.5.2", "Components": [{"Name": "Engine"}]}
+USERNS = {"SecurityOptions": ["name=seccomp,profile=builtin", "name=userns"]}
+ROOTLESS = {"SecurityOptions": ["name=seccomp,profile=builtin", "name=rootless", "name=cgroupns"]}
+
+
+@pytest.mark.parametrize(
+    ("version", "info", "server", "found"),
+    [
+        (DOCKER, {"SecurityOptions": ["name=apparmor"]}, "Docker/28.5.2 (linux)", (False, False, False)),
+        (PODMAN, {}, "", (True, False, False)),
+        ({"Version": "5.4.2"}, {}, "Libpod/5.4.2 (linux)", (True, False, False)),
+        ({"Platform": {"Name": "Podman"}}, ROOTLESS, "", (True, True, False)),
+        (DOCKER, USERNS, "", (False, False, True)),
+        (DOCKER, ROOTLESS, "", (False, True, False)),
+        (None, None, "", (False, False, False)),
+        ([], {"SecurityOptions": None}, "", (False, False, False)),
+        ({"Components": [None, 1], "Platform": "x"}, {"SecurityOptions": [None]}, "", (False, False, False)),
+    ],
+)
+def test_which_engine_it_is(version: t.Any, info: t.Any, server: str, found: tuple[bool, bool, bool]) -> None:
+    engine = engine_of(Identity(version, info, server))
+    assert (engine.is_podman, engine.is_rootless, engine.maps_users) == found
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Podman, or a proxy in front of an engine that keeps C(/info) back."""
+
+    server_version, sys_version = "Libpod/5.4.2 (linux)", ""
+    refuses: t.ClassVar[bool] = False
+
+    def do_GET(self) -> None:
+        status, body = (403, {}) if self.refuses and self.path == "/info" else (200, {**PODMAN, **ROOTLESS})
+        raw = json.dumps(body).encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(raw)))
+        self.end_headers()
+        self.wfile.write(raw)
+
+    def log_message(self, *_arguments: t.Any) -> None:
+        pass
+
+
+class UnixServer(socketserver.UnixStreamServer):
+    def get_request(self) -> tuple[t.Any, t.Any]:
+        request, _address = super().get_request()
+        return request, ("unix", 0)
+
+
+@pytest.mark.parametrize("refuses", [False, True])
+def test_the_engine_over_the_socket(refuses: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Handler, "refuses", refuses)
+    with UnixServer(str(tmp_path / "s"), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        engine = engine_of(SocketReader(str(tmp_path / "s")).identity())
+        server.shutdown()
+        thread.join()
+    assert str(engine) == f"Podman 4.3.1 at unix://{tmp_path}/s"
+    assert (engine.is_podman, engine.is_rootless, engine.uid) == (True, not refuses, os.geteuid())
+
+
+# --- what it cannot do --------------------------------------------------------------------------------------------------
+
+ME, OTHER = os.geteuid(), os.geteuid() + 1000
+
+
+@pytest.mark.parametrize(
+    ("engine", "wants_gpus", "modes", "said"),
+    [
+        (Engine(), True, [0o600], []),
+        (Engine("Podman", is_podman=True), True, [], ["drops the request for GPUs"]),
+        (Engine("Podman", is_podman=True), False, [0o600], []),
+        (Engine(maps_users=True), True, [], []),
+        (Engine(maps_users=True), True, [0o600], ["userns-remap"]),
+        (Engine(maps_users=True), True, [0o640, 0o644], ["userns-remap"]),
+        (Engine(maps_users=True), True, [0o644], []),
+        (Engine(maps_users=True), True, [None], ["userns-remap"]),
+        (Engine(is_rootless=True, uid=OTHER), True, [0o600], ["is rootless"]),
+        (Engine(is_rootless=True, uid=OTHER), True, [None], ["is rootless"]),
+        (Engine(is_rootless=True, uid=OTHER), True, [], []),
+        (Engine(is_rootless=True, uid=ME), True, [0o600, None], []),
+        (Engine(is_podman=True, is_rootless=True, uid=OTHER), True, [0o600], ["drops the request", "is rootless"]),
+    ],
+)
+def test_what_an_engine_is_not_given(
+    engine: Engine, wants_gpus: bool, modes: list[int | None], said: list[str], tmp_path: Path
+) -> None:
+    paths = [tmp_path / str(number) for number in range(len(modes))]
+    for path, mode in zip(paths, modes):
+        if mode is not None:
+            path.touch()
+            path.chmod(mode)
+    problems = engine_problems(engine, wants_gpus, map(str, paths))
+    assert [problem.reason for problem in problems] == ["backend-unsupported"] * len(said)
+    for words, problem in zip(said, problems):
+        assert words in problem.message
+
+
+@pytest.fixture
+def old(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Client:
+    """A server that serves with Docker, before the engine is another one."""
+    made = installed(Client(), monkeypatch, tmp_path)
+    run()
+    return made
+
+
+@pytest.mark.parametrize(
+    ("engine", "words"),
+    [
+        (Identity(PODMAN, path="/s"), "Podman 4.3.1 at unix:///s drops the request for GPUs"),
+        (
+            Identity(DOCKER, USERNS, path="/s"),
+            "Docker Engine 28.5.2 at unix:///s maps root in its containers to another",
+        ),
+    ],
+)
+@pytest.mark.parametrize("check", [False, True], ids=["", "check mode"])
+def test_nothing_is_stopped_for_an_engine_that_cannot_run_it(
+    engine: Identity, words: str, check: bool, old: Client, tmp_path: Path
+) -> None:
+    (tmp_path / "key").write_text("canary8451abcdefgh\n")
+    (tmp_path / "key").chmod(0o600)
+    before = old.now
+    situation().engine = engine
+    with pytest.raises(VllmError) as caught:
+        run(check, engine={"max_model_len": 2}, api_key_file=str(tmp_path / "key"))
+    assert words in str(caught.value)
+    assert caught.value.reason == "backend-unsupported"
+    assert old.now == before
