@@ -301,15 +301,18 @@ class Situation:
 
     client: Client
     state: Path
-    # The address of the engine.
-    place: str = ""
     gpus: t.Callable[[], dict[str, t.Any]] = lambda: FREE
     owner: t.Any = None
     probed: list[t.Mapping[str, t.Any]] = field(default_factory=list)
     health: dict[str, t.Any] = field(default_factory=lambda: {"healthy": True})
+    # Where it is recorded what this user owns, and the address of the engine.
+    record: Path = Path()
+    place: str = ""
 
     def host(self) -> job.Host:
-        backend = DockerBackend(SdkReader(self.client), lambda: self.client, ledger=Ledger(str(self.state), self.place))
+        backend = DockerBackend(
+            SdkReader(self.client), lambda: self.client, ledger=Ledger(str(self.record), self.place)
+        )
         return job.Host(
             {backend.name: backend},
             gpus=lambda samples=1: self.gpus(),
@@ -331,7 +334,7 @@ situations: list[Situation] = []
 
 def installed(made: AnyClient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> AnyClient:
     """The engine that the backend talks to, on a host of its own with a free GPU."""
-    situations[:] = [Situation(made, tmp_path / "state")]
+    situations[:] = [Situation(made, tmp_path / "state", record=tmp_path / "record")]
     monkeypatch.setattr(room, "INTERVAL", 0)
     (tmp_path / LOCKS).mkdir(exist_ok=True)
     monkeypatch.setattr(lock, "DIRECTORY", str(tmp_path / LOCKS))

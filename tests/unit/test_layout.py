@@ -39,7 +39,7 @@ LAYERS = (
 BUDGETS = {
     "gpu_facts": 65,
     "tiktoken_encodings": 39,
-    "vllm_container": 546,
+    "vllm_container": 548,
     "vllm_diagnose": 143,
     "vllm_health": 188,
     # Runs on the controller.

@@ -50,7 +50,7 @@ def theirs(tmp_path: Path) -> Path:
 
 
 def record_of(server: str) -> list[dict[str, t.Any]]:
-    directory = situation().state / "owned"
+    directory = situation().record / "owned"
     found = [json.loads(path.read_text()) for path in sorted(directory.glob(f"{server}.*.json"))]
     return [one for one in found if one["kind"] == "container"]
 
@@ -196,13 +196,13 @@ def test_a_volume_of_that_name_that_somebody_made_is_used_and_stays_his(client: 
 
 def test_two_users_are_two_operators(client: Client, tmp_path: Path) -> None:
     run()
-    mine = situation().state
-    situation().state = tmp_path / "of another user"
+    mine = situation().record
+    situation().record = tmp_path / "of another user"
     everything()
     with pytest.raises(VllmError, match="^vllm-a exists and was not created"):
         manage(state="stopped")
     assert client.now == {"vllm-a": "id1 running"}
-    situation().state = mine
+    situation().record = mine
     everything()
     assert client.now == {}
 
@@ -228,7 +228,7 @@ def test_a_server_on_another_engine_is_not_gone(client: Client, tmp_path: Path) 
 
 def test_nobody_else_can_read_or_write_the_record(client: Client) -> None:
     run()
-    directory = situation().state / "owned"
+    directory = situation().record / "owned"
     assert directory.stat().st_mode & 0o777 == 0o700
     assert {path.stat().st_mode & 0o777 for path in directory.iterdir()} == {0o600}
 
@@ -267,7 +267,7 @@ def test_a_record_that_cannot_be_believed_stops_nothing(
     damage: t.Callable[[Path], t.Any], state: str, client: Client
 ) -> None:
     run()
-    (path,) = [one for one in (situation().state / "owned").iterdir() if '"server",' in one.read_text()]
+    (path,) = [one for one in (situation().record / "owned").iterdir() if '"server",' in one.read_text()]
     damage(path)
     before = client.now
     with pytest.raises(VllmError, match=f"^Cannot read {path}, which records what") as caught:
@@ -277,16 +277,16 @@ def test_a_record_that_cannot_be_believed_stops_nothing(
 
 def test_a_later_kind_of_thing_in_the_record_is_none_of_our_business(client: Client) -> None:
     run()
-    (situation().state / "owned" / "vllm-a.watchdog.json").write_text('{"version": 1, "kind": "unit", "unit": "x"}')
+    (situation().record / "owned" / "vllm-a.watchdog.json").write_text('{"version": 1, "kind": "unit", "unit": "x"}')
     assert run()["changed"] is False
     manage(state="absent")
-    assert (situation().state / "owned" / "vllm-a.watchdog.json").exists()
+    assert (situation().record / "owned" / "vllm-a.watchdog.json").exists()
 
 
 @pytest.mark.parametrize(("where", "mode"), [("owned", 0o755), ("owned", 0o770), ("", 0o777), ("", 0o775)], ids=str)
 def test_a_directory_that_others_can_reach_is_not_believed(where: str, mode: int, client: Client) -> None:
     run()
-    (situation().state / where).chmod(mode)
+    (situation().record / where).chmod(mode)
     with pytest.raises(VllmError, match="^Cannot believe .* so others may have written it. Run: chmod"):
         run(**NEW)
     assert client.now == {"vllm-a": "id1 running"}
@@ -320,7 +320,7 @@ def test_the_broken_record_of_one_server_keeps_no_other_from_being_removed(
 ) -> None:
     for name, port in (("a", 8000), ("b", 8001), ("c", 8002)):
         run(name=name, port=port, api_key_file=f"{tmp_path}/{name}/key", api_key=f"CANARY-{name}")
-    for path in (situation().state / "owned").glob("vllm-b.*.json"):
+    for path in (situation().record / "owned").glob("vllm-b.*.json"):
         path.write_text("{")
     warnings.clear()
     with pytest.raises(VllmError, match="^vllm-b: Cannot read .* Done for the others: vllm-a, vllm-c.$"):
@@ -347,7 +347,7 @@ def test_nothing_is_left_of_a_server_that_is_gone(client: Client, tmp_path: Path
     run(api_key_file=f"{tmp_path}/s/key", api_key="CANARY", **NEW)
     manage(state="committed")
     manage(state="absent")
-    assert [*(situation().state / "owned").iterdir()] == []
+    assert [*(situation().record / "owned").iterdir()] == []
 
 
 def test_what_was_written_goes_though_somebody_removed_the_container(client: Client, tmp_path: Path) -> None:
@@ -359,7 +359,7 @@ def test_what_was_written_goes_though_somebody_removed_the_container(client: Cli
 
 def test_the_record_keeps_what_was_committed_and_what_before(client: Client) -> None:
     def committed() -> dict[str, t.Any]:
-        return Ledger(str(situation().state)).committed("vllm-a")
+        return Ledger(str(situation().record)).committed("vllm-a")
 
     run()
     manage(state="committed")
