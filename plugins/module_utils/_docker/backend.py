@@ -227,10 +227,6 @@ class DockerBackend:
         def ours(action: Action) -> str:
             return self._identity(at(action), action.identity)
 
-        def removed(action: Action) -> None:
-            with contextlib.suppress(docker_client.sdk().errors.NotFound):
-                self.client.remove_container(ours(action), force=True)
-
         trial_name = named(server, "trial")
         return {
             "pull": Effect(lambda a: self.provide(making().spec), lambda a: ["docker", "pull", a.target]),
@@ -244,7 +240,10 @@ class DockerBackend:
             ),
             **_both("start", Effect(lambda a: self.client.start(ours(a)), lambda a: ["docker", "start", at(a)])),
             **_both("stop", Effect(lambda a: self._stop(ours(a)), lambda a: ["docker", "stop", at(a)])),
-            **_both("remove", Effect(removed, lambda a: ["docker", "rm", "-f", at(a)])),
+            **_both(
+                "remove",
+                Effect(lambda a: self._remove(at(a), a.identity), lambda a: ["docker", "rm", "-f", at(a)]),
+            ),
             "rename": Effect(
                 lambda a: self.client.rename(ours(a), named(server, a.to)),
                 lambda a: ["docker", "rename", at(a), named(server, a.to)],
@@ -318,9 +317,9 @@ class DockerBackend:
         # The client waits a little longer than the engine does before it kills.
         self.client.stop(identity, timeout=found["Config"].get("StopTimeout") or self.stop_timeout)
 
-    def _remove(self, name: str) -> None:
+    def _remove(self, name: str, seen: str = "") -> None:
         with contextlib.suppress(docker_client.sdk().errors.NotFound):
-            self.client.remove_container(self._identity(name), force=True)
+            self.client.remove_container(self._identity(name, seen), force=True)
 
     def _remove_cache(self, name: str) -> None:
         with contextlib.suppress(docker_client.sdk().errors.NotFound):
