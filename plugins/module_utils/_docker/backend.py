@@ -225,7 +225,7 @@ class DockerBackend:
             return made[-1][1]
 
         def ours(action: Action) -> str:
-            return self._identity(at(action), action.identity)
+            return self._ours(at(action), action.identity)
 
         trial_name = named(server, "trial")
         return {
@@ -238,7 +238,7 @@ class DockerBackend:
                 lambda a: self._try(server, trial_name, making(), body()),
                 lambda a: ["docker", "run", "--rm", *docker_argv(trial_name, trial(body()))[2:]],
             ),
-            **_both("start", Effect(lambda a: self.client.start(ours(a)), lambda a: ["docker", "start", at(a)])),
+            **_both("start", Effect(lambda a: self._start(at(a), a.identity), lambda a: ["docker", "start", at(a)])),
             **_both("stop", Effect(lambda a: self._stop(ours(a)), lambda a: ["docker", "stop", at(a)])),
             **_both(
                 "remove",
@@ -253,8 +253,9 @@ class DockerBackend:
             ),
         }
 
-    def _identity(self, name: str, seen: str = "") -> str:
-        """The id of the container that has that name now, if it is ours, and the one that was seen.
+    def _ours(self, name: str, seen: str = "") -> str:
+        """How to call the container that has that name now, if it is ours: one that was seen by its id, and one that
+        this run has made by its name.
 
         Raises:
             VllmError: when it is another one by now.
@@ -269,7 +270,7 @@ class DockerBackend:
                 "left alone. Look at who replaced it, then run it again.",
                 "overtaken",
             )
-        return identity
+        return identity if seen else name
 
     def _body(self, making: Making) -> dict[str, t.Any]:
         """The configuration of the wanted container; before its image is there, with a plain entrypoint assumed."""
@@ -301,15 +302,18 @@ class DockerBackend:
         """Run nothing with everything else the same: shows whether the engine would start the real thing."""
         self._create(server, name, making, trial(body))
         try:
-            made = self._identity(name)
-            self.client.start(made)
-            self.client.wait(made)
+            self._start(name)
+            self.client.wait(name)
         except docker_client.sdk().errors.APIError as error:
             # The image need not have a `true`; everything before it was set up, and that is what was asked.
             if "executable file not found" not in str(error):
                 raise
         finally:
             self._remove(name)
+
+    def _start(self, name: str, seen: str = "") -> None:
+        self._ours(name, seen)
+        self.client.start(name)
 
     def _stop(self, identity: str) -> None:
         # The time that the server was made with: whoever stops it by name alone does not know it.
@@ -319,7 +323,7 @@ class DockerBackend:
 
     def _remove(self, name: str, seen: str = "") -> None:
         with contextlib.suppress(docker_client.sdk().errors.NotFound):
-            self.client.remove_container(self._identity(name, seen), force=True)
+            self.client.remove_container(self._ours(name, seen), force=True)
 
     def _remove_cache(self, name: str) -> None:
         with contextlib.suppress(docker_client.sdk().errors.NotFound):
@@ -335,7 +339,7 @@ class DockerBackend:
         body = fetching(self._body(making), spec.model, str(spec.engine.get("revision") or ""))
         try:
             made = self._make(recorded(server, "fetch", name, making), body)
-            self.client.start(made)
+            self._start(name)
             # The client's own limit is for answers of the engine; a download may take hours.
             while self.client.inspect_container(made)["State"].get("Running"):
                 try:

@@ -83,7 +83,7 @@ def test_a_server_that_cannot_even_be_put_back_is_told_and_the_next_run_serves(c
     start = client.start
 
     def broken(name: str) -> None:
-        if client.called(name) == "vllm-b":
+        if name == "vllm-b":
             client.failing = ("start", "vllm-b")
         start(name)
 
