@@ -321,5 +321,6 @@ def in_use(seen: Seen, but: t.Collection[str] = ()) -> frozenset[str]:
     used = {path for one in seen.others if one.name not in but for path in paths_in(one.intent)}
     used |= {path for intent in seen.elsewhere for path in paths_in(intent)}
     real = {os.path.realpath(path) for path in used}
-    wrote = {path for one in (*seen.instances.values(), *seen.gone, *seen.others) for path in one.wrote}
+    wrote = {path for one in (*seen.instances.values(), *seen.gone) for path in one.wrote}
+    wrote |= {path for other in seen.others for path in other.wrote}
     return frozenset(used | {path for path in wrote if os.path.realpath(path) in real})

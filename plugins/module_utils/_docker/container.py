@@ -15,7 +15,8 @@ from dataclasses import replace
 
 from .._deploy.backend import Instance, Making, Other, Slot
 from .._deploy.ledger import Entry
-from .._deploy.record import LABEL_FETCH, LABEL_FINGERPRINT, LABEL_SEAL, slot_of, written
+from .._deploy.record import LABEL_FETCH, LABEL_SEAL, slot_of, written
+from .._host.labels import LABEL_FINGERPRINT
 from .._server.arguments import Places, argv, env
 from .._server.spec import ServerSpec
 from .options import option_words, place_options
