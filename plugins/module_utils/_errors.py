@@ -35,6 +35,7 @@ Reason = t.Literal[
     "locked",
     "overtaken",
     "log-unreadable",
+    "record-unreadable",
 ]
 
 # What each means, as the documentation of the modules lists them.
@@ -65,6 +66,7 @@ REASONS: dict[Reason, str] = {
     "locked": "another run is changing the same server",
     "overtaken": "another run has replaced the server that this run made",
     "log-unreadable": "a log could not be read",
+    "record-unreadable": "the record of what this user's servers own is damaged, of a newer version, or not safe",
 }
 
 

@@ -80,7 +80,9 @@ options:
     default: false
   replace_unmanaged:
     description:
-      - Replace a container of that name even when this collection did not create it.
+      - Replace a container of that name even when this user's record does not have it, whatever its labels say. It is
+        kept until the commit, or put back. A container of somebody else in another place of the server
+        (C(NAME-superseded)) is refused all the same.
     type: bool
     default: false
   recreate:
@@ -95,8 +97,10 @@ options:
     default: false
   purge:
     description:
-      - With O(state=absent), also delete what is kept otherwise. V(weights) is O(huggingface_dir) and V(encodings) is
-        O(encodings_dir), as recorded on the server. A directory that another server uses is kept.
+      - With O(state=absent), also delete what is kept otherwise. V(weights) is the folder of the model in
+        O(huggingface_dir), V(encodings) are the two vocabularies in O(encodings_dir), as recorded when the server was
+        made. What another server or a container of somebody else uses, a home, a mount, and what a link in the cache
+        leads to outside of it is kept, with a warning.
     type: list
     elements: str
     choices: [weights, encodings]
@@ -356,6 +360,7 @@ reason:
     - V(locked) - another run is changing the same server.
     - V(overtaken) - another run has replaced the server that this run made.
     - V(log-unreadable) - a log could not be read.
+    - V(record-unreadable) - the record of what this user's servers own is damaged, of a newer version, or not safe.
   returned: on failure
   type: str
   sample: port-in-use

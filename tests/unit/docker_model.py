@@ -19,6 +19,7 @@ import docker.errors
 import pytest
 import requests.exceptions
 from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy import job, room, run as deploy_run
+from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.ledger import Ledger
 from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.record import LABEL_SPEC
 from ansible_collections.gpufleet.vllm.plugins.module_utils._docker.backend import DockerBackend
 from ansible_collections.gpufleet.vllm.plugins.module_utils._docker.reader import Identity, Inspected
@@ -51,12 +52,18 @@ class Client:
     labels: dict[str, str] | None = field(default_factory=lambda: {"vllm.version": "0.26.0"})
     probed: str | Exception = "0.26.0"
     volumes_by_name: dict[str, dict[str, str]] = field(default_factory=dict)
-    log: str = ""
+    log: str | Exception = ""
     fetch_status: int = 0
     # Bytes of the one tensor that a download brings.
     downloads: int = 1
     # The process is killed when it has made so many calls; nothing is heard of it after that.
     dies_after: int | None = None
+
+    def called(self, name: str) -> str:
+        """The name of a container that is meant by its id; a look into an image has a name of its own each time."""
+        by_id = {container["Id"]: one for one, container in self.containers_by_name.items()}
+        name = by_id.get(name, name)
+        return "probe" if "-probe-" in name else name
 
     def _call(self, verb: str, name: str) -> None:
         if self.dies_after is not None and len(self.calls) >= self.dies_after:
@@ -91,6 +98,10 @@ class Client:
                 "Labels": container["Config"]["Labels"] or {},
                 "State": container["State"]["Status"],
                 "Ports": container["Ports"] if container["State"]["Running"] else [],
+                "Mounts": [
+                    {"Type": "bind", "Source": source} if source.startswith("/") else {"Type": "volume", "Name": source}
+                    for source in (bind.split(":")[0] for bind in container["HostConfig"].get("Binds") or ())
+                ],
             }
             for name, container in self.containers_by_name.items()
             if (all or container["State"]["Running"])
@@ -106,13 +117,13 @@ class Client:
         return [{"status": "Pulling"}, {"status": "Done"}]
 
     def create_container_from_config(self, config: dict[str, t.Any], name: str = "probe") -> dict[str, str]:
-        self._call("create", name)
+        self._call("create", self.called(name))
         assert name not in self.containers_by_name
         missing = [bind.split(":")[0] for bind in config["HostConfig"].get("Binds", ()) if not bind.startswith("/")]
         assert set(missing) <= {*self.volumes_by_name}
         self.put(name, config)
-        self._done("create", name)
-        return {"Id": name}
+        self._done("create", self.called(name))
+        return {"Id": str(self.containers_by_name[name]["Id"])}
 
     def create_volume(self, name: str, labels: dict[str, str]) -> None:
         self.volumes_by_name[name] = labels
@@ -142,21 +153,21 @@ class Client:
         }
 
     def start(self, name: str) -> None:
-        self._call("start", name)
+        self._call("start", self.called(name))
         self._bind(name)
         self._found(name)["State"].update(Running=True, Status="running")
-        downloads = "gpufleet.vllm.fetch" in (self._found(name)["Config"]["Labels"] or {})
+        downloads = (self._found(name)["Config"]["Labels"] or {}).get("gpufleet.vllm.fetch")
         if downloads:
             self._download(name)
-        if downloads or name.endswith("-try"):
+        if downloads or self.called(name).endswith("-try"):
             self._found(name)["State"].update(Running=False, Status="exited", ExitCode=self.fetch_status)
-        self._done("start", name)
+        self._done("start", self.called(name))
 
     def _bind(self, name: str) -> None:
         wanted = {(one["PublicPort"], one["IP"]) for one in self._found(name)["Ports"]}
         for other, container in self.containers_by_name.items():
             held = {(one["PublicPort"], one["IP"]) for one in container["Ports"] if container["State"]["Running"]}
-            if other != name and wanted & held:
+            if other != self.called(name) and wanted & held:
                 raise docker.errors.APIError("failed", explanation="Bind failed: port is already allocated")
 
     def _download(self, name: str) -> None:
@@ -174,27 +185,43 @@ class Client:
 
     def wait(self, name: str, timeout: int | None = None) -> dict[str, int]:
         self._found(name)
-        if name == "probe" and isinstance(self.probed, Exception):
+        probes = self.called(name) == "probe"
+        if probes and isinstance(self.probed, Exception):
             raise self.probed
-        return {"StatusCode": 0 if name != "probe" or self.probed else 1}
+        return {"StatusCode": 0 if not probes or self.probed else 1}
 
-    def logs(self, name: str, stdout: bool = True, stderr: bool = True, tail: int | None = None) -> bytes:
-        return f"{self.probed}\n".encode() if name == "probe" else self.log.encode()
+    def logs(
+        self,
+        name: str,
+        stdout: bool = True,
+        stderr: bool = True,
+        tail: int | None = None,
+        timestamps: bool = False,
+    ) -> bytes:
+        if self.called(name) == "probe":
+            return f"{self.probed}\n".encode()
+        if isinstance(self.log, Exception):
+            raise self.log
+        stamp = "2026-11-27T00:00:00.123456789Z " if timestamps else ""
+        lines = self.log.splitlines(keepends=True)
+        return "".join(stamp + line for line in (lines[-tail:] if tail else lines)).encode()
 
     def stop(self, name: str, timeout: int) -> None:
-        self._call("stop", name)
+        self._call("stop", self.called(name))
         self._found(name)["State"].update(Running=False, Status="exited")
-        self._done("stop", name)
+        self._done("stop", self.called(name))
 
     def remove_container(self, name: str, force: bool) -> None:
-        self._call("remove", name)
-        self._found(name)
-        del self.containers_by_name[name]
+        self._call("remove", self.called(name))
+        found = self._found(name)
+        del self.containers_by_name[found["Name"][1:]]
 
     def rename(self, name: str, to: str) -> None:
-        self._call("rename", name)
+        self._call("rename", self.called(name))
         assert to not in self.containers_by_name
-        self.containers_by_name[to] = self.containers_by_name.pop(name)
+        found = self._found(name)
+        self.containers_by_name[to] = self.containers_by_name.pop(found["Name"][1:])
+        found["Name"] = f"/{to}"
 
     @property
     def now(self) -> dict[str, str]:
@@ -314,9 +341,13 @@ class Situation:
     owner: t.Any = None
     probed: list[t.Mapping[str, t.Any]] = field(default_factory=list)
     health: dict[str, t.Any] = field(default_factory=lambda: {"healthy": True})
+    # Where it is recorded what this user owns, and the address of the engine.
+    record: Path = Path()
+    place: str = ""
 
     def host(self) -> job.Host:
-        backend = DockerBackend(ModelReader(self.client, self.engine), lambda: self.client)
+        ledger = Ledger(str(self.record), self.place)
+        backend = DockerBackend(ModelReader(self.client, self.engine), lambda: self.client, ledger=ledger)
         return job.Host(
             {backend.name: backend},
             gpus=lambda samples=1: self.gpus(),
@@ -338,7 +369,7 @@ situations: list[Situation] = []
 
 def installed(made: AnyClient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> AnyClient:
     """The engine that the backend talks to, on a host of its own with a free GPU."""
-    situations[:] = [Situation(made, tmp_path / "state")]
+    situations[:] = [Situation(made, tmp_path / "state", record=tmp_path / "record")]
     monkeypatch.setattr(room, "INTERVAL", 0)
     (tmp_path / LOCKS).mkdir(exist_ok=True)
     monkeypatch.setattr(lock, "DIRECTORY", str(tmp_path / LOCKS))

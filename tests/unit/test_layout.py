@@ -37,11 +37,11 @@ LAYERS = (
 )
 # KiB of module_utils that a module ships: what it was, and three percent.
 BUDGETS = {
-    "gpu_facts": 67,
-    "tiktoken_encodings": 44,
-    "vllm_container": 532,
-    "vllm_diagnose": 158,
-    "vllm_health": 202,
+    "gpu_facts": 69,
+    "tiktoken_encodings": 45,
+    "vllm_container": 620,
+    "vllm_diagnose": 171,
+    "vllm_health": 228,
     # Runs on the controller.
     "vllm_server": 0,
 }

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import typing as t
 from dataclasses import replace
 
@@ -14,7 +15,9 @@ from .._errors import Problem, VllmError
 from .._server.spec import ServerSpec
 from .backend import Action, Effect, Instance, Making
 from .decide import conflicting, in_use, looked, port_problem, with_version
+from .effects import forget_original, keep_original
 from .job import Decision, Job, failures
+from .ledger import Entry, entry, left
 from .plan import (
     Observed,
     Plan,
@@ -22,7 +25,7 @@ from .plan import (
     plan,
     recovery,
 )
-from .record import named
+from .record import named, paths_in, server_name
 
 
 def making(job: Job, decision: Decision) -> Making:
@@ -32,18 +35,66 @@ def making(job: Job, decision: Decision) -> Making:
     seen = looked(job)
     # A file that held the secret already is the user's own, and stays when the server goes.
     written = {secrets.files[key] for key in secrets.differing} if secrets else set()
-    written |= {path for one in seen.instances.values() for path in one.wrote}
     read = {*spec.secret_files.values()}
+    mine = (*seen.instances.values(), *seen.gone)
+    written |= {path for one in mine for path in one.wrote}
     written |= {path for one in seen.others for path in one.wrote if path in read}
+    replaced = {path for one in mine for path in one.replaced}
+    replaced |= {path for one in seen.others for path in one.replaced if path in read}
+    stale = [secrets.files[key] for key in secrets.differing] if secrets else []
+    replaced |= {path for path in stale if _is_theirs(path, _writers(job, path))}
     return Making(
         spec,
         decision.wish.wanted.fingerprint,
         wrote=written,
+        replaced=replaced,
         supersedes=decision.plan.supersedes,
         fallbacks=fallbacks.record if fallbacks else None,
         learned_engine=preflight.learned_engine,
         learned_env=preflight.learned_env,
     )
+
+
+def _writers(job: Job, path: str) -> list[Entry]:
+    """Who is recorded as having written a secret's file as it is."""
+    known = job.backend.ledger.known()
+    return [one for one in (*known.entries, *known.elsewhere) if path in left(one)]
+
+
+def _is_theirs(path: str, writers: t.Collection[Entry]) -> bool:
+    """Whether a file is somebody's own."""
+    return os.path.lexists(path) and not writers
+
+
+def recorded_before(job: Job) -> t.Callable[[str], None]:
+    """Writes down that a secret is about to be written, and keeps what somebody's own file holds."""
+    ledger = job.backend.ledger
+
+    def record(path: str) -> None:
+        ours = _writers(job, path)
+        if any(one.server == job.server and one.place == ledger.place for one in ours):
+            return
+        is_theirs = _is_theirs(path, ours)
+        if is_theirs:
+            keep_original(path)
+        replaced = (path,) if is_theirs or any(path in one.replaced for one in ours) else ()
+        ledger.write(entry(job.server, "files", wrote=(path,), replaced=replaced))
+
+    return record
+
+
+def hand_over(job: Job, decision: Decision) -> None:
+    """A server that goes leaves the files that others read to those: with the last of them they go too."""
+    ledger, used = job.backend.ledger, decision.observed.in_use
+    mine = (*decision.observed.instances.values(), *decision.observed.gone)
+    wrote = {path for one in mine for path in one.wrote if path in used and os.path.exists(path)}
+    replaced = {path for one in mine for path in one.replaced}
+    for other in decision.seen.others:
+        read = {*paths_in(other.intent)} & wrote - {*other.wrote}
+        if read:
+            with contextlib.suppress(VllmError):
+                record = entry(server_name(other.name), "files", wrote=tuple(sorted(read)))
+                ledger.write(replace(record, replaced=tuple(sorted(read & replaced))))
 
 
 EffectOf = t.Callable[[Action], Effect]
@@ -77,9 +128,9 @@ def effects(job: Job, decision: Decision) -> EffectOf:
 
     stopped = [named(job.server, target) for target in decision.plan.stops]
     shared = {
-        **common.on_files(decision.wish.secrets),
+        **common.on_files(decision.wish.secrets, recorded_before(job)),
         **common.on_memory(decision.question, job.host.gpus, stopped, job.params["memory_timeout"]),
-        **common.on_measurements(decision.measurement, job.server),
+        **common.on_measurements(decision.measurement, job.server, job.host.warn),
         "pull": Effect(pull, own["pull"].command),
         "fetch_weights": Effect(fetch, own["fetch_weights"].command),
     }
@@ -120,14 +171,52 @@ def apply(job: Job, decision: Decision, effect_of: EffectOf) -> None:
     if not decision.plan.actions:
         return
     before = {one.identity for one in job.backend.look(job.server).instances.values()}
+    _adopt(job, decision)
+    looked_again = False
     for action, words in zip(decision.plan.actions, decision.plan.words(job.server)):
         try:
+            if action.verb in ("stop", "stop_other") and not looked_again:
+                _look_again(job, decision)
+                looked_again = True
             _do(effect_of, action)
         except VllmError as error:
             raise VllmError(f"{error} {recover(job, decision, action, before)}", error.reason) from None
         except failures(job.host) as error:
             problem = _explained(job, decision, words, action.verb, error)
             raise VllmError(f"{problem.message} {recover(job, decision, action, before)}", problem.reason) from None
+
+
+def _adopt(job: Job, decision: Decision) -> None:
+    """Before anything stops, it is written down that somebody else's instance was given away."""
+    current = decision.observed.instances.get("current")
+    if current and not current.owned and any(action.to == "superseded" for action in decision.plan.actions):
+        job.backend.adopt(job.server, current.identity)
+
+
+def _look_again(job: Job, decision: Decision) -> None:
+    """Between the look and the first stop a download may have taken hours.
+
+    Raises:
+        VllmError: when what was to be replaced is not what is there now.
+    """
+    now = looked(job)
+    seen: dict[str, str] = {slot: one.identity for slot, one in decision.seen.instances.items()}
+    there: dict[str, str] = {slot: one.identity for slot, one in now.instances.items()}
+    changed = [named(job.server, slot) for slot in ("current", "superseded") if _differs(slot, seen, there, decision)]
+    theirs = {one.name: one.identity for one in now.others}
+    stops = [action for action in decision.plan.actions if action.verb == "stop_other"]
+    changed += [action.target for action in stops if theirs.get(action.target) != action.identity]
+    if changed:
+        raise VllmError(
+            f"{', '.join(changed)} was replaced by somebody else while the new server was made ready, so nothing is "
+            "stopped. Look at who did that, then run it again.",
+            "overtaken",
+        )
+
+
+def _differs(slot: str, seen: t.Mapping[str, str], there: t.Mapping[str, str], decision: Decision) -> bool:
+    made = any(action.verb == "create" and action.target == slot for action in decision.plan.actions)
+    return there.get(slot) != seen.get(slot) and not (made and slot not in seen)
 
 
 def _explained(job: Job, decision: Decision, words: str, verb: str, error: BaseException) -> Problem:
@@ -171,9 +260,8 @@ def _serving(decision: Decision, current: Instance | None, others: list[str]) ->
 def _undo(job: Job, decision: Decision, failed: Action, before: t.Collection[str]) -> Plan:
     seen = looked(job)
     others = conflicting(seen.others, decision.wish.spec, job.params["exclusive"])
-    left = Observed(seen.instances, others=others, in_use=in_use(seen.others))
-    wanted = Wanted("reverted", job.server, replace_unmanaged=True, backend=job.backend.name)
-    back = plan(wanted, recovery(left))
+    left = Observed(seen.instances, others=others, in_use=in_use(seen), unsure=bool(seen.unknown))
+    back = plan(Wanted("reverted", job.server, backend=job.backend.name), recovery(left))
     if not _serves(decision, seen.instances.get("current")):
         _restore_secrets(decision, failed)
     undone = replace(decision, plan=back)
@@ -204,6 +292,7 @@ def _restore_secrets(decision: Decision, failed: Action) -> None:
     for action in done:
         if action.verb == "write_secret" and decision.wish.secrets:
             decision.wish.secrets.restore(action.target)
+            forget_original(decision.wish.secrets.files[action.target])
 
 
 def pull_newer(job: Job, decision: Decision) -> list[str]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 if t.TYPE_CHECKING:
     from .._errors import Problem
     from .._server.spec import ServerSpec
+    from .ledger import Ledger
 
 Slot = t.Literal["current", "next", "trial", "superseded"]
 # The name of an instance is that of its server with the suffix of its slot.
@@ -49,6 +50,10 @@ class Instance:
     started_at: str | None = None
     # How many seconds it was stopped before its last start.
     away_seconds: float | None = None
+    # Files among C(wrote) whose former content is kept for their owner.
+    replaced: tuple[str, ...] = ()
+    # Whether it is somebody else's, and was put aside for one of ours because replace_unmanaged was set.
+    adopted: bool = False
 
 
 @dataclass(frozen=True)
@@ -65,6 +70,7 @@ class Other:
     wrote: tuple[str, ...] = ()
     intent: t.Mapping[str, t.Any] = field(default_factory=dict)
     backend: str = ""
+    replaced: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -86,6 +92,8 @@ class Action:
     to: str = ""
     # Who does it; empty for what needs no backend.
     backend: str = ""
+    # The instance that was seen there; empty for one that is made by the same plan. Nothing is done to another one.
+    identity: str = field(default="", compare=False)
 
     @property
     def spoken(self) -> str:
@@ -101,6 +109,7 @@ class Making:
     fingerprint: str
     # What it records: the secret files that were written for it, what it stops, the fallbacks in use.
     wrote: t.Collection[str] = ()
+    replaced: t.Collection[str] = ()
     supersedes: t.Sequence[str] = ()
     fallbacks: t.Mapping[str, t.Any] | None = None
     # Flags and environment that measurements of an earlier start led to; none of it was asked for.
@@ -117,7 +126,7 @@ class Effect(t.NamedTuple):
 
 @dataclass(frozen=True)
 class Seen:
-    """One look at a host: what there is of a server, and the instances of all others of this collection."""
+    """One look at a host: what there is of a server, and the instances of all others of this user."""
 
     instances: t.Mapping[Slot, Instance] = field(default_factory=dict)
     others: tuple[Other, ...] = ()
@@ -125,6 +134,14 @@ class Seen:
     download: str | None = None
     # A sentence when something of somebody else is where a download would be.
     download_conflict: str | None = None
+    # Looks into an image that were cut short.
+    probes: tuple[str, ...] = ()
+    # Recorded instances that somebody removed: the files that were written for them are left.
+    gone: tuple[Instance, ...] = ()
+    # What is recorded of servers on other engines: they use files too.
+    elsewhere: tuple[t.Mapping[str, t.Any], ...] = ()
+    # Why the record of other servers cannot be believed: nobody knows then which files they use.
+    unknown: tuple[str, ...] = ()
 
 
 class Backend(t.Protocol):
@@ -134,17 +151,34 @@ class Backend(t.Protocol):
     """
 
     name: str
+    # What this user's servers own.
+    ledger: Ledger
 
     def servers(self) -> t.Iterable[str]:
-        """The names of all servers of which something is on the host."""
+        """The names of all servers of this user of which something is on the host."""
+
+    def lookalikes(self) -> t.Collection[str]:
+        """The names of instances that claim to be of this collection, and that this user's record does not know."""
 
     def look(self, server: str) -> Seen:
         """What is there, now."""
 
+    def settle(self, server: str) -> None:
+        """Write down what a run that was cut short could not."""
+
+    def tidy(self, server: str, gone: bool = False) -> None:
+        """Forget what does not exist any more, and with C(gone) the server."""
+
+    def adopt(self, server: str, identity: str) -> None:
+        """Remember that an instance of somebody else may be put aside for one of ours."""
+
+    def mounted(self) -> t.Collection[str]:
+        """The paths on the host that instances of others mount."""
+
     def artifact(self, spec: ServerSpec) -> Artifact | None:
         """What the server would be made from; None when it is not on the host."""
 
-    def version(self, artifact: Artifact) -> str | None:
+    def version(self, artifact: Artifact, server: str) -> str | None:
         """The version of vLLM in an artifact that does not tell it: found by a look inside, which takes seconds."""
 
     def refusals(self, spec: ServerSpec) -> t.Sequence[Problem]:
@@ -160,7 +194,7 @@ class Backend(t.Protocol):
         """Where the server's instances, past ones too, keep what they compiled."""
 
     def log(self, server: str) -> str:
-        """What the server has logged since it was made."""
+        """The end of what the server has logged."""
 
     def provide(self, spec: ServerSpec) -> None:
         """Bring the artifact, or a newer one, to the host."""

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import typing as t
 from dataclasses import replace
@@ -16,7 +17,7 @@ from .._server.fallbacks import Fallbacks, FallbacksEnd, Steps
 from .._server.spec import ServerSpec, fingerprint, from_params, of_another_home
 from .._vllm.versions import is_telling
 from .backend import Artifact, Backend, Instance, Other, Seen
-from .job import Decision, Job, Wish, settings_of
+from .job import Decision, Job, Wish, failures, settings_of
 from .plan import (
     Observed,
     Wanted,
@@ -24,7 +25,9 @@ from .plan import (
     has_port,
     kept as kept_servers,
     plan,
+    rivals,
 )
+from .purge import Purge, purgeable
 from .record import paths_in, recorded_spec
 from .secrets import Secrets, kept as kept_secrets, secret_paths
 
@@ -158,6 +161,7 @@ def _wanted(job: Job) -> Wanted:
         failed=bool(job.params["failure_id"]),
         backend=job.backend.name,
         purge=tuple(job.params["purge"]),
+        all_go=bool(job.params["all"]),
     )
 
 
@@ -202,7 +206,8 @@ def with_version(
     if spec.vllm_version or artifact is None:
         return spec
     recorded = {one.artifact_id: one.vllm_version for one in instances if one.vllm_version}
-    version = artifact.vllm_version or recorded.get(artifact.identity) or backend.version(artifact)
+    version = artifact.vllm_version or recorded.get(artifact.identity)
+    version = version or backend.version(artifact, spec.container_name)
     return replace(spec, vllm_version=version) if version and is_telling(version) else spec
 
 
@@ -241,33 +246,70 @@ def _decide_kept(job: Job, seen: Seen) -> Decision:
     reference = recorded_spec(old.intent) if old else None
     observed = Observed(
         instances,
-        in_use=in_use(seen.others),
+        in_use=in_use(seen),
+        unsure=bool(seen.unknown),
+        gone=seen.gone,
+        probes=seen.probes if state == "absent" else (),
         caches=job.backend.caches(job.server),
         others=conflicting(seen.others, reference, job.params["exclusive"]),
-        kept_secrets=kept_secrets(secret_paths(one.intent for one in instances.values())),
+        kept_secrets=kept_secrets(secret_paths(one.intent for one in (*instances.values(), *seen.gone))),
         download=seen.download,
     )
     found: Measurement | None = None
     if state == "committed":
         # Those that go with the commit use nothing any more.
         going = {one.name for one in (*kept_servers(observed), *abandoned(observed))}
-        observed = replace(observed, in_use=in_use(seen.others, going))
+        observed = replace(observed, in_use=in_use(seen, going))
         found = _measurement(job, current, reference)
         observed = replace(observed, to_remember=found.memory.path if found else None)
     if state == "absent":
-        observed = replace(observed, learned_file=_learned_file(job))
+        observed = replace(observed, learned_file=_learned_file(job), purge=_purge(job, seen))
     wish = Wish(_wanted(job))
-    return Decision(wish, observed, seen, plan(wish.wanted, observed), measurement=found)
+    return Decision(wish, observed, seen, plan(wish.wanted, observed), measurement=found, notes=_notes(job, observed))
+
+
+def _purge(job: Job, seen: Seen) -> Purge:
+    """What of that which was asked for may be deleted."""
+    what = job.params["purge"]
+    mine = [one.intent for one in (*seen.instances.values(), *seen.gone) if one.owned]
+    if not what:
+        return Purge()
+    if not mine:
+        nothing = f"Nothing is purged for {job.server}, since this user's record has no server of that name."
+        return Purge(kept=() if job.params["all"] else (f"{nothing} Delete its weights and encodings yourself.",))
+    if seen.unknown:
+        kept = f"Nothing is purged with {job.server}, since another server may use it. {seen.unknown[0]}"
+        return Purge(kept=(kept,))
+    others = [*(one.intent for one in seen.others), *seen.elsewhere]
+    return purgeable(what, mine, others, job.backend.mounted())
+
+
+def _notes(job: Job, observed: Observed) -> tuple[str, ...]:
+    """What the user is to know of what is not done."""
+    notes = list(observed.purge.kept)
+    absent, stopped = job.params["state"] == "absent", [one.name for one in kept_servers(observed)]
+    in_the_way = [one.name for one in rivals(observed)]
+    if absent and not job.params["all"] and stopped and in_the_way:
+        notes.append(
+            f"{', '.join(stopped)}, which {job.server} was to replace, stays stopped, since {', '.join(in_the_way)} "
+            "runs in its place. Deploy it again if it is to serve."
+        )
+    if observed.unsure and observed.instances:
+        notes.append(f"The files that were written for {job.server} are kept, since another server may use them.")
+    return tuple(notes)
 
 
 def _measurement(job: Job, current: Instance | None, reference: ServerSpec | None) -> Measurement | None:
+    """What the start measured; nobody's commit waits for an engine that cannot read the log."""
     if current is None or not current.running or reference is None:
         return None
     from .preflight import measurement
 
     mine = recorded_spec(current.intent) or reference
-    log = job.backend.log(job.server)
-    return measurement(mine, current.artifact_id, log, job.host.gpus, job.host.state_directory)
+    with contextlib.suppress(VllmError, *failures(job.host)):
+        log = job.backend.log(job.server)
+        return measurement(mine, current.artifact_id, log, job.host.gpus, job.host.state_directory)
+    return None
 
 
 def _learned_file(job: Job) -> str | None:
@@ -277,6 +319,12 @@ def _learned_file(job: Job) -> str | None:
     return path if os.path.exists(path) else None
 
 
-def in_use(others: t.Iterable[Other], but: t.Collection[str] = ()) -> frozenset[str]:
-    """Paths on the host that the other servers of this collection use, but for those of these names."""
-    return frozenset(path for one in others if one.name not in but for path in paths_in(one.intent))
+def in_use(seen: Seen, but: t.Collection[str] = ()) -> frozenset[str]:
+    """Paths on the host that the other servers of this user use, but for those of these names; of files that were
+    written for a server, also those that are one of these behind a link."""
+    used = {path for one in seen.others if one.name not in but for path in paths_in(one.intent)}
+    used |= {path for intent in seen.elsewhere for path in paths_in(intent)}
+    real = {os.path.realpath(path) for path in used}
+    wrote = {path for one in (*seen.instances.values(), *seen.gone) for path in one.wrote}
+    wrote |= {path for other in seen.others for path in other.wrote}
+    return frozenset(used | {path for path in wrote if os.path.realpath(path) in real})

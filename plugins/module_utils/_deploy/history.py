@@ -21,6 +21,7 @@ from .._host import files
 from .._server.spec import ServerSpec, canonical_json
 from .._vllm.measurements import KEYS, OF_A_PROFILE
 from .._vllm.versions import Release
+from .ledger import state_directory
 
 MIB, GIB = 1 << 20, 1 << 30
 
@@ -99,21 +100,8 @@ def key(spec: ServerSpec, image_id: str | None, revision: str | None, gpu_names:
 # On the host
 # ---------------------------------------------------------------------------------------------------------------------
 
-STATE_NAME = "gpufleet.vllm"
-SYSTEM_STATE = "/var/lib"
 NEWEST = 20
 FILE_LIMIT = 1 << 20
-
-
-def state_directory() -> str:
-    """Where this user keeps what the collection remembers of a host."""
-    if os.geteuid() == 0 and os.access(SYSTEM_STATE, os.W_OK):
-        return os.path.join(SYSTEM_STATE, STATE_NAME)
-    said = os.environ.get("XDG_STATE_HOME", "")
-    home = os.path.expanduser("~")
-    # A user without a home is told that it cannot be written.
-    default = os.path.join(home if os.path.isabs(home) else "/", ".local", "state")
-    return os.path.join(said if os.path.isabs(said) else default, STATE_NAME)
 
 
 class Memory:

@@ -97,6 +97,8 @@ class Decision:
     measurement: Measurement | None = None
     # Why settings were passed over, for which there is a fallback.
     stepped: tuple[str, ...] = ()
+    # What the user is to know of what is left undone.
+    notes: tuple[str, ...] = ()
     # What another role provides.
     needs: tuple[str, ...] = ()
     # Where the server stands when no fallback is left for its failure.

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field, replace
 
 from .._errors import Problem, VllmError
 from .backend import SUFFIX, Action, Instance, Other, Slot
+from .purge import Purge
 
 State = t.Literal["present", "started", "stopped", "absent", "committed", "reverted"]
 STATES: tuple[State, ...] = ("present", "started", "stopped", "absent", "committed", "reverted")
@@ -44,8 +45,9 @@ class Wanted:
     failed: bool = False
     # The backend that is to run it.
     backend: str = ""
-    # With C(absent): what of PURGEABLE goes too.
+    # With C(absent): what of PURGEABLE goes too, and whether all other servers go as well.
     purge: tuple[str, ...] = ()
+    all_go: bool = False
 
 
 @dataclass(frozen=True)
@@ -67,8 +69,15 @@ class Observed:
     learned_file: str | None = None
     # Where to write down what vLLM measured at this start, when that is not known yet.
     to_remember: str | None = None
-    # Paths that other servers of this collection use.
+    # Paths that other servers of this user use; and whether the record of one cannot be read, so that nobody knows all.
     in_use: frozenset[str] = frozenset()
+    unsure: bool = False
+    # Recorded instances that somebody removed, of which files are left.
+    gone: tuple[Instance, ...] = ()
+    # Looks into an image that were cut short.
+    probes: tuple[str, ...] = ()
+    # What was asked to be purged, as far as it may be.
+    purge: Purge = Purge()
     # Everything that this server's instances, past ones too, keep compiled.
     caches: tuple[str, ...] = ()
 
@@ -160,30 +169,50 @@ def _with_backends(wanted: Wanted, observed: Observed, actions: t.Iterable[Actio
     """The actions with who does each: what exists is handled by what runs it, what is made by what is wanted."""
     by_slot: dict[str, str] = {slot: one.backend for slot, one in observed.instances.items()}
     by_name = {one.name: one.backend for one in observed.others}
+    seen: dict[str, str] = {slot: one.identity for slot, one in observed.instances.items()}
+    seen.update((one.name, one.identity) for one in observed.others)
     assigned = []
     for action in actions:
         if action.verb in ("create", "try"):
             by_slot.setdefault(action.target, wanted.backend)
         named = by_slot if action.target in SUFFIX else by_name
-        assigned.append(replace(action, backend=named.get(action.target, wanted.backend)))
+        identity = "" if action.verb == "try" else seen.get(action.target, "")
+        assigned.append(replace(action, backend=named.get(action.target, wanted.backend), identity=identity))
         if action.verb == "remove":
             by_slot.pop(action.target, None)
+            seen.pop(action.target, None)
         elif action.verb == "rename":
             by_slot[action.to] = by_slot.pop(action.target, wanted.backend)
+            seen[action.to] = seen.pop(action.target, "")
     return tuple(assigned)
 
 
 def _refuse_foreign(wanted: Wanted, observed: Observed) -> None:
     for slot, instance in observed.instances.items():
-        if instance.owned or (wanted.replace_unmanaged and slot not in LEFTOVERS):
+        if instance.owned or _may_be_replaced(wanted, observed, slot):
             continue
-        remedy = "" if slot in LEFTOVERS else ", or set replace_unmanaged: true to let it be replaced"
+        remedy = ", or set replace_unmanaged: true to let it be replaced" if slot == "current" else ""
+        if wanted.replace_unmanaged and slot == "current":
+            remedy = f". It is not replaced while {wanted.name}-superseded, which served before it, exists"
         raise VllmError(
-            f"{wanted.name + SUFFIX[slot]} exists and was not created by gpufleet.vllm (it has no label "
-            "gpufleet.vllm.fingerprint), so it is left alone. Remove or rename it yourself, or choose another "
+            f"{wanted.name + SUFFIX[slot]} exists and was not created by gpufleet.vllm (this user's record does not "
+            "have it, whatever its labels say), so it is left alone. Remove or rename it yourself, or choose another "
             f"container_name for the server{remedy}.",
             "unmanaged",
         )
+
+
+def _may_be_replaced(wanted: Wanted, observed: Observed, slot: Slot) -> bool:
+    """Whether an instance of somebody else may be touched: put aside from its place because that was asked for, and
+    what was put aside before given up or put back."""
+    instance, old = observed.instances[slot], observed.instances.get("superseded")
+    if slot == "superseded":
+        return instance.adopted and wanted.state != "absent"
+    if slot != "current":
+        return False
+    if instance.adopted and wanted.state == "reverted":
+        return True
+    return wanted.replace_unmanaged and old is None
 
 
 def _prepare(wanted: Wanted, observed: Observed) -> tuple[Action, ...]:
@@ -369,14 +398,18 @@ def _stopped(wanted: Wanted, observed: Observed, preflight: Preflight) -> tuple[
 
 
 def _absent(wanted: Wanted, observed: Observed, preflight: Preflight) -> tuple[Action, ...]:
-    """Files first: only the containers remember that there are any."""
+    """Containers first, then files: the record remembers what there is to delete until all of it is gone."""
     slots: tuple[Slot, ...] = (*LEFTOVERS, "current", "superseded")
     instances = {slot: observed.instances[slot] for slot in slots if slot in observed.instances}
     stops = [Action("stop", slot) for slot, instance in instances.items() if instance.running]
     removals = [Action("remove", slot) for slot in instances]
     caches = _given_up(observed.caches, "its server is gone")
     learned = [Action("delete_file", path, "what vLLM measured") for path in (observed.learned_file,) if path]
-    return (*stops, *_forgotten(observed), *_deletions(wanted, observed), *removals, *caches, *learned)
+    probes = [Action("remove_other", probe, CUT_SHORT) for probe in observed.probes]
+    back = () if wanted.all_go or rivals(observed) else _others_started(kept(observed))
+    secrets = _restore(observed) if back else _forgotten(observed)
+    files = (*secrets, *_deletions(wanted, observed))
+    return (*stops, *removals, *probes, *caches, *files, *back, *learned)
 
 
 def _given_up(caches: t.Iterable[str], because: str) -> list[Action]:
@@ -384,20 +417,30 @@ def _given_up(caches: t.Iterable[str], because: str) -> list[Action]:
 
 
 def _deletions(wanted: Wanted, observed: Observed) -> list[Action]:
-    instances = observed.instances.values()
-    files = {path for instance in instances for path in instance.wrote}
-    keys = [PURGEABLE[what] for what in wanted.purge]
-    directories = {instance.intent[key] for instance in instances for key in keys if instance.intent.get(key)}
-    unused = {one for one in directories if not any(_nested(one, other) for other in observed.in_use)}
+    instances = (*observed.instances.values(), *observed.gone)
+    purge, because = observed.purge, "purge was asked for"
     return [
-        Action("delete_file", path, "it was written for this server") for path in sorted(files - observed.in_use)
-    ] + [Action("delete_directory", path, "purge was asked for") for path in sorted(unused)]
+        *_files_given_up(observed, *_files_of(instances), "it was written for this server"),
+        *(Action("delete_file", path, because) for path in purge.files),
+        *(Action("delete_directory", path, because) for path in purge.directories),
+    ]
 
 
-def _nested(one: str, other: str) -> bool:
-    """Whether one path is the other, or lies below it."""
-    one, other = one.rstrip("/") + "/", other.rstrip("/") + "/"
-    return one.startswith(other) or other.startswith(one)
+def _files_of(instances: t.Iterable[Instance | Other]) -> tuple[set[str], set[str]]:
+    """What was written for these, and what of it is to be put back."""
+    known = list(instances)
+    return {path for one in known for path in one.wrote}, {path for one in known for path in one.replaced}
+
+
+def _files_given_up(observed: Observed, wrote: set[str], replaced: set[str], because: str) -> list[Action]:
+    """A file that was somebody's before gets its content back; nobody else uses the others."""
+    free = [] if observed.unsure else sorted(wrote - observed.in_use)
+    return [
+        Action("restore_original", path, "it held that before this server")
+        if path in replaced
+        else Action("delete_file", path, because)
+        for path in free
+    ]
 
 
 def _committed(wanted: Wanted, observed: Observed, preflight: Preflight) -> tuple[Action, ...]:
@@ -408,7 +451,7 @@ def _committed(wanted: Wanted, observed: Observed, preflight: Preflight) -> tupl
     stale = (*kept(observed), *abandoned(observed))
     old = observed.instances.get("superseded")
     if not (old or stale or observed.kept_secrets):
-        return remembered + _cleared(observed, "the new server is healthy")
+        return _cleared(observed, "the new server is healthy") + remembered
     if current is None or not current.running:
         names = [f"{wanted.name}-superseded"] if old else [other.name for other in stale] or [wanted.name]
         raise VllmError(
@@ -420,12 +463,12 @@ def _committed(wanted: Wanted, observed: Observed, preflight: Preflight) -> tupl
     superseded = (Action("remove", "superseded", because),) if old else ()
     caches = _given_up(set(observed.caches) - set(current.caches), "it belongs to an image that is not used any more")
     return (
-        *remembered,
         *_forgotten(observed),
         *_cleared(observed, because),
         *superseded,
         *_others_removed(observed, current, stale),
         *(caches if old else ()),
+        *remembered,
     )
 
 
@@ -433,8 +476,8 @@ def _others_removed(observed: Observed, current: Instance, others: t.Iterable[Ot
     """Other servers go with the secrets that were written for them. What they compiled stays for a switch back."""
     read = {str(path) for path in current.intent.values() if isinstance(path, str)}
     for other in others:
-        for path in sorted({*other.wrote} - {*current.wrote} - read - observed.in_use):
-            yield Action("delete_file", path, f"it was written for {other.name}")
+        gone = {*other.wrote} - {*current.wrote} - read
+        yield from _files_given_up(observed, gone, {*other.replaced}, f"it was written for {other.name}")
         yield Action("remove_other", other.name, "another server took its place")
 
 
@@ -497,8 +540,8 @@ def _failed_stopped(
     if current is None:
         return ()
     stop = (Action("stop", "current"), *_memory(preflight)) if current.running else ()
-    gone = sorted({*current.wrote} - {*(old.wrote if old else ())} - observed.in_use)
-    return (*stop, *(Action("delete_file", path, "it was written for this server") for path in gone))
+    gone = {*current.wrote} - {*(old.wrote if old else ())}
+    return (*stop, *_files_given_up(observed, gone, {*current.replaced}, "it was written for this server"))
 
 
 def _others_started(others: t.Iterable[Other]) -> tuple[Action, ...]:
@@ -506,9 +549,10 @@ def _others_started(others: t.Iterable[Other]) -> tuple[Action, ...]:
 
 
 def recovery(observed: Observed) -> Observed:
-    """What to hand to a C(reverted) plan after a plan broke off: a server that runs is not given up for an older."""
+    """What to hand to a C(reverted) plan after a plan broke off: a server that runs is not given up for an older, and
+    one that somebody else has put there meanwhile is left alone."""
     current = observed.instances.get("current")
-    if current and current.running:
+    if current and (current.running or not (current.owned or current.adopted)):
         return replace(observed, instances={s: i for s, i in observed.instances.items() if s in LEFTOVERS})
     return observed
 

@@ -2,19 +2,18 @@
 # GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What is written on every instance that is made, how it is read back, and how instances are named."""
+"""What is recorded of every instance that is made, what it is labelled with, and how instances are named."""
 
 from __future__ import annotations
 
-import json
 import typing as t
-from dataclasses import dataclass, field
 
 from .._errors import VllmError
 from .._host.labels import LABEL_FINGERPRINT, LABEL_SPEC
 from .._server.spec import ServerSpec, canonical_json, from_params
 from .._version import COLLECTION_VERSION
 from .backend import SUFFIX, Making, Slot
+from .ledger import Entry, Purpose, entry
 
 LABEL_VERSION = "gpufleet.vllm.version"
 # JSON list of the secret files that were written for the server, so that they go when it goes.
@@ -31,79 +30,70 @@ LABEL_CACHE = "gpufleet.vllm.cache"
 # On a download: the model that it fetches.
 LABEL_FETCH = "gpufleet.vllm.fetch"
 FETCH_SUFFIX = "-fetch"
-
-
-@dataclass(frozen=True)
-class Record:
-    """What an instance tells of itself; anybody may have written it, so it may hold anything."""
-
-    owned: bool = False
-    fingerprint: str | None = None
-    intent: t.Mapping[str, t.Any] = field(default_factory=dict)
-    supersedes: tuple[str, ...] = ()
-    wrote: tuple[str, ...] = ()
-    vllm_version: str | None = None
-    fallbacks: t.Any = None
+PROBE_INFIX = "-probe-"
+# What nobody can know before the container is made: shows the one that was made, until its id is written down.
+LABEL_SEAL = "gpufleet.vllm.seal"
 
 
 def written(making: Making) -> dict[str, str]:
-    """The record of an instance, as labels."""
+    """What an instance is labelled with, for people and for those who only show it.
+
+    Nothing is decided by these labels: an image has its own, and a commit copies them. All are written, empty ones too,
+    so that none of the image shows through.
+    """
     return {
         LABEL_SPEC: canonical_json(making.spec.to_dict()),
         LABEL_FINGERPRINT: making.fingerprint,
         LABEL_VERSION: COLLECTION_VERSION,
         LABEL_VLLM_VERSION: making.spec.vllm_version or UNKNOWN_VERSION,
-        **_unless_empty(LABEL_WROTE, sorted(making.wrote)),
-        **_unless_empty(LABEL_SUPERSEDES, list(making.supersedes)),
-        **_unless_empty(LABEL_FALLBACKS, making.fallbacks),
+        LABEL_WROTE: _json(sorted(making.wrote)),
+        LABEL_SUPERSEDES: _json(list(making.supersedes)),
+        LABEL_FALLBACKS: _json(making.fallbacks),
+        LABEL_CACHE: "",
+        LABEL_FETCH: "",
     }
 
 
-def _unless_empty(label: str, value: t.Any) -> dict[str, str]:
-    return {label: canonical_json(value)} if value else {}
+def _json(value: t.Any) -> str:
+    return canonical_json(value) if value else ""
 
 
-def read_back(labels: t.Mapping[str, str] | None) -> Record:
-    """The record of an instance from its labels."""
-    labels = labels or {}
-    intent = loaded(labels.get(LABEL_SPEC))
-    return Record(
-        owned=LABEL_FINGERPRINT in labels,
-        fingerprint=labels.get(LABEL_FINGERPRINT),
-        intent=intent if isinstance(intent, dict) else {},
-        supersedes=_texts(labels.get(LABEL_SUPERSEDES)),
-        wrote=_texts(labels.get(LABEL_WROTE)),
-        vllm_version=labels.get(LABEL_VLLM_VERSION),
-        fallbacks=loaded(labels.get(LABEL_FALLBACKS)),
+def recorded(server: str, purpose: Purpose, name: str, making: Making) -> Entry:
+    """The entry of an instance that is about to be made."""
+    return entry(
+        server,
+        purpose,
+        name=name,
+        fingerprint=making.fingerprint,
+        intent=making.spec.to_dict(),
+        supersedes=tuple(making.supersedes),
+        wrote=tuple(sorted(making.wrote)),
+        replaced=tuple(sorted(making.replaced)),
+        vllm_version=making.spec.vllm_version or UNKNOWN_VERSION,
+        fallbacks=making.fallbacks,
     )
-
-
-def loaded(label: str | None) -> t.Any:
-    """A label's JSON; None for what is none."""
-    try:
-        return json.loads(label or "null")
-    except ValueError:
-        return None
-
-
-def _texts(label: str | None) -> tuple[str, ...]:
-    found = loaded(label)
-    return tuple(map(str, found)) if isinstance(found, list) else ()
 
 
 def recorded_spec(intent: t.Mapping[str, t.Any]) -> ServerSpec | None:
     """The spec that an instance was made from; None for a record that this version cannot read."""
     try:
         return from_params(intent)
-    except VllmError:
+    except (VllmError, TypeError, ValueError, AttributeError, RecursionError):
         return None
 
 
 def paths_in(intent: t.Mapping[str, t.Any]) -> list[str]:
     """The paths on the host that a server with that record uses."""
     keys = ("huggingface_dir", "encodings_dir", "hf_token_file", "api_key_file", "env_file", "model")
-    volumes = [str(volume).split(":", maxsplit=1)[0] for volume in intent.get("volumes") or ()]
-    return [path for path in [*(str(intent.get(key) or "") for key in keys), *volumes] if path.startswith("/")]
+    found = [*(str(intent.get(key) or "") for key in keys), *mounted(intent)]
+    return [path for path in found if path.startswith("/")]
+
+
+def mounted(intent: t.Mapping[str, t.Any]) -> list[str]:
+    """What a server mounts because somebody listed it."""
+    volumes = intent.get("volumes")
+    listed = volumes if isinstance(volumes, (list, tuple)) else ()
+    return [str(volume).split(":", maxsplit=1)[0] for volume in listed]
 
 
 def server_name(instance_name: str) -> str:

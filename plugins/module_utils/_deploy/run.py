@@ -23,6 +23,7 @@ from .plan import (
     PURGEABLE,
     STATES,
 )
+from .record import server_name
 from .result import described, merged, result, with_health
 
 if t.TYPE_CHECKING:
@@ -64,10 +65,46 @@ def run(params: Params, check_mode: bool, host: Host) -> dict[str, t.Any]:
     backend = next(iter(host.backends.values()))
     proceed = preview if check_mode else carry_out
     try:
-        results = [proceed(Job(params, host, backend, server)) for server in _servers(backend, params, spec)]
+        if params["all"]:
+            _warn_of_lookalikes(backend, host)
+        results = _each(proceed, [Job(params, host, backend, server) for server in _servers(backend, params, spec)])
     except failures(host) as error:
         raise VllmError(backend.sentence("look at the servers on this host", error), "backend-failed") from None
     return merged(results) if params["all"] else results[0]
+
+
+def _each(proceed: t.Callable[[Job], dict[str, t.Any]], jobs: list[Job]) -> list[dict[str, t.Any]]:
+    """The results; with several servers the failure of one keeps no other from its turn.
+
+    Raises:
+        VllmError: all failures, once every server had its turn.
+    """
+    if not (jobs and jobs[0].params["all"]):
+        return [proceed(job) for job in jobs]
+    results: list[dict[str, t.Any]] = []
+    failed: list[tuple[str, VllmError]] = []
+    for job in jobs:
+        try:
+            results.append(proceed(job))
+        except VllmError as error:
+            failed.append((job.server, error))
+        except failures(job.host) as error:
+            sentence = job.backend.sentence(f"change {job.server}", error)
+            failed.append((job.server, VllmError(sentence, "backend-failed")))
+    if failed:
+        done = ", ".join(found["server"]["container_name"] for found in results)
+        rest = f"Done for the others: {done}." if done else "There are no others."
+        faults = " ".join(f"{server}: {error}" for server, error in failed)
+        raise VllmError(f"{faults} {rest}", failed[0][1].reason)
+    return results
+
+
+def _warn_of_lookalikes(backend: Backend, host: Host) -> None:
+    for name in backend.lookalikes():
+        host.warn(
+            f"The container {name} has labels of gpufleet.vllm, and this user's record does not have it: it is "
+            "somebody else's, or a copy, and is left alone. Remove it yourself if nobody needs it."
+        )
 
 
 def preview(job: Job) -> dict[str, t.Any]:
@@ -107,6 +144,7 @@ def carry_out(job: Job) -> dict[str, t.Any]:
     with contextlib.ExitStack() as locks:
         locks.enter_context(lock.alone(job.server, token, docker_host=job.params["docker_host"]))
         _refuse_overtaken(job)
+        _settle(job)
         decision = decide(job)
         pulled = pull_newer(job, decision)
         if pulled:
@@ -122,15 +160,47 @@ def carry_out(job: Job) -> dict[str, t.Any]:
         if effect_of:
             apply(job, decision, effect_of)
             job.backend.wait_until_it_answers()
+        if effect_of or job.params["state"] in ("committed", "absent"):
+            _recorded(job, decision)
         found = {**planned, "server": described(job, decision), **_restored(job, decision)}
         if token:
             lock.release(job.server)
     return with_health(job, found)
 
 
+def _settle(job: Job) -> None:
+    """What a run that was cut short could not write down is written down; what is only taken away needs no record."""
+    try:
+        job.backend.settle(job.server)
+    except VllmError:
+        if job.makes:
+            raise
+
+
+def _recorded(job: Job, decision: Decision) -> None:
+    """The record after a run: what was committed, and nothing that does not exist any more."""
+    state = job.params["state"]
+    current = decision.observed.instances.get("current")
+    if state == "committed" and current and current.running and current.owned:
+        try:
+            job.backend.ledger.commit(job.server, dict(current.intent))
+        except VllmError as error:
+            job.host.warn(str(error))
+    if state == "absent":
+        from .apply import hand_over
+
+        hand_over(job, decision)
+    job.backend.tidy(job.server, gone=state == "absent")
+    for action in decision.plan.actions:
+        if action.verb == "remove_other":
+            job.backend.tidy(server_name(action.target))
+
+
 def _warn(job: Job, decision: Decision) -> None:
     for warning in [*decision.stepped, *decision.preflight.warnings] if decision.plan.actions else []:
         job.host.warn(warning)
+    for note in decision.notes:
+        job.host.warn(note)
 
 
 def _without_wishes(settings: t.Mapping[str, t.Any]) -> dict[str, t.Any]:

@@ -8,30 +8,51 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
+import re
 import time
 import typing as t
+from dataclasses import replace
 
-from .._deploy.backend import SUFFIX, Action, Artifact, Effect, Making, Seen
+from .._deploy.backend import SUFFIX, Action, Artifact, Effect, Making, Other, Seen
+from .._deploy.ledger import Entry, Known, Ledger, bound, entry, left
 from .._deploy.record import (
     FETCH_SUFFIX,
     LABEL_CACHE,
-    LABEL_FETCH,
+    LABEL_SEAL,
+    PROBE_INFIX,
     named,
-    server_name,
+    recorded,
 )
 from .._errors import Problem, VllmError
-from .._host.labels import LABEL_FINGERPRINT
 from .._host.ports import overlaps
 from .._host.redaction import redact
 from .._server.spec import ServerSpec
 from .._vllm.versions import METADATA_PROGRAM, version_of_labels
 from . import client as docker_client
-from .container import NAME, caches_of, configuration, docker_argv, fetching, instance, name_of, other, trial
+from .container import (
+    NAME,
+    caches_of,
+    claims_to_be_ours,
+    configuration,
+    docker_argv,
+    fetching,
+    gone,
+    instance,
+    name_of,
+    other,
+    seal_of,
+    trial,
+)
 from .engine import engine_of, engine_problems
 from .reader import Inspected, Reader, reader
 
+ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])")
 # Seconds that an engine which was restarted may take until it answers again.
 RESTART = 60.0
+# What is read of a log for what a start measured: the start is at its end when the server is committed.
+LOG_LINES, LOG_BYTES = 20000, 8 << 20
+STAMP = re.compile(r"^\d{4}-\d\d-\d\dT[\d:.]+(?:Z|[+-]\d\d:\d\d) ", re.MULTILINE)
 
 
 class DockerBackend:
@@ -39,10 +60,13 @@ class DockerBackend:
 
     name = NAME
 
-    def __init__(self, looks: Reader, client: t.Callable[[], t.Any], stop_timeout: int = 30) -> None:
+    def __init__(
+        self, looks: Reader, client: t.Callable[[], t.Any], stop_timeout: int = 30, ledger: Ledger | None = None
+    ) -> None:
         self.reader = looks
         self._client = client
         self.stop_timeout = stop_timeout
+        self.ledger = ledger or Ledger()
 
     @functools.cached_property
     def client(self) -> t.Any:
@@ -51,29 +75,77 @@ class DockerBackend:
     # --- looking ----------------------------------------------------------------------------------------------------
 
     def servers(self) -> t.Iterable[str]:
-        owners = [(volume.get("Labels") or {}).get(LABEL_CACHE) for volume in self.reader.volumes(LABEL_CACHE)]
-        return {*(server_name(name_of(one)) for one in self._owned(self.reader.containers())), *map(str, owners)}
+        return self.ledger.known().servers
 
-    def look(self, server: str) -> Seen:
-        listed = self.reader.containers()
-        by_name = {name_of(one): one for one in listed}
-        there = {slot: name for slot, name in ((slot, named(server, slot)) for slot in SUFFIX) if name in by_name}
-        found = {slot: self.reader.container(name) for slot, name in there.items()}
-        others = (one for one in self._owned(listed) if server_name(name_of(one)) != server)
-        download = by_name.get(server + FETCH_SUFFIX)
-        is_ours = download is not None and LABEL_FETCH in (download.get("Labels") or {})
-        return Seen(
-            instances={slot: instance(slot, inspected) for slot, inspected in found.items() if inspected},
-            others=tuple(map(other, others)),
-            download=server + FETCH_SUFFIX if is_ours else None,
-            download_conflict=_not_a_download(server) if download and not is_ours else None,
+    def lookalikes(self) -> t.Collection[str]:
+        listed, known = self.reader.containers(), self.ledger.known()
+        return sorted(
+            name_of(one) or str(one.get("Id"))[:12]
+            for one in listed
+            if claims_to_be_ours(one) and _proof(known, one) is None
         )
 
-    def _owned(self, listed: t.Iterable[Inspected]) -> list[Inspected]:
-        """All containers that this collection created, whatever their state and slot."""
-        # One that is removed at this moment has no name any more.
-        found = [one for one in listed if LABEL_FINGERPRINT in (one.get("Labels") or {}) and name_of(one)]
-        return sorted(found, key=name_of)
+    def look(self, server: str) -> Seen:
+        # In this order: an entry is written before its container is made.
+        listed, known = self.reader.containers(), self.ledger.known()
+        if server in known.damaged:
+            raise VllmError(known.damaged[server], "record-unreadable")
+        by_name = {name_of(one): one for one in listed}
+        there = {slot: name for slot, name in ((slot, named(server, slot)) for slot in SUFFIX) if name in by_name}
+        inspected = {slot: self.reader.container(name) for slot, name in there.items()}
+        download = by_name.get(server + FETCH_SUFFIX)
+        is_ours = download is not None and _proof(known, download, "fetch") is not None
+        return Seen(
+            instances={
+                slot: instance(slot, one, _entry(known, there[slot], one)) for slot, one in inspected.items() if one
+            },
+            others=tuple(_others(known, listed, server)),
+            download=server + FETCH_SUFFIX if is_ours else None,
+            download_conflict=_not_a_download(server) if download and not is_ours else None,
+            probes=tuple(sorted(name for _one, name in _existing(known.of(server, "probe"), listed))),
+            gone=tuple(map(gone, _missing(known.of(server, "server", "fetch", "files"), listed))),
+            elsewhere=tuple(one.intent for one in known.elsewhere),
+            unknown=tuple(known.damaged.values()),
+        )
+
+    def settle(self, server: str) -> None:
+        listed = self.reader.containers()
+        by_name = {name_of(one): one for one in listed}
+        for one in self.ledger.known().of(server):
+            found = by_name.get(one.name)
+            if not one.identity and found and seal_of(found) == one.seal:
+                self.ledger.write(bound(one, str(found["Id"])))
+
+    def tidy(self, server: str, gone: bool = False) -> None:
+        known, listed = self.ledger.known(), self.reader.containers()
+        there = {id(one) for one, _name in _existing(known.of(server), listed)}
+        volumes = {str(one["Name"]) for one in self.reader.volumes(LABEL_CACHE)}
+        kept = {path for one in known.entries if id(one) in there or one.server != server for path in one.wrote}
+        for one in known.of(server):
+            if one.purpose == "cache":
+                is_over = one.name not in volumes
+            elif one.purpose == "adopted":
+                # Back in its place it is its owner's again.
+                is_over = id(one) not in there or _is_named(listed, one.identity, server)
+            else:
+                is_over = id(one) not in there and (gone or not {*left(one)} - kept)
+            if is_over:
+                self.ledger.drop(one)
+        if gone:
+            self.ledger.forget(server)
+
+    def adopt(self, server: str, identity: str) -> None:
+        self.ledger.write(entry(server, "adopted", identity=identity))
+
+    def mounted(self) -> t.Collection[str]:
+        listed, known = self.reader.containers(), self.ledger.known()
+        return {
+            str(mount.get("Source"))
+            for one in listed
+            if _proof(known, one) is None
+            for mount in one.get("Mounts") or ()
+            if mount.get("Type", "bind") == "bind" and mount.get("Source")
+        }
 
     def artifact(self, spec: ServerSpec) -> Artifact | None:
         image = self.reader.image(spec.image)
@@ -82,14 +154,17 @@ class DockerBackend:
         config = image["Config"]
         return Artifact(image["Id"], version_of_labels(config.get("Labels") or {}, config.get("Env") or ()))
 
-    def version(self, artifact: Artifact) -> str | None:
+    def version(self, artifact: Artifact, server: str) -> str | None:
         body = {
             "Image": artifact.identity,
             "Entrypoint": ["python3", "-c", METADATA_PROGRAM],
             "Cmd": [],
+            "Labels": {},
             "HostConfig": {"NetworkMode": "none"},
         }
-        probe = self.client.create_container_from_config(body)["Id"]
+        look = entry(server, "probe")
+        look = replace(look, name=f"{server}{PROBE_INFIX}{look.seal[:8]}")
+        probe = self._make(look, body)
         try:
             self.client.start(probe)
             status = self.client.wait(probe, timeout=60)["StatusCode"]
@@ -98,7 +173,9 @@ class DockerBackend:
         except docker_client.failures():
             return None  # No Python in it, or it hangs: then nothing is known.
         finally:
-            self.client.remove_container(probe, force=True)
+            with contextlib.suppress(docker_client.sdk().errors.NotFound):
+                self.client.remove_container(probe, force=True)
+            self.ledger.drop(look)
 
     def refusals(self, spec: ServerSpec) -> t.Sequence[Problem]:
         secrets = filter(None, (spec.hf_token_file, spec.api_key_file, spec.env_file))
@@ -118,11 +195,19 @@ class DockerBackend:
         return f"the container {str(found['Name']).lstrip('/') if found else identity[:12]}"
 
     def caches(self, server: str) -> tuple[str, ...]:
-        return tuple(sorted(str(volume["Name"]) for volume in self.reader.volumes(f"{LABEL_CACHE}={server}")))
+        mine = {one.name for one in self.ledger.known().of(server, "cache")}
+        found = {str(volume["Name"]) for volume in self.reader.volumes(f"{LABEL_CACHE}={server}")}
+        if not mine & found:
+            return ()
+        places = {named(server, slot) for slot in SUFFIX}
+        mounts = (m for one in self.reader.containers() if name_of(one) not in places for m in one.get("Mounts") or ())
+        return tuple(sorted(mine & found - {str(mount.get("Name")) for mount in mounts}))
 
     def log(self, server: str) -> str:
-        raw = self.client.logs(server, stdout=True, stderr=True)
-        return str(raw.decode("utf-8", errors="replace"))
+        inspected = self.reader.container(server)
+        tty = bool(inspected and inspected["Config"].get("Tty"))
+        raw = self.reader.logs(server, LOG_LINES, tty)[-LOG_BYTES:]
+        return STAMP.sub("", raw.decode("utf-8", errors="replace"))
 
     # --- acting -----------------------------------------------------------------------------------------------------
 
@@ -145,26 +230,53 @@ class DockerBackend:
                 made.append((wanted, self._body(wanted)))
             return made[-1][1]
 
+        def ours(action: Action) -> str:
+            return self._ours(at(action), action.identity)
+
         trial_name = named(server, "trial")
         return {
             "pull": Effect(lambda a: self.provide(making().spec), lambda a: ["docker", "pull", a.target]),
             "fetch_weights": Effect(lambda a: self._fetch(server, making()), lambda a: ["hf", "download", a.target]),
-            "create": Effect(lambda a: self._create(server, at(a), body()), lambda a: docker_argv(at(a), body())),
+            "create": Effect(
+                lambda a: self._create(server, at(a), making(), body()), lambda a: docker_argv(at(a), body())
+            ),
             "try": Effect(
-                lambda a: self._try(server, trial_name, body()),
+                lambda a: self._try(server, trial_name, making(), body()),
                 lambda a: ["docker", "run", "--rm", *docker_argv(trial_name, trial(body()))[2:]],
             ),
-            **_both("start", Effect(lambda a: self.client.start(at(a)), lambda a: ["docker", "start", at(a)])),
-            **_both("stop", Effect(lambda a: self._stop(at(a)), lambda a: ["docker", "stop", at(a)])),
-            **_both("remove", Effect(lambda a: self._remove(at(a)), lambda a: ["docker", "rm", "-f", at(a)])),
+            **_both("start", Effect(lambda a: self._start(at(a), a.identity), lambda a: ["docker", "start", at(a)])),
+            **_both("stop", Effect(lambda a: self._stop(ours(a)), lambda a: ["docker", "stop", at(a)])),
+            **_both(
+                "remove",
+                Effect(lambda a: self._remove(at(a), a.identity), lambda a: ["docker", "rm", "-f", at(a)]),
+            ),
             "rename": Effect(
-                lambda a: self.client.rename(at(a), named(server, a.to)),
+                lambda a: self.client.rename(ours(a), named(server, a.to)),
                 lambda a: ["docker", "rename", at(a), named(server, a.to)],
             ),
             "remove_cache": Effect(
                 lambda a: self._remove_cache(a.target), lambda a: ["docker", "volume", "rm", a.target]
             ),
         }
+
+    def _ours(self, name: str, seen: str = "") -> str:
+        """How to call the container that has that name now, if it is ours: one that was seen by its id, and one that
+        this run has made by its name.
+
+        Raises:
+            VllmError: when it is another one by now.
+        """
+        found = next((one for one in self.reader.containers() if name_of(one) == name), None)
+        if found is None:
+            raise docker_client.sdk().errors.NotFound(f"No such container: {name}")
+        identity = str(found["Id"])
+        if (seen and seen != identity) or not _entry(self.ledger.known(), name, found):
+            raise VllmError(
+                f"The container {name} is {identity[:12]} now, which this run did not make or decide about, so it is "
+                "left alone. Look at who replaced it, then run it again.",
+                "overtaken",
+            )
+        return identity if seen else name
 
     def _body(self, making: Making) -> dict[str, t.Any]:
         """The configuration of the wanted container; before its image is there, with a plain entrypoint assumed."""
@@ -173,16 +285,30 @@ class DockerBackend:
             making, image["Config"].get("Entrypoint") if image else None, image["Id"] if image else None
         )
 
-    def _create(self, server: str, name: str, body: t.Mapping[str, t.Any]) -> None:
+    def _create(self, server: str, name: str, making: Making, body: t.Mapping[str, t.Any]) -> None:
+        known = {one.name for one in self.ledger.known().of(server, "cache")}
+        labelled = {str(volume["Name"]) for volume in self.reader.volumes(LABEL_CACHE)}
         for volume in caches_of(body):
+            # One that somebody else has made is used, and stays his.
+            if volume not in known and volume not in labelled:
+                self.ledger.write(entry(server, "cache", name=volume))
             self.client.create_volume(volume, labels={LABEL_CACHE: server})
-        self.client.create_container_from_config(dict(body), name=name)
+        self._make(recorded(server, "server", name, making), body)
 
-    def _try(self, server: str, name: str, body: t.Mapping[str, t.Any]) -> None:
+    def _make(self, made: Entry, body: t.Mapping[str, t.Any]) -> str:
+        """A container that is recorded before it exists, and by its id after that."""
+        self.ledger.write(made)
+        labels = {**(body.get("Labels") or {}), LABEL_SEAL: made.seal}
+        created = self.client.create_container_from_config({**body, "Labels": labels}, name=made.name)
+        identity = str(created["Id"])
+        self.ledger.write(bound(made, identity))
+        return identity
+
+    def _try(self, server: str, name: str, making: Making, body: t.Mapping[str, t.Any]) -> None:
         """Run nothing with everything else the same: shows whether the engine would start the real thing."""
-        self._create(server, name, trial(body))
+        self._create(server, name, making, trial(body))
         try:
-            self.client.start(name)
+            self._start(name)
             self.client.wait(name)
         except docker_client.sdk().errors.APIError as error:
             # The image need not have a `true`; everything before it was set up, and that is what was asked.
@@ -191,15 +317,19 @@ class DockerBackend:
         finally:
             self._remove(name)
 
-    def _stop(self, name: str) -> None:
-        # The time that the server was made with: whoever stops it by name alone does not know it.
-        found = self.client.inspect_container(name)
-        # The client waits a little longer than the engine does before it kills.
-        self.client.stop(name, timeout=found["Config"].get("StopTimeout") or self.stop_timeout)
+    def _start(self, name: str, seen: str = "") -> None:
+        self._ours(name, seen)
+        self.client.start(name)
 
-    def _remove(self, name: str) -> None:
+    def _stop(self, identity: str) -> None:
+        # The time that the server was made with: whoever stops it by name alone does not know it.
+        found = self.client.inspect_container(identity)
+        # The client waits a little longer than the engine does before it kills.
+        self.client.stop(identity, timeout=found["Config"].get("StopTimeout") or self.stop_timeout)
+
+    def _remove(self, name: str, seen: str = "") -> None:
         with contextlib.suppress(docker_client.sdk().errors.NotFound):
-            self.client.remove_container(name, force=True)
+            self.client.remove_container(self._ours(name, seen), force=True)
 
     def _remove_cache(self, name: str) -> None:
         with contextlib.suppress(docker_client.sdk().errors.NotFound):
@@ -214,23 +344,23 @@ class DockerBackend:
         name, spec = server + FETCH_SUFFIX, making.spec
         body = fetching(self._body(making), spec.model, str(spec.engine.get("revision") or ""))
         try:
-            self.client.create_container_from_config(body, name=name)
-            self.client.start(name)
+            made = self._make(recorded(server, "fetch", name, making), body)
+            self._start(name)
             # The client's own limit is for answers of the engine; a download may take hours.
-            while self.client.inspect_container(name)["State"].get("Running"):
+            while self.client.inspect_container(made)["State"].get("Running"):
                 try:
-                    self.client.wait(name, timeout=60)
+                    self.client.wait(made, timeout=60)
                 except docker_client.failures():
                     time.sleep(1)
-            status = self.client.inspect_container(name)["State"].get("ExitCode")
-            printed = redact(self.client.logs(name, tail=20).decode("utf-8", errors="replace")).strip().splitlines()
+            status = self.client.inspect_container(made)["State"].get("ExitCode")
+            printed = redact(self.client.logs(made, tail=20).decode("utf-8", errors="replace")).strip().splitlines()
         finally:
             if self.look(server).download:
                 self._remove(name)
         if status != 0:
             raise VllmError(
                 f"Cannot fetch the weights of {spec.model}: the download ended with status {status}. Its last line "
-                f"says: {printed[-1].strip().rstrip('.') if printed else 'nothing'}. Check the name of the model, the "
+                f"says: {_shown(printed[-1], spec) if printed else 'nothing'}. Check the name of the model, the "
                 "token and the network of the host, or stage the weights there.",
                 "download-failed",
             )
@@ -258,7 +388,11 @@ class DockerBackend:
 
 def docker_backend(docker_host: str | None = None, stop_timeout: int = 30) -> DockerBackend:
     """The engine of this host, or of that address."""
-    return DockerBackend(reader(docker_host), lambda: docker_client.connect(docker_host), stop_timeout)
+    address = docker_host or os.environ.get("DOCKER_HOST") or f"unix://{docker_client.SOCKET}"
+    scheme, slashes, path = address.partition("://")
+    place = f"{scheme}{slashes}{os.path.realpath(path)}" if scheme == "unix" else address
+    connect = functools.partial(docker_client.connect, docker_host)
+    return DockerBackend(reader(docker_host), connect, stop_timeout, Ledger(place=place))
 
 
 def _both(verb: str, effect: Effect) -> dict[str, Effect]:
@@ -266,11 +400,60 @@ def _both(verb: str, effect: Effect) -> dict[str, Effect]:
     return {verb: effect, f"{verb}_other": effect}
 
 
+def _entry(known: Known, name: str, container: Inspected) -> Entry | None:
+    return known.entry_of(name, str(container.get("Id") or ""), seal_of(container), SUFFIX.values())
+
+
+def _proof(known: Known, listed: Inspected, purpose: str = "") -> Entry | None:
+    """The entry that proves a listed container to be ours."""
+    found = _entry(known, name_of(listed), listed)
+    return found if found and purpose in ("", found.purpose) else None
+
+
+def _others(known: Known, listed: t.Iterable[Inspected], server: str) -> t.Iterator[Other]:
+    """The containers of the other servers of this user, whatever their state and slot."""
+    for one in sorted(listed, key=name_of):
+        found = _proof(known, one, "server")
+        if found and found.server != server:
+            yield other(one, found)
+
+
+def _existing(entries: t.Iterable[Entry], listed: t.Iterable[Inspected]) -> list[tuple[Entry, str]]:
+    """The entries of containers that exist, under whatever name, with that name."""
+    listed = list(listed)
+    found = []
+    for one in entries:
+        for container in listed:
+            by_seal = not one.identity and one.name == name_of(container) and seal_of(container) == one.seal
+            if by_seal or (one.identity and one.identity == container.get("Id")):
+                found.append((one, name_of(container)))
+    return found
+
+
+def _missing(entries: t.Iterable[Entry], listed: t.Iterable[Inspected]) -> list[Entry]:
+    entries = list(entries)
+    there = {id(one) for one, _name in _existing(entries, listed)}
+    return [one for one in entries if id(one) not in there]
+
+
+def _is_named(listed: t.Iterable[Inspected], identity: str, name: str) -> bool:
+    return any(one.get("Id") == identity and name_of(one) == name for one in listed)
+
+
 def _not_a_download(server: str) -> str:
     return (
-        f"{server}{FETCH_SUFFIX} exists and is no download of gpufleet.vllm (it has no label {LABEL_FETCH}), so it is "
-        "left alone. Remove or rename it yourself."
+        f"{server}{FETCH_SUFFIX} exists and is no download that this user's gpufleet.vllm has recorded, so it is left "
+        "alone. Remove or rename it yourself."
     )
+
+
+def _shown(line: str, spec: ServerSpec) -> str:
+    """A line of a download as it may be shown: addresses of files are signed, and a terminal obeys what it prints."""
+    from .._host.redaction import read_secrets, redact
+
+    secrets = [secret for path in spec.secret_files.values() for secret in read_secrets(path)]
+    plain = "".join(one if one.isprintable() else " " for one in ESCAPES.sub("", line[:2000]))
+    return redact(re.sub(r"\?\S+", "?...", plain), secrets)[:500].strip().rstrip(".")
 
 
 def _is_published(published: t.Mapping[str, t.Any], port: int, bind: str) -> bool:

@@ -14,7 +14,9 @@ import typing as t
 from dataclasses import replace
 
 from .._deploy.backend import Instance, Making, Other, Slot
-from .._deploy.record import LABEL_FETCH, read_back, slot_of, written
+from .._deploy.ledger import Entry
+from .._deploy.record import LABEL_FETCH, LABEL_SEAL, slot_of, written
+from .._host.labels import LABEL_FINGERPRINT
 from .._server.arguments import Places, argv, env
 from .._server.spec import ServerSpec
 from .options import option_words, place_options
@@ -123,7 +125,9 @@ FETCH_PROGRAM = (
 def fetching(body: t.Mapping[str, t.Any], model: str, revision: str) -> dict[str, t.Any]:
     """The same container, except that it fetches the weights of a model, takes no port and no GPU, and does so once."""
     once = trial(body)
-    binds = [bind for bind in once["HostConfig"]["Binds"] if bind.startswith("/")]
+    # It reads neither the API key nor the env file, so it gets neither.
+    needless = tuple(f":{SECRETS_TARGET}/{SECRET_TARGETS[key]}:ro" for key in ("api_key_file", "env_file"))
+    binds = [bind for bind in once["HostConfig"]["Binds"] if bind.startswith("/") and not bind.endswith(needless)]
     return {
         **once,
         "HostConfig": {**once["HostConfig"], "DeviceRequests": [], "Binds": binds},
@@ -141,52 +145,72 @@ def docker_argv(name: str, body: t.Mapping[str, t.Any]) -> list[str]:
     return [*words, body["Image"], *entrypoint[1:], *body["Cmd"]]
 
 
-def instance(slot: Slot, inspected: t.Mapping[str, t.Any]) -> Instance:
-    """What a deployment needs to know of a container, from what C(docker inspect) prints."""
+def instance(slot: Slot, inspected: t.Mapping[str, t.Any], proof: Entry | None = None) -> Instance:
+    """What a deployment needs to know of a container: its state from what C(docker inspect) prints, and everything that
+    something is decided by from the entry that proves it to be ours."""
     config, state = inspected["Config"], inspected["State"]
-    record = read_back(config.get("Labels"))
+    known = proof if proof and proof.purpose == "server" else None
     return Instance(
         slot=slot,
-        owned=record.owned,
+        owned=known is not None,
+        adopted=proof is not None and proof.purpose == "adopted",
         running=bool(state.get("Running") or state.get("Restarting")),
-        fingerprint=record.fingerprint,
         identity=str(inspected.get("Id") or ""),
-        supersedes=record.supersedes,
         artifact_id=inspected.get("Image"),
-        intent=record.intent,
-        wrote=record.wrote,
-        caches=tuple(caches_of(inspected)),
-        vllm_version=record.vllm_version,
+        caches=tuple(caches_of(inspected)) if known else (),
         is_pinned="--kv-cache-memory-bytes" in (config.get("Cmd") or ()),
-        fallbacks=record.fallbacks,
         backend=NAME,
         status=str(state.get("Status") or ""),
         artifact=config.get("Image"),
         started_at=state.get("StartedAt"),
         away_seconds=away_seconds(state),
+        **(_recorded(known) if known else {}),
     )
+
+
+def _recorded(entry: Entry) -> dict[str, t.Any]:
+    keys = ("fingerprint", "supersedes", "intent", "wrote", "replaced", "vllm_version", "fallbacks")
+    return {key: getattr(entry, key) for key in keys}
+
+
+def gone(entry: Entry) -> Instance:
+    """A recorded instance that does not exist any more."""
+    return Instance("current", True, False, backend=NAME, **_recorded(entry))
 
 
 def name_of(listed: t.Mapping[str, t.Any]) -> str:
     """The name of a container that C(docker ps) lists; one that is removed at this moment has none.
 
-    A container that others link to is listed by their aliases too, as C(/other/alias).
+    What others are linked to has further names, with a slash between: those of the others.
     """
-    names = (str(name).lstrip("/") for name in listed.get("Names") or ())
+    names = [str(name).lstrip("/") for name in listed.get("Names") or ()]
     return next((name for name in names if "/" not in name), "")
 
 
-def other(listed: t.Mapping[str, t.Any]) -> Other:
-    """A container of another server, from what C(docker ps) lists."""
-    record, name = read_back(listed.get("Labels")), name_of(listed)
+def seal_of(container: t.Mapping[str, t.Any]) -> str | None:
+    """The seal that a container has, listed or inspected."""
+    labels = container.get("Labels") or (container.get("Config") or {}).get("Labels") or {}
+    seal = labels.get(LABEL_SEAL) if isinstance(labels, dict) else None
+    return seal if isinstance(seal, str) and seal.isascii() else None
+
+
+def claims_to_be_ours(listed: t.Mapping[str, t.Any]) -> bool:
+    """Whether a container has a label of ours, which proves nothing."""
+    return bool((listed.get("Labels") or {}).get(LABEL_FINGERPRINT))
+
+
+def other(listed: t.Mapping[str, t.Any], entry: Entry) -> Other:
+    """A container of another server, from what C(docker ps) lists and what proves it to be ours."""
+    name = name_of(listed)
     return Other(
         name=name,
         identity=str(listed["Id"]),
         running=listed.get("State") in ("running", "restarting"),
         slot=slot_of(name),
-        supersedes=record.supersedes,
-        wrote=record.wrote,
-        intent=record.intent,
+        supersedes=entry.supersedes,
+        wrote=entry.wrote,
+        replaced=entry.replaced,
+        intent=entry.intent,
         backend=NAME,
     )
 
@@ -209,7 +233,8 @@ def _time(text: str) -> datetime.datetime:
 
 
 def caches_of(container: t.Mapping[str, t.Any]) -> list[str]:
-    """The volumes that a container's configuration mounts; everything else that is mounted is a path."""
+    """The volumes of a container's configuration that keep what was compiled, by where they are mounted: whatever else
+    it mounts is somebody's."""
     binds = (container.get("HostConfig") or {}).get("Binds") or ()
-    sources = [str(bind).partition(":")[0] for bind in binds]
-    return [source for source in sources if not source.startswith("/")]
+    parts = [str(bind).split(":") for bind in binds]
+    return [part[0] for part in parts if len(part) > 1 and part[1] == CACHES_TARGET and not part[0].startswith("/")]

@@ -45,7 +45,9 @@ def _labels(container: t.Mapping[str, t.Any]) -> t.Mapping[str, t.Any]:
 
 def _container_name(container: t.Mapping[str, t.Any]) -> str:
     names = container.get("Names")
-    first = names[0] if isinstance(names, list) and names else container.get("Id")
+    first = (
+        min(names, key=lambda name: str(name).count("/")) if isinstance(names, list) and names else container.get("Id")
+    )
     return str(first).lstrip("/")
 
 

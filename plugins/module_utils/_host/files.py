@@ -11,6 +11,7 @@ import errno
 import os
 import re
 import shutil
+import stat
 import tempfile
 
 from .._errors import Reason, VllmError
@@ -19,10 +20,11 @@ READ_LIMIT = 1 << 20
 
 
 def read(path: str, limit: int = READ_LIMIT) -> bytes | None:
-    """What a file holds, up to C(limit) bytes; None when it cannot be read."""
+    """What a file holds, up to C(limit) bytes; None when it cannot be read, or is a pipe that nobody fills."""
     try:
-        with open(path, "rb") as stream:
-            return stream.read(limit)
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(descriptor, "rb") as stream:
+            return stream.read(limit) if stat.S_ISREG(os.fstat(descriptor).st_mode) else None
     except OSError:
         return None
 
@@ -47,8 +49,12 @@ def sweep(path: str) -> None:
                 os.unlink(os.path.join(directory, entry))
 
 
-def write_whole(path: str, content: bytes, mode: int = 0o600, owner: tuple[int, int] | None = None) -> None:
+def write_whole(
+    path: str, content: bytes, mode: int = 0o600, owner: tuple[int, int] | None = None, durable: bool = False
+) -> None:
     """Replace a file in one step; its directory has to exist. The owner is kept where this user may give it.
+
+    C(durable): it is on the disk when this returns.
 
     Raises:
         OSError: then the file is as it was.
@@ -62,6 +68,9 @@ def write_whole(path: str, content: bytes, mode: int = 0o600, owner: tuple[int, 
                 with contextlib.suppress(PermissionError):
                     os.fchown(stream.fileno(), *owner)
             os.fchmod(stream.fileno(), mode)
+            if durable:
+                stream.flush()
+                os.fsync(stream.fileno())
         os.replace(temporary, path)
     except OSError:
         with contextlib.suppress(OSError):
@@ -115,13 +124,16 @@ def delete_file(path: str) -> None:
 
 
 def delete_directory(path: str) -> None:
-    """Delete a directory with everything in it; one that is gone is fine."""
+    """Delete a directory with everything in it, by its real path; one that is gone is fine."""
     try:
+        parent = os.path.dirname(path)
+        if os.path.realpath(parent) != parent:
+            raise OSError(errno.ELOOP, f"{parent} leads to {os.path.realpath(parent)}", path)
         if os.path.isdir(path):
             shutil.rmtree(path)
     except OSError as error:
         raise VllmError(
             f"Cannot delete {path}: {error.strerror or error} at {error.filename or path}. Containers write as root: "
-            "run with become: true, or delete it yourself.",
+            "delete it yourself, with sudo.",
             "permission-denied",
         ) from None

@@ -164,6 +164,7 @@ def served(engine: t.Any, image: str, server: str, port: int) -> t.Iterator[Host
         engine.remove_container(one, force=True)
     for volume in made.volumes():
         engine.remove_volume(volume, force=True)
+    made.forgotten()
 
 
 @pytest.fixture

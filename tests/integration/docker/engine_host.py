@@ -106,6 +106,11 @@ class Host:
     def inspect(self, suffix: str = "") -> dict[str, t.Any]:
         return t.cast("dict[str, t.Any]", self.engine.inspect_container(self.name + suffix))
 
+    def forgotten(self) -> None:
+        """What is recorded of the server goes once the server is gone."""
+        for backend in container_backends({**DEFAULTS, **self.said}).values():
+            backend.tidy(self.name, gone=True)
+
     def foreign(self, image: str, suffix: str = "", **host: t.Any) -> str:
         """A container of somebody else, which runs."""
         config = {"Image": image, "Cmd": ["vllm"], "HostConfig": host}

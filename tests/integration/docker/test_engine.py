@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import socket
 import subprocess
@@ -16,6 +17,7 @@ import typing as t
 from pathlib import Path
 
 import pytest
+from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.record import LABEL_SEAL
 from ansible_collections.gpufleet.vllm.plugins.module_utils._docker import client
 from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
 from ansible_collections.gpufleet.vllm.plugins.module_utils._host.labels import LABEL_FINGERPRINT
@@ -156,11 +158,13 @@ def test_the_command_lines_do_the_same(host: Host) -> None:
     predicted = host.run(check=True)
     for line in predicted["commands"]:
         subprocess.run(["sh", "-c", line], check=True, capture_output=True)
-    assert host.run()["changed"] is False
     typed = host.inspect()
-    host.manage("absent")
+    # What somebody typed is his, whatever labels it has.
+    assert failing(host.run).startswith(f"{host.name} exists and was not created by gpufleet.vllm")
+    host.engine.remove_container(host.name, force=True)
     host.run()
     made = host.inspect()
+    assert len(made["Config"]["Labels"].pop(LABEL_SEAL)) == 32
     for key in ("Cmd", "Labels", "StopTimeout", "Image"):
         assert typed["Config"][key] == made["Config"][key]
     # The command line gives them in any order.
@@ -199,6 +203,70 @@ def test_an_adopted_container_is_kept_until_the_commit(host: Host) -> None:
     host.manage("committed", replace_unmanaged=True)
     assert host.states == {host.name: "running"}
     assert host.run()["changed"] is False
+
+
+LABELS = {
+    "gpufleet.vllm.fingerprint": "v1:x",
+    "gpufleet.vllm.cache": "x",
+    "gpufleet.vllm.fetch": "m",
+}
+
+
+@pytest.fixture
+def hostile(host: Host, tmp_path: Path) -> t.Iterator[str]:
+    """An image whose labels say that it is ours, and that files of the host were written for it."""
+    name = f"{host.name}-hostile"
+    (tmp_path / "hub" / "models--m").mkdir(parents=True)
+    (tmp_path / "shadow").write_text("root:x")
+    spec = {"name": "x", "model": "m", "image": name, "huggingface_dir": str(tmp_path)}
+    labels = {
+        **LABELS,
+        "gpufleet.vllm.wrote": json.dumps([str(tmp_path / "shadow")]),
+        "gpufleet.vllm.spec": json.dumps(spec),
+    }
+    changes = [f"LABEL {key}={json.dumps(value)}" for key, value in labels.items()]
+    parent = host.engine.create_container(host.said["image"], "x")["Id"]
+    host.engine.commit(parent, repository=name, tag="1", changes=changes)
+    host.engine.remove_container(parent, force=True)
+    yield f"{name}:1"
+    for one in host.containers():
+        host.engine.remove_container(one, force=True)
+    host.engine.remove_image(f"{name}:1", force=True)
+
+
+@pytest.mark.parametrize("suffix", ["", "-next", "-superseded"])
+def test_the_labels_of_an_image_make_nothing_ours(suffix: str, host: Host, hostile: str, tmp_path: Path) -> None:
+    host.foreign(hostile, suffix)
+    before = host.containers()
+    for state in ("stopped", "absent", "committed", "reverted"):
+        assert "was not created by gpufleet.vllm" in failing(host.manage, state, purge=["weights"])
+    assert host.containers() == before
+    assert (tmp_path / "shadow").exists() and (tmp_path / "hub" / "models--m").exists()
+
+
+def test_the_labels_of_our_own_image_choose_no_file(host: Host, hostile: str, tmp_path: Path) -> None:
+    host.run(image=hostile)
+    assert host.inspect()["Config"]["Labels"]["gpufleet.vllm.wrote"] == ""
+    host.manage("absent", purge=["weights"])
+    assert host.states == {}
+    assert (tmp_path / "shadow").exists() and (tmp_path / "hub" / "models--m").exists()
+
+
+def test_a_committed_copy_of_a_server_is_left_alone(host: Host) -> None:
+    host.run()
+    copy = f"{host.name}-copy"
+    host.engine.commit(host.name, repository=copy, tag="1")
+    try:
+        theirs = host.foreign(f"{copy}:1", "-notebook")
+        # The copy has every label, the seal too.
+        assert LABEL_SEAL in host.inspect("-notebook")["Config"]["Labels"]
+        host.run(**NEW)
+        host.manage("committed")
+        host.manage("absent")
+        assert host.inspect("-notebook")["Id"] == theirs and host.inspect("-notebook")["State"]["Running"]
+    finally:
+        host.engine.remove_container(f"{host.name}-notebook", force=True)
+        host.engine.remove_image(f"{copy}:1", force=True)
 
 
 # --- images ---------------------------------------------------------------------------------------------------------

@@ -17,12 +17,24 @@ import requests.exceptions
 from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy import secrets as deploy_secrets
 from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.record import (
     LABEL_FINGERPRINT,
-    LABEL_SUPERSEDES,
     LABEL_WROTE,
 )
 from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import Problem, VllmError
 from ansible_collections.gpufleet.vllm.plugins.module_utils._host.ports import PortOwner
-from docker_model import FREE_GPU, IMAGE, NEW, SERVER, Client, FailsOnce, installed, manage, run, situation, warnings
+from docker_model import (
+    FREE_GPU,
+    IMAGE,
+    NEW,
+    SERVER,
+    Client,
+    FailsOnce,
+    Killed,
+    installed,
+    manage,
+    run,
+    situation,
+    warnings,
+)
 
 
 @pytest.fixture
@@ -456,9 +468,12 @@ def test_a_server_that_was_stopped_on_purpose_is_not_started_by_a_failure(fragil
 def test_a_server_that_a_killed_run_has_stopped_runs_again_when_the_next_run_fails(fragile: FailsOnce) -> None:
     run()
     before = fragile.now
-    stops = json.dumps([fragile.containers_by_name["vllm-a"]["Id"]])
-    fragile.put("vllm-a-next", {"Image": IMAGE, "Labels": {LABEL_FINGERPRINT: "v1:x", LABEL_SUPERSEDES: stops}})
-    fragile.stop("vllm-a", 1)
+    # It is killed at the first rename.
+    fragile.dies_after = len(fragile.calls) + 5
+    with pytest.raises(Killed):
+        run(engine={"max_model_len": 3})
+    fragile.dies_after = None
+    assert fragile.now == {"vllm-a": "id1 exited", "vllm-a-next": "id2 created"}
     fragile.failing = ("start", "vllm-a")
     with pytest.raises(VllmError, match="The previous server is running.$"):
         run(**NEW)
@@ -688,7 +703,7 @@ def test_a_file_of_the_users_own_stays_though_the_same_secret_was_given(client: 
     (tmp_path / "s").mkdir()
     (tmp_path / "s" / "key").write_text("CANARY-of-16-or-more")  # Written with printf: no newline.
     run(**secrets(tmp_path))
-    assert LABEL_WROTE not in client.containers_by_name["vllm-a"]["Config"]["Labels"]
+    assert client.containers_by_name["vllm-a"]["Config"]["Labels"][LABEL_WROTE] == ""
     manage(state="absent")
     assert (tmp_path / "s" / "key").read_text() == "CANARY-of-16-or-more"
 
@@ -712,34 +727,36 @@ def test_a_secret_that_others_can_read_is_warned_of(client: Client, tmp_path: Pa
 
 
 def test_weights_stay_unless_they_are_purged(client: Client, tmp_path: Path) -> None:
-    weights = tmp_path / "hf"
+    weights, model = tmp_path / "hf", tmp_path / "hf" / "hub" / "models--m"
     result = run(huggingface_dir=str(weights))
     assert result["actions"][0] == f"create directory {weights}"
-    (weights / "blob").write_text("x")
+    model.mkdir(parents=True)
     manage(state="absent")
-    assert (weights / "blob").exists()
+    assert model.exists()
     run(huggingface_dir=str(weights))
-    assert f"rm -r {weights}" in manage(state="absent", purge=["weights"])["commands"]
-    assert not weights.exists()
+    assert f"rm -r {model}" in manage(state="absent", purge=["weights"])["commands"]
+    assert weights.exists() and not model.exists()
 
 
 @pytest.mark.parametrize(
     "other",
     [
         {"huggingface_dir": "{0}/hf"},
-        {"huggingface_dir": "{0}/hf/b"},
-        {"model": "{0}/hf/m"},
-        {"volumes": ["{0}/hf/v:/v"]},
+        {"huggingface_dir": "{0}/hf/hub/models--m/b", "model": "n"},
+        {"model": "{0}/hf/hub/models--m/m"},
+        {"volumes": ["{0}/hf/hub/models--m/v:/v"], "model": "n"},
+        {"huggingface_dir": "{0}/hf", "model": "n", "engine": {"tokenizer": "m"}},
     ],
 )
 def test_weights_that_another_server_uses_are_not_purged(
     other: dict[str, t.Any], client: Client, tmp_path: Path
 ) -> None:
     said = json.loads(json.dumps(other).replace("{0}", str(tmp_path)))
-    for name in ("hf/m", "hf/v"):
+    model = "hf/hub/models--m"
+    for name in (f"{model}/m", f"{model}/v"):
         (tmp_path / name).mkdir(parents=True)
-    (tmp_path / "hf" / "m" / "config.json").write_text("{}")
-    (tmp_path / "hf" / "m" / "model.gguf").write_bytes(b"GGUF")
+    (tmp_path / model / "m" / "config.json").write_text("{}")
+    (tmp_path / model / "m" / "model.gguf").write_bytes(b"GGUF")
     run(huggingface_dir=f"{tmp_path}/hf")
     run(**{"name": "b", "port": 8001, **said})
     removed = manage(state="absent", purge=["weights"])["actions"]

@@ -28,6 +28,7 @@ from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.plan import 
     plan,
     recovery,
 )
+from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.purge import Purge
 from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import Problem, VllmError
 from hypothesis import configuration, given, settings, strategies as st
 
@@ -266,6 +267,62 @@ def test_adopt_replaces_and_keeps_a_server_of_somebody_else() -> None:
     assert decided.words("c") == ["create c-next (it was not created by gpufleet.vllm)", *REPLACE[1:], "start c"]
 
 
+def theirs(slot: Slot, running: bool = True, adopted: bool = False) -> Instance:
+    return Instance(slot, owned=False, running=running, identity=f"their {slot}", adopted=adopted)
+
+
+@pytest.mark.parametrize(
+    ("there", "refused"),
+    [
+        pytest.param((theirs("superseded"),), "c-superseded", id="what was never put aside"),
+        pytest.param((theirs("current"), theirs("superseded")), "c", id="theirs in both places"),
+        pytest.param((instance("current"), theirs("superseded")), "c-superseded", id="theirs beside ours"),
+        pytest.param((theirs("current"), instance("superseded")), "c", id="there is a server to go back to"),
+        pytest.param((theirs("current"), theirs("superseded", adopted=True)), "c", id="another took its place"),
+    ],
+)
+def test_only_what_has_the_name_of_the_server_is_given_away(there: tuple[Instance, ...], refused: str) -> None:
+    with pytest.raises(VllmError, match=f"^{refused} exists and was not created by gpufleet.vllm"):
+        plan(wanted(replace_unmanaged=True), observed(*there))
+
+
+@pytest.mark.parametrize(
+    ("state", "words"),
+    [
+        ("committed", ["remove c-superseded (the new server is healthy)"]),
+        ("reverted", ["stop c", *REVERT]),
+        ("absent", None),
+    ],
+)
+def test_what_was_put_aside_is_given_up_or_put_back(state: State, words: list[str] | None) -> None:
+    current = instance("current", NEW, True, supersedes=("their superseded",))
+    there = observed(current, theirs("superseded", running=False, adopted=True))
+    if words is None:
+        with pytest.raises(VllmError, match="^c-superseded exists and was not created"):
+            plan(wanted(state), there)
+    else:
+        assert plan(wanted(state), there).words("c") == words
+
+
+def test_what_somebody_else_has_put_there_meanwhile_is_not_touched_by_a_recovery() -> None:
+    there = observed(theirs("current", running=False), instance("next"), instance("superseded"))
+    assert set(recovery(there).instances) == {"next"}
+
+
+@pytest.mark.parametrize(
+    ("other", "words"),
+    [
+        ({}, ["stop c", "remove c", "start d (it served before)"]),
+        ({"all_go": True}, ["stop c", "remove c"]),
+    ],
+)
+def test_removing_a_server_that_was_not_committed_starts_what_was_stopped_for_it(
+    other: dict[str, t.Any], words: list[str]
+) -> None:
+    there = observed(instance("current", NEW, True, supersedes=("other",)), others=(STOPPED,))
+    assert plan(wanted("absent", **other), there).words("c") == words
+
+
 @pytest.mark.parametrize(
     ("current", "seen"),
     [((), "does not exist"), ((instance("current", NEW),), "is not running")],
@@ -301,27 +358,34 @@ def test_problems_count_only_where_something_would_be_started(
 
 # --- what goes with a server ----------------------------------------------------------------------------------------
 
-KEEPING = replace(instance("current", wrote=("/k", "/t")), intent={"huggingface_dir": "/h", "encodings_dir": "/e"})
+KEEPING = instance("current", wrote=("/k", "/t"), replaced=("/t",))
+PURGE = Purge(("/h/hub/models--m",), ("/e/o200k_base.tiktoken",))
 
 
 @pytest.mark.parametrize(
-    ("purge", "in_use", "words"),
+    ("there", "words"),
     [
-        pytest.param((), (), ["/k", "/t"], id="the secrets that were written for it"),
-        pytest.param((), ("/k",), ["/t"], id="not a secret that another server uses"),
-        pytest.param(("weights",), (), ["/k", "/t", "/h"], id="weights when asked"),
-        pytest.param(("weights", "encodings"), (), ["/k", "/t", "/e", "/h"], id="weights and encodings when asked"),
-        pytest.param(("weights",), ("/h",), ["/k", "/t"], id="not weights that another server uses"),
-        pytest.param(("weights",), ("/h/hub",), ["/k", "/t"], id="not what holds something that another server uses"),
-        pytest.param(("weights",), ("/",), ["/k", "/t"], id="not what is part of something that another server uses"),
-        pytest.param(("weights",), ("/hh",), ["/k", "/t", "/h"], id="a similar name does not matter"),
+        pytest.param({}, ["delete /k", "restore /t"], id="the secrets that were written for it"),
+        pytest.param({"in_use": frozenset({"/k"})}, ["restore /t"], id="not a secret that another server uses"),
+        pytest.param({"in_use": frozenset({"/t"})}, ["delete /k"], id="nor is one put back that another server uses"),
+        pytest.param({"unsure": True}, [], id="nothing while nobody knows what others use"),
+        pytest.param(
+            {"purge": PURGE},
+            ["delete /k", "restore /t", "delete /e/o200k_base.tiktoken", "delete /h/hub/models--m"],
+            id="what may be purged",
+        ),
+        pytest.param(
+            {"gone": (instance("current", wrote=("/g",)),)},
+            ["delete /g", "delete /k", "restore /t"],
+            id="what was written for one that somebody removed",
+        ),
     ],
 )
-def test_what_is_deleted_with_a_server(purge: tuple[str, ...], in_use: tuple[str, ...], words: list[str]) -> None:
-    decided = plan(wanted("absent", purge=purge), observed(KEEPING, in_use=frozenset(in_use)))
-    assert [action.target for action in decided.actions if action.verb.startswith("delete_")] == words
-    # The containers alone remember what there is to delete: they go last.
-    assert decided.actions[-1] == Action("remove", "current")
+def test_what_is_deleted_with_a_server(there: dict[str, t.Any], words: list[str]) -> None:
+    actions = plan(wanted("absent"), observed(KEEPING, **there)).actions
+    # Containers first, then files: the record remembers what there is to delete.
+    assert actions[0] == Action("remove", "current")
+    assert [f"{action.verb.partition('_')[0]} {action.target}" for action in actions[1:]] == words
 
 
 # --- promises -------------------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.record impor
     LABEL_SPEC,
 )
 from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
-from docker_model import IMAGE, Client, Gpu, manage, run, situation, warnings
+from docker_model import IMAGE, NEW, Client, Gpu, manage, run, situation, warnings
 from switches import ARCHITECTURE, FALLBACKS, HALF, MOST, SOME, found, labels, run_b, running
 
 # --- room on the GPUs -----------------------------------------------------------------------------------------------
@@ -218,6 +218,19 @@ def test_the_commit_remembers_what_vllm_measured_once(pinning: Client, tmp_path:
     assert memory(tmp_path) == ["vllm-a.json"]
     for check in (True, False):
         assert manage(check, state="committed")["changed"] is False
+
+
+def test_a_measurement_that_cannot_be_remembered_is_a_warning(pinning: Client, tmp_path: Path) -> None:
+    (tmp_path / "full").touch()
+    situation().state = tmp_path / "full" / "state"
+    run()
+    run(**NEW)
+    warnings.clear()
+    result = manage(state="committed")
+    # The by-product comes last.
+    assert [line.split(" ")[0] for line in result["actions"]] == ["remove", "remember"]
+    assert set(pinning.now) == {"vllm-a"}
+    assert len(warnings) == 1 and warnings[0].startswith("Cannot remember what vLLM measured in")
 
 
 def test_a_log_that_tells_nothing_is_not_remembered(pinning: Client, tmp_path: Path) -> None:

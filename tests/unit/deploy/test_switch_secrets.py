@@ -132,7 +132,7 @@ def test_the_commit_leaves_a_key_that_the_server_reads_though_a_killed_run_of_an
     client: Client, key: Path
 ) -> None:
     key.parent.mkdir()
-    key.write_text("CANARY-A\n")
+    key.write_text("CANARY-A-of-16-or-more\n")
     key.chmod(0o600)
     run(api_key_file=str(key))
     client.dies_after = len(client.calls) + 1

@@ -25,9 +25,14 @@ import docker.errors
 import pytest
 from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.backend import Action, Making
 from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.effects import on_files
+from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.ledger import entry
 from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.record import (
+    LABEL_CACHE,
+    LABEL_FALLBACKS,
+    LABEL_FETCH,
     LABEL_FINGERPRINT,
     LABEL_SPEC,
+    LABEL_SUPERSEDES,
     LABEL_VERSION,
     LABEL_VLLM_VERSION,
     LABEL_WROTE,
@@ -42,8 +47,10 @@ from ansible_collections.gpufleet.vllm.plugins.module_utils._docker.container im
     SECRETS_SHELL,
     SECRETS_TARGET,
     away_seconds,
+    caches_of,
     configuration,
     docker_argv,
+    fetching,
     instance,
     name_of,
 )
@@ -93,6 +100,9 @@ def body(entrypoint: list[str] | None = None, **said: t.Any) -> dict[str, t.Any]
     return configuration(making(**said), entrypoint)
 
 
+EMPTY_LABELS = (LABEL_CACHE, LABEL_FALLBACKS, LABEL_FETCH, LABEL_SUPERSEDES, LABEL_WROTE)
+
+
 # --- the configuration ----------------------------------------------------------------------------------------------
 
 
@@ -117,6 +127,7 @@ def test_the_gb10_server_is_exactly_this() -> None:
             LABEL_FINGERPRINT: "v1:stamp",
             LABEL_VERSION: COLLECTION_VERSION,
             LABEL_VLLM_VERSION: "0.10.1.1",
+            **dict.fromkeys(EMPTY_LABELS, ""),
         },
         "StopTimeout": 30,
         "ExposedPorts": {"8000/tcp": {}},
@@ -301,8 +312,8 @@ def test_labels_of_the_user_are_added() -> None:
     assert body(labels={"team": "nlp"})["Labels"]["team"] == "nlp"
 
 
-def test_what_was_written_is_recorded_only_where_something_was() -> None:
-    assert LABEL_WROTE not in body()["Labels"]
+def test_every_label_is_written_so_that_none_of_the_image_shows_through() -> None:
+    assert body()["Labels"][LABEL_WROTE] == ""
     written = body(making_wrote={"/t", "/k"})
     assert written["Labels"][LABEL_WROTE] == '["/k","/t"]'
 
@@ -327,10 +338,8 @@ def test_the_command_line_says_the_same() -> None:
         *(word for entry in CACHE_ENV for word in ("--env", entry)),
         *("nvcr.io/nvidia/vllm:25.09-py3", "vllm", "serve", *ARGUMENTS),
     ]
-    assert [word.split("=")[0] for word in labels] == [
-        *(LABEL_FINGERPRINT, LABEL_SPEC, LABEL_VERSION),
-        LABEL_VLLM_VERSION,
-    ]
+    own = (LABEL_FINGERPRINT, LABEL_SPEC, LABEL_VERSION, LABEL_VLLM_VERSION)
+    assert [word.split("=")[0] for word in labels] == sorted([*EMPTY_LABELS, *own])
 
 
 @pytest.mark.parametrize(
@@ -643,13 +652,12 @@ def inspected(labels: t.Any = None, **state: t.Any) -> dict[str, t.Any]:
         pytest.param(inspected(), {"owned": False, "running": False, "artifact_id": "sha256:1"}, id="no labels at all"),
         pytest.param(inspected({"a": "b"}), {"owned": False}, id="labels of somebody else"),
         pytest.param(
-            inspected({LABEL_FINGERPRINT: "v1:x"}), {"owned": True, "fingerprint": "v1:x", "intent": {}}, id="ours"
+            inspected({LABEL_FINGERPRINT: "v1:x"}),
+            {"owned": False, "fingerprint": None, "intent": {}},
+            id="labels that say it is ours",
         ),
-        pytest.param(inspected({LABEL_SPEC: '{"port":1}'}), {"intent": {"port": 1}}, id="its record"),
-        pytest.param(inspected({LABEL_SPEC: "{"}), {"intent": {}}, id="a record that is no JSON"),
-        pytest.param(inspected({LABEL_SPEC: "[]"}), {"intent": {}}, id="a record that is no mapping"),
-        pytest.param(inspected({LABEL_WROTE: '["/k"]'}), {"wrote": ("/k",)}, id="what was written"),
-        pytest.param(inspected({LABEL_WROTE: '"/k"'}), {"wrote": ()}, id="what was written, unreadable"),
+        pytest.param(inspected({LABEL_SPEC: '{"port":1}'}), {"intent": {}}, id="a label with a spec"),
+        pytest.param(inspected({LABEL_WROTE: '["/k"]'}), {"wrote": ()}, id="a label with files"),
         pytest.param(inspected(Running=True), {"running": True}, id="running"),
         pytest.param(inspected(Running=True, Paused=True), {"running": True}, id="paused"),
         pytest.param(inspected(Restarting=True), {"running": True}, id="in a crash loop"),
@@ -660,6 +668,47 @@ def inspected(labels: t.Any = None, **state: t.Any) -> dict[str, t.Any]:
 def test_what_is_known_of_a_container(found: dict[str, t.Any], expected: dict[str, t.Any]) -> None:
     known = instance("current", found)
     assert {key: getattr(known, key) for key in expected} == expected
+
+
+def test_a_container_is_what_its_record_says() -> None:
+    labels = {LABEL_FINGERPRINT: "v1:theirs", LABEL_SPEC: '{"port":1}', LABEL_WROTE: '["/etc/shadow"]'}
+    proof = entry("vllm-a", "server", fingerprint="v1:x", intent={"port": 2}, wrote=("/k",))
+    known = instance("current", inspected(labels), proof)
+    assert (known.owned, known.fingerprint, known.intent, known.wrote) == (True, "v1:x", {"port": 2}, ("/k",))
+
+
+@pytest.mark.parametrize(
+    ("names", "name"),
+    [
+        (["/vllm-a"], "vllm-a"),
+        (["/open-webui/llm", "/vllm-a"], "vllm-a"),
+        (["/vllm-a", "/z/llm"], "vllm-a"),
+        ([], ""),
+        (None, ""),
+    ],
+)
+def test_the_name_of_a_container_that_others_are_linked_to(names: list[str] | None, name: str) -> None:
+    assert name_of({"Names": names}) == name
+
+
+@pytest.mark.parametrize(
+    ("bind", "caches"),
+    [
+        ("vllm-a-cache-1:/var/cache/vllm", ["vllm-a-cache-1"]),
+        ("models:/root/.cache/huggingface", []),
+        ("token:/run/secrets/hf_token:ro", []),
+        ("/srv/cache:/var/cache/vllm", []),
+        ("odd", []),
+    ],
+)
+def test_a_cache_is_what_is_mounted_where_caches_are(bind: str, caches: list[str]) -> None:
+    assert caches_of({"HostConfig": {"Binds": [bind]}}) == caches
+
+
+def test_a_download_gets_neither_the_api_key_nor_the_env_file() -> None:
+    fetch = fetching(body(api_key_file="/k", env_file="/e", hf_token_file="/t"), "m", "")
+    sources = [bind.split(":")[0] for bind in fetch["HostConfig"]["Binds"]]
+    assert "/t" in sources and not {"/k", "/e"} & {*sources}
 
 
 # --- the way to the engine ------------------------------------------------------------------------------------------

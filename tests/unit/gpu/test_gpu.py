@@ -477,7 +477,8 @@ SPEC = {"model": "openai/gpt-oss-120b", "name": "gptoss", "served_model_name": "
 CONTAINERS = [
     {
         "Id": OURS,
-        "Names": ["/vllm-gptoss"],
+        # Somebody else is linked to it.
+        "Names": ["/open-webui/llm", "/vllm-gptoss"],
         "Image": "nvcr.io/nvidia/vllm:26.05-py3",
         "State": "running",
         "Labels": {"gpufleet.vllm.fingerprint": "1:abc", "gpufleet.vllm.spec": json.dumps(SPEC)},

@@ -76,6 +76,11 @@ def test_a_link_to_a_directory_is_told_and_not_followed(tmp_path: Path) -> None:
 # --- reading and writing --------------------------------------------------------------------------------------------
 
 
+def test_a_pipe_keeps_nobody_waiting(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    assert read(f"{tmp_path}/pipe") is None
+
+
 def test_a_file_is_read_within_a_limit_and_one_that_cannot_be_read_is_none(tmp_path: Path) -> None:
     (tmp_path / "f").write_bytes(b"12345\xff")
     assert (read(f"{tmp_path}/f", 3), read_text(f"{tmp_path}/f"), read(f"{tmp_path}/g")) == (
