@@ -241,7 +241,7 @@ def test_asking_once_loads_nothing_that_reads_a_log(address: str) -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
     assert done.stdout.startswith("True ")
     loaded = {name for name in done.stdout.split() if name.startswith("_") and "." in name}
-    ours = {"_health.api", "_health.probe", "_health.wait", "_host.http", "_host.processes"}
+    ours = {"_health.api", "_health.probe", "_health.wait", "_host.cgroup", "_host.http", "_host.processes"}
     assert {
         name for name in loaded if name.split(".")[0] in ("_health", "_host", "_vllm", "_docker", "_deploy")
     } == ours
