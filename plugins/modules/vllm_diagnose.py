@@ -16,7 +16,6 @@ description:
     change. What only follows from the cause is listed apart, however often the server repeats it.
   - A failure that is not known is quoted in the server's own words, and not guessed at.
   - Changes nothing, and asks the server nothing. Secrets are taken out of everything that is returned.
-requirements:
 attributes:
   check_mode:
     description: Can run in C(check_mode) and return the same.

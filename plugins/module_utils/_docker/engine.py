@@ -43,7 +43,7 @@ def engine_of(said: Identity) -> Engine:
     names += [platform.get("Name") if isinstance(platform, dict) else "", said.server]
     words = " ".join(str(name) for name in names).lower()
     is_podman = "podman" in words or "libpod" in words
-    options = {str(option).split(",")[0] for option in _list(info.get("SecurityOptions"))}
+    options = {str(option).split(",", maxsplit=1)[0] for option in _list(info.get("SecurityOptions"))}
     return Engine(
         "Podman" if is_podman else "Docker Engine",
         str(version.get("Version") or ""),

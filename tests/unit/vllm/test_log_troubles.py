@@ -105,7 +105,7 @@ def test_a_line_that_cannot_be_unwrapped_stays_as_it_is(line: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("bar", "shown"),
+    ("line", "shown"),
     [
         ("  5%|\N{FULL BLOCK}    | 3/60 [00:01<00:20, 2.0it/s]", (5, "3/60")),
         (" 50% Completed | 1/2 [00:00<00:00,  5.72it/s]", (50, "1/2")),
@@ -114,6 +114,6 @@ def test_a_line_that_cannot_be_unwrapped_stays_as_it_is(line: str) -> None:
         (" 50%|  | 1G/2G", (None, "")),
     ],
 )
-def test_a_bar_is_read(bar: str, shown: tuple[t.Any, str]) -> None:
-    phase = timeline(f"{START}Capturing CUDA graphs (decode, FULL): {bar}\n").current
+def test_a_bar_is_read(line: str, shown: tuple[t.Any, str]) -> None:
+    phase = timeline(f"{START}Capturing CUDA graphs (decode, FULL): {line}\n").current
     assert (phase.percent, phase.detail) == shown
