@@ -79,7 +79,7 @@ def test_no_secret_is_shown_anywhere(host: Host, secrets: dict[str, t.Any], tmp_
             assert shown.endswith("rc=0") and "changed=1" in shown
             assert CANARY not in shown
     # The server itself was told.
-    assert (tmp_path / "key").read_text() == f"{CANARY}-other-key\n"
+    assert (tmp_path / "key").read_text() == f"{CANARY}-other-long-api-key\n"
     pid = host.inspect()["State"]["Pid"]
     environ = Path(f"/proc/{pid}/environ").read_bytes() if os.geteuid() == 0 else b"key env"
     assert b"key" in environ and b"env" in environ
