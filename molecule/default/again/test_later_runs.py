@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import typing as t
+from pathlib import Path
 
 if t.TYPE_CHECKING:
     from ...conftest import Run
@@ -20,9 +21,14 @@ def test_the_token_of_another_operator_changes_nothing(host: t.Any, deploy: t.Ca
     assert not any(token in run.text for token in ("hf_canary", "hf_another"))
 
 
-def test_a_new_token_shows_nowhere_either_and_restarts_nothing(host: t.Any, deploy: t.Callable[..., Run]) -> None:
+def test_a_new_token_shows_nowhere_either_and_restarts_nothing(
+    host: t.Any, deploy: t.Callable[..., Run], tmp_path: Path
+) -> None:
     before = state(host)
-    run = deploy("-vvvv", "--diff", "--extra-vars", "vllm_server_hf_token=hf_rotated4711")
+    # Ansible itself prints extra variables that stand on the command line.
+    variables = tmp_path / "token.json"
+    variables.write_text(json.dumps({"vllm_server_hf_token": "hf_rotated4711"}))
+    run = deploy("-vvvv", "--diff", "--extra-vars", f"@{variables}")
     assert "write secret hf_token_file" in run.text
     assert state(host) == before
     assert not any(token in run.text for token in ("hf_canary", "hf_rotated"))
