@@ -151,8 +151,7 @@ class Ledger:
 
     def drop(self, one: Entry) -> None:
         """Forget an entry; when that fails the next run does it."""
-        with contextlib.suppress(OSError):
-            os.unlink(os.path.join(self.directory, f"{one.server}.{one.seal}.json"))
+        self._remove(f"{one.server}.{one.seal}.json")
 
     def committed(self, server: str) -> dict[str, t.Any]:
         """The committed spec of a server (C(committed)) and the one before (C(previous)), as far as they are known."""
@@ -176,8 +175,15 @@ class Ledger:
 
     def forget(self, server: str) -> None:
         """A server that is gone has no history."""
+        self._remove(f"{server}.{COMMITTED}.json")
+
+    def _remove(self, name: str) -> None:
+        """Remove a file, and with the last one the directories: nothing of ours stays on a host."""
         with contextlib.suppress(OSError):
-            os.unlink(os.path.join(self.directory, f"{server}.{COMMITTED}.json"))
+            os.unlink(os.path.join(self.directory, name))
+        with contextlib.suppress(OSError):
+            os.rmdir(self.directory)
+            os.rmdir(self.state)
 
     def _names(self) -> list[str]:
         try:
