@@ -15,6 +15,7 @@ import typing as t
 
 from .._errors import VllmError
 from .._host import lock
+from .._server.fallbacks import Fallbacks
 from .._server.spec import ServerSpec, default_container_name, from_params
 from .backend import SUFFIX, Backend
 from .decide import decide
@@ -61,7 +62,7 @@ def run(params: Params, check_mode: bool, host: Host) -> dict[str, t.Any]:
     Raises:
         VllmError: when something stands in the way; then nothing that serves was stopped.
     """
-    spec = from_params(_without_wishes(settings_of(params))) if params["state"] in MAKING_STATES else None
+    spec = _refused_or_spec(params) if params["state"] in MAKING_STATES else None
     backend = next(iter(host.backends.values()))
     proceed = preview if check_mode else carry_out
     try:
@@ -201,6 +202,13 @@ def _warn(job: Job, decision: Decision) -> None:
         job.host.warn(warning)
     for note in decision.notes:
         job.host.warn(note)
+
+
+def _refused_or_spec(params: Params) -> ServerSpec:
+    """The server as it is asked for; what is wrong with it or with its fallbacks is refused before anybody is asked."""
+    settings = settings_of(params)
+    Fallbacks.of(settings, params["fallbacks"])
+    return from_params(_without_wishes(settings))
 
 
 def _without_wishes(settings: t.Mapping[str, t.Any]) -> dict[str, t.Any]:

@@ -121,6 +121,7 @@ def places(monkeypatch: pytest.MonkeyPatch) -> t.Iterator[Path]:
     (path / "docker.sock").touch(0o660)
     for name, value in settings(path).items():
         monkeypatch.setattr(lock, name, value)
+    monkeypatch.delenv("DOCKER_HOST", raising=False)
     lock._may_open.cache_clear()
     yield path
     shutil.rmtree(path)
