@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import socketserver
 import sys
 import typing as t
 from pathlib import Path
@@ -24,6 +25,14 @@ if sys.version_info >= (3, 11):
     init_plugin_loader([str(COLLECTIONS)])
 else:
     sys.path.insert(0, str(COLLECTIONS))
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _clients_may_give_up() -> t.Iterator[None]:
+    """A client that hangs up is no error of a test's server, which would print it when the test is over already."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(socketserver.BaseServer, "handle_error", lambda *_about: None)
+        yield
 
 
 class ModuleRun(t.NamedTuple):
