@@ -27,6 +27,11 @@ from ansible_collections.gpufleet.vllm.plugins.module_utils._server.spec import 
 
 # An engine in a container without CAP_SYS_RESOURCE cannot raise limits; these are low enough everywhere.
 ULIMITS = {"memlock": 65536, "stack": 1048576}
+# A server that is told to stop says so, and takes its time: as long as the engine gives it.
+STUBBORN: dict[str, t.Any] = {
+    "env": {"first": "trap 'echo told to stop' TERM; while :; do sleep 0.1; done"},
+    "stop_timeout": 4,
+}
 DEFAULTS = {key: option.get("default") for key, option in {**SERVER_PARAMETERS, **deploy_run.PARAMETERS}.items()}
 
 
@@ -75,6 +80,23 @@ class Host:
                 yield
             finally:
                 process.kill()
+
+    def kill_run_while_it_stops(self, old: Host, **said: t.Any) -> None:
+        """A run that is killed once the engine was told to stop the old server, which is STUBBORN."""
+        with self.killed(**said):
+            old.wait_for_log("told to stop")
+
+    def wait_for_log(self, text: str = "\n", times: int = 1, timeout: float = 20) -> str:
+        """The log of the server, once it has this text so many times."""
+        deadline = time.monotonic() + timeout
+        while (log := self.engine.logs(self.name).decode()).count(text) < times and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert log.count(text) >= times, log
+        return log
+
+    def wait_for_end(self) -> int:
+        """The status that the server exits with."""
+        return int(self.engine.wait(self.name, timeout=30)["StatusCode"])
 
     def wait_until(self, seen: t.Callable[[dict[str, str]], bool], timeout: float = 20) -> None:
         """Wait until the containers of the server, by name with their states, are as they should be."""

@@ -21,7 +21,7 @@ from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.record impor
 from ansible_collections.gpufleet.vllm.plugins.module_utils._docker import client
 from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
 from ansible_collections.gpufleet.vllm.plugins.module_utils._host.labels import LABEL_FINGERPRINT
-from engine_host import ULIMITS, Host, Registry, free_port
+from engine_host import STUBBORN, ULIMITS, Host, Registry, free_port
 
 # A module leaves its connection to the engine to the end of its process.
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
@@ -321,7 +321,7 @@ def test_an_image_is_pulled_by_its_digest(host: Host, registry: Registry) -> Non
     registry.push("vllm:1", "second")
     host.run(image=f"{registry.address}/vllm@{digest}", pull="missing")
     assert host.run(image=f"{registry.address}/vllm@{digest}")["changed"] is False
-    log = wait_for_log(host, lines=2)
+    log = host.wait_for_log(times=2)
     assert log.splitlines()[-1] == "first"
 
 
@@ -341,17 +341,8 @@ def test_an_image_that_is_vllm_itself_gets_the_arguments_alone(host: Host, servi
     config = host.inspect()["Config"]
     assert config["Entrypoint"] == ["vllm", "serve"]
     assert config["Cmd"][:2] == ["m", "--served-model-name"]
-    log = wait_for_log(host)
+    log = host.wait_for_log()
     assert log.startswith("called as: serve m --served-model-name m --port ")
-
-
-def wait_for_log(host: Host, lines: int = 1) -> str:
-    deadline = time.monotonic() + 10
-    log = ""
-    while log.count("\n") < lines and time.monotonic() < deadline:
-        log = host.engine.logs(host.name).decode()
-        time.sleep(0.05)
-    return log
 
 
 # --- ports ----------------------------------------------------------------------------------------------------------
@@ -476,7 +467,7 @@ def test_secrets_reach_the_server_alone(kind: str, host: Host, tmp_path: Path, r
         api_key="CANARY-3-of-16-or-more",
         env_file=f"{tmp_path}/env",
     )
-    assert wait_for_log(host, lines=3).splitlines()[1:] == ["CANARY-2", "CANARY-3-of-16-or-more|CANARY 1|'$x'"]
+    assert host.wait_for_log(times=3).splitlines()[1:] == ["CANARY-2", "CANARY-3-of-16-or-more|CANARY 1|'$x'"]
     assert "CANARY" not in str(host.inspect())
 
 
@@ -485,7 +476,7 @@ def test_a_server_whose_key_was_emptied_does_not_come_back_without_one(host: Hos
     host.run(api_key_file=str(key), api_key="CANARY-of-16-or-more", restart_policy="no")
     key.write_text("")
     host.engine.restart(host.name, timeout=5)
-    assert host.engine.wait(host.name)["StatusCode"] == 1
+    assert host.wait_for_end() == 1
     assert host.engine.logs(host.name).decode().endswith("/run/secrets/vllm_api_key holds no API key\n")
 
 
@@ -494,12 +485,9 @@ def test_a_server_whose_key_was_emptied_does_not_come_back_without_one(host: Hos
 
 @pytest.mark.parametrize("state", ["started", "reverted"])
 def test_a_run_that_was_killed_while_it_stopped_the_old_server_is_finished_or_undone(state: str, host: Host) -> None:
-    # Does not heed the signal, so that there is time to kill.
-    host.run(env={"first": "trap '' TERM; while :; do sleep 1; done"}, stop_timeout=2)
+    host.run(**STUBBORN)
     old = host.inspect()["Id"]
-    with host.killed(stop_timeout=2, **NEW):
-        for tried in (True, False):
-            host.wait_until(lambda names, tried=tried: (f"{host.name}-try" in names) == tried)
+    host.kill_run_while_it_stops(host, **{**STUBBORN, **NEW})
     assert set(host.states) == {host.name, f"{host.name}-next"}
     if state == "started":
         host.run(**NEW)
@@ -507,7 +495,7 @@ def test_a_run_that_was_killed_while_it_stopped_the_old_server_is_finished_or_un
         assert host.inspect("-superseded")["Id"] == old
     else:
         # The engine goes on with the stop that it was told, then nothing serves.
-        host.engine.wait(host.name)
+        host.wait_for_end()
         host.manage("reverted")
         assert host.states == {host.name: "running"}
         assert host.inspect()["Id"] == old

@@ -7,19 +7,15 @@
 from __future__ import annotations
 
 import socket
-import time
 import typing as t
 from pathlib import Path
 
 import pytest
 from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
-from engine_host import Host
+from engine_host import STUBBORN, Host
 
 # A module leaves its connection to the engine to the end of its process.
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
-
-# Does not heed the signal, so that there is time to kill.
-STUBBORN = {"env": {"first": "trap '' TERM; while :; do sleep 1; done"}, "stop_timeout": 2}
 
 
 def failing(make: t.Callable[..., t.Any], *arguments: t.Any, **said: t.Any) -> str:
@@ -109,10 +105,7 @@ def test_the_other_server_comes_back_with_its_own_key(host: Host, other: Host, t
         text = failing(host.run, **tells, api_key="CANARY-A-of-16-or-more", bind="0.0.0.0")
     assert text.startswith(f"Cannot start {host.name}. ") and text.endswith(f"{other.name} is running.")
     assert "CANARY" not in text and host.containers() == {}
-    deadline = time.monotonic() + 10
-    while other.engine.logs(other.name).count(b"key CANARY-B") < 2 and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert other.engine.logs(other.name).count(b"key CANARY-B") == 2
+    assert other.wait_for_log("key CANARY-B", times=2).count("key CANARY-B") == 2
     assert [path.name for path in (tmp_path / "s").iterdir()] == ["key"]
     assert other.run(**tells, api_key="CANARY-B-of-16-or-more")["changed"] is False
 
@@ -123,9 +116,7 @@ def test_a_run_that_was_killed_while_it_stopped_the_other_server_is_finished_or_
 ) -> None:
     other.run(**STUBBORN)
     before = other.containers()
-    with host.killed():
-        for tried in (True, False):
-            host.wait_until(lambda names, tried=tried: (f"{host.name}-try" in names) == tried)
+    host.kill_run_while_it_stops(other)
     assert host.states == {host.name: "created"}
     if state == "started":
         host.run()
@@ -134,7 +125,7 @@ def test_a_run_that_was_killed_while_it_stopped_the_other_server_is_finished_or_
         assert other.states == {}
         return
     # The engine goes on with the stop that it was told, then nothing serves.
-    other.engine.wait(other.name)
+    other.wait_for_end()
     if state == "reverted":
         host.manage("reverted")
     else:
