@@ -26,7 +26,7 @@ from .._deploy.record import (
 )
 from .._errors import Problem, VllmError
 from .._host.ports import overlaps
-from .._host.redaction import redact
+from .._host.printable import printable
 from .._server.spec import ServerSpec
 from .._vllm.versions import METADATA_PROGRAM, version_of_labels
 from . import client as docker_client
@@ -45,14 +45,12 @@ from .container import (
     trial,
 )
 from .engine import engine_of, engine_problems
-from .reader import Inspected, Reader, reader
+from .reader import Inspected, Reader, reader, without_stamps
 
-ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])")
 # Seconds that an engine which was restarted may take until it answers again.
 RESTART = 60.0
 # What is read of a log for what a start measured: the start is at its end when the server is committed.
 LOG_LINES, LOG_BYTES = 20000, 8 << 20
-STAMP = re.compile(r"^\d{4}-\d\d-\d\dT[\d:.]+(?:Z|[+-]\d\d:\d\d) ", re.MULTILINE)
 
 
 class DockerBackend:
@@ -207,7 +205,7 @@ class DockerBackend:
         inspected = self.reader.container(server)
         tty = bool(inspected and inspected["Config"].get("Tty"))
         raw = self.reader.logs(server, LOG_LINES, tty)[-LOG_BYTES:]
-        return STAMP.sub("", raw.decode("utf-8", errors="replace"))
+        return without_stamps(raw.decode("utf-8", errors="replace"))
 
     # --- acting -----------------------------------------------------------------------------------------------------
 
@@ -353,14 +351,14 @@ class DockerBackend:
                 except docker_client.failures():
                     time.sleep(1)
             status = self.client.inspect_container(made)["State"].get("ExitCode")
-            printed = redact(self.client.logs(made, tail=20).decode("utf-8", errors="replace")).strip().splitlines()
+            printed = self.client.logs(made, tail=20).decode("utf-8", errors="replace")
         finally:
             if self.look(server).download:
                 self._remove(name)
         if status != 0:
             raise VllmError(
                 f"Cannot fetch the weights of {spec.model}: the download ended with status {status}. Its last line "
-                f"says: {_shown(printed[-1], spec) if printed else 'nothing'}. Check the name of the model, the "
+                f"says: {_last_line(printed, spec)}. Check the name of the model, the "
                 "token and the network of the host, or stage the weights there.",
                 "download-failed",
             )
@@ -447,13 +445,14 @@ def _not_a_download(server: str) -> str:
     )
 
 
-def _shown(line: str, spec: ServerSpec) -> str:
-    """A line of a download as it may be shown: addresses of files are signed, and a terminal obeys what it prints."""
+def _last_line(printed: str, spec: ServerSpec) -> str:
+    """The last line of a download as it may be shown: addresses of files are signed, and a terminal obeys a log."""
     from .._host.redaction import read_secrets, redact
 
     secrets = [secret for path in spec.secret_files.values() for secret in read_secrets(path)]
-    plain = "".join(one if one.isprintable() else " " for one in ESCAPES.sub("", line[:2000]))
-    return redact(re.sub(r"\?\S+", "?...", plain), secrets)[:500].strip().rstrip(".")
+    lines = redact(printed, secrets).strip().splitlines() or ["nothing"]
+    plain = " ".join(printable(lines[-1][:2000]).split())
+    return re.sub(r"\?\S+", "?...", plain)[:500].rstrip(".")
 
 
 def _is_published(published: t.Mapping[str, t.Any], port: int, bind: str) -> bool:

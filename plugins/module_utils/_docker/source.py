@@ -15,7 +15,7 @@ from .._errors import VllmError
 from .._health.logfile import NEWS_LINES, TAIL_BYTES, TAIL_LINES
 from .._host.processes import ProcessState, container_of, process_started
 from .client import explain, failures, sentence
-from .reader import Inspected, Reader
+from .reader import STAMP, Inspected, Reader, without_stamps
 
 Answer = t.TypeVar("Answer")
 
@@ -118,8 +118,6 @@ def overlap(before: list[str], now: list[str]) -> int:
     return 0
 
 
-# What an engine puts in front of each line: a time to the nanosecond or less precise, in UTC or with its offset.
-STAMP = re.compile(r"^(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d+))?(Z|[+-]\d\d:\d\d) ", re.MULTILINE)
 # Second and fraction; they compare as text.
 Moment = tuple[str, str]
 
@@ -133,11 +131,6 @@ def moment(line: str) -> Moment | None:
     if zone != "Z":
         second = datetime.datetime.fromisoformat(second + zone).astimezone(datetime.timezone.utc).isoformat()[:19]
     return second, (fraction or "").ljust(9, "0")
-
-
-def without_stamps(text: str) -> str:
-    """A log as the server wrote it."""
-    return STAMP.sub("", text)
 
 
 def container_state(name: str, inspected: t.Mapping[str, t.Any], now: datetime.datetime) -> ProcessState:

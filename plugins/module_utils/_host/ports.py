@@ -13,7 +13,7 @@ import re
 from dataclasses import dataclass
 
 from .cgroup import container_id
-from .processes import printable
+from .processes import printable, read_proc
 
 # sl, local address, remote address, state (0A listens), queues, timer, retransmits, uid, timeout, inode
 LISTENING = re.compile(
@@ -67,7 +67,7 @@ def overlaps(one: str, other: str) -> bool:
 def port_owner(port: int, bind: str) -> PortOwner | None:
     """The process on this host that listens where a server on C(bind:port) would, or None."""
     for path in ("/proc/net/tcp", "/proc/net/tcp6"):
-        for listener in parse_listeners(_read(path)):
+        for listener in parse_listeners(read_proc(path)):
             if listener.port == port and overlaps(bind, listener.address):
                 return _owner(listener)
     return None
@@ -79,8 +79,8 @@ def _owner(listener: Listener) -> PortOwner:
     if pid is None:
         return PortOwner(f"a process of uid {listener.uid} listening on {where} (its name is only visible to root)")
     # The command line may hold a secret; the process name does not.
-    name = printable(_read(f"/proc/{pid}/comm").strip()) or "a process"
-    container = container_id(_read(f"/proc/{pid}/cgroup"), _read("/proc/1/cgroup"))
+    name = printable(read_proc(f"/proc/{pid}/comm").strip()) or "a process"
+    container = container_id(read_proc(f"/proc/{pid}/cgroup"), read_proc("/proc/1/cgroup"))
     return PortOwner(f"{name} (PID {pid}, uid {listener.uid}) listening on {where}", pid, container)
 
 
@@ -93,11 +93,3 @@ def _pid_of(inode: str) -> int | None:
         except OSError:
             continue
     return None
-
-
-def _read(path: str) -> str:
-    try:
-        with open(path, encoding="utf-8", errors="replace") as stream:
-            return stream.read()
-    except OSError:
-        return ""

@@ -91,14 +91,14 @@ def look_at(root: int | None, proc: str = "/proc") -> Activity | None:
     """The activity of a server on this host, or None when its process cannot be seen from here."""
     if root is None or not os.path.exists(f"{proc}/{root}/stat"):
         return None
-    found = [parse_stat(_read(f"{proc}/{entry}/stat")) for entry in os.listdir(proc) if entry.isdigit()]
+    found = [parse_stat(read_proc(f"{proc}/{entry}/stat")) for entry in os.listdir(proc) if entry.isdigit()]
     return activity([stat for stat in found if stat], root, os.sysconf("SC_CLK_TCK"))
 
 
 def process_started(pid: int, proc: str = "/proc") -> float | None:
     """When a process of this host began, as seconds since the epoch."""
-    boot = re.search(r"^btime (\d+)", _read(f"{proc}/stat"), re.MULTILINE)
-    words = _read(f"{proc}/{pid}/stat").rpartition(")")[2].split()
+    boot = re.search(r"^btime (\d+)", read_proc(f"{proc}/stat"), re.MULTILINE)
+    words = read_proc(f"{proc}/{pid}/stat").rpartition(")")[2].split()
     if not boot or len(words) < 20:
         return None
     return int(boot.group(1)) + int(words[19]) / os.sysconf("SC_CLK_TCK")
@@ -106,10 +106,11 @@ def process_started(pid: int, proc: str = "/proc") -> float | None:
 
 def container_of(pid: int, proc: str = "/proc") -> str | None:
     """The container that a process of this host is in, by its control group."""
-    return container_id(_read(f"{proc}/{pid}/cgroup"), _read(f"{proc}/1/cgroup"))
+    return container_id(read_proc(f"{proc}/{pid}/cgroup"), read_proc(f"{proc}/1/cgroup"))
 
 
-def _read(path: str) -> str:
+def read_proc(path: str) -> str:
+    """What the kernel tells there; empty when that is nothing, or closed to this user."""
     try:
         with open(path, encoding="utf-8", errors="replace") as stream:
             return stream.read()

@@ -16,6 +16,7 @@ import re
 import typing as t
 import urllib.parse
 
+from .files import read_text
 from .printable import ESCAPES
 
 HIDDEN = "********"
@@ -408,8 +409,4 @@ def secrets_in(text: str) -> list[str]:
 
 def read_secrets(path: str) -> list[str]:
     """What is in a secret file; a file that may not be read shows nothing that could be hidden."""
-    try:
-        with open(path, encoding="utf-8", errors="replace") as stream:
-            return secrets_in(stream.read(65536))
-    except OSError:
-        return []
+    return secrets_in(read_text(path, 65536))

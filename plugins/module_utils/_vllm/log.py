@@ -13,11 +13,12 @@ import re
 import typing as t
 from dataclasses import dataclass
 
+from .._host.printable import ESCAPES
+
 # ---------------------------------------------------------------------------------------------------------------------
 # Lines, without colours, carriage returns and prefixes
 # ---------------------------------------------------------------------------------------------------------------------
 
-ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])")
 # What collectors put in front: docker logs --timestamps, journalctl, docker compose, the CRI format.
 COLLECTOR = re.compile(
     r"(?:(?:(?P<iso>\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:[.,]\d+)?(?:Z|[+-]\d\d:?\d\d))"

@@ -109,8 +109,8 @@ def test_a_process_of_another_user_is_told_by_the_user(monkeypatch: pytest.Monke
 
 
 def test_the_name_of_a_process_is_not_obeyed_by_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    read = ports._read
-    monkeypatch.setattr(ports, "_read", lambda path: "\x1b]0;x\x07vllm\n" if path.endswith("comm") else read(path))
+    read = ports.read_proc
+    monkeypatch.setattr(ports, "read_proc", lambda path: "\x1b]0;x\x07vllm\n" if path.endswith("comm") else read(path))
     with socket.create_server(("127.0.0.1", 0)) as server:
         owner = port_owner(server.getsockname()[1], "127.0.0.1")
     assert owner is not None and owner.description.startswith("?]0;x?vllm (PID ")
