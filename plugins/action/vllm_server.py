@@ -13,11 +13,11 @@ import contextlib
 import typing as t
 
 from ansible.plugins.action import ActionBase
+from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.plan import MAKING_STATES, STATES
 from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
 from ansible_collections.gpufleet.vllm.plugins.module_utils._host.printable import printable
 from ansible_collections.gpufleet.vllm.plugins.module_utils._host.redaction import hide, secrets_within
 from ansible_collections.gpufleet.vllm.plugins.plugin_utils._description import (
-    DESCRIBED,
     described,
     known_class,
     module_of,
@@ -29,7 +29,6 @@ from ansible_collections.gpufleet.vllm.plugins.plugin_utils._outcome import is_p
 
 Result = dict[str, t.Any]
 
-STATES = ("present", "started", "stopped", "absent", "committed", "reverted")
 ARGUMENTS: dict[str, t.Any] = {
     "state": {"type": "str", "choices": list(STATES), "default": "started"},
     "server": {"type": "dict"},
@@ -85,7 +84,7 @@ class ActionModule(ActionBase):
         host = str(task_vars.get("inventory_hostname"))
         result = {**found, **gathered, **self._published(found, spec, options, host)}
         # What the module refuses, and what it was not asked to look at, is not repeated.
-        if result["failed"] or options["state"] not in DESCRIBED:
+        if result["failed"] or options["state"] not in MAKING_STATES:
             result = hide(result, secrets_within(spec))
         return t.cast(Result, printable(result))
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import typing as t
 
+from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.plan import MAKING_STATES
 from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
 from ansible_collections.gpufleet.vllm.plugins.module_utils._gpu.hardware import class_of_groups
 from ansible_collections.gpufleet.vllm.plugins.module_utils._server.catalogue import (
@@ -21,8 +22,6 @@ Spec = dict[str, t.Any]
 
 # What runs a server, and the module that does it.
 BACKENDS = {"container": "gpufleet.vllm.vllm_container"}
-# States that need the whole description; for the others, the name of the server is enough.
-DESCRIBED = ("present", "started")
 # Keys of a server that a backend's module has no parameter for.
 WITHOUT_PARAMETER = ("backend", "health", "load_seconds")
 # Keys of `health`, which are parameters of vllm_health; the rest of that module's follows from the server.
@@ -87,7 +86,7 @@ def checked(server: t.Mapping[str, t.Any], state: str) -> Spec:
     _refuse_unknown(f"{ADDRESS}.health", server.get("health") or {}, HEALTH_KEYS)
     for number, rung in enumerate(server.get("fallbacks") or []):
         _refuse_unknown(f"{ADDRESS}.fallbacks[{number}]", rung, FALLBACK_KEYS)
-    missing = [key for key in ("name", "model", "image") if not server.get(key)] if state in DESCRIBED else []
+    missing = [key for key in ("name", "model", "image") if not server.get(key)] if state in MAKING_STATES else []
     if missing:
         raise VllmError(f"{ADDRESS}.{missing[0]} is missing; a server needs name, model and image.")
     return {key: value for key, value in server.items() if value is not None}
@@ -116,7 +115,7 @@ def parameters(spec: t.Mapping[str, t.Any], options: t.Mapping[str, t.Any]) -> d
         **_gpus(spec, plan),
         "state": state,
     }
-    if state not in DESCRIBED and isinstance(spec.get("gpus"), t.Mapping):
+    if state not in MAKING_STATES and isinstance(spec.get("gpus"), t.Mapping):
         del arguments["gpus"]  # Which they are matters to a start only.
     if "hf_token" in arguments and options.get("keep_hf_token"):
         arguments["keep_hf_token"] = True
@@ -124,7 +123,12 @@ def parameters(spec: t.Mapping[str, t.Any], options: t.Mapping[str, t.Any]) -> d
         arguments["reset_fallbacks"] = True
     if state == "started" and not plan:
         arguments["health"] = dict(spec.get("health") or {})
-    if state in DESCRIBED and not options["failure_id"] and spec.get("pull") != "always" and plan.get("vllm_version"):
+    if (
+        state in MAKING_STATES
+        and not options["failure_id"]
+        and spec.get("pull") != "always"
+        and plan.get("vllm_version")
+    ):
         arguments.setdefault("vllm_version", plan["vllm_version"])  # A fallback or a newer image may have another one.
     return arguments
 

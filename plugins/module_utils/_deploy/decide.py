@@ -17,9 +17,10 @@ from .._server.fallbacks import Fallbacks, FallbacksEnd, Steps
 from .._server.spec import ServerSpec, fingerprint, from_params, of_another_home
 from .._vllm.versions import is_telling
 from .backend import Artifact, Backend, Instance, Other, Seen
-from .job import Decision, Job, Wish, failures, settings_of
+from .job import Decision, Job, Wish, failures
 from .plan import (
     Observed,
+    Purge,
     Wanted,
     abandoned,
     has_port,
@@ -27,7 +28,6 @@ from .plan import (
     plan,
     rivals,
 )
-from .purge import Purge, purgeable
 from .record import paths_in, recorded_spec
 from .secrets import Secrets, kept as kept_secrets, secret_paths
 
@@ -68,7 +68,7 @@ def _decide_making(job: Job, seen: Seen, lenient: bool) -> Decision:
     """With the first fallback that can be tried, when the settings in hand cannot."""
     current = seen.instances.get("current")
     record = current.fallbacks if current and not job.params["reset_fallbacks"] else None
-    fallbacks = Fallbacks.of(settings_of(job.params), job.params["fallbacks"], record)
+    fallbacks = t.cast(Fallbacks, job.asked).where(record)
     stepped: tuple[str, ...] = ()
     try:
         steps = Steps(fallbacks, job.params["failure_id"])
@@ -280,6 +280,8 @@ def _purge(job: Job, seen: Seen) -> Purge:
     if seen.unknown:
         kept = f"Nothing is purged with {job.server}, since another server may use it. {seen.unknown[0]}"
         return Purge(kept=(kept,))
+    from .purge import purgeable
+
     others = [*(one.intent for one in seen.others), *seen.elsewhere]
     return purgeable(what, mine, others, job.backend.mounted())
 

@@ -13,20 +13,12 @@ from .._host import ports
 from .._server.fallbacks import Fallbacks
 from .._server.spec import SERVER_PARAMETERS, ServerSpec
 from .backend import Backend, Seen
-from .plan import (
-    Observed,
-    Plan,
-    Preflight,
-    Wanted,
-)
+from .plan import MAKING_STATES, Observed, Plan, Preflight, Wanted
 from .secrets import Secrets
 
 if t.TYPE_CHECKING:
     from .preflight import Measurement
     from .room import Question
-
-# The states that need a description of the server.
-MAKING_STATES = ("present", "started")
 
 Params = t.Mapping[str, t.Any]
 Facts = t.Mapping[str, t.Any]
@@ -61,6 +53,8 @@ class Job:
     host: Host
     backend: Backend
     server: str
+    # The server as it is asked for, with its fallbacks; None where the state needs no description.
+    asked: Fallbacks | None = None
 
     @property
     def makes(self) -> bool:
@@ -106,6 +100,7 @@ class Decision:
 
 
 def settings_of(params: Params) -> dict[str, t.Any]:
+    """The description of a server among the parameters of a module."""
     return {key: params[key] for key in SERVER_PARAMETERS}
 
 

@@ -19,10 +19,11 @@ from dataclasses import dataclass, field, replace
 
 from .._errors import Problem, VllmError
 from .backend import SUFFIX, Action, Instance, Other, Slot
-from .purge import Purge
 
 State = t.Literal["present", "started", "stopped", "absent", "committed", "reverted"]
 STATES: tuple[State, ...] = ("present", "started", "stopped", "absent", "committed", "reverted")
+# Those that need a description of the server.
+MAKING_STATES: tuple[State, ...] = ("present", "started")
 # What a server leaves behind unless asked, by the key of the spec that names its directory.
 PURGEABLE = {"weights": "huggingface_dir", "encodings": "encodings_dir"}
 CUT_SHORT = "a run that was cut short left it"
@@ -48,6 +49,15 @@ class Wanted:
     # With C(absent): what of PURGEABLE goes too, and whether all other servers go as well.
     purge: tuple[str, ...] = ()
     all_go: bool = False
+
+
+@dataclass(frozen=True)
+class Purge:
+    """What of a server's weights and encodings goes, by real path, and why something that was asked for stays."""
+
+    directories: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
+    kept: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

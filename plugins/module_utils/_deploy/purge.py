@@ -15,21 +15,12 @@ import os
 import pwd
 import re
 import typing as t
-from dataclasses import dataclass
 
+from .plan import Purge
 from .record import mounted, paths_in
 
 Intent = t.Mapping[str, t.Any]
 REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*(?:/[A-Za-z0-9][\w.-]*)?", re.ASCII)
-
-
-@dataclass(frozen=True)
-class Purge:
-    """What goes, by real path, and why something that was asked for stays."""
-
-    directories: tuple[str, ...] = ()
-    files: tuple[str, ...] = ()
-    kept: tuple[str, ...] = ()
 
 
 def purgeable(

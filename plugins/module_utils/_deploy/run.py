@@ -16,14 +16,11 @@ import typing as t
 from .._errors import VllmError
 from .._host import lock
 from .._server.fallbacks import Fallbacks
-from .._server.spec import ServerSpec, default_container_name, from_params
+from .._server.spec import default_container_name, from_params
 from .backend import SUFFIX, Backend
 from .decide import decide
-from .job import MAKING_STATES, Decision, Host, Job, Params, failures, settings_of
-from .plan import (
-    PURGEABLE,
-    STATES,
-)
+from .job import Decision, Host, Job, Params, failures, settings_of
+from .plan import MAKING_STATES, PURGEABLE, STATES
 from .record import server_name
 from .result import described, merged, result, with_health
 
@@ -62,13 +59,13 @@ def run(params: Params, check_mode: bool, host: Host) -> dict[str, t.Any]:
     Raises:
         VllmError: when something stands in the way; then nothing that serves was stopped.
     """
-    spec = _refused_or_spec(params) if params["state"] in MAKING_STATES else None
+    asked = _asked(params) if params["state"] in MAKING_STATES else None
     backend = next(iter(host.backends.values()))
     proceed = preview if check_mode else carry_out
     try:
         if params["all"]:
             _warn_of_lookalikes(backend, host)
-        results = _each(proceed, [Job(params, host, backend, server) for server in _servers(backend, params, spec)])
+        results = _each(proceed, [Job(params, host, backend, server, asked) for server in _servers(backend, params)])
     except failures(host) as error:
         raise VllmError(backend.sentence("look at the servers on this host", error), "backend-failed") from None
     return merged(results) if params["all"] else results[0]
@@ -204,11 +201,11 @@ def _warn(job: Job, decision: Decision) -> None:
         job.host.warn(note)
 
 
-def _refused_or_spec(params: Params) -> ServerSpec:
+def _asked(params: Params) -> Fallbacks:
     """The server as it is asked for; what is wrong with it or with its fallbacks is refused before anybody is asked."""
-    settings = settings_of(params)
-    Fallbacks.of(settings, params["fallbacks"])
-    return from_params(_without_wishes(settings))
+    asked = Fallbacks.of(settings_of(params), params["fallbacks"])
+    from_params(_without_wishes(asked.settings))
+    return asked
 
 
 def _without_wishes(settings: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
@@ -216,12 +213,10 @@ def _without_wishes(settings: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
     return {**settings, "gpus": "all"} if isinstance(settings.get("gpus"), t.Mapping) else dict(settings)
 
 
-def _servers(backend: Backend, params: Params, spec: ServerSpec | None) -> list[str]:
+def _servers(backend: Backend, params: Params) -> list[str]:
     """The names of the servers that are meant."""
     if params["all"]:
         return sorted(backend.servers())
-    if spec:
-        return [spec.container_name]
     if not (params["container_name"] or params["name"]):
         raise VllmError("name is missing: say which server by name or container_name, or set all: true for every one.")
     return [params["container_name"] or default_container_name(params["name"])]

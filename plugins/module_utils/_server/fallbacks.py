@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import typing as t
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from .._errors import VllmError
 from .spec import SERVER_PARAMETERS, canonical_json, merge, refuse_secrets
@@ -39,19 +39,22 @@ class Fallbacks:
     digest: str = field(default="")
 
     @classmethod
-    def of(cls, asked: Settings, rungs: t.Sequence[t.Any], record: t.Any = None) -> Fallbacks:
-        """The fallbacks where their record says they stand; a record of another server or others does not count.
+    def of(cls, asked: Settings, rungs: t.Sequence[t.Any]) -> Fallbacks:
+        """The fallbacks of a server as it is asked for, of which none was taken.
 
         Raises:
             VllmError: with the address of the key at fault.
         """
         for number, rung in enumerate(rungs):
             _check(f"fallbacks[{number}]", rung)
-        fallbacks = cls(asked, tuple(rungs), digest=_digest(asked, rungs))
-        known = record if isinstance(record, t.Mapping) and record.get("of") == fallbacks.digest else {}
-        taken = tuple(n for n in _list(known, "taken") if isinstance(n, int) and 0 <= n < len(fallbacks.rungs))
+        return cls(asked, tuple(rungs), digest=_digest(asked, rungs))
+
+    def where(self, record: t.Any) -> Fallbacks:
+        """Where a record says that they stand; one of another server or of other fallbacks does not count."""
+        known = record if isinstance(record, t.Mapping) and record.get("of") == self.digest else {}
+        taken = tuple(n for n in _list(known, "taken") if isinstance(n, int) and 0 <= n < len(self.rungs))
         causes = tuple(map(str, _list(known, "causes")))
-        return cls(asked, fallbacks.rungs, taken, causes[: len(taken)], fallbacks.digest)
+        return replace(self, taken=taken, causes=causes[: len(taken)])
 
     def after(self, cause: str, unfit: t.Collection[int] = ()) -> Fallbacks | None:
         """One further: the first after the last one taken that the cause leads to; None when there is none.
@@ -61,7 +64,7 @@ class Fallbacks:
         start = self.taken[-1] + 1 if self.taken else 0
         for number in range(start, len(self.rungs)):
             if cause in self.rungs[number]["causes"] and number not in unfit:
-                return Fallbacks(self.asked, self.rungs, (*self.taken, number), (*self.causes, cause), self.digest)
+                return replace(self, taken=(*self.taken, number), causes=(*self.causes, cause))
         return None
 
     @property

@@ -23,12 +23,12 @@ from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.plan import 
     Observed,
     Plan,
     Preflight,
+    Purge,
     State,
     Wanted,
     plan,
     recovery,
 )
-from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.purge import Purge
 from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import Problem, VllmError
 from hypothesis import configuration, given, settings, strategies as st
 

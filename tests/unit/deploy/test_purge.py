@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy import purge as purge_module
-from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.purge import Purge, purgeable
+from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.plan import Purge
+from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.purge import purgeable
 from docker_model import Client, manage, run, warnings
 
 BOTH = ("weights", "encodings")

@@ -146,7 +146,7 @@ def test_mappings_are_merged_and_everything_else_is_replaced(
 def test_a_ladder_stands_where_its_record_says(causes: tuple[str, ...]) -> None:
     gone = fallbacks(*causes)
     assert bool(gone.record) == bool(causes)
-    again = Fallbacks.of(SAID, RUNGS, json.loads(json.dumps(gone.record)))
+    again = Fallbacks.of(SAID, RUNGS).where(json.loads(json.dumps(gone.record)))
     assert (again.taken, again.causes, again.settings) == (gone.taken, gone.causes, gone.settings)
 
 
@@ -161,11 +161,11 @@ def test_a_ladder_stands_where_its_record_says(causes: tuple[str, ...]) -> None:
     ],
 )
 def test_a_record_of_another_server_or_ladder_does_not_count(said: dict[str, t.Any], rungs: list[t.Any]) -> None:
-    assert Fallbacks.of(said, rungs, fallbacks("kv").record).taken == ()
+    assert Fallbacks.of(said, rungs).where(fallbacks("kv").record).taken == ()
 
 
 def test_a_parameter_that_a_later_version_adds_does_not_forget_the_record() -> None:
-    assert Fallbacks.of({**SAID, "added_later": None}, RUNGS, fallbacks("kv").record).taken == (0,)
+    assert Fallbacks.of({**SAID, "added_later": None}, RUNGS).where(fallbacks("kv").record).taken == (0,)
 
 
 @pytest.mark.parametrize(
@@ -186,7 +186,7 @@ def test_a_parameter_that_a_later_version_adds_does_not_forget_the_record() -> N
     ids=str,
 )
 def test_a_record_that_somebody_else_wrote_does_no_harm(change: dict[str, t.Any]) -> None:
-    found = Fallbacks.of(SAID, RUNGS, {**fallbacks("kv").record, **change})
+    found = Fallbacks.of(SAID, RUNGS).where({**fallbacks("kv").record, **change})
     assert all(0 <= number < len(RUNGS) for number in found.taken)
     told = found.to_dict()
     assert told is not None and 0 <= told["rung"] <= 3 and len(told["causes"]) <= len(found.taken)
@@ -194,7 +194,7 @@ def test_a_record_that_somebody_else_wrote_does_no_harm(change: dict[str, t.Any]
 
 @pytest.mark.parametrize("record", [None, [], "x", 5, {}, {"of": None}])
 def test_what_is_no_record_counts_as_none(record: t.Any) -> None:
-    assert Fallbacks.of(SAID, RUNGS, record).taken == ()
+    assert Fallbacks.of(SAID, RUNGS).where(record).taken == ()
 
 
 # --- what is told ---------------------------------------------------------------------------------------------------
