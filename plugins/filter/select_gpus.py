@@ -89,7 +89,7 @@ import typing as t
 
 from ansible.errors import AnsibleFilterError
 from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
-from ansible_collections.gpufleet.vllm.plugins.module_utils._gpu.selection import PREFERENCES, Wish, select
+from ansible_collections.gpufleet.vllm.plugins.module_utils._gpu.selection import PREFERENCES, Wish, select, whole
 
 
 def select_gpus(
@@ -114,22 +114,11 @@ def select_gpus(
     if prefer not in PREFERENCES:
         raise AnsibleFilterError(f"select_gpus: prefer must be one of {', '.join(PREFERENCES)}; got {prefer!r}.")
     least_free = min_free_mib if min_free is None else min_free
-    wish = Wish(_whole(count, "count", 1), _whole(least_free, "min_free_mib", 0), prefer, bool(mig), server)
     try:
-        return select(facts, wish)
+        needed = whole("select_gpus: count", count, 1), whole("select_gpus: min_free_mib", least_free, 0)
+        return select(facts, Wish(*needed, prefer, bool(mig), server))
     except VllmError as error:
         raise AnsibleFilterError(str(error)) from error
-
-
-def _whole(value: t.Any, name: str, least: int) -> int:
-    """A number from a template, where it may be text."""
-    try:
-        number = int(value)
-    except (TypeError, ValueError):
-        number = least - 1
-    if number < least or isinstance(value, bool):
-        raise AnsibleFilterError(f"select_gpus: {name} must be a whole number of at least {least}; got {value!r}.")
-    return number
 
 
 class FilterModule:

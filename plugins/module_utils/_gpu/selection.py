@@ -51,19 +51,23 @@ def wish_of(mapping: t.Mapping[str, t.Any], server: str | None = None) -> Wish:
     prefer = given.get("prefer", "nvlink")
     if prefer not in PREFERENCES:
         raise VllmError(f"gpus.prefer must be one of {', '.join(PREFERENCES)}; got {prefer!r}.")
-    least = _whole("min_free_mib", given.get("min_free", given.get("min_free_mib", 0)), 0)
+    least = whole("gpus.min_free_mib", given.get("min_free", given.get("min_free_mib", 0)), 0)
     mig = str(given.get("mig", False)).lower() in ("true", "yes", "1", "on")
-    return Wish(_whole("count", given.get("count", 1), 1), least, prefer, mig, server)
+    return Wish(whole("gpus.count", given.get("count", 1), 1), least, prefer, mig, server)
 
 
-def _whole(name: str, value: t.Any, least: int) -> int:
-    """A number from a template, where it may be text."""
+def whole(address: str, value: t.Any, least: int) -> int:
+    """A number from a template, where it may be text.
+
+    Raises:
+        VllmError: with the address of what is no whole number, or less than C(least).
+    """
     try:
         number = int(value)
     except (TypeError, ValueError):
         number = least - 1
     if number < least or isinstance(value, bool):
-        raise VllmError(f"gpus.{name} must be a whole number of at least {least}; got {value!r}.")
+        raise VllmError(f"{address} must be a whole number of at least {least}; got {value!r}.")
     return number
 
 
