@@ -6,8 +6,11 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 IS_CONTROLLER = sys.version_info >= (3, 11)
 # What no managed host executes: folders, and what a test elsewhere imports that belongs to the controller.
@@ -29,3 +32,20 @@ def pytest_ignore_collect(collection_path: Path) -> bool | None:
         return True if collection_path.name in CONTROLLER_FOLDERS else None
     text = collection_path.read_text("utf-8") if collection_path.suffix == ".py" else ""
     return True if any(name in text for name in CONTROLLER_ONLY) else None
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A private authority, and a certificate of it for 127.0.0.1."""
+    path = tmp_path_factory.mktemp("tls")
+    (path / "san").write_text("subjectAltName=IP:127.0.0.1\n")
+    new = ["openssl", "req", "-newkey", "rsa:2048", "-nodes", "-subj"]
+    commands = [
+        [*new, "/CN=Private CA", "-x509", "-days", "2", "-keyout", "ca.key", "-out", "ca.pem"],
+        [*new, "/CN=vllm", "-keyout", "server.key", "-out", "server.csr"],
+        ["openssl", "x509", "-req", "-in", "server.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial",
+         "-days", "2", "-extfile", "san", "-out", "server.pem"],
+    ]  # fmt: skip
+    for command in commands:
+        subprocess.run(command, cwd=path, check=True, capture_output=True)
+    return path

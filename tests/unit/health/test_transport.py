@@ -10,7 +10,6 @@ import json
 import socket
 import socketserver
 import ssl
-import subprocess
 import threading
 import time
 import typing as t
@@ -93,23 +92,6 @@ def _plain() -> t.Iterator[None]:
     Handler.key, Handler.answer = "", "The capital is Paris."
     Handler.asked.clear()
     yield
-
-
-@pytest.fixture(scope="module")
-def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A private authority, and a certificate of it for 127.0.0.1."""
-    path = tmp_path_factory.mktemp("tls")
-    (path / "san").write_text("subjectAltName=IP:127.0.0.1\n")
-    new = ["openssl", "req", "-newkey", "rsa:2048", "-nodes", "-subj"]
-    commands = [
-        [*new, "/CN=Private CA", "-x509", "-days", "2", "-keyout", "ca.key", "-out", "ca.pem"],
-        [*new, "/CN=vllm", "-keyout", "server.key", "-out", "server.csr"],
-        ["openssl", "x509", "-req", "-in", "server.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial",
-         "-days", "2", "-extfile", "san", "-out", "server.pem"],
-    ]  # fmt: skip
-    for command in commands:
-        subprocess.run(command, cwd=path, check=True, capture_output=True)
-    return path
 
 
 @pytest.fixture(scope="module")

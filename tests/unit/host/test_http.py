@@ -296,23 +296,6 @@ def test_a_socket_that_nobody_serves_any_more(tmp_path: Path) -> None:
 # --- TLS -------------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A private authority, and a certificate of it for 127.0.0.1."""
-    path = tmp_path_factory.mktemp("tls")
-    (path / "san").write_text("subjectAltName=IP:127.0.0.1\n")
-    new = ["openssl", "req", "-newkey", "rsa:2048", "-nodes", "-subj"]
-    commands = [
-        [*new, "/CN=Private CA", "-x509", "-days", "2", "-keyout", "ca.key", "-out", "ca.pem"],
-        [*new, "/CN=vllm", "-keyout", "server.key", "-out", "server.csr"],
-        ["openssl", "x509", "-req", "-in", "server.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial",
-         "-days", "2", "-extfile", "san", "-out", "server.pem"],
-    ]  # fmt: skip
-    for command in commands:
-        subprocess.run(command, cwd=path, check=True, capture_output=True)
-    return path
-
-
 @pytest.fixture
 def https(certificates: Path, tcp: t.Callable[..., str]) -> str:
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
