@@ -34,14 +34,14 @@ def making(job: Job, decision: Decision) -> Making:
     secrets, fallbacks, preflight = decision.wish.secrets, decision.wish.fallbacks, decision.preflight
     seen = looked(job)
     # A file that held the secret already is the user's own, and stays when the server goes.
-    written = {secrets.files[key] for key in secrets.differing} if secrets else set()
+    stale = {secrets.files[key] for key in secrets.differing} if secrets else set()
+    written = {*stale}
     read = {*spec.secret_files.values()}
     mine = (*seen.instances.values(), *seen.gone)
     written |= {path for one in mine for path in one.wrote}
     written |= {path for one in seen.others for path in one.wrote if path in read}
     replaced = {path for one in mine for path in one.replaced}
     replaced |= {path for one in seen.others for path in one.replaced if path in read}
-    stale = [secrets.files[key] for key in secrets.differing] if secrets else []
     replaced |= {path for path in stale if _is_theirs(path, _writers(job, path))}
     return Making(
         spec,
@@ -130,7 +130,7 @@ def effects(job: Job, decision: Decision) -> EffectOf:
     shared = {
         **common.on_files(decision.wish.secrets, recorded_before(job)),
         **common.on_memory(decision.question, job.host.gpus, stopped, job.params["memory_timeout"]),
-        **common.on_measurements(decision.measurement, job.server, job.host.warn),
+        **common.on_measurements(decision.measurement, job.backend.log_command(job.server), job.host.warn),
         "pull": Effect(pull, own["pull"].command),
         "fetch_weights": Effect(fetch, own["fetch_weights"].command),
     }
@@ -221,15 +221,14 @@ def _differs(slot: str, seen: t.Mapping[str, str], there: t.Mapping[str, str], d
 
 def _explained(job: Job, decision: Decision, words: str, verb: str, error: BaseException) -> Problem:
     """What failed; a start that finds its port taken names who has it."""
-    sentence = job.backend.sentence(words, error)
-    taken = "port is already allocated" in sentence or "address already in use" in sentence
-    if verb == "start" and taken and decision.wish.spec:
+    sentence, reason = job.backend.sentence(words, error), job.backend.reason(error)
+    if verb == "start" and reason == "port-in-use" and decision.wish.spec:
         with contextlib.suppress(*failures(job.host)):
             others = conflicting(looked(job).others, decision.wish.spec, job.params["exclusive"])
             observed = replace(decision.observed, instances=job.backend.look(job.server).instances, others=others)
             found = port_problem(job, decision.wish.spec, observed)
-            return Problem("port-in-use", f"Cannot {words}. {found.message}" if found else sentence)
-    return Problem("pull-failed" if verb == "pull" else "backend-failed", sentence)
+            return Problem(reason, f"Cannot {words}. {found.message}" if found else sentence)
+    return Problem("pull-failed" if verb == "pull" else reason, sentence)
 
 
 def recover(job: Job, decision: Decision, failed: Action, before: t.Collection[str]) -> str:

@@ -10,7 +10,7 @@ import typing as t
 from dataclasses import dataclass, field
 
 if t.TYPE_CHECKING:
-    from .._errors import Problem
+    from .._errors import Problem, Reason
     from .._server.spec import ServerSpec
     from .ledger import Ledger
 
@@ -153,12 +153,14 @@ class Backend(t.Protocol):
     name: str
     # What this user's servers own.
     ledger: Ledger
+    # What the program is called that listens on a port in place of an instance; empty when instances listen themselves.
+    proxy: str
 
     def servers(self) -> t.Iterable[str]:
         """The names of all servers of this user of which something is on the host."""
 
     def lookalikes(self) -> t.Collection[str]:
-        """The names of instances that claim to be of this collection, and that this user's record does not know."""
+        """A sentence for each instance that claims to be of this collection, and that this user's record lacks."""
 
     def look(self, server: str) -> Seen:
         """What is there, now."""
@@ -196,8 +198,14 @@ class Backend(t.Protocol):
     def log(self, server: str) -> str:
         """The end of what the server has logged."""
 
+    def log_command(self, server: str) -> t.Sequence[str]:
+        """The command line that shows it, for people."""
+
     def provide(self, spec: ServerSpec) -> None:
         """Bring the artifact, or a newer one, to the host."""
+
+    def provide_command(self, reference: str) -> t.Sequence[str]:
+        """The command line that does the same, for people."""
 
     def effects(self, server: str, making: t.Callable[[], Making]) -> t.Mapping[str, Effect]:
         """Its verbs. C(making) is asked when an instance is made: what is recorded may change until then."""
@@ -217,3 +225,6 @@ class Backend(t.Protocol):
 
     def sentence(self, attempt: str, error: BaseException) -> str:
         """Such a failure as what was attempted, what was seen and what to change."""
+
+    def reason(self, error: BaseException) -> Reason:
+        """What kind of failure it is, for playbooks."""

@@ -235,7 +235,8 @@ def _port_view(job: Job, spec: ServerSpec, observed: Observed) -> PortView:
     mine |= {one.identity for one in observed.others if one.conflict}
     publishing = {one for backend in job.host.backends.values() for one in backend.holders(spec.port, spec.bind)}
     owner = None if publishing - mine else job.host.port_owner(spec.port, spec.bind)
-    return PortView(publishing, owner, mine)
+    proxies = tuple(backend.proxy for backend in job.host.backends.values() if backend.proxy)
+    return PortView(publishing, owner, mine, proxies)
 
 
 def _decide_kept(job: Job, seen: Seen) -> Decision:

@@ -103,7 +103,9 @@ def on_memory(
     return {"wait_for_memory": Effect(wait, lambda a: query)}
 
 
-def on_measurements(measurement: Measurement | None, server: str, warn: t.Callable[[str], None]) -> dict[str, Effect]:
+def on_measurements(
+    measurement: Measurement | None, log_command: t.Sequence[str], warn: t.Callable[[str], None]
+) -> dict[str, Effect]:
     """What a start measured of that memory: a by-product, without which everything works."""
 
     def remember(action: Action) -> None:
@@ -113,4 +115,4 @@ def on_measurements(measurement: Measurement | None, server: str, warn: t.Callab
         except VllmError as error:
             warn(str(error))
 
-    return {"remember": Effect(remember, lambda a: ["docker", "logs", server])}
+    return {"remember": Effect(remember, lambda a: log_command)}

@@ -284,8 +284,8 @@ def _read(path: str, name: str) -> Entry | None | str:
         )
         return (
             f"Cannot read {path}, which records what a server of this user owns: {seen}. Without it, nobody can tell "
-            "which containers and files are the server's, so they are left alone. Restore the file from a backup, or "
-            "remove it, and the containers of the server yourself."
+            "what belongs to the server, so it is left alone. Restore the file from a backup, or "
+            "remove it, and what runs the server, yourself."
         )
 
 

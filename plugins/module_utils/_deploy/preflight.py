@@ -125,8 +125,8 @@ def _refused(start: Start, observed: Observed) -> Problem | None:
     reasons = ", ".join(f"{one.name} ({one.conflict})" for one in others)
     return Problem(
         "conflicting-server",
-        f"It cannot run beside {reasons}, and replace_others is false. Stop that server first (vllm_container with "
-        f"container_name: {others[0].name} and state: stopped), or let this one take its place.",
+        f"It cannot run together with {reasons}, and replace_others is false. Stop {others[0].name} first "
+        "(state: stopped), or let this server take its place.",
     )
 
 
@@ -192,10 +192,6 @@ def snapshot(spec: ServerSpec) -> weights.Snapshot:
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-# What listens for a container that publishes a port.
-PROXY = "docker-proxy"
-
-
 @dataclass(frozen=True)
 class PortView:
     """What is known of a port: who publishes it, who listens, and which identities are this server's or give way."""
@@ -203,6 +199,8 @@ class PortView:
     publishing: t.Collection[str]
     owner: PortOwner | None
     mine: t.Collection[str]
+    # What programs are called that listen in place of an instance.
+    proxies: tuple[str, ...] = ()
 
 
 def port_problem(
@@ -215,7 +213,7 @@ def port_problem(
     owner = view.owner
     if owner is None or owner.container_id in view.mine or view.publishing:
         return None
-    is_anonymous = owner.pid is None or owner.description.startswith(PROXY)
+    is_anonymous = owner.pid is None or owner.description.startswith(view.proxies)
     if is_anonymous and _listens(spec.port, observed):
         return None
     return _taken(spec, called(owner.container_id) if owner.container_id else owner.description)

@@ -137,7 +137,7 @@ class _Shared:
     def why_not_weights(self, real: str, model: str) -> str:
         for path in sorted(self.foreign):
             if _nested(real, path):
-                return f"a container of somebody else mounts {path}"
+                return f"somebody else's container or service uses {path}"
         for path in sorted(self.paths):
             if _nested(real, path):
                 return f"another server uses {path}"

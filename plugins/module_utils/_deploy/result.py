@@ -27,10 +27,11 @@ def result(
     """The result of a run, from its plan: the same in check mode. Without effects nothing is to be done."""
     decided, wish = decision.plan, decision.wish
     lines = [*pulled, *decided.words(job.server)]
+    shown = [shlex.join(job.backend.provide_command(wish.spec.image))] if pulled and wish.spec else []
     return {
         "changed": decided.changed or bool(pulled),
         "actions": lines,
-        "commands": [f"docker {words}" for words in pulled] + commands(decision, effect_of),
+        "commands": shown + commands(decision, effect_of),
         "diff": {
             "before": dict(decided.before),
             "after": dict(decided.after),

@@ -64,7 +64,8 @@ def run(params: Params, check_mode: bool, host: Host) -> dict[str, t.Any]:
     proceed = preview if check_mode else carry_out
     try:
         if params["all"]:
-            _warn_of_lookalikes(backend, host)
+            for sentence in backend.lookalikes():
+                host.warn(sentence)
         results = _each(proceed, [Job(params, host, backend, server, asked) for server in _servers(backend, params)])
     except failures(host) as error:
         raise VllmError(backend.sentence("look at the servers on this host", error), "backend-failed") from None
@@ -95,14 +96,6 @@ def _each(proceed: t.Callable[[Job], dict[str, t.Any]], jobs: list[Job]) -> list
         faults = " ".join(f"{server}: {error}" for server, error in failed)
         raise VllmError(f"{faults} {rest}", failed[0][1].reason)
     return results
-
-
-def _warn_of_lookalikes(backend: Backend, host: Host) -> None:
-    for name in backend.lookalikes():
-        host.warn(
-            f"The container {name} has labels of gpufleet.vllm, and this user's record does not have it: it is "
-            "somebody else's, or a copy, and is left alone. Remove it yourself if nobody needs it."
-        )
 
 
 def preview(job: Job) -> dict[str, t.Any]:
@@ -229,9 +222,9 @@ def _refuse_overtaken(job: Job) -> None:
         return
     found = job.backend.look(job.server).instances.get("current")
     if found is None or found.identity != expected:
-        now = "it is gone" if found is None else f"{found.identity[:12]} is there now"
+        now = "nothing" if found is None else found.identity[:12]
         raise VllmError(
-            f"The container {expected[:12]} that this run made for {job.server} was replaced by another run ({now}), "
-            "so this one leaves it alone. Look at what the other run does, then deploy again.",
+            f"Another run has replaced {job.server} since this run made it: this run made {expected[:12]}, and now "
+            f"there is {now}. So this run changes nothing. Look at what the other run does, then deploy again.",
             "overtaken",
         )

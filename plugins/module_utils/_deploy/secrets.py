@@ -268,7 +268,7 @@ def api_key_problems(path: str, content: bytes, is_given: bool = False) -> list[
     elif is_given and len(key) < SHORTEST_KEY:
         sentence = (
             f"The API key for {path} has {len(key)} characters, and must have {SHORTEST_KEY} or more: a digest of it "
-            "is recorded on the container, and a short key can be found from that. Use the output of "
+            "is recorded with the server, and a short key can be found from that. Use the output of "
             "'openssl rand -hex 32'."
         )
     return [Problem("secret-invalid", sentence)] if sentence else []

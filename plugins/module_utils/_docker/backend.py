@@ -24,7 +24,7 @@ from .._deploy.record import (
     named,
     recorded,
 )
-from .._errors import Problem, VllmError
+from .._errors import Problem, Reason, VllmError
 from .._host.ports import overlaps
 from .._host.printable import printable
 from .._server.spec import ServerSpec
@@ -47,6 +47,11 @@ from .container import (
 from .engine import engine_of, engine_problems
 from .reader import Inspected, Reader, reader, without_stamps
 
+# What kind of failure it is that Docker speaks of.
+REASONS: tuple[tuple[str, Reason], ...] = (
+    (docker_client.PORT_TAKEN, "port-in-use"),
+    (docker_client.DISK_FULL, "disk-full"),
+)
 # Seconds that an engine which was restarted may take until it answers again.
 RESTART = 60.0
 # What is read of a log for what a start measured: the start is at its end when the server is committed.
@@ -57,6 +62,7 @@ class DockerBackend:
     """The containers of a Docker Engine. C(client) is the SDK's, made by the first effect."""
 
     name = NAME
+    proxy = "docker-proxy"
 
     def __init__(
         self, looks: Reader, client: t.Callable[[], t.Any], stop_timeout: int = 30, ledger: Ledger | None = None
@@ -77,11 +83,12 @@ class DockerBackend:
 
     def lookalikes(self) -> t.Collection[str]:
         listed, known = self.reader.containers(), self.ledger.known()
-        return sorted(
-            name_of(one) or str(one.get("Id"))[:12]
-            for one in listed
-            if claims_to_be_ours(one) and _proof(known, one) is None
-        )
+        strangers = (one for one in listed if claims_to_be_ours(one) and _proof(known, one) is None)
+        return [
+            f"The container {name} has labels of gpufleet.vllm, and this user's record does not have it: it is "
+            "somebody else's, or a copy, and is left alone. Remove it yourself if nobody needs it."
+            for name in sorted(name_of(one) or str(one.get("Id"))[:12] for one in strangers)
+        ]
 
     def look(self, server: str) -> Seen:
         # In this order: an entry is written before its container is made.
@@ -207,6 +214,9 @@ class DockerBackend:
         raw = self.reader.logs(server, LOG_LINES, tty)[-LOG_BYTES:]
         return without_stamps(raw.decode("utf-8", errors="replace"))
 
+    def log_command(self, server: str) -> t.Sequence[str]:
+        return ["docker", "logs", server]
+
     # --- acting -----------------------------------------------------------------------------------------------------
 
     def provide(self, spec: ServerSpec) -> None:
@@ -214,6 +224,9 @@ class DockerBackend:
         for event in self.client.pull(repository, tag=tag, stream=True, decode=True):
             if event.get("error"):
                 raise docker_client.sdk().errors.APIError(str(event["error"]))
+
+    def provide_command(self, reference: str) -> t.Sequence[str]:
+        return ["docker", "pull", reference]
 
     def effects(self, server: str, making: t.Callable[[], Making]) -> t.Mapping[str, Effect]:
         def at(action: Action) -> str:
@@ -233,7 +246,7 @@ class DockerBackend:
 
         trial_name = named(server, "trial")
         return {
-            "pull": Effect(lambda a: self.provide(making().spec), lambda a: ["docker", "pull", a.target]),
+            "pull": Effect(lambda a: self.provide(making().spec), lambda a: self.provide_command(a.target)),
             "fetch_weights": Effect(lambda a: self._fetch(server, making()), lambda a: ["hf", "download", a.target]),
             "create": Effect(
                 lambda a: self._create(server, at(a), making(), body()), lambda a: docker_argv(at(a), body())
@@ -382,6 +395,10 @@ class DockerBackend:
 
     def sentence(self, attempt: str, error: BaseException) -> str:
         return docker_client.sentence(attempt, error)
+
+    def reason(self, error: BaseException) -> Reason:
+        said = docker_client.words(error)
+        return next((kind for pattern, kind in REASONS if re.search(pattern, said, re.IGNORECASE)), "backend-failed")
 
 
 def docker_backend(docker_host: str | None = None, stop_timeout: int = 30) -> DockerBackend:

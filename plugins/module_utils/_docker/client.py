@@ -19,6 +19,8 @@ SOCKET = "/var/run/docker.sock"
 # Seconds without a word from the engine after which a call has failed. Checking a layer of 10 GB takes a minute.
 SILENCE = 300
 
+PORT_TAKEN = r"port is already allocated|address already in use"
+DISK_FULL = r"no space left on device"
 # What Docker says, and what it means: (pattern, sentence with the remedy). The first hit wins.
 EXPLANATIONS: tuple[tuple[str, str], ...] = (
     (
@@ -32,7 +34,7 @@ EXPLANATIONS: tuple[tuple[str, str], ...] = (
         "container): set ulimits.memlock to a limit it has, in bytes, for example 8388608.",
     ),
     (
-        r"port is already allocated|address already in use",
+        PORT_TAKEN,
         "another program holds the port: stop it or choose another port.",
     ),
     (r"cannot assign requested address", "bind is not an address of this host: 'ip address' lists those it has."),
@@ -41,7 +43,7 @@ EXPLANATIONS: tuple[tuple[str, str], ...] = (
         "another run is deploying the same server at this moment: run it again when that one has ended.",
     ),
     (
-        r"no space left on device",
+        DISK_FULL,
         "the disk of the Docker data directory is full: free space there (docker system df shows what Docker uses).",
     ),
     (
@@ -225,6 +227,11 @@ def is_lost(error: BaseException) -> bool:
     return isinstance(error, requests.ConnectionError)
 
 
+def words(error: BaseException) -> str:
+    """What Docker says."""
+    return str(getattr(error, "explanation", None) or error).strip()
+
+
 def sentence(attempt: str, error: BaseException) -> str:
     """Docker's error as what was attempted, what was seen and what to change."""
     if is_lost(error):
@@ -232,6 +239,6 @@ def sentence(attempt: str, error: BaseException) -> str:
             f"Cannot {attempt}: the Docker Engine ended or was restarted meanwhile. Look at 'systemctl status docker' "
             "and its log ('journalctl -u docker'), then run it again."
         )
-    seen = LONG_ID.sub(r"\1", ENDPOINT.sub("", str(getattr(error, "explanation", None) or error).strip()))
+    seen = LONG_ID.sub(r"\1", ENDPOINT.sub("", words(error)))
     remedy = explain(seen)
     return f"Cannot {attempt}. Docker says: {seen.rstrip('.')}. {remedy[:1].upper() + remedy[1:]}".strip()

@@ -253,7 +253,7 @@ def test_a_neighbour_that_may_not_be_stopped_is_named_with_the_reason() -> None:
     found = examined({"b": 40000}, [neighbour("b")], replace_others=False).preflight
     ((reason, message),) = found.problems
     assert reason == "conflicting-server"
-    assert message.startswith("It cannot run beside vllm-b (the GPUs have no room for both), and replace_others")
+    assert message.startswith("It cannot run together with vllm-b (the GPUs have no room for both), and replace_others")
 
 
 def test_a_neighbour_that_stops_anyway_is_counted_and_keeps_its_reason() -> None:
@@ -557,5 +557,5 @@ def test_encodings_are_only_looked_for_where_they_are_wanted(tmp_path: Path) -> 
 def test_a_server_between_two_starts_has_its_port(owner: PortOwner, running: bool, port: int, taken: bool) -> None:
     server = spec()
     observed = current(running=running, intent=spec(port=port).to_dict())
-    found = port_problem(server, observed, PortView((), owner, ()), str)
+    found = port_problem(server, observed, PortView((), owner, (), ("docker-proxy",)), str)
     assert bool(found) == taken

@@ -119,7 +119,7 @@ def test_what_another_server_uses_is_kept_and_told(other: dict[str, t.Any], why:
 def test_what_a_container_of_somebody_else_mounts_is_kept(mount: str, root: Path) -> None:
     (root / "link").symlink_to(root / "hf")
     purge = found(root, foreign=[mount])
-    assert purge.directories == () and "a container of somebody else mounts" in purge.kept[0]
+    assert purge.directories == () and "somebody else's container or service uses" in purge.kept[0]
 
 
 def test_what_else_of_the_server_lies_in_it_is_kept(root: Path) -> None:

@@ -164,8 +164,8 @@ def nothing(monkeypatch: pytest.MonkeyPatch) -> None:
         pytest.param(
             nothing,
             {"replace_others": False},
-            "It cannot run beside vllm-b (it has port 8000), and replace_others is false. Stop that server first "
-            "(vllm_container with container_name: vllm-b and state: stopped), or let this one take its place.",
+            "It cannot run together with vllm-b (it has port 8000), and replace_others is false. Stop vllm-b first "
+            "(state: stopped), or let this server take its place.",
             id="others may not be replaced",
         ),
     ],

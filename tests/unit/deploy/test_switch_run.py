@@ -188,14 +188,14 @@ def test_a_step_of_a_run_that_was_overtaken_changes_nothing(state: str, check: b
     with pytest.raises(VllmError) as caught:
         run(check, state=state, container_id=mine)
     assert str(caught.value) == (
-        f"The container {mine} that this run made for vllm-a was replaced by another run ({there[0]['vllm-a'].split()[0]} "
-        "is there now), so this one leaves it alone. Look at what the other run does, then deploy again."
+        f"Another run has replaced vllm-a since this run made it: this run made {mine}, and now there is "
+        f"{there[0]['vllm-a'].split()[0]}. So this run changes nothing. Look at what the other run does, then deploy again."
     )
     assert (found(client), len(client.calls)) == (there, calls)
 
 
 def test_a_step_of_a_run_whose_server_is_gone_is_told(client: Client) -> None:
-    with pytest.raises(VllmError, match=r"^The container 0123456789ab that .* \(it is gone\)"):
+    with pytest.raises(VllmError, match=r"this run made 0123456789ab, and now there is nothing\."):
         manage(state="committed", container_id="0123456789abcdef")
 
 
@@ -223,7 +223,7 @@ def test_who_gives_way(said: dict[str, t.Any], others: list[str], client: Client
     assert run(**said)["server"]["stopped_for_it"] == others
     assert running(client) == {"vllm-a", "vllm-b", "vllm-c"} - {*others}
     if others:
-        with pytest.raises(VllmError, match="^vllm-b is not started: It cannot run beside vllm-a "):
+        with pytest.raises(VllmError, match="^vllm-b is not started: It cannot run together with vllm-a "):
             run_b(replace_others=False, **({"exclusive": True} if "exclusive" in said else {}))
 
 
