@@ -91,8 +91,9 @@ class UnitSource:
         if time.monotonic() - self.read < self.interval:
             return ""
         self.read = time.monotonic()
-        since = [f"--after-cursor={self.cursor}"] if self.cursor else [f"--lines={TAIL_LINES}", *self._invocation()]
-        text = self._journal([*since, "--show-cursor"])
+        since = [f"--after-cursor={self.cursor}"] if self.cursor else self._invocation()
+        # After a cursor the first lines are printed, without one the last: what is more comes with the next look.
+        text = self._journal([f"--lines={TAIL_LINES}", *since, "--show-cursor"])
         head, mark, tail = text.rpartition(CURSOR)
         if not mark:
             return "" if text.startswith("-- No entries") else text
