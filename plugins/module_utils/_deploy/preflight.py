@@ -256,7 +256,7 @@ def _with_room(start: Start, found: Checked) -> Checked:
     preflight = _pinned(start, found.preflight, known)
     if not wants_gpus or limits.fit == "off":
         return Checked(preflight)
-    known_model = of_config(here.config, here.weights_bytes) or of_weights(here.weights_bytes)
+    known_model = of_config(here.config, here.weights_bytes) or of_weights(here.config, here.weights_bytes)
     architecture = limits.architecture or known_model
     question = room.Question(spec, architecture, known, limits.host_reserve_gib * 1024)
     return Checked(_judged(start, preflight, question, facts), question)
