@@ -187,6 +187,9 @@ class Backend(t.Protocol):
     def refusals(self, spec: ServerSpec) -> t.Sequence[Problem]:
         """Why what runs servers here cannot run this one."""
 
+    def doubts(self, spec: ServerSpec) -> t.Sequence[str]:
+        """What nobody would expect of what runs servers here."""
+
     def holders(self, port: int, bind: str) -> t.Collection[str]:
         """Identities of the instances, of this collection or not, that hold the port though no process listens."""
 

@@ -129,6 +129,7 @@ def _with_preflight(job: Job, first: Decision, seen: Seen, encodings: t.Sequence
             port_problem=lambda: port_problem(job, spec, observed),
             encodings=encodings,
             refusals=job.backend.refusals(spec),
+            doubts=job.backend.doubts(spec),
             download_conflict=seen.download_conflict,
             state_directory=job.host.state_directory,
         )
