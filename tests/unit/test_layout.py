@@ -41,7 +41,7 @@ BUDGETS = {
     "tiktoken_encodings": 45,
     "vllm_container": 620,
     "vllm_diagnose": 171,
-    "vllm_health": 228,
+    "vllm_health": 235,
     # Runs on the controller.
     "vllm_server": 0,
 }

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
 from ansible_collections.gpufleet.vllm.plugins.module_utils._host.labels import LABEL_FINGERPRINT
+from ansible_collections.gpufleet.vllm.plugins.module_utils._host.ports import PortOwner
 from docker_model import Client, FailsOnce, Killed, manage, run, situation, warnings
 from switches import SWITCH, cached, files_of, keyed, run_b
 
@@ -219,3 +220,28 @@ def test_a_record_that_is_lost_with_its_salt_restarts_nothing(client: Client, ke
     with pytest.raises(VllmError, match="^vllm-a exists and was not created by gpufleet.vllm"):
         run(**keyed(key, "a-key-of-16-or-more"))
     assert client.now == before
+
+
+# --- who gets a key -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("said", "is_asked"),
+    [
+        pytest.param({"network_mode": "host"}, False, id="a stranger has the port that the server would open"),
+        pytest.param({}, True, id="the engine has the port"),
+    ],
+)
+def test_a_key_does_not_go_to_who_has_the_port_of_a_server(
+    said: dict[str, str], is_asked: bool, client: Client, key: Path
+) -> None:
+    run(**keyed(key, "a-key-of-16-or-more"), **said)
+    situation().owner = PortOwner("python3 (PID 7, uid 1001) listening on 127.0.0.1:8000", 7, uid=1001)
+    result = run(**keyed(key, "a-key-of-16-or-more"), **said, health={})
+    assert (result["changed"], bool(situation().probed), bool(result["health"])) == (False, is_asked, is_asked)
+
+
+def test_a_key_goes_to_the_server_itself(client: Client, key: Path) -> None:
+    server = run(**keyed(key, "a-key-of-16-or-more"), network_mode="host")["server"]
+    situation().owner = PortOwner("vllm (PID 7, uid 0) listening on 127.0.0.1:8000", 7, server["container_id"], 0)
+    assert run(**keyed(key, "a-key-of-16-or-more"), network_mode="host", health={})["health"]
