@@ -70,6 +70,7 @@ vllm_models:
       num_key_value_heads: 8
       head_dim: 128
       weights_gib: 7.2
+      experts: 0                   # of a mixture of experts, how many it has; matters with data parallel alone
     hardware:                      # one entry for each class; its keys go over those of server
       h100:
         image: vllm/vllm-openai:v0.26.0

@@ -55,6 +55,11 @@ options:
       weights_gib:
         description: The weights as vLLM loads them, in GiB. Without it the KV cache is not judged.
         type: float
+      experts:
+        description:
+          - How many experts a layer has, V(0) for a dense model. Ranks of data parallel share the experts and have all
+            else whole. Without it, C(data_parallel_size) without C(enable_expert_parallel) may be the one or the other.
+        type: int
   returning:
     description:
       - What comes back when the servers that are replaced are gone, in MiB by UUID of the GPU. On unified memory it

@@ -70,6 +70,8 @@ options:
   api_key_file:
     description:
       - File on the host that holds the API key.
+      - Of a O(container) in the network of the host, and of a O(unit), the key is not sent to a process that is not the
+        server's.
     type: path
   timeout:
     description:

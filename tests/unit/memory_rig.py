@@ -14,10 +14,10 @@ from ansible_collections.gpufleet.vllm.plugins.module_utils._vllm.architecture i
 
 GIB = 1024
 
-GPT_OSS_20B = Architecture(12, 12, 128, 8, 64, 13.47)
-GPT_OSS_120B = Architecture(18, 18, 128, 8, 64, 64.38)
-GEMMA_27B = Architecture(10, 52, 1024, 16, 128, 51.79)
-LLAMA_8B = Architecture(32, 0, 0, 8, 128, 15.0)
+GPT_OSS_20B = Architecture(12, 12, 128, 8, 64, 13.47, 32)
+GPT_OSS_120B = Architecture(18, 18, 128, 8, 64, 64.38, 128)
+GEMMA_27B = Architecture(10, 52, 1024, 16, 128, 51.79, 0)
+LLAMA_8B = Architecture(32, 0, 0, 8, 128, 15.0, 0)
 TINY = Architecture(2, 0, 0, 8, 64, 0.04)
 MODELS = {
     "openai/gpt-oss-20b": GPT_OSS_20B,

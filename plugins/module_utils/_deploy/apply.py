@@ -46,6 +46,7 @@ def making(job: Job, decision: Decision) -> Making:
     return Making(
         spec,
         decision.wish.wanted.fingerprint,
+        secrets.salt if secrets else "",
         wrote=written,
         replaced=replaced,
         supersedes=decision.plan.supersedes,

@@ -54,6 +54,8 @@ class Instance:
     replaced: tuple[str, ...] = ()
     # Whether it is somebody else's, and was put aside for one of ours because replace_unmanaged was set.
     adopted: bool = False
+    # What its fingerprint's digests of secrets are made with; only the record has it.
+    salt: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True)
@@ -107,6 +109,7 @@ class Making:
 
     spec: ServerSpec
     fingerprint: str
+    salt: str
     # What it records: the secret files that were written for it, what it stops, the fallbacks in use.
     wrote: t.Collection[str] = ()
     replaced: t.Collection[str] = ()
@@ -185,6 +188,9 @@ class Backend(t.Protocol):
 
     def refusals(self, spec: ServerSpec) -> t.Sequence[Problem]:
         """Why what runs servers here cannot run this one."""
+
+    def doubts(self, spec: ServerSpec) -> t.Sequence[str]:
+        """What nobody would expect of what runs servers here."""
 
     def holders(self, port: int, bind: str) -> t.Collection[str]:
         """Identities of the instances, of this collection or not, that hold the port though no process listens."""

@@ -16,8 +16,9 @@ from .._host import ports
 from .._server.fallbacks import Fallbacks, FallbacksEnd, Steps
 from .._server.spec import ServerSpec, fingerprint, from_params, of_another_home
 from .._vllm.versions import is_telling
-from .backend import Artifact, Backend, Instance, Other, Seen
+from .backend import SUFFIX, Artifact, Backend, Instance, Other, Seen, Slot
 from .job import Decision, Job, Wish, failures
+from .ledger import new_salt
 from .plan import (
     Observed,
     Purge,
@@ -128,6 +129,7 @@ def _with_preflight(job: Job, first: Decision, seen: Seen, encodings: t.Sequence
             port_problem=lambda: port_problem(job, spec, observed),
             encodings=encodings,
             refusals=job.backend.refusals(spec),
+            doubts=job.backend.doubts(spec),
             download_conflict=seen.download_conflict,
             state_directory=job.host.state_directory,
         )
@@ -142,7 +144,8 @@ def wished(job: Job, seen: Seen, fallbacks: Fallbacks) -> Wish:
     settings, gpus = with_gpus(job, fallbacks.settings, seen.instances.get("current"))
     spec = from_params(settings)
     given = {"hf_token_file": params["hf_token"], "api_key_file": params["api_key"]}
-    secrets = Secrets(spec, given, keeps=("hf_token_file",) if params["keep_hf_token"] else ())
+    keeps = ("hf_token_file",) if params["keep_hf_token"] else ()
+    secrets = Secrets(spec, given, keeps, _salt(seen.instances))
     wanted = replace(
         _wanted(job),
         fingerprint=fingerprint(spec.to_dict(), secrets.digests),
@@ -150,6 +153,12 @@ def wished(job: Job, seen: Seen, fallbacks: Fallbacks) -> Wish:
         image=spec.image,
     )
     return Wish(wanted, spec, secrets, fallbacks, gpus)
+
+
+def _salt(instances: t.Mapping[Slot, Instance]) -> str:
+    """The salt of a server as long as there is an instance of it: with another one its secrets would seem to change."""
+    kept = (instances[slot].salt for slot in SUFFIX if slot in instances and instances[slot].owned)
+    return next(filter(None, kept), "") or new_salt()
 
 
 def _wanted(job: Job) -> Wanted:

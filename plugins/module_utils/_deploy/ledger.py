@@ -61,6 +61,9 @@ class Entry:
     # The id that the engine gave it; empty until that is known.
     identity: str = ""
     fingerprint: str | None = None
+    # What the digests of its secrets in the fingerprint are made with. The fingerprint is a label, which others may
+    # read; this is nowhere but here, so nobody can try out what the secrets may be.
+    salt: str = ""
     intent: t.Mapping[str, t.Any] = field(default_factory=dict)
     supersedes: tuple[str, ...] = ()
     # Secret files that were written for it; and of these the ones whose former content is kept for their owner.
@@ -81,6 +84,11 @@ class Entry:
 def entry(server: str, purpose: Purpose, **known: t.Any) -> Entry:
     """A new entry, with a seal of its own."""
     return Entry(server, secrets.token_hex(16), purpose, **known)
+
+
+def new_salt() -> str:
+    """A salt for the secrets of a server that has none."""
+    return secrets.token_hex(16)
 
 
 @dataclass(frozen=True)
@@ -289,7 +297,7 @@ def _read(path: str, name: str) -> Entry | None | str:
         )
 
 
-TEXTS, OPTIONAL = ("server", "seal", "name", "identity", "place"), ("fingerprint", "vllm_version")
+TEXTS, OPTIONAL = ("server", "seal", "name", "identity", "place", "salt"), ("fingerprint", "vllm_version")
 LISTS = ("supersedes", "wrote", "replaced")
 
 

@@ -255,10 +255,16 @@ def difference(wanted: Wanted, observed: Observed, current: Instance) -> str:
         return "recreate was asked for"
     if current.fingerprint != wanted.fingerprint:
         keys = sorted(k for k in {*current.intent, *wanted.intent} if current.intent.get(k) != wanted.intent.get(k))
-        return f"{', '.join(keys) or 'the content of a secret'} changed"
+        return f"{', '.join(keys)} changed" if keys else _secret_difference(current)
     if observed.artifact_id and current.artifact_id != observed.artifact_id:
         return f"{wanted.image} is another image now"
     return ""
+
+
+def _secret_difference(current: Instance) -> str:
+    if current.salt:
+        return "the content of a secret changed"
+    return "whether a secret changed cannot be told, since the record has no salt for it"
 
 
 def has_port(port: int) -> str:

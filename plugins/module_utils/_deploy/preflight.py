@@ -62,6 +62,8 @@ class Start:
     encodings: t.Sequence[Problem] = ()
     # What the backend cannot do.
     refusals: t.Sequence[Problem] = ()
+    # What is odd about it.
+    doubts: t.Sequence[str] = ()
     download_conflict: str | None = None
     state_directory: str | None = None
 
@@ -101,7 +103,7 @@ def _without_gpus(start: Start) -> Checked:
     if observed.artifact_id is None and start.limits.pull == "never":
         sentence = f"The image {spec.image} is not on the host, and pull is 'never'. Load it there first."
         problems.append(Problem("image-missing", sentence))
-    warnings = (*doubts, *start.secrets.warnings)
+    warnings = (*doubts, *start.secrets.warnings, *start.doubts)
     return Checked(Preflight(tuple(problems), warnings, missing_weights=found.missing))
 
 
@@ -254,7 +256,7 @@ def _with_room(start: Start, found: Checked) -> Checked:
     preflight = _pinned(start, found.preflight, known)
     if not wants_gpus or limits.fit == "off":
         return Checked(preflight)
-    known_model = of_config(here.config, here.weights_bytes) or of_weights(here.weights_bytes)
+    known_model = of_config(here.config, here.weights_bytes) or of_weights(here.config, here.weights_bytes)
     architecture = limits.architecture or known_model
     question = room.Question(spec, architecture, known, limits.host_reserve_gib * 1024)
     return Checked(_judged(start, preflight, question, facts), question)

@@ -65,6 +65,7 @@ def recorded(server: str, purpose: Purpose, name: str, making: Making) -> Entry:
         purpose,
         name=name,
         fingerprint=making.fingerprint,
+        salt=making.salt,
         intent=making.spec.to_dict(),
         supersedes=tuple(making.supersedes),
         wrote=tuple(sorted(making.wrote)),

@@ -94,9 +94,21 @@ def with_health(job: Job, found: dict[str, t.Any]) -> dict[str, t.Any]:
     asks = wishes is not None and job.host.probe is not None and not _is_young(server["started_at"])
     if not asks or found["changed"] or job.params["state"] != "started" or server["state"] != "running":
         return found
+    if _is_anothers_port(job, server):
+        return found
     known = {"url": server["url"], "served_model_name": _asked(server), "api_key_file": server["api_key_file"]}
     given = {key: value for key, value in wishes.items() if value is not None}
     return {**found, "health": t.cast(t.Any, job.host.probe)({**known, **given})}
+
+
+def _is_anothers_port(job: Job, server: t.Mapping[str, t.Any]) -> bool:
+    """Whether a process of somebody else listens in place of a server that would open its port itself: it gets no key,
+    and the wait that follows says who it is."""
+    spec = job.params
+    if spec["network_mode"] != "host" or not server["api_key_file"]:
+        return False
+    owner = job.host.port_owner(spec["port"], "127.0.0.1" if spec["bind"] == "localhost" else spec["bind"])
+    return owner is not None and owner.pid is not None and owner.container_id != server["container_id"]
 
 
 def _is_young(started_at: str | None) -> bool:

@@ -25,7 +25,7 @@ SUPPLY = {
 }
 # What a secret's file held before, until the server that reads the new content is committed.
 KEPT = ".superseded"
-# Random characters of a key that nobody guesses, though its digest is in a label.
+# Random characters of a key that nobody guesses.
 SHORTEST_KEY = 16
 # What the shell in the container can export; blank lines and comments aside.
 ENV_LINE = re.compile(rb"[A-Za-z_][A-Za-z0-9_]*=.*|#.*|\s*")
@@ -34,11 +34,14 @@ ENV_LINE = re.compile(rb"[A-Za-z_][A-Za-z0-9_]*=.*|#.*|\s*")
 class Secrets:
     """The secrets of one server: what the user hands over now, else what the files on the host hold.
 
-    Those in C(keeps) are only handed over to a file that holds nothing.
+    Those in C(keeps) are only handed over to a file that holds nothing. C(salt) is what the server's secrets are
+    compared with.
     """
 
-    def __init__(self, spec: ServerSpec, given: t.Mapping[str, str | None], keeps: t.Collection[str] = ()) -> None:
-        self.files = spec.secret_files
+    def __init__(
+        self, spec: ServerSpec, given: t.Mapping[str, str | None], keeps: t.Collection[str] = (), salt: str = ""
+    ) -> None:
+        self.files, self.salt = spec.secret_files, salt
         self.on_host = {key: _read(path) for key, path in self.files.items()}
         stripped = {key: value.strip() for key, value in given.items() if value and key in self.files}
         self.given = {
@@ -57,7 +60,7 @@ class Secrets:
     def digests(self) -> dict[str, str]:
         """What shows a rotation, by key. A server reads the Hub token to download, so another one restarts nothing."""
         told = {key: content for key, content in self.contents.items() if key != "hf_token_file"}
-        return {key: secret_digest(key, content) for key, content in told.items()}
+        return {key: secret_digest(key, content, self.salt) for key, content in told.items()}
 
     @property
     def stale(self) -> tuple[str, ...]:
@@ -267,9 +270,8 @@ def api_key_problems(path: str, content: bytes, is_given: bool = False) -> list[
         )
     elif is_given and len(key) < SHORTEST_KEY:
         sentence = (
-            f"The API key for {path} has {len(key)} characters, and must have {SHORTEST_KEY} or more: a digest of it "
-            "is recorded with the server, and a short key can be found from that. Use the output of "
-            "'openssl rand -hex 32'."
+            f"The API key for {path} has {len(key)} characters, and must have {SHORTEST_KEY} or more: a short one "
+            "can be guessed. Use the output of 'openssl rand -hex 32'."
         )
     return [Problem("secret-invalid", sentence)] if sentence else []
 

@@ -44,7 +44,7 @@ from .container import (
     seal_of,
     trial,
 )
-from .engine import engine_of, engine_problems
+from .engine import Engine, engine_doubts, engine_of, engine_problems
 from .reader import Inspected, Reader, reader, without_stamps
 
 # What kind of failure it is that Docker speaks of.
@@ -75,6 +75,11 @@ class DockerBackend:
     @functools.cached_property
     def client(self) -> t.Any:
         return self._client()
+
+    @functools.cached_property
+    def engine(self) -> Engine:
+        """What the engine says of itself."""
+        return engine_of(self.reader.identity())
 
     # --- looking ----------------------------------------------------------------------------------------------------
 
@@ -183,8 +188,10 @@ class DockerBackend:
             self.ledger.drop(look)
 
     def refusals(self, spec: ServerSpec) -> t.Sequence[Problem]:
-        secrets = filter(None, (spec.hf_token_file, spec.api_key_file, spec.env_file))
-        return engine_problems(engine_of(self.reader.identity()), spec.gpus != "none", secrets)
+        return engine_problems(self.engine, spec)
+
+    def doubts(self, spec: ServerSpec) -> t.Sequence[str]:
+        return engine_doubts(self.engine, spec)
 
     def holders(self, port: int, bind: str) -> t.Collection[str]:
         """Running containers that publish the port on that address; with iptables alone no process listens on it."""

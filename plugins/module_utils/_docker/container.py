@@ -169,7 +169,7 @@ def instance(slot: Slot, inspected: t.Mapping[str, t.Any], proof: Entry | None =
 
 
 def _recorded(entry: Entry) -> dict[str, t.Any]:
-    keys = ("fingerprint", "supersedes", "intent", "wrote", "replaced", "vllm_version", "fallbacks")
+    keys = ("fingerprint", "salt", "supersedes", "intent", "wrote", "replaced", "vllm_version", "fallbacks")
     return {key: getattr(entry, key) for key in keys}
 
 

@@ -6,17 +6,22 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import pwd
+import re
 import stat
 import typing as t
 from dataclasses import dataclass
 
 from .._errors import Problem
+from .._server.spec import ServerSpec
 from .reader import Identity
 
 # Whom no file belongs to: the root of containers whose users are mapped.
 MAPPED = -1
+# The first Docker Engine with which a port that is published to loopback is not reached by neighbours.
+LOOPBACK_HOLDS = 28
 
 
 @dataclass(frozen=True)
@@ -30,6 +35,12 @@ class Engine:
     is_rootless: bool = False
     maps_users: bool = False
     uid: int = 0
+
+    @property
+    def major(self) -> int | None:
+        """The first number of its version, as far as it tells one."""
+        number = re.match(r"\d+", self.version)
+        return int(number.group()) if number else None
 
     def __str__(self) -> str:
         return f"{' '.join(filter(None, (self.name, self.version)))} at unix://{self.path}"
@@ -59,19 +70,41 @@ def _list(value: t.Any) -> list[t.Any]:
     return value if isinstance(value, list) else []
 
 
-def engine_problems(engine: Engine, wants_gpus: bool, secrets: t.Iterable[str]) -> tuple[Problem, ...]:
-    """Why an engine cannot run a server that wants GPUs or not, and reads these files of secrets."""
+def engine_problems(engine: Engine, spec: ServerSpec) -> tuple[Problem, ...]:
+    """Why an engine cannot run a server: it would start without GPUs, without its secrets, or not at all."""
     found = []
-    if engine.is_podman and wants_gpus:
+    if engine.is_podman and spec.gpus != "none":
         found.append(
             f"{engine} drops the request for GPUs, so the server would start without any. Run it with Docker Engine, "
             "and point docker_host (or DOCKER_HOST) there, or set gpus: none."
         )
     reader = MAPPED if engine.maps_users else engine.uid if engine.is_rootless else 0
-    closed = [path for path in secrets if not _may_read(path, reader)]
+    closed = [path for path in spec.secret_files.values() if not _may_read(path, reader)]
     if closed:
         found.append(_closed(engine, ", ".join(closed)))
+    if engine.maps_users and spec.network_mode == "host":
+        found.append(
+            f"{engine} maps the users of its containers (userns-remap), and gives none of them the host's network. Set "
+            "network_mode: bridge, or use another engine with docker_host."
+        )
     return tuple(Problem("backend-unsupported", sentence) for sentence in found)
+
+
+def engine_doubts(engine: Engine, spec: ServerSpec) -> tuple[str, ...]:
+    """What an operator would not expect of an engine that can run a server."""
+    guarded = spec.api_key_file or spec.allow_unauthenticated
+    is_published = spec.network_mode == "bridge" and ipaddress.ip_address(spec.bind).is_loopback
+    # A rootless engine publishes from a network of its own, which has no neighbours.
+    is_leaky = (
+        engine.major is not None and engine.major < LOOPBACK_HOLDS and not (engine.is_podman or engine.is_rootless)
+    )
+    if guarded or not is_published or not is_leaky:
+        return ()
+    return (
+        f"{engine} is older than {LOOPBACK_HOLDS}: in network_mode bridge other machines of the same network segment "
+        f"can reach the server though it is bound to {spec.bind}, and it has no API key. Set api_key_file, set "
+        "network_mode: host, or upgrade Docker Engine. Set allow_unauthenticated: true if that network is trusted.",
+    )
 
 
 def _closed(engine: Engine, paths: str) -> str:

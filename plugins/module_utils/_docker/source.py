@@ -12,7 +12,7 @@ import re
 import typing as t
 
 from .._errors import VllmError
-from .._health.logfile import NEWS_LINES, TAIL_BYTES, TAIL_LINES
+from .._health.logfile import NEWS_LINES, TAIL_BYTES, TAIL_LINES, port_among
 from .._host.processes import ProcessState, container_of, process_started
 from .client import explain, failures, sentence
 from .reader import STAMP, Inspected, Reader, without_stamps
@@ -78,6 +78,11 @@ class ContainerSource:
         # Where its control group does not tell; a clock that was set in between makes two times of one.
         started, seen = _epoch(str(state.get("StartedAt") or "")), process_started(pid) if pid else None
         return pid if started is not None and seen is not None and abs(seen - started) < 5 else None
+
+    def host_port(self) -> int | None:
+        inspected = self.inspected()
+        is_hosts = (inspected.get("HostConfig") or {}).get("NetworkMode") == "host"
+        return port_among(inspected["Config"].get("Cmd") or ()) if is_hosts else None
 
     def about(self) -> dict[str, t.Any]:
         """What the container was made from, and the secrets in its files, to be taken out of all that is shown."""

@@ -42,11 +42,21 @@ class Source(t.Protocol):
     def root_pid(self) -> int | None:
         """Its first process, where that is one of this host."""
 
+    def host_port(self) -> int | None:
+        """The port that its own process opens on this host; None where an engine publishes one, or nobody knows."""
+
     def about(self) -> dict[str, t.Any]:
         """What it was made from, without the C(secrets), which come beside it to be taken out of all that is shown."""
 
     def versions(self) -> dict[str, str]:
         """The versions of what runs it, as far as they are known."""
+
+
+def port_among(words: t.Sequence[str]) -> int | None:
+    """The port in the command line of a server; None where it has none."""
+    following = (b for a, b in zip(words, words[1:]) if a == "--port")
+    said = [*following, *(word.partition("=")[2] for word in words if word.startswith("--port="))]
+    return int(said[-1]) if said and said[-1].isdecimal() else None
 
 
 class FileSource:
@@ -79,6 +89,9 @@ class FileSource:
             ) from None
 
     def root_pid(self) -> int | None:
+        return None
+
+    def host_port(self) -> int | None:
         return None
 
     def about(self) -> dict[str, t.Any]:

@@ -18,7 +18,7 @@ from .._host.lock import reader_is_gone
 from .._host.processes import ProcessState
 from .api import Api
 from .probe import by_answers, outcome, without_key
-from .wait import Report, Wait
+from .wait import Report, Verdict, Wait
 
 if t.TYPE_CHECKING:
     from .._vllm.diagnosis import Diagnosis
@@ -90,7 +90,7 @@ class Session:
         first, bad_since = self.carried.get("first"), self.carried.get("bad_since")
         wait = Wait(
             self.params["checks"],
-            self.api.ask,
+            self._ask,
             self.source.state if self.source else ProcessState,
             self.params["timeout"],
             self.params["stable_for"],
@@ -109,6 +109,16 @@ class Session:
         if not report.finished:
             result["resume"] = self._carry(wait)
         return {"changed": False, **result}
+
+    def _ask(self, check: str) -> Verdict:
+        """The verdict of one check. A key is for the server alone, so who listens is looked up before each request."""
+        if self.api.key and self.source and not self.params.get("uds"):
+            from .listener import stranger
+
+            found = stranger(self.source, str(self.params["url"]))
+            if found:
+                return Verdict(False, found, True, "port-in-use")
+        return self.api.ask(check)
 
     def _hopeless(self) -> str | None:
         if self._watch is None and not self.carried and time.monotonic() - self.started < FIRST_LOOK:

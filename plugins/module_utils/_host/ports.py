@@ -39,6 +39,7 @@ class PortOwner:
     description: str
     pid: int | None = None
     container_id: str | None = None
+    uid: int | None = None
 
 
 def parse_listeners(text: str) -> list[Listener]:
@@ -77,11 +78,12 @@ def _owner(listener: Listener) -> PortOwner:
     pid = _pid_of(listener.inode)
     where = f"{listener.address}:{listener.port}"
     if pid is None:
-        return PortOwner(f"a process of uid {listener.uid} listening on {where} (its name is only visible to root)")
+        described = f"a process of uid {listener.uid} listening on {where} (its name is only visible to root)"
+        return PortOwner(described, uid=listener.uid)
     # The command line may hold a secret; the process name does not.
     name = printable(read_proc(f"/proc/{pid}/comm").strip()) or "a process"
     container = container_id(read_proc(f"/proc/{pid}/cgroup"), read_proc("/proc/1/cgroup"))
-    return PortOwner(f"{name} (PID {pid}, uid {listener.uid}) listening on {where}", pid, container)
+    return PortOwner(f"{name} (PID {pid}, uid {listener.uid}) listening on {where}", pid, container, listener.uid)
 
 
 def _pid_of(inode: str) -> int | None:

@@ -169,9 +169,9 @@ def kv_capacity(spec: ServerSpec, architecture: Architecture, kv_gib: float, gpu
 WEIGHTS_SHARE = Range(0.96, 1.03)
 # Split over GPUs, some layers are padded: gpt-oss-120b on two takes 1.07 times a half.
 SPLIT_WEIGHTS_SHARE = Range(0.96, 1.08)
-# What of a mixture of experts is no expert (attention, embeddings, shared experts) is whole on each rank of data
-# parallel: a share of the weights, and at most so many GiB more. It is 3.4 of 13.5 GiB in gpt-oss-20b, 17 of 641 in
-# DeepSeek-V3.
+# The ranks of data parallel share the experts of a mixture, each whole with expert parallel and cut up without. What is
+# no expert (attention, embeddings, shared experts) is whole on each: a share of the weights, and at most so many GiB
+# more. It is 3.4 of 13.5 GiB in gpt-oss-20b, 17 of 641 in DeepSeek-V3.
 COMMON_SHARE, COMMON_GIB = Range(0.015, 0.06), 3
 NON_TORCH = Range(80, 600)
 SPLIT_NON_TORCH = Range(200, 1500)
@@ -228,14 +228,22 @@ class _Case:
 
     def _part(self, weights_gib: float) -> Range:
         """What one GPU has of the weights: experts are spread over all ranks, all else is whole on each of data
-        parallel."""
+        parallel. Where nobody knows whether there are experts, it may be the one or the other."""
         settings = self.settings
         whole = weights_gib * GIB_MIB / (settings.tensor_parallel * settings.pipeline_parallel)
-        if not settings.spreads_experts or settings.data_parallel == 1:
+        spreads = self._spreads()
+        if spreads is False:
             return Range(whole, whole)
         most = min(1.0, COMMON_SHARE.high + COMMON_GIB / weights_gib)
-        shares = (COMMON_SHARE.low, max(COMMON_SHARE.low, most))
+        shares = (COMMON_SHARE.low, max(COMMON_SHARE.low, most) if spreads else 1.0)
         return Range(*[whole * (share + (1 - share) / settings.data_parallel) for share in shares])
+
+    def _spreads(self) -> bool | None:
+        """Whether ranks of data parallel share experts, with expert parallel or without; None where nobody knows."""
+        if self.settings.data_parallel == 1:
+            return False
+        is_mixture = self.architecture.is_mixture if self.architecture else None
+        return True if self.settings.asks_for_experts else is_mixture
 
     def activation(self, device: _Device) -> Range:
         """The peak of a full batch, or of sampling."""
@@ -248,9 +256,10 @@ class _Case:
     def non_torch(self) -> Range:
         """What is held outside of PyTorch."""
         settings = self.settings
-        together = settings.data_parallel if settings.spreads_experts else 1
-        is_split = settings.tensor_parallel * settings.pipeline_parallel * together > 1
-        usual = SPLIT_NON_TORCH if is_split else NON_TORCH
+        spreads = self._spreads()
+        is_split = settings.tensor_parallel * settings.pipeline_parallel > 1 or spreads
+        low, high = (SPLIT_NON_TORCH if one else NON_TORCH for one in (is_split, is_split or spreads is None))
+        usual = Range(low.low, high.high)
         hidden = SLEEP_MODE.high if settings.has_sleep_mode else 0
         return self._measured("non_torch_gib", Range(usual.low - hidden, usual.high))
 

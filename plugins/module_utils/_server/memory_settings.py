@@ -37,9 +37,10 @@ class Settings:
     is_default_utilization: bool
     tensor_parallel: int
     pipeline_parallel: int
-    # All ranks of data parallel, on other hosts too, and whether the experts are spread over them.
+    # All ranks of data parallel, on other hosts too.
     data_parallel: int
-    spreads_experts: bool
+    # Whether expert parallel is asked for, which vLLM refuses for a model without experts.
+    asks_for_experts: bool
     local_gpus: int
     may_span_hosts: bool
     block_size: int
@@ -79,7 +80,7 @@ def settings_of(spec: ServerSpec) -> Settings:
         tensor_parallel=tensor,
         pipeline_parallel=pipeline,
         data_parallel=max(data, local),
-        spreads_experts=_switch(engine, "enable_expert_parallel", False),
+        asks_for_experts=_switch(engine, "enable_expert_parallel", False),
         local_gpus=max(1, -(-tensor * pipeline // _size(engine, "nnodes", 1))) * local,
         may_span_hosts=engine.get("distributed_executor_backend") in ("ray", "external_launcher"),
         block_size=_size(engine, "block_size", 16),

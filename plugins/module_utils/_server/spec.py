@@ -592,6 +592,7 @@ def fingerprint(intent: t.Mapping[str, t.Any], secrets: t.Mapping[str, str]) -> 
     return f"v1:{digest.hexdigest()}"
 
 
-def secret_digest(key: str, content: bytes) -> str:
-    """A digest that shows rotation. Slow on purpose: labels are readable, and an API key may be a weak word."""
-    return hashlib.pbkdf2_hmac("sha256", content.strip(), f"gpufleet.vllm {key}".encode(), 60_000).hex()[:16]
+def secret_digest(key: str, content: bytes, salt: str) -> str:
+    """A digest that shows rotation, for who has the salt: labels are readable, and a secret may be a weak word. Slow on
+    purpose, should the salt get out."""
+    return hashlib.pbkdf2_hmac("sha256", content.strip(), f"{salt} {key}".encode(), 60_000).hex()[:16]

@@ -12,7 +12,7 @@ import time
 import typing as t
 
 from .._errors import VllmError
-from .._health.logfile import TAIL_BYTES, TAIL_LINES, RunCommand
+from .._health.logfile import TAIL_BYTES, TAIL_LINES, RunCommand, port_among
 from .._host.processes import ProcessState
 
 PROPERTIES = (
@@ -91,8 +91,9 @@ class UnitSource:
         if time.monotonic() - self.read < self.interval:
             return ""
         self.read = time.monotonic()
-        since = [f"--after-cursor={self.cursor}"] if self.cursor else [f"--lines={TAIL_LINES}", *self._invocation()]
-        text = self._journal([*since, "--show-cursor"])
+        since = [f"--after-cursor={self.cursor}"] if self.cursor else self._invocation()
+        # After a cursor the first lines are printed, without one the last: what is more comes with the next look.
+        text = self._journal([f"--lines={TAIL_LINES}", *since, "--show-cursor"])
         head, mark, tail = text.rpartition(CURSOR)
         if not mark:
             return "" if text.startswith("-- No entries") else text
@@ -112,11 +113,18 @@ class UnitSource:
     def root_pid(self) -> int | None:
         return int(self.shown().get("MainPID") or 0) or None
 
+    def host_port(self) -> int | None:
+        return port_among(_written_in(self._text())[1])
+
+    def _text(self) -> str:
+        """The unit's file with its drop-ins; nothing for one that is in no file."""
+        fragment = self.shown().get("FragmentPath")
+        return self._run(["systemctl", "cat", self.name, "--no-pager"]) if fragment else ""
+
     def about(self) -> dict[str, t.Any]:
         from .._host.redaction import read_secrets, redact_value, secrets_among
 
-        fragment = self.shown().get("FragmentPath")
-        text = self._run(["systemctl", "cat", self.name, "--no-pager"]) if fragment else ""
+        text = self._text()
         files = re.findall(r"^EnvironmentFile=-?(\S+)|^LoadCredential=[^:\s]+:(\S+)", text, re.MULTILINE)
         secrets = [secret for pair in files for path in pair if path for secret in read_secrets(path)]
         secrets += secrets_among(*_written_in(text))

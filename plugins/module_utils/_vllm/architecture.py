@@ -19,7 +19,8 @@ GIB = 1 << 30
 @dataclass(frozen=True)
 class Architecture:
     """The numbers of a model that decide how much memory it takes. Without weights_gib only tokens can be counted, with
-    nothing else only the weights are judged."""
+    nothing else only the weights are judged. C(experts) is how many a token is routed among in each layer, 0 for none;
+    None where nobody said."""
 
     layers_full: int
     layers_sliding: int
@@ -27,6 +28,7 @@ class Architecture:
     num_key_value_heads: int
     head_dim: int
     weights_gib: float | None = None
+    experts: int | None = None
 
     @classmethod
     def from_mapping(cls, mapping: t.Any) -> Architecture:
@@ -41,10 +43,10 @@ class Architecture:
         if unknown:
             raise VllmError(f"Unknown key 'architecture.{unknown[0]}'. Valid keys: {', '.join(KEYS)}.")
         weights = _weights(mapping.get("weights_gib"))
-        if weights is not None and all(mapping.get(key) is None for key in KEYS if key != "weights_gib"):
-            return cls(0, 0, 0, 0, 0, weights)
-        counts = {f.name: _whole(mapping, f.name) for f in fields(cls) if f.name != "weights_gib"}
-        made = cls(**counts, weights_gib=weights)
+        experts = None if mapping.get("experts") is None else _whole(mapping, "experts")
+        if weights is not None and all(mapping.get(key) is None for key in LAYER_KEYS):
+            return cls(0, 0, 0, 0, 0, weights, experts)
+        made = cls(**{key: _whole(mapping, key) for key in LAYER_KEYS}, weights_gib=weights, experts=experts)
         if not made.layers_full + made.layers_sliding or not made.num_key_value_heads or not made.head_dim:
             raise VllmError(
                 "architecture: the number of layers, num_key_value_heads and head_dim must be at least 1; got 0."
@@ -60,8 +62,15 @@ class Architecture:
         """Whether more is known than the size of the weights."""
         return self.layers_full + self.layers_sliding > 0
 
+    @property
+    def is_mixture(self) -> bool | None:
+        """Whether it is a mixture of experts; None where nobody knows."""
+        return None if self.experts is None else self.experts > 1
+
 
 KEYS = tuple(f.name for f in fields(Architecture))
+# What the KV cache follows from: all of them, or none.
+LAYER_KEYS = tuple(key for key in KEYS if key not in ("weights_gib", "experts"))
 
 
 def _whole(mapping: t.Mapping[str, t.Any], key: str) -> int:
@@ -103,6 +112,8 @@ OTHER_STATE = re.compile(
     r"attention_chunk_size|cross_attention_\w+|is_encoder_decoder|block_configs|multi_query|global_head_dim|"
     r"num_global_key_value_heads|swa_\w+|index_topk"
 )
+# Where a config.json says how many experts there are, in the words of one family of models or another.
+EXPERTS = ("num_experts", "moe_num_experts", "n_routed_experts", "num_local_experts")
 # What a config.json leaves out because it is the default of the model's type.
 GEMMA3 = {"num_attention_heads": 8, "num_key_value_heads": 4, "head_dim": 256, "sliding_window_pattern": 6}
 TYPE_DEFAULTS: t.Mapping[str, t.Mapping[str, t.Any]] = {
@@ -136,12 +147,25 @@ def of_config(config: t.Mapping[str, t.Any], weights_bytes: int) -> dict[str, t.
     layers = _layers(text)
     if layers is None or weights_bytes <= 0 or not all(map(_is_count, numbers.values())):
         return None
-    return {**layers, **numbers, "weights_gib": max(0.01, round(weights_bytes / GIB, 2))}
+    return {**layers, **numbers, **_size(config, weights_bytes)}
 
 
-def of_weights(weights_bytes: int) -> dict[str, t.Any] | None:
-    """What is known of a model whose layers keep a state of another form: the size of its files."""
-    return {"weights_gib": max(0.01, round(weights_bytes / GIB, 2))} if weights_bytes > 0 else None
+def of_weights(config: t.Mapping[str, t.Any], weights_bytes: int) -> dict[str, t.Any] | None:
+    """What is known of a model whose layers keep a state of another form: the size of its files, and its experts."""
+    return _size(config, weights_bytes) if weights_bytes > 0 else None
+
+
+def _size(config: t.Mapping[str, t.Any], weights_bytes: int) -> dict[str, t.Any]:
+    return {"weights_gib": max(0.01, round(weights_bytes / GIB, 2)), "experts": _experts(config)}
+
+
+def _experts(config: t.Mapping[str, t.Any]) -> int:
+    """How many experts the layers of a model have, the most of them where that differs; 0 for a dense model."""
+    nested = (config.get("text_config"), config.get("ffn_config"))
+    places = [config, *(place for place in nested if isinstance(place, dict))]
+    said = [place.get(key) for place in places for key in EXPERTS]
+    counts = [one for value in said for one in (value if isinstance(value, list) else [value])]
+    return max((t.cast(int, one) for one in counts if _is_count(one)), default=0)
 
 
 def _is_count(value: t.Any) -> bool:

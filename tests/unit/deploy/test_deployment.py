@@ -42,7 +42,7 @@ def instance(slot: Slot, fingerprint: str | None = OLD, running: bool = False, *
     """One that knows what it stopped, as every run leaves it: the instance in the current slot, or what that was."""
     identity = {"current": "cur", "superseded": "old"}.get(slot, slot)
     supersedes = {"current": ("old",), "next": ("cur", "old")}.get(slot, ())
-    known = {"identity": identity, "supersedes": supersedes, **other}
+    known = {"identity": identity, "supersedes": supersedes, "salt": "s", **other}
     return Instance(slot, True, running, fingerprint, artifact_id=IMAGE, intent={"port": fingerprint}, **known)
 
 

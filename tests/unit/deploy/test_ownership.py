@@ -23,6 +23,8 @@ from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.record impor
     LABEL_SPEC,
     LABEL_WROTE,
 )
+from ansible_collections.gpufleet.vllm.plugins.module_utils._docker import backend
+from ansible_collections.gpufleet.vllm.plugins.module_utils._docker.backend import LOG_LINES
 from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
 from ansible_collections.gpufleet.vllm.plugins.module_utils._host import files
 from docker_model import IMAGE, NEW, Client, FailsOnce, Killed, manage, run, situation, warnings
@@ -499,7 +501,15 @@ def test_a_commit_reads_the_end_of_a_log(client: Client, monkeypatch: pytest.Mon
     monkeypatch.setattr(client, "logs", lambda *args, **said: asked.append(said) or logs(*args, **said))
     run()
     manage(state="committed")
-    assert asked and all(said.get("tail") for said in asked)
+    assert asked and all(0 < said.get("tail", 0) <= LOG_LINES <= 100_000 for said in asked)
+
+
+def test_a_commit_reads_no_more_of_long_lines(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backend, "LOG_BYTES", 1000)
+    client.log = f"{'x' * 3000}\nthe end\n"
+    run()
+    read = next(iter(situation().host().backends.values())).log("vllm-a")
+    assert len(read) <= 1000 and read.endswith("the end\n")
 
 
 # --- somebody's own file --------------------------------------------------------------------------------------------

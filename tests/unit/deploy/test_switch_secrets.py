@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
-from docker_model import Client, FailsOnce, Killed, manage, run, warnings
+from ansible_collections.gpufleet.vllm.plugins.module_utils._host.labels import LABEL_FINGERPRINT
+from ansible_collections.gpufleet.vllm.plugins.module_utils._host.ports import PortOwner
+from docker_model import Client, FailsOnce, Killed, manage, run, situation, warnings
 from switches import SWITCH, cached, files_of, keyed, run_b
 
 # --- secrets of a switch --------------------------------------------------------------------------------------------
@@ -155,3 +157,91 @@ def test_no_secret_is_in_any_result_of_a_switch(client: Client, key: Path, tmp_p
             results += [run(check, **keyed(key, "CANARY-A-of-16-or-more"), **said), manage(check, state=state)]
     results.append(manage(state="absent"))
     assert "CANARY" not in json.dumps([results, client.containers_by_name, list(warnings)])
+
+
+# --- what secrets are compared with -----------------------------------------------------------------------------------
+
+
+def entries(server: str = "vllm-a") -> list[Path]:
+    return sorted((situation().record / "owned").glob(f"{server}.*.json"))
+
+
+def salts(server: str = "vllm-a") -> set[str]:
+    found = [json.loads(path.read_text()) for path in entries(server)]
+    return {one["salt"] for one in found if one.get("purpose") == "server"}
+
+
+def test_a_label_cannot_be_looked_up_in_a_table(client: Client, key: Path) -> None:
+    """The same server with the same key has another fingerprint on each host, and after each removal."""
+    seen = set()
+    for _host in range(3):
+        run(**keyed(key, "the-same-everywhere"))
+        seen.add(client.containers_by_name["vllm-a"]["Config"]["Labels"][LABEL_FINGERPRINT])
+        manage(state="absent")
+    assert len(seen) == 3
+
+
+def test_the_salt_is_in_the_record_alone(client: Client, key: Path) -> None:
+    results = [run(**keyed(key, "a-key-of-16-or-more")), run(**keyed(key, "another-of-16-or-more"))]
+    (salt,) = salts()
+    assert len(salt) == 32
+    assert salt not in json.dumps([results, client.containers_by_name, client.volumes_by_name, warnings])
+    assert [path.stat().st_mode & 0o777 for path in entries()] == [0o600] * len(entries())
+
+
+def test_the_salt_stays_as_long_as_the_server(client: Client, key: Path) -> None:
+    run(**keyed(key, "a-key-of-16-or-more"))
+    before = salts()
+    run(**keyed(key, "a-key-of-16-or-more"), engine={"max_num_seqs": 1})
+    manage(state="committed")
+    assert salts() == before
+    assert run(**keyed(key, "a-key-of-16-or-more"), engine={"max_num_seqs": 1})["changed"] is False
+
+
+@pytest.mark.parametrize("has_key", [True, False], ids=["with a key", "without a secret"])
+def test_a_salt_that_is_lost_is_told_before_anything_restarts_for_it(has_key: bool, client: Client, key: Path) -> None:
+    said = keyed(key, "a-key-of-16-or-more") if has_key else {}
+    run(**said)
+    for path in entries():
+        path.write_text(json.dumps({**json.loads(path.read_text()), "salt": ""}))
+    planned = run(True, **said)
+    assert planned["changed"] is has_key
+    reason = "create vllm-a-next (whether a secret changed cannot be told, since the record has no salt for it)"
+    assert (reason in planned["actions"]) is has_key
+    run(**said)
+    assert run(**said)["changed"] is False
+
+
+def test_a_record_that_is_lost_with_its_salt_restarts_nothing(client: Client, key: Path) -> None:
+    run(**keyed(key, "a-key-of-16-or-more"))
+    before = client.now
+    for path in entries():
+        path.unlink()
+    with pytest.raises(VllmError, match="^vllm-a exists and was not created by gpufleet.vllm"):
+        run(**keyed(key, "a-key-of-16-or-more"))
+    assert client.now == before
+
+
+# --- who gets a key -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("said", "is_asked"),
+    [
+        pytest.param({"network_mode": "host"}, False, id="a stranger has the port that the server would open"),
+        pytest.param({}, True, id="the engine has the port"),
+    ],
+)
+def test_a_key_does_not_go_to_who_has_the_port_of_a_server(
+    said: dict[str, str], is_asked: bool, client: Client, key: Path
+) -> None:
+    run(**keyed(key, "a-key-of-16-or-more"), **said)
+    situation().owner = PortOwner("python3 (PID 7, uid 1001) listening on 127.0.0.1:8000", 7, uid=1001)
+    result = run(**keyed(key, "a-key-of-16-or-more"), **said, health={})
+    assert (result["changed"], bool(situation().probed), bool(result["health"])) == (False, is_asked, is_asked)
+
+
+def test_a_key_goes_to_the_server_itself(client: Client, key: Path) -> None:
+    server = run(**keyed(key, "a-key-of-16-or-more"), network_mode="host")["server"]
+    situation().owner = PortOwner("vllm (PID 7, uid 0) listening on 127.0.0.1:8000", 7, server["container_id"], 0)
+    assert run(**keyed(key, "a-key-of-16-or-more"), network_mode="host", health={})["health"]

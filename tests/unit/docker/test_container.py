@@ -93,7 +93,7 @@ CACHES = "vllm-gpt-oss-cache-IMAGE:/var/cache/vllm"
 def making(**said: t.Any) -> Making:
     """What a server is made from; C(making_...) are fields of it that are not of the spec."""
     other = {key[len("making_") :]: said.pop(key) for key in list(said) if key.startswith("making_")}
-    return Making(from_params({**GB10, **said}), "v1:stamp", **other)
+    return Making(from_params({**GB10, **said}), "v1:stamp", "salt", **other)
 
 
 def body(entrypoint: list[str] | None = None, **said: t.Any) -> dict[str, t.Any]:

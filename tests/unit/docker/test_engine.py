@@ -17,10 +17,16 @@ from pathlib import Path
 import pytest
 import yaml
 from ansible_collections.gpufleet.vllm.plugins.module_utils._docker import client
-from ansible_collections.gpufleet.vllm.plugins.module_utils._docker.engine import Engine, engine_of, engine_problems
+from ansible_collections.gpufleet.vllm.plugins.module_utils._docker.engine import (
+    Engine,
+    engine_doubts,
+    engine_of,
+    engine_problems,
+)
 from ansible_collections.gpufleet.vllm.plugins.module_utils._docker.reader import Identity, SocketReader, reader
 from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
-from docker_model import Client, installed, run, situation
+from ansible_collections.gpufleet.vllm.plugins.module_utils._server.spec import ServerSpec, from_params
+from docker_model import Client, installed, run, situation, warnings
 
 # --- addresses ----------------------------------------------------------------------------------------------------------
 
@@ -138,6 +144,11 @@ def test_the_engine_over_the_socket(refuses: bool, tmp_path: Path, monkeypatch: 
 
 # --- what it cannot do --------------------------------------------------------------------------------------------------
 
+
+def spec(**said: t.Any) -> ServerSpec:
+    return from_params({"name": "a", "model": "m", "image": "i:1", **said})
+
+
 ME, OTHER = os.geteuid(), os.geteuid() + 1000
 
 
@@ -167,10 +178,43 @@ def test_what_an_engine_is_not_given(
         if mode is not None:
             path.touch()
             path.chmod(mode)
-    problems = engine_problems(engine, wants_gpus, map(str, paths))
+    files = dict(zip(("api_key_file", "env_file"), map(str, paths)))
+    problems = engine_problems(engine, spec(gpus="all" if wants_gpus else "none", **files))
     assert [problem.reason for problem in problems] == ["backend-unsupported"] * len(said)
     for words, problem in zip(said, problems):
         assert words in problem.message
+
+
+@pytest.mark.parametrize("mode", ["bridge", "host"])
+def test_an_engine_that_maps_users_gives_nobody_the_network_of_the_host(mode: str) -> None:
+    problems = engine_problems(Engine(maps_users=True), spec(network_mode=mode))
+    assert [problem.reason for problem in problems] == ["backend-unsupported"] * (mode == "host")
+
+
+@pytest.mark.parametrize(
+    ("engine", "said", "is_told"),
+    [
+        pytest.param(Engine(version="27.5.1"), {}, True, id="an old engine"),
+        pytest.param(Engine(version="20.10.24+dfsg1"), {}, True, id="that of a distribution"),
+        pytest.param(Engine(version="26.1.5"), {"bind": "127.0.0.5"}, True, id="another address of loopback"),
+        pytest.param(Engine(version="26.1.5"), {"bind": "localhost"}, True, id="its name"),
+        pytest.param(Engine(version="28.0.0"), {}, False, id="one that keeps loopback to itself"),
+        pytest.param(Engine(version="100.1"), {}, False, id="a later one"),
+        pytest.param(Engine(), {}, False, id="one that tells no version"),
+        pytest.param(Engine("Podman", "4.3.1", is_podman=True), {"gpus": "none"}, False, id="Podman"),
+        pytest.param(Engine(version="27.0", is_rootless=True), {}, False, id="a network without neighbours"),
+        pytest.param(Engine(version="27.0"), {"network_mode": "host"}, False, id="the network of the host"),
+        pytest.param(Engine(version="27.0"), {"api_key_file": "/k"}, False, id="a key"),
+        pytest.param(Engine(version="27.0"), {"allow_unauthenticated": True}, False, id="a network that is trusted"),
+        pytest.param(
+            Engine(version="27.0"), {"bind": "0.0.0.0", "api_key_file": "/k"}, False, id="an address for everybody"
+        ),
+    ],
+)
+def test_a_loopback_that_neighbours_reach_is_told(engine: Engine, said: dict[str, t.Any], is_told: bool) -> None:
+    told = engine_doubts(engine, spec(**said))
+    assert len(told) == is_told
+    assert not is_told or f"{engine} is older than 28" in told[0] and "no API key" in told[0]
 
 
 @pytest.fixture
@@ -204,3 +248,12 @@ def test_nothing_is_stopped_for_an_engine_that_cannot_run_it(
     assert words in str(caught.value)
     assert caught.value.reason == "backend-unsupported"
     assert old.now == before
+
+
+def test_a_start_warns_of_a_loopback_that_neighbours_reach_and_a_run_without_changes_does_not(old: Client) -> None:
+    situation().engine = Identity({**DOCKER, "Version": "27.5.1"}, path="/s")
+    warnings.clear()
+    run()
+    assert list(warnings) == []
+    run(engine={"max_model_len": 2})
+    assert len(warnings) == 1 and "Docker Engine 27.5.1 at unix:///s is older than 28" in warnings[0]

@@ -311,6 +311,7 @@ def changed(path: str, value: t.Any) -> dict[str, t.Any]:
         ("architecture.head_dim", -1, "m.architecture.head_dim must be a whole number; got -1."),
         ("architecture", {"head_dim": 1, "weights_gib": 2}, "m.architecture.layers_full is missing."),
         ("architecture", {"head_dim": 1}, "m.architecture.layers_full is missing."),
+        ("architecture.experts", "many", "m.architecture.experts must be a whole number; got 'many'."),
         (
             "profile",
             {},

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 import typing as t
+from dataclasses import replace
 from pathlib import Path
 
 import gpu_hosts
@@ -505,9 +506,11 @@ def test_what_is_used_of_unified_memory_does_not_make_it_smaller() -> None:
 
 # --- experts, and weights of which no more is known ------------------------------------------------------------------
 
-QWEN3_CODER = Architecture(62, 0, 0, 8, 128, 449)
-DEEPSEEK_R1 = Architecture.from_mapping({"weights_gib": 641})
 SPREAD = {"enable_expert_parallel": True, "data_parallel_size": 8, "max_model_len": 131072}
+QWEN3_CODER = Architecture(62, 0, 0, 8, 128, 449, 160)
+LLAMA_70B = Architecture(80, 0, 0, 8, 128, 131.5, 0)
+DEEPSEEK_R1 = Architecture.from_mapping({"weights_gib": 641, "experts": 256})
+WHOLE = {**SPREAD, "enable_expert_parallel": False}
 
 
 @pytest.mark.parametrize(
@@ -524,8 +527,17 @@ SPREAD = {"enable_expert_parallel": True, "data_parallel_size": 8, "max_model_le
             "tight",
             id="on smaller GPUs what is no expert decides",
         ),
+        pytest.param(H200, WHOLE, QWEN3_CODER, "ok", id="a piece of each expert without expert parallel"),
+        pytest.param(H200, WHOLE, DEEPSEEK_R1, "ok", id="a piece of each expert, by the weights alone"),
+        pytest.param(H200, WHOLE, replace(QWEN3_CODER, experts=0), "refuse", id="a whole dense model on each rank"),
+        pytest.param(H100, WHOLE, LLAMA_70B, "refuse", id="a whole Llama 70B on each rank"),
+        pytest.param(H100, WHOLE, replace(LLAMA_70B, experts=None), "tight", id="experts that nobody knows of"),
         pytest.param(
-            H200, {**SPREAD, "enable_expert_parallel": False}, QWEN3_CODER, "refuse", id="a whole model on each rank"
+            H200, SPREAD, replace(QWEN3_CODER, experts=None), "ok", id="expert parallel tells that there are experts"
+        ),
+        pytest.param(H100, WHOLE, replace(QWEN3_CODER, weights_gib=900), "refuse", id="too many pieces of experts"),
+        pytest.param(
+            H200, {"data_parallel_size": 8}, replace(LLAMA_8B, experts=None), "ok", id="a small one, whatever it is"
         ),
         pytest.param(H200, {"data_parallel_size": 8}, LLAMA_8B, "ok", id="a small one on each"),
         pytest.param(H100, SPREAD, Architecture(62, 0, 0, 8, 128, 900), "refuse", id="too many experts"),

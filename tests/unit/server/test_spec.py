@@ -547,7 +547,7 @@ def test_the_order_of_values_changes_the_fingerprint() -> None:
 
 def test_a_rotated_secret_changes_the_fingerprint() -> None:
     intent = spec(api_key_file="/k").to_dict()
-    stamps = {fingerprint(intent, {"api_key_file": secret_digest("api_key_file", key)}) for key in (b"a", b"b")}
+    stamps = {fingerprint(intent, {"api_key_file": secret_digest("api_key_file", key, "s")}) for key in (b"a", b"b")}
     assert len(stamps) == 2
 
 
@@ -581,10 +581,12 @@ def test_any_engine_options_can_be_recorded_and_read_back(engine: dict[str, t.An
 
 
 def test_a_digest_tells_content_and_key_apart_but_no_newline() -> None:
-    assert secret_digest("hf_token_file", b"hf_x") == secret_digest("hf_token_file", b"hf_x\n")
-    assert secret_digest("hf_token_file", b"hf_x") != secret_digest("hf_token_file", b"hf_y")
-    assert secret_digest("hf_token_file", b"hf_x") != secret_digest("api_key_file", b"hf_x")
-    assert "hf_x" not in secret_digest("hf_token_file", b"hf_x")
+    digest = secret_digest("env_file", b"A=x", "salt")
+    assert digest == secret_digest("env_file", b"A=x\n", "salt")
+    assert digest != secret_digest("env_file", b"A=y", "salt")
+    assert digest != secret_digest("api_key_file", b"A=x", "salt")
+    assert digest != secret_digest("env_file", b"A=x", "another salt")
+    assert "A=x" not in digest
 
 
 # --- what has to agree ----------------------------------------------------------------------------------------------

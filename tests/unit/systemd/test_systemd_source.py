@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
+from ansible_collections.gpufleet.vllm.plugins.module_utils._health.logfile import TAIL_LINES
 from ansible_collections.gpufleet.vllm.plugins.module_utils._host.processes import ProcessState
 from ansible_collections.gpufleet.vllm.plugins.module_utils._systemd.source import UnitSource, unit_state
 
@@ -73,11 +74,14 @@ class Systemd:
         self.commands.append(command)
         if command[0] == "systemctl":
             return 0, "".join(f"{key}={value}\n" for key, value in self.shown.items()), ""
-        after = next((int(word.partition("=")[2]) for word in command if word.startswith("--after-cursor=")), 0)
-        lines = self.journal[after:]
+        said = dict(word.partition("=")[::2] for word in command)
+        after, count = int(said.get("--after-cursor", 0)), int(said.get("--lines", len(self.journal)))
+        # As journalctl does it: the first lines after a cursor, else the last.
+        start = after if "--after-cursor" in said else max(0, len(self.journal) - count)
+        lines = self.journal[start : start + count]
         if not lines:
             return 0, "-- No entries --\n", ""
-        cursor = f"-- cursor: {len(self.journal)}\n" if "--show-cursor" in command else ""
+        cursor = f"-- cursor: {start + len(lines)}\n" if "--show-cursor" in command else ""
         return 0, "".join(f"{line}\n" for line in lines) + cursor, ""
 
 
@@ -92,6 +96,30 @@ def test_a_unit_tells_only_what_is_new() -> None:
     assert source.news() == "three\n"
     assert source.tail() == "one\ntwo\nthree\n"
     assert [word for word in systemd.commands[-1] if word.startswith("_SYSTEMD")] == ["_SYSTEMD_INVOCATION_ID=abc"]
+
+
+def test_a_unit_that_writes_more_than_is_read_at_once_loses_no_line() -> None:
+    systemd = Systemd()
+    source = UnitSource("vllm-a", systemd)
+    source.interval = 0
+    systemd.journal += ["first"]
+    assert source.news() == "first\n"
+    systemd.journal += map(str, range(2 * TAIL_LINES + 1))
+    looks = [source.news().split() for _look in range(4)]
+    assert [len(lines) for lines in looks] == [TAIL_LINES, TAIL_LINES, 1, 0]
+    assert [line for lines in looks for line in lines] == systemd.journal[1:]
+
+
+@pytest.mark.parametrize("cursor", ["", "1"], ids=["the end of a log", "what is new"])
+def test_no_look_at_a_journal_is_without_a_limit(cursor: str) -> None:
+    systemd = Systemd()
+    source = UnitSource("vllm-a", systemd)
+    source.cursor = cursor
+    systemd.journal += map(str, range(3 * TAIL_LINES))
+    assert len(source.news().split()) <= TAIL_LINES
+    assert len(source.tail().split()) <= TAIL_LINES
+    looks = [command for command in systemd.commands if command[0] == "journalctl"]
+    assert [f"--lines={TAIL_LINES}" in command for command in looks] == [True] * len(looks)
 
 
 def test_a_unit_is_not_asked_more_often_than_needed() -> None:

@@ -110,14 +110,15 @@ MISTRAL_SMALL = {
 }
 
 
-def numbers(full: int, sliding: int, window: int, heads: int, dim: int, weights: float = 1.0) -> dict[str, t.Any]:
+def numbers(full: int, sliding: int, window: int, heads: int, dim: int, experts: int = 0) -> dict[str, t.Any]:
     return {
         "layers_full": full,
         "layers_sliding": sliding,
         "sliding_window": window,
         "num_key_value_heads": heads,
         "head_dim": dim,
-        "weights_gib": weights,
+        "weights_gib": 1.0,
+        "experts": experts,
     }
 
 
@@ -178,6 +179,19 @@ def test_the_catalogue_has_the_numbers_of_the_models_themselves(
             {**LLAMA31_8B, "mamba_d_state": None, "is_encoder_decoder": False}, numbers(32, 0, 0, 8, 128), id="unset"
         ),
         pytest.param({**LLAMA31_8B, "text_config": None}, numbers(32, 0, 0, 8, 128), id="nothing nested"),
+        pytest.param({**LLAMA31_8B, "num_experts": 128}, numbers(32, 0, 0, 8, 128, 128), id="experts of Qwen3"),
+        pytest.param({**LLAMA31_8B, "num_local_experts": 8}, numbers(32, 0, 0, 8, 128, 8), id="experts of Mixtral"),
+        pytest.param(
+            {**LLAMA31_8B, "ffn_config": {"moe_num_experts": 16}}, numbers(32, 0, 0, 8, 128, 16), id="experts of DBRX"
+        ),
+        pytest.param(
+            {**LLAMA31_8B, "moe_num_experts": [64, 32]}, numbers(32, 0, 0, 8, 128, 64), id="experts by modality"
+        ),
+        pytest.param(
+            {"text_config": {**LLAMA31_8B, "num_experts": 16}}, numbers(32, 0, 0, 8, 128, 16), id="experts, nested"
+        ),
+        pytest.param({**LLAMA31_8B, "num_experts": None}, numbers(32, 0, 0, 8, 128), id="no experts"),
+        pytest.param({**LLAMA31_8B, "num_experts": "many"}, numbers(32, 0, 0, 8, 128), id="experts in a word"),
         pytest.param({}, None, id="no config"),
         pytest.param({"text_config": "x", "num_hidden_layers": []}, None, id="garbage"),
         pytest.param({**LLAMA31_8B, "num_attention_heads": 0}, None, id="no heads"),
@@ -248,6 +262,7 @@ NUMBERS = {"layers_full": 12, "layers_sliding": 12, "sliding_window": 128, "num_
             {**NUMBERS, "sliding_window": 0},
             "architecture.sliding_window must be at least 1 with 12 sliding layers; got 0.",
         ),
+        ({**NUMBERS, "experts": "some"}, "architecture.experts must be a whole number; got 'some'."),
         ({**NUMBERS, "weights_gib": "big"}, "architecture.weights_gib must be a number of GiB; got 'big'."),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
@@ -265,9 +280,10 @@ def test_the_size_of_the_weights_may_stand_alone(more: dict[str, t.Any]) -> None
 
 
 def test_the_files_of_any_model_have_a_size() -> None:
-    assert of_weights(641 * GIB) == {"weights_gib": 641.0}
-    assert of_weights(0) is None
+    assert of_weights({"n_routed_experts": 256}, 641 * GIB) == {"weights_gib": 641.0, "experts": 256}
+    assert of_weights({}, 0) is None
 
 
 def test_numbers_from_a_template_may_be_text() -> None:
-    assert Architecture.from_mapping({**NUMBERS, "head_dim": "64", "weights_gib": "13.47"}) == memory_rig.GPT_OSS_20B
+    said = {**NUMBERS, "head_dim": "64", "weights_gib": "13.47", "experts": "32"}
+    assert Architecture.from_mapping(said) == memory_rig.GPT_OSS_20B
