@@ -91,7 +91,7 @@ def test_a_change_that_fails_is_told_without_secrets_and_undone(
     host: t.Any, deploy: t.Callable[..., Run], secrets: list[str]
 ) -> None:
     before = server(host)
-    host.check_output(f"loud-fault '--max-num-seqs 6' {'%s ' * len(SHAPES)}", *SHAPES)
+    host.check_output(f"python3 /usr/local/sbin/loud_fault.py '--max-num-seqs 6' {'%s ' * len(SHAPES)}", *SHAPES)
     text = change(deploy, 2, max_num_seqs=6)
     host.check_output("rm /srv/huggingface/standin.json")
     assert "ValueError: the cause" in text

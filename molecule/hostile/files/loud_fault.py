@@ -1,5 +1,9 @@
-#!/usr/bin/env python3
-"""loud-fault FLAGS SECRET...: have servers with these flags fail, and log every secret that they have, and these."""
+# Copyright (c) 2026, gpufleet contributors
+# GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""loud_fault.py FLAGS SECRET...: have servers with these flags fail, and log every secret that they have, and these."""
+
+from __future__ import annotations
 
 import json
 import pathlib
