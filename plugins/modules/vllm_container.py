@@ -409,7 +409,9 @@ server:
       description: File on the host that holds the API key, or null.
       type: str
     fingerprint:
-      description: Identifies what was asked for.
+      description:
+        - Identifies what was asked for. With an API key or an env file it has a salt of this server, so that of another
+          server or host is another one.
       type: str
     started_at:
       description: When the container last started, as Docker writes it, or null.

@@ -87,17 +87,19 @@ def _is_place(name: str, text: str) -> bool:
 
 # --- shapes -----------------------------------------------------------------------------------------------------------
 
+# Where a token may begin: also behind a line end or a colour that a text spells out, as the repr of one does.
+BEGINS = r"(?:(?<![A-Za-z0-9])|(?<=\\[nrtbfv])|(?<=[\[0-9]m))"
 SHAPES: tuple[tuple[re.Pattern[str], str], ...] = (
     # Tokens that show by themselves what they are.
     (
         re.compile(
-            r"(?<![A-Za-z0-9])(?:(?:hf|api_org|gsk|npm|shpat|r8|dop_v1|tgp_v1|lin_api|sntrys|glsa|rk_live|sk_live"
+            BEGINS + r"(?:(?:hf|api_org|gsk|npm|shpat|r8|dop_v1|tgp_v1|lin_api|sntrys|glsa|rk_live|sk_live"
             r"|sk_test|whsec)_[A-Za-z0-9]{16,}|dckr_[op]at_[\w-]{16,}|(?:sk|rk|xai|nvapi|pypi|pplx)-[\w-]{16,}"
             r"|gh[pousr]_[A-Za-z0-9]{20,}|github_pat_\w{20,}|gl(?:pat|dt|rt|cbt|ptt|soat|agent)-[\w.-]{16,}"
             r"|xox[a-z]-[\w-]{10,}|xapp-[\w-]{10,}|(?:AKIA|ASIA)[A-Z0-9]{16}(?![A-Za-z0-9])|AIza[\w-]{30,}"
             r"|ya29\.[\w-]{16,}|hv[sbr]\.[\w-]{16,}|SG\.[\w-]{16,}\.[\w-]{16,}|AGE-SECRET-KEY-\w{16,}"
             # A JSON web token: its header begins as {" does.
-            r"|(?<![\w-])eyJ[\w-]{6,}\.[\w-]{6,}(?:\.[\w-]*)*)"
+            r"|(?:(?<![\w-])|(?<=\\[nrtbfv])|(?<=[\[0-9]m))eyJ[\w-]{6,}\.[\w-]{6,}(?:\.[\w-]*)*)"
         ),
         HIDDEN,
     ),

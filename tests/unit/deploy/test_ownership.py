@@ -10,6 +10,7 @@ import contextlib
 import copy
 import json
 import os
+import re
 import typing as t
 from pathlib import Path
 
@@ -27,6 +28,7 @@ from ansible_collections.gpufleet.vllm.plugins.module_utils._docker import backe
 from ansible_collections.gpufleet.vllm.plugins.module_utils._docker.backend import LOG_LINES
 from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
 from ansible_collections.gpufleet.vllm.plugins.module_utils._host import files
+from ansible_collections.gpufleet.vllm.plugins.module_utils._server import spec as server_spec
 from docker_model import IMAGE, NEW, Client, FailsOnce, Killed, manage, run, situation, warnings
 
 
@@ -436,6 +438,36 @@ def test_another_server_that_somebody_replaced_is_not_stopped(client: Client) ->
     with pytest.raises(VllmError) as caught:
         run(image="vllm:2")
     assert caught.value.reason == "overtaken" and client.now == {"vllm-b": "id2 running"}
+
+
+def test_what_was_replaced_is_noticed_before_another_server_stops(client: Client) -> None:
+    """The server and another one give way: what stops first is as it was, and what comes after it is not."""
+    run(**NEW, port=9000)
+    run(name="b")
+    client.registry["vllm:2"] = "sha256:2"
+    pull, calls = client.pull, len(client.calls)
+
+    def meanwhile(*args: t.Any, **said: t.Any) -> t.Any:
+        client.remove_container("vllm-a", force=True)
+        client.put("vllm-a", {"Image": "theirs"}, running=True)
+        return pull(*args, **said)
+
+    client.pull = meanwhile  # type: ignore[method-assign]
+    with pytest.raises(VllmError, match="vllm-a was replaced by somebody else"):
+        run(image="vllm:2")
+    assert not [call for call in client.calls[calls:] if call[0] == "stop"]
+    assert client.now["vllm-b"].endswith("running")
+
+
+def test_paths_of_another_home_are_told(client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server_spec, "HOME", re.compile(rf"^{re.escape(str(tmp_path))}/(?:ann|root)(?=/)"))
+    run(huggingface_dir=f"{tmp_path}/ann/hf")
+    warnings.clear()
+    run(True, huggingface_dir=f"{tmp_path}/ann/other")
+    assert list(warnings) == []
+    run(True, huggingface_dir=f"{tmp_path}/root/hf")
+    assert len(warnings) == 1
+    assert warnings[0].startswith(f"huggingface_dir is {tmp_path}/root/hf, and was {tmp_path}/ann/hf before. ~ is the")
 
 
 def test_a_container_that_is_linked_to_is_one_server(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:

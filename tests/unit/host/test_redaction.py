@@ -125,6 +125,12 @@ CANARY_NUMBER = "84518451"
         f"HF_TO\x1b[0mKEN={CANARY}",
         f"HF_TOKEN\x1b[36m=\x1b[0m{CANARY}",
         f"HF_\x00TOKEN={CANARY}",
+        # Behind what is spelled out of that, as in the repr of a text.
+        r"'first\nhf_abcdefghijklmnopqrstuvwx'",
+        r"'\x1b[32mhf_abcdefghijklmnopqrstuvwx\x1b[0m'",
+        r'"\u001b[1;31msk-abcdefghijklmnopqrstuvwx"',
+        r"printf '\033[0m\tglpat-abcdefghijklmnopqrstuvwx'",
+        r"'a\neyJhbGciOiJIUzI1NiJ9.abcdefghijklmnopqrstuvwx.c2ln'",
         # What users asked.
         f"Received request c-1: prompt: 'who is {CANARY}?', params: x",
         f"prompt: \"it's {CANARY}",

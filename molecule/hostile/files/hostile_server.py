@@ -1,8 +1,12 @@
-#!/usr/bin/env python3
-"""hostile-server: servers on 9001 to 9003 that are nothing to wait for, until they are killed.
+# Copyright (c) 2026, gpufleet contributors
+# GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""hostile_server.py: servers on 9001 to 9003 that are nothing to wait for, until they are killed.
 
 9001 answers without an end, 9002 a byte at a time, 9003 with what a terminal would obey.
 """
+
+from __future__ import annotations
 
 import http.server
 import json
