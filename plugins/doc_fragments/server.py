@@ -135,7 +135,8 @@ options:
     default: unless-stopped
   stop_timeout:
     description:
-      - Seconds that the server has to stop before it is killed.
+      - Seconds that the server has to stop before it is killed. One that never answered since its last start, or whose engine
+        is dead, has nothing to finish and is killed at once, as far as its log tells.
     type: int
     default: 30
   keep_caches:

@@ -94,6 +94,8 @@ class Action:
     backend: str = ""
     # The instance that was seen there; empty for one that is made by the same plan. Nothing is done to another one.
     identity: str = field(default="", compare=False)
+    # A stop: whether nothing is lost when it does not get the time that its server has for that.
+    at_once: bool = False
 
     @property
     def spoken(self) -> str:
@@ -115,6 +117,17 @@ class Making:
     # Flags and environment that measurements of an earlier start led to; none of it was asked for.
     learned_engine: t.Mapping[str, str] = field(default_factory=dict)
     learned_env: t.Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Life:
+    """What an instance has logged since its last start.
+
+    Unless it C(is_whole), lines of its beginning may be missing.
+    """
+
+    log: str
+    is_whole: bool = True
 
 
 class Effect(t.NamedTuple):
@@ -195,6 +208,9 @@ class Backend(t.Protocol):
 
     def log(self, server: str) -> str:
         """The end of what the server has logged."""
+
+    def life(self, instance: str) -> Life | None:
+        """What an instance, by the name that it has now, has logged in this life; None when nobody can read that."""
 
     def provide(self, spec: ServerSpec) -> None:
         """Bring the artifact, or a newer one, to the host."""

@@ -14,7 +14,7 @@ import time
 import typing as t
 from dataclasses import replace
 
-from .._deploy.backend import SUFFIX, Action, Artifact, Effect, Making, Other, Seen
+from .._deploy.backend import SUFFIX, Action, Artifact, Effect, Life, Making, Other, Seen
 from .._deploy.ledger import Entry, Known, Ledger, bound, entry, left
 from .._deploy.record import (
     FETCH_SUFFIX,
@@ -39,20 +39,24 @@ from .container import (
     fetching,
     gone,
     instance,
+    life_of,
     name_of,
     other,
     seal_of,
+    stop_argv,
     trial,
 )
 from .engine import engine_of, engine_problems
 from .reader import Inspected, Reader, reader
+from .stamps import without_stamps
 
 ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])")
 # Seconds that an engine which was restarted may take until it answers again.
 RESTART = 60.0
 # What is read of a log for what a start measured: the start is at its end when the server is committed.
 LOG_LINES, LOG_BYTES = 20000, 8 << 20
-STAMP = re.compile(r"^\d{4}-\d\d-\d\dT[\d:.]+(?:Z|[+-]\d\d:\d\d) ", re.MULTILINE)
+# The same for what one life of a server says of it: more than a start writes.
+LIFE_LINES = 4000
 
 
 class DockerBackend:
@@ -204,10 +208,18 @@ class DockerBackend:
         return tuple(sorted(mine & found - {str(mount.get("Name")) for mount in mounts}))
 
     def log(self, server: str) -> str:
-        inspected = self.reader.container(server)
+        return without_stamps(self._logged(server, self.reader.container(server), LOG_LINES))
+
+    def life(self, instance: str) -> Life | None:
+        with contextlib.suppress(*docker_client.failures()):
+            inspected = self.reader.container(instance)
+            if inspected:
+                return life_of(inspected["State"], self._logged(instance, inspected, LIFE_LINES), LIFE_LINES)
+        return None
+
+    def _logged(self, name: str, inspected: Inspected | None, lines: int) -> str:
         tty = bool(inspected and inspected["Config"].get("Tty"))
-        raw = self.reader.logs(server, LOG_LINES, tty)[-LOG_BYTES:]
-        return STAMP.sub("", raw.decode("utf-8", errors="replace"))
+        return self.reader.logs(name, lines, tty)[-LOG_BYTES:].decode("utf-8", errors="replace")
 
     # --- acting -----------------------------------------------------------------------------------------------------
 
@@ -245,7 +257,7 @@ class DockerBackend:
                 lambda a: ["docker", "run", "--rm", *docker_argv(trial_name, trial(body()))[2:]],
             ),
             **_both("start", Effect(lambda a: self._start(at(a), a.identity), lambda a: ["docker", "start", at(a)])),
-            **_both("stop", Effect(lambda a: self._stop(ours(a)), lambda a: ["docker", "stop", at(a)])),
+            **_both("stop", Effect(lambda a: self._stop(ours(a), a.at_once), lambda a: stop_argv(at(a), a.at_once))),
             **_both(
                 "remove",
                 Effect(lambda a: self._remove(at(a), a.identity), lambda a: ["docker", "rm", "-f", at(a)]),
@@ -321,11 +333,12 @@ class DockerBackend:
         self._ours(name, seen)
         self.client.start(name)
 
-    def _stop(self, identity: str) -> None:
+    def _stop(self, identity: str, at_once: bool) -> None:
         # The time that the server was made with: whoever stops it by name alone does not know it.
         found = self.client.inspect_container(identity)
+        patience = 0 if at_once else found["Config"].get("StopTimeout") or self.stop_timeout
         # The client waits a little longer than the engine does before it kills.
-        self.client.stop(identity, timeout=found["Config"].get("StopTimeout") or self.stop_timeout)
+        self.client.stop(identity, timeout=patience)
 
     def _remove(self, name: str, seen: str = "") -> None:
         with contextlib.suppress(docker_client.sdk().errors.NotFound):

@@ -13,13 +13,14 @@ import datetime
 import typing as t
 from dataclasses import replace
 
-from .._deploy.backend import Instance, Making, Other, Slot
+from .._deploy.backend import Instance, Life, Making, Other, Slot
 from .._deploy.ledger import Entry
 from .._deploy.record import LABEL_FETCH, LABEL_SEAL, slot_of, written
 from .._host.labels import LABEL_FINGERPRINT
 from .._server.arguments import Places, argv, env
 from .._server.spec import ServerSpec
 from .options import option_words, place_options
+from .stamps import since
 
 NAME = "container"
 HUGGINGFACE_TARGET = "/root/.cache/huggingface"
@@ -145,6 +146,11 @@ def docker_argv(name: str, body: t.Mapping[str, t.Any]) -> list[str]:
     return [*words, body["Image"], *entrypoint[1:], *body["Cmd"]]
 
 
+def stop_argv(name: str, at_once: bool) -> list[str]:
+    """The C(docker stop) command that gives a server its own time, or none."""
+    return ["docker", "stop", *(["--time", "0"] if at_once else []), name]
+
+
 def instance(slot: Slot, inspected: t.Mapping[str, t.Any], proof: Entry | None = None) -> Instance:
     """What a deployment needs to know of a container: its state from what C(docker inspect) prints, and everything that
     something is decided by from the entry that proves it to be ours."""
@@ -223,6 +229,12 @@ def away_seconds(state: t.Mapping[str, t.Any]) -> float | None:
         return None
     # One that never stopped has the year 1 there.
     return round((started - stopped).total_seconds(), 1) if stopped.year > 1 and started >= stopped else None
+
+
+def life_of(state: t.Mapping[str, t.Any], log: str, lines: int) -> Life:
+    """What a container has logged since its last start, from its state and the last so many stamped lines."""
+    text, begins_before = since(log, str(state.get("StartedAt") or ""))
+    return Life(text, begins_before or log.count("\n") < lines)
 
 
 def _time(text: str) -> datetime.datetime:

@@ -14,6 +14,8 @@ import re
 import typing as t
 from dataclasses import dataclass, field
 
+from .life import READY
+
 if t.TYPE_CHECKING:
     from .log import Line
 
@@ -21,7 +23,6 @@ if t.TYPE_CHECKING:
 # Which line begins which phase
 # ---------------------------------------------------------------------------------------------------------------------
 
-READY = r"Application startup complete"
 # In the order of a start. A phase begins with a line that matches.
 PHASES: tuple[tuple[str, str], ...] = (
     ("pull", r"^Unable to find image '|: Pulling from |^[0-9a-f]{12}: (?:Pulling|Downloading|Extracting)"),

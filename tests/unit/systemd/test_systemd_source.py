@@ -92,6 +92,8 @@ def test_a_unit_tells_only_what_is_new() -> None:
     assert source.news() == "three\n"
     assert source.tail() == "one\ntwo\nthree\n"
     assert [word for word in systemd.commands[-1] if word.startswith("_SYSTEMD")] == ["_SYSTEMD_INVOCATION_ID=abc"]
+    assert source.life() == "one\ntwo\nthree\n"
+    assert [word for word in systemd.commands[-1] if word.startswith("_SYSTEMD")] == ["_SYSTEMD_INVOCATION_ID=abc"]
 
 
 def test_a_unit_is_not_asked_more_often_than_needed() -> None:
