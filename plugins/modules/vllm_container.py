@@ -414,7 +414,9 @@ server:
       description: When the container last started, as Docker writes it, or null.
       type: str
     away_seconds:
-      description: How long it was stopped before it last started, or null.
+      description:
+        - For how long it served nobody before it last started, from the moment that it was told to stop, or null when it was
+          not stopped.
       type: float
     superseded:
       description: Whether a server that it replaced is still kept.

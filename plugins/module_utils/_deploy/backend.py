@@ -48,7 +48,7 @@ class Instance:
     status: str = ""
     artifact: str | None = None
     started_at: str | None = None
-    # How many seconds it was stopped before its last start.
+    # For how many seconds it served nobody before its last start, from the moment that it was told to stop.
     away_seconds: float | None = None
     # Files among C(wrote) whose former content is kept for their owner.
     replaced: tuple[str, ...] = ()

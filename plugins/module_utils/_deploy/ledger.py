@@ -68,6 +68,8 @@ class Entry:
     replaced: tuple[str, ...] = ()
     vllm_version: str | None = None
     fallbacks: t.Any = None
+    # When it was told to stop, in UTC (ISO 8601): from then on it answers nobody, and it may take its time.
+    stopping_since: str = ""
     # The engine that it is on, by its address: what another one of this host has is not gone because this one lacks it.
     place: str = ""
 
@@ -289,7 +291,7 @@ def _read(path: str, name: str) -> Entry | None | str:
         )
 
 
-TEXTS, OPTIONAL = ("server", "seal", "name", "identity", "place"), ("fingerprint", "vllm_version")
+TEXTS, OPTIONAL = ("server", "seal", "name", "identity", "stopping_since", "place"), ("fingerprint", "vllm_version")
 LISTS = ("supersedes", "wrote", "replaced")
 
 

@@ -41,6 +41,7 @@ from .container import (
     instance,
     life_of,
     name_of,
+    now_text,
     other,
     seal_of,
     stop_argv,
@@ -337,8 +338,16 @@ class DockerBackend:
         # The time that the server was made with: whoever stops it by name alone does not know it.
         found = self.client.inspect_container(identity)
         patience = 0 if at_once else found["Config"].get("StopTimeout") or self.stop_timeout
+        self._note_stop(found)
         # The client waits a little longer than the engine does before it kills.
         self.client.stop(identity, timeout=patience)
+
+    def _note_stop(self, found: Inspected) -> None:
+        """Write down when it is told to stop, which the engine does not; without that, only a number is too small."""
+        one = _entry(self.ledger.known(), str(found["Name"]).lstrip("/"), found)
+        with contextlib.suppress(VllmError):
+            if one:
+                self.ledger.write(replace(one, stopping_since=now_text()))
 
     def _remove(self, name: str, seen: str = "") -> None:
         with contextlib.suppress(docker_client.sdk().errors.NotFound):

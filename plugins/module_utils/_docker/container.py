@@ -169,7 +169,7 @@ def instance(slot: Slot, inspected: t.Mapping[str, t.Any], proof: Entry | None =
         status=str(state.get("Status") or ""),
         artifact=config.get("Image"),
         started_at=state.get("StartedAt"),
-        away_seconds=away_seconds(state),
+        away_seconds=away_seconds(state, proof),
         **(_recorded(known) if known else {}),
     )
 
@@ -221,14 +221,37 @@ def other(listed: t.Mapping[str, t.Any], entry: Entry) -> Other:
     )
 
 
-def away_seconds(state: t.Mapping[str, t.Any]) -> float | None:
-    """How long a container was stopped before its last start; None when it was not, or nobody can tell."""
+def away_seconds(state: t.Mapping[str, t.Any], proof: Entry | None = None) -> float | None:
+    """For how long a container served nobody before its last start, its stop included as far as that is recorded; None
+    when it was not stopped, or nobody can tell."""
     try:
         stopped, started = (_time(str(state[key])) for key in ("FinishedAt", "StartedAt"))
     except (KeyError, ValueError):
         return None
     # One that never stopped has the year 1 there.
-    return round((started - stopped).total_seconds(), 1) if stopped.year > 1 and started >= stopped else None
+    if stopped.year == 1 or started < stopped:
+        return None
+    return round((started - _told_to_stop(stopped, proof)).total_seconds(), 1)
+
+
+# Seconds that an engine may take longer for a stop than the server was given.
+SLACK = 60
+
+
+def _told_to_stop(stopped: datetime.datetime, proof: Entry | None) -> datetime.datetime:
+    """When the stop began that ended then; an older one that is recorded ended another life."""
+    try:
+        told = _time(proof.stopping_since) if proof else stopped
+    except ValueError:
+        return stopped
+    given = proof.intent.get("stop_timeout") if proof else 0
+    longest = (given if isinstance(given, int) else 0) + SLACK
+    return told if 0 <= (stopped - told).total_seconds() <= longest else stopped
+
+
+def now_text() -> str:
+    """The time as C(_time) reads it."""
+    return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="microseconds")
 
 
 def life_of(state: t.Mapping[str, t.Any], log: str, lines: int) -> Life:

@@ -10,6 +10,7 @@ import typing as t
 
 import pytest
 from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.backend import Action, Life
+from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.ledger import Ledger
 from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.plan import Plan
 from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.stopping import (
     DEAD,
@@ -18,8 +19,9 @@ from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.stopping imp
     why_at_once,
 )
 from ansible_collections.gpufleet.vllm.plugins.module_utils._docker.client import EngineError
+from ansible_collections.gpufleet.vllm.plugins.module_utils._docker.container import now_text
 from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
-from docker_model import NEW, Client, FailsOnce, manage, run
+from docker_model import NEW, Client, FailsOnce, manage, run, situation
 from switches import run_b, running
 from vllm_logs import READY, START
 
@@ -108,6 +110,30 @@ def test_so_is_another_server_that_gives_way(log: str | Exception, patience: int
     client.log = log
     run()
     assert client.patience == {"vllm-b": patience}
+
+
+def test_when_it_was_told_to_stop_is_recorded(client: Client) -> None:
+    """The engine only knows when it had stopped."""
+    run()
+    before = now_text()
+    manage(state="stopped")
+    (told,) = (one.stopping_since for one in Ledger(str(situation().record)).known().entries if one.purpose == "server")
+    assert before <= told <= now_text()
+    client.containers_by_name["vllm-a"]["State"].update(FinishedAt=told[:26] + "Z", StartedAt="2100-01-01T00:00:00Z")
+    assert manage(True, state="stopped")["server"]["away_seconds"] > 0
+
+
+def test_a_record_that_cannot_be_written_keeps_nobody_from_stopping(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run()
+
+    def full(*_said: t.Any) -> t.NoReturn:
+        raise VllmError("The disk is full.", "disk-full")
+
+    monkeypatch.setattr(Ledger, "write", full)
+    manage(state="stopped")
+    assert client.now == {"vllm-a": "id1 exited"}
 
 
 def test_what_it_logged_in_an_earlier_life_does_not_count(client: Client) -> None:
