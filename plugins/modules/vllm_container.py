@@ -415,9 +415,14 @@ server:
       type: str
     away_seconds:
       description:
-        - For how long it served nobody before it last started, from the moment that it was told to stop, or null when it was
-          not stopped.
+        - For how long it served nobody before it last started, from the moment that it was told to stop, or null when
+          it was not stopped.
       type: float
+    cold_start:
+      description:
+        - Whether this start still has something to compile, because no start that was committed has filled its caches, or
+          V(null) when there is no server.
+      type: bool
     superseded:
       description: Whether a server that it replaced is still kept.
       type: bool

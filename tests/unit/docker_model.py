@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 import typing as t
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +28,8 @@ from ansible_collections.gpufleet.vllm.plugins.module_utils._host import lock
 from ansible_collections.gpufleet.vllm.plugins.module_utils._server.spec import SERVER_PARAMETERS
 
 IMAGE = "vllm:1"
+# The volumes of kernels that all servers of an image share, without the end of its id.
+KERNELS = f"gpufleet-kernels-{os.geteuid()}"
 LOCKS = "locks"
 COMMIT = "0" * 40
 

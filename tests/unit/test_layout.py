@@ -39,7 +39,7 @@ LAYERS = (
 BUDGETS = {
     "gpu_facts": 69,
     "tiktoken_encodings": 45,
-    "vllm_container": 620,
+    "vllm_container": 645,
     "vllm_diagnose": 171,
     "vllm_health": 228,
     # Runs on the controller.

@@ -275,6 +275,8 @@ def _undo(job: Job, decision: Decision, failed: Action, before: t.Collection[str
     if not job.backend.look(job.server).instances:
         for cache in job.backend.caches(job.server):
             _do(effect_of, Action("remove_cache", cache))
+        with contextlib.suppress(VllmError, *failures(job.host)):
+            job.backend.tidy(job.server)
     return back
 
 

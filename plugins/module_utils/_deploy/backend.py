@@ -203,8 +203,9 @@ class Backend(t.Protocol):
     def called(self, identity: str) -> str:
         """An instance, of this collection or not, as people call it."""
 
-    def caches(self, server: str) -> tuple[str, ...]:
-        """Where the server's instances, past ones too, keep what they compiled."""
+    def caches(self, server: str, gone: t.Collection[str] = ()) -> tuple[str, ...]:
+        """Where the server's instances, past ones too, keep what they compiled, as far as it goes with the server: what
+        is kept for an artifact goes with the last of its servers. Those C(gone) are not there any more."""
 
     def log(self, server: str) -> str:
         """The end of what the server has logged."""

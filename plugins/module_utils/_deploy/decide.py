@@ -259,7 +259,7 @@ def _decide_kept(job: Job, seen: Seen) -> Decision:
         unsure=bool(seen.unknown),
         gone=seen.gone,
         probes=seen.probes if state == "absent" else (),
-        caches=job.backend.caches(job.server),
+        caches=job.backend.caches(job.server, job.gone),
         others=conflicting(seen.others, reference, job.params["exclusive"]),
         kept_secrets=kept_secrets(secret_paths(one.intent for one in (*instances.values(), *seen.gone))),
         download=seen.download,

@@ -61,6 +61,8 @@ class Job:
     host: Host
     backend: Backend
     server: str
+    # Servers that a run in check mode would have removed before this one.
+    gone: tuple[str, ...] = ()
 
     @property
     def makes(self) -> bool:

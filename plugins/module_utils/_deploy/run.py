@@ -68,10 +68,20 @@ def run(params: Params, check_mode: bool, host: Host) -> dict[str, t.Any]:
     try:
         if params["all"]:
             _warn_of_lookalikes(backend, host)
-        results = _each(proceed, [Job(params, host, backend, server) for server in _servers(backend, params, spec)])
+        results = _each(proceed, _jobs(params, check_mode, host, _servers(backend, params, spec)))
     except failures(host) as error:
         raise VllmError(backend.sentence("look at the servers on this host", error), "backend-failed") from None
     return merged(results) if params["all"] else results[0]
+
+
+def _jobs(params: Params, check_mode: bool, host: Host, servers: list[str]) -> list[Job]:
+    """A job for each server; in check mode each knows which of the others would be gone by then."""
+    backend = next(iter(host.backends.values()))
+    removes = check_mode and params["state"] == "absent"
+    return [
+        Job(params, host, backend, server, tuple(servers[:number]) if removes else ())
+        for number, server in enumerate(servers)
+    ]
 
 
 def _each(proceed: t.Callable[[Job], dict[str, t.Any]], jobs: list[Job]) -> list[dict[str, t.Any]]:
@@ -184,6 +194,7 @@ def _recorded(job: Job, decision: Decision) -> None:
     current = decision.observed.instances.get("current")
     if state == "committed" and current and current.running and current.owned:
         try:
+            job.backend.ledger.fill(job.server, current.caches)
             job.backend.ledger.commit(job.server, dict(current.intent))
         except VllmError as error:
             job.host.warn(str(error))

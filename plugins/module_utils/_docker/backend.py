@@ -18,7 +18,6 @@ from .._deploy.backend import SUFFIX, Action, Artifact, Effect, Life, Making, Ot
 from .._deploy.ledger import Entry, Known, Ledger, bound, entry, left
 from .._deploy.record import (
     FETCH_SUFFIX,
-    LABEL_CACHE,
     LABEL_SEAL,
     PROBE_INFIX,
     named,
@@ -30,9 +29,9 @@ from .._host.redaction import redact
 from .._server.spec import ServerSpec
 from .._vllm.versions import METADATA_PROGRAM, version_of_labels
 from . import client as docker_client
+from .caches import Caches
 from .container import (
     NAME,
-    caches_of,
     claims_to_be_ours,
     configuration,
     docker_argv,
@@ -72,6 +71,7 @@ class DockerBackend:
         self._client = client
         self.stop_timeout = stop_timeout
         self.ledger = ledger or Ledger()
+        self._caches = Caches(looks, lambda: self.client, self.ledger)
 
     @functools.cached_property
     def client(self) -> t.Any:
@@ -124,11 +124,10 @@ class DockerBackend:
     def tidy(self, server: str, gone: bool = False) -> None:
         known, listed = self.ledger.known(), self.reader.containers()
         there = {id(one) for one, _name in _existing(known.of(server), listed)}
-        volumes = {str(one["Name"]) for one in self.reader.volumes(LABEL_CACHE)}
         kept = {path for one in known.entries if id(one) in there or one.server != server for path in one.wrote}
         for one in known.of(server):
-            if one.purpose == "cache":
-                is_over = one.name not in volumes
+            if one.purpose in ("cache", "kernels"):
+                is_over = self._caches.is_missing(one)
             elif one.purpose == "adopted":
                 # Back in its place it is its owner's again.
                 is_over = id(one) not in there or _is_named(listed, one.identity, server)
@@ -136,6 +135,7 @@ class DockerBackend:
                 is_over = id(one) not in there and (gone or not {*left(one)} - kept)
             if is_over:
                 self.ledger.drop(one)
+        self._caches.let_go(server, listed, gone)
         if gone:
             self.ledger.forget(server)
 
@@ -199,14 +199,8 @@ class DockerBackend:
         found = self.reader.container(identity)
         return f"the container {str(found['Name']).lstrip('/') if found else identity[:12]}"
 
-    def caches(self, server: str) -> tuple[str, ...]:
-        mine = {one.name for one in self.ledger.known().of(server, "cache")}
-        found = {str(volume["Name"]) for volume in self.reader.volumes(f"{LABEL_CACHE}={server}")}
-        if not mine & found:
-            return ()
-        places = {named(server, slot) for slot in SUFFIX}
-        mounts = (m for one in self.reader.containers() if name_of(one) not in places for m in one.get("Mounts") or ())
-        return tuple(sorted(mine & found - {str(mount.get("Name")) for mount in mounts}))
+    def caches(self, server: str, gone: t.Collection[str] = ()) -> tuple[str, ...]:
+        return self._caches.of(server, gone)
 
     def log(self, server: str) -> str:
         return without_stamps(self._logged(server, self.reader.container(server), LOG_LINES))
@@ -268,7 +262,7 @@ class DockerBackend:
                 lambda a: ["docker", "rename", at(a), named(server, a.to)],
             ),
             "remove_cache": Effect(
-                lambda a: self._remove_cache(a.target), lambda a: ["docker", "volume", "rm", a.target]
+                lambda a: self._caches.remove(server, a.target), lambda a: ["docker", "volume", "rm", a.target]
             ),
         }
 
@@ -295,18 +289,12 @@ class DockerBackend:
         """The configuration of the wanted container; before its image is there, with a plain entrypoint assumed."""
         image = self.reader.image(making.spec.image)
         return configuration(
-            making, image["Config"].get("Entrypoint") if image else None, image["Id"] if image else None
+            making, image["Config"].get("Entrypoint") if image else None, image["Id"] if image else None, os.geteuid()
         )
 
     def _create(self, server: str, name: str, making: Making, body: t.Mapping[str, t.Any]) -> None:
-        known = {one.name for one in self.ledger.known().of(server, "cache")}
-        labelled = {str(volume["Name"]) for volume in self.reader.volumes(LABEL_CACHE)}
-        for volume in caches_of(body):
-            # One that somebody else has made is used, and stays his.
-            if volume not in known and volume not in labelled:
-                self.ledger.write(entry(server, "cache", name=volume))
-            self.client.create_volume(volume, labels={LABEL_CACHE: server})
-        self._make(recorded(server, "server", name, making), body)
+        with self._caches.provided(server, body):
+            self._make(recorded(server, "server", name, making), body)
 
     def _make(self, made: Entry, body: t.Mapping[str, t.Any]) -> str:
         """A container that is recorded before it exists, and by its id after that."""
@@ -352,10 +340,6 @@ class DockerBackend:
     def _remove(self, name: str, seen: str = "") -> None:
         with contextlib.suppress(docker_client.sdk().errors.NotFound):
             self.client.remove_container(self._ours(name, seen), force=True)
-
-    def _remove_cache(self, name: str) -> None:
-        with contextlib.suppress(docker_client.sdk().errors.NotFound):
-            self.client.remove_volume(name)
 
     def _fetch(self, server: str, making: Making) -> None:
         """Fetch the weights of a model with the image's own Hugging Face client, with the server's mounts and token.

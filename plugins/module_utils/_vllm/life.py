@@ -42,10 +42,8 @@ def engine_is_dead(log: str) -> bool:
 
     is_dead = False
     for line in parse_lines(log):
-        if is_banner(line) or re.search(READY, line.text):
-            is_dead = False
-        else:
-            is_dead = is_dead or tells_death(line)
+        begins = is_banner(line) or re.search(READY, line.text) is not None
+        is_dead = not begins and (is_dead or tells_death(line))
     return is_dead
 
 

@@ -216,11 +216,22 @@ def words(phase: str, percent: int | None, detail: str = "") -> str:
     return f"{doing} {percent} %{f' ({detail})' if detail else ''}"
 
 
-def line(name: str, seen: t.Mapping[str, t.Any], elapsed: float, expected: float | None) -> str:
-    """One line about one server: who, what, how long, how long it usually takes."""
+def line(name: str, seen: t.Mapping[str, t.Any], elapsed: float, expected: float | None, is_cold: bool = False) -> str:
+    """One line about one server: who, what, how long, how long it usually takes, and why that may be no measure."""
     doing = words(str(seen.get("phase") or "start"), seen.get("percent"), str(seen.get("detail") or ""))
     usual = f" of about {duration(expected)}" if expected else ""
-    return f"{name}: {doing}, {duration(elapsed)}{usual}"
+    why = (
+        " (cold start: it compiles first)"
+        if is_cold
+        else " (longer than usual)"
+        if _overruns(elapsed, expected)
+        else ""
+    )
+    return f"{name}: {doing}, {duration(elapsed)}{usual}{why}"
+
+
+def _overruns(elapsed: float, expected: float | None) -> bool:
+    return expected is not None and 0 < expected < elapsed
 
 
 def step(seen: t.Mapping[str, t.Any]) -> tuple[str, int]:

@@ -52,6 +52,7 @@ from ansible_collections.gpufleet.vllm.plugins.module_utils._docker.container im
     docker_argv,
     fetching,
     instance,
+    kernels_of,
     name_of,
 )
 from ansible_collections.gpufleet.vllm.plugins.module_utils._docker.options import NOT_OPTIONS, OPTIONS
@@ -231,6 +232,26 @@ def test_caches_are_kept_for_each_image_and_only_when_wanted() -> None:
     dropped = body(keep_caches=False)
     assert [bind for bind in dropped["HostConfig"]["Binds"] if "cache/vllm" in bind] == []
     assert dropped["Env"] == ["NO_COLOR=1", "TIKTOKEN_ENCODINGS_BASE=/etc/encodings"]
+
+
+@pytest.mark.parametrize(
+    ("said", "shared"),
+    [
+        pytest.param({"vllm_version": "0.26.0"}, True, id="a version that builds each kernel under a lock of its own"),
+        pytest.param({"vllm_version": "0.15.1"}, False, id="one that builds all of them in one directory"),
+        pytest.param({}, False, id="a version that nobody knows"),
+        pytest.param({"vllm_version": "0.26.0", "gpus": "none"}, False, id="no GPU"),
+        pytest.param({"vllm_version": "0.26.0", "keep_caches": False}, False, id="nothing is kept"),
+    ],
+)
+def test_kernels_are_shared_by_the_servers_of_an_image_where_that_is_safe(said: dict[str, t.Any], shared: bool) -> None:
+    made = configuration(making(**said), image_id="sha256:0123456789abcdef", user=1000)
+    volume = "gpufleet-kernels-1000-0123456789ab"
+    assert (f"{volume}:/var/cache/vllm-kernels" in made["HostConfig"]["Binds"]) is shared
+    assert (kernels_of(made) == [volume]) is shared
+    places = [one for one in made["Env"] if one.startswith(("FLASHINFER_WORKSPACE_BASE=", "CUDA_CACHE_PATH="))]
+    assert all(("/var/cache/vllm-kernels/" in place) is shared for place in places)
+    assert bool(places) is said.get("keep_caches", True)
 
 
 @pytest.mark.parametrize(

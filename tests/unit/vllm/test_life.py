@@ -66,7 +66,9 @@ def test_what_only_looks_like_it_is_none(id: str) -> None:
         pytest.param(START + READY, True, id="it was ready"),
         pytest.param(HEALTHY, True, id="the end of a long log: it answered somebody"),
         pytest.param(HEALTHY.replace("200 OK", "503 Service Unavailable"), True, id="it answered that it is not well"),
-        pytest.param("INFO [loggers.py:1] Engine 000: Avg generation throughput: 38.9 tokens/s", True, id="it generated"),
+        pytest.param(
+            "INFO [loggers.py:1] Engine 000: Avg generation throughput: 38.9 tokens/s", True, id="it generated"
+        ),
     ],
 )
 def test_whether_a_server_has_answered(log: str, answered: bool) -> None:
