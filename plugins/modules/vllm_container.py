@@ -420,8 +420,8 @@ server:
       type: float
     cold_start:
       description:
-        - Whether this start still has something to compile, because no start that was committed has filled its caches, or
-          V(null) when there is no server.
+        - Whether this start still has something to compile, because no start that was committed has filled its caches,
+          or V(null) when there is no server.
       type: bool
     superseded:
       description: Whether a server that it replaced is still kept.

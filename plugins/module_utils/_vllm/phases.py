@@ -220,18 +220,9 @@ def line(name: str, seen: t.Mapping[str, t.Any], elapsed: float, expected: float
     """One line about one server: who, what, how long, how long it usually takes, and why that may be no measure."""
     doing = words(str(seen.get("phase") or "start"), seen.get("percent"), str(seen.get("detail") or ""))
     usual = f" of about {duration(expected)}" if expected else ""
-    why = (
-        " (cold start: it compiles first)"
-        if is_cold
-        else " (longer than usual)"
-        if _overruns(elapsed, expected)
-        else ""
-    )
+    is_late = expected is not None and 0 < expected < elapsed
+    why = " (cold start: it compiles first)" if is_cold else " (longer than usual)" if is_late else ""
     return f"{name}: {doing}, {duration(elapsed)}{usual}{why}"
-
-
-def _overruns(elapsed: float, expected: float | None) -> bool:
-    return expected is not None and 0 < expected < elapsed
 
 
 def step(seen: t.Mapping[str, t.Any]) -> tuple[str, int]:

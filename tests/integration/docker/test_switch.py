@@ -80,6 +80,26 @@ def test_a_switch_to_a_server_that_never_answers_waits_for_nobody_on_the_way_bac
     other.wait_for_log(READY, times=2)
 
 
+def test_two_servers_of_one_image_share_the_kernels_until_the_last_is_gone(host: Host, other: Host) -> None:
+    """They are only made: here is no GPU to start them with."""
+    made: dict[str, t.Any] = {"state": "present", "gpus": "all", "fit": "off", "vllm_version": "0.26.0"}
+    kernels: set[str] = set()
+    for one in (host, other):
+        one.run(**made)
+        assert one.run(**made)["changed"] is False
+        binds = [bind.split(":") for bind in one.inspect()["HostConfig"]["Binds"]]
+        kernels |= {bind[0] for bind in binds if bind[1] == "/var/cache/vllm-kernels"}
+    (name,) = kernels
+    assert name.startswith("gpufleet-kernels-")
+    for one in (host, other):
+        predicted = one.manage("absent", check=True)
+        done = one.manage("absent")
+        assert predicted["commands"] == done["commands"]
+        assert (f"docker volume rm {name}" in done["commands"]) is (one is other)
+        found = {volume["Name"] for volume in host.engine.volumes(filters={"name": name})["Volumes"] or ()}
+        assert found == (set() if one is other else {name})
+
+
 def test_a_change_of_the_port_makes_two_servers_give_way(host: Host, other: Host) -> None:
     port = host.said["port"]
     other.run()

@@ -25,7 +25,7 @@ import docker.errors
 import pytest
 from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.backend import Action, Making
 from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.effects import on_files
-from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.ledger import Entry, entry
+from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.ledger import entry
 from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.record import (
     LABEL_CACHE,
     LABEL_FALLBACKS,
@@ -46,7 +46,6 @@ from ansible_collections.gpufleet.vllm.plugins.module_utils._docker.client impor
 from ansible_collections.gpufleet.vllm.plugins.module_utils._docker.container import (
     SECRETS_SHELL,
     SECRETS_TARGET,
-    away_seconds,
     caches_of,
     configuration,
     docker_argv,
@@ -851,40 +850,6 @@ def test_an_address_that_is_none_is_told() -> None:
 def test_without_the_sdk_there_is_a_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "docker", None)
     assert "). Install python3-docker (Debian" in connecting_to("unix:///")
-
-
-@pytest.mark.parametrize(
-    ("stopped", "started", "away"),
-    [
-        ("2026-11-21T12:00:00.5Z", "2026-11-21T12:00:12.75Z", 12.2),
-        ("2026-11-21T12:00:00Z", "2026-11-21T12:01:00.123456789Z", 60.1),
-        ("0001-01-01T00:00:00Z", "2026-11-21T12:00:00Z", None),
-        ("2026-11-21T12:00:00Z", "2026-11-21T11:00:00Z", None),
-        ("2026", "2026", None),
-    ],
-)
-def test_how_long_a_server_was_away(stopped: str, started: str, away: float | None) -> None:
-    assert away_seconds({"FinishedAt": stopped, "StartedAt": started}) == away
-    assert away_seconds({}) is None
-
-
-@pytest.mark.parametrize(
-    ("told", "said", "away"),
-    [
-        pytest.param("2026-11-21T11:59:55.100000+00:00", {"stop_timeout": 30}, 65.0, id="it took five seconds to stop"),
-        pytest.param("2026-11-21T11:58:31.100000+00:00", {"stop_timeout": 30}, 149.0, id="it took all that it may"),
-        pytest.param("2026-11-21T11:40:00.000000+00:00", {"stop_timeout": 30}, 60.0, id="that was an earlier stop"),
-        pytest.param("2026-11-21T12:00:09.000000+00:00", {"stop_timeout": 30}, 60.0, id="a clock that was set"),
-        pytest.param("2026-11-21T11:59:55.100000+00:00", {}, 65.0, id="a record without the time that it is given"),
-        pytest.param("2026-11-21T11:59:55.100000+00:00", {"stop_timeout": "x"}, 65.0, id="an odd record"),
-        pytest.param("", {}, 60.0, id="nothing is recorded"),
-        pytest.param("soon", {}, 60.0, id="it cannot be read"),
-    ],
-)
-def test_the_time_that_it_took_to_stop_counts(told: str, said: dict[str, t.Any], away: float) -> None:
-    state = {"FinishedAt": "2026-11-21T12:00:00.1Z", "StartedAt": "2026-11-21T12:01:00.1Z"}
-    assert away_seconds(state, Entry("vllm-a", "s", intent=said, stopping_since=told)) == away
-    assert away_seconds(state) == 60.0
 
 
 @pytest.mark.parametrize(
