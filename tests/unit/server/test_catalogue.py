@@ -138,6 +138,12 @@ def test_the_long_context_profile_is_the_one_that_ran() -> None:
         assert wanted in words
 
 
+def test_few_requests_at_once_need_few_graphs() -> None:
+    """vLLM captures 83 for this model, up to 1024 requests, whatever max_num_seqs is: 74 s of a cold start."""
+    engine = resolve("g", MODELS["gpt-oss-20b"], "h100")["engine"]
+    assert engine["max_num_seqs"] <= engine["compilation_config"]["max_cudagraph_capture_size"] <= 128
+
+
 @pytest.mark.parametrize(("group", "eager"), [("gb10", False), ("h100", True), ("h200", False), ("a100", True)])
 def test_a_rollout_server_has_graphs_where_nothing_speaks_against_them(group: str, eager: bool) -> None:
     """Without them one request gets a tenth of the tokens."""
