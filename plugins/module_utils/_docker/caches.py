@@ -102,20 +102,16 @@ class Caches:
                     self._release(one)
 
     def _release(self, one: Entry) -> None:
-        self.ledger.drop(one)
-        known = self.ledger.known()
-        if one.name in _kernels_of_others(known, ()) or one.name not in self._labelled(LABEL_KERNELS):
+        """Let go of kernels, under their lock: of several servers that do, the last finds no other entry."""
+        is_last = one.name not in _kernels_of_others(self.ledger.known(), {one.server})
+        if is_last and one.name in self._labelled(LABEL_KERNELS):
+            if any(one.name in _mounted(container) for container in self.reader.containers()):
+                return  # Somebody else's container has it: a later teardown tries again.
+            with contextlib.suppress(*docker_client.failures()):
+                self._remove(one.name)
+                self.ledger.drop(one)
             return
-        is_removed = False
-        try:
-            # As long as a container of somebody else has it, a later teardown tries again.
-            if not any(one.name in _mounted(container) for container in self.reader.containers()):
-                with contextlib.suppress(*docker_client.failures()):
-                    self._remove(one.name)
-                    is_removed = True
-        finally:
-            if not is_removed:
-                self.ledger.write(one)
+        self.ledger.drop(one)
 
     def _there(self, server: str) -> set[str]:
         """The volumes on the engine that may be a server's; labels prove nothing more."""
