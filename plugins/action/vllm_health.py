@@ -16,6 +16,7 @@ import time
 import typing as t
 
 from ansible import constants as C, context
+from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
 from ansible_collections.gpufleet.vllm.plugins.module_utils._host.printable import printable
 from ansible_collections.gpufleet.vllm.plugins.module_utils._vllm.phases import line, step, summary
@@ -83,7 +84,8 @@ class ActionModule(ActionBase):
         expected = arguments.get("expected_seconds")
         name = f"[{task_vars.get('inventory_hostname')}] {served}"
         seconds = float(str(expected)) if str(expected or "").isdigit() else None
-        return (LiveLine if IS_TERMINAL and alone else Progress)(name, seconds, self._display)
+        is_cold = boolean(arguments.get("cold_start") or False, strict=False)
+        return (LiveLine if IS_TERMINAL and alone else Progress)(name, seconds, self._display, is_cold)
 
 
 class Progress:
@@ -91,14 +93,17 @@ class Progress:
 
     slice = PLAIN_SLICE
 
-    def __init__(self, name: str, expected: float | None, display: t.Any) -> None:
-        self.name, self.expected, self.display = name, expected, display
+    def __init__(self, name: str, expected: float | None, display: t.Any, is_cold: bool = False) -> None:
+        self.name, self.expected, self.display, self.is_cold = name, expected, display, is_cold
         self.shown: t.Any = None
 
     def show(self, seen: t.Mapping[str, t.Any]) -> None:
         if step(seen) != self.shown:
             self.shown = step(seen)
-            self.display.display(printable(line(self.name, seen, seen.get("elapsed") or 0, self.expected)))
+            self.display.display(printable(self._line(seen, seen.get("elapsed") or 0)))
+
+    def _line(self, seen: t.Mapping[str, t.Any], elapsed: float) -> str:
+        return line(self.name, seen, elapsed, self.expected, self.is_cold)
 
     def close(self, seen: t.Mapping[str, t.Any]) -> None:
         if seen.get("healthy") and (seen.get("elapsed") or 0) > WORTH_A_LINE:
@@ -113,8 +118,8 @@ class LiveLine(Progress):
 
     slice = LIVE_SLICE
 
-    def __init__(self, name: str, expected: float | None, display: t.Any) -> None:
-        super().__init__(name, expected, display)
+    def __init__(self, name: str, expected: float | None, display: t.Any, is_cold: bool = False) -> None:
+        super().__init__(name, expected, display, is_cold)
         self.began, self.seen = time.monotonic(), t.cast("t.Mapping[str, t.Any]", {})
         self.over = threading.Event()
         self.ticker = threading.Thread(target=self._tick, daemon=True)
@@ -140,5 +145,5 @@ class LiveLine(Progress):
             self._write()
 
     def _write(self) -> None:
-        text = printable(line(self.name, self.seen, time.monotonic() - self.began, self.expected))
+        text = printable(self._line(self.seen, time.monotonic() - self.began))
         self.display.display(f"{CLEAR}{text[: self.display.columns - 1]}", screen_only=True, newline=False)

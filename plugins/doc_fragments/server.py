@@ -135,13 +135,16 @@ options:
     default: unless-stopped
   stop_timeout:
     description:
-      - Seconds that the server has to stop before it is killed.
+      - Seconds that the server has to stop before it is killed. One that never answered since its last start, or whose
+        engine is dead, has nothing to finish and is killed at once, as far as its log tells.
     type: int
     default: 30
   keep_caches:
     description:
-      - Keep what vLLM, Triton and FlashInfer compile at the first start in a Docker volume, one for each image, which
+      - Keep what vLLM, Triton and FlashInfer compile at the first start in Docker volumes, one for each image, which
         makes later starts minutes shorter. The volumes are removed with the server.
+      - What FlashInfer and CUDA compile does not depend on the model. From vLLM 0.16 on, the servers of an image share
+        it in a volume of its own, which is removed with the last of them.
     type: bool
     default: true
   vllm_version:

@@ -417,8 +417,15 @@ server:
       description: When the container last started, as Docker writes it, or null.
       type: str
     away_seconds:
-      description: How long it was stopped before it last started, or null.
+      description:
+        - For how long it served nobody before it last started, from the moment that it was told to stop, or null when
+          it was not stopped.
       type: float
+    cold_start:
+      description:
+        - Whether this start still has something to compile, because no start that was committed has filled its caches,
+          or V(null) when there is no server.
+      type: bool
     superseded:
       description: Whether a server that it replaced is still kept.
       type: bool

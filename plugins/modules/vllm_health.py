@@ -83,6 +83,12 @@ options:
     description:
       - How long a start of this model on this hardware usually takes. Shown with the time that has passed.
     type: int
+  cold_start:
+    description:
+      - Whether nothing is kept yet of what this server compiles when it starts, as M(gpufleet.vllm.vllm_container) says
+        in C(server.cold_start). Such a start may take much longer than O(expected_seconds); the progress line says why.
+    type: bool
+    default: false
   stall_timeout:
     description:
       - Seconds without a line in the log, without work of the server's processes and without a change of the memory in
@@ -347,6 +353,7 @@ def main() -> None:
             **OPTIONS,
             "timeout": {"type": "int"},
             "expected_seconds": {"type": "int"},
+            "cold_start": {"type": "bool", "default": False},
             "stall_timeout": {"type": "int", "default": 300},
             "stable_for": {"type": "float", "default": 0.25},
             "container": {"type": "str"},

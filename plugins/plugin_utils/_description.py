@@ -148,6 +148,7 @@ def probe(spec: t.Mapping[str, t.Any], server: t.Mapping[str, t.Any]) -> dict[st
         "docker_host": spec.get("docker_host"),
         "api_key_file": spec.get("api_key_file"),
         "expected_seconds": spec.get("load_seconds"),
+        "cold_start": True if server.get("cold_start") else None,
     }
     return {key: value for key, value in arguments.items() if value is not None}
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 import typing as t
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +28,8 @@ from ansible_collections.gpufleet.vllm.plugins.module_utils._host import lock
 from ansible_collections.gpufleet.vllm.plugins.module_utils._server.spec import SERVER_PARAMETERS
 
 IMAGE = "vllm:1"
+# The volumes of kernels that all servers of an image share, without the end of its id.
+KERNELS = f"gpufleet-kernels-{os.geteuid()}"
 LOCKS = "locks"
 COMMIT = "0" * 40
 
@@ -52,7 +55,10 @@ class Client:
     labels: dict[str, str] | None = field(default_factory=lambda: {"vllm.version": "0.26.0"})
     probed: str | Exception = "0.26.0"
     volumes_by_name: dict[str, dict[str, str]] = field(default_factory=dict)
-    log: str | Exception = ""
+    # Of every server: it became ready.
+    log: str | Exception = "INFO:     Application startup complete.\n"
+    # Seconds that a container was given to stop, by name.
+    patience: dict[str, int] = field(default_factory=dict)
     fetch_status: int = 0
     # Bytes of the one tensor that a download brings.
     downloads: int = 1
@@ -208,6 +214,7 @@ class Client:
 
     def stop(self, name: str, timeout: int) -> None:
         self._call("stop", self.called(name))
+        self.patience[self.called(name)] = timeout
         self._found(name)["State"].update(Running=False, Status="exited")
         self._done("stop", self.called(name))
 

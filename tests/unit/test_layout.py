@@ -39,9 +39,9 @@ LAYERS = (
 BUDGETS = {
     "gpu_facts": 69,
     "tiktoken_encodings": 45,
-    "vllm_container": 620,
+    "vllm_container": 650,
     "vllm_diagnose": 173,
-    "vllm_health": 235,
+    "vllm_health": 236,
     # Runs on the controller.
     "vllm_server": 0,
 }

@@ -26,6 +26,7 @@ from .plan import (
     recovery,
 )
 from .record import named, paths_in, server_name
+from .stopping import still, with_lives
 
 
 def making(job: Job, decision: Decision) -> Making:
@@ -179,7 +180,7 @@ def apply(job: Job, decision: Decision, effect_of: EffectOf) -> None:
             if action.verb in ("stop", "stop_other") and not looked_again:
                 _look_again(job, decision)
                 looked_again = True
-            _do(effect_of, action)
+            _do(effect_of, still(job, action, decision.observed))
         except VllmError as error:
             raise VllmError(f"{error} {recover(job, decision, action, before)}", error.reason) from None
         except failures(job.host) as error:
@@ -261,7 +262,7 @@ def _undo(job: Job, decision: Decision, failed: Action, before: t.Collection[str
     seen = looked(job)
     others = conflicting(seen.others, decision.wish.spec, job.params["exclusive"])
     left = Observed(seen.instances, others=others, in_use=in_use(seen), unsure=bool(seen.unknown))
-    back = plan(Wanted("reverted", job.server, backend=job.backend.name), recovery(left))
+    back = with_lives(job, plan(Wanted("reverted", job.server, backend=job.backend.name), recovery(left)), left)
     if not _serves(decision, seen.instances.get("current")):
         _restore_secrets(decision, failed)
     undone = replace(decision, plan=back)
@@ -274,6 +275,8 @@ def _undo(job: Job, decision: Decision, failed: Action, before: t.Collection[str
     if not job.backend.look(job.server).instances:
         for cache in job.backend.caches(job.server):
             _do(effect_of, Action("remove_cache", cache))
+        with contextlib.suppress(VllmError, *failures(job.host)):
+            job.backend.tidy(job.server)
     return back
 
 

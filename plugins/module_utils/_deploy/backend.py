@@ -48,7 +48,7 @@ class Instance:
     status: str = ""
     artifact: str | None = None
     started_at: str | None = None
-    # How many seconds it was stopped before its last start.
+    # For how many seconds it served nobody before its last start, from the moment that it was told to stop.
     away_seconds: float | None = None
     # Files among C(wrote) whose former content is kept for their owner.
     replaced: tuple[str, ...] = ()
@@ -96,6 +96,8 @@ class Action:
     backend: str = ""
     # The instance that was seen there; empty for one that is made by the same plan. Nothing is done to another one.
     identity: str = field(default="", compare=False)
+    # A stop: whether nothing is lost when it does not get the time that its server has for that.
+    at_once: bool = False
 
     @property
     def spoken(self) -> str:
@@ -118,6 +120,17 @@ class Making:
     # Flags and environment that measurements of an earlier start led to; none of it was asked for.
     learned_engine: t.Mapping[str, str] = field(default_factory=dict)
     learned_env: t.Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Life:
+    """What an instance has logged since its last start.
+
+    Unless it C(is_whole), lines of its beginning may be missing.
+    """
+
+    log: str
+    is_whole: bool = True
 
 
 class Effect(t.NamedTuple):
@@ -198,14 +211,18 @@ class Backend(t.Protocol):
     def called(self, identity: str) -> str:
         """An instance, of this collection or not, as people call it."""
 
-    def caches(self, server: str) -> tuple[str, ...]:
-        """Where the server's instances, past ones too, keep what they compiled."""
+    def caches(self, server: str, gone: t.Collection[str] = ()) -> tuple[str, ...]:
+        """Where the server's instances, past ones too, keep what they compiled, as far as it goes with the server: what
+        is kept for an artifact goes with the last of its servers. Those C(gone) are not there any more."""
 
     def log(self, server: str) -> str:
         """The end of what the server has logged."""
 
     def log_command(self, server: str) -> t.Sequence[str]:
         """The command line that shows it, for people."""
+
+    def life(self, instance: str) -> Life | None:
+        """What an instance, by the name that it has now, has logged in this life; None when nobody can read that."""
 
     def provide(self, spec: ServerSpec) -> None:
         """Bring the artifact, or a newer one, to the host."""

@@ -47,8 +47,8 @@ def decide(job: Job, lenient: bool = False) -> Decision:
     """
     seen = looked(job)
     if not job.makes:
-        return _decide_kept(job, seen)
-    decision = _decide_making(job, seen, lenient)
+        return _timed(job, _decide_kept(job, seen))
+    decision = _timed(job, _decide_making(job, seen, lenient))
     problems = decision.plan.problems
     if problems:
         several = len(problems) > 1
@@ -56,6 +56,15 @@ def decide(job: Job, lenient: bool = False) -> Decision:
         message = f"{job.server} is not started: {text} Nothing was stopped or changed."
         raise VllmError(message, problems[0].reason)
     return decision
+
+
+def _timed(job: Job, decision: Decision) -> Decision:
+    """The decision with the time that each server gets to stop."""
+    if not decision.plan.stops:
+        return decision
+    from .stopping import with_lives
+
+    return replace(decision, plan=with_lives(job, decision.plan, decision.observed))
 
 
 def looked(job: Job) -> Seen:
@@ -260,7 +269,7 @@ def _decide_kept(job: Job, seen: Seen) -> Decision:
         unsure=bool(seen.unknown),
         gone=seen.gone,
         probes=seen.probes if state == "absent" else (),
-        caches=job.backend.caches(job.server),
+        caches=job.backend.caches(job.server, job.gone),
         others=conflicting(seen.others, reference, job.params["exclusive"]),
         kept_secrets=kept_secrets(secret_paths(one.intent for one in (*instances.values(), *seen.gone))),
         download=seen.download,

@@ -55,6 +55,8 @@ class Job:
     server: str
     # The server as it is asked for, with its fallbacks; None where the state needs no description.
     asked: Fallbacks | None = None
+    # Servers that a run in check mode would have removed before this one.
+    gone: tuple[str, ...] = ()
 
     @property
     def makes(self) -> bool:

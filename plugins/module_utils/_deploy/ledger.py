@@ -34,8 +34,9 @@ CONTAINER, COMMITTED = "container", "committed"
 ORIGINAL = ".before-gpufleet"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,200}")
 
-Purpose = t.Literal["server", "fetch", "probe", "adopted", "files", "cache"]
-PURPOSES: tuple[Purpose, ...] = ("server", "fetch", "probe", "adopted", "files", "cache")
+# What is compiled is a server's C(cache), or C(kernels) of its image: these are of each server that has an entry.
+Purpose = t.Literal["server", "fetch", "probe", "adopted", "files", "cache", "kernels"]
+PURPOSES: tuple[Purpose, ...] = ("server", "fetch", "probe", "adopted", "files", "cache", "kernels")
 
 
 def state_directory() -> str:
@@ -71,6 +72,10 @@ class Entry:
     replaced: tuple[str, ...] = ()
     vllm_version: str | None = None
     fallbacks: t.Any = None
+    # When it was told to stop, in UTC (ISO 8601): from then on it answers nobody, and it may take its time.
+    stopping_since: str = ""
+    # Of what is compiled: whether a start that was healthy has filled it.
+    filled: bool = False
     # The engine that it is on, by its address: what another one of this host has is not gone because this one lacks it.
     place: str = ""
 
@@ -115,6 +120,10 @@ class Known:
                 return one
         return None
 
+    def is_cold(self, caches: t.Collection[str]) -> bool:
+        """Whether a start that reads and fills these still has something to compile."""
+        return not caches or not {*caches} <= {one.name for one in self.entries if one.filled}
+
     def of(self, server: str, *purposes: Purpose) -> list[Entry]:
         return [one for one in self.entries if one.server == server and (not purposes or one.purpose in purposes)]
 
@@ -156,6 +165,16 @@ class Ledger:
             VllmError: when it cannot be written.
         """
         self._write(f"{one.server}.{one.seal}.json", {"kind": CONTAINER, **asdict(replace(one, place=self.place))})
+
+    def fill(self, server: str, caches: t.Collection[str]) -> None:
+        """Remember that a start that was healthy has compiled what is in these.
+
+        Raises:
+            VllmError: when it cannot be written.
+        """
+        for one in self.known().of(server, "cache", "kernels"):
+            if one.name in caches and not one.filled:
+                self.write(replace(one, filled=True))
 
     def drop(self, one: Entry) -> None:
         """Forget an entry; when that fails the next run does it."""
@@ -297,7 +316,8 @@ def _read(path: str, name: str) -> Entry | None | str:
         )
 
 
-TEXTS, OPTIONAL = ("server", "seal", "name", "identity", "place", "salt"), ("fingerprint", "vllm_version")
+TEXTS = ("server", "seal", "name", "identity", "stopping_since", "place", "salt")
+OPTIONAL = ("fingerprint", "vllm_version")
 LISTS = ("supersedes", "wrote", "replaced")
 
 
@@ -317,6 +337,8 @@ def _entry(content: t.Mapping[str, t.Any], name: str) -> Entry:
         known[key] = tuple(value)
     if not isinstance(known.get("intent", {}), dict):
         raise ValueError("intent is not a mapping")
+    if not isinstance(known.get("filled", False), bool):
+        raise ValueError("filled is neither true nor false")
     if known.get("purpose") not in PURPOSES or not NAME.fullmatch(known.get("server", "")) or not known.get("seal"):
         raise ValueError("it lacks the purpose, the server or the seal")
     if f"{known['server']}.{known['seal']}.json" != name:

@@ -27,6 +27,8 @@ LABEL_SUPERSEDES = "gpufleet.vllm.supersedes"
 LABEL_FALLBACKS = "gpufleet.vllm.fallbacks"
 # On what keeps caches: the server they belong to.
 LABEL_CACHE = "gpufleet.vllm.cache"
+# On what keeps kernels: the image that they were compiled with, for all of its servers.
+LABEL_KERNELS = "gpufleet.vllm.kernels"
 # On a download: the model that it fetches.
 LABEL_FETCH = "gpufleet.vllm.fetch"
 FETCH_SUFFIX = "-fetch"

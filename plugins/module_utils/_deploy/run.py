@@ -66,10 +66,21 @@ def run(params: Params, check_mode: bool, host: Host) -> dict[str, t.Any]:
         if params["all"]:
             for sentence in backend.lookalikes():
                 host.warn(sentence)
-        results = _each(proceed, [Job(params, host, backend, server, asked) for server in _servers(backend, params)])
+        results = _each(proceed, _jobs(params, check_mode, host, asked))
     except failures(host) as error:
         raise VllmError(backend.sentence("look at the servers on this host", error), "backend-failed") from None
     return merged(results) if params["all"] else results[0]
+
+
+def _jobs(params: Params, check_mode: bool, host: Host, asked: Fallbacks | None) -> list[Job]:
+    """A job for each server; in check mode each knows which of the others would be gone by then."""
+    backend = next(iter(host.backends.values()))
+    servers = _servers(backend, params)
+    removes = check_mode and params["state"] == "absent"
+    return [
+        Job(params, host, backend, server, asked, tuple(servers[:number]) if removes else ())
+        for number, server in enumerate(servers)
+    ]
 
 
 def _each(proceed: t.Callable[[Job], dict[str, t.Any]], jobs: list[Job]) -> list[dict[str, t.Any]]:
@@ -174,6 +185,7 @@ def _recorded(job: Job, decision: Decision) -> None:
     current = decision.observed.instances.get("current")
     if state == "committed" and current and current.running and current.owned:
         try:
+            job.backend.ledger.fill(job.server, current.caches)
             job.backend.ledger.commit(job.server, dict(current.intent))
         except VllmError as error:
             job.host.warn(str(error))

@@ -14,11 +14,10 @@ import time
 import typing as t
 from dataclasses import replace
 
-from .._deploy.backend import SUFFIX, Action, Artifact, Effect, Making, Other, Seen
+from .._deploy.backend import SUFFIX, Action, Artifact, Effect, Life, Making, Other, Seen
 from .._deploy.ledger import Entry, Known, Ledger, bound, entry, left
 from .._deploy.record import (
     FETCH_SUFFIX,
-    LABEL_CACHE,
     LABEL_SEAL,
     PROBE_INFIX,
     named,
@@ -30,22 +29,26 @@ from .._host.printable import printable
 from .._server.spec import ServerSpec
 from .._vllm.versions import METADATA_PROGRAM, version_of_labels
 from . import client as docker_client
+from .caches import Caches
 from .container import (
     NAME,
-    caches_of,
     claims_to_be_ours,
     configuration,
     docker_argv,
     fetching,
     gone,
     instance,
+    life_of,
     name_of,
+    now_text,
     other,
     seal_of,
+    stop_argv,
     trial,
 )
 from .engine import Engine, engine_doubts, engine_of, engine_problems
-from .reader import Inspected, Reader, reader, without_stamps
+from .reader import Inspected, Reader, reader
+from .stamps import without_stamps
 
 # What kind of failure it is that Docker speaks of.
 REASONS: tuple[tuple[str, Reason], ...] = (
@@ -56,6 +59,8 @@ REASONS: tuple[tuple[str, Reason], ...] = (
 RESTART = 60.0
 # What is read of a log for what a start measured: the start is at its end when the server is committed.
 LOG_LINES, LOG_BYTES = 20000, 8 << 20
+# The same for what one life of a server says of it: more than a start writes.
+LIFE_LINES = 4000
 
 
 class DockerBackend:
@@ -71,6 +76,7 @@ class DockerBackend:
         self._client = client
         self.stop_timeout = stop_timeout
         self.ledger = ledger or Ledger()
+        self._caches = Caches(looks, lambda: self.client, self.ledger)
 
     @functools.cached_property
     def client(self) -> t.Any:
@@ -129,11 +135,10 @@ class DockerBackend:
     def tidy(self, server: str, gone: bool = False) -> None:
         known, listed = self.ledger.known(), self.reader.containers()
         there = {id(one) for one, _name in _existing(known.of(server), listed)}
-        volumes = {str(one["Name"]) for one in self.reader.volumes(LABEL_CACHE)}
         kept = {path for one in known.entries if id(one) in there or one.server != server for path in one.wrote}
         for one in known.of(server):
-            if one.purpose == "cache":
-                is_over = one.name not in volumes
+            if one.purpose in ("cache", "kernels"):
+                is_over = self._caches.is_missing(one)
             elif one.purpose == "adopted":
                 # Back in its place it is its owner's again.
                 is_over = id(one) not in there or _is_named(listed, one.identity, server)
@@ -141,6 +146,7 @@ class DockerBackend:
                 is_over = id(one) not in there and (gone or not {*left(one)} - kept)
             if is_over:
                 self.ledger.drop(one)
+        self._caches.let_go(server, listed, gone)
         if gone:
             self.ledger.forget(server)
 
@@ -206,20 +212,22 @@ class DockerBackend:
         found = self.reader.container(identity)
         return f"the container {str(found['Name']).lstrip('/') if found else identity[:12]}"
 
-    def caches(self, server: str) -> tuple[str, ...]:
-        mine = {one.name for one in self.ledger.known().of(server, "cache")}
-        found = {str(volume["Name"]) for volume in self.reader.volumes(f"{LABEL_CACHE}={server}")}
-        if not mine & found:
-            return ()
-        places = {named(server, slot) for slot in SUFFIX}
-        mounts = (m for one in self.reader.containers() if name_of(one) not in places for m in one.get("Mounts") or ())
-        return tuple(sorted(mine & found - {str(mount.get("Name")) for mount in mounts}))
+    def caches(self, server: str, gone: t.Collection[str] = ()) -> tuple[str, ...]:
+        return self._caches.of(server, gone)
 
     def log(self, server: str) -> str:
-        inspected = self.reader.container(server)
+        return without_stamps(self._logged(server, self.reader.container(server), LOG_LINES))
+
+    def life(self, instance: str) -> Life | None:
+        with contextlib.suppress(*docker_client.failures()):
+            inspected = self.reader.container(instance)
+            if inspected:
+                return life_of(inspected["State"], self._logged(instance, inspected, LIFE_LINES), LIFE_LINES)
+        return None
+
+    def _logged(self, name: str, inspected: Inspected | None, lines: int) -> str:
         tty = bool(inspected and inspected["Config"].get("Tty"))
-        raw = self.reader.logs(server, LOG_LINES, tty)[-LOG_BYTES:]
-        return without_stamps(raw.decode("utf-8", errors="replace"))
+        return self.reader.logs(name, lines, tty)[-LOG_BYTES:].decode("utf-8", errors="replace")
 
     def log_command(self, server: str) -> t.Sequence[str]:
         return ["docker", "logs", server]
@@ -263,7 +271,7 @@ class DockerBackend:
                 lambda a: ["docker", "run", "--rm", *docker_argv(trial_name, trial(body()))[2:]],
             ),
             **_both("start", Effect(lambda a: self._start(at(a), a.identity), lambda a: ["docker", "start", at(a)])),
-            **_both("stop", Effect(lambda a: self._stop(ours(a)), lambda a: ["docker", "stop", at(a)])),
+            **_both("stop", Effect(lambda a: self._stop(ours(a), a.at_once), lambda a: stop_argv(at(a), a.at_once))),
             **_both(
                 "remove",
                 Effect(lambda a: self._remove(at(a), a.identity), lambda a: ["docker", "rm", "-f", at(a)]),
@@ -273,7 +281,7 @@ class DockerBackend:
                 lambda a: ["docker", "rename", at(a), named(server, a.to)],
             ),
             "remove_cache": Effect(
-                lambda a: self._remove_cache(a.target), lambda a: ["docker", "volume", "rm", a.target]
+                lambda a: self._caches.remove(server, a.target), lambda a: ["docker", "volume", "rm", a.target]
             ),
         }
 
@@ -300,18 +308,12 @@ class DockerBackend:
         """The configuration of the wanted container; before its image is there, with a plain entrypoint assumed."""
         image = self.reader.image(making.spec.image)
         return configuration(
-            making, image["Config"].get("Entrypoint") if image else None, image["Id"] if image else None
+            making, image["Config"].get("Entrypoint") if image else None, image["Id"] if image else None, os.geteuid()
         )
 
     def _create(self, server: str, name: str, making: Making, body: t.Mapping[str, t.Any]) -> None:
-        known = {one.name for one in self.ledger.known().of(server, "cache")}
-        labelled = {str(volume["Name"]) for volume in self.reader.volumes(LABEL_CACHE)}
-        for volume in caches_of(body):
-            # One that somebody else has made is used, and stays his.
-            if volume not in known and volume not in labelled:
-                self.ledger.write(entry(server, "cache", name=volume))
-            self.client.create_volume(volume, labels={LABEL_CACHE: server})
-        self._make(recorded(server, "server", name, making), body)
+        with self._caches.provided(server, body):
+            self._make(recorded(server, "server", name, making), body)
 
     def _make(self, made: Entry, body: t.Mapping[str, t.Any]) -> str:
         """A container that is recorded before it exists, and by its id after that."""
@@ -339,19 +341,24 @@ class DockerBackend:
         self._ours(name, seen)
         self.client.start(name)
 
-    def _stop(self, identity: str) -> None:
+    def _stop(self, identity: str, at_once: bool) -> None:
         # The time that the server was made with: whoever stops it by name alone does not know it.
         found = self.client.inspect_container(identity)
+        patience = 0 if at_once else found["Config"].get("StopTimeout") or self.stop_timeout
+        self._note_stop(found)
         # The client waits a little longer than the engine does before it kills.
-        self.client.stop(identity, timeout=found["Config"].get("StopTimeout") or self.stop_timeout)
+        self.client.stop(identity, timeout=patience)
+
+    def _note_stop(self, found: Inspected) -> None:
+        """Write down when it is told to stop, which the engine does not; without that, only a number is too small."""
+        one = _entry(self.ledger.known(), str(found["Name"]).lstrip("/"), found)
+        with contextlib.suppress(VllmError):
+            if one:
+                self.ledger.write(replace(one, stopping_since=now_text()))
 
     def _remove(self, name: str, seen: str = "") -> None:
         with contextlib.suppress(docker_client.sdk().errors.NotFound):
             self.client.remove_container(self._ours(name, seen), force=True)
-
-    def _remove_cache(self, name: str) -> None:
-        with contextlib.suppress(docker_client.sdk().errors.NotFound):
-            self.client.remove_volume(name)
 
     def _fetch(self, server: str, making: Making) -> None:
         """Fetch the weights of a model with the image's own Hugging Face client, with the server's mounts and token.

@@ -13,18 +13,21 @@ import datetime
 import typing as t
 from dataclasses import replace
 
-from .._deploy.backend import Instance, Making, Other, Slot
+from .._deploy.backend import Instance, Life, Making, Other, Slot
 from .._deploy.ledger import Entry
 from .._deploy.record import LABEL_FETCH, LABEL_SEAL, slot_of, written
 from .._host.labels import LABEL_FINGERPRINT
-from .._server.arguments import Places, argv, env
+from .._server.arguments import Places, argv, env, shares_kernels
 from .._server.spec import ServerSpec
 from .options import option_words, place_options
+from .stamps import since
 
 NAME = "container"
 HUGGINGFACE_TARGET = "/root/.cache/huggingface"
 ENCODINGS_TARGET = "/etc/encodings"
 CACHES_TARGET = "/var/cache/vllm"
+# Of all servers of one image: kernels that do not depend on the model.
+KERNELS_TARGET = "/var/cache/vllm-kernels"
 SECRETS_TARGET = "/run/secrets"
 
 # Puts secrets from mounted files into the environment of the server alone: not in docker inspect, argv or the log.
@@ -42,19 +45,21 @@ PLACES = Places(ENCODINGS_TARGET, f"{SECRETS_TARGET}/{SECRET_TARGETS['hf_token_f
 
 
 def configuration(
-    making: Making, entrypoint: t.Sequence[str] | None = None, image_id: str | None = None
+    making: Making, entrypoint: t.Sequence[str] | None = None, image_id: str | None = None, user: int = 0
 ) -> dict[str, t.Any]:
     """The body of the Engine API's container-create call.
 
-    C(entrypoint) and C(image_id) are those of the image; without it a plain entrypoint is assumed.
+    C(entrypoint) and C(image_id) are those of the image; without it a plain entrypoint is assumed. C(user) is the uid
+    of who deploys.
     """
     spec = making.spec
     places = PLACES if spec.keep_caches else replace(PLACES, caches=None)
+    places = replace(places, kernels=KERNELS_TARGET) if shares_kernels(spec) else places
     body: dict[str, t.Any] = {
         "Image": spec.image,
         "Env": [f"{key}={value}" for key, value in sorted({**making.learned_env, **env(spec, places)}.items())],
         "Labels": {**spec.labels, **written(making)},
-        "HostConfig": {"Binds": _binds(spec, image_id)},
+        "HostConfig": {"Binds": _binds(spec, image_id, user)},
         **_command(replace(spec, engine={**spec.engine, **making.learned_engine}), list(entrypoint or [])),
     }
     place_options(body, spec)
@@ -86,7 +91,7 @@ def _words_before_arguments(entrypoint: list[str]) -> list[str]:
     return ["vllm", "serve"]
 
 
-def _binds(spec: ServerSpec, image_id: str | None) -> list[str]:
+def _binds(spec: ServerSpec, image_id: str | None, user: int) -> list[str]:
     binds = []
     if spec.huggingface_dir:
         binds.append(f"{spec.huggingface_dir}:{HUGGINGFACE_TARGET}")
@@ -98,8 +103,15 @@ def _binds(spec: ServerSpec, image_id: str | None) -> list[str]:
     binds += spec.volumes
     if spec.keep_caches:
         # What one image compiled may crash another: each has a volume of its own.
-        binds.append(f"{spec.container_name}-cache-{(image_id or 'IMAGE').rpartition(':')[2][:12]}:{CACHES_TARGET}")
+        binds.append(f"{spec.container_name}-cache-{_short(image_id)}:{CACHES_TARGET}")
+    if shares_kernels(spec):
+        # Who deploys as another user is another operator, who takes away what is his.
+        binds.append(f"gpufleet-kernels-{user}-{_short(image_id)}:{KERNELS_TARGET}")
     return binds
+
+
+def _short(image_id: str | None) -> str:
+    return (image_id or "IMAGE").rpartition(":")[2][:12]
 
 
 def _is_mounted(path: str, volumes: t.Iterable[str]) -> bool:
@@ -145,6 +157,11 @@ def docker_argv(name: str, body: t.Mapping[str, t.Any]) -> list[str]:
     return [*words, body["Image"], *entrypoint[1:], *body["Cmd"]]
 
 
+def stop_argv(name: str, at_once: bool) -> list[str]:
+    """The C(docker stop) command that gives a server its own time, or none."""
+    return ["docker", "stop", *(["--time", "0"] if at_once else []), name]
+
+
 def instance(slot: Slot, inspected: t.Mapping[str, t.Any], proof: Entry | None = None) -> Instance:
     """What a deployment needs to know of a container: its state from what C(docker inspect) prints, and everything that
     something is decided by from the entry that proves it to be ours."""
@@ -163,7 +180,7 @@ def instance(slot: Slot, inspected: t.Mapping[str, t.Any], proof: Entry | None =
         status=str(state.get("Status") or ""),
         artifact=config.get("Image"),
         started_at=state.get("StartedAt"),
-        away_seconds=away_seconds(state),
+        away_seconds=away_seconds(state, proof),
         **(_recorded(known) if known else {}),
     )
 
@@ -215,14 +232,43 @@ def other(listed: t.Mapping[str, t.Any], entry: Entry) -> Other:
     )
 
 
-def away_seconds(state: t.Mapping[str, t.Any]) -> float | None:
-    """How long a container was stopped before its last start; None when it was not, or nobody can tell."""
+def away_seconds(state: t.Mapping[str, t.Any], proof: Entry | None = None) -> float | None:
+    """For how long a container served nobody before its last start, its stop included as far as that is recorded; None
+    when it was not stopped, or nobody can tell."""
     try:
         stopped, started = (_time(str(state[key])) for key in ("FinishedAt", "StartedAt"))
     except (KeyError, ValueError):
         return None
     # One that never stopped has the year 1 there.
-    return round((started - stopped).total_seconds(), 1) if stopped.year > 1 and started >= stopped else None
+    if stopped.year == 1 or started < stopped:
+        return None
+    return round((started - _told_to_stop(stopped, proof)).total_seconds(), 1)
+
+
+# Seconds that an engine may take longer for a stop than the server was given.
+SLACK = 60
+
+
+def _told_to_stop(stopped: datetime.datetime, proof: Entry | None) -> datetime.datetime:
+    """When the stop began that ended then; an older one that is recorded ended another life."""
+    try:
+        told = _time(proof.stopping_since) if proof else stopped
+    except ValueError:
+        return stopped
+    given = proof.intent.get("stop_timeout") if proof else 0
+    longest = (given if isinstance(given, int) else 0) + SLACK
+    return told if 0 <= (stopped - told).total_seconds() <= longest else stopped
+
+
+def now_text() -> str:
+    """The time as C(_time) reads it."""
+    return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="microseconds")
+
+
+def life_of(state: t.Mapping[str, t.Any], log: str, lines: int) -> Life:
+    """What a container has logged since its last start, from its state and the last so many stamped lines."""
+    text, begins_before = since(log, str(state.get("StartedAt") or ""))
+    return Life(text, begins_before or log.count("\n") < lines)
 
 
 def _time(text: str) -> datetime.datetime:
@@ -233,8 +279,17 @@ def _time(text: str) -> datetime.datetime:
 
 
 def caches_of(container: t.Mapping[str, t.Any]) -> list[str]:
-    """The volumes of a container's configuration that keep what was compiled, by where they are mounted: whatever else
-    it mounts is somebody's."""
+    """The volumes of a container's configuration that keep what was compiled, its own and those of its image, by where
+    they are mounted: whatever else it mounts is somebody's."""
+    return [*_mounted_at(container, CACHES_TARGET), *kernels_of(container)]
+
+
+def kernels_of(container: t.Mapping[str, t.Any]) -> list[str]:
+    """Those of its image alone."""
+    return _mounted_at(container, KERNELS_TARGET)
+
+
+def _mounted_at(container: t.Mapping[str, t.Any], target: str) -> list[str]:
     binds = (container.get("HostConfig") or {}).get("Binds") or ()
     parts = [str(bind).split(":") for bind in binds]
-    return [part[0] for part in parts if len(part) > 1 and part[1] == CACHES_TARGET and not part[0].startswith("/")]
+    return [part[0] for part in parts if len(part) > 1 and part[1] == target and not part[0].startswith("/")]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import typing as t
 import urllib.parse
 
@@ -22,8 +21,6 @@ LIMIT = 64 << 20
 # A log is read whole before its end is taken. Of lines that are longer than that altogether, fewer are read.
 LOG_LIMIT = 32 << 20
 FEWER = 8
-# In front of each line of a log: a time to the nanosecond or less precise, in UTC or with its offset.
-STAMP = re.compile(r"^(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d+))?(Z|[+-]\d\d:\d\d) ", re.MULTILINE)
 
 
 class Identity(t.NamedTuple):
@@ -59,11 +56,6 @@ class Reader(t.Protocol):
 
     def identity(self) -> Identity:
         """What the engine says of itself."""
-
-
-def without_stamps(text: str) -> str:
-    """A log as the server wrote it."""
-    return STAMP.sub("", text)
 
 
 def reader(docker_host: str | None = None) -> Reader:

@@ -15,7 +15,8 @@ from .._errors import VllmError
 from .._health.logfile import NEWS_LINES, TAIL_BYTES, TAIL_LINES, port_among
 from .._host.processes import ProcessState, container_of, process_started
 from .client import explain, failures, sentence
-from .reader import STAMP, Inspected, Reader, without_stamps
+from .reader import Inspected, Reader
+from .stamps import moment, since, without_stamps
 
 Answer = t.TypeVar("Answer")
 
@@ -49,6 +50,10 @@ class ContainerSource:
 
     def tail(self) -> str:
         return without_stamps(self._logs(TAIL_LINES))
+
+    def life(self) -> str:
+        started = str(self.inspected()["State"].get("StartedAt") or "")
+        return since(self._logs(TAIL_LINES), started)[0]
 
     def news(self) -> str:
         """What was written since the last call: the engine stamps each line."""
@@ -121,21 +126,6 @@ def overlap(before: list[str], now: list[str]) -> int:
         if now[:1] == before[start : start + 1] and now[:count] == before[start:]:
             return count
     return 0
-
-
-# Second and fraction; they compare as text.
-Moment = tuple[str, str]
-
-
-def moment(line: str) -> Moment | None:
-    """When a line was written, by its stamp."""
-    match = STAMP.match(line)
-    if not match:
-        return None
-    second, fraction, zone = match.groups()
-    if zone != "Z":
-        second = datetime.datetime.fromisoformat(second + zone).astimezone(datetime.timezone.utc).isoformat()[:19]
-    return second, (fraction or "").ljust(9, "0")
 
 
 def container_state(name: str, inspected: t.Mapping[str, t.Any], now: datetime.datetime) -> ProcessState:

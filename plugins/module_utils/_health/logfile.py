@@ -36,6 +36,9 @@ class Source(t.Protocol):
     def tail(self) -> str:
         """The end of its log."""
 
+    def life(self) -> str:
+        """The end of what it wrote since its process started, as far as that can be told apart."""
+
     def news(self) -> str:
         """What it wrote since the last call; on the first, the end of its log."""
 
@@ -71,6 +74,9 @@ class FileSource:
 
     def tail(self) -> str:
         return self._read(lambda: read_tail(self.name))
+
+    def life(self) -> str:
+        return self.tail()
 
     def news(self) -> str:
         size = os.path.getsize(self.name) if os.path.exists(self.name) else 0

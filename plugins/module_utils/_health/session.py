@@ -9,11 +9,13 @@ What reads a log is loaded when there is one to read: compiling it takes longer 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import shutil
 import time
 import typing as t
 
+from .._errors import VllmError
 from .._host.lock import reader_is_gone
 from .._host.processes import ProcessState
 from .api import Api
@@ -96,6 +98,7 @@ class Session:
             self.params["stable_for"],
             attempts=int(self.carried.get("attempts", 0)),
             hopeless=self._hopeless,
+            denied=self._denied,
             pause=self._is_over,
             overdue=self._is_overdue,
             # A host that was rebooted in between has a younger clock.
@@ -124,6 +127,23 @@ class Session:
         if self._watch is None and not self.carried and time.monotonic() - self.started < FIRST_LOOK:
             return None
         self.found = self.watch.look() if self.watch else None
+        return self.found.cause if self.found else None
+
+    def _denied(self) -> str | None:
+        """Why a server that answers is lost all the same: its log says that the engine is dead, seconds before its
+        answers do."""
+        from .._vllm.life import engine_is_dead
+
+        text = ""
+        # Of a log that cannot be read nothing is known against the server.
+        with contextlib.suppress(VllmError):
+            text = self.source.life() if self.source else ""
+        if not engine_is_dead(text):
+            return None
+        from .._vllm.diagnosis import diagnose
+
+        found = diagnose(text, ProcessState(running=True), self.facts)
+        self.found = found if found.failed and found.final else self.found
         return self.found.cause if self.found else None
 
     def _label(self) -> str:

@@ -239,6 +239,8 @@ class Wait:
     attempts: int = 0
     # Says why waiting is pointless, or nothing. Asked between the checks, and during one that takes long.
     hopeless: t.Callable[[], str | None] = lambda: None
+    # Says why good answers are not to be believed, or nothing. Asked once, when all checks are good.
+    denied: t.Callable[[], str | None] = lambda: None
     # Whether this slice of the wait is over, and whether it may not even wait for the answer to a request.
     pause: t.Callable[[], bool] = lambda: False
     overdue: t.Callable[[], bool] = lambda: False
@@ -265,7 +267,7 @@ class Wait:
                 return self._report(elapsed, gone, exited=True)
             verdict = self._ask_all(elapsed)
             if verdict.ok and self._stands(first, elapsed):
-                return self._report(self._since(elapsed), "")
+                return self._report(self._since(elapsed), self.denied() or "")
             gone = None if verdict.ok else self._gone(first, self.monotonic() - self.began)
             if gone:
                 return self._report(self.monotonic() - self.began, gone, exited=True)

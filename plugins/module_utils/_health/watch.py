@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 from .._host.processes import Activity, ProcessState, look_at, with_activity
 from .._vllm.diagnosis import Diagnosis, diagnose
+from .._vllm.life import tells_death
 from .._vllm.log import parse_lines
 from .._vllm.phases import Phase, Timeline, is_progress, words
 from .logfile import Source
@@ -117,6 +118,9 @@ class Watch:
                 self.silence.moved(now)
         if self.trouble_at is None and any(ALARM.search(line.text) or line.is_error for line in news):
             self.trouble_at = now
+        if self.phase.name == "ready" and any(map(tells_death, news)):
+            # Nothing that follows tells more, and whoever asks hangs meanwhile.
+            self.trouble_at = now - GRACE
 
     def _judged(self, now: float) -> Diagnosis | None:
         """After trouble and a moment's grace: whether it is the end. Trouble that is not is forgotten."""

@@ -49,6 +49,14 @@ class Places:
     encodings: str
     hf_token: str
     caches: str | None = None
+    # What is compiled for any model, where servers share it; else it is kept with the rest.
+    kernels: str | None = None
+
+
+def shares_kernels(spec: ServerSpec) -> bool:
+    """Whether a server may share what FlashInfer and CUDA compile with others of its image, at the same time too."""
+    known = vllm_versions.Release(spec.vllm_version) if spec.vllm_version else None
+    return spec.keep_caches and spec.gpus != "none" and known is not None and known.behaves("kernels_shared")
 
 
 def env(spec: ServerSpec, places: Places) -> dict[str, str]:
@@ -62,8 +70,11 @@ def env(spec: ServerSpec, places: Places) -> dict[str, str]:
         # What is compiled at the first start: kept, it makes later starts minutes shorter.
         variables["VLLM_CACHE_ROOT"] = f"{places.caches}/vllm"
         variables["TRITON_CACHE_DIR"] = f"{places.caches}/triton"
-        variables["FLASHINFER_WORKSPACE_BASE"] = f"{places.caches}/flashinfer"
-        variables["CUDA_CACHE_PATH"] = f"{places.caches}/cuda"
+        # What torch.compile makes belongs to one model. Triton puts the files of a kernel in place one by one, and a
+        # mixture of two that compile the same at once computes nonsense: what it makes is not shared either.
+        kernels = places.kernels or places.caches
+        variables["FLASHINFER_WORKSPACE_BASE"] = f"{kernels}/flashinfer"
+        variables["CUDA_CACHE_PATH"] = f"{kernels}/cuda"
     if spec.network_mode == "host":
         variables["VLLM_PORT"] = str(internal_port(spec.port))
     return {**variables, **spec.env}

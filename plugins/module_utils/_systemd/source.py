@@ -87,6 +87,9 @@ class UnitSource:
         lines = self._journal([f"--lines={TAIL_LINES}", *self._invocation()])
         return lines if lines.strip() else self._journal([f"--lines={TAIL_LINES}"])
 
+    def life(self) -> str:
+        return self._journal([f"--lines={TAIL_LINES}", *self._invocation()])
+
     def news(self) -> str:
         if time.monotonic() - self.read < self.interval:
             return ""

@@ -18,8 +18,9 @@ from dataclasses import dataclass, replace
 
 from .._host.processes import ProcessState
 from .failures import BY_ID, GENERIC, PANE, SIGNATURES, Found, Signature, say
+from .life import READY, SERVING
 from .log import QUIET, Line, Log, lives, parse_lines
-from .phases import READY, begins, is_progress_bar
+from .phases import begins, is_progress_bar
 
 NONE, UNKNOWN = "none", "unknown"
 NOT_KNOWN = ProcessState()
@@ -69,7 +70,7 @@ STOPPING = re.compile(
 )
 SERVES = re.compile(r"Avg generation throughput: (?!0\.0 )|\"POST /v1/\S+ HTTP/[\d.]+\" 200")
 # A long log may begin after the server was ready.
-SERVING = re.compile(r"\"(?:GET|POST|HEAD) /\S* HTTP/[\d.]+\" \d{3}|Avg generation throughput: ")
+HAS_SERVED = re.compile(SERVING)
 EXCEPTION = re.compile(
     r"^(?P<kind>[A-Za-z_][\w.]*(?:Error|Exception|Exit|Interrupt|Failure|Fault|Warning)): ?(?P<text>.*)$"
 )
@@ -128,7 +129,7 @@ def _before_usage(life: Log) -> list[Log]:
 
 def _diagnosed(life: Log, state: ProcessState, facts: t.Mapping[str, t.Any]) -> Diagnosis:
     ready = life.last(IS_READY)
-    served = ready is not None or life.first(SERVING) is not None
+    served = ready is not None or life.first(HAS_SERVED) is not None
     part = life if ready is None else life.after(ready)
     stopping = part.first(STOPPING)
     hits = [hit for hit in _hits(part) if stopping is None or hit.index < stopping]
@@ -348,7 +349,7 @@ def _ending(log: Log) -> int:
 
 def _is_quiet(line: Line) -> bool:
     """Whether a line shows that its process went on."""
-    return line.level in QUIET or bool(QUIETLY.search(line.text) or begins(line.text) or SERVING.search(line.text))
+    return line.level in QUIET or bool(QUIETLY.search(line.text) or begins(line.text) or HAS_SERVED.search(line.text))
 
 
 STATUS_MEANING = {

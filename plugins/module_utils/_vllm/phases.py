@@ -14,6 +14,8 @@ import re
 import typing as t
 from dataclasses import dataclass, field
 
+from .life import READY
+
 if t.TYPE_CHECKING:
     from .log import Line
 
@@ -21,7 +23,6 @@ if t.TYPE_CHECKING:
 # Which line begins which phase
 # ---------------------------------------------------------------------------------------------------------------------
 
-READY = r"Application startup complete"
 # In the order of a start. A phase begins with a line that matches.
 PHASES: tuple[tuple[str, str], ...] = (
     ("pull", r"^Unable to find image '|: Pulling from |^[0-9a-f]{12}: (?:Pulling|Downloading|Extracting)"),
@@ -215,11 +216,13 @@ def words(phase: str, percent: int | None, detail: str = "") -> str:
     return f"{doing} {percent} %{f' ({detail})' if detail else ''}"
 
 
-def line(name: str, seen: t.Mapping[str, t.Any], elapsed: float, expected: float | None) -> str:
-    """One line about one server: who, what, how long, how long it usually takes."""
+def line(name: str, seen: t.Mapping[str, t.Any], elapsed: float, expected: float | None, is_cold: bool = False) -> str:
+    """One line about one server: who, what, how long, how long it usually takes, and why that may be no measure."""
     doing = words(str(seen.get("phase") or "start"), seen.get("percent"), str(seen.get("detail") or ""))
     usual = f" of about {duration(expected)}" if expected else ""
-    return f"{name}: {doing}, {duration(elapsed)}{usual}"
+    is_late = expected is not None and 0 < expected < elapsed
+    why = " (cold start: it compiles first)" if is_cold else " (longer than usual)" if is_late else ""
+    return f"{name}: {doing}, {duration(elapsed)}{usual}{why}"
 
 
 def step(seen: t.Mapping[str, t.Any]) -> tuple[str, int]:

@@ -130,6 +130,12 @@ BEHAVIOURS = (
         "0.26.0..",
         "Sliding layers keep two batches beside their window, one without async_scheduling; before, always one.",
     ),
+    Behaviour(
+        "kernels_shared",
+        "0.16.0..",
+        "FlashInfer builds each kernel in a directory of its own, under a lock that ends with its process, so servers "
+        "share what it built. Before, builds at the same time spoiled each other's log.",
+    ),
     Behaviour("health_500", "0.5.5..0.10.2", "/health answers 500 for a dead engine."),
     Behaviour("health_503", "0.11.0..", "/health answers 503 for a dead engine, until it leaves seconds later."),
     Behaviour(

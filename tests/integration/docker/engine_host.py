@@ -27,10 +27,17 @@ from ansible_collections.gpufleet.vllm.plugins.module_utils._server.spec import 
 
 # An engine in a container without CAP_SYS_RESOURCE cannot raise limits; these are low enough everywhere.
 ULIMITS = {"memlock": 65536, "stack": 1048576}
-# A server that is told to stop says so, and takes its time: as long as the engine gives it.
+READY = "INFO:     Application startup complete."
+# A server that is told to stop says so, and takes its time: as long as the engine gives it. Which it only does for one
+# that was ready, and that is known once the engine has written down that it runs.
 STUBBORN: dict[str, t.Any] = {
-    "env": {"first": "trap 'echo told to stop' TERM; while :; do sleep 0.1; done"},
+    "env": {"first": f"trap 'echo told to stop' TERM; sleep 0.3; echo '{READY}'; while :; do sleep 0.1; done"},
     "stop_timeout": 4,
+}
+# The same with more time than a test has, and it was never ready.
+NEVER_READY: dict[str, t.Any] = {
+    "env": {"first": "trap 'echo told to stop' TERM; echo called; while :; do sleep 0.1; done"},
+    "stop_timeout": 900,
 }
 DEFAULTS = {key: option.get("default") for key, option in {**SERVER_PARAMETERS, **deploy_run.PARAMETERS}.items()}
 
@@ -83,6 +90,7 @@ class Host:
 
     def kill_run_while_it_stops(self, old: Host, **said: t.Any) -> None:
         """A run that is killed once the engine was told to stop the old server, which is STUBBORN."""
+        old.wait_for_log(READY)
         with self.killed(**said):
             old.wait_for_log("told to stop")
 

@@ -118,6 +118,7 @@ def test_the_server_is_told_as_it_is(host: Host) -> None:
         "fingerprint": found["Config"]["Labels"][LABEL_FINGERPRINT],
         "started_at": found["State"]["StartedAt"],
         "away_seconds": None,
+        "cold_start": True,
         "superseded": False,
         "stopped_for_it": [],
     }

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
-from engine_host import STUBBORN, Host
+from engine_host import NEVER_READY, READY, STUBBORN, Host
 
 # A module leaves its connection to the engine to the end of its process.
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
@@ -37,7 +37,8 @@ def test_a_switch_there_and_back(host: Host, other: Host) -> None:
         done = new.run()
         for key in ("changed", "actions", "commands", "diff"):
             assert predicted[key] == done[key]
-        assert f"stop {old.name} (it has port {host.said['port']})" in done["actions"]
+        port = host.said["port"]
+        assert f"stop {old.name} (it has port {port}; it never answered: at once)" in done["actions"]
         assert new.states == {new.name: "running"} and old.states == {old.name: "exited"}
         assert done["server"]["stopped_for_it"] == [old.name]
         for check in (True, False):
@@ -61,6 +62,42 @@ def test_a_switch_that_is_reverted(host: Host, other: Host) -> None:
     # What it compiled goes when it does.
     host.manage("absent")
     assert host.volumes() == []
+
+
+def test_a_switch_to_a_server_that_never_answers_waits_for_nobody_on_the_way_back(host: Host, other: Host) -> None:
+    """It does not leave when it is asked to, and has 15 minutes for that."""
+    other.run(**STUBBORN)
+    other.wait_for_log(READY)
+    before = other.containers()
+    switched = host.run(**NEVER_READY)
+    assert f"stop {other.name} (it has port {host.said['port']})" in switched["actions"]
+    host.wait_for_log("called\n")
+    done = host.manage("reverted")
+    assert f"docker stop --time 0 {host.name}" in done["commands"]
+    # The stop took four of them.
+    assert done["restored"][0]["away_seconds"] >= STUBBORN["stop_timeout"]
+    assert host.states == {} and same_but_restarted(other, before)
+    other.wait_for_log(READY, times=2)
+
+
+def test_two_servers_of_one_image_share_the_kernels_until_the_last_is_gone(host: Host, other: Host) -> None:
+    """They are only made: here is no GPU to start them with."""
+    made: dict[str, t.Any] = {"state": "present", "gpus": "all", "fit": "off", "vllm_version": "0.26.0"}
+    kernels: set[str] = set()
+    for one in (host, other):
+        one.run(**made)
+        assert one.run(**made)["changed"] is False
+        binds = [bind.split(":") for bind in one.inspect()["HostConfig"]["Binds"]]
+        kernels |= {bind[0] for bind in binds if bind[1] == "/var/cache/vllm-kernels"}
+    (name,) = kernels
+    assert name.startswith("gpufleet-kernels-")
+    for one in (host, other):
+        predicted = one.manage("absent", check=True)
+        done = one.manage("absent")
+        assert predicted["commands"] == done["commands"]
+        assert (f"docker volume rm {name}" in done["commands"]) is (one is other)
+        found = {volume["Name"] for volume in host.engine.volumes(filters={"name": name})["Volumes"] or ()}
+        assert found == (set() if one is other else {name})
 
 
 def test_a_change_of_the_port_makes_two_servers_give_way(host: Host, other: Host) -> None:

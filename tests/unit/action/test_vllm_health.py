@@ -109,6 +109,15 @@ def test_each_change_is_a_line_and_the_start_is_summed_up(screen: Screen) -> Non
     assert (result["healthy"], result["changed"], "finished" in result) == (True, False, False)
 
 
+@pytest.mark.parametrize("said", [True, "true"], ids=["a boolean", "a text"])
+def test_a_cold_start_is_told(said: t.Any, screen: Screen) -> None:
+    plugin = Plugin([FIRST, GOOD], screen, args={"expected_seconds": 4, "cold_start": said})
+    plugin.run(None, hosts("gb10-1", "gb10-2"))
+    assert screen.lines[0] == (
+        "[gb10-1] vllm-a: importing and configuring, 0:05 of about 0:04 (cold start: it compiles first)"
+    )
+
+
 def test_the_wait_goes_on_where_the_slice_before_ended(screen: Screen) -> None:
     plugin = Plugin([FIRST, HALF, GOOD], screen)
     plugin.run(None, hosts("a"))

@@ -263,6 +263,13 @@ def test_what_is_waited_for_follows_from_the_server() -> None:
     }
 
 
+@pytest.mark.parametrize(("cold", "said"), [(True, {"cold_start": True}), (False, {}), (None, {})])
+def test_the_wait_is_told_of_a_start_that_has_to_compile(cold: bool | None, said: Result) -> None:
+    found = {**FOUND, "server": {**FOUND["server"], "cold_start": cold}}
+    probe = Plugin(found, server=SERVER).over()["probe"]
+    assert {key: value for key, value in probe.items() if key == "cold_start"} == said
+
+
 def test_secrets_are_in_no_result() -> None:
     server = {**SERVER, "hf_token_file": "/t", "api_key_file": "/k"}
     plugin = Plugin(FOUND, server=server, hf_token="CANARY", api_key="CANARY")

@@ -24,6 +24,7 @@ from ansible_collections.gpufleet.vllm.plugins.module_utils._host.ports import P
 from docker_model import (
     FREE_GPU,
     IMAGE,
+    KERNELS,
     NEW,
     SERVER,
     Client,
@@ -108,6 +109,7 @@ def test_the_result_of_a_new_server(client: Client) -> None:
         "fingerprint": client.containers_by_name["vllm-a"]["Config"]["Labels"][LABEL_FINGERPRINT],
         "started_at": "2026",
         "away_seconds": None,
+        "cold_start": True,
         "superseded": False,
         "stopped_for_it": [],
     }
@@ -121,6 +123,7 @@ def test_what_is_told_of_a_server_that_is_not_there(client: Client) -> None:
         "container_name": "vllm-a",
         "state": "absent",
         "away_seconds": None,
+        "cold_start": None,
         "superseded": False,
         "stopped_for_it": [],
     }
@@ -159,44 +162,9 @@ def test_all_means_every_server_once_and_nobody_elses(client: Client) -> None:
         *("stop vllm-a", "remove vllm-a", "remove vllm-a-superseded"),
         "remove cache vllm-a-cache-1 (its server is gone)",
         *("stop vllm-b", "remove vllm-b"),
-        "remove cache vllm-b-cache-1 (its server is gone)",
+        *(f"remove cache {name} (its server is gone)" for name in (f"{KERNELS}-1", "vllm-b-cache-1")),
     ]
     assert client.now == {"other": "id1 running"} and client.volumes_by_name == {}
-
-
-# --- caches ---------------------------------------------------------------------------------------------------------
-
-
-def test_the_caches_of_an_old_image_go_when_the_new_one_is_committed(client: Client) -> None:
-    run()
-    client.images[IMAGE] = "sha256:2"
-    run()
-    assert sorted(client.volumes_by_name) == ["vllm-a-cache-1", "vllm-a-cache-2"]
-    committed = manage(state="committed")
-    assert committed["actions"][-1].startswith("remove cache vllm-a-cache-1 (it belongs to an image")
-    assert committed["commands"][-1] == "docker volume rm vllm-a-cache-1"
-    assert client.volumes_by_name == {"vllm-a-cache-2": {"gpufleet.vllm.cache": "vllm-a"}}
-
-
-def test_caches_survive_a_change_of_settings_and_a_stop(client: Client) -> None:
-    run()
-    run(**NEW)
-    manage(state="committed")
-    manage(state="stopped")
-    assert sorted(client.volumes_by_name) == ["vllm-a-cache-1"]
-
-
-def test_caches_of_a_server_that_somebody_removed_go_with_all(client: Client) -> None:
-    run()
-    client.containers_by_name.clear()
-    assert manage(container_name=None, all=True, state="absent")["commands"] == ["docker volume rm vllm-a-cache-1"]
-
-
-def test_a_volume_of_somebody_else_stays(client: Client) -> None:
-    client.volumes_by_name["vllm-a-cache-9"] = {}
-    run()
-    manage(state="absent")
-    assert client.volumes_by_name == {"vllm-a-cache-9": {}}
 
 
 # --- the version of vLLM --------------------------------------------------------------------------------------------

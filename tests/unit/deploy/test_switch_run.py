@@ -18,7 +18,7 @@ from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.record impor
 from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
 from ansible_collections.gpufleet.vllm.plugins.module_utils._host import lock
 from ansible_collections.gpufleet.vllm.plugins.module_utils._host.ports import PortOwner
-from docker_model import IMAGE, NEW, Client, Killed, manage, run, situation
+from docker_model import IMAGE, KERNELS, NEW, Client, Killed, manage, run, situation
 from switches import OLD_A, Steps, found, labels, run_b, running
 
 # --- check, do, again, again in check -------------------------------------------------------------------------------
@@ -101,7 +101,7 @@ def test_the_commit_removes_the_other_server_and_keeps_what_it_compiled(client: 
     assert result["diff"]["before"]["stopped_for_it"] == ["vllm-b"]
     assert "stopped_for_it" not in result["diff"]["after"]
     assert (result["server"]["superseded"], result["server"]["stopped_for_it"]) == (False, [])
-    assert found(client) == ({"vllm-a": "id2 running"}, ["vllm-a-cache-1", "vllm-b-cache-1"])
+    assert found(client) == ({"vllm-a": "id2 running"}, [f"{KERNELS}-1", "vllm-a-cache-1", "vllm-b-cache-1"])
 
 
 def test_a_revert_tells_what_serves_again(client: Client) -> None:

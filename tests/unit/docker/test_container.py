@@ -46,12 +46,12 @@ from ansible_collections.gpufleet.vllm.plugins.module_utils._docker.client impor
 from ansible_collections.gpufleet.vllm.plugins.module_utils._docker.container import (
     SECRETS_SHELL,
     SECRETS_TARGET,
-    away_seconds,
     caches_of,
     configuration,
     docker_argv,
     fetching,
     instance,
+    kernels_of,
     name_of,
 )
 from ansible_collections.gpufleet.vllm.plugins.module_utils._docker.options import NOT_OPTIONS, OPTIONS
@@ -231,6 +231,26 @@ def test_caches_are_kept_for_each_image_and_only_when_wanted() -> None:
     dropped = body(keep_caches=False)
     assert [bind for bind in dropped["HostConfig"]["Binds"] if "cache/vllm" in bind] == []
     assert dropped["Env"] == ["NO_COLOR=1", "TIKTOKEN_ENCODINGS_BASE=/etc/encodings"]
+
+
+@pytest.mark.parametrize(
+    ("said", "shared"),
+    [
+        pytest.param({"vllm_version": "0.26.0"}, True, id="a version that builds each kernel under a lock of its own"),
+        pytest.param({"vllm_version": "0.15.1"}, False, id="one that builds all of them in one directory"),
+        pytest.param({}, False, id="a version that nobody knows"),
+        pytest.param({"vllm_version": "0.26.0", "gpus": "none"}, False, id="no GPU"),
+        pytest.param({"vllm_version": "0.26.0", "keep_caches": False}, False, id="nothing is kept"),
+    ],
+)
+def test_kernels_are_shared_by_the_servers_of_an_image_where_that_is_safe(said: dict[str, t.Any], shared: bool) -> None:
+    made = configuration(making(**said), image_id="sha256:0123456789abcdef", user=1000)
+    volume = "gpufleet-kernels-1000-0123456789ab"
+    assert (f"{volume}:/var/cache/vllm-kernels" in made["HostConfig"]["Binds"]) is shared
+    assert (kernels_of(made) == [volume]) is shared
+    places = [one for one in made["Env"] if one.startswith(("FLASHINFER_WORKSPACE_BASE=", "CUDA_CACHE_PATH="))]
+    assert all(("/var/cache/vllm-kernels/" in place) is shared for place in places)
+    assert bool(places) is said.get("keep_caches", True)
 
 
 @pytest.mark.parametrize(
@@ -830,21 +850,6 @@ def test_an_address_that_is_none_is_told() -> None:
 def test_without_the_sdk_there_is_a_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "docker", None)
     assert "). Install python3-docker (Debian" in connecting_to("unix:///")
-
-
-@pytest.mark.parametrize(
-    ("stopped", "started", "away"),
-    [
-        ("2026-11-21T12:00:00.5Z", "2026-11-21T12:00:12.75Z", 12.2),
-        ("2026-11-21T12:00:00Z", "2026-11-21T12:01:00.123456789Z", 60.1),
-        ("0001-01-01T00:00:00Z", "2026-11-21T12:00:00Z", None),
-        ("2026-11-21T12:00:00Z", "2026-11-21T11:00:00Z", None),
-        ("2026", "2026", None),
-    ],
-)
-def test_how_long_a_server_was_away(stopped: str, started: str, away: float | None) -> None:
-    assert away_seconds({"FinishedAt": stopped, "StartedAt": started}) == away
-    assert away_seconds({}) is None
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ import pytest
 from ansible_collections.gpufleet.vllm.plugins.module_utils._docker.source import ContainerSource
 from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
 from ansible_collections.gpufleet.vllm.plugins.module_utils._health import session
+from ansible_collections.gpufleet.vllm.plugins.module_utils._health.logfile import FileSource
 from ansible_collections.gpufleet.vllm.plugins.module_utils._health.probe import cause_sentence, probe, typed
 from ansible_collections.gpufleet.vllm.plugins.module_utils._health.wait import CheckResult, Report
 from api_server import Handler, address, healthy, params
@@ -146,6 +147,75 @@ def test_a_log_that_cannot_be_read_is_told_in_its_place(address: str) -> None:
 
     result = session.run(params(address), ContainerSource("vllm-a", Silent(looks=0)))
     assert result["log"] == ["Cannot read the log of vllm-a. Docker says: it does not support reading."]
+
+
+# --- a server that answers, and whose log says that its engine is dead ------------------------------------------------
+
+
+STAMP = "2026-11-21T{}.123456789Z {}\n"
+READY = STAMP.format("08:01:00", "INFO:     Application startup complete.")
+DIED = STAMP.format(
+    "09:00:00",
+    "(EngineCore pid=1) ERROR 11-21 09:00:00 [x.py:1] Worker proc VllmWorker-1 died unexpectedly (exit code: None), "
+    "shutting down executor.",
+)
+BEFORE = DIED.replace("T09", "T07")
+STAYS_200 = STAMP.format("09:00:01", 'INFO:     127.0.0.1:1 - "GET /health HTTP/1.1" 200 OK')
+
+
+class Logging(Docker):
+    """A container that runs, with this log."""
+
+    def __init__(self, log: str) -> None:
+        super().__init__(looks=1000)
+        self.log = log
+
+    def logs(self, name: str, lines: int, tty: bool) -> bytes:
+        return self.log.encode()
+
+
+# /health stays 200 for nine seconds after a worker died, and requests hang.
+CHECKS = [pytest.param(["health"], id="health"), pytest.param(["health", "models"], id="health and models")]
+
+
+@pytest.mark.parametrize("checks", CHECKS)
+@pytest.mark.parametrize("timeout", [0, 60])
+def test_a_server_whose_worker_died_is_not_healthy_though_it_says_so(
+    timeout: int, checks: list[str], address: str
+) -> None:
+    result = session.run(
+        params(address, checks=checks, timeout=timeout), ContainerSource("vllm-a", Logging(READY + DIED + STAYS_200))
+    )
+    assert (result["healthy"], result["reason"]) == (False, "worker-died")
+    assert all(check["ok"] for check in result["checks"])
+    assert result["msg"].startswith("The worker process VllmWorker-1 died, and the engine with it.")
+
+
+def test_it_is_known_while_a_request_hangs(address: str) -> None:
+    Handler.answers["/v1/chat/completions"] = (200, "hang")
+    began = time.monotonic()
+    result = session.run(params(address, timeout=60), ContainerSource("vllm-a", Logging(READY + DIED)))
+    assert (result["healthy"], result["reason"]) == (False, "worker-died")
+    assert time.monotonic() - began < 1.2
+
+
+@pytest.mark.parametrize(
+    "log",
+    [
+        pytest.param("", id="nothing is written"),
+        pytest.param(READY, id="it serves"),
+        pytest.param(BEFORE, id="a worker died before the container was started again, and this start says nothing"),
+        pytest.param(BEFORE + READY, id="a worker died before the container was started again"),
+        pytest.param(READY + STAMP.format("09:00:00", "ERROR 11-21 09:00:00 [x.py:1] Bad request"), id="other errors"),
+    ],
+)
+def test_a_server_with_another_log_is_as_healthy_as_it_says(log: str, address: str) -> None:
+    result = session.run(params(address, checks=["health"]), ContainerSource("vllm-a", Logging(log)))
+    assert (result["healthy"], result["diagnosis"]) == (True, None)
+
+
+def test_of_a_log_that_cannot_be_read_nothing_is_known_against_the_server(address: str, tmp_path: Path) -> None:
+    assert session.run(params(address), FileSource(str(tmp_path / "none.log")))["healthy"]
 
 
 # --- asking once ----------------------------------------------------------------------------------------------------

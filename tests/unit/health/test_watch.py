@@ -22,6 +22,10 @@ FREE = (
 from vllm_logs import captured
 
 WAITS = LINE.format("No available shared memory broadcast block found in 60 seconds.")
+DIED = (
+    "(EngineCore pid=1) ERROR 11-21 10:00:00 [x.py:1] Worker proc VllmWorker-1 died unexpectedly, shutting down "
+    "executor.\n"
+)
 OOM = "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 1.18 GiB.\n"
 
 
@@ -99,6 +103,21 @@ def test_a_cause_that_cannot_heal_ends_the_wait_after_a_moment_of_grace() -> Non
     assert found is not None
     assert found.id == "mem-free-below-budget"
     assert 10 + GRACE <= world.gone < 12
+
+
+def test_the_death_of_an_engine_that_was_ready_needs_no_grace() -> None:
+    world = World([(1.0, "INFO:     Application startup complete.\n"), (10.0, DIED)])
+    found = world.look(60)
+    assert found is not None
+    assert (found.id, found.final) == ("worker-died", True)
+    assert 10 <= world.gone < 10 + GRACE
+
+
+def test_the_death_of_an_engine_that_starts_has_the_moment_of_grace_for_its_cause() -> None:
+    world = World([(10.0, DIED), (10.25, OOM)])
+    found = world.look(60)
+    assert found is not None
+    assert found.id == "cuda-oom"
 
 
 @pytest.mark.parametrize(

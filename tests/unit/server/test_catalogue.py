@@ -138,6 +138,31 @@ def test_the_long_context_profile_is_the_one_that_ran() -> None:
         assert wanted in words
 
 
+def test_few_requests_at_once_need_few_graphs() -> None:
+    """vLLM captures 83 for this model, up to 1024 requests, whatever max_num_seqs is: 74 s of a cold start."""
+    engine = resolve("g", MODELS["gpt-oss-20b"], "h100")["engine"]
+    assert engine["max_num_seqs"] <= engine["compilation_config"]["max_cudagraph_capture_size"] <= 128
+
+
+@pytest.mark.parametrize(("group", "eager"), [("gb10", False), ("h100", True), ("h200", False), ("a100", True)])
+def test_a_rollout_server_has_graphs_where_nothing_speaks_against_them(group: str, eager: bool) -> None:
+    """Without them one request gets a tenth of the tokens."""
+    engine = resolve("r", MODELS["gpt-oss-20b-rollout"], group)["engine"]
+    assert engine.get("enforce_eager", False) is eager
+    assert engine["compilation_config"]["max_cudagraph_capture_size"] == engine["max_num_seqs"]
+
+
+def eager_profiles() -> list[tuple[str, str]]:
+    classes = [(name, group) for name, model in MODELS.items() for group in model["hardware"] if group != "cpu"]
+    return [one for one in classes if resolve(*one[:1], MODELS[one[0]], one[1])["engine"].get("enforce_eager")]
+
+
+@pytest.mark.parametrize(("name", "group"), [one for one in eager_profiles() if one[1] != "gb10"])
+def test_a_profile_without_graphs_says_what_that_costs(name: str, group: str) -> None:
+    notes = " ".join(MODELS[name]["hardware"][group]["notes"])
+    assert "enforce_eager" in notes and "tokens" in notes
+
+
 def test_a_rollout_server_can_take_weights_and_is_open_to_its_host_alone() -> None:
     spec = resolve("r", MODELS["gpt-oss-20b-rollout"], "h100")
     assert (spec["bind"], spec["network_mode"], spec["env"]["VLLM_SERVER_DEV_MODE"]) == ("127.0.0.1", "host", 1)

@@ -96,6 +96,8 @@ def test_a_unit_tells_only_what_is_new() -> None:
     assert source.news() == "three\n"
     assert source.tail() == "one\ntwo\nthree\n"
     assert [word for word in systemd.commands[-1] if word.startswith("_SYSTEMD")] == ["_SYSTEMD_INVOCATION_ID=abc"]
+    assert source.life() == "one\ntwo\nthree\n"
+    assert [word for word in systemd.commands[-1] if word.startswith("_SYSTEMD")] == ["_SYSTEMD_INVOCATION_ID=abc"]
 
 
 def test_a_unit_that_writes_more_than_is_read_at_once_loses_no_line() -> None:

@@ -123,6 +123,23 @@ def test_line(seen: dict[str, t.Any], expected: float | None, text: str) -> None
 
 
 @pytest.mark.parametrize(
+    ("elapsed", "expected", "is_cold", "text"),
+    [
+        pytest.param(92.0, 240, False, "1:32 of about 4:00", id="in time"),
+        pytest.param(361.0, 240, False, "6:01 of about 4:00 (longer than usual)", id="later than expected"),
+        pytest.param(361.0, 240, True, "6:01 of about 4:00 (cold start: it compiles first)", id="later, and cold"),
+        pytest.param(92.0, 240, True, "1:32 of about 4:00 (cold start: it compiles first)", id="cold"),
+        pytest.param(92.0, None, True, "1:32 (cold start: it compiles first)", id="cold, and nothing is expected"),
+        pytest.param(92.0, 0, False, "1:32", id="nothing is expected"),
+    ],
+)
+def test_a_line_does_not_overrun_without_a_word(
+    elapsed: float, expected: float | None, is_cold: bool, text: str
+) -> None:
+    assert line("a", {"phase": "profile"}, elapsed, expected, is_cold) == f"a: profiling memory, {text}"
+
+
+@pytest.mark.parametrize(
     ("one", "other", "same"),
     [
         ({"phase": "load", "percent": 0}, {"phase": "load", "percent": 24}, True),
