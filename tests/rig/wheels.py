@@ -20,9 +20,7 @@ from pathlib import Path
 TORCH = {"0.19.1": ("2.10.0", "12.9"), "0.26.0": ("2.11.0", "13.0"), "0.32.0": ("2.13.0", "13.0")}
 
 
-def wheel(
-    directory: Path, name: str, version: str, files: t.Mapping[str, str], requires: t.Iterable[str] = ()
-) -> Path:
+def wheel(directory: Path, name: str, version: str, files: t.Mapping[str, str], requires: t.Iterable[str] = ()) -> Path:
     """Write one wheel with these files, by their paths in it."""
     directory.mkdir(parents=True, exist_ok=True)
     distribution = name.replace("-", "_")
@@ -53,7 +51,9 @@ def torch(directory: Path, version: str, cuda: str | None) -> Path:
     return wheel(directory, "torch", version, files)
 
 
-def vllm(directory: Path, version: str, code: str = "", says: str = "", files: t.Mapping[str, str] | None = None) -> Path:
+def vllm(
+    directory: Path, version: str, code: str = "", says: str = "", files: t.Mapping[str, str] | None = None
+) -> Path:
     """A vLLM with its torch; C(code) is what its import does besides, C(says) another version than its own."""
     wanted, cuda = TORCH[version]
     torch(directory, wanted, cuda)

@@ -31,6 +31,7 @@ LAYERS = (
     ("_vllm",),
     ("_server",),
     ("_deploy",),
+    ("_venv",),
     ("_health",),
     ("_docker", "_systemd"),
     ("_backends.py", "_sources.py"),
@@ -42,6 +43,7 @@ BUDGETS = {
     "vllm_container": 620,
     "vllm_diagnose": 171,
     "vllm_health": 228,
+    "vllm_venv": 300,
     # Runs on the controller.
     "vllm_server": 0,
 }

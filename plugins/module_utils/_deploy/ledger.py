@@ -316,9 +316,9 @@ def _read(path: str, name: str) -> Entry | None | str:
         return None
     except (OSError, ValueError, TypeError, RecursionError) as error:
         return (
-            f"Cannot read {path}, which records what a server of this user owns: {_seen(error)}. Without it, nobody can tell "
-            "which containers and files are the server's, so they are left alone. Restore the file from a backup, or "
-            "remove it, and the containers of the server yourself."
+            f"Cannot read {path}, which records what a server of this user owns: {_seen(error)}. Without it, nobody "
+            "can tell which containers and files are the server's, so they are left alone. Restore the file from a "
+            "backup, or remove it, and the containers of the server yourself."
         )
 
 

@@ -176,8 +176,8 @@ class Builder:
         log = installer.tail(done.output)
         if done.status is None:
             raise BuildError(
-                f"{what}: it was not done after {seconds:.0f} s, and was stopped. Raise timeout, or name an index nearer "
-                "to the host.",
+                f"{what}: it was not done after {seconds:.0f} s, and was stopped. Raise timeout, or name an index "
+                "nearer to the host.",
                 "download-failed",
                 log,
             )
@@ -201,7 +201,9 @@ class Builder:
         problem = plan.proved_problem(self.wish, proved, self.recipe.driver, self.terms)
         if problem:
             reason, why = problem
-            raise BuildError(f"The environment that was built cannot be used: {why}. Change packages or indexes.", reason, log)
+            raise BuildError(
+                f"The environment that was built cannot be used: {why}. Change packages or indexes.", reason, log
+            )
         return proved
 
     def _locked(self, proved: t.Mapping[str, t.Any]) -> Entry:
@@ -266,8 +268,8 @@ def take_away(step: Step, record: Record) -> None:
         unmake(removing)
     except OSError as error:
         raise VllmError(
-            f"Cannot remove {entry.path}: {error.strerror or error} at {error.filename or entry.path}. Run with become: "
-            "true; the next run goes on with it.",
+            f"Cannot remove {entry.path}: {error.strerror or error} at {error.filename or entry.path}. Run with "
+            "become: true; the next run goes on with it.",
             "permission-denied",
         ) from None
     record.drop(removing)

@@ -155,19 +155,22 @@ NETWORK = "Check the address, DNS, and the proxy of the host (https_proxy, no_pr
 SOURCE = "Check the version, and that the index or wheelhouse has it for this Python and processor"
 # The first that fits is the root cause: what comes later in the list is printed as a consequence of what comes earlier.
 EXPLANATIONS = (
-    Explanation(r"No space left on device|Disk quota exceeded", "disk-full", "Free some space on the file system of root"),
+    Explanation(
+        r"No space left on device|Disk quota exceeded", "disk-full", "Free some space on the file system of root"
+    ),
     Explanation(
         r"CERTIFICATE_VERIFY_FAILED|invalid peer certificate|UnknownIssuer|SSLCertVerificationError",
         "download-failed",
         "Name the CA bundle of your network in SSL_CERT_FILE, in the environment of the task",
     ),
     Explanation(
-        r"\b40[13] (?:Client Error|Unauthorized|Forbidden)|HTTP status client error \(40[13]|User for \S+:|status code 40[13]"
-        r"|EOFError: EOF when reading a line",
+        r"\b40[13] (?:Client Error|Error|Unauthorized|Forbidden)|HTTP status client error \(40[13]|status code 40[13]"
+        r"|User for \S+:|lack of valid authentication",
         "download-failed",
-        "The index wants credentials: put them into ~/.netrc of the user on the host, or a pip configuration of mode 0600",
+        "The index wants credentials: put them into ~/.netrc of the user on the host, or into a pip configuration of "
+        "mode 0600",
     ),
-    Explanation(r"ProxyError|tunnel(?:ing)? (?:connection failed|error)|proxy", "download-failed", NETWORK),
+    Explanation(r"ProxyError|connect to proxy|tunnel(?:ing)? (?:connection failed|error)", "download-failed", NETWORK),
     Explanation(
         r"Name or service not known|name resolution|NameResolutionError|dns error|failed to lookup address"
         r"|Connection refused|NewConnectionError|No route to host|Network is unreachable|timed out|operation timed out"
@@ -176,14 +179,21 @@ EXPLANATIONS = (
         NETWORK,
     ),
     Explanation(
-        r"is invalid\.|BadZipFile|not a zip file|[Ii]nvalid (?:zip|Zip)|Failed to (?:extract|unzip|read)|EOCD|end of central"
-        r"|corrupt|do not match the hashes|[Hh]ash mismatch",
+        r"is invalid\.|BadZipFile|not a zip file|[Ii]nvalid (?:zip|Zip)|Failed to (?:extract|unzip|read)|EOCD"
+        r"|end of central|corrupt|do not match the hashes|[Hh]ash mismatch",
         "install-failed",
         "A wheel is cut short or damaged: copy or upload it again",
     ),
     Explanation(r"requires a different Python|[Rr]equires-Python|does not satisfy Python", "python-missing", SOURCE),
+    # pip does not say that an index refused it.
     Explanation(
-        r"No matching distribution found|[Bb]ecause .*(?:not found|no version|no wheels?|was not found)|not a supported wheel",
+        r"\(from versions: none\)",
+        "install-failed",
+        "There is nothing of that name for this Python and processor, or the index wants credentials: put them into "
+        "~/.netrc of the user on the host",
+    ),
+    Explanation(
+        r"No matching distribution found|[Bb]ecause .*(?:not found|no version|no wheels?)|not a supported wheel",
         "install-failed",
         SOURCE,
     ),
@@ -192,7 +202,9 @@ EXPLANATIONS = (
         "install-failed",
         "Change the packages or constraints that exclude each other",
     ),
-    Explanation(r"Permission denied|Read-only file system", "permission-denied", "Run with become: true, or choose another root"),
+    Explanation(
+        r"Permission denied|Read-only file system", "permission-denied", "Run with become: true, or choose another root"
+    ),
 )
 # Lines that say what happened, with the word that an installer puts before them.
 TELLING = re.compile(r"^\s*(?:ERROR:|error:|x |×|╰─▶|Caused by:|[A-Za-z_.]+(?:Error|Exception)\b:?)\s*(?P<said>.*)")
@@ -214,7 +226,9 @@ def explained(output: str) -> tuple[Reason, str]:
 def _line_of(output: str, position: int) -> str:
     start = output.rfind("\n", 0, position) + 1
     end = output.find("\n", position)
-    return _short(re.sub(r"^\s*(?:ERROR: |error: |WARNING: |×|╰─▶|Caused by: )\s*", "", output[start : end if end >= 0 else None]))
+    return _short(
+        re.sub(r"^\s*(?:ERROR: |error: |WARNING: |×|╰─▶|Caused by: )\s*", "", output[start : end if end >= 0 else None])
+    )
 
 
 def _short(line: str) -> str:
@@ -229,5 +243,7 @@ def tail(output: str) -> list[str]:
 
 def import_fault(output: str) -> str:
     """The root cause of a Python that could not import something: the first exception of a chain."""
-    errors = [line for line in output.splitlines() if re.match(r"[A-Za-z_][\w.]*(?:Error|Exception|Interrupt|Exit)\b", line)]
+    errors = [
+        line for line in output.splitlines() if re.match(r"[A-Za-z_][\w.]*(?:Error|Exception|Interrupt|Exit)\b", line)
+    ]
     return _short(errors[0]) if errors else _short((output.strip().splitlines() or ["it printed nothing"])[-1])

@@ -38,11 +38,21 @@ PYTHON_PLACES = ("/usr/bin", "/usr/local/bin", "/opt/python*/bin", "/opt/rh/*/ro
 # What an interpreter says of itself; its own path, since the one that was called may be a script that looks for it.
 ABOUT = (
     "import importlib.util as u, json, os, sys; b = getattr(sys, '_base_executable', '') or sys.executable; "
-    "print(json.dumps([os.path.realpath(b), sys.version_info[:2], bool(u.find_spec('ensurepip') and u.find_spec('venv'))]))"
+    "print(json.dumps([os.path.realpath(b), sys.version_info[:2], bool(u.find_spec('ensurepip') and "
+    "u.find_spec('venv'))]))"
 )
 SECONDS = 20.0
 # Settings of pip that say where packages come from, or how they are reached.
-PIP_SETTINGS = ("index-url", "extra-index-url", "find-links", "no-index", "proxy", "cert", "client-cert", "trusted-host")
+PIP_SETTINGS = (
+    "index-url",
+    "extra-index-url",
+    "find-links",
+    "no-index",
+    "proxy",
+    "cert",
+    "client-cert",
+    "trusted-host",
+)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -214,8 +224,8 @@ def root_fault(root: str) -> str:
     is_safe = status.st_uid in (0, os.geteuid()) and not status.st_mode & 0o022
     if place == root and not is_safe:
         return (
-            f"Cannot make environments in {root}: others may write to it, and so to what the servers run. Give it to this "
-            f"user and run: chmod 755 {root}"
+            f"Cannot make environments in {root}: others may write to it, and so to what the servers run. Give it to "
+            f"this user and run: chmod 755 {root}"
         )
     return ""
 

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What to do about an environment: what is wanted and what was found become steps, or a refusal with its remedy. Pure."""
+"""What to do about an environment: steps from what is wanted and what was found, or a refusal with its remedy. Pure."""
 
 from __future__ import annotations
 
@@ -117,7 +117,9 @@ class Step:
         if self.recipe:
             text = self.recipe.words()
         elif self.verb in ("claim", "release"):
-            text = f"record that {self.because} {'uses' if self.verb == 'claim' else 'no longer uses'} {self.entry.path}"
+            text = (
+                f"record that {self.because} {'uses' if self.verb == 'claim' else 'no longer uses'} {self.entry.path}"
+            )
         else:
             text = f"remove {self.entry.path}"
         return text if self.verb in ("claim", "release") or not self.because else f"{text} ({self.because})"
@@ -218,14 +220,15 @@ def _refuse_place(wish: Wish, facts: Facts) -> None:
         raise VllmError(facts.root_fault, "permission-denied")
     if wish.wheelhouse and facts.wheelhouse_bytes is None:
         raise VllmError(
-            f"The wheelhouse {wish.wheelhouse} is no directory on this host. Copy the wheels there, or name another one.",
+            f"The wheelhouse {wish.wheelhouse} is no directory on this host. Copy the wheels there, or name another "
+            "one.",
             "path-missing",
         )
     pip = facts.pip
     if pip and pip.has_credentials and pip.mode & 0o077:
         raise VllmError(
-            f"{pip.path} holds the credentials of a package index, and its mode is {pip.mode:04o}: others can read them. "
-            f"Run: chmod 600 {pip.path}",
+            f"{pip.path} holds the credentials of a package index, and its mode is {pip.mode:04o}: others can read "
+            f"them. Run: chmod 600 {pip.path}",
             "secret-invalid",
         )
 
@@ -234,7 +237,8 @@ def _installer(terms: Terms, facts: Facts) -> Installer:
     """uv does not read the configuration of pip, so where that says where packages come from, pip installs them."""
     if terms.installer == "uv" and not facts.uv:
         raise VllmError(
-            "installer is uv, and there is no uv on this host. Install it, or use installer: auto, which takes pip then.",
+            "installer is uv, and there is no uv on this host. Install it, or use installer: auto, which takes pip "
+            "then.",
             "path-missing",
         )
     if terms.installer != "auto":
@@ -288,18 +292,18 @@ def _python_warning(wish: Wish, version: tuple[int, int], row: wheels.Wheel | No
 
 def _no_python(wish: Wish, facts: Facts, row: wheels.Wheel | None, installer: Installer) -> str:
     there = ", ".join(f"{wheels.dotted(one.version)} ({one.path})" for one in facts.pythons) or "none"
-    what = f"Python {wish.python}" if wish.python else f"a Python that vLLM {wish.version} runs on"
+    what = f"Python {wish.python}" if wish.python else f"Python that vLLM {wish.version} runs on"
     takes = f" It takes Python {row.python_words()}." if row else ""
     lacking = [one for one in facts.pythons if not one.makes_environments]
     if installer == "pip" and any(not row or row.takes_python(one.version) for one in lacking):
         version = wheels.dotted(lacking[0].version)
         return (
-            f"Cannot make an environment with {lacking[0].path}: it lacks the module ensurepip. Install it (on Debian and "
-            f"Ubuntu: apt install python{version}-venv), or install uv, which does without."
+            f"Cannot make an environment with {lacking[0].path}: it lacks the module ensurepip. Install it (on Debian "
+            f"and Ubuntu: apt install python{version}-venv), or install uv, which does without."
         )
     way = "Install one of these, name the path of one as python"
     managed = ", or allow managed_python where the host has uv." if not wish.wheelhouse else "."
-    return f"There is no {what} on this host.{takes} Found: {there}. {way}{managed}"
+    return f"This host has no {what}.{takes} Found: {there}. {way}{managed}"
 
 
 def _driver(wish: Wish, terms: Terms, facts: Facts) -> list[str]:
@@ -309,8 +313,8 @@ def _driver(wish: Wish, terms: Terms, facts: Facts) -> list[str]:
         return []
     if facts.driver is None:
         return [
-            f"There is no NVIDIA driver on this host yet, so nobody can tell whether it runs CUDA {wheels.dotted(cuda)}, "
-            f"which vLLM {wish.version} is built with."
+            "There is no NVIDIA driver on this host yet, so nobody can tell whether it runs CUDA "
+            f"{wheels.dotted(cuda)}, which vLLM {wish.version} is built with."
         ]
     problem = wheels.driver_problem(cuda, facts.driver)
     if problem is None:
@@ -360,14 +364,16 @@ def _refuse_full(wish: Wish, terms: Terms, facts: Facts, path: str) -> None:
     if facts.free_bytes < needed * GIB:
         raise VllmError(
             f"An environment with vLLM {wish.version} needs {needed:.1f} GiB in {os.path.dirname(path)}, and "
-            f"{facts.free_bytes / GIB:.1f} GiB are free there. Free some space, or choose a root on another file system "
-            "(min_free_gib says how much has to be free). Nothing was downloaded.",
+            f"{facts.free_bytes / GIB:.1f} GiB are free there. Free some space, or choose a root on another file "
+            "system (min_free_gib says how much has to be free). Nothing was downloaded.",
             "disk-full",
         )
 
 
-def proved_problem(wish: Wish, proved: t.Mapping[str, t.Any], driver: str | None, terms: Terms) -> tuple[Reason, str] | None:
-    """What is wrong with an environment whose vLLM was imported: another version, or a CUDA that the driver cannot run."""
+def proved_problem(
+    wish: Wish, proved: t.Mapping[str, t.Any], driver: str | None, terms: Terms
+) -> tuple[Reason, str] | None:
+    """What is wrong with an environment that imports: another version, or a CUDA that the driver cannot run."""
     version = str(proved.get("vllm") or "")
     if _public(version) != _public(wish.version) and not version.startswith("0.1.dev"):
         return "environment-broken", f"it holds vLLM {version or 'without a version'}, not {wish.version}"

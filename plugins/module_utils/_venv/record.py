@@ -2,7 +2,7 @@
 # GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Which environments of a host are this user's: an entry of the record each, and the seal in the directory that it is of.
+"""Which environments of a host are this user's: an entry of the record for each, and the seal in its directory.
 
 An entry is written before its directory is made, with a random seal that is the first thing written into the directory.
 So a directory is ours when an entry names its path and the seal in it is that of the entry; whatever else has the name

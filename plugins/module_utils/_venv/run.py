@@ -2,7 +2,7 @@
 # GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The way from packages that are wanted to an environment that imports: look, decide, refuse, do. Check mode ends before.
+"""The way from packages that are wanted to an environment that imports: look, decide, refuse, do.
 
 A run without changes reads the record and looks at one directory. Everything that changes an environment holds the lock
 of its digest, and decides anew once it has it.
@@ -150,8 +150,8 @@ def _build_step(job: Job, because: str) -> Step:
     standing = look.in_the_way(path)
     if standing and path not in cleared:
         raise VllmError(
-            f"{path} exists ({standing}) and was not created by this user's gpufleet.vllm, so it was not touched. Move it "
-            "away, choose another root, or run as the user who made it.",
+            f"{path} exists ({standing}) and was not created by this user's gpufleet.vllm, so it was not touched. "
+            "Move it away, choose another root, or run as the user who made it.",
             "unmanaged",
         )
     recipe = plan.recipe(wish, job.terms, job.host.facts(wish, job.root), path)
@@ -199,7 +199,7 @@ def _again(job: Job, step: Step) -> Step | None:
 
 
 def _do(job: Job, step: Step) -> bool:
-    """Whether it was done: an environment that a process runs from is kept, unless it was that one's end that was asked for."""
+    """Do a step; false when the environment is kept, because a process runs from it."""
     record = job.host.record
     if step.recipe:
         for text in step.recipe.warnings:

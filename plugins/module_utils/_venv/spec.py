@@ -2,7 +2,7 @@
 # GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What was asked for: the keys of C(venv), normalized, with a digest that names the environment; what is refused. Pure."""
+"""What was asked for: the keys of C(venv), normalized, with a digest that names the environment. Pure."""
 
 from __future__ import annotations
 
@@ -114,7 +114,9 @@ def asked(params: t.Mapping[str, t.Any], address: str = "") -> Wish:
     if unknown:
         raise VllmError(f"Unknown key '{prefix}{unknown[0]}'. Valid keys: {', '.join(KEYS)}.")
     packages = {package(line, where) for where, line in _texts(params.get("packages"), f"{prefix}packages")}
-    constraints = {_constraint(line, where) for where, line in _texts(params.get("constraints"), f"{prefix}constraints")}
+    constraints = {
+        _constraint(line, where) for where, line in _texts(params.get("constraints"), f"{prefix}constraints")
+    }
     extra = [_url(text, where) for where, text in _texts(params.get("extra_index_urls"), f"{prefix}extra_index_urls")]
     wish = Wish(
         packages=tuple(sorted(packages, key=lambda one: (one.name, one.line))),
@@ -176,7 +178,8 @@ def package(line: str, address: str) -> Package:
     found = REQUIREMENT.fullmatch(line)
     if not found or not REST.fullmatch(found["rest"]):
         raise VllmError(
-            f"{address} must be a requirement such as vllm==0.26.0, or the absolute path or URL of a wheel; got {line!r}."
+            f"{address} must be a requirement such as vllm==0.26.0, or the absolute path or URL of a wheel; got "
+            f"{line!r}."
         )
     name, rest = normalized(found["name"]), found["rest"].strip()
     if rest.startswith("@"):
@@ -238,10 +241,11 @@ def _refuse_line(line: str, address: str) -> None:
 
 
 def _refuse_secret(text: str, address: str) -> None:
+    # Whom SSH logs in as is no secret.
+    text = re.sub(r"(ssh://)[\w.-]+@", r"\1", text)
     for url in re.findall(r"[\w+.-]+://\S+", text):
         parts = urllib.parse.urlsplit(url)
-        user, at, _host = parts.netloc.rpartition("@")
-        if at and (":" in user or not parts.scheme.endswith("ssh")):
+        if "@" in parts.netloc:
             shown = parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
             raise VllmError(
                 f"{address} must not hold credentials; got some in the URL of {shown}. {WAY_FOR_CREDENTIALS}."

@@ -101,8 +101,8 @@ def driver_warning(cuda: Pair, driver: str) -> str | None:
     if native is None or parse_driver(driver) >= (native,):
         return None
     return (
-        f"Driver {driver} is older than CUDA {dotted(cuda)} and runs it by minor-version compatibility, so kernels that "
-        f"are compiled at run time from PTX fail. Driver {native} or newer has no such limit."
+        f"Driver {driver} is older than CUDA {dotted(cuda)} and runs it by minor-version compatibility, so kernels "
+        f"that are compiled at run time from PTX fail. Driver {native} or newer has no such limit."
     )
 
 

@@ -28,4 +28,4 @@ def user(tmp_path: Path) -> User:
         "PYTHONWARNINGS": "ignore",
     }
     wheels.vllm(home / "wheels", "0.26.0")
-    return User(home, environment, {"python": sys.executable})
+    return User(home, environment, {"python": sys.executable, "installer": "uv"})

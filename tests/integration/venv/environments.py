@@ -29,8 +29,8 @@ basic._ANSIBLE_PROFILE = "legacy"
 from ansible_collections.gpufleet.vllm.plugins.modules import vllm_venv
 vllm_venv.main()
 """
-# What the machine that tests says about where packages come from.
-FOREIGN = ("PIP_", "UV_")
+# What the machine that tests says about where packages come from, and by which way.
+FOREIGN = ("PIP_", "UV_", "SSL_CERT_", "REQUESTS_CA_", "CURL_CA_", "http", "HTTP", "no_proxy", "NO_PROXY")
 
 
 def _rig() -> t.Any:

@@ -78,7 +78,7 @@ def test_every_key_is_part_of_the_name(change: dict[str, t.Any]) -> None:
 def test_the_name_says_what_is_in_it() -> None:
     wish = asked(PLAIN)
     # Written down: another digest would have every environment of every host built anew.
-    assert wish.name == "vllm-0.26.0-DIGEST"
+    assert wish.name == "vllm-0.26.0-e07f7a526b08"
     assert wish.to_dict() == {
         "packages": ["vllm==0.26.0"],
         "python": None,
@@ -125,6 +125,7 @@ REFUSED = [
     ("credentials in an index", {"index_url": "https://me:secret4711@mirror/simple"}, "index_url must not hold credentials; got some in the URL of https://mirror/simple."),
     ("a token in an index", {"extra_index_urls": ["https://glpat-abcdefghij0123456789@mirror/simple"]}, "extra_index_urls[0] must not hold credentials"),
     ("credentials in a package", {"packages": ["vllm @ https://me:secret4711@h/vllm-0.26.0-py3-none-any.whl"]}, "packages[0] must not hold credentials"),
+    ("a password for SSH", {"packages": ["vllm==0.26.0", "trl @ git+ssh://me:secret4711@h/trl"]}, "packages[1] must not hold credentials"),
     ("a signature", {"packages": ["vllm @ https://h/vllm-0.26.0-py3-none-any.whl?signature=secret4711"]}, "packages[0] must not hold a secret"),
     ("a query", {"index_url": "https://mirror/simple?a=b"}, "index_url must be an http:// or https:// URL without a query"),
     ("another scheme", {"index_url": "ftp://mirror/simple"}, "index_url must be an http:// or https:// URL"),
