@@ -43,7 +43,7 @@ BUDGETS = {
     "vllm_container": 620,
     "vllm_diagnose": 171,
     "vllm_health": 228,
-    "vllm_venv": 300,
+    "vllm_venv": 337,
     # Runs on the controller.
     "vllm_server": 0,
 }

@@ -291,19 +291,24 @@ def _python_warning(wish: Wish, version: tuple[int, int], row: wheels.Wheel | No
 
 
 def _no_python(wish: Wish, facts: Facts, row: wheels.Wheel | None, installer: Installer) -> str:
-    there = ", ".join(f"{wheels.dotted(one.version)} ({one.path})" for one in facts.pythons) or "none"
-    what = f"Python {wish.python}" if wish.python else f"Python that vLLM {wish.version} runs on"
-    takes = f" It takes Python {row.python_words()}." if row else ""
-    lacking = [one for one in facts.pythons if not one.makes_environments]
-    if installer == "pip" and any(not row or row.takes_python(one.version) for one in lacking):
-        version = wheels.dotted(lacking[0].version)
+    takes = f" vLLM {wish.version} takes Python {row.python_words()}." if row else ""
+    if wish.python and os.path.isabs(wish.python):
+        seen = [f"it is Python {wheels.dotted(one.version)}" for one in facts.pythons]
+        return f"{wish.python} cannot be used: {(seen or ['no Python answers there'])[0]}.{takes} Name another python."
+    lacking = [
+        one for one in facts.pythons if not one.makes_environments and (not row or row.takes_python(one.version))
+    ]
+    if installer == "pip" and lacking:
         return (
-            f"Cannot make an environment with {lacking[0].path}: it lacks the module ensurepip. Install it (on Debian "
-            f"and Ubuntu: apt install python{version}-venv), or install uv, which does without."
+            f"Cannot make an environment with {lacking[0].path}: it lacks the module ensurepip. Install it (Debian and "
+            f"Ubuntu: apt install python{wheels.dotted(lacking[0].version)}-venv), or install uv, which does without."
         )
-    way = "Install one of these, name the path of one as python"
-    managed = ", or allow managed_python where the host has uv." if not wish.wheelhouse else "."
-    return f"This host has no {what}.{takes} Found: {there}. {way}{managed}"
+    there = ", ".join(f"{wheels.dotted(one.version)} ({one.path})" for one in facts.pythons) or "none"
+    what = wish.python or f"that vLLM {wish.version} runs on"
+    managed = "" if wish.wheelhouse else ", or allow managed_python where the host has uv"
+    return (
+        f"This host has no Python {what}.{takes} Found: {there}. Install one, name the path of one as python{managed}."
+    )
 
 
 def _driver(wish: Wish, terms: Terms, facts: Facts) -> list[str]:

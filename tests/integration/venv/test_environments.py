@@ -277,7 +277,7 @@ def test_a_failed_installation_leaves_nothing_and_says_why(
     [
         ({"min_free_gib": 1e9}, "disk-full", "needs 1000000000.0 GiB in {root}, and "),
         ({"wheelhouse": "/none"}, "path-missing", "The wheelhouse /none is no directory on this host."),
-        ({"python": "3.8"}, "python-missing", "There is no Python 3.8 on this host. It takes Python 3.10 to 3.14."),
+        ({"python": "3.8"}, "python-missing", "This host has no Python 3.8. vLLM 0.26.0 takes Python 3.10 to 3.14."),
         ({"installer": "uv", "PATH": ""}, "path-missing", "installer is uv, and there is no uv on this host."),
         (
             {"wheelhouse": None, "index_url": "https://me:secret4711@mirror/simple"},
