@@ -47,8 +47,9 @@ def environment_of(user: Environment, seal: str, own: str) -> dict[str, str]:
         "PIP_NO_INPUT": "1",
         "UV_CACHE_DIR": os.path.join(temporary, "uv"),
         "UV_PYTHON_INSTALL_DIR": os.path.join(own, "python"),
-        # As pip does: what the administrator of the host trusts is trusted.
+        # As pip does: what the administrator of the host trusts is trusted. The second name is that of older ones.
         "UV_SYSTEM_CERTS": "1",
+        "UV_NATIVE_TLS": "1",
         "NO_COLOR": "1",
     }
 

@@ -150,6 +150,7 @@ def facts(wish: Wish, root: str, host: Host | None = None, user: t.Mapping[str, 
         free_bytes=free_bytes(root),
         root_fault=root_fault(root),
         wheelhouse_bytes=unpacked_bytes(wish.wheelhouse) if wish.wheelhouse else None,
+        wheelhouse_is_open=bool(wish.wheelhouse) and is_open(str(wish.wheelhouse)),
         pip=None if wish.wheelhouse else pip_configuration(environment),
     )
 
@@ -177,7 +178,20 @@ def _told(text: str) -> Interpreter | None:
         path, (major, minor), makes_environments = json.loads(text)
     except (ValueError, TypeError):
         return None
-    return Interpreter(path, (major, minor), makes_environments)
+    return Interpreter(path, (major, minor), makes_environments, is_for_all(path))
+
+
+def is_for_all(path: str) -> bool:
+    """Whether every user may enter the directories above a path."""
+    above = os.path.dirname(os.path.realpath(path))
+    while above != os.path.dirname(above):
+        try:
+            if not os.stat(above).st_mode & stat.S_IXOTH:
+                return False
+        except OSError:
+            return False
+        above = os.path.dirname(above)
+    return True
 
 
 def find_uv(host: Host) -> str | None:
@@ -242,6 +256,14 @@ def unpacked_bytes(wheelhouse: str) -> int | None:
         except (OSError, zipfile.BadZipFile, ValueError):
             total += max(_size(path), 0)
     return total
+
+
+def is_open(path: str) -> bool:
+    """Whether everybody may write to a directory."""
+    try:
+        return bool(os.stat(path).st_mode & stat.S_IWOTH)
+    except OSError:
+        return False
 
 
 def pip_configuration(user: t.Mapping[str, str]) -> PipConfiguration | None:

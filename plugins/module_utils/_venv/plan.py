@@ -34,6 +34,8 @@ class Interpreter:
     version: tuple[int, int]
     # Whether it has what `python -m venv` needs; Debian packs that apart.
     makes_environments: bool = True
+    # Whether every user of the host can run it, as that of a service has to: not from the home of another, say.
+    is_for_all: bool = True
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,8 @@ class Facts:
     root_fault: str = ""
     # What all wheels of the wheelhouse unpack to; None without one, or where it is no directory.
     wheelhouse_bytes: int | None = None
+    # Whether everybody may write to it, and so to what this user is about to run.
+    wheelhouse_is_open: bool = False
     pip: PipConfiguration | None = None
 
 
@@ -106,7 +110,8 @@ class Recipe:
 class Step:
     """One thing to do with an environment of the record."""
 
-    verb: t.Literal["clear", "build", "claim", "release", "remove"]
+    # To forget one is to take its entry out of the record: its directory is gone, or somebody else's by now.
+    verb: t.Literal["clear", "build", "claim", "release", "remove", "forget"]
     # What it is about; for a build, what the entry will say.
     entry: Entry
     because: str = ""
@@ -121,7 +126,7 @@ class Step:
                 f"record that {self.because} {'uses' if self.verb == 'claim' else 'no longer uses'} {self.entry.path}"
             )
         else:
-            text = f"remove {self.entry.path}"
+            text = f"{'forget' if self.verb == 'forget' else 'remove'} {self.entry.path}"
         return text if self.verb in ("claim", "release") or not self.because else f"{text} ({self.because})"
 
 
@@ -137,13 +142,22 @@ def present(found: t.Sequence[Seen], server: str | None, build: t.Callable[[str]
     """
     leftovers = [one for one in found if one.entry.state != "built"]
     built = [one for one in found if one.entry.state == "built"]
-    steps = [Step("clear", one.entry, one.fault) for one in leftovers]
+    steps = [_gone(one, one.fault, "clear") for one in leftovers]
     whole = next((one.entry for one in built if not one.fault), None)
     if whole:
         return [*steps, *_claim(whole, server)]
     steps.append(build(built[-1].fault if built else ""))
     # What is broken and whose servers were never told of goes, once there is a whole one.
-    return steps + [Step("remove", one.entry, one.fault) for one in built if not set(one.entry.users) - {server}]
+    return steps + [_gone(one, one.fault) for one in built if not set(one.entry.users) - {server}]
+
+
+def _gone(one: Seen, because: str, verb: t.Literal["clear", "remove"] = "remove") -> Step:
+    return Step(verb if one.is_there else "forget", one.entry, because)
+
+
+def cleared(others: t.Sequence[Seen]) -> list[Step]:
+    """What runs that were killed left of other wishes goes too: nobody may ever want the same again."""
+    return [_gone(one, one.fault, "clear") for one in others if one.entry.state != "built"]
 
 
 def _claim(entry: Entry, server: str | None) -> list[Step]:
@@ -161,7 +175,7 @@ def released(all_of_them: t.Sequence[Seen], server: str, keep: str = "") -> list
     for one in all_of_them:
         if server in one.entry.users and one.entry.seal != keep:
             left = without_user(one.entry, server)
-            unused = Step("remove", left, f"{server} was the last to use it")
+            unused = _gone(replace(one, entry=left), f"{server} was the last to use it")
             steps.append(Step("release", one.entry, server) if left.users else unused)
     return steps
 
@@ -174,7 +188,7 @@ def absent(found: t.Sequence[Seen], even_if_used: bool) -> list[Step]:
     """
     for one in found if not even_if_used else ():
         refuse_used(one.entry)
-    return [Step("remove", one.entry, one.fault) for one in found]
+    return [_gone(one, one.fault) for one in found]
 
 
 def refuse_used(entry: Entry) -> None:
@@ -224,6 +238,12 @@ def _refuse_place(wish: Wish, facts: Facts) -> None:
             "one.",
             "path-missing",
         )
+    if facts.wheelhouse_is_open:
+        raise VllmError(
+            f"Everybody may write to the wheelhouse {wish.wheelhouse}, and what is in it is run as this user. Run: "
+            f"chmod o-w {wish.wheelhouse}, once you have looked at what is in it.",
+            "permission-denied",
+        )
     pip = facts.pip
     if pip and pip.has_credentials and pip.mode & 0o077:
         raise VllmError(
@@ -250,7 +270,9 @@ def _python(wish: Wish, terms: Terms, facts: Facts, installer: Installer) -> Rec
     row = wheels.wheel_of(wish.version)
     fits = _is_named(wish) or (row.takes_python if row else (lambda _version: True))
     able = [one for one in facts.pythons if installer == "uv" or one.makes_environments]
-    fitting = sorted((one for one in able if fits(one.version)), key=lambda one: _rank(one.version))
+    fitting = sorted(
+        (one for one in able if fits(one.version)), key=lambda one: (not one.is_for_all, _rank(one.version))
+    )
     if fitting:
         best = fitting[0]
         warnings = _python_warning(wish, best.version, row)

