@@ -127,7 +127,7 @@ options:
     default: enforce
   min_free_gib:
     description:
-      - How much has to be free in O(root) before it begins. Unless set, 20 GiB for a build for GPUs and 6 GiB for one
+      - How much has to be free in O(root) before it begins. Unless set, 15 GiB for a build for GPUs and 6 GiB for one
         for CPUs, or what the wheels in O(wheelhouse) unpack to when that is less.
     type: float
   timeout:

@@ -20,7 +20,17 @@ Environment = t.Mapping[str, str]
 
 # Whatever these begin with stays in the environment of an installer; everything else of a user's is in nobody's wish.
 KEPT = ("LANG", "LC_", "PATH", "TZ", "HOME", "USER", "LOGNAME", "XDG_CONFIG_HOME", "NETRC", "SSL_CERT_")
-KEPT_OF_PIP = ("CERT", "CLIENT_CERT", "CONFIG_FILE", "INDEX_URL", "EXTRA_INDEX_URL", "TRUSTED_HOST", "PROXY")
+KEPT_OF_PIP = (
+    "CERT",
+    "CLIENT_CERT",
+    "CONFIG_FILE",
+    "INDEX_URL",
+    "EXTRA_INDEX_URL",
+    "FIND_LINKS",
+    "TRUSTED_HOST",
+    "PROXY",
+)
+PATIENCE_OF_PIP = {"PIP_DEFAULT_TIMEOUT": "30", "PIP_RETRIES": "2"}
 KEPT_OF_UV = ("CONFIG_FILE", "DEFAULT_INDEX", "INDEX", "INSECURE_HOST", "HTTP_TIMEOUT", "PYTHON_INSTALL_MIRROR")
 BUNDLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "PIP_CERT", "CURL_CA_BUNDLE")
 # Every process of a build has the seal of its environment, so that what a killed run left of it is found.
@@ -40,6 +50,7 @@ def environment_of(user: Environment, seal: str, own: str) -> dict[str, str]:
     temporary = os.path.join(own, "tmp")
     return {
         **kept,
+        **{name: user.get(name, usual) for name, usual in PATIENCE_OF_PIP.items()},
         MARK: seal,
         # The space that was checked is there; /tmp may be small.
         "TMPDIR": temporary,
@@ -93,7 +104,7 @@ def install(wish: Wish, recipe: Recipe, constraints: str | None) -> Argv:
     python = os.path.join(recipe.path, "bin", "python")
     if recipe.installer == "pip":
         argv = [python, "-I", "-m", "pip", "install", "--disable-pip-version-check", "--no-cache-dir"]
-        argv += ["--progress-bar", "off", "--prefer-binary", "--timeout", "30", "--retries", "2"]
+        argv += ["--progress-bar", "off", "--prefer-binary"]
         primary, extra = "--index-url", "--extra-index-url"
     else:
         argv = [str(recipe.uv), "pip", "install", "--python", python, "--compile-bytecode", "--no-progress"]
@@ -145,7 +156,7 @@ def prove(path: str) -> Argv:
 
 
 class Explanation(t.NamedTuple):
-    """What an installer prints, and what that means. C(remedy) may use what the pattern found."""
+    """What an installer prints, and what that means. What is quoted is the group C(said), else the whole line."""
 
     pattern: str
     reason: Reason
@@ -153,7 +164,7 @@ class Explanation(t.NamedTuple):
 
 
 NETWORK = "Check the address, DNS, and the proxy of the host (https_proxy, no_proxy)"
-SOURCE = "Check the version, and that the index or wheelhouse has it for this Python and processor"
+SOURCE = "Check the versions, and that the index or wheelhouse has them for this Python and processor"
 # The first that fits is the root cause: what comes later in the list is printed as a consequence of what comes earlier.
 EXPLANATIONS = (
     Explanation(
@@ -193,13 +204,16 @@ EXPLANATIONS = (
         "There is nothing of that name for this Python and processor, or the index wants credentials: put them into "
         "~/.netrc of the user on the host",
     ),
+    Explanation(r"No matching distribution found|not a supported wheel", "install-failed", SOURCE),
+    # uv gives its reasons in a paragraph, pip in a list of who wants what.
+    Explanation(r"No solution found[^\n]*\s+╰─▶ (?P<said>[\s\S]+?)(?:\n\s*\n|\n\s*hint|\Z)", "install-failed", SOURCE),
     Explanation(
-        r"No matching distribution found|[Bb]ecause .*(?:not found|no version|no wheels?)|not a supported wheel",
+        r"conflict is caused by:\s*(?P<said>[\s\S]+?)(?:\n\s*\n|\Z)",
         "install-failed",
-        SOURCE,
+        "Change the packages or constraints that exclude each other",
     ),
     Explanation(
-        r"ResolutionImpossible|conflicting dependencies|No solution found|unsatisfiable",
+        r"ResolutionImpossible|conflicting dependencies|No solution found",
         "install-failed",
         "Change the packages or constraints that exclude each other",
     ),
@@ -218,7 +232,9 @@ def explained(output: str) -> tuple[Reason, str]:
     for row in EXPLANATIONS:
         found = re.search(row.pattern, output)
         if found:
-            return row.reason, f"{_line_of(output, found.start())}. {row.remedy}."
+            quoted = found.groupdict().get("said")
+            said = _short(quoted) if quoted else _line_of(output, found.start())
+            return row.reason, f"{said}. {row.remedy}."
     told = [match["said"] or match[0] for match in map(TELLING.match, output.splitlines()) if match]
     last = [line for line in output.splitlines() if line.strip()][-1:]
     return "install-failed", f"{_short((told or last or ['nothing was printed'])[-1])}."

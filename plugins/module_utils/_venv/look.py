@@ -268,7 +268,7 @@ def is_open(path: str) -> bool:
 
 def pip_configuration(user: t.Mapping[str, str]) -> PipConfiguration | None:
     """The configuration of pip that says where packages come from, if one does; the last one that is read decides."""
-    told = next((name for name in ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL") if user.get(name)), None)
+    told = next((name for name in ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS") if user.get(name)), None)
     if told:
         return PipConfiguration(told)
     named = user.get("PIP_CONFIG_FILE")

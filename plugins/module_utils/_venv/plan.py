@@ -18,8 +18,9 @@ from .spec import Wish
 
 Installer = t.Literal["uv", "pip"]
 GIB = 1 << 30
-# What is free before anything is downloaded, in GiB: the wheels and what they unpack to lie on the disk at once.
-NEEDED_GIB = {"gpu": 20.0, "cpu": 6.0}
+# What is free before anything is downloaded, in GiB: the wheels and what they unpack to lie on the disk at once. vLLM
+# 0.26.0 unpacks to 7.7 GiB.
+NEEDED_GIB = {"gpu": 15.0, "cpu": 6.0}
 # What a wheelhouse of known size needs beside its unpacked wheels: an environment of its own, and compiled modules.
 OVERHEAD = 1.3
 # The Python that vLLM's own images have comes first; then what is nearest to it.

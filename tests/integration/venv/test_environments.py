@@ -303,6 +303,7 @@ def test_a_configuration_of_pip_is_followed_and_its_credentials_are_nobody_elses
     config = user.home / "pip.conf"
     config.write_text(f"[global]\nfind-links = {user.wheelhouse}\nno-index = true\n")
     user.environment["PIP_CONFIG_FILE"] = str(config)
+    user.always["installer"] = "auto"
     result = built(user, wheelhouse=None)
     assert result["environment"]["installer"] == "pip"
     config.write_text("[global]\nindex-url = https://me:secret4711@mirror/simple\n")

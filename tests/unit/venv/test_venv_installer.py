@@ -35,7 +35,7 @@ def test_how_an_environment_is_made(recipe: Recipe, line: str) -> None:
 @pytest.mark.parametrize(
     ("recipe", "wish", "constraints", "has"),
     [
-        (PIP, {}, None, "--retries 2 -- vllm==0.26.0"),
+        (PIP, {}, None, "--prefer-binary -- vllm==0.26.0"),
         (PIP, {"wheelhouse": "/w"}, None, "--no-index --find-links /w -- vllm==0.26.0"),
         (PIP, {"index_url": MIRROR, "extra_index_urls": [CU129]}, None, f"--index-url {MIRROR} --extra-index-url {CU129} --"),
         (PIP, {"constraints": ["six>1"]}, "/c", "--constraint /c -- vllm==0.26.0"),
@@ -62,6 +62,11 @@ def test_how_packages_are_installed(recipe: Recipe, wish: dict[str, t.Any], cons
 def test_what_of_the_task_reaches_an_installer(name: str, is_kept: bool) -> None:
     found = installer.environment_of({name: "x"}, "seal", "/venvs/x/.gpufleet")
     assert (found.get(name) == "x") is is_kept
+
+
+def test_the_patience_of_the_host_is_that_of_pip() -> None:
+    found = installer.environment_of({"PIP_RETRIES": "9"}, "seal", "/o")
+    assert (found["PIP_RETRIES"], found["PIP_DEFAULT_TIMEOUT"]) == ("9", "30")
 
 
 @pytest.mark.parametrize("name", installer.BUNDLES)
@@ -95,6 +100,7 @@ OUTPUTS = [
     ("pip, another version", "install-failed", "ERROR: Could not find a version that satisfies the requirement torch==2.11.0 (from vllm) (from versions: 2.10.0)\nERROR: No matching distribution found for torch==2.11.0"),
     ("uv, nothing found", "install-failed", "  × No solution found when resolving dependencies:\n  ╰─▶ Because torch was not found in the provided package locations and vllm==0.26.0 depends on torch==2.11.0"),
     ("pip, conflict", "install-failed", "ERROR: Cannot install vllm==0.26.0 because these package versions have conflicting dependencies.\nERROR: ResolutionImpossible: for help visit"),
+    ("pip, conflict with its causes", "install-failed", "ERROR: Cannot install vllm==0.26.0 because these package versions have conflicting dependencies.\n\nThe conflict is caused by:\n    vllm 0.26.0 depends on torch==2.11.0\n    The user requested (constraint) torch<2\n\nTo fix this you could try to:\n1. loosen"),
     ("pip, truncated", "install-failed", "ERROR: Wheel 'vllm' located at /w/vllm-0.26.0-py3-none-any.whl is invalid."),
     ("pip, disk", "disk-full", "ERROR: Could not install packages due to an OSError: [Errno 28] No space left on device"),
     ("uv, disk", "disk-full", "error: Failed to install: torch\n  Caused by: failed to write: No space left on device (os error 28)"),
@@ -109,6 +115,12 @@ def test_what_an_error_means(reason: str, output: str) -> None:
     found, sentence = installer.explained(output)
     assert found == reason and sentence.endswith(".")
     assert not sentence.startswith(("ERROR", "error:", "×"))
+
+
+@pytest.mark.parametrize("name", ["uv, nothing found", "pip, conflict with its causes"])
+def test_who_wants_what_is_quoted(name: str) -> None:
+    output = next(row[2] for row in OUTPUTS if row[0] == name)
+    assert "vllm 0.26.0 depends on torch==2.11.0" in installer.explained(output)[1].replace("==0.26.0", " 0.26.0")
 
 
 def test_what_is_quoted_holds_no_secret() -> None:

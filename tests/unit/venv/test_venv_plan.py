@@ -90,7 +90,7 @@ OLD_DRIVER = (
         pytest.param({"pythons": (BARE,), "uv": None}, wish(), Terms(), "python-missing", "apt install python3.11-venv", id="no ensurepip"),
         pytest.param({"uv": None}, wish(), Terms(installer="uv"), "path-missing", "there is no uv on this host", id="no uv"),
         pytest.param({"glibc": (2, 34)}, wish("vllm==0.20.0"), Terms(), "install-failed", "needs glibc 2.35 or newer, and this host has 2.34.", id="C library"),
-        pytest.param({"free_bytes": 19 * GIB}, wish(), Terms(), "disk-full", "needs 20.0 GiB in /venvs, and 19.0 GiB are free there.", id="disk"),
+        pytest.param({"free_bytes": 14 * GIB}, wish(), Terms(), "disk-full", "needs 15.0 GiB in /venvs, and 14.0 GiB are free there.", id="disk"),
         pytest.param({}, wish(), Terms(min_free_gib=200), "disk-full", "needs 200.0 GiB", id="disk by choice"),
         pytest.param({}, wish(wheelhouse="/w"), Terms(), "path-missing", "The wheelhouse /w is no directory on this host.", id="wheelhouse"),
         pytest.param({"wheelhouse_bytes": 1, "wheelhouse_is_open": True}, wish(wheelhouse="/w"), Terms(), "permission-denied", "Run: chmod o-w /w", id="an open wheelhouse"),
