@@ -187,7 +187,8 @@ class Builder:
     def _prove(self) -> dict[str, t.Any]:
         """Import vLLM, and judge what it says of itself."""
         environment = installer.environment_of_vllm(self.environment, self.entry.own)
-        done = run(installer.prove(self.entry.path), environment, self.temporary, IMPORT)
+        serves = self.wish.is_for_cpu or self.recipe.driver is not None
+        done = run(installer.prove(self.entry.path, serves), environment, self.temporary, IMPORT)
         log = installer.tail(done.output)
         if done.status != 0:
             why = "it took too long" if done.status is None else installer.import_fault(done.output)

@@ -73,14 +73,13 @@ def _is_kept(name: str) -> bool:
 
 
 def environment_of_vllm(installer: Environment, own: str) -> dict[str, str]:
-    """The environment in which vLLM is imported: it finds no GPU that others use, and writes into nobody's home."""
+    """The environment in which vLLM is imported: it writes into nobody's home. No import takes memory of a GPU."""
     home = os.path.join(own, "tmp")
     return {
         **{name: value for name, value in installer.items() if not name.startswith(("PIP_", "UV_"))},
         "HOME": home,
         "XDG_CACHE_HOME": home,
         "XDG_CONFIG_HOME": home,
-        "CUDA_VISIBLE_DEVICES": "",
         "VLLM_NO_USAGE_STATS": "1",
         "VLLM_LOGGING_LEVEL": "ERROR",
     }
@@ -128,26 +127,34 @@ def freeze(recipe: Recipe) -> Argv:
     return [str(recipe.uv), "pip", "freeze", "--python", python]
 
 
-# Imports vLLM, and the library in it that CUDA and torch have to fit; prints what it found as the last line. A host
-# without a driver has no libcuda, which is no fault of the environment.
+# Imports vLLM, the library in it that CUDA and torch have to fit, and what serves; the last line is what it found. A host
+# without a driver has no libcuda, and nothing of it can serve, which is no fault of the environment.
 PROOF = """
-import importlib.util, json, platform
+import importlib.util, json, platform, sys
 import torch, vllm
+def has(name):
+    try:
+        return importlib.util.find_spec(name) is not None
+    except ModuleNotFoundError:
+        return False
 for name in ("vllm._C", "vllm._C_stable_libtorch"):
     try:
-        if importlib.util.find_spec(name):
+        if has(name):
             importlib.import_module(name)
     except ImportError as error:
         if "libcuda.so" not in str(error):
             raise
+if sys.argv[1] == "serves" and has("vllm.entrypoints.openai.api_server"):
+    importlib.import_module("vllm.entrypoints.openai.api_server")
 cuda = getattr(getattr(torch, "version", None), "cuda", None)
 found = {"vllm": vllm.__version__, "torch": getattr(torch, "__version__", None), "cuda": cuda}
 print("\\n" + json.dumps({**found, "python": platform.python_version()}, default=str))
 """
 
 
-def prove(path: str) -> Argv:
-    return [os.path.join(path, "bin", "python"), "-I", "-c", PROOF]
+def prove(path: str, serves: bool) -> Argv:
+    """Imports it; what C(serves) here is imported as far as the server needs it."""
+    return [os.path.join(path, "bin", "python"), "-I", "-c", PROOF, "serves" if serves else "imports"]
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -206,7 +213,9 @@ EXPLANATIONS = (
     ),
     Explanation(r"No matching distribution found|not a supported wheel", "install-failed", SOURCE),
     # uv gives its reasons in a paragraph, pip in a list of who wants what.
-    Explanation(r"No solution found[^\n]*\s+╰─▶ (?P<said>[\s\S]+?)(?:\n\s*\n|\n\s*hint|\Z)", "install-failed", SOURCE),
+    Explanation(
+        r"No solution found[^\n]*\s+\S+ (?P<said>Because [\s\S]+?)(?:\n\s*\n|\n\s*hint|\Z)", "install-failed", SOURCE
+    ),
     Explanation(
         r"conflict is caused by:\s*(?P<said>[\s\S]+?)(?:\n\s*\n|\Z)",
         "install-failed",
@@ -222,7 +231,7 @@ EXPLANATIONS = (
     ),
 )
 # Lines that say what happened, with the word that an installer puts before them.
-TELLING = re.compile(r"^\s*(?:ERROR:|error:|x |×|╰─▶|Caused by:|[A-Za-z_.]+(?:Error|Exception)\b:?)\s*(?P<said>.*)")
+TELLING = re.compile(r"^\s*(?:ERROR:|error:|x |×|╰─▶|`->|Caused by:|[A-Za-z_.]+(?:Error|Exception)\b:?)\s*(?P<said>.*)")
 LONGEST = 400
 SHOWN_LINES = 40
 
@@ -244,7 +253,11 @@ def _line_of(output: str, position: int) -> str:
     start = output.rfind("\n", 0, position) + 1
     end = output.find("\n", position)
     return _short(
-        re.sub(r"^\s*(?:ERROR: |error: |WARNING: |×|╰─▶|Caused by: )\s*", "", output[start : end if end >= 0 else None])
+        re.sub(
+            r"^\s*(?:ERROR: |error: |WARNING: |x |×|╰─▶|`->|Caused by: )\s*",
+            "",
+            output[start : end if end >= 0 else None],
+        )
     )
 
 

@@ -248,11 +248,12 @@ def _removed(job: Job, step: Step) -> bool:
 
 def _result(job: Job, before: dict[str, t.Any], steps: list[Step], check_mode: bool) -> dict[str, t.Any]:
     after = _predicted(job, before, steps) if check_mode else _shown(job)
+    lines = [step.words() for step in steps]
     return {
         "changed": bool(steps),
-        "actions": [step.words() for step in steps],
+        "actions": lines,
         "environment": _described(job, steps),
-        "diff": {"before": before, "after": after},
+        "diff": {"before": before, "after": after, "prepared": "".join(f"{line}\n" for line in lines)},
     }
 
 

