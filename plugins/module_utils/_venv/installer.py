@@ -127,8 +127,8 @@ def freeze(recipe: Recipe) -> Argv:
     return [str(recipe.uv), "pip", "freeze", "--python", python]
 
 
-# Imports vLLM, the library in it that CUDA and torch have to fit, and what serves; the last line is what it found. A host
-# without a driver has no libcuda, and nothing of it can serve, which is no fault of the environment.
+# Imports vLLM, the library in it that CUDA and torch have to fit, and what serves; its last line is what it found. A
+# host without a driver has no libcuda, and nothing of it can serve, which is no fault of the environment.
 PROOF = """
 import importlib.util, json, platform, sys
 import torch, vllm
