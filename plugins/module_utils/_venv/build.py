@@ -213,6 +213,9 @@ class Builder:
         head = [f"# vLLM {proved.get('vllm')}, Python {proved.get('python')}, asked for as {self.entry.digest}"]
         lock = "\n".join([*head, *_requirements(frozen)]) + "\n"
         shutil.rmtree(self.temporary)
+        # uv's own lock, which everybody may write to.
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(os.path.join(self.entry.path, ".lock"))
         files.write_whole(look.own_path(self.entry.path, look.LOCK), lock.encode(), mode=0o644, durable=True)
         return replace(
             self.entry,

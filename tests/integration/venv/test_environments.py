@@ -70,6 +70,7 @@ def test_what_was_predicted_is_built_imports_and_is_written_down(user: User, ins
     # Nothing of the installer is left, and the user of a service can read it all.
     assert sorted(os.listdir(path / ".gpufleet")) == ["lock.txt", "seal"]
     assert oct(path.stat().st_mode)[-3:] == "755"
+    assert [one for one in path.rglob("*") if not one.is_symlink() and one.stat().st_mode & 0o022] == []
     assert outcome(built(user, server="a")) == NOTHING_TO_DO
 
 
