@@ -6,7 +6,7 @@ MAKEFLAGS += --no-print-directory
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 # The scenarios of `make test`: one a backend and one a role, and what else there is time for. `make molecule-all` has all.
-SCENARIOS := default switch refusals fallback
+SCENARIOS := default switch venv refusals fallback
 
 .PHONY: help demo demo-stop test unit types lint docs-lint sanity artifact integration molecule molecule-all faults \
 	reliability e2e real-failures bench bench-fleet format pins venv clean
@@ -41,7 +41,7 @@ sanity: venv ## ansible-test sanity
 artifact: venv ## build the collection, install it elsewhere, use it by its full names
 	@tools/gate/artifact
 
-integration: venv ## the modules against a real engine (Docker)
+integration: venv ## the modules against a real engine (Docker), and environments that pip and uv build
 	@tools/gate/integration
 
 molecule: venv ## the scenarios of `make test`, on simulated GPU hosts (Docker)

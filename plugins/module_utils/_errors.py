@@ -36,13 +36,18 @@ Reason = t.Literal[
     "overtaken",
     "log-unreadable",
     "record-unreadable",
+    "python-missing",
+    "driver-too-old",
+    "install-failed",
+    "environment-broken",
+    "environment-in-use",
 ]
 
 # What each means, as the documentation of the modules lists them.
 REASONS: dict[Reason, str] = {
     "invalid-parameter": "a parameter, a key of the server or a fallback is not valid; the message has its address",
     "invalid-flag": "the server's version of vLLM would refuse a flag, a value or a variable",
-    "unmanaged": "a container of that name exists that this collection did not create",
+    "unmanaged": "a container or an environment of that name exists that this collection did not create",
     "port-in-use": "another program or server holds the port",
     "conflicting-server": "it cannot run beside another server of this collection, and may not replace that",
     "does-not-fit": "the memory of the GPUs is too small for it, once everything is gone that it replaces",
@@ -51,7 +56,7 @@ REASONS: dict[Reason, str] = {
     "image-missing": "the image is not on the host and may not be pulled",
     "pull-failed": "the image could not be pulled",
     "weights-incomplete": "the weights of the model are missing, cut short or not readable",
-    "download-failed": "a download of weights or encodings failed",
+    "download-failed": "a download of weights, encodings or packages failed",
     "encodings-missing": "the encodings that gpt-oss reads are missing or damaged",
     "secret-missing": "a token, an API key or an env file is not on the host and was not handed over",
     "secret-invalid": "a token, an API key or an env file holds what no client or shell can use",
@@ -67,6 +72,11 @@ REASONS: dict[Reason, str] = {
     "overtaken": "another run has replaced the server that this run made",
     "log-unreadable": "a log could not be read",
     "record-unreadable": "the record of what this user's servers own is damaged, of a newer version, or not safe",
+    "python-missing": "the host has no Python that this version of vLLM runs on",
+    "driver-too-old": "the NVIDIA driver cannot run the CUDA that this version of vLLM was built with",
+    "install-failed": "packages could not be installed; the message quotes the installer",
+    "environment-broken": "packages were installed, and vLLM cannot be imported from them",
+    "environment-in-use": "an environment that is to be removed is used by a server",
 }
 
 

@@ -337,7 +337,7 @@ reason:
     - V(invalid-parameter) - a parameter, a key of the server or a fallback is not valid; the message has its
       address.
     - V(invalid-flag) - the server's version of vLLM would refuse a flag, a value or a variable.
-    - V(unmanaged) - a container of that name exists that this collection did not create.
+    - V(unmanaged) - a container or an environment of that name exists that this collection did not create.
     - V(port-in-use) - another program or server holds the port.
     - V(conflicting-server) - it cannot run beside another server of this collection, and may not replace that.
     - V(does-not-fit) - the memory of the GPUs is too small for it, once everything is gone that it replaces.
@@ -346,7 +346,7 @@ reason:
     - V(image-missing) - the image is not on the host and may not be pulled.
     - V(pull-failed) - the image could not be pulled.
     - V(weights-incomplete) - the weights of the model are missing, cut short or not readable.
-    - V(download-failed) - a download of weights or encodings failed.
+    - V(download-failed) - a download of weights, encodings or packages failed.
     - V(encodings-missing) - the encodings that gpt-oss reads are missing or damaged.
     - V(secret-missing) - a token, an API key or an env file is not on the host and was not handed over.
     - V(secret-invalid) - a token, an API key or an env file holds what no client or shell can use.
@@ -362,6 +362,11 @@ reason:
     - V(overtaken) - another run has replaced the server that this run made.
     - V(log-unreadable) - a log could not be read.
     - V(record-unreadable) - the record of what this user's servers own is damaged, of a newer version, or not safe.
+    - V(python-missing) - the host has no Python that this version of vLLM runs on.
+    - V(driver-too-old) - the NVIDIA driver cannot run the CUDA that this version of vLLM was built with.
+    - V(install-failed) - packages could not be installed; the message quotes the installer.
+    - V(environment-broken) - packages were installed, and vLLM cannot be imported from them.
+    - V(environment-in-use) - an environment that is to be removed is used by a server.
   returned: on failure
   type: str
   sample: port-in-use

@@ -31,6 +31,7 @@ LAYERS = (
     ("_vllm",),
     ("_server",),
     ("_deploy",),
+    ("_venv",),
     ("_health",),
     ("_docker", "_systemd"),
     ("_backends.py", "_sources.py"),
@@ -40,8 +41,9 @@ BUDGETS = {
     "gpu_facts": 69,
     "tiktoken_encodings": 45,
     "vllm_container": 650,
-    "vllm_diagnose": 173,
-    "vllm_health": 236,
+    "vllm_diagnose": 250,
+    "vllm_health": 320,
+    "vllm_venv": 345,
     # Runs on the controller.
     "vllm_server": 0,
 }

@@ -200,6 +200,42 @@ class Ledger:
         history = {"kind": COMMITTED, "server": server, "committed": spec, "previous": before.get("committed")}
         self._write(f"{server}.{COMMITTED}.json", history)
 
+    def others(self, kind: str) -> tuple[dict[str, dict[str, t.Any]], dict[str, str]]:
+        """What is recorded of a later kind, by the name of its file, and why the rest of it cannot be believed.
+
+        The files of a kind are called KIND.SOMETHING.json.
+
+        Raises:
+            VllmError: when others may have written the record.
+        """
+        known, damaged = {}, {}
+        for name in self._names():
+            if not name.startswith(f"{kind}."):
+                continue
+            path = os.path.join(self.directory, name)
+            try:
+                content = _load(path)
+            except FileNotFoundError:
+                continue
+            except (OSError, ValueError, TypeError, RecursionError) as error:
+                damaged[name] = f"Cannot read {path}: {_seen(error)}."
+                continue
+            if content.get("kind") == kind:
+                known[name] = content
+        return known, damaged
+
+    def write_other(self, kind: str, name: str, content: t.Mapping[str, t.Any]) -> None:
+        """Keep a thing of a later kind in KIND.NAME.json.
+
+        Raises:
+            VllmError: when it cannot be written.
+        """
+        self._write(f"{kind}.{name}.json", {**content, "kind": kind})
+
+    def drop_other(self, kind: str, name: str) -> None:
+        """Forget a thing of a later kind."""
+        self._remove(f"{kind}.{name}.json")
+
     def forget(self, server: str) -> None:
         """A server that is gone has no history."""
         self._remove(f"{server}.{COMMITTED}.json")
@@ -306,14 +342,18 @@ def _read(path: str, name: str) -> Entry | None | str:
     except FileNotFoundError:
         return None
     except (OSError, ValueError, TypeError, RecursionError) as error:
-        seen = getattr(error, "strerror", None) or (
-            "it is nested too deep" if isinstance(error, RecursionError) else error
-        )
         return (
-            f"Cannot read {path}, which records what a server of this user owns: {seen}. Without it, nobody can tell "
-            "what belongs to the server, so it is left alone. Restore the file from a backup, or "
-            "remove it, and what runs the server, yourself."
+            f"Cannot read {path}, which records what a server of this user owns: {_seen(error)}. Without it, nobody "
+            "can tell what belongs to the server, so it is left alone. Restore the file from a backup, or remove it, "
+            "and what runs the server, yourself."
         )
+
+
+def _seen(error: Exception) -> str:
+    """Why a file of the record cannot be believed."""
+    return getattr(error, "strerror", None) or (
+        "it is nested too deep" if isinstance(error, RecursionError) else str(error)
+    )
 
 
 TEXTS = ("server", "seal", "name", "identity", "stopping_since", "place", "salt")

@@ -45,6 +45,8 @@ LEASE_BYTES = 4096
 # How long to wait for another run, in seconds: longer than the lease of one that was killed.
 PATIENCE = 25.0
 INTERVAL = 0.2
+# What another run does that has the lock.
+CHANGING = "is changing {} on this host, or waits for it to become healthy"
 # How often a list of locks is read that is longer than a page of the kernel's, less a line.
 READINGS, PAGE = 3, 3900
 
@@ -55,12 +57,17 @@ class Busy(VllmError):
 
 @contextlib.contextmanager
 def alone(
-    name: str, token: str = "", patience: float | None = None, docker_host: str | None = None
+    name: str,
+    token: str = "",
+    patience: float | None = None,
+    docker_host: str | None = None,
+    doing: str = CHANGING,
 ) -> t.Iterator[None]:
     """Hold the lock of one server on this host; it ends with the process, however that ends.
 
     C(token) is what the lease of the same run bears: the id of the container that it made. C(docker_host) tells whose
-    locks count: those of the users who may open that socket.
+    locks count: those of the users who may open that socket. C(doing) is what another run that has it does, in words,
+    with {} for C(name).
 
     Raises:
         Busy: when another run has it for longer than that; names the process and its user.
@@ -69,9 +76,8 @@ def alone(
     path = os.path.join(_own_directory(), _file(name))
     descriptor = _opened(path)
     try:
-        _wait(
-            Attempt(name, token, path, descriptor, _socket_of(docker_host)), PATIENCE if patience is None else patience
-        )
+        attempt = Attempt(name, token, path, descriptor, _socket_of(docker_host), doing)
+        _wait(attempt, PATIENCE if patience is None else patience)
         yield
     finally:
         os.close(descriptor)
@@ -113,6 +119,7 @@ class Attempt(t.NamedTuple):
     path: str
     descriptor: int
     socket: str
+    doing: str
 
 
 def _wait(attempt: Attempt, patience: float) -> None:
@@ -123,7 +130,7 @@ def _wait(attempt: Attempt, patience: float) -> None:
             return
         if time.monotonic() >= deadline:
             raise Busy(
-                f"Another run is changing {attempt.name} on this host, or waits for it to become healthy ({who}). "
+                f"Another run {attempt.doing.format(attempt.name)} ({who}). "
                 "Nothing was changed by this one; run it again when the other has ended.",
                 "locked",
             )

@@ -31,7 +31,7 @@ sys.path.insert(0, str(ROOT / "tools"))
 import docs  # noqa: E402
 
 ROLE = ROOT / "roles" / "vllm_server"
-MODULES = ("vllm_container", "vllm_health")
+MODULES = ("vllm_container", "vllm_health", "vllm_venv")
 Options = t.Mapping[str, t.Mapping[str, t.Any]]
 
 

@@ -1,0 +1,66 @@
+# Copyright (c) 2026, gpufleet contributors
+# GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A wheelhouse with distributions named vllm and torch that hold next to nothing, for tests of environments.
+
+As a program: tests/rig/wheels.py DIRECTORY VERSION... writes vLLM in these versions, each with its torch.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import sys
+import typing as t
+import zipfile
+from pathlib import Path
+
+# The torch that a stub of vLLM wants, and the CUDA that it says it was built with, by the vLLM's version.
+TORCH = {"0.19.1": ("2.10.0", "12.9"), "0.26.0": ("2.11.0", "13.0"), "0.32.0": ("2.13.0", "13.0")}
+
+
+def wheel(directory: Path, name: str, version: str, files: t.Mapping[str, str], requires: t.Iterable[str] = ()) -> Path:
+    """Write one wheel with these files, by their paths in it."""
+    directory.mkdir(parents=True, exist_ok=True)
+    distribution = name.replace("-", "_")
+    info = f"{distribution}-{version}.dist-info"
+    metadata = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
+    metadata += "".join(f"Requires-Dist: {one}\n" for one in requires)
+    tags = "Wheel-Version: 1.0\nGenerator: gpufleet-rig\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+    whole = {**files, f"{info}/METADATA": metadata, f"{info}/WHEEL": tags}
+    record = [f"{path},{_digest(text)},{len(text.encode())}" for path, text in whole.items()]
+    whole[f"{info}/RECORD"] = "\n".join([*record, f"{info}/RECORD,,", ""])
+    path = directory / f"{distribution}-{version}-py3-none-any.whl"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for place, text in whole.items():
+            archive.writestr(place, text)
+    return path
+
+
+def _digest(text: str) -> str:
+    digest = hashlib.sha256(text.encode()).digest()
+    return "sha256=" + base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
+
+
+def torch(directory: Path, version: str, cuda: str | None) -> Path:
+    files = {
+        "torch/__init__.py": f"__version__ = {version!r}\nfrom . import version\n",
+        "torch/version.py": f"cuda = {cuda!r}\n",
+    }
+    return wheel(directory, "torch", version, files)
+
+
+def vllm(
+    directory: Path, version: str, code: str = "", says: str = "", files: t.Mapping[str, str] | None = None
+) -> Path:
+    """A vLLM with its torch; C(code) is what its import does besides, C(says) another version than its own."""
+    wanted, cuda = TORCH[version]
+    torch(directory, wanted, cuda)
+    init = f"import torch\n{code}\n__version__ = {says or version!r}\n"
+    return wheel(directory, "vllm", version, {"vllm/__init__.py": init, **(files or {})}, [f"torch=={wanted}"])
+
+
+if __name__ == "__main__":
+    for wanted_version in sys.argv[2:]:
+        print(vllm(Path(sys.argv[1]), wanted_version))
