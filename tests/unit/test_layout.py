@@ -40,8 +40,8 @@ BUDGETS = {
     "gpu_facts": 69,
     "tiktoken_encodings": 45,
     "vllm_container": 620,
-    "vllm_diagnose": 171,
-    "vllm_health": 228,
+    "vllm_diagnose": 174,
+    "vllm_health": 231,
     # Runs on the controller.
     "vllm_server": 0,
 }

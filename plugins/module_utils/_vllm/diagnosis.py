@@ -17,9 +17,10 @@ import typing as t
 from dataclasses import dataclass, replace
 
 from .._host.processes import ProcessState
-from .failures import BY_ID, GENERIC, PANE, SIGNATURES, Found, Signature, say
+from .failures import BY_ID, GENERIC, SIGNATURES
 from .log import QUIET, Line, Log, lives, parse_lines
 from .phases import READY, begins, is_progress_bar
+from .signature import PANE, Found, Signature, say
 
 NONE, UNKNOWN = "none", "unknown"
 NOT_KNOWN = ProcessState()

@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 from ansible_collections.gpufleet.vllm.plugins.module_utils._health.watch import ALARM
 from ansible_collections.gpufleet.vllm.plugins.module_utils._vllm.diagnosis import diagnose
-from ansible_collections.gpufleet.vllm.plugins.module_utils._vllm.failures import BY_ID, SIGNATURES, Found, say
+from ansible_collections.gpufleet.vllm.plugins.module_utils._vllm.failures import BY_ID, SIGNATURES
+from ansible_collections.gpufleet.vllm.plugins.module_utils._vllm.signature import Found, say
 
 INFO = "INFO 11-21 10:00:00 [x.py:1] "
 WARNING = "WARNING 11-21 10:00:00 [x.py:1] "
