@@ -33,9 +33,11 @@ GRACE = 0.5
 PATIENCE = 3
 GPU_AFTER, GPU_INTERVAL = 30.0, 15.0
 
+# What sounds like trouble: one of these stands in a line of whatever the table of failures knows.
 ALARM = re.compile(
-    r"Error|ERROR|error:|died unexpectedly|encountered a fatal|Killed|No space left|NCCL WARN|ptxas fatal"
-    r"|Value error|Exception: |driver was not (?:found|detected)|oom-kill:|NVRM: "
+    r"Error|ERROR|error:|Exception|[Ff]atal|died|Killed|killed|[Ss]eg(?:mentation )?fault|SIG[A-Z]+ received"
+    r"|No space left|NCCL WARN|Value error|terminate called|output_handler failed|oom-kill:|NVRM: "
+    r"|not found|Not Found|driver was not |gated|restricted|OfflineMode|Error response from daemon|Main process exited"
 )
 WAITS_FOR_WORKER = re.compile(r"No available shared memory broadcast block")
 

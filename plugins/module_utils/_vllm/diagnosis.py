@@ -84,6 +84,11 @@ LOUDLY = re.compile(
     r"|[A-Za-z_][\w.]*(?:Error|Exception|Exit|Interrupt|Failure|Fault)(?:: |$))"
 )
 QUIETLY = re.compile(r"(?:^|[\s\u2500-\u257f|])(?:DEBUG|INFO|WARNING)(?::  | \d\d-\d\d )|SystemExit(?:: 0)?$")
+# How a process ended, as those say it who ran it.
+EXITED = re.compile(
+    r"Main process exited, code=(?:exited, status=(?P<status>\d+)|(?:killed|dumped), status=(?P<signal>\d+))"
+    r"|\bexited with code (?P<code>\d+)|Reason: +OOMKilled"
+)
 USAGE = re.compile(r"(?:^|[\s\u2500-\u257f|])usage: \S", re.MULTILINE)
 # They say no more than that something else failed.
 WRAPPERS = re.compile(
@@ -110,6 +115,7 @@ class Hit:
 def diagnose(text: str, state: ProcessState = NOT_KNOWN, facts: t.Mapping[str, t.Any] | None = None) -> Diagnosis:
     """What is wrong with a server, from its log, how its process ended and what C(gpu_facts) says of the host."""
     every = lives(parse_lines(f"{text}\n{state.error}" if state.error else text))
+    state = _with_exit(state, every[-1])
     if not state.running and USAGE.search(every[-1].text):
         every = [*every[:-1], *_before_usage(every[-1])]
     found = _diagnosed(every[-1], state, facts or {})
@@ -118,6 +124,19 @@ def diagnose(text: str, state: ProcessState = NOT_KNOWN, facts: t.Mapping[str, t
         ended = (_diagnosed(life, replace(state, running=None, stopped=()), facts or {}) for life in every[:-3:-1])
         found = next((one for one in ended if one.failed), found)
     return found
+
+
+def _with_exit(state: ProcessState, life: Log) -> ProcessState:
+    """What is known of a process, and of its end what systemd, compose or Kubernetes wrote into the log."""
+    last = life.last(EXITED) if state.running is None and state.exit_status is None else None
+    match = EXITED.search(life.lines[last].text) if last is not None else None
+    if last is None or match is None or any(_is_quiet(line) for line in life.lines[last + 1 :]):
+        return state
+    number = int(match.group("status") or match.group("signal") or match.group("code") or 137)
+    status = number + (128 if match.group("signal") else 0)
+    return replace(
+        state, running=False, exit_status=status, oom_killed=state.oom_killed or "OOMKilled" in match.group()
+    )
 
 
 def _before_usage(life: Log) -> list[Log]:
@@ -154,21 +173,28 @@ def _diagnosed(life: Log, state: ProcessState, facts: t.Mapping[str, t.Any]) -> 
         found = _diagnosis_of(named, part, life, facts, _ids(others) + notes)
         return _with_exception(found, unnamed)
     # What a server that serves wrote last is the business of a request, unless it left right then by itself.
-    left = state.running is False and state.exit_status != 143 and stopping is None
+    left = state.running is False and state.exit_status not in ASKED_TO and stopping is None
     if not (unnamed or state.running or is_dead(state)) and (left or not served):
         unnamed = _end(part)
-    if unnamed or is_dead(state) and not _stopped(life, state):
+    never = left and not served and bool(life.text.strip())
+    if unnamed or never or is_dead(state) and not _stopped(life, state):
         return _unknown(unnamed, life, state, _ids(symptoms) + notes)
     return Diagnosis(NONE, _quiet(life, served), symptoms=notes)
 
 
+# The status of a process that was asked to end (SIGTERM), and did.
+ASKED_TO = (143,)
+
+
 def is_dead(state: ProcessState) -> bool:
     """Whether the process is gone for a reason other than an orderly stop."""
-    return state.running is False and (state.exit_status not in (0, 143, None) or bool(state.error) or state.oom_killed)
+    is_bad = state.exit_status not in (0, None, *ASKED_TO)
+    return state.running is False and (is_bad or bool(state.error) or state.oom_killed)
 
 
 def _stopped(life: Log, state: ProcessState) -> bool:
-    return state.exit_status in (0, 143) and life.last(STOPPING) is not None
+    # 130: by a key of the terminal (SIGINT).
+    return state.exit_status in (0, 130, *ASKED_TO) and life.last(STOPPING) is not None
 
 
 def _quiet(life: Log, served: bool) -> str:
@@ -183,7 +209,9 @@ def _hits(log: Log) -> list[Hit]:
         if any(literal in log.text for literal in signature.literals):
             for match in regex.finditer(log.text):
                 index = log.index(match.start())
-                if signature.kind != "root" or log.lines[index].level not in QUIET:
+                # A wait is told in a line of information; all else that is said so is no failure.
+                is_told = signature.kind == "warn" or signature.kind == "symptom" and not signature.final
+                if is_told or log.lines[index].level not in QUIET:
                     groups = {key: value for key, value in match.groupdict().items() if value is not None}
                     hits.append(Hit(signature, index, groups))
     return sorted(hits, key=lambda hit: hit.index)
@@ -218,7 +246,8 @@ def _went_on(log: Log, index: int) -> bool:
 
 
 def _first(roots: list[Hit]) -> Hit | None:
-    """The first root cause; a mere attempt that is made again comes after all others."""
+    """The first root cause; a mere attempt that is made again comes after all others, and a mere kind after those."""
+    roots = [hit for hit in roots if not hit.signature.general] or roots
     firm = [hit for hit in roots if hit.signature.final] or roots
     if not firm:
         return None
@@ -353,8 +382,11 @@ def _is_quiet(line: Line) -> bool:
 
 
 STATUS_MEANING = {
+    0: "it left before it listened, as if nothing had happened",
+    2: "it does not take its arguments, or the shell could not run the command",
     126: "the command in the image may not be executed, or was built for another CPU architecture",
     127: "the image has no such command: check image and its entrypoint",
+    130: "it was interrupted (SIGINT)",
     132: "illegal instruction: the build does not suit this CPU",
     134: "it aborted itself (SIGABRT)",
     135: "bus error: /dev/shm is too small, so keep ipc_mode: host",
@@ -386,7 +418,8 @@ def _unknown(unnamed: Unnamed | None, life: Log, state: ProcessState, symptoms: 
 
 def _ended(state: ProcessState) -> str:
     if state.exit_status is None:
-        return f"{state.name} failed, and its log does not say why."
+        never = " before it listened" if state.running is False else ""
+        return f"{state.name} {'ended' if never else 'failed'}{never}, and its log does not say why."
     meaning = STATUS_MEANING.get(state.exit_status)
     why = f": {meaning}" if meaning else ", and its log does not say why"
     return f"{state.name} exited with status {state.exit_status}{why}."

@@ -21,4 +21,4 @@ SIGNATURES: tuple[Signature, ...] = (*MEMORY, *MODEL, *ARGUMENTS, *RANKS, *HOST,
 
 BY_ID: dict[str, Signature] = {signature.id: signature for signature in SIGNATURES}
 # They say that something failed and not what: an exception beside them says more. The most telling first.
-GENERIC = ("engine-dead", "engine-fatal", "engine-start-failed", "worker-init-failed")
+GENERIC = ("engine-dead", "thread-died", "engine-fatal", "engine-start-failed", "worker-init-failed", "ray-actor-died")

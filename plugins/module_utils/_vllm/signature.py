@@ -66,6 +66,8 @@ class Signature:
     serving: bool = False
     # Ids that this one tells more exactly, when both are found.
     narrows: tuple[str, ...] = ()
+    # Says of what kind a failure is and no more: any other cause is nearer to the root.
+    general: bool = False
 
     def regex(self) -> re.Pattern[str]:
         """The pattern, compiled; at its first use, since a start that goes well needs none."""

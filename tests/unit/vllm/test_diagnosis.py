@@ -535,12 +535,6 @@ RuntimeError: flux capacitor is missing
             "weird.pkg.OddError: it is odd",
         ),
         (
-            "pydantic, whose message is in the second line",
-            f"{TRACE}pydantic_core._pydantic_core.ValidationError: 1 validation error for ModelConfig\n  Value error, "
-            f"nope [type=value_error]\n",
-            "Value error, nope",
-        ),
-        (
             "a message that begins on the next line",
             f"{TRACE}RuntimeError: \n\n        An attempt was made\n        to start\n",
             "An attempt was made",
