@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 
 from .._host.processes import ProcessState
 from .failures import BY_ID, GENERIC, SIGNATURES
-from .log import QUIET, Line, Log, lives, parse_lines
+from .log import QUIET, Line, Log, Words, lives, parse_lines
 from .phases import READY, begins, is_progress_bar
 from .signature import PANE, Found, Signature, say
 
@@ -63,14 +63,17 @@ class Diagnosis:
         return "\n".join([sentence, *(f"  {line}" for line in self.evidence.splitlines())])
 
 
-IS_READY = re.compile(READY)
+IS_READY = Words(re.compile(READY), (READY,))
 # Somebody asked it to stop. A server whose engine died shuts down in the same words, after it said so.
-STOPPING = re.compile(
-    r"\[shutdown\] API server: shutdown triggered|trigger received signal=|^Shutting down$|^Received SIGTERM"
+STOPPING = Words(
+    re.compile(r"\[shutdown\] API server: shutdown triggered|trigger received signal=|^Shutting down$|^Received SIGTERM"),
+    ("shutdown triggered", "trigger received signal=", "Shutting down", "Received SIGTERM"),
 )
 SERVES = re.compile(r"Avg generation throughput: (?!0\.0 )|\"POST /v1/\S+ HTTP/[\d.]+\" 200")
 # A long log may begin after the server was ready.
-SERVING = re.compile(r"\"(?:GET|POST|HEAD) /\S* HTTP/[\d.]+\" \d{3}|Avg generation throughput: ")
+SERVING = Words(
+    re.compile(r"\"(?:GET|POST|HEAD) /\S* HTTP/[\d.]+\" \d{3}|Avg generation throughput: "), (" HTTP/", "Avg generation ")
+)
 EXCEPTION = re.compile(
     r"^(?P<kind>[A-Za-z_][\w.]*(?:Error|Exception|Exit|Interrupt|Failure|Fault|Warning)): ?(?P<text>.*)$"
 )
@@ -85,9 +88,12 @@ LOUDLY = re.compile(
 )
 QUIETLY = re.compile(r"(?:^|[\s\u2500-\u257f|])(?:DEBUG|INFO|WARNING)(?::  | \d\d-\d\d )|SystemExit(?:: 0)?$")
 # How a process ended, as those say it who ran it.
-EXITED = re.compile(
-    r"Main process exited, code=(?:exited, status=(?P<status>\d+)|(?:killed|dumped), status=(?P<signal>\d+))"
-    r"|\bexited with code (?P<code>\d+)|Reason: +OOMKilled"
+EXITED = Words(
+    re.compile(
+        r"Main process exited, code=(?:exited, status=(?P<status>\d+)|(?:killed|dumped), status=(?P<signal>\d+))"
+        r"|\bexited with code (?P<code>\d+)|Reason: +OOMKilled"
+    ),
+    ("Main process exited", "exited with code", "OOMKilled"),
 )
 USAGE = re.compile(r"(?:^|[\s\u2500-\u257f|])usage: \S", re.MULTILINE)
 # They say no more than that something else failed.
@@ -116,13 +122,18 @@ def diagnose(text: str, state: ProcessState = NOT_KNOWN, facts: t.Mapping[str, t
     """What is wrong with a server, from its log, how its process ended and what C(gpu_facts) says of the host."""
     every = lives(parse_lines(f"{text}\n{state.error}" if state.error else text))
     state = _with_exit(state, every[-1])
-    if not state.running and USAGE.search(every[-1].text):
+    if not state.running and "usage: " in every[-1].text:
         every = [*every[:-1], *_before_usage(every[-1])]
     found = _diagnosed(every[-1], state, facts or {})
     if not found.failed and state.restarts and every[-1].last(IS_READY) is None:
         # It is starting again after a failure, and will fail again. A start that has written little has no banner yet.
         ended = (_diagnosed(life, replace(state, running=None, stopped=()), facts or {}) for life in every[:-3:-1])
         found = next((one for one in ended if one.failed), found)
+    if not found.failed and state.running is None and every[-1].last(IS_READY) is None:
+        # Nobody tells of restarts, but that it failed twice, one start after the other, does.
+        ended = (_diagnosed(life, replace(state, running=None), facts or {}) for life in every[:-1])
+        before = list(ended)[-2:]
+        found = before[-1] if len(before) == 2 and all(one.failed for one in before) else found
     return found
 
 
@@ -151,13 +162,16 @@ def _diagnosed(life: Log, state: ProcessState, facts: t.Mapping[str, t.Any]) -> 
     served = ready is not None or life.first(SERVING) is not None
     part = life if ready is None else life.after(ready)
     stopping = part.first(STOPPING)
-    hits = [hit for hit in _hits(part) if stopping is None or hit.index < stopping]
+    every = _hits(life)
+    begin = len(life.lines) - len(part.lines)
+    hits = [replace(hit, index=hit.index - begin) for hit in every if hit.index >= begin]
+    hits = [hit for hit in hits if stopping is None or hit.index < stopping]
     symptoms = [hit for hit in hits if hit.signature.kind == "symptom" and not _healed(hit, part)]
     is_ending = any(hit.signature.final for hit in symptoms) or is_dead(state)
     roots = [hit for hit in hits if hit.signature.kind == "root"]
     if not is_ending:
         roots = [hit for hit in roots if _stands(hit, part, served)]
-    notes = _ids(hit for hit in _hits(life) if hit.signature.kind == "warn")
+    notes = _ids(hit for hit in every if hit.signature.kind == "warn")
     chosen = _first(roots) or _by_state(state)
     if chosen:
         found = _diagnosis_of(chosen, part, life, facts, _ids(symptoms) + notes)
@@ -378,6 +392,8 @@ def _ending(log: Log) -> int:
 
 def _is_quiet(line: Line) -> bool:
     """Whether a line shows that its process went on."""
+    if line.is_error:
+        return False
     return line.level in QUIET or bool(QUIETLY.search(line.text) or begins(line.text) or SERVING.search(line.text))
 
 
