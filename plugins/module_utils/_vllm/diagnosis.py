@@ -17,6 +17,7 @@ import typing as t
 from dataclasses import dataclass, replace
 
 from .._host.processes import ProcessState
+from .exceptions import Told, clip, sort_of, told
 from .failures import BY_ID, GENERIC, SIGNATURES
 from .log import QUIET, Line, Log, Words, lives, parse_lines
 from .phases import READY, begins, is_progress_bar
@@ -25,7 +26,6 @@ from .signature import PANE, Found, Signature, say
 NONE, UNKNOWN = "none", "unknown"
 NOT_KNOWN = ProcessState()
 EVIDENCE_LINES = 12
-EVIDENCE_WIDTH = 400
 
 
 @dataclass(frozen=True)
@@ -74,10 +74,6 @@ SERVES = re.compile(r"Avg generation throughput: (?!0\.0 )|\"POST /v1/\S+ HTTP/[
 SERVING = Words(
     re.compile(r"\"(?:GET|POST|HEAD) /\S* HTTP/[\d.]+\" \d{3}|Avg generation throughput: "), (" HTTP/", "Avg generation ")
 )
-EXCEPTION = re.compile(
-    r"^(?P<kind>[A-Za-z_][\w.]*(?:Error|Exception|Exit|Interrupt|Failure|Fault|Warning)): ?(?P<text>.*)$"
-)
-TRACEBACK = "Traceback (most recent call last):"
 # What is no good end of a log, in whatever a collector or a terminal put around it: an error, a usage, an exception, a
 # process that was ended. The words after which a process is known to go on are those of QUIETLY.
 LOUDLY = re.compile(
@@ -96,12 +92,6 @@ EXITED = Words(
     ("Main process exited", "exited with code", "OOMKilled"),
 )
 USAGE = re.compile(r"(?:^|[\s\u2500-\u257f|])usage: \S", re.MULTILINE)
-# They say no more than that something else failed.
-WRAPPERS = re.compile(
-    r"Engine core initialization failed|WorkerProc initialization failed|EngineDeadError|EngineGenerateError"
-    r"|^(?:SystemExit|KeyboardInterrupt|GeneratorExit|(?:asyncio\.\S*)?CancelledError)\b"
-    r"|please check the stack trace above|Engine core process \S+ died"
-)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -180,7 +170,7 @@ def _diagnosed(life: Log, state: ProcessState, facts: t.Mapping[str, t.Any]) -> 
         return _halted(state, _ids(symptoms) + notes)
     part = part if stopping is None else Log(part.lines[:stopping])
     is_suspect = is_ending or not served and state.running is None
-    unnamed = _exception(part, is_ending) if is_suspect else None
+    unnamed = told(part, is_ending) if is_suspect else None
     named = _symptom(symptoms, served, unnamed is not None)
     if named:
         others = [symptom for symptom in symptoms if symptom.signature is not named.signature]
@@ -188,7 +178,7 @@ def _diagnosed(life: Log, state: ProcessState, facts: t.Mapping[str, t.Any]) -> 
         return _with_exception(found, unnamed)
     # What a server that serves wrote last is the business of a request, unless it left right then by itself.
     left = state.running is False and state.exit_status not in ASKED_TO and stopping is None
-    if not (unnamed or state.running or is_dead(state)) and (left or not served):
+    if not (unnamed or state.running) and (left or not served):
         unnamed = _end(part)
     never = left and not served and bool(life.text.strip())
     if unnamed or never or is_dead(state) and not _stopped(life, state):
@@ -245,7 +235,7 @@ def _stands(hit: Hit, part: Log, served: bool) -> bool:
     nor does what the start went past."""
     if served or hit.signature.serving:
         return hit.signature.serving
-    return hit.signature.final or not _went_on(part, hit.index)
+    return hit.signature.final or not part.went_on(hit.index)
 
 
 def _healed(hit: Hit, part: Log) -> bool:
@@ -253,10 +243,6 @@ def _healed(hit: Hit, part: Log) -> bool:
     if hit.signature.final:
         return False
     return any(begins(line.text) or SERVES.search(line.text) for line in part.lines[hit.index + 1 :])
-
-
-def _went_on(log: Log, index: int) -> bool:
-    return any(begins(line.text) for line in log.lines[index + 1 :] if line.level in QUIET or not line.level)
 
 
 def _first(roots: list[Hit]) -> Hit | None:
@@ -302,78 +288,17 @@ def _diagnosis_of(hit: Hit, part: Log, life: Log, facts: t.Mapping[str, t.Any], 
         id=signature.id,
         cause=say(signature.cause, found),
         remedy=say(signature.remedy, found),
-        evidence=_clip(part.lines[hit.index].text) if hit.index >= 0 else "",
+        evidence=clip(part.lines[hit.index].text) if hit.index >= 0 else "",
         retryable=signature.retryable,
         symptoms=symptoms,
         final=signature.final,
     )
 
 
-def _clip(text: str) -> str:
-    text = text.strip()
-    return text if len(text) <= EVIDENCE_WIDTH else text[: EVIDENCE_WIDTH - 3] + "..."
-
-
 # --- what no signature knows ---
 
 
-@dataclass(frozen=True)
-class Unnamed:
-    """An exception that is in no table, with the lines that belong to it."""
-
-    summary: str
-    lines: tuple[str, ...]
-    index: int
-
-
-def _exception(log: Log, ended: bool) -> Unnamed | None:
-    """The exception that tells most: the first that is no wrapper of another. In a chain that began with a handled one
-    ("During handling of ...") it is the last of the chain."""
-    found = [e for e in _exceptions(log) if not WRAPPERS.search(e.summary) and e.summary]
-    if not ended:
-        found = [e for e in found if not _went_on(log, e.index)]
-    if not found:
-        return None
-    first = 0
-    while first + 1 < len(found) and _handled(log, found[first].index, found[first + 1].index):
-        first += 1
-    return found[first]
-
-
-def _handled(log: Log, index: int, until: int) -> bool:
-    between = log.lines[index : min(until, index + 8)]
-    return any(line.text.startswith("During handling of the above exception") for line in between)
-
-
-def _exceptions(log: Log) -> t.Iterator[Unnamed]:
-    """The last lines of all tracebacks. Processes write at the same time, so each is followed by its own prefix."""
-    open_in: set[str] = set()
-    for i, line in enumerate(log.lines):
-        if line.text.startswith(TRACEBACK):
-            open_in.add(line.process)
-        elif line.process in open_in and line.text[:1] not in ("", " ", "\t"):
-            open_in.discard(line.process)
-            match = EXCEPTION.match(line.text)
-            if match or line.text[:1].isalpha():
-                yield _unnamed(log, i)
-
-
-def _unnamed(log: Log, index: int) -> Unnamed:
-    """An exception with the lines of its message: those of the same process up to what begins something new."""
-    process = log.lines[index].process
-    lines = [log.lines[index].text]
-    for line in log.lines[index + 1 : index + EVIDENCE_LINES]:
-        new = line.text.startswith((TRACEBACK, "The above exception", "During handling", "Process ", "usage:"))
-        if line.process != process or new or line.level in QUIET or begins(line.text):
-            break
-        lines.append(line.text)
-    texts = [line.strip() for line in lines if line.strip()]
-    # "RuntimeError:" alone on its line has its message below; pydantic has the cause in the second line.
-    summary = " ".join(texts[:2]) if texts[0].endswith(":") or "validation error" in texts[0] else texts[0]
-    return Unnamed(_clip(summary), tuple(_clip(line) for line in texts), index)
-
-
-def _end(log: Log) -> Unnamed | None:
+def _end(log: Log) -> Told | None:
     """The error, usage or exception that a log ends in, with what belongs to it; None where something went on."""
     loud = [i for i in range(_ending(log), len(log.lines)) if log.lines[i].is_error or LOUDLY.search(log.lines[i].text)]
     if not loud:
@@ -381,8 +306,8 @@ def _end(log: Log) -> Unnamed | None:
     # What argparse says after the usage, and the exception after its traceback.
     told = [i for i in loud if not re.search(r"usage: |Traceback \(most", log.lines[i].text)] or loud
     texts = [line.text.strip(PANE) for line in log.lines[loud[0] :]]
-    lines = tuple(_clip(text) for text in texts if text)[-EVIDENCE_LINES:]
-    return Unnamed(_clip(log.lines[told[0]].text.strip(PANE)), lines, told[0])
+    lines = tuple(clip(text) for text in texts if text)[-EVIDENCE_LINES:]
+    return Told(clip(log.lines[told[0]].text.strip(PANE)), lines, told[0])
 
 
 def _ending(log: Log) -> int:
@@ -413,23 +338,44 @@ STATUS_MEANING = {
 }
 
 
-def _unknown(unnamed: Unnamed | None, life: Log, state: ProcessState, symptoms: tuple[str, ...]) -> Diagnosis:
-    """What is known of a failure that is in no table: its own words, and nothing made up."""
+def _unknown(unnamed: Told | None, life: Log, state: ProcessState, symptoms: tuple[str, ...]) -> Diagnosis:
+    """What is known of a failure that is in no table: its own words, of what kind it is, and nothing made up."""
     evidence = list(unnamed.lines) if unnamed else _last_errors(life)
-    ended = _ended(state)
-    cause = (
-        f"{state.name} failed with an error that is not known here: {_ended_with_stop(unnamed.summary)}"
-        if unnamed
-        else ended
-    )
-    remedy = "Read the evidence; the whole log has the rest."
-    if not unnamed and state.error:
-        cause, remedy = f"{state.name} could not be started: {state.error}", state.error_remedy or remedy
-    elif unnamed and state.exit_status:
-        cause = f"{cause.rstrip('.')} (exit status {state.exit_status})."
+    if unnamed is None and not state.error:
+        return replace(_silent(state, evidence), symptoms=symptoms)
+    if unnamed is None:
+        cause, remedy = f"{state.name} could not be started: {state.error}", state.error_remedy or LOOK_AROUND
+        return Diagnosis(UNKNOWN, cause, remedy, "\n".join(evidence), None, symptoms, final=state.running is not True)
+    status = f" (exit status {state.exit_status})" if state.exit_status else ""
+    ending = _ended_with_stop(unnamed.summary)
+    cause = f"{state.name} failed with an error that is not known here: {ending.rstrip('.') + status + '.' if status else ending}"
+    sort = sort_of(unnamed.summary)
+    where = f" It was raised in {unnamed.where}." if unnamed.where else ""
+    remedy = f"{sort.what}: {sort.look}.{where}"
     return Diagnosis(
-        UNKNOWN, cause, remedy, "\n".join(evidence[:EVIDENCE_LINES]), None, symptoms, final=state.running is not True
+        UNKNOWN,
+        cause,
+        remedy,
+        "\n".join(evidence[:EVIDENCE_LINES]),
+        sort.retryable,
+        symptoms,
+        final=state.running is not True,
     )
+
+
+LOOK_AROUND = "Read the evidence; the whole log has the rest."
+SAYS_NOTHING = (
+    "Read the evidence, its last lines. Then start the same command in a shell on the host, with VLLM_LOGGING_LEVEL: DEBUG "
+    "in env, and look at dmesg and at the journal of Docker or systemd for the time of its end."
+)
+
+
+def _silent(state: ProcessState, evidence: list[str]) -> Diagnosis:
+    """A process that ended without a word of its own."""
+    killed = state.exit_status in (137, 139, 135, 134, 132)
+    look = "Look at dmesg (the kernel's out-of-memory killer, Xid lines) and at coredumpctl. " if killed else ""
+    remedy = f"{look}{SAYS_NOTHING}"
+    return Diagnosis(UNKNOWN, _ended(state), remedy, "\n".join(evidence[:EVIDENCE_LINES]), final=state.running is not True)
 
 
 def _ended(state: ProcessState) -> str:
@@ -445,10 +391,10 @@ def _last_errors(life: Log) -> list[str]:
     """The last lines that look like errors, else the last lines."""
     errors = [line.text for line in life.lines if line.is_error or "error" in line.text.lower() and not line.level]
     lines = errors or [line.text for line in life.lines if line.text.strip() and not is_progress_bar(line.text)]
-    return [_clip(line) for line in lines[-EVIDENCE_LINES:]]
+    return [clip(line) for line in lines[-EVIDENCE_LINES:]]
 
 
-def _with_exception(found: Diagnosis, unnamed: Unnamed | None) -> Diagnosis:
+def _with_exception(found: Diagnosis, unnamed: Told | None) -> Diagnosis:
     if unnamed is None or found.id not in GENERIC:
         return found
     return replace(found, cause=f"{found.cause} {_ended_with_stop(unnamed.summary)}", evidence="\n".join(unnamed.lines))

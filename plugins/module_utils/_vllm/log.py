@@ -344,6 +344,15 @@ class Log:
                     break
                 at = find(literal, *rest(at))
 
+    def went_on(self, index: int) -> bool:
+        """Whether a start went on after a line: a phase began that is none of an error's."""
+        return index < self._last_phase
+
+    @functools.cached_property
+    def _last_phase(self) -> int:
+        told = (i for i in range(len(self.lines) - 1, -1, -1) if not self.lines[i].is_error)
+        return next((i for i in told if begins(self.lines[i].text)), -1)
+
     def after(self, index: int) -> Log:
         """What was written after a line."""
         return Log(self.lines[index + 1 :])
