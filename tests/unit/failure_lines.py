@@ -213,7 +213,8 @@ SAMPLES: dict[str, list[tuple[str, str]]] = {
         ),
         (
             "Python 3.14",
-            "vllm serve: error: argument --dtype: invalid choice: 'hafl', maybe you meant 'half'? (choose from auto, half)",
+            "vllm serve: error: argument --dtype: invalid choice: 'hafl', maybe you meant 'half'? (choose from auto, "
+            "half)",
         ),
         (
             "a value of two words",
@@ -233,7 +234,8 @@ SAMPLES: dict[str, list[tuple[str, str]]] = {
         ),
         (
             "JSON, 0.8 to 0.33",
-            "vllm serve: error: argument --speculative-config/-sc: Value {method: mtp} cannot be converted to <function "
+            "vllm serve: error: argument --speculative-config/-sc: Value {method: mtp} cannot be converted to "
+            "<function "
             "loads at 0xe67c60da6a20>.",
         ),
         ("JSON, argparse's own words", "vllm serve: error: argument --hf-overrides: invalid loads value: '{a: 1}'"),

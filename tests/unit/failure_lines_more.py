@@ -50,7 +50,8 @@ SAMPLES: dict[str, list[tuple[str, str]]] = {
         ("2.40", "ray.exceptions.ActorDiedError: The actor died because of an error raised in its creation task, "),
         (
             "a task",
-            "(raylet) A worker died or was killed while executing a task by an unexpected system error. To troubleshoot "
+            "(raylet) A worker died or was killed while executing a task by an unexpected system error. To "
+            "troubleshoot "
             "the problem, check the logs for the dead worker.",
         ),
     ],

@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from .._host.processes import Activity, ProcessState, look_at, with_activity
 from .._vllm.diagnosis import Diagnosis, diagnose
 from .._vllm.log import parse_lines
-from .._vllm.phases import Phase, Timeline, is_progress, words
+from .._vllm.phase_lines import is_progress
+from .._vllm.phases import Phase, Timeline, words
 from .logfile import Source
 
 LOG_INTERVAL = 0.3
@@ -37,7 +38,8 @@ GPU_AFTER, GPU_INTERVAL = 30.0, 15.0
 ALARM = re.compile(
     r"Error|ERROR|error:|Exception|[Ff]atal|died|Killed|killed|[Ss]eg(?:mentation )?fault|SIG[A-Z]+ received"
     r"|No space left|NCCL WARN|Value error|terminate called|output_handler failed|oom-kill:|NVRM: "
-    r"|not found|Not Found|driver was not |gated|restricted|OfflineMode|Error response from daemon|Main process exited"
+    r"|out of resource|collective operation timeout|version mismatch|GPU is lost|[Pp]ermission denied"
+    r"|not found|Not Found|driver was not |gated|restricted|OfflineMode|Main process exited"
 )
 WAITS_FOR_WORKER = re.compile(r"No available shared memory broadcast block")
 

@@ -20,12 +20,13 @@ from .._host.processes import ProcessState
 from .exceptions import Told, clip, sort_of, told
 from .failures import BY_ID, GENERIC, SIGNATURES
 from .log import QUIET, Line, Log, Words, lives, parse_lines
-from .phases import READY, begins, is_progress_bar
+from .phase_lines import READY, begins, is_progress_bar
 from .signature import PANE, Found, Signature, say
 
 NONE, UNKNOWN = "none", "unknown"
 NOT_KNOWN = ProcessState()
 EVIDENCE_LINES = 12
+DIGITS = "0123456789"
 
 
 @dataclass(frozen=True)
@@ -66,13 +67,16 @@ class Diagnosis:
 IS_READY = Words(re.compile(READY), (READY,))
 # Somebody asked it to stop. A server whose engine died shuts down in the same words, after it said so.
 STOPPING = Words(
-    re.compile(r"\[shutdown\] API server: shutdown triggered|trigger received signal=|^Shutting down$|^Received SIGTERM"),
+    re.compile(
+        r"\[shutdown\] API server: shutdown triggered|trigger received signal=|^Shutting down$|^Received SIGTERM"
+    ),
     ("shutdown triggered", "trigger received signal=", "Shutting down", "Received SIGTERM"),
 )
 SERVES = re.compile(r"Avg generation throughput: (?!0\.0 )|\"POST /v1/\S+ HTTP/[\d.]+\" 200")
 # A long log may begin after the server was ready.
 SERVING = Words(
-    re.compile(r"\"(?:GET|POST|HEAD) /\S* HTTP/[\d.]+\" \d{3}|Avg generation throughput: "), (" HTTP/", "Avg generation ")
+    re.compile(r"\"(?:GET|POST|HEAD) /\S* HTTP/[\d.]+\" \d{3}|Avg generation throughput: "),
+    (" HTTP/", "Avg generation "),
 )
 # What is no good end of a log, in whatever a collector or a terminal put around it: an error, a usage, an exception, a
 # process that was ended. The words after which a process is known to go on are those of QUIETLY.
@@ -91,6 +95,12 @@ EXITED = Words(
     ),
     ("Main process exited", "exited with code", "OOMKilled"),
 )
+# What dying processes write for the last time, however calmly.
+DYING = re.compile(
+    r"destroy_process_group\(\) was not called|resource_tracker|leaked \w+ objects|^\[shutdown\]|[Tt]erminating"
+    r"|[Tt]erminated"
+    r"|Parent process exited|[Ss]hutting down"
+)
 USAGE = re.compile(r"(?:^|[\s\u2500-\u257f|])usage: \S", re.MULTILINE)
 
 
@@ -106,6 +116,7 @@ class Hit:
     signature: Signature
     index: int
     groups: t.Mapping[str, str]
+    is_quiet: bool = False
 
 
 def diagnose(text: str, state: ProcessState = NOT_KNOWN, facts: t.Mapping[str, t.Any] | None = None) -> Diagnosis:
@@ -160,9 +171,12 @@ def _diagnosed(life: Log, state: ProcessState, facts: t.Mapping[str, t.Any]) -> 
     is_ending = any(hit.signature.final for hit in symptoms) or is_dead(state)
     roots = [hit for hit in hits if hit.signature.kind == "root"]
     if not is_ending:
+        roots = [hit for hit in roots if not hit.is_quiet]
         roots = [hit for hit in roots if _stands(hit, part, served)]
     notes = _ids(hit for hit in every if hit.signature.kind == "warn")
     chosen = _first(roots) or _by_state(state)
+    if chosen and chosen.signature.general and _is_beside(chosen, roots, told(part, is_ending), part):
+        chosen = None
     if chosen:
         found = _diagnosis_of(chosen, part, life, facts, _ids(symptoms) + notes)
         return replace(found, final=found.final or is_ending)
@@ -215,9 +229,11 @@ def _hits(log: Log) -> list[Hit]:
                 index = log.index(match.start())
                 # A wait is told in a line of information; all else that is said so is no failure.
                 is_told = signature.kind == "warn" or signature.kind == "symptom" and not signature.final
-                if is_told or log.lines[index].level not in QUIET:
-                    groups = {key: value for key, value in match.groupdict().items() if value is not None}
-                    hits.append(Hit(signature, index, groups))
+                is_quiet = log.lines[index].level in QUIET
+                if is_told or not is_quiet or signature.warned and log.lines[index].level == "WARNING":
+                    # Names that differ in a number at their end alone are spellings of one.
+                    groups = {k.rstrip(DIGITS): v for k, v in match.groupdict().items() if v is not None}
+                    hits.append(Hit(signature, index, groups, is_quiet))
     return sorted(hits, key=lambda hit: hit.index)
 
 
@@ -247,12 +263,21 @@ def _healed(hit: Hit, part: Log) -> bool:
 
 def _first(roots: list[Hit]) -> Hit | None:
     """The first root cause; a mere attempt that is made again comes after all others, and a mere kind after those."""
+    roots = [hit for hit in roots if not hit.is_quiet] or roots
     roots = [hit for hit in roots if not hit.signature.general] or roots
     firm = [hit for hit in roots if hit.signature.final] or roots
     if not firm:
         return None
     first = min(roots, key=lambda hit: (not hit.signature.final and firm is not roots and _later(hit, firm), hit.index))
     return next((hit for hit in roots if first.signature.id in hit.signature.narrows), first)
+
+
+def _is_beside(general: Hit, roots: list[Hit], tells: Told | None, part: Log) -> bool:
+    """Whether what names a mere kind is something else than the exception that tells, or than what a log ends in."""
+    same = [hit.index for hit in roots if hit.signature is general.signature]
+    if tells is None:
+        return all(index < _ending(part) for index in same)
+    return not any(tells.index <= index < tells.index + EVIDENCE_LINES for index in same)
 
 
 def _later(hit: Hit, firm: list[Hit]) -> bool:
@@ -317,7 +342,7 @@ def _ending(log: Log) -> int:
 
 def _is_quiet(line: Line) -> bool:
     """Whether a line shows that its process went on."""
-    if line.is_error:
+    if line.is_error or DYING.search(line.text):
         return False
     return line.level in QUIET or bool(QUIETLY.search(line.text) or begins(line.text) or SERVING.search(line.text))
 
@@ -348,7 +373,8 @@ def _unknown(unnamed: Told | None, life: Log, state: ProcessState, symptoms: tup
         return Diagnosis(UNKNOWN, cause, remedy, "\n".join(evidence), None, symptoms, final=state.running is not True)
     status = f" (exit status {state.exit_status})" if state.exit_status else ""
     ending = _ended_with_stop(unnamed.summary)
-    cause = f"{state.name} failed with an error that is not known here: {ending.rstrip('.') + status + '.' if status else ending}"
+    words = f"{ending.rstrip('.')}{status}." if status else ending
+    cause = f"{state.name} failed with an error that is not known here: {words}"
     sort = sort_of(unnamed.summary)
     where = f" It was raised in {unnamed.where}." if unnamed.where else ""
     remedy = f"{sort.what}: {sort.look}.{where}"
@@ -365,7 +391,8 @@ def _unknown(unnamed: Told | None, life: Log, state: ProcessState, symptoms: tup
 
 LOOK_AROUND = "Read the evidence; the whole log has the rest."
 SAYS_NOTHING = (
-    "Read the evidence, its last lines. Then start the same command in a shell on the host, with VLLM_LOGGING_LEVEL: DEBUG "
+    "Read the evidence, its last lines. Then start the same command in a shell on the host, with VLLM_LOGGING_LEVEL: "
+    "DEBUG "
     "in env, and look at dmesg and at the journal of Docker or systemd for the time of its end."
 )
 
@@ -375,7 +402,9 @@ def _silent(state: ProcessState, evidence: list[str]) -> Diagnosis:
     killed = state.exit_status in (137, 139, 135, 134, 132)
     look = "Look at dmesg (the kernel's out-of-memory killer, Xid lines) and at coredumpctl. " if killed else ""
     remedy = f"{look}{SAYS_NOTHING}"
-    return Diagnosis(UNKNOWN, _ended(state), remedy, "\n".join(evidence[:EVIDENCE_LINES]), final=state.running is not True)
+    return Diagnosis(
+        UNKNOWN, _ended(state), remedy, "\n".join(evidence[:EVIDENCE_LINES]), final=state.running is not True
+    )
 
 
 def _ended(state: ProcessState) -> str:

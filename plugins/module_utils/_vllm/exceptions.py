@@ -2,7 +2,7 @@
 # GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Which exception of a log tells most, which of its lines does, and of what kind it is, whatever no table knows. Pure."""
+"""Which exception of a log tells most, which of its lines does, and of what kind is what no table knows. Pure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import typing as t
 from dataclasses import dataclass, field, replace
 
 from .log import QUIET, Log
-from .phases import begins
+from .phase_lines import begins
 
 MOST_LINES = 12
 WIDTH = 400
@@ -19,7 +19,8 @@ WIDTH = 400
 MOST_READ = 400
 
 EXCEPTION = re.compile(
-    r"^(?P<kind>[A-Za-z_][\w.]*(?:Error|Exception|Exit|Interrupt|Failure|Fault|Warning|Group|OutOfResources))(?:: ?| ?$)"
+    r"^(?P<kind>[A-Za-z_][\w.]*(?:Error|Exception|Exit|Interrupt|Failure|Fault|Warning|Group|OutOfResources))(?:: ?| "
+    r"?$)"
 )
 TRACEBACK = re.compile(r"^(?:Exception Group )?Traceback \(most recent call last\):")
 FRAME = re.compile(r'^\s+File "(?P<file>[^"]+)", line (?P<line>\d+), in (?P<function>.+)$')
@@ -44,7 +45,9 @@ DECISIVE = (
     re.compile(r"(?:\(\d+\)|:\d+(?::\d+)?): (?:fatal )?error: |\b(?:command )?not found$|: No such file or directory$"),
     re.compile(r"^[A-Za-z_][\w.]*(?:Error|Exception)\(.+\)"),
 )
-NEW = re.compile(r"Traceback \(most|The above exception|During handling|Process |usage:|Exception ignored|\[rank\d+\]:\[")
+NEW = re.compile(
+    r"Traceback \(most|The above exception|During handling|Process |usage:|Exception ignored|\[rank\d+\]:\["
+)
 
 
 @dataclass(frozen=True)
@@ -192,7 +195,7 @@ def _sort(pattern: str, what: str, look: str, retryable: bool | None = None) -> 
     return Sort(re.compile(pattern), what, look, retryable)
 
 
-ASK = "search vLLM's issues for the words of the error, try the next version, and report it with version, model, arguments"
+ASK = "search vLLM's issues for the words of the error, try the next version, and report it with version, model, flags"
 # The first that matches counts.
 SORTS: tuple[Sort, ...] = (
     _sort(
@@ -236,7 +239,8 @@ SORTS: tuple[Sort, ...] = (
     _sort(
         r"JSONDecodeError|UnicodeDecodeError|yaml\.|TomlDecode|UnpicklingError|SafetensorError|zipfile",
         "A file does not hold what it should",
-        "look at the file that it names, or at those of the model: cut short, a page of a proxy, or a pointer of Git LFS",
+        "look at the file that it names, or at those of the model: cut short, a page of a proxy, or a pointer of Git "
+        "LFS",
         False,
     ),
     _sort(

@@ -136,7 +136,8 @@ ARGUMENTS: tuple[Signature, ...] = (
         "root",
         ("error: ",),
         r"(?:(?:vllm(?: [a-z-]{1,30}){0,3}|[\w-]{1,60}\.py|python[\d.]{0,8} -m [\w.]{1,120}): error: "
-        r"|^[^\n:]{1,160}: error: (?=argument \S+ |the following arguments are required|ambiguous option|one of the arg))"
+        r"|^[^\n:]{1,160}: error: (?=argument \S+ |the following arguments are required|ambiguous option|one of the "
+        r"arg))"
         r"(?!unrecognized arguments|argument \S+: invalid choice: )"
         r"(?P<why>(?:argument (?P<arg>\S+?):? |the following arguments are required: (?P<need>.+)$"
         r"|ambiguous option: \S+ could match (?P<could>.+)$)?[^\n]*)$",

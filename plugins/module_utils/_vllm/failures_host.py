@@ -6,38 +6,82 @@
 
 from __future__ import annotations
 
-from .signature import Found, Signature
+from .signature import Found, Signature, of
 
 
 def _cuda_version(found: Found) -> str:
     number = int(found.number("found") or 0)
     return (
         f"The NVIDIA driver is older than vLLM's "
-        f"CUDA{f' (it supports CUDA {number // 1000}.{number % 1000 // 10})' if number else ''}."
+        f"CUDA{f' (it supports CUDA {number // 1000}.{number % 1000 // 10})' if number else ''}"
+        f"{' ' + found['want'] if 'want' in found else ''}."
     )
+
+
+def _more(found: Found) -> str:
+    need = found.number("need")
+    return f" ({need / 2**30:.1f} GiB more were asked for)" if need else ""
 
 
 HOST: tuple[Signature, ...] = (
     Signature(
         "driver-too-old",
         "root",
-        ("driver on your system is too old", "CUDA driver version is insufficient"),
+        (
+            "driver on your system is too old",
+            "CUDA driver version is insufficient",
+            "compiled with an unsupported toolchain",
+            "UNSUPPORTED_PTX_VERSION",
+            "unsatisfied condition: cuda",
+            "ptxas application ptx input",
+        ),
         r"(?:The NVIDIA driver on your system is too old \(found version (?P<found>\d+)\)"
-        r"|CUDA driver version is insufficient for CUDA runtime version)",
+        r"|CUDA driver version is insufficient for CUDA runtime version"
+        r"|provided PTX was compiled with an unsupported toolchain|CUDA_ERROR_UNSUPPORTED_PTX_VERSION"
+        r"|unsatisfied condition: cuda>=(?P<want>[\d.]+\d)|Unsupported \.version (?P<ptx>[\d.]+); current version is)",
         _cuda_version,
         "Update the driver (vLLM 0.20 and later are built for CUDA 13: R580 or newer), or use an image or wheel for "
         "CUDA 12.9, or vLLM 0.19 or older.",
-        narrows=("no-gpu",),
+        narrows=("no-gpu", "cuda-error"),
+    ),
+    Signature(
+        "fabric-not-ready",
+        "root",
+        ("system not yet initialized", "SYSTEM_NOT_READY", "SystemNotReady"),
+        r"(?:Error 802: )?system not yet initialized|CUDA_ERROR_SYSTEM_NOT_READY|cudaErrorSystemNotReady",
+        "CUDA error 802: the NVSwitch fabric that connects the GPUs is not ready: the fabric manager is missing, does "
+        "not run, "
+        "or is of another version than the driver.",
+        "Install nvidia-fabricmanager in exactly the version of the driver (nvidia-smi shows it), start it (systemctl "
+        "enable "
+        "--now nvidia-fabricmanager) and look at systemctl status nvidia-fabricmanager; in a virtual machine the host "
+        "has to "
+        "run it.",
+        retryable=None,
+        narrows=("no-gpu", "cuda-error"),
+    ),
+    Signature(
+        "cuda-compat-804",
+        "root",
+        ("forward compatibility was attempted",),
+        r"forward compatibility was attempted on non supported HW",
+        "CUDA error 804: the image brings newer CUDA libraries than the driver, and this GPU may not use them (only "
+        "data "
+        "center GPUs may).",
+        "Update the driver to one that knows the image's CUDA, use an image for the driver's CUDA, or take the "
+        "image's compat "
+        "directory out of its library path (LD_LIBRARY_PATH: /usr/local/nvidia/lib64).",
+        narrows=("no-gpu", "cuda-error"),
     ),
     Signature(
         "cuda-compat-803",
         "root",
-        ("Error 803",),
-        r"Error 803: system has unsupported display driver / cuda driver combination",
+        ("system has unsupported display driver",),
+        r"(?:Error 803: )?system has unsupported display driver / cuda driver combination",
         "The image's own CUDA compatibility libraries hide the host's newer driver.",
         "Take the compat directory out of the image's library path (LD_LIBRARY_PATH: /usr/local/nvidia/lib64), or "
         "use an image that matches the driver.",
-        narrows=("no-gpu",),
+        narrows=("no-gpu", "cuda-error"),
     ),
     Signature(
         "no-kernel-image",
@@ -66,14 +110,6 @@ HOST: tuple[Signature, ...] = (
         final=False,
     ),
     Signature(
-        "missing-cudart",
-        "root",
-        ("cannot open shared object file",),
-        r"ImportError: (?P<lib>lib(?:cudart|cublas|nccl|cusparseLt)[\w.-]*): cannot open shared object file",
-        "{lib} is missing: torch and vLLM in this environment were built for different CUDA versions.",
-        "Recreate the environment and install vLLM alone; it brings the torch it was built with.",
-    ),
-    Signature(
         "no-gpu",
         "root",
         (
@@ -82,12 +118,73 @@ HOST: tuple[Signature, ...] = (
             "NVIDIA driver was not found",
             "could not select device driver",
             "no NVIDIA driver on your system",
+            "driver not loaded",
+            "DriverNotLoaded",
+            "libcuda.so.1",
+            "NVMLError_LibraryNotFound",
         ),
         r"(?:Failed to infer device type|No CUDA GPUs are available|NVIDIA driver was not found"
-        r"|no NVIDIA driver on your system|could not select device driver \"\" with capabilities: \[\[gpu\]\])",
+        r"|no NVIDIA driver on your system|nvml error: driver not loaded|NVMLError_(?:DriverNotLoaded|LibraryNotFound)"
+        r"|libcuda\.so\.1: cannot open shared object file|could not select device driver \"\" with capabilities: "
+        r"\[\[gpu\]\])",
         "The server sees no GPU.",
         "Check nvidia-smi on the host, then the NVIDIA Container Toolkit (docker run --gpus all), then gpus and "
         "CUDA_VISIBLE_DEVICES of this server.",
+    ),
+    Signature(
+        "nvml-lost",
+        "root",
+        ("Failed to initialize NVML: Unknown Error", "NVMLError_Unknown"),
+        r"Failed to initialize NVML: Unknown Error|NVMLError_Unknown\b",
+        "The container may not use its GPUs any more: its cgroup lost them, as after systemctl daemon-reload.",
+        "Recreate the container. So that it lasts: make CDI devices (nvidia-ctk cdi generate) or set "
+        '"exec-opts": ["native.cgroupdriver=cgroupfs"] in /etc/docker/daemon.json, and update the Container Toolkit.',
+        retryable=True,
+        serving=True,
+        narrows=("no-gpu",),
+    ),
+    Signature(
+        "nvml-mismatch",
+        "root",
+        ("Driver/library version mismatch", "LibRmVersionMismatch"),
+        r"Driver/library version mismatch|NVMLError_LibRmVersionMismatch",
+        "The driver was updated, and the kernel still runs the old one.",
+        "Reboot the host, or unload and load the nvidia modules while nothing uses a GPU.",
+        narrows=("no-gpu",),
+    ),
+    Signature(
+        "gpu-unknown",
+        "root",
+        (
+            "unknown device",
+            "invalid literal for int() with base 10: '",
+            "NVMLError_NotFound",
+            "invalid device ordinal",
+            "unresolvable CDI devices",
+        ),
+        r"device error: (?P<id>\S+): unknown device|invalid literal for int\(\) with base 10: '(?P<id2>(?:GPU"
+        r"|MIG)-[^']*)'"
+        r"|NVMLError_NotFound\b|CUDA error: invalid device ordinal|unresolvable CDI devices (?P<id3>\S+)",
+        lambda f: f"A GPU that the server is to use is not there{of(f, 'id')}, or vLLM cannot find it by that name.",
+        "Compare gpus and CUDA_VISIBLE_DEVICES with nvidia-smi -L: write the whole UUID as it stands there, or the "
+        "index. Up to "
+        "vLLM 0.24 CUDA_VISIBLE_DEVICES takes indices alone; a MIG device goes to the container by its UUID, and "
+        "within it "
+        "CUDA_VISIBLE_DEVICES is left out.",
+        narrows=("no-gpu", "cuda-error"),
+    ),
+    Signature(
+        "gpu-fault",
+        "root",
+        ("uncorrectable ECC", "fallen off the bus", "GPU is lost", "NVRM: Xid", "uncorrectable NVLink"),
+        r"uncorrectable (?:ECC|NVLink) error|fallen off the bus|GPU is lost"
+        r"|NVRM: Xid \([^)]*\): (?P<xid>48|62|63|64|74|79|92|94|95|119|120|140|154)\b",
+        lambda f: f"A GPU is broken or has hung{' (Xid ' + f['xid'] + ')' if 'xid' in f else ''}.",
+        "Look at nvidia-smi and dmesg for which one it is, drain the host and reset the GPU or reboot. If it comes "
+        "again, take "
+        "the card out of gpus and have it replaced.",
+        serving=True,
+        narrows=("cuda-error", "illegal-memory-access"),
     ),
     Signature(
         "fa3-sinks",
@@ -108,25 +205,6 @@ HOST: tuple[Signature, ...] = (
             + (f" ({f['backend']})." if "backend" in f else ".")
         ),
         "Remove attention_backend and VLLM_ATTENTION_BACKEND, and vLLM chooses one.",
-    ),
-    Signature(
-        "nvcc-missing",
-        "root",
-        ("Could not find nvcc", "nvcc: not found"),
-        r"(?:Could not find nvcc and default cuda_home=|/usr/local/cuda/bin/nvcc: not found)",
-        "A kernel has to be compiled on the host, and nvcc is missing.",
-        "Install the CUDA toolkit's nvcc or the packages flashinfer-cubin and flashinfer-jit-cache, or set "
-        "VLLM_USE_FLASHINFER_SAMPLER: 0 in env.",
-        final=False,
-    ),
-    Signature(
-        "cc-missing",
-        "root",
-        ("Failed to find C compiler", "Python.h: No such file", "No working C++ compiler found"),
-        r"(?:Failed to find C compiler|fatal error: Python\.h: No such file|No working C\+\+ compiler found)",
-        "A kernel has to be compiled on the host, and the C compiler or Python's headers are missing.",
-        "Install gcc, g++ and python3-dev for the Python of this environment, or set enforce_eager.",
-        final=False,
     ),
     Signature(
         "xid-unified-oom",
@@ -150,5 +228,88 @@ HOST: tuple[Signature, ...] = (
         "Look for Xid lines in dmesg (a fault of the card), update vLLM, and try another attention_backend or "
         "enforce_eager; CUDA_LAUNCH_BLOCKING: 1 in env shows where.",
         retryable=True,
+    ),
+    Signature(
+        "cuda-error",
+        "root",
+        ("CUDA error: ",),
+        r"CUDA error: (?P<what>[^\n]+)",
+        lambda f: f"A call to the GPU failed: {f['what'].strip().rstrip('.')[:200]}.",
+        "Look at dmesg for Xid lines, at nvidia-smi for memory that others hold, and compare the driver with the CUDA "
+        "of the "
+        "image; CUDA_LAUNCH_BLOCKING: 1 in env shows which call it was.",
+        retryable=None,
+        general=True,
+    ),
+    # --- The host and the user of the server ---
+    Signature(
+        "uid-unknown",
+        "root",
+        ("getpwuid()", "No username set in the environment"),
+        r"getpwuid\(\): uid not found: (?P<uid>\d+)|OSError: No username set in the environment",
+        lambda f: (
+            f"The container runs as a user without a name{of(f, 'uid')}: it has no entry in /etc/passwd, and torch "
+            f"asks for it "
+            "(getpwuid)."
+        ),
+        "Set USER to any name in env, and HOME, VLLM_CACHE_ROOT and TORCHINDUCTOR_CACHE_DIR to directories that it "
+        "may write; or "
+        "run the container as the image's own user.",
+        narrows=("permission-denied",),
+    ),
+    Signature(
+        "permission-denied",
+        "root",
+        ("Permission denied", "Read-only file system"),
+        r"(?:\[Errno 13\] Permission denied|\[Errno 30\] Read-only file system)(?:: '(?P<path>[^']+)')?"
+        r"|(?P<path2>/[^\s:'\"]+)'?: (?:Permission denied|Read-only file system)|(?:Permission denied|Read-only file "
+        r"system) \(os error",
+        lambda f: f"The server may not read or write {f.groups.get('path', 'a file that it needs')}.",
+        "Make it readable and writable for the user that the server runs as (ls -ln shows the owner; a mount may be "
+        "read-only, "
+        "and SELinux wants :z), or let HOME, HF_HOME, VLLM_CACHE_ROOT and TRITON_CACHE_DIR name directories that it "
+        "may write.",
+        # A cache that cannot be written is often done without.
+        final=False,
+    ),
+    Signature(
+        "disk-quota",
+        "root",
+        ("Disk quota exceeded",),
+        r"Disk quota exceeded(?:: '(?P<path>[^']+)')?",
+        lambda f: f"The quota of the user on a file system is used up{of(f, 'path')}.",
+        "Free space there or have the quota raised (quota -s shows it), or put the Hugging Face cache "
+        "(huggingface_dir) and "
+        "VLLM_CACHE_ROOT on another file system.",
+        final=False,
+    ),
+    Signature(
+        "host-memory",
+        "root",
+        ("Cannot allocate memory", "std::bad_alloc", "DefaultCPUAllocator: ", "MemoryError"),
+        r"\[Errno 12\] Cannot allocate memory|std::bad_alloc|DefaultCPUAllocator: (?:can't allocate memory|not enough "
+        r"memory)"
+        r"[^\n]*?(?P<need>\d+) bytes|DefaultCPUAllocator: |^MemoryError\b",
+        lambda f: f"The memory of the host, not of the GPU, is used up{_more(f)}.",
+        "Look at free -h and at the limits of the container or unit (memory, MemoryMax), stop what else runs, or load "
+        "with fewer "
+        "processes; on unified memory (GB10) lower gpu_memory_utilization.",
+        retryable=None,
+    ),
+    Signature(
+        "process-limits",
+        "root",
+        ("Too many open files", "can't start new thread", "Resource temporarily unavailable", "Thread creation failed"),
+        r"^[\w.]*Error: (?:\[Errno 24\] )?Too many open files"
+        r"|(?P<threads>can't start new thread|\[Errno 11\] Resource temporarily unavailable"
+        r"|libgomp: Thread creation failed)",
+        lambda f: (
+            f"The limit of the {'processes and threads' if 'threads' in f else 'open files'} of the server is reached."
+        ),
+        lambda f: (
+            "Raise pids_limit of the container (TasksMax of the unit), or set OMP_NUM_THREADS to a small number in env."
+            if "threads" in f
+            else "Raise it: ulimits nofile of the container, LimitNOFILE=65536 in the unit."
+        ),
     ),
 )

@@ -79,14 +79,10 @@ def _kv_too_small(found: Found) -> str:
     else:
         length = f"set max_model_len to about {int(found.number('len') or 0) * have / max(need, 0.01):.0f} or less"
     return (
-        f"{length[:1].upper()}{length[1:]}, raise gpu_memory_utilization{from_setting(found, 'gpu_memory_utilization')}, use "
+        f"{length[:1].upper()}{length[1:]}, raise "
+        f"gpu_memory_utilization{from_setting(found, 'gpu_memory_utilization')}, use "
         "kv_cache_dtype: fp8, or spread the model over more GPUs (tensor_parallel_size)."
     )
-
-
-def from_setting(found: Found, setting: str) -> str:
-    value = found.settings(setting)
-    return f" from {value}" if value else ""
 
 
 def _no_blocks(found: Found) -> str:
@@ -176,18 +172,25 @@ MEMORY: tuple[Signature, ...] = (
     Signature(
         "cuda-oom",
         "root",
-        ("CUDA out of memory. Tried",),
-        r"(?:torch\.(?:cuda\.)?OutOfMemoryError: )?CUDA out of memory\. Tried to allocate (?P<want>[\d.]+ [KMG]iB)"
+        (
+            "CUDA out of memory. Tried",
+            "CUDA error: out of memory",
+            "CUDA driver error: out of memory",
+            "'out of memory'",
+        ),
+        r"CUDA (?:driver )?error: out of memory|NCCL WARN Cuda failure \d* ?'out of memory'"
+        r"|(?:torch\.(?:cuda\.)?OutOfMemoryError: )?CUDA out of memory\. Tried to allocate (?P<want>[\d.]+ [KMG]iB)"
         r"(?:\. GPU (?P<gpu>\d+) has a total capacity of (?P<total>[\d.]+ [KMG]iB)"
         r" of which (?P<left>[\d.]+ [KMG]iB) is free)?",
         lambda f: (
-            f"The GPU ran out of memory: {f['want']} more were asked for"
+            f"The GPU ran out of memory{': ' + f['want'] + ' more were asked for' if 'want' in f else ''}"
             + (f", and {f['left']} of {f['total']} are free on GPU {f['gpu']}." if "left" in f else ".")
         ),
         "While loading: the model is too big for the GPU, so use more GPUs or smaller weights. While capturing graphs: "
         "lower gpu_memory_utilization or max_num_seqs, or set enforce_eager. While serving: lower "
         "gpu_memory_utilization by 0.05.",
         # Autotuners try, fail and go on.
+        narrows=("cuda-error", "nccl-error"),
         final=False,
     ),
 )

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Failures of the model's files: vocabulary, Hugging Face, weights, disks, what a model asks for (rows of the table)."""
+"""Failures of the model's files: vocabulary, Hugging Face, weights, disks (rows of the table in failures.py)."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from .signature import Found, Signature, of
 
 
 def _disk(found: Found) -> str:
-    path = found.groups.get("path") or found.groups.get("path2")
-    where = f" {path} is on it." if path else ""
+    where = f" {found['path']} is on it." if "path" in found else ""
     return (
         f"Free space on the full file system (df -h shows which).{where} Put the Hugging Face cache (huggingface_dir) "
         "and VLLM_CACHE_ROOT on a large one; /dev/shm counts too (ipc_mode: host)."
@@ -21,6 +20,11 @@ def _disk(found: Found) -> str:
 def _named(found: Found) -> str:
     name = found.groups.get("name") or found.groups.get("path") or found.groups.get("url") or found.settings("model")
     return f" ({name.partition('?')[0].rstrip('.')})" if name else ""
+
+
+def _where(found: Found) -> str:
+    model = found.settings("model")
+    return f" of {model}" if model else ""
 
 
 MODEL: tuple[Signature, ...] = (
@@ -71,13 +75,22 @@ MODEL: tuple[Signature, ...] = (
     Signature(
         "hf-repo-not-found",
         "root",
-        ("RepositoryNotFoundError", "Repository Not Found", "is not a valid model identifier", "Repo id must be"),
+        (
+            "RepositoryNotFoundError",
+            "Repository Not Found",
+            "is not a valid model identifier",
+            "Repo id must be",
+            "Invalid repository ID or local directory",
+            "does not appear to have a file named config.json",
+        ),
         r"(?:RepositoryNotFoundError|Repository Not Found for url: (?P<url>\S+)"
         r"|(?P<name>\S+) is not a local folder and is not a valid model identifier"
-        r"|HFValidationError: Repo id must be .*?: '(?P<path>[^']+)')",
+        r"|HFValidationError: Repo id must be .*?: '(?P<path>[^']+)'"
+        r"|Invalid repository ID or local directory specified: '(?P<path2>[^']+)'"
+        r"|(?P<name2>\S+) does not appear to have a file named config\.json)",
         lambda f: (
             f"There is no such model{_named(f)}: a wrong id, a private repository without a token, or a directory "
-            "that is not there."
+            "that is not there or has no config.json."
         ),
         "Check model as the server sees it: an id of the Hugging Face Hub, or a directory that exists and is mounted "
         "into the container. A private repository needs hf_token_file.",
@@ -103,6 +116,60 @@ MODEL: tuple[Signature, ...] = (
         "Download the model again, or correct the directory: it has to hold *.safetensors where the server sees it.",
     ),
     Signature(
+        "weights-damaged",
+        "root",
+        (
+            "SafetensorError",
+            "invalid load key",
+            "PytorchStreamReader failed",
+            "failed finding central directory",
+            "Unable to load weights from",
+        ),
+        r"SafetensorError: (?P<why>(?!I/O error)[^\n]+)|UnpicklingError: (?P<why2>invalid load key, [^\n]+)"
+        r"|PytorchStreamReader failed (?P<why3>[^\n]+)",
+        lambda f: f"A file of the weights is cut short or holds something else: {f['why'].rstrip('. ')[:200]}.",
+        lambda f: (
+            f"Compare the sizes of the *.safetensors{_where(f)} with those on the model's page, delete the ones that "
+            f"differ and "
+            "download them again (a file of about 130 bytes is a pointer of Git LFS: git lfs pull)."
+        ),
+    ),
+    Signature(
+        "weights-incomplete",
+        "root",
+        ("were not initialized from checkpoint", "There is no module or parameter named"),
+        r"weights were not initialized from checkpoint: *\{?(?P<names>[^\n}]{0,200})"
+        r"|There is no module or parameter named '(?P<name>[^']+)'",
+        lambda f: (
+            f"The weights do not go with the model's class: "
+            f"{'nothing takes ' + f['name'] if 'name' in f else 'some are missing'}."
+        ),
+        "Check that all shards of model.safetensors.index.json are there, and that config.json is the one of these "
+        "weights; "
+        "otherwise this vLLM does not know this form of the model (its quantization, a merged adapter): use a newer "
+        "one.",
+    ),
+    Signature(
+        "model-type-unknown",
+        "root",
+        ("does not recognize this architecture", "Unrecognized model in", "CONFIG_MAPPING"),
+        r"has model type `(?P<type>[^`]+)` but Transformers does not recognize this architecture"
+        r"|Unrecognized model in (?P<path>\S+?)\. Should have a `model_type` key",
+        lambda f: (
+            f"The transformers that is installed does not know the type of the model{of(f, 'type')}."
+            if "type" in f
+            else f"The config.json in {f['path']} names no type of model."
+        ),
+        lambda f: (
+            "Use a newer image or vllm_version, which brings a transformers that knows it; a newer transformers alone "
+            "may not go "
+            "with this vLLM."
+            if "type" in f
+            else "Check that model names the directory of the model itself, with the config.json of its publisher."
+        ),
+        narrows=("config-invalid", "trust-remote-code"),
+    ),
+    Signature(
         "disk-full",
         "root",
         ("No space left on device",),
@@ -120,6 +187,7 @@ MODEL: tuple[Signature, ...] = (
         r"Model architectures (?P<arch>\[.*?\]) are not supported for now",
         "This vLLM is too old for the model ({arch}).",
         "Use a newer image or vllm_version (gpt-oss needs 0.10.1 or later).",
+        narrows=("config-invalid",),
     ),
     Signature(
         "trust-remote-code",

@@ -17,7 +17,7 @@ def _exit_code(found: Found) -> str:
         -6: "aborted",
         -15: "terminated with SIGTERM",
     }
-    code = found.number("code") if "code" in found else found.number("code0")
+    code = found.number("code")
     if code is None:
         return ""
     return f" (exit code {code:.0f}{': ' + meaning[int(code)] if int(code) in meaning else ''})"
@@ -30,7 +30,7 @@ PROCESS: tuple[Signature, ...] = (
         ("died unexpectedly", "died, exit code"),
         r"Worker proc (?P<w>\S+) died unexpectedly(?: \(exit code: (?P<code>-?\d+|None)\))?, shutting down executor"
         r"|Worker (?P<w0>\S+ pid \d+) died, exit code: (?P<code0>-?\d+)",
-        lambda f: f"The worker process {f.groups.get('w0') or f['w']} died{_exit_code(f)}, and the engine with it.",
+        lambda f: f"The worker process {f['w']} died{_exit_code(f)}, and the engine with it.",
         "Look at dmesg for the kernel's out-of-memory killer and for Xid lines, at the host's free memory and at "
         "/dev/shm. The server leaves with status 0 then, so keep restart_policy: unless-stopped. Another "
         "distributed_executor_backend is no cure.",
@@ -79,11 +79,10 @@ PROCESS: tuple[Signature, ...] = (
         "process-crashed",
         "symptom",
         ("Fatal Python error", "Segfault encountered", "received at time", "terminate called", "egmentation fault"),
-        r"Fatal Python error: (?P<what>[^\n]+)|!!!!!!! (?P<what2>Segfault) encountered|\*\*\* (?P<what3>SIG\w+) received at "
+        r"Fatal Python error: (?P<what>[^\n]+)|!!!!!!! (?P<what2>Segfault) encountered|\*\*\* (?P<what3>SIG\w+) "
+        r"received at "
         r"time|(?P<what4>terminate called) (?:after|without)|\b(?P<what5>Segmentation fault)\b",
-        lambda f: (
-            f"A process of the server crashed: {next((v for k, v in f.groups.items() if k.startswith('what')), '?')}."
-        ),
+        "A process of the server crashed: {what}.",
         "Look at what it says below that line, at dmesg for Xid lines, and at coredumpctl; update vLLM and the driver, "
         "and try another attention_backend or enforce_eager.",
         retryable=None,

@@ -15,47 +15,51 @@ import typing as t
 from dataclasses import dataclass
 
 from .._host.printable import ESCAPES
-from .phases import begins
+from .phase_lines import begins
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Lines, without colours, carriage returns and prefixes
 # ---------------------------------------------------------------------------------------------------------------------
 
 LEVELS = "DEBUG|INFO|WARNING|ERROR|CRITICAL"
-# How a process begins a line, each part any number of times: who it is (vLLM; Ray, which puts its own before it; torch's
-# rank), and how bad (vLLM, uvicorn, Ray, the C++ of torch).
+ADDRESS = r"(?:, ip=[\d.a-f:]+)?"
+TIME = r"\d\d-\d\d \d\d:\d\d:\d\d"
+# How a process begins a line, each part any number of times: who it is (vLLM; Ray, which puts its own before it; the
+# rank of torch), and how bad (vLLM, uvicorn, Ray, the C++ of torch).
 HEAD = re.compile(
-    r"\((?P<process>[A-Za-z][\w ]*?)(?: rank=\d+)? pid=(?P<pid>\d+)(?:, ip=[\d.a-f:]+)?\) ?"
-    rf"|(?P<level>{LEVELS}) (?P<time>\d\d-\d\d \d\d:\d\d:\d\d)(?:\.\d+)? \[?[\w./<>-]+:\d+[\]\[]* ?"
+    rf"\((?P<process>[A-Za-z][\w ]*?)(?: rank=\d+)? pid=(?P<pid>\d+){ADDRESS}\) ?"
+    rf"|(?P<level>{LEVELS}) (?P<time>{TIME})(?:\.\d+)? \[?[\w./<>-]+:\d+[\]\[]* ?"
     rf"|(?P<plain>{LEVELS})(?:: {{2,}}|:(?=[\w.]+:)| (?=[\w./]+:\d+ -- ))"
     r"|\[rank(?P<rank>\d+)\]: ?"
-    r"|\[(?P<letter>[IWEF])\d{3,4} \d\d:\d\d:\d\d[\d.]* (?:\d+ )?[^\]\s]+:\d+\] ?"
-    r"|\((?P<daemon>raylet|autoscaler|gcs_server)(?:, ip=[\d.a-f:]+)?\) ?"
+    r"|\[(?P<letter>[IWEF])(?:\d{3,4} \d\d:\d\d:\d\d[\d.]*)? (?:\d+ )?[^\]\s]+:\d+\] ?"
+    rf"|\((?P<daemon>raylet|autoscaler|gcs_server){ADDRESS}\) ?"
 )
 LETTERS = {"I": "INFO", "W": "WARNING", "E": "ERROR", "F": "CRITICAL"}
 # A head that no message holds by chance: what stands before it is somebody else's.
-MARK = re.compile(
-    rf"\([A-Za-z][\w ]*?(?: rank=\d+)? pid=\d+(?:, ip=[\d.a-f:]+)?\)|\b(?:{LEVELS})(?: \d\d-\d\d \d\d:\d\d:\d\d|: {{4,}})"
-)
-LEVEL_MARK = re.compile(rf"(?:\([A-Za-z]\w*(?: rank=\d+)? pid=\d+\) )*\b(?:{LEVELS}) \d\d-\d\d \d\d:\d\d:\d\d ")
+MARK = re.compile(rf"\([A-Za-z][\w ]*?(?: rank=\d+)? pid=\d+{ADDRESS}\)|\b(?:{LEVELS})(?: {TIME}|: {{4,}})")
+LEVEL_MARK = re.compile(rf"(?:\([A-Za-z]\w*(?: rank=\d+)? pid=\d+\) )*\b(?:{LEVELS}) {TIME} ")
 # How far into a line a prefix may reach.
 REACH = 200
 # A prefix is known by the lines that it stands before: so many of those that begin with a head.
 ONE_IN = 10
 # From so many lines at each end of a log its prefixes are learned.
 SAMPLE = 400
-# A time, where no line with a head shows what stands before: any date, any clock, what is around them, and who wrote it.
+# Where no line with a head shows what stands before: any date, any clock, what is around them, and who wrote it.
+DATE = (
+    r"(?:[A-Z][a-z]{2},? )?(?:\d{4}[-/](?:\d\d|[A-Z][a-z]{2})[-/]\d\d[T ,]{1,2}"
+    r"|[A-Z][a-z]{2} [ \d]?\d,? (?:\d{4},? )?|\d{1,2}[-/.](?:\d\d?|[A-Z][a-z]{2})[-/.]\d{4},? )?"
+)
+CLOCK = r"\d{1,2}:\d\d:\d\d(?:[.,]\d+)?(?: ?[AP]M)?(?:Z| ?[+-]\d\d:?\d\d| [A-Z]{3,4}(?= ))?"
 STAMP_AHEAD = re.compile(
-    r"(?:[\w./-]+ +\| ?|\[[\w./:-]+\] )?"
-    r"(?:[\[(<]? ?(?:[A-Z][a-z]{2},? )?(?:\d{4}[-/](?:\d\d|[A-Z][a-z]{2})[-/]\d\d[T ,]{1,2}|[A-Z][a-z]{2} [ \d]?\d,? (?:\d{4},? )?"
-    r"|\d{1,2}[-/.](?:\d\d?|[A-Z][a-z]{2})[-/.]\d{4},? )?\d{1,2}:\d\d:\d\d(?:[.,]\d+)?(?: ?[AP]M)?(?:Z| ?[+-]\d\d:?\d\d| UTC| GMT)?[\])>]?:?\s"
-    r"|\[? *\d{4,10}\.\d{3,9}\]? )"
+    rf"(?:[\w./-]+ +\| ?|\[[\w./:-]+\] )?(?:[\[(<]? ?{DATE}{CLOCK}[\])>]?:?\s|\[? *\d{{4,10}}\.\d{{3,9}}\]? )"
     r"(?:(?:stdout|stderr) [FP] |\S+ [\w@./-]+(?:\[\d+\])?: |[\w./-]+ +\| ?|[|\u2502] )?"
     r"|[\w.-]+ +\| "
 )
 ISO = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d+)?")
 # Escapes that somebody made visible, and those whose first character got lost.
-SHOWN_ESCAPES = re.compile(r"(?:ESC|\^\[|\\x1[bB]|\\u001[bB]|\\0?33|\\e|#033|\u241b|\ufffd)\[\d{0,3}(?:;\d{1,3}){0,5}m|\[\d{1,3}(?:;\d{1,3}){0,5}m")
+SHOWN_ESCAPES = re.compile(
+    r"(?:ESC|\^\[|\\x1[bB]|\\u001[bB]|\\0?33|\\e|#033|\u241b|\ufffd)\[\d{0,3}(?:;\d{1,3}){0,5}m|\[\d{1,3}(?:;\d{1,3}){0,5}m"
+)
 FRAME = re.compile(r"\s*[\u2502\u2503|](.*?)\s*[\u2502\u2503|]\s*$")
 QUIET = frozenset(("DEBUG", "INFO", "WARNING"))
 
@@ -117,10 +121,15 @@ WIDTHS = range(60, 251)
 # One broken line is believed where the window is as wide as windows are; another width needs two.
 USUAL = frozenset(n - less for n in (80, 100, 120, 132, 160, 200) for less in (0, 1))
 # Whatever begins so is a line of its own; and, where no line was broken within a word, what is indented or named.
-BEGINS = r"Traceback \(|The above exception|During handling|Process \S+:$|usage: |[A-Za-z_][\w.]*(?:Error|Exception|Exit): "
+BEGINS = (
+    r"Traceback \(|The above exception|During handling|Process \S+:$|usage: "
+    r"|(?:[a-z_]\w*\.)*(?:OS|IO|[A-Z][a-z]\w*)(?:Error|Exception|Exit): "
+)
 ANEW = {
     "column": re.compile(BEGINS),
-    "blank": re.compile(rf"{BEGINS}|\s|$|[\w.-]+ +\| |[A-Z][a-z]{{2}} [ \d]\d \d\d:|\[|\{{|\d{{4}}-\d\d|\S+ NCCL |/\S+:\d+: "),
+    "blank": re.compile(
+        rf"{BEGINS}|\s|$|[\w.-]+ +\| |[A-Z][a-z]{{2}} [ \d]\d \d\d:|\[|\{{|\d{{4}}-\d\d|\S+ NCCL |/\S+:\d+: "
+    ),
 }
 
 
@@ -191,7 +200,11 @@ def _shape(text: str) -> str:
 
 def _is_prefix(shape: str) -> bool:
     """Whether it may stand before lines: it ends where a word does, and is no progress bar or message."""
-    return bool(shape.strip()) and shape[-1] in " |:]>)" and not re.search(r"%|it/s|Error|Traceback|, line 0| File ", shape)
+    return (
+        bool(shape.strip())
+        and shape[-1] in " |:]>)"
+        and not re.search(r"%|it/s|Error|Traceback|, line 0| File ", shape)
+    )
 
 
 def _pattern(shape: str) -> str:

@@ -14,7 +14,6 @@ import re
 import typing as t
 from dataclasses import dataclass, field
 
-
 # root     what has to be changed
 # symptom  what follows from a root cause, or the most that can be known without one
 # warn     no failure at all, worth a note
@@ -55,6 +54,7 @@ class Signature:
     kind: Kind
     # One of these literals is in every text that matches; looking for them first is what makes a large log quick.
     literals: tuple[str, ...]
+    # Groups whose names differ in a number at the end are spellings of one: what and what2 are both found as what.
     pattern: str
     cause: Text
     remedy: Text
@@ -68,6 +68,8 @@ class Signature:
     narrows: tuple[str, ...] = ()
     # Says of what kind a failure is and no more: any other cause is nearer to the root.
     general: bool = False
+    # Told in a warning, too: then a cause where the server failed of nothing that another row knows.
+    warned: bool = False
 
     def regex(self) -> re.Pattern[str]:
         """The pattern, compiled; at its first use, since a start that goes well needs none."""

@@ -11,6 +11,7 @@ import typing as t
 from pathlib import Path
 
 import failure_lines
+import failure_lines_kinds
 import failure_lines_more
 import pytest
 from ansible_collections.gpufleet.vllm.plugins.module_utils._health.watch import ALARM
@@ -19,8 +20,8 @@ from ansible_collections.gpufleet.vllm.plugins.module_utils._vllm.failures impor
 from ansible_collections.gpufleet.vllm.plugins.module_utils._vllm.signature import Found, say
 
 INFO = "INFO 11-21 10:00:00 [x.py:1] "
-SAMPLES = {**failure_lines.SAMPLES, **failure_lines_more.SAMPLES}
-LOOK_ALIKES = {**failure_lines.LOOK_ALIKES, **failure_lines_more.LOOK_ALIKES}
+SAMPLES = {**failure_lines.SAMPLES, **failure_lines_more.SAMPLES, **failure_lines_kinds.SAMPLES}
+LOOK_ALIKES = {**failure_lines.LOOK_ALIKES, **failure_lines_more.LOOK_ALIKES, **failure_lines_kinds.LOOK_ALIKES}
 
 ALL = [(id, version, line) for id, lines in SAMPLES.items() for version, line in lines]
 

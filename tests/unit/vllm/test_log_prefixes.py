@@ -21,7 +21,7 @@ from hypothesis import given, settings, strategies as st
 from vllm_logs import LOGS, START, captured
 
 HEALTHY = ("cpu_healthy", "h200_gemma3_27b", "h200_gptoss20b_serving", "h200_llama8b")
-FAILED = tuple(sorted(path.stem for path in LOGS.glob("*.log") if not diagnose(captured(path.stem)).id == "none"))
+FAILED = tuple(sorted(path.stem for path in LOGS.glob("*.log") if diagnose(captured(path.stem)).id != "none"))
 # Short ones, so that every prefix meets each.
 SHORT = tuple(name for name in FAILED if len(captured(name)) < 60_000)
 UNKNOWN = (
@@ -70,7 +70,7 @@ def prefixed(name: str, text: str) -> str:
     return "".join(f"{PREFIXES[name](n)}{line}\n" for n, line in enumerate(lines))
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def said(text: str) -> Diagnosis:
     return diagnose(text)
 
@@ -107,7 +107,9 @@ def test_a_line_alone_is_read_behind_every_prefix(prefix: str) -> None:
     assert (parsed.text, parsed.level, parsed.process) == ("ValueError: odd", "ERROR", "EngineCore")
 
 
-@pytest.mark.parametrize("prefix", [name for name in PREFIXES if "vllm" in PREFIXES[name](0) or name.startswith(("docker", "a page"))])
+@pytest.mark.parametrize(
+    "prefix", [name for name in PREFIXES if "vllm" in PREFIXES[name](0) or name.startswith(("docker", "a page"))]
+)
 def test_a_usage_has_no_head_and_is_read_all_the_same(prefix: str) -> None:
     text = "usage: vllm serve [-h]\n                  [--port PORT]\nvllm serve: error: unrecognized arguments: --odd\n"
     found = diagnose(prefixed(prefix, text))
@@ -134,16 +136,12 @@ def shown(name: str) -> str:
 
 
 def at_the_column(text: str, width: int) -> str:
-    return "".join(
-        f"{line[i : i + width]}\n" for line in text.splitlines() for i in range(0, max(len(line), 1), width)
-    )
+    return "".join(f"{line[i : i + width]}\n" for line in text.splitlines() for i in range(0, max(len(line), 1), width))
 
 
 def at_blanks(text: str, width: int) -> str:
     options: dict[str, t.Any] = {"break_on_hyphens": False, "drop_whitespace": True, "replace_whitespace": False}
-    return "".join(
-        f"{part}\n" for line in text.splitlines() for part in textwrap.wrap(line, width, **options) or [""]
-    )
+    return "".join(f"{part}\n" for line in text.splitlines() for part in textwrap.wrap(line, width, **options) or [""])
 
 
 @pytest.mark.parametrize("width", [79, 80, 100, 120, 132, 211])
@@ -168,7 +166,8 @@ def test_a_healthy_server_is_so_in_a_window(name: str, how: t.Callable[[str, int
 @pytest.mark.parametrize("width", [79, 80, 100, 120])
 def test_one_line_is_whole_again(how: t.Callable[[str, int], str], width: int) -> None:
     line = (
-        "ValueError: Free memory on device cuda:0 (62.37/139.8 GiB) on startup is less than desired GPU memory utilization "
+        "ValueError: Free memory on device cuda:0 (62.37/139.8 GiB) on startup is less than desired GPU memory "
+        "utilization "
         "(0.85, 118.83 GiB). Decrease GPU memory utilization or reduce GPU memory used by other processes."
     )
     found = diagnose(how(f"(Worker pid=7) ERROR 11-21 03:31:23 [w.py:7] {line}\n", width))
