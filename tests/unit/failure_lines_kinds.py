@@ -11,6 +11,14 @@ WARNING = "WARNING 11-21 10:00:00 [x.py:1] "
 
 # id -> (version, line)
 SAMPLES: dict[str, list[tuple[str, str]]] = {
+    "command-missing": [
+        (
+            "Docker",
+            'docker: Error response from daemon: failed to create task: exec: "vllm": executable file not found in $PATH',
+        ),
+        ("systemd", "vllm.service: Failed at step EXEC spawning /opt/vllm/bin/vllm: No such file or directory"),
+        ("a shell", "/bin/sh: 1: vllm: not found"),
+    ],
     "lora-rank": [
         ("0.4 to 0.7", "ValueError: LoRA rank 32 is greater than max_lora_rank 16."),
         (
@@ -205,6 +213,7 @@ SAMPLES: dict[str, list[tuple[str, str]]] = {
         ),
     ],
     "gpu-shared-memory": [
+        ("FlashInfer", "RuntimeError: Failed to set the allowed dynamic shared memory size to 131072"),
         (
             "Triton 3",
             (
@@ -373,6 +382,7 @@ SAMPLES: dict[str, list[tuple[str, str]]] = {
         ),
     ],
     "gpu-unknown": [
+        ("NVML, of a wrong UUID", "vllm.third_party.pynvml.NVMLError_InvalidArgument: Invalid Argument"),
         ("the toolkit", "nvidia-container-cli: device error: GPU-aaaa-bbbb: unknown device: unknown."),
         (
             "up to 0.24",
@@ -403,6 +413,7 @@ SAMPLES: dict[str, list[tuple[str, str]]] = {
         ("Python 3.13", "OSError: No username set in the environment"),
     ],
     "permission-denied": [
+        ("numba", "RuntimeError: cannot cache function 'f': no locator available for file '/x/librosa/util.py'"),
         ("Python", "PermissionError: [Errno 13] Permission denied: '/.cache'"),
         ("read-only", "OSError: [Errno 30] Read-only file system: '/root/.cache/vllm'"),
         ("Rust", "RuntimeError: Data processing error: Permission denied (os error 13)"),
@@ -466,6 +477,7 @@ SAMPLES: dict[str, list[tuple[str, str]]] = {
         ("torch", "OSError: libtorch_cuda.so: cannot open shared object file: No such file or directory"),
     ],
     "transformers-clash": [
+        ("0.14 and 5, a configuration", "AttributeError: 'Qwen3MoeConfig' object has no attribute 'rope_theta'"),
         ("0.9 and 4.54", "ValueError: 'aimv2' is already used by a Transformers config, pick another name."),
         (
             "0.11 and 5",
@@ -502,6 +514,10 @@ SAMPLES: dict[str, list[tuple[str, str]]] = {
         ("a part", "ModuleNotFoundError: No module named 'vllm._C'"),
     ],
     "weights-damaged": [
+        (
+            "transformers",
+            "OSError: Unable to load weights from pytorch checkpoint file for '/models/x' at '/models/x/pytorch_model.bin'.",
+        ),
         ("0.3", ("safetensors_rust.SafetensorError: Error while deserializing header: MetadataIncompleteBuffer")),
         (
             "0.6",
@@ -515,6 +531,7 @@ SAMPLES: dict[str, list[tuple[str, str]]] = {
         ("a zip", ("RuntimeError: PytorchStreamReader failed reading zip archive: failed finding central directory")),
     ],
     "weights-incomplete": [
+        ("a shard", "FileNotFoundError: No such file or directory: /m/x/model-00003-of-00008.safetensors"),
         (
             "all",
             (
@@ -528,6 +545,11 @@ SAMPLES: dict[str, list[tuple[str, str]]] = {
         ),
     ],
     "model-type-unknown": [
+        (
+            "transformers 4.5",
+            '  File "/x/transformers/models/auto/configuration_auto.py", line 1115, in from_pretrained\n    config_class = CONFIG_MAPPING[config_dict["model_type"]]\n  File "/x/transformers/models/auto/configuration_auto.py", line 817, in __getitem__\n    raise KeyError(key)\nKeyError: \'qwen3_next\'',
+        ),
+        ("a tokenizer", "ValueError: Tokenizer class Qwen3Tokenizer does not exist or is not currently imported."),
         (
             "vLLM 0.12, pydantic",
             (
@@ -549,6 +571,7 @@ SAMPLES: dict[str, list[tuple[str, str]]] = {
 
 # id -> a line that only looks like it
 LOOK_ALIKES: dict[str, str] = {
+    "command-missing": INFO + "executable: vllm",
     "lora-rank": INFO + "LoRA rank 16 of the adapter",
     "lora-unsupported": INFO + "The model supports LoRA",
     "quant-block-split": INFO + "Weight block_n = 128",

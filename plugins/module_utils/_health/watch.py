@@ -39,7 +39,8 @@ ALARM = re.compile(
     r"Error|ERROR|error:|Exception|[Ff]atal|died|Killed|killed|[Ss]eg(?:mentation )?fault|SIG[A-Z]+ received"
     r"|No space left|NCCL WARN|Value error|terminate called|output_handler failed|oom-kill:|NVRM: "
     r"|out of resource|collective operation timeout|version mismatch|GPU is lost|[Pp]ermission denied"
-    r"|not found|Not Found|driver was not |gated|restricted|OfflineMode|Main process exited"
+    r"|not found|Not Found|driver was not |no locator available|Failed at step|gated|restricted|OfflineMode"
+    r"|Main process exited"
 )
 WAITS_FOR_WORKER = re.compile(r"No available shared memory broadcast block")
 

@@ -359,6 +359,10 @@ STATUS_MEANING = {
     137: "it was killed with SIGKILL, by the kernel for lack of memory or by somebody (docker kill, a stop that took "
     "too long)",
     139: "segmentation fault",
+    200: "systemd cannot change to the unit's WorkingDirectory",
+    203: "systemd cannot execute the command of the unit: check the path in ExecStart",
+    216: "systemd does not know the group of the unit",
+    217: "systemd does not know the user of the unit",
     255: "the command failed before vLLM began",
 }
 

@@ -119,10 +119,13 @@ BUILD: tuple[Signature, ...] = (
             "all_special_tokens_extended",
             "module 'transformers",
             "No module named 'transformers.",
+            "' object has no attribute '",
         ),
         r"(?P<what>cannot import name '\w+' from 'transformers[\w.]*'|'[\w-]+' is already used by a "
         r"Transformers config|(?:module 'transformers[\w.]*'|\w+) has no attribute '?all_special_tokens_extended'?"
-        r"|module 'transformers[\w.]*' has no attribute '\w+'|No module named 'transformers\.[\w.]+')",
+        r"|module 'transformers[\w.]*' has no attribute '\w+'|No module named 'transformers\.[\w.]+'"
+        r"|'\w+Config' object has no attribute 'rope_\w+'|'\w*(?:Tokenizer|Processor)\w*' object has no attribute "
+        r"'\w+')",
         "The installed transformers does not go with this vLLM: {what}.",
         "Install the version of transformers that this vLLM asks for (pip show vllm names it; transformers 5 came "
         "after vLLM "

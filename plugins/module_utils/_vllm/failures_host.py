@@ -38,7 +38,7 @@ HOST: tuple[Signature, ...] = (
         r"(?:The NVIDIA driver on your system is too old \(found version (?P<found>\d+)\)"
         r"|CUDA driver version is insufficient for CUDA runtime version"
         r"|provided PTX was compiled with an unsupported toolchain|CUDA_ERROR_UNSUPPORTED_PTX_VERSION"
-        r"|unsatisfied condition: cuda>=(?P<want>[\d.]+\d)|Unsupported \.version (?P<ptx>[\d.]+); current version is)",
+        r"|unsatisfied condition: cuda>=(?P<want>[\d.]+\d)|ptxas application ptx input[^\n]*Unsupported \.version)",
         _cuda_version,
         "Update the driver (vLLM 0.20 and later are built for CUDA 13: R580 or newer), or use an image or wheel for "
         "CUDA 12.9, or vLLM 0.19 or older.",
@@ -94,9 +94,10 @@ HOST: tuple[Signature, ...] = (
     Signature(
         "ptxas-sm121",
         "root",
-        ("ptxas fatal",),
-        r"ptxas fatal\s*: Value '(?P<arch>sm_12\w+)' is not defined for option 'gpu-name'",
-        "Triton's own ptxas does not know this GPU ({arch}).",
+        ("ptxas fatal", "Unsupported .version"),
+        r"ptxas fatal\s*: Value '(?P<arch>sm_\w+)' is not defined for option 'gpu-name'"
+        r"|ptxas /[^\n]*Unsupported \.version (?P<arch2>[\d.]+\d)",
+        "The ptxas that Triton uses is too old for this GPU ({arch}).",
         "Set TRITON_PTXAS_PATH: /usr/local/cuda/bin/ptxas (CUDA 13) in env, or use a newer image.",
     ),
     Signature(
@@ -118,13 +119,16 @@ HOST: tuple[Signature, ...] = (
             "NVIDIA driver was not found",
             "could not select device driver",
             "no NVIDIA driver on your system",
+            "no CUDA-capable device",
+            "CUDA unknown error",
             "driver not loaded",
             "DriverNotLoaded",
             "libcuda.so.1",
             "NVMLError_LibraryNotFound",
         ),
         r"(?:Failed to infer device type|No CUDA GPUs are available|NVIDIA driver was not found"
-        r"|no NVIDIA driver on your system|nvml error: driver not loaded|NVMLError_(?:DriverNotLoaded|LibraryNotFound)"
+        r"|no NVIDIA driver on your system|no CUDA-capable device is detected|CUDA unknown error - this may"
+        r"|nvml error: driver not loaded|NVMLError_(?:DriverNotLoaded|LibraryNotFound)"
         r"|libcuda\.so\.1: cannot open shared object file|could not select device driver \"\" with capabilities: "
         r"\[\[gpu\]\])",
         "The server sees no GPU.",
@@ -159,12 +163,14 @@ HOST: tuple[Signature, ...] = (
             "unknown device",
             "invalid literal for int() with base 10: '",
             "NVMLError_NotFound",
+            "NVMLError_InvalidArgument",
             "invalid device ordinal",
             "unresolvable CDI devices",
         ),
         r"device error: (?P<id>\S+): unknown device|invalid literal for int\(\) with base 10: '(?P<id2>(?:GPU"
         r"|MIG)-[^']*)'"
-        r"|NVMLError_NotFound\b|CUDA error: invalid device ordinal|unresolvable CDI devices (?P<id3>\S+)",
+        r"|NVMLError_(?:NotFound|InvalidArgument)\b|CUDA error: invalid device ordinal|unresolvable CDI devices "
+        r"(?P<id3>\S+)",
         lambda f: f"A GPU that the server is to use is not there{of(f, 'id')}, or vLLM cannot find it by that name.",
         "Compare gpus and CUDA_VISIBLE_DEVICES with nvidia-smi -L: write the whole UUID as it stands there, or the "
         "index. Up to "
@@ -243,6 +249,17 @@ HOST: tuple[Signature, ...] = (
     ),
     # --- The host and the user of the server ---
     Signature(
+        "command-missing",
+        "root",
+        ("executable file not found", "Failed at step EXEC", "vllm: command not found", "vllm: not found"),
+        r"exec: \"?(?P<cmd>[^\"\s]+)\"?: executable file not found|Failed at step EXEC spawning (?P<cmd2>\S+): "
+        r"|\b(?P<cmd3>vllm): (?:command )?not found",
+        "The command {cmd} is not there.",
+        "In a container: check image and its entrypoint. In a unit: write the whole path of vllm in its environment "
+        "(ExecStart=VENV/bin/vllm serve MODEL), and check that it is executable and its Python exists (head -1 of that "
+        "file).",
+    ),
+    Signature(
         "uid-unknown",
         "root",
         ("getpwuid()", "No username set in the environment"),
@@ -260,10 +277,10 @@ HOST: tuple[Signature, ...] = (
     Signature(
         "permission-denied",
         "root",
-        ("Permission denied", "Read-only file system"),
+        ("Permission denied", "Read-only file system", "no locator available for file"),
         r"(?:\[Errno 13\] Permission denied|\[Errno 30\] Read-only file system)(?:: '(?P<path>[^']+)')?"
         r"|(?P<path2>/[^\s:'\"]+)'?: (?:Permission denied|Read-only file system)|(?:Permission denied|Read-only file "
-        r"system) \(os error",
+        r"system) \(os error|no locator available for file",
         lambda f: f"The server may not read or write {f.groups.get('path', 'a file that it needs')}.",
         "Make it readable and writable for the user that the server runs as (ls -ln shows the owner; a mount may be "
         "read-only, "

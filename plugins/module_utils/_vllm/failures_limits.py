@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+import re
+
 from .signature import Found, Signature, from_setting
 
 # What max_lora_rank may be.
@@ -24,7 +26,9 @@ def _blocks(found: Found) -> str:
     """Over how many GPUs blocks of weights can be split, from the part of one GPU and how many there are."""
     size, block = int(found.number("size") or 0), int(found.number("block") or found.number("thread") or 0)
     tp = int(found.settings("tensor_parallel_size") or 0)
-    fitting = [str(n) for n in range(1, tp) if block and size * tp % n == 0 and size * tp // n % block == 0]
+    fitting = [
+        str(n) for n in (1, 2, 4, 8, 16, 32) if n < tp and block and size * tp % n == 0 and size * tp // n % block == 0
+    ]
     lower = f"to {' or '.join(fitting)}" if fitting else "until the part of each GPU is a multiple of it"
     return (
         f"Lower tensor_parallel_size{from_setting(found, 'tensor_parallel_size')} {lower}, with "
@@ -37,7 +41,7 @@ def _blocks(found: Found) -> str:
 
 def _parser(found: Found) -> str:
     flag = f"{found['kind'].lower().replace(' ', '_')}_parser".replace("tool_parser", "tool_call_parser")
-    known = found["known"].strip(" {}[]'.").replace("'", "") if "known" in found else ""
+    known = ", ".join(re.findall(r"[\w.-]+", found["known"].rstrip("."))) if "known" in found else ""
     return f"Set {flag} to one of: {known}." if known else f"Set {flag} to one that this version has, or leave it out."
 
 
@@ -240,9 +244,14 @@ LIMITS: tuple[Signature, ...] = (
     Signature(
         "gpu-shared-memory",
         "root",
-        ("out of resource: shared memory",),
-        r"out of resource: shared memory, Required: (?P<need>\d+), Hardware limit: (?P<have>\d+)",
-        "A Triton kernel needs {need} bytes of shared memory, and the GPU has {have}: it was tuned for a larger one.",
+        ("out of resource: shared memory", "allowed dynamic shared memory size"),
+        r"out of resource: shared memory, Required: (?P<need>\d+), Hardware limit: (?P<have>\d+)"
+        r"|Failed to set the allowed dynamic shared memory size to (?P<need2>\d+)",
+        lambda f: (
+            f"A kernel needs {f['need']} bytes of shared memory, and the GPU has {f.groups.get('have', 'less')}: it "
+            f"was tuned "
+            "for a larger one."
+        ),
         "Use a newer vLLM, another attention_backend (not TRITON_ATTN) or moe_backend, or kv_cache_dtype: auto; what "
         "asks "
         "for larger blocks (a large head size, FP8 of the cache, a large block_size) can be left out.",

@@ -126,7 +126,7 @@ MODEL: tuple[Signature, ...] = (
             "Unable to load weights from",
         ),
         r"SafetensorError: (?P<why>(?!I/O error)[^\n]+)|UnpicklingError: (?P<why2>invalid load key, [^\n]+)"
-        r"|PytorchStreamReader failed (?P<why3>[^\n]+)",
+        r"|PytorchStreamReader failed (?P<why3>[^\n]+)|(?P<why4>Unable to load weights from [^\n]+)",
         lambda f: f"A file of the weights is cut short or holds something else: {f['why'].rstrip('. ')[:200]}.",
         lambda f: (
             f"Compare the sizes of the *.safetensors{_where(f)} with those on the model's page, delete the ones that "
@@ -137,11 +137,14 @@ MODEL: tuple[Signature, ...] = (
     Signature(
         "weights-incomplete",
         "root",
-        ("were not initialized from checkpoint", "There is no module or parameter named"),
+        ("were not initialized from checkpoint", "There is no module or parameter named", "No such file or directory"),
         r"weights were not initialized from checkpoint: *\{?(?P<names>[^\n}]{0,200})"
-        r"|There is no module or parameter named '(?P<name>[^']+)'",
+        r"|There is no module or parameter named '(?P<name>[^']+)'"
+        r"|No such file or directory: '?(?P<file>/[^\s']+\.(?:safetensors|bin|gguf))",
         lambda f: (
-            f"The weights do not go with the model's class: "
+            f"The weights are not complete: {f['file']} is missing."
+            if "file" in f
+            else f"The weights do not go with the model's class: "
             f"{'nothing takes ' + f['name'] if 'name' in f else 'some are missing'}."
         ),
         "Check that all shards of model.safetensors.index.json are there, and that config.json is the one of these "
@@ -152,9 +155,11 @@ MODEL: tuple[Signature, ...] = (
     Signature(
         "model-type-unknown",
         "root",
-        ("does not recognize this architecture", "Unrecognized model in", "CONFIG_MAPPING"),
+        ("does not recognize this architecture", "Unrecognized model in", "configuration_auto.py", "Tokenizer class "),
         r"has model type `(?P<type>[^`]+)` but Transformers does not recognize this architecture"
-        r"|Unrecognized model in (?P<path>\S+?)\. Should have a `model_type` key",
+        r"|Unrecognized model in (?P<path>\S+?)\. Should have a `model_type` key"
+        r"|configuration_auto\.py\", line \d+, in [^\n]+\n(?:[^\n]*\n){1,4}?KeyError: '(?P<type2>\w+)'"
+        r"|Tokenizer class (?P<type3>\w+) does not exist or is not currently imported",
         lambda f: (
             f"The transformers that is installed does not know the type of the model{of(f, 'type')}."
             if "type" in f
