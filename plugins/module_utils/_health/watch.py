@@ -19,7 +19,8 @@ from .._host.processes import Activity, ProcessState, look_at, with_activity
 from .._vllm.diagnosis import Diagnosis, diagnose
 from .._vllm.life import tells_death
 from .._vllm.log import parse_lines
-from .._vllm.phases import Phase, Timeline, is_progress, words
+from .._vllm.phase_lines import is_progress
+from .._vllm.phases import Phase, Timeline, words
 from .logfile import Source
 
 LOG_INTERVAL = 0.3
@@ -34,9 +35,13 @@ GRACE = 0.5
 PATIENCE = 3
 GPU_AFTER, GPU_INTERVAL = 30.0, 15.0
 
+# What sounds like trouble: one of these stands in a line of whatever the table of failures knows.
 ALARM = re.compile(
-    r"Error|ERROR|error:|died unexpectedly|encountered a fatal|Killed|No space left|NCCL WARN|ptxas fatal"
-    r"|Value error|Exception: |driver was not (?:found|detected)|oom-kill:|NVRM: "
+    r"Error|ERROR|error:|Exception|[Ff]atal|died|Killed|killed|[Ss]eg(?:mentation )?fault|SIG[A-Z]+ received"
+    r"|No space left|NCCL WARN|Value error|terminate called|output_handler failed|oom-kill:|NVRM: "
+    r"|out of resource|collective operation timeout|version mismatch|GPU is lost|[Pp]ermission denied"
+    r"|not found|Not Found|driver was not |no locator available|Failed at step|gated|restricted|OfflineMode"
+    r"|Main process exited"
 )
 WAITS_FOR_WORKER = re.compile(r"No available shared memory broadcast block")
 

@@ -17,15 +17,17 @@ import typing as t
 from dataclasses import dataclass, replace
 
 from .._host.processes import ProcessState
-from .failures import BY_ID, GENERIC, PANE, SIGNATURES, Found, Signature, say
+from .exceptions import Told, clip, sort_of, told
+from .failures import BY_ID, GENERIC, SIGNATURES
 from .life import READY, SERVING
-from .log import QUIET, Line, Log, lives, parse_lines
-from .phases import begins, is_progress_bar
+from .log import QUIET, Line, Log, Words, lives, parse_lines
+from .phase_lines import begins, is_progress_bar
+from .signature import PANE, Found, Signature, say
 
 NONE, UNKNOWN = "none", "unknown"
 NOT_KNOWN = ProcessState()
 EVIDENCE_LINES = 12
-EVIDENCE_WIDTH = 400
+DIGITS = "0123456789"
 
 
 @dataclass(frozen=True)
@@ -63,18 +65,17 @@ class Diagnosis:
         return "\n".join([sentence, *(f"  {line}" for line in self.evidence.splitlines())])
 
 
-IS_READY = re.compile(READY)
+IS_READY = Words(re.compile(READY), (READY,))
 # Somebody asked it to stop. A server whose engine died shuts down in the same words, after it said so.
-STOPPING = re.compile(
-    r"\[shutdown\] API server: shutdown triggered|trigger received signal=|^Shutting down$|^Received SIGTERM"
+STOPPING = Words(
+    re.compile(
+        r"\[shutdown\] API server: shutdown triggered|trigger received signal=|^Shutting down$|^Received SIGTERM"
+    ),
+    ("shutdown triggered", "trigger received signal=", "Shutting down", "Received SIGTERM"),
 )
 SERVES = re.compile(r"Avg generation throughput: (?!0\.0 )|\"POST /v1/\S+ HTTP/[\d.]+\" 200")
 # A long log may begin after the server was ready.
-HAS_SERVED = re.compile(SERVING)
-EXCEPTION = re.compile(
-    r"^(?P<kind>[A-Za-z_][\w.]*(?:Error|Exception|Exit|Interrupt|Failure|Fault|Warning)): ?(?P<text>.*)$"
-)
-TRACEBACK = "Traceback (most recent call last):"
+HAS_SERVED = Words(re.compile(SERVING), (" HTTP/", "Avg generation "))
 # What is no good end of a log, in whatever a collector or a terminal put around it: an error, a usage, an exception, a
 # process that was ended. The words after which a process is known to go on are those of QUIETLY.
 LOUDLY = re.compile(
@@ -84,13 +85,21 @@ LOUDLY = re.compile(
     r"|[A-Za-z_][\w.]*(?:Error|Exception|Exit|Interrupt|Failure|Fault)(?:: |$))"
 )
 QUIETLY = re.compile(r"(?:^|[\s\u2500-\u257f|])(?:DEBUG|INFO|WARNING)(?::  | \d\d-\d\d )|SystemExit(?:: 0)?$")
-USAGE = re.compile(r"(?:^|[\s\u2500-\u257f|])usage: \S", re.MULTILINE)
-# They say no more than that something else failed.
-WRAPPERS = re.compile(
-    r"Engine core initialization failed|WorkerProc initialization failed|EngineDeadError|EngineGenerateError"
-    r"|^(?:SystemExit|KeyboardInterrupt|GeneratorExit|(?:asyncio\.\S*)?CancelledError)\b"
-    r"|please check the stack trace above|Engine core process \S+ died"
+# How a process ended, as those say it who ran it.
+EXITED = Words(
+    re.compile(
+        r"Main process exited, code=(?:exited, status=(?P<status>\d+)|(?:killed|dumped), status=(?P<signal>\d+))"
+        r"|\bexited with code (?P<code>\d+)|Reason: +OOMKilled"
+    ),
+    ("Main process exited", "exited with code", "OOMKilled"),
 )
+# What dying processes write for the last time, however calmly.
+DYING = re.compile(
+    r"destroy_process_group\(\) was not called|resource_tracker|leaked \w+ objects|^\[shutdown\]|[Tt]erminating"
+    r"|[Tt]erminated"
+    r"|Parent process exited|[Ss]hutting down"
+)
+USAGE = re.compile(r"(?:^|[\s\u2500-\u257f|])usage: \S", re.MULTILINE)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -105,19 +114,39 @@ class Hit:
     signature: Signature
     index: int
     groups: t.Mapping[str, str]
+    is_quiet: bool = False
 
 
 def diagnose(text: str, state: ProcessState = NOT_KNOWN, facts: t.Mapping[str, t.Any] | None = None) -> Diagnosis:
     """What is wrong with a server, from its log, how its process ended and what C(gpu_facts) says of the host."""
     every = lives(parse_lines(f"{text}\n{state.error}" if state.error else text))
-    if not state.running and USAGE.search(every[-1].text):
+    state = _with_exit(state, every[-1])
+    if not state.running and "usage: " in every[-1].text:
         every = [*every[:-1], *_before_usage(every[-1])]
     found = _diagnosed(every[-1], state, facts or {})
     if not found.failed and state.restarts and every[-1].last(IS_READY) is None:
         # It is starting again after a failure, and will fail again. A start that has written little has no banner yet.
         ended = (_diagnosed(life, replace(state, running=None, stopped=()), facts or {}) for life in every[:-3:-1])
         found = next((one for one in ended if one.failed), found)
+    if not found.failed and state.running is None and every[-1].last(IS_READY) is None:
+        # Nobody tells of restarts, but that it failed twice, one start after the other, does.
+        ended = (_diagnosed(life, replace(state, running=None), facts or {}) for life in every[:-1])
+        before = list(ended)[-2:]
+        found = before[-1] if len(before) == 2 and all(one.failed for one in before) else found
     return found
+
+
+def _with_exit(state: ProcessState, life: Log) -> ProcessState:
+    """What is known of a process, and of its end what systemd, compose or Kubernetes wrote into the log."""
+    last = life.last(EXITED) if state.running is None and state.exit_status is None else None
+    match = EXITED.search(life.lines[last].text) if last is not None else None
+    if last is None or match is None or any(_is_quiet(line) for line in life.lines[last + 1 :]):
+        return state
+    number = int(match.group("status") or match.group("signal") or match.group("code") or 137)
+    status = number + (128 if match.group("signal") else 0)
+    return replace(
+        state, running=False, exit_status=status, oom_killed=state.oom_killed or "OOMKilled" in match.group()
+    )
 
 
 def _before_usage(life: Log) -> list[Log]:
@@ -132,14 +161,20 @@ def _diagnosed(life: Log, state: ProcessState, facts: t.Mapping[str, t.Any]) -> 
     served = ready is not None or life.first(HAS_SERVED) is not None
     part = life if ready is None else life.after(ready)
     stopping = part.first(STOPPING)
-    hits = [hit for hit in _hits(part) if stopping is None or hit.index < stopping]
+    every = _hits(life)
+    begin = len(life.lines) - len(part.lines)
+    hits = [replace(hit, index=hit.index - begin) for hit in every if hit.index >= begin]
+    hits = [hit for hit in hits if stopping is None or hit.index < stopping]
     symptoms = [hit for hit in hits if hit.signature.kind == "symptom" and not _healed(hit, part)]
     is_ending = any(hit.signature.final for hit in symptoms) or is_dead(state)
     roots = [hit for hit in hits if hit.signature.kind == "root"]
     if not is_ending:
+        roots = [hit for hit in roots if not hit.is_quiet]
         roots = [hit for hit in roots if _stands(hit, part, served)]
-    notes = _ids(hit for hit in _hits(life) if hit.signature.kind == "warn")
+    notes = _ids(hit for hit in every if hit.signature.kind == "warn")
     chosen = _first(roots) or _by_state(state)
+    if chosen and chosen.signature.general and _is_beside(chosen, roots, told(part, is_ending), part):
+        chosen = None
     if chosen:
         found = _diagnosis_of(chosen, part, life, facts, _ids(symptoms) + notes)
         return replace(found, final=found.final or is_ending)
@@ -147,28 +182,35 @@ def _diagnosed(life: Log, state: ProcessState, facts: t.Mapping[str, t.Any]) -> 
         return _halted(state, _ids(symptoms) + notes)
     part = part if stopping is None else Log(part.lines[:stopping])
     is_suspect = is_ending or not served and state.running is None
-    unnamed = _exception(part, is_ending) if is_suspect else None
+    unnamed = told(part, is_ending) if is_suspect else None
     named = _symptom(symptoms, served, unnamed is not None)
     if named:
         others = [symptom for symptom in symptoms if symptom.signature is not named.signature]
         found = _diagnosis_of(named, part, life, facts, _ids(others) + notes)
         return _with_exception(found, unnamed)
     # What a server that serves wrote last is the business of a request, unless it left right then by itself.
-    left = state.running is False and state.exit_status != 143 and stopping is None
-    if not (unnamed or state.running or is_dead(state)) and (left or not served):
+    left = state.running is False and state.exit_status not in ASKED_TO and stopping is None
+    if not (unnamed or state.running) and (left or not served):
         unnamed = _end(part)
-    if unnamed or is_dead(state) and not _stopped(life, state):
+    never = left and not served and bool(life.text.strip())
+    if unnamed or never or is_dead(state) and not _stopped(life, state):
         return _unknown(unnamed, life, state, _ids(symptoms) + notes)
     return Diagnosis(NONE, _quiet(life, served), symptoms=notes)
 
 
+# The status of a process that was asked to end (SIGTERM), and did.
+ASKED_TO = (143,)
+
+
 def is_dead(state: ProcessState) -> bool:
     """Whether the process is gone for a reason other than an orderly stop."""
-    return state.running is False and (state.exit_status not in (0, 143, None) or bool(state.error) or state.oom_killed)
+    is_bad = state.exit_status not in (0, None, *ASKED_TO)
+    return state.running is False and (is_bad or bool(state.error) or state.oom_killed)
 
 
 def _stopped(life: Log, state: ProcessState) -> bool:
-    return state.exit_status in (0, 143) and life.last(STOPPING) is not None
+    # 130: by a key of the terminal (SIGINT).
+    return state.exit_status in (0, 130, *ASKED_TO) and life.last(STOPPING) is not None
 
 
 def _quiet(life: Log, served: bool) -> str:
@@ -183,9 +225,13 @@ def _hits(log: Log) -> list[Hit]:
         if any(literal in log.text for literal in signature.literals):
             for match in regex.finditer(log.text):
                 index = log.index(match.start())
-                if signature.kind != "root" or log.lines[index].level not in QUIET:
-                    groups = {key: value for key, value in match.groupdict().items() if value is not None}
-                    hits.append(Hit(signature, index, groups))
+                # A wait is told in a line of information; all else that is said so is no failure.
+                is_told = signature.kind == "warn" or signature.kind == "symptom" and not signature.final
+                is_quiet = log.lines[index].level in QUIET
+                if is_told or not is_quiet or signature.warned and log.lines[index].level == "WARNING":
+                    # Names that differ in a number at their end alone are spellings of one.
+                    groups = {k.rstrip(DIGITS): v for k, v in match.groupdict().items() if v is not None}
+                    hits.append(Hit(signature, index, groups, is_quiet))
     return sorted(hits, key=lambda hit: hit.index)
 
 
@@ -203,7 +249,7 @@ def _stands(hit: Hit, part: Log, served: bool) -> bool:
     nor does what the start went past."""
     if served or hit.signature.serving:
         return hit.signature.serving
-    return hit.signature.final or not _went_on(part, hit.index)
+    return hit.signature.final or not part.went_on(hit.index)
 
 
 def _healed(hit: Hit, part: Log) -> bool:
@@ -213,17 +259,23 @@ def _healed(hit: Hit, part: Log) -> bool:
     return any(begins(line.text) or SERVES.search(line.text) for line in part.lines[hit.index + 1 :])
 
 
-def _went_on(log: Log, index: int) -> bool:
-    return any(begins(line.text) for line in log.lines[index + 1 :] if line.level in QUIET or not line.level)
-
-
 def _first(roots: list[Hit]) -> Hit | None:
-    """The first root cause; a mere attempt that is made again comes after all others."""
+    """The first root cause; a mere attempt that is made again comes after all others, and a mere kind after those."""
+    roots = [hit for hit in roots if not hit.is_quiet] or roots
+    roots = [hit for hit in roots if not hit.signature.general] or roots
     firm = [hit for hit in roots if hit.signature.final] or roots
     if not firm:
         return None
     first = min(roots, key=lambda hit: (not hit.signature.final and firm is not roots and _later(hit, firm), hit.index))
     return next((hit for hit in roots if first.signature.id in hit.signature.narrows), first)
+
+
+def _is_beside(general: Hit, roots: list[Hit], tells: Told | None, part: Log) -> bool:
+    """Whether what names a mere kind is something else than the exception that tells, or than what a log ends in."""
+    same = [hit.index for hit in roots if hit.signature is general.signature]
+    if tells is None:
+        return all(index < _ending(part) for index in same)
+    return not any(tells.index <= index < tells.index + EVIDENCE_LINES for index in same)
 
 
 def _later(hit: Hit, firm: list[Hit]) -> bool:
@@ -259,78 +311,17 @@ def _diagnosis_of(hit: Hit, part: Log, life: Log, facts: t.Mapping[str, t.Any], 
         id=signature.id,
         cause=say(signature.cause, found),
         remedy=say(signature.remedy, found),
-        evidence=_clip(part.lines[hit.index].text) if hit.index >= 0 else "",
+        evidence=clip(part.lines[hit.index].text) if hit.index >= 0 else "",
         retryable=signature.retryable,
         symptoms=symptoms,
         final=signature.final,
     )
 
 
-def _clip(text: str) -> str:
-    text = text.strip()
-    return text if len(text) <= EVIDENCE_WIDTH else text[: EVIDENCE_WIDTH - 3] + "..."
-
-
 # --- what no signature knows ---
 
 
-@dataclass(frozen=True)
-class Unnamed:
-    """An exception that is in no table, with the lines that belong to it."""
-
-    summary: str
-    lines: tuple[str, ...]
-    index: int
-
-
-def _exception(log: Log, ended: bool) -> Unnamed | None:
-    """The exception that tells most: the first that is no wrapper of another. In a chain that began with a handled one
-    ("During handling of ...") it is the last of the chain."""
-    found = [e for e in _exceptions(log) if not WRAPPERS.search(e.summary) and e.summary]
-    if not ended:
-        found = [e for e in found if not _went_on(log, e.index)]
-    if not found:
-        return None
-    first = 0
-    while first + 1 < len(found) and _handled(log, found[first].index, found[first + 1].index):
-        first += 1
-    return found[first]
-
-
-def _handled(log: Log, index: int, until: int) -> bool:
-    between = log.lines[index : min(until, index + 8)]
-    return any(line.text.startswith("During handling of the above exception") for line in between)
-
-
-def _exceptions(log: Log) -> t.Iterator[Unnamed]:
-    """The last lines of all tracebacks. Processes write at the same time, so each is followed by its own prefix."""
-    open_in: set[str] = set()
-    for i, line in enumerate(log.lines):
-        if line.text.startswith(TRACEBACK):
-            open_in.add(line.process)
-        elif line.process in open_in and line.text[:1] not in ("", " ", "\t"):
-            open_in.discard(line.process)
-            match = EXCEPTION.match(line.text)
-            if match or line.text[:1].isalpha():
-                yield _unnamed(log, i)
-
-
-def _unnamed(log: Log, index: int) -> Unnamed:
-    """An exception with the lines of its message: those of the same process up to what begins something new."""
-    process = log.lines[index].process
-    lines = [log.lines[index].text]
-    for line in log.lines[index + 1 : index + EVIDENCE_LINES]:
-        new = line.text.startswith((TRACEBACK, "The above exception", "During handling", "Process ", "usage:"))
-        if line.process != process or new or line.level in QUIET or begins(line.text):
-            break
-        lines.append(line.text)
-    texts = [line.strip() for line in lines if line.strip()]
-    # "RuntimeError:" alone on its line has its message below; pydantic has the cause in the second line.
-    summary = " ".join(texts[:2]) if texts[0].endswith(":") or "validation error" in texts[0] else texts[0]
-    return Unnamed(_clip(summary), tuple(_clip(line) for line in texts), index)
-
-
-def _end(log: Log) -> Unnamed | None:
+def _end(log: Log) -> Told | None:
     """The error, usage or exception that a log ends in, with what belongs to it; None where something went on."""
     loud = [i for i in range(_ending(log), len(log.lines)) if log.lines[i].is_error or LOUDLY.search(log.lines[i].text)]
     if not loud:
@@ -338,8 +329,8 @@ def _end(log: Log) -> Unnamed | None:
     # What argparse says after the usage, and the exception after its traceback.
     told = [i for i in loud if not re.search(r"usage: |Traceback \(most", log.lines[i].text)] or loud
     texts = [line.text.strip(PANE) for line in log.lines[loud[0] :]]
-    lines = tuple(_clip(text) for text in texts if text)[-EVIDENCE_LINES:]
-    return Unnamed(_clip(log.lines[told[0]].text.strip(PANE)), lines, told[0])
+    lines = tuple(clip(text) for text in texts if text)[-EVIDENCE_LINES:]
+    return Told(clip(log.lines[told[0]].text.strip(PANE)), lines, told[0])
 
 
 def _ending(log: Log) -> int:
@@ -349,44 +340,79 @@ def _ending(log: Log) -> int:
 
 def _is_quiet(line: Line) -> bool:
     """Whether a line shows that its process went on."""
+    if line.is_error or DYING.search(line.text):
+        return False
     return line.level in QUIET or bool(QUIETLY.search(line.text) or begins(line.text) or HAS_SERVED.search(line.text))
 
 
 STATUS_MEANING = {
+    0: "it left before it listened, as if nothing had happened",
+    2: "it does not take its arguments, or the shell could not run the command",
     126: "the command in the image may not be executed, or was built for another CPU architecture",
     127: "the image has no such command: check image and its entrypoint",
+    130: "it was interrupted (SIGINT)",
     132: "illegal instruction: the build does not suit this CPU",
     134: "it aborted itself (SIGABRT)",
     135: "bus error: /dev/shm is too small, so keep ipc_mode: host",
     137: "it was killed with SIGKILL, by the kernel for lack of memory or by somebody (docker kill, a stop that took "
     "too long)",
     139: "segmentation fault",
+    200: "systemd cannot change to the unit's WorkingDirectory",
+    203: "systemd cannot execute the command of the unit: check the path in ExecStart",
+    216: "systemd does not know the group of the unit",
+    217: "systemd does not know the user of the unit",
     255: "the command failed before vLLM began",
 }
 
 
-def _unknown(unnamed: Unnamed | None, life: Log, state: ProcessState, symptoms: tuple[str, ...]) -> Diagnosis:
-    """What is known of a failure that is in no table: its own words, and nothing made up."""
+def _unknown(unnamed: Told | None, life: Log, state: ProcessState, symptoms: tuple[str, ...]) -> Diagnosis:
+    """What is known of a failure that is in no table: its own words, of what kind it is, and nothing made up."""
     evidence = list(unnamed.lines) if unnamed else _last_errors(life)
-    ended = _ended(state)
-    cause = (
-        f"{state.name} failed with an error that is not known here: {_ended_with_stop(unnamed.summary)}"
-        if unnamed
-        else ended
-    )
-    remedy = "Read the evidence; the whole log has the rest."
-    if not unnamed and state.error:
-        cause, remedy = f"{state.name} could not be started: {state.error}", state.error_remedy or remedy
-    elif unnamed and state.exit_status:
-        cause = f"{cause.rstrip('.')} (exit status {state.exit_status})."
+    if unnamed is None and not state.error:
+        return replace(_silent(state, evidence), symptoms=symptoms)
+    if unnamed is None:
+        cause, remedy = f"{state.name} could not be started: {state.error}", state.error_remedy or LOOK_AROUND
+        return Diagnosis(UNKNOWN, cause, remedy, "\n".join(evidence), None, symptoms, final=state.running is not True)
+    status = f" (exit status {state.exit_status})" if state.exit_status else ""
+    ending = _ended_with_stop(unnamed.summary)
+    words = f"{ending.rstrip('.')}{status}." if status else ending
+    cause = f"{state.name} failed with an error that is not known here: {words}"
+    sort = sort_of(unnamed.summary)
+    where = f" It was raised in {unnamed.where}." if unnamed.where else ""
+    remedy = f"{sort.what}: {sort.look}.{where}"
     return Diagnosis(
-        UNKNOWN, cause, remedy, "\n".join(evidence[:EVIDENCE_LINES]), None, symptoms, final=state.running is not True
+        UNKNOWN,
+        cause,
+        remedy,
+        "\n".join(evidence[:EVIDENCE_LINES]),
+        sort.retryable,
+        symptoms,
+        final=state.running is not True,
+    )
+
+
+LOOK_AROUND = "Read the evidence; the whole log has the rest."
+SAYS_NOTHING = (
+    "Read the evidence, its last lines. Then start the same command in a shell on the host, with VLLM_LOGGING_LEVEL: "
+    "DEBUG "
+    "in env, and look at dmesg and at the journal of Docker or systemd for the time of its end."
+)
+
+
+def _silent(state: ProcessState, evidence: list[str]) -> Diagnosis:
+    """A process that ended without a word of its own."""
+    killed = state.exit_status in (137, 139, 135, 134, 132)
+    look = "Look at dmesg (the kernel's out-of-memory killer, Xid lines) and at coredumpctl. " if killed else ""
+    remedy = f"{look}{SAYS_NOTHING}"
+    return Diagnosis(
+        UNKNOWN, _ended(state), remedy, "\n".join(evidence[:EVIDENCE_LINES]), final=state.running is not True
     )
 
 
 def _ended(state: ProcessState) -> str:
     if state.exit_status is None:
-        return f"{state.name} failed, and its log does not say why."
+        never = " before it listened" if state.running is False else ""
+        return f"{state.name} {'ended' if never else 'failed'}{never}, and its log does not say why."
     meaning = STATUS_MEANING.get(state.exit_status)
     why = f": {meaning}" if meaning else ", and its log does not say why"
     return f"{state.name} exited with status {state.exit_status}{why}."
@@ -396,10 +422,10 @@ def _last_errors(life: Log) -> list[str]:
     """The last lines that look like errors, else the last lines."""
     errors = [line.text for line in life.lines if line.is_error or "error" in line.text.lower() and not line.level]
     lines = errors or [line.text for line in life.lines if line.text.strip() and not is_progress_bar(line.text)]
-    return [_clip(line) for line in lines[-EVIDENCE_LINES:]]
+    return [clip(line) for line in lines[-EVIDENCE_LINES:]]
 
 
-def _with_exception(found: Diagnosis, unnamed: Unnamed | None) -> Diagnosis:
+def _with_exception(found: Diagnosis, unnamed: Told | None) -> Diagnosis:
     if unnamed is None or found.id not in GENERIC:
         return found
     return replace(found, cause=f"{found.cause} {_ended_with_stop(unnamed.summary)}", evidence="\n".join(unnamed.lines))

@@ -22,12 +22,18 @@ READY = r"Application startup complete"
 SERVING = r"\"(?:GET|POST|HEAD) /\S* HTTP/[\d.]+\" \d{3}|Avg generation throughput: "
 # The words of an engine, or of one of its processes, that is not coming back. /health answers 200 for seconds after.
 DEAD = (
-    r"^Worker proc \S+ died unexpectedly|^(?:RuntimeError: )?Engine core proc(?:ess)? \S+ died unexpectedly"
-    r"|^EngineCore encountered a fatal error|EngineCore failed to start|Engine core initialization failed"
-    r"|EngineDeadError|^EngineCore encountered an issue"
+    r"^Worker (?:proc )?\S+ (?:pid \d+ )?died(?: unexpectedly|, exit code)"
+    r"|^(?:RuntimeError: )?Engine core proc(?:ess)? \S+ died unexpectedly|process died before responding to readiness"
+    r"|^EngineCore (?:encountered a fatal error|encountered an issue|hit an exception)|EngineCore failed to start"
+    r"|[Gg]ot fatal signal from worker processes|Engine core initialization failed|Engine process failed to start"
+    r"|EngineDeadError|AsyncLLM output_handler failed|Engine loop is not running"
+    r"|Background loop (?:has errored|is stopped)"
 )
 # The same without what makes it slow, to be asked of a whole log.
-HINT = r"died unexpectedly|EngineCore (?:encountered|failed)|Engine core init|EngineDeadError"
+HINT = (
+    r"died|EngineCore (?:encountered|failed|hit)|got fatal signal|Got fatal signal|Engine (?:core init|process failed)"
+    r"|EngineDeadError|output_handler failed|Engine loop|Background loop"
+)
 # Levels of uvicorn's log that hold the line by which a server is known to be ready.
 TELLING = (None, "info", "debug", "trace")
 # Settings and variables that replace the form of the log, or where it goes.

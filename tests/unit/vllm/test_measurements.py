@@ -74,34 +74,40 @@ PARTS_GIB = {"weights_gib": 14.08, "activation_gib": 1.97, "non_torch_gib": 0.07
     ("log", "told"),
     [
         pytest.param(
-            f"{USAGE}{PARTS}Replace gpu_memory_utilization config with `--kv-cache-memory=58333988249` to fit into requested "
+            f"{USAGE}{PARTS}Replace gpu_memory_utilization config with `--kv-cache-memory=58333988249` to fit into "
+            f"requested "
             "memory, or `--kv-cache-memory=66273897472` to fully utilize gpu memory. Current kv cache memory in use is "
             "59212694937 bytes.",
             {**PARTS_GIB, "kv_cache_memory_bytes": 58333988249},
             id="0.10.2, without the sizes in GiB",
         ),
         pytest.param(
-            f"{USAGE}{PARTS}Replace gpu_memory_utilization config with `--kv-cache-memory-bytes=8538253005` (7.95 GiB) to fit "
-            "into requested memory, or `--kv-cache-memory-bytes=9820551680` (9.15 GiB) to fully utilize gpu memory. Current "
+            f"{USAGE}{PARTS}Replace gpu_memory_utilization config with `--kv-cache-memory-bytes=8538253005` (7.95 "
+            f"GiB) to fit "
+            "into requested memory, or `--kv-cache-memory-bytes=9820551680` (9.15 GiB) to fully utilize gpu memory. "
+            "Current "
             "kv cache memory in use is 8.28 GiB.",
             {**PARTS_GIB, "kv_cache_memory_bytes": 8538253005, "kv_gib": 8.28},
             id="the flag's full name",
         ),
         pytest.param(
-            f"{USAGE}{PARTS}Replace gpu_memory_utilization config with `--kv-cache-memory=38082119680` (35.47 GiB) to fully "
+            f"{USAGE}{PARTS}Replace gpu_memory_utilization config with `--kv-cache-memory=38082119680` (35.47 GiB) to "
+            f"fully "
             "utilize gpu memory. Current kv cache memory in use is 35.4 GiB.",
             {**PARTS_GIB, "kv_gib": 35.4},
             id="all of the GPU is never taken",
         ),
         pytest.param(
-            f"{USAGE}{PARTS}Replace gpu_memory_utilization config with `--kv-cache-memory=-22366000000` (-20.83 GiB) to fit into "
+            f"{USAGE}{PARTS}Replace gpu_memory_utilization config with `--kv-cache-memory=-22366000000` (-20.83 GiB) "
+            f"to fit into "
             "requested memory, or `--kv-cache-memory=-9780000000` (-9.11 GiB) to fully utilize gpu memory.",
             PARTS_GIB,
             id="less than nothing is no value",
         ),
         pytest.param(
             "Model loading took 56.5 GiB memory and 31.25 seconds\n"
-            f"{USAGE}56.89 GiB for consumed memory (weights + non-torch), 0.76 GiB for peak activation, and 0.32 GiB for "
+            f"{USAGE}56.89 GiB for consumed memory (weights + non-torch), 0.76 GiB for peak activation, and 0.32 GiB "
+            f"for "
             "CUDAGraph memory.",
             {
                 "weights_gib": 56.5,
@@ -113,13 +119,15 @@ PARTS_GIB = {"weights_gib": 14.08, "activation_gib": 1.97, "non_torch_gib": 0.07
             id="weights and the rest in one number",
         ),
         pytest.param(
-            "model weights take 14.99GiB; non_torch_memory takes 0.13GiB; PyTorch activation peak memory takes 4.76GiB; the "
+            "model weights take 14.99GiB; non_torch_memory takes 0.13GiB; PyTorch activation peak memory takes "
+            "4.76GiB; the "
             "rest of the memory reserved for KV Cache is 51.38GiB.",
             {"weights_gib": 14.99, "non_torch_gib": 0.13, "activation_gib": 4.76, "kv_gib": 51.38},
             id="0.8.5 and before",
         ),
         pytest.param(
-            "Model loading took 12.7513 GiB and 5.123456 seconds\ninit engine (profile, create kv cache, warmup model) took 81.50 seconds",
+            "Model loading took 12.7513 GiB and 5.123456 seconds\ninit engine (profile, create kv cache, warmup "
+            "model) took 81.50 seconds",
             {"weights_gib": 12.7513, "load_seconds": 5.123456, "init_seconds": 81.5},
             id="without the word memory, and with seconds",
         ),
@@ -148,8 +156,10 @@ def test_of_several_ranks_the_least_cache_and_the_most_of_the_rest_count() -> No
                 f"Model loading took {weights} GiB memory and {seconds} seconds",
                 f"Available KV cache memory: {kv} GiB",
                 f"GPU KV cache size: {tokens} tokens",
-                f"{USAGE}{weights} GiB for weight, {weights / 10} GiB for peak activation, -0.51 GiB for non-torch memory, and "
-                f"0.9 GiB for CUDAGraph memory. Replace gpu_memory_utilization config with `--kv-cache-memory={printed}` "
+                f"{USAGE}{weights} GiB for weight, {weights / 10} GiB for peak activation, -0.51 GiB for non-torch "
+                f"memory, and "
+                f"0.9 GiB for CUDAGraph memory. Replace gpu_memory_utilization config with "
+                f"`--kv-cache-memory={printed}` "
                 "(1.0 GiB) to fit into requested memory.",
             )
         )
@@ -171,7 +181,8 @@ def test_of_several_ranks_the_least_cache_and_the_most_of_the_rest_count() -> No
 def test_a_plan_of_vllms_own_is_a_pinned_start_too() -> None:
     log = (
         "Applying persisted startup plan (fingerprint 0a): kv_cache_memory_bytes=8538253005 (7.95 GiB)\n"
-        "Initial free memory 93.8 GiB, reserved 7.95 GiB memory for KV Cache as specified by kv_cache_memory_bytes config and "
+        "Initial free memory 93.8 GiB, reserved 7.95 GiB memory for KV Cache as specified by kv_cache_memory_bytes "
+        "config and "
         "skipped memory profiling.\nCurrent kv cache memory in use is 7.95 GiB."
     )
     assert measured(log) == {}

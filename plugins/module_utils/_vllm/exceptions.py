@@ -1,0 +1,272 @@
+# Copyright (c) 2026, gpufleet contributors
+# GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Which exception of a log tells most, which of its lines does, and of what kind is what no table knows. Pure."""
+
+from __future__ import annotations
+
+import re
+import typing as t
+from dataclasses import dataclass, field, replace
+
+from .log import QUIET, Log
+from .phase_lines import begins
+
+MOST_LINES = 12
+WIDTH = 400
+# The message of a compiler is long, and what it stumbled over stands at its end.
+MOST_READ = 400
+
+EXCEPTION = re.compile(
+    r"^(?P<kind>[A-Za-z_][\w.]*(?:Error|Exception|Exit|Interrupt|Failure|Fault|Warning|Group|OutOfResources))(?:: ?| "
+    r"?$)"
+)
+TRACEBACK = re.compile(r"^(?:Exception Group )?Traceback \(most recent call last\):")
+FRAME = re.compile(r'^\s+File "(?P<file>[^"]+)", line (?P<line>\d+), in (?P<function>.+)$')
+# An exception group draws a tree.
+TREE = re.compile(r"^\s*(?:\+-[+-]* ?|[|+] ?)")
+# They say no more than that something else failed.
+WRAPPERS = re.compile(
+    r"Engine core initialization failed|WorkerProc initialization failed|EngineDeadError|EngineGenerateError"
+    r"|^(?:SystemExit|KeyboardInterrupt|GeneratorExit|(?:asyncio\.\S*)?CancelledError)\b"
+    r"|please check the stack trace above|Engine core process \S+ died|Engine process failed to start"
+    r"|CalledProcessError: |Error raised in subprocess|failed to be inspected|RayTaskError|RayActorError|ActorDiedError"
+    r"|ChildFailedError|Call to \w+ method failed|Background loop has errored|Engine loop is not running"
+)
+# What the others see of the one that failed first.
+FOLLOWERS = re.compile(
+    r"^(?:BrokenPipeError|ConnectionResetError|ConnectionRefusedError|EOFError|zmq\.error\.\w+)\b|recvValue failed"
+    r"|Connection (?:was likely )?closed by (?:remote )?peer|Broken pipe|leaked (?:semaphore|shared_memory)"
+)
+# The line of a long message that tells: of compilers, and of Triton, which ends with the error that it caught.
+DECISIVE = (
+    re.compile(r"^\s*ptxas .*; error\s*:|ptxas fatal\s*:|nvcc fatal\s*:"),
+    re.compile(r"(?:\(\d+\)|:\d+(?::\d+)?): (?:fatal )?error: |\b(?:command )?not found$|: No such file or directory$"),
+    re.compile(r"^[A-Za-z_][\w.]*(?:Error|Exception)\(.+\)"),
+)
+NEW = re.compile(
+    r"Traceback \(most|The above exception|During handling|Process |usage:|Exception ignored|\[rank\d+\]:\["
+)
+
+
+@dataclass(frozen=True)
+class Told:
+    """An exception that is in no table: its words, the lines that belong to it, and where it was raised."""
+
+    summary: str
+    lines: tuple[str, ...]
+    index: int
+    where: str = ""
+    # The line of the exception that was being handled, when there was one.
+    handled: int = -1
+
+
+def told(log: Log, ended: bool) -> Told | None:
+    """The exception that tells most: the first that neither wraps another nor follows from one. In a chain that began
+    with a handled one ("During handling of ...") it is the last of the chain. Where the process did not end, an
+    exception that the start went past does not count."""
+    every = [one for one in _exceptions(log) if ended or not log.went_on(one.index)]
+    for dull in (re.compile(f"{WRAPPERS.pattern}|{FOLLOWERS.pattern}"), FOLLOWERS, None):
+        found = [one for one in every if dull is None or not dull.search(one.summary)]
+        if found:
+            return _whole(log, _last_of_chain(found))
+    return None
+
+
+def _last_of_chain(found: list[Told]) -> Told:
+    last, after = found[0], {one.handled: one for one in reversed(found)}
+    while last.index in after:
+        last = after[last.index]
+    return last
+
+
+@dataclass
+class _Stream:
+    """What one process has written of a traceback so far."""
+
+    is_open: bool = False
+    is_ignored: bool = False
+    where: str = ""
+    last: int = -1
+    handled: int = -1
+
+
+def _exceptions(log: Log) -> t.Iterator[Told]:
+    """The ends of all tracebacks. Processes write at the same time, so each is followed by its own prefix."""
+    streams: dict[tuple[str, str], _Stream] = {}
+    for i, line in enumerate(log.lines):
+        stream = streams.get((line.process, line.pid))
+        text = line.text
+        if stream is None or not stream.is_open:
+            # Most lines are none of a traceback.
+            if "Traceback (most" not in text and "During handling" not in text and "Exception ignored" not in text:
+                continue
+            stream = streams.setdefault((line.process, line.pid), _Stream())
+        text = TREE.sub("", text) if text.lstrip()[:1] in ("|", "+") else text
+        if TRACEBACK.match(text):
+            stream.is_open, stream.where = True, ""
+        elif text.startswith("During handling of the above exception"):
+            stream.handled = stream.last
+        elif text.startswith("Exception ignored in"):
+            stream.is_ignored = True
+        elif stream.is_open:
+            frame = FRAME.match(text)
+            if frame:
+                stream.where = f"{_short(frame['file'])}, line {frame['line']}, in {frame['function']}"
+            elif EXCEPTION.match(text) or _is_name(text):
+                stream.is_open = False
+                if not stream.is_ignored and line.level not in QUIET:
+                    yield Told(_head(log, i), (), i, stream.where, stream.handled)
+                    stream.last = i
+                stream.handled, stream.is_ignored = -1, False
+
+
+def _is_name(text: str) -> bool:
+    """An exception whose name does not say that it is one."""
+    return bool(re.match(r"[A-Za-z_][\w.]*(?:: |:?$)", text))
+
+
+def _short(path: str) -> str:
+    return re.sub(r"^.*?/(?:site|dist)-packages/", "", path)
+
+
+def _head(log: Log, index: int) -> str:
+    """What an exception says at once; where its first line is its name alone, what stands below that."""
+    text = log.lines[index].text
+    below = log.lines[index + 1 : index + 2] if text.rstrip().endswith(":") else ()
+    return " ".join([text.strip(), *(line.text.strip() for line in below)])
+
+
+def _whole(log: Log, one: Told) -> Told:
+    """An exception with the lines of its message: those of the same process up to what begins something new."""
+    first = log.lines[one.index]
+    texts: list[str] = [TREE.sub("", first.text) if first.text.lstrip()[:1] in ("|", "+") else first.text]
+    for line in log.lines[one.index + 1 : one.index + MOST_READ]:
+        if (line.process, line.pid) != (first.process, first.pid):
+            if first.process:
+                continue
+            break
+        if NEW.match(line.text) or line.level in QUIET or EXCEPTION.match(line.text) or begins(line.text):
+            break
+        texts.append(line.text)
+    texts = [text.strip() for text in texts if text.strip()]
+    decisive = decisive_of(texts)
+    # "RuntimeError:" alone on its line has its message below; pydantic has the cause in the second line.
+    is_below = texts[0].endswith(":") or "validation error" in texts[0]
+    summary = decisive or (" ".join(texts[:2]) if is_below else texts[0])
+    shown = texts[:MOST_LINES]
+    if decisive and decisive not in shown:
+        shown = [*texts[:2], decisive]
+    return replace(one, summary=clip(summary), lines=tuple(clip(text) for text in shown))
+
+
+def decisive_of(texts: t.Sequence[str]) -> str:
+    """The line of a message that says what a compiler stumbled over; empty where none did."""
+    for pattern in DECISIVE:
+        found = next((text for text in texts[1:] if pattern.search(text)), None)
+        if found:
+            return found.strip()
+    return ""
+
+
+def clip(text: str) -> str:
+    """A text without blanks around it, and no longer than evidence may be."""
+    text = text.strip()
+    return text if len(text) <= WIDTH else text[: WIDTH - 3] + "..."
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Of what kind an error is
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Sort:
+    """A kind of error: how it is known, what it means, where to look, and whether it goes away by itself."""
+
+    pattern: re.Pattern[str] = field(default_factory=lambda: re.compile(""))
+    what: str = ""
+    look: str = ""
+    retryable: bool | None = None
+
+
+def _sort(pattern: str, what: str, look: str, retryable: bool | None = None) -> Sort:
+    return Sort(re.compile(pattern), what, look, retryable)
+
+
+ASK = "search vLLM's issues for the words of the error, try the next version, and report it with version, model, flags"
+# The first that matches counts.
+SORTS: tuple[Sort, ...] = (
+    _sort(
+        r"ptxas|nvcc|[Nn]inja|triton\.compiler|CompilationError|InductorError|BackendCompilerFailed|LoweringException"
+        r"|: (?:fatal )?error: ",
+        "A kernel could not be compiled for this GPU or on this host",
+        "compare GPU, driver and CUDA toolkit with what the image was built for; enforce_eager or another "
+        "attention_backend may do without that kernel",
+        False,
+    ),
+    _sort(
+        r"ModuleNotFoundError|ImportError|undefined symbol|cannot open shared object|Symbol not found",
+        "A package of the environment is missing or does not go with the others",
+        "run pip check in it and compare with what this vLLM requires; the official image, or a new environment with "
+        "vLLM installed alone, has what goes together",
+        False,
+    ),
+    _sort(
+        r"\bCUDA\b|cuda[A-Z]\w+|CUBLAS|cublas|cudnn|CUDNN|NVML|AcceleratorError|\bnccl|\bNCCL|\bGPU\b",
+        "The GPU, its driver or the connection of GPUs failed",
+        "look at nvidia-smi and at dmesg for Xid lines, and compare the driver with the CUDA of the image; "
+        "CUDA_LAUNCH_BLOCKING: 1 in env shows which kernel it was",
+    ),
+    _sort(
+        r"MemoryError|Cannot allocate memory|bad_alloc|std::bad_alloc",
+        "The host has too little memory for it",
+        "look at free -h and at the limits of the container or unit",
+    ),
+    _sort(
+        r"FileNotFoundError|NotADirectoryError|IsADirectoryError|No such file",
+        "A file or a program is not where it is looked for",
+        "check that the path exists as the server sees it (in the container, with the PATH of the unit)",
+        False,
+    ),
+    _sort(
+        r"PermissionError|Permission denied|Operation not permitted|Read-only file system",
+        "The server may not do what it tried",
+        "check who owns the path that it names and as which user the server runs",
+        False,
+    ),
+    _sort(
+        r"JSONDecodeError|UnicodeDecodeError|yaml\.|TomlDecode|UnpicklingError|SafetensorError|zipfile",
+        "A file does not hold what it should",
+        "look at the file that it names, or at those of the model: cut short, a page of a proxy, or a pointer of Git "
+        "LFS",
+        False,
+    ),
+    _sort(
+        r"Connect\w*Error|Timeout\w*|timed out|HTTPError|HTTPStatusError|SSLError|gaierror|name resolution|ProxyError"
+        r"|NetworkError|StoreError|MaxRetryError",
+        "Something did not answer over the network or in time",
+        "check the address that it names from this host, its proxy and firewall, and whether the other side runs",
+    ),
+    _sort(
+        r"ValidationError|ValueError|ConfigError|InvalidConfig",
+        "A setting, or what the model's config.json says, is not accepted",
+        "look for the setting that it names in engine, and whether this vLLM knows this model",
+    ),
+    _sort(
+        r"(?:NotImplemented|Attribute|Type|Key|Index|Assertion|Name|UnboundLocal|Recursion|ZeroDivision|Syntax)Error",
+        "vLLM or a library has a defect there, or does not support this model with these settings",
+        f"{ASK} and the whole log",
+        False,
+    ),
+)
+ANY = Sort(
+    what="The error itself does not say of what kind it is",
+    look=f"look at the lines around it in the whole log; then {ASK} and that log",
+)
+
+
+def sort_of(summary: str) -> Sort:
+    """Of what kind an error is, from its words."""
+    return next((sort for sort in SORTS if sort.pattern.search(summary)), ANY)

@@ -1,0 +1,157 @@
+# Copyright (c) 2026, gpufleet contributors
+# GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Failures of what is installed: compilers, packages, libraries that do not go together (rows of the table)."""
+
+from __future__ import annotations
+
+from .signature import Signature
+
+NEW_ENVIRONMENT = (
+    "make a new environment with vLLM installed alone (it brings what it was built with), or use its image"
+)
+
+
+BUILD: tuple[Signature, ...] = (
+    Signature(
+        "ninja-missing",
+        "root",
+        ("ninja",),
+        r"No such file or directory: '(?:\S*/)?ninja'|Ninja is required to load C\+\+ extensions|\bninja: (?:command "
+        r")?not found"
+        r"|ninja(?: executable)? (?:was )?not found",
+        "A kernel has to be compiled on the host, and the build tool ninja is not found.",
+        "Put the bin directory of vLLM's environment on the PATH of the unit "
+        "(Environment=PATH=VENV/bin:/usr/local/cuda/bin:"
+        "/usr/bin:/bin), where ninja lies; nvcc and gcc have to be on it as well. Or install ninja, or set "
+        "VLLM_USE_FLASHINFER_SAMPLER: 0 in env, which does without that kernel.",
+        final=False,
+    ),
+    Signature(
+        "nvcc-missing",
+        "root",
+        ("nvcc", "CUDA_HOME", ".h: No such file", "cicc: not found", "Cannot find ptxas"),
+        r"(?:Could not find nvcc and default cuda_home=|nvcc: (?:command )?not found|No such file or directory: "
+        r"'(?:\S*/)?nvcc'"
+        r"|CUDA_HOME environment variable is not set|cicc: not found|Cannot find ptxas"
+        r"|fatal error: (?:cu[a-z]\w*|cuda/\S+|nv\w+|cublas\w*)\.(?:h|hpp|cuh): No such file)",
+        "A kernel has to be compiled on the host, and nvcc or the headers of CUDA are missing.",
+        "Install the CUDA toolkit (nvcc and its headers) and put it on the PATH of the unit with CUDA_HOME, or "
+        "install the "
+        "packages flashinfer-cubin and flashinfer-jit-cache, or set VLLM_USE_FLASHINFER_SAMPLER: 0 in env.",
+        final=False,
+    ),
+    Signature(
+        "cc-missing",
+        "root",
+        (
+            "C compiler",
+            "Python.h: No such file",
+            "C++ compiler",
+            "No such file or directory: '",
+            ": not found",
+            "command not found",
+            "InvalidCxxCompiler",
+        ),
+        r"(?:Failed to find C compiler|fatal error: Python\.h: No such file|No working C\+\+ compiler found"
+        r"|InvalidCxxCompiler"
+        r"|No such file or directory: '(?:\S*/)?(?:gcc|g\+\+|cc|c\+\+|clang|clang\+\+|\w+-linux-gnu-g\S+)'"
+        r"|\b(?:gcc|g\+\+|cc|c\+\+|clang): (?:command )?not found)",
+        "A kernel has to be compiled on the host, and the C compiler or Python's headers are missing.",
+        "Install gcc, g++ and python3-dev for the Python of this environment and put them on the PATH of the unit, or "
+        "set "
+        "enforce_eager.",
+        final=False,
+    ),
+    Signature(
+        "abi-mismatch",
+        "root",
+        ("undefined symbol", "object has no attribute", "operator torchvision::nms"),
+        r"(?P<lib>[^\s/'\"(]+\.so[\w.]*): undefined symbol: (?P<symbol>\w+)|operator torchvision::nms does not exist"
+        r"|'_OpNamespace' '(?P<ops>_\w*C)' object has no attribute",
+        lambda f: (
+            f"The library {f['lib']} was built for another version of torch than the one installed (undefined symbol "
+            f"{f['symbol'][:60]})."
+            if "lib" in f
+            else "Compiled code of vLLM or torchvision was built for another version of torch than the one installed."
+        ),
+        f"Several packages were installed over each other: {NEW_ENVIRONMENT}.",
+        warned=True,
+    ),
+    Signature(
+        "glibc-too-old",
+        "root",
+        ("GLIBCXX_", "GLIBC_", "CXXABI_"),
+        r"version `(?P<need>(?:GLIBCXX|GLIBC|CXXABI)_[\d.]*\d)' not found",
+        "The system's C or C++ library is too old for what is installed: {need} is missing.",
+        "Use vLLM's image, or a newer distribution; with conda install libstdcxx-ng in the environment, and let "
+        "LD_LIBRARY_PATH name its lib directory first.",
+        warned=True,
+    ),
+    Signature(
+        "missing-cudart",
+        "root",
+        ("cannot open shared object file",),
+        r"(?:ImportError|OSError): (?P<lib>lib(?:cudart|cublas|nccl|cusparse|cudnn|cufft|curand|cusolver|nvrtc"
+        r"|nvJitLink|cufile|cupti)"
+        r"[\w.-]*): cannot open shared object file",
+        "{lib} is missing: torch and vLLM in this environment were built for different CUDA versions.",
+        "Recreate the environment and install vLLM alone; it brings the torch it was built with.",
+    ),
+    Signature(
+        "missing-library",
+        "root",
+        ("cannot open shared object file",),
+        r"(?:ImportError|OSError): (?P<lib>lib[\w.+-]+): cannot open shared object file",
+        "The library {lib} is missing.",
+        "Install the package of the distribution that has it (apt-file search {lib} names it) where the server runs; "
+        "libcuda "
+        "and libnvidia-ml come with the NVIDIA driver and the Container Toolkit.",
+        general=True,
+    ),
+    Signature(
+        "transformers-clash",
+        "root",
+        (
+            "from 'transformers",
+            "already used by a Transformers config",
+            "all_special_tokens_extended",
+            "module 'transformers",
+            "No module named 'transformers.",
+            "' object has no attribute '",
+        ),
+        r"(?P<what>cannot import name '\w+' from 'transformers[\w.]*'|'[\w-]+' is already used by a "
+        r"Transformers config|(?:module 'transformers[\w.]*'|\w+) has no attribute '?all_special_tokens_extended'?"
+        r"|module 'transformers[\w.]*' has no attribute '\w+'|No module named 'transformers\.[\w.]+'"
+        r"|'\w+Config' object has no attribute 'rope_\w+'|'\w*(?:Tokenizer|Processor)\w*' object has no attribute "
+        r"'\w+')",
+        "The installed transformers does not go with this vLLM: {what}.",
+        "Install the version of transformers that this vLLM asks for (pip show vllm names it; transformers 5 came "
+        "after vLLM "
+        "0.11, which takes 4.57), or a vLLM that is as new as transformers.",
+        narrows=("module-missing",),
+    ),
+    Signature(
+        "flashinfer-version",
+        "root",
+        ("does not match flashinfer version",),
+        r"(?P<package>flashinfer-[\w-]+) version \((?P<have>[^)]+)\) does not match flashinfer version "
+        r"\((?P<want>[^)]+)\)",
+        "The package {package} {have} does not go with flashinfer {want}.",
+        "Install {package} in the version {want}.",
+    ),
+    Signature(
+        "module-missing",
+        "root",
+        ("No module named",),
+        r"ModuleNotFoundError: No module named '(?P<module>[\w.]+)'",
+        "The Python package {module} is missing in the environment of the server.",
+        "Install what provides {module} into that environment, check that the unit starts the Python of vLLM's "
+        "environment, or "
+        "use an image that holds it.",
+        general=True,
+        # Much is looked for and done without.
+        final=False,
+    ),
+)

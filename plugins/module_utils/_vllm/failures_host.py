@@ -1,0 +1,332 @@
+# Copyright (c) 2026, gpufleet contributors
+# GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Failures of driver, GPU and host, and of what was built for another one (rows of the table in failures.py)."""
+
+from __future__ import annotations
+
+from .signature import Found, Signature, of
+
+
+def _cuda_version(found: Found) -> str:
+    number = int(found.number("found") or 0)
+    return (
+        f"The NVIDIA driver is older than vLLM's "
+        f"CUDA{f' (it supports CUDA {number // 1000}.{number % 1000 // 10})' if number else ''}"
+        f"{' ' + found['want'] if 'want' in found else ''}."
+    )
+
+
+def _more(found: Found) -> str:
+    need = found.number("need")
+    return f" ({need / 2**30:.1f} GiB more were asked for)" if need else ""
+
+
+HOST: tuple[Signature, ...] = (
+    Signature(
+        "driver-too-old",
+        "root",
+        (
+            "driver on your system is too old",
+            "CUDA driver version is insufficient",
+            "compiled with an unsupported toolchain",
+            "UNSUPPORTED_PTX_VERSION",
+            "unsatisfied condition: cuda",
+            "ptxas application ptx input",
+        ),
+        r"(?:The NVIDIA driver on your system is too old \(found version (?P<found>\d+)\)"
+        r"|CUDA driver version is insufficient for CUDA runtime version"
+        r"|provided PTX was compiled with an unsupported toolchain|CUDA_ERROR_UNSUPPORTED_PTX_VERSION"
+        r"|unsatisfied condition: cuda>=(?P<want>[\d.]+\d)|ptxas application ptx input[^\n]*Unsupported \.version)",
+        _cuda_version,
+        "Update the driver (vLLM 0.20 and later are built for CUDA 13: R580 or newer), or use an image or wheel for "
+        "CUDA 12.9, or vLLM 0.19 or older.",
+        narrows=("no-gpu", "cuda-error"),
+    ),
+    Signature(
+        "fabric-not-ready",
+        "root",
+        ("system not yet initialized", "SYSTEM_NOT_READY", "SystemNotReady"),
+        r"(?:Error 802: )?system not yet initialized|CUDA_ERROR_SYSTEM_NOT_READY|cudaErrorSystemNotReady",
+        "CUDA error 802: the NVSwitch fabric that connects the GPUs is not ready: the fabric manager is missing, does "
+        "not run, "
+        "or is of another version than the driver.",
+        "Install nvidia-fabricmanager in exactly the version of the driver (nvidia-smi shows it), start it (systemctl "
+        "enable "
+        "--now nvidia-fabricmanager) and look at systemctl status nvidia-fabricmanager; in a virtual machine the host "
+        "has to "
+        "run it.",
+        retryable=None,
+        narrows=("no-gpu", "cuda-error"),
+    ),
+    Signature(
+        "cuda-compat-804",
+        "root",
+        ("forward compatibility was attempted",),
+        r"forward compatibility was attempted on non supported HW",
+        "CUDA error 804: the image brings newer CUDA libraries than the driver, and this GPU may not use them (only "
+        "data "
+        "center GPUs may).",
+        "Update the driver to one that knows the image's CUDA, use an image for the driver's CUDA, or take the "
+        "image's compat "
+        "directory out of its library path (LD_LIBRARY_PATH: /usr/local/nvidia/lib64).",
+        narrows=("no-gpu", "cuda-error"),
+    ),
+    Signature(
+        "cuda-compat-803",
+        "root",
+        ("system has unsupported display driver",),
+        r"(?:Error 803: )?system has unsupported display driver / cuda driver combination",
+        "The image's own CUDA compatibility libraries hide the host's newer driver.",
+        "Take the compat directory out of the image's library path (LD_LIBRARY_PATH: /usr/local/nvidia/lib64), or "
+        "use an image that matches the driver.",
+        narrows=("no-gpu", "cuda-error"),
+    ),
+    Signature(
+        "no-kernel-image",
+        "root",
+        ("no kernel image is available",),
+        r"no kernel image is available for execution on the device",
+        "This build of vLLM or torch has no code for this GPU.",
+        "Use a build for it (GB10: the NGC image, or a build for CUDA 13).",
+    ),
+    Signature(
+        "ptxas-sm121",
+        "root",
+        ("ptxas fatal", "Unsupported .version"),
+        r"ptxas fatal\s*: Value '(?P<arch>sm_\w+)' is not defined for option 'gpu-name'"
+        r"|ptxas /[^\n]*Unsupported \.version (?P<arch2>[\d.]+\d)",
+        "The ptxas that Triton uses is too old for this GPU ({arch}).",
+        "Set TRITON_PTXAS_PATH: /usr/local/cuda/bin/ptxas (CUDA 13) in env, or use a newer image.",
+    ),
+    Signature(
+        "torch-arch-warning",
+        "warn",
+        ("Minimum and Maximum cuda capability",),
+        r"Minimum and Maximum cuda capability supported by this version of PyTorch is",
+        "PyTorch does not list this GPU; code for 12.0 runs on 12.1 (GB10) all the same.",
+        "Nothing has to be done.",
+        retryable=None,
+        final=False,
+    ),
+    Signature(
+        "no-gpu",
+        "root",
+        (
+            "Failed to infer device type",
+            "No CUDA GPUs are available",
+            "NVIDIA driver was not found",
+            "could not select device driver",
+            "no NVIDIA driver on your system",
+            "no CUDA-capable device",
+            "CUDA unknown error",
+            "driver not loaded",
+            "DriverNotLoaded",
+            "libcuda.so.1",
+            "NVMLError_LibraryNotFound",
+        ),
+        r"(?:Failed to infer device type|No CUDA GPUs are available|NVIDIA driver was not found"
+        r"|no NVIDIA driver on your system|no CUDA-capable device is detected|CUDA unknown error - this may"
+        r"|nvml error: driver not loaded|NVMLError_(?:DriverNotLoaded|LibraryNotFound)"
+        r"|libcuda\.so\.1: cannot open shared object file|could not select device driver \"\" with capabilities: "
+        r"\[\[gpu\]\])",
+        "The server sees no GPU.",
+        "Check nvidia-smi on the host, then the NVIDIA Container Toolkit (docker run --gpus all), then gpus and "
+        "CUDA_VISIBLE_DEVICES of this server.",
+    ),
+    Signature(
+        "nvml-lost",
+        "root",
+        ("Failed to initialize NVML: Unknown Error", "NVMLError_Unknown"),
+        r"Failed to initialize NVML: Unknown Error|NVMLError_Unknown\b",
+        "The container may not use its GPUs any more: its cgroup lost them, as after systemctl daemon-reload.",
+        "Recreate the container. So that it lasts: make CDI devices (nvidia-ctk cdi generate) or set "
+        '"exec-opts": ["native.cgroupdriver=cgroupfs"] in /etc/docker/daemon.json, and update the Container Toolkit.',
+        retryable=True,
+        serving=True,
+        narrows=("no-gpu",),
+    ),
+    Signature(
+        "nvml-mismatch",
+        "root",
+        ("Driver/library version mismatch", "LibRmVersionMismatch"),
+        r"Driver/library version mismatch|NVMLError_LibRmVersionMismatch",
+        "The driver was updated, and the kernel still runs the old one.",
+        "Reboot the host, or unload and load the nvidia modules while nothing uses a GPU.",
+        narrows=("no-gpu",),
+    ),
+    Signature(
+        "gpu-unknown",
+        "root",
+        (
+            "unknown device",
+            "invalid literal for int() with base 10: '",
+            "NVMLError_NotFound",
+            "NVMLError_InvalidArgument",
+            "invalid device ordinal",
+            "unresolvable CDI devices",
+        ),
+        r"device error: (?P<id>\S+): unknown device|invalid literal for int\(\) with base 10: '(?P<id2>(?:GPU"
+        r"|MIG)-[^']*)'"
+        r"|NVMLError_(?:NotFound|InvalidArgument)\b|CUDA error: invalid device ordinal|unresolvable CDI devices "
+        r"(?P<id3>\S+)",
+        lambda f: f"A GPU that the server is to use is not there{of(f, 'id')}, or vLLM cannot find it by that name.",
+        "Compare gpus and CUDA_VISIBLE_DEVICES with nvidia-smi -L: write the whole UUID as it stands there, or the "
+        "index. Up to "
+        "vLLM 0.24 CUDA_VISIBLE_DEVICES takes indices alone; a MIG device goes to the container by its UUID, and "
+        "within it "
+        "CUDA_VISIBLE_DEVICES is left out.",
+        narrows=("no-gpu", "cuda-error"),
+    ),
+    Signature(
+        "gpu-fault",
+        "root",
+        ("uncorrectable ECC", "fallen off the bus", "GPU is lost", "NVRM: Xid", "uncorrectable NVLink"),
+        r"uncorrectable (?:ECC|NVLink) error|fallen off the bus|GPU is lost"
+        r"|NVRM: Xid \([^)]*\): (?P<xid>48|62|63|64|74|79|92|94|95|119|120|140|154)\b",
+        lambda f: f"A GPU is broken or has hung{' (Xid ' + f['xid'] + ')' if 'xid' in f else ''}.",
+        "Look at nvidia-smi and dmesg for which one it is, drain the host and reset the GPU or reboot. If it comes "
+        "again, take "
+        "the card out of gpus and have it replaced.",
+        serving=True,
+        narrows=("cuda-error", "illegal-memory-access"),
+    ),
+    Signature(
+        "fa3-sinks",
+        "root",
+        ("Sinks are only supported in FlashAttention 3",),
+        r"Sinks are only supported in FlashAttention 3",
+        "The model was forced onto FlashAttention 2, which lacks attention sinks; FlashAttention 3 needs a Hopper GPU.",
+        "Remove attention_backend and VLLM_ATTENTION_BACKEND: A100 and GB10 use Triton by themselves (vLLM 0.10.1 or "
+        "later). Installing flash-attn changes nothing: vLLM brings its own.",
+    ),
+    Signature(
+        "attn-backend-invalid",
+        "root",
+        ("No valid attention backend found for", "is not valid for"),
+        r"(?:No valid attention backend found for|Selected backend (?P<backend>\S+) is not valid for)",
+        lambda f: (
+            "The attention backend that was asked for cannot run this model on this GPU"
+            + (f" ({f['backend']})." if "backend" in f else ".")
+        ),
+        "Remove attention_backend and VLLM_ATTENTION_BACKEND, and vLLM chooses one.",
+    ),
+    Signature(
+        "xid-unified-oom",
+        "root",
+        ("NV_ERR_NO_MEMORY", "NVRM: ", "oom-kill:", "Out of memory: Killed process"),
+        r"(?:NV_ERR_NO_MEMORY|NVRM: .*Out of memory|oom-kill:.*|Out of memory: Killed process \d+ "
+        r"\((?P<proc>[^)]*(?:VLLM|vllm|python)[^)]*)\))",
+        "The memory of the host is used up, and the kernel killed the server.",
+        "Lower gpu_memory_utilization; on unified memory (GB10) leave 10 to 15 % to the system and empty the page "
+        "cache before the start. dmesg shows what was killed.",
+        narrows=("worker-died", "engine-proc-died"),
+        serving=True,
+    ),
+    Signature(
+        "illegal-memory-access",
+        "root",
+        ("CUDA error: ",),
+        r"CUDA error: (?P<what>an illegal memory access was encountered|device-side assert triggered"
+        r"|unspecified launch failure|misaligned address)",
+        "A kernel failed on the GPU: {what}.",
+        "Look for Xid lines in dmesg (a fault of the card), update vLLM, and try another attention_backend or "
+        "enforce_eager; CUDA_LAUNCH_BLOCKING: 1 in env shows where.",
+        retryable=True,
+    ),
+    Signature(
+        "cuda-error",
+        "root",
+        ("CUDA error: ",),
+        r"CUDA error: (?P<what>[^\n]+)",
+        lambda f: f"A call to the GPU failed: {f['what'].strip().rstrip('.')[:200]}.",
+        "Look at dmesg for Xid lines, at nvidia-smi for memory that others hold, and compare the driver with the CUDA "
+        "of the "
+        "image; CUDA_LAUNCH_BLOCKING: 1 in env shows which call it was.",
+        retryable=None,
+        general=True,
+    ),
+    # --- The host and the user of the server ---
+    Signature(
+        "command-missing",
+        "root",
+        ("executable file not found", "Failed at step EXEC", "vllm: command not found", "vllm: not found"),
+        r"exec: \"?(?P<cmd>[^\"\s]+)\"?: executable file not found|Failed at step EXEC spawning (?P<cmd2>\S+): "
+        r"|\b(?P<cmd3>vllm): (?:command )?not found",
+        "The command {cmd} is not there.",
+        "In a container: check image and its entrypoint. In a unit: write the whole path of vllm in its environment "
+        "(ExecStart=VENV/bin/vllm serve MODEL), and check that it is executable and its Python exists (head -1 of that "
+        "file).",
+    ),
+    Signature(
+        "uid-unknown",
+        "root",
+        ("getpwuid()", "No username set in the environment"),
+        r"getpwuid\(\): uid not found: (?P<uid>\d+)|OSError: No username set in the environment",
+        lambda f: (
+            f"The container runs as a user without a name{of(f, 'uid')}: it has no entry in /etc/passwd, and torch "
+            f"asks for it "
+            "(getpwuid)."
+        ),
+        "Set USER to any name in env, and HOME, VLLM_CACHE_ROOT and TORCHINDUCTOR_CACHE_DIR to directories that it "
+        "may write; or "
+        "run the container as the image's own user.",
+        narrows=("permission-denied",),
+    ),
+    Signature(
+        "permission-denied",
+        "root",
+        ("Permission denied", "Read-only file system", "no locator available for file"),
+        r"(?:\[Errno 13\] Permission denied|\[Errno 30\] Read-only file system)(?:: '(?P<path>[^']+)')?"
+        r"|(?P<path2>/[^\s:'\"]+)'?: (?:Permission denied|Read-only file system)|(?:Permission denied|Read-only file "
+        r"system) \(os error|no locator available for file",
+        lambda f: f"The server may not read or write {f.groups.get('path', 'a file that it needs')}.",
+        "Make it readable and writable for the user that the server runs as (ls -ln shows the owner; a mount may be "
+        "read-only, "
+        "and SELinux wants :z), or let HOME, HF_HOME, VLLM_CACHE_ROOT and TRITON_CACHE_DIR name directories that it "
+        "may write.",
+        # A cache that cannot be written is often done without.
+        final=False,
+    ),
+    Signature(
+        "disk-quota",
+        "root",
+        ("Disk quota exceeded",),
+        r"Disk quota exceeded(?:: '(?P<path>[^']+)')?",
+        lambda f: f"The quota of the user on a file system is used up{of(f, 'path')}.",
+        "Free space there or have the quota raised (quota -s shows it), or put the Hugging Face cache "
+        "(huggingface_dir) and "
+        "VLLM_CACHE_ROOT on another file system.",
+        final=False,
+    ),
+    Signature(
+        "host-memory",
+        "root",
+        ("Cannot allocate memory", "std::bad_alloc", "DefaultCPUAllocator: ", "MemoryError"),
+        r"\[Errno 12\] Cannot allocate memory|std::bad_alloc|DefaultCPUAllocator: (?:can't allocate memory|not enough "
+        r"memory)"
+        r"[^\n]*?(?P<need>\d+) bytes|DefaultCPUAllocator: |^MemoryError\b",
+        lambda f: f"The memory of the host, not of the GPU, is used up{_more(f)}.",
+        "Look at free -h and at the limits of the container or unit (memory, MemoryMax), stop what else runs, or load "
+        "with fewer "
+        "processes; on unified memory (GB10) lower gpu_memory_utilization.",
+        retryable=None,
+    ),
+    Signature(
+        "process-limits",
+        "root",
+        ("Too many open files", "can't start new thread", "Resource temporarily unavailable", "Thread creation failed"),
+        r"^[\w.]*Error: (?:\[Errno 24\] )?Too many open files"
+        r"|(?P<threads>can't start new thread|\[Errno 11\] Resource temporarily unavailable"
+        r"|libgomp: Thread creation failed)",
+        lambda f: (
+            f"The limit of the {'processes and threads' if 'threads' in f else 'open files'} of the server is reached."
+        ),
+        lambda f: (
+            "Raise pids_limit of the container (TasksMax of the unit), or set OMP_NUM_THREADS to a small number in env."
+            if "threads" in f
+            else "Raise it: ulimits nofile of the container, LimitNOFILE=65536 in the unit."
+        ),
+    ),
+)

@@ -1,0 +1,150 @@
+# Copyright (c) 2026, gpufleet contributors
+# GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What follows from a failure, or is the most that can be known without its cause (rows of the table)."""
+
+from __future__ import annotations
+
+from .signature import HIGHER_ABOVE, Found, Signature
+
+
+def _exit_code(found: Found) -> str:
+    meaning = {
+        -9: "killed with SIGKILL: by the kernel for lack of host memory, or by somebody",
+        -11: "segmentation fault",
+        -7: "bus error: /dev/shm is too small",
+        -6: "aborted",
+        -15: "terminated with SIGTERM",
+    }
+    code = found.number("code")
+    if code is None:
+        return ""
+    return f" (exit code {code:.0f}{': ' + meaning[int(code)] if int(code) in meaning else ''})"
+
+
+PROCESS: tuple[Signature, ...] = (
+    Signature(
+        "worker-died",
+        "symptom",
+        ("died unexpectedly", "died, exit code"),
+        r"Worker proc (?P<w>\S+) died unexpectedly(?: \(exit code: (?P<code>-?\d+|None)\))?, shutting down executor"
+        r"|Worker (?P<w0>\S+ pid \d+) died, exit code: (?P<code0>-?\d+)",
+        lambda f: f"The worker process {f['w']} died{_exit_code(f)}, and the engine with it.",
+        "Look at dmesg for the kernel's out-of-memory killer and for Xid lines, at the host's free memory and at "
+        "/dev/shm. The server leaves with status 0 then, so keep restart_policy: unless-stopped. Another "
+        "distributed_executor_backend is no cure.",
+        retryable=True,
+    ),
+    Signature(
+        "engine-proc-died",
+        "symptom",
+        ("died unexpectedly",),
+        r"Engine core proc(?:ess)? (?P<p>\S+) died unexpectedly",
+        "The engine's process {p} was killed or crashed.",
+        "Look at dmesg for the kernel's out-of-memory killer and for Xid lines, and at coredumpctl.",
+        retryable=True,
+    ),
+    Signature(
+        "rpc-timeout",
+        "symptom",
+        ("RPC call to",),
+        r"TimeoutError: RPC call to (?P<m>\w+) timed out",
+        "A worker did not answer {m} in time: it hangs.",
+        "Restart the server. If it happens again, look at dmesg for Xid lines and at NCCL (NCCL_DEBUG: INFO); raise "
+        "VLLM_EXECUTE_MODEL_TIMEOUT_SECONDS only where the first run is known to be slow.",
+        retryable=True,
+    ),
+    Signature(
+        "shm-broadcast-stall",
+        "symptom",
+        ("No available shared memory broadcast block",),
+        r"No available shared memory broadcast block found in (?P<s>\d+) seconds?",
+        "A worker has not answered for {s} seconds and more: it hangs, or compiles.",
+        "While serving: restart the server, and look at dmesg for Xid lines and at NCCL. While starting: wait, kernels "
+        "may be compiling.",
+        retryable=True,
+        final=False,
+    ),
+    Signature(
+        "ray-actor-died",
+        "symptom",
+        ("The actor died", "The actor is dead", "A worker died or was killed"),
+        r"The actor (?:died|is dead)|A worker died or was killed while executing",
+        "A worker that Ray ran died, and the engine with it.",
+        f"{HIGHER_ABOVE} If there is none: look at dmesg on the worker's host, and at its logs under /tmp/ray.",
+        retryable=None,
+    ),
+    Signature(
+        "process-crashed",
+        "symptom",
+        ("Fatal Python error", "Segfault encountered", "received at time", "terminate called", "egmentation fault"),
+        r"Fatal Python error: (?P<what>[^\n]+)|!!!!!!! (?P<what2>Segfault) encountered|\*\*\* (?P<what3>SIG\w+) "
+        r"received at "
+        r"time|(?P<what4>terminate called) (?:after|without)|\b(?P<what5>Segmentation fault)\b",
+        "A process of the server crashed: {what}.",
+        "Look at what it says below that line, at dmesg for Xid lines, and at coredumpctl; update vLLM and the driver, "
+        "and try another attention_backend or enforce_eager.",
+        retryable=None,
+    ),
+    Signature(
+        "engine-fatal",
+        "symptom",
+        ("EngineCore encountered a fatal error", "EngineCore hit an exception", "got fatal signal", "Got fatal signal"),
+        r"EngineCore encountered a fatal error|EngineCore hit an exception|[Gg]ot fatal signal from worker processes",
+        "The engine failed.",
+        HIGHER_ABOVE,
+        retryable=None,
+    ),
+    Signature(
+        "engine-start-failed",
+        "symptom",
+        (
+            "EngineCore failed to start",
+            "Engine core initialization failed",
+            "Engine process failed to start",
+            "died before responding to readiness",
+        ),
+        r"EngineCore failed to start|Engine core initialization failed\. See root cause above"
+        r"|Engine process failed to start|process died before responding to readiness",
+        "The engine did not start.",
+        HIGHER_ABOVE,
+        retryable=None,
+    ),
+    Signature(
+        "worker-init-failed",
+        "symptom",
+        ("WorkerProc",),
+        r"WorkerProc (?:initialization failed due to an exception in a background process|failed to start|hit an "
+        r"exception)",
+        "A worker process failed.",
+        HIGHER_ABOVE,
+        retryable=None,
+    ),
+    Signature(
+        "thread-died",
+        "symptom",
+        ("Exception in thread",),
+        # Who counts usage or draws a bar is not missed.
+        r"Exception in thread (?!.*(?:usage|tqdm|TMonitor|metrics|telemetry|QueueFeeder))(?P<thread>\S[^\n]*?):?\s*$",
+        "A thread of the server died ({thread}): it may still answer /health and no request any more.",
+        f"Restart the server, update vLLM if it happens again, and report what stands below that line. {HIGHER_ABOVE}",
+        retryable=True,
+    ),
+    Signature(
+        "engine-dead",
+        "symptom",
+        (
+            "EngineDeadError",
+            "EngineCore encountered an issue",
+            "output_handler failed",
+            "Engine loop is not running",
+            "Background loop ",
+        ),
+        r"EngineDeadError|EngineCore encountered an issue\. See stack trace \(above\) for the root cause"
+        r"|AsyncLLM output_handler failed|Engine loop is not running|Background loop (?:has errored|is stopped)",
+        "The engine died while it served; the API server then leaves with status 0.",
+        f"{HIGHER_ABOVE} Keep restart_policy: unless-stopped, which restarts a server that left with status 0 too.",
+        retryable=True,
+    ),
+)

@@ -1,0 +1,259 @@
+# Copyright (c) 2026, gpufleet contributors
+# GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Failures of ports, of several GPUs and of several hosts (rows of the table in failures.py)."""
+
+from __future__ import annotations
+
+import re
+
+from .signature import HIGHER_ABOVE, Found, Signature
+
+
+def _world_size(found: Found) -> str:
+    gpus = found["gpus"] if "gpus" in found else found["n"]
+    return (
+        f"Set tensor_parallel_size times pipeline_parallel_size to {gpus} or less, or let the server see more GPUs "
+        "(gpus, CUDA_VISIBLE_DEVICES). Across several hosts use nnodes, node_rank and master_addr (vLLM 0.11.1 or "
+        "later)."
+    )
+
+
+def _heads(found: Found) -> str:
+    heads, size = int(found.number("h") or 0), int(found.number("tp") or 0)
+    fitting = [str(n) for n in range(1, size + 1) if heads and heads % n == 0]
+    return f"Set tensor_parallel_size to one of {', '.join(fitting) or '1'}: it has to divide {heads}."
+
+
+def _port(found: Found) -> str:
+    return found.groups.get("port") or found.settings("port") or "8000"
+
+
+def _nccl(found: Found) -> str:
+    """What NCCL says itself: in its warnings, or below the exception."""
+    own = re.search(r"NCCL WARN (?!.*(?:NCCL_\w+ (?:is )?set|ignored))([^\n]{1,300})", found.text) or re.search(
+        r"^Last error: *\n?([^\n]{1,300})", found.text, re.MULTILINE
+    )
+    said = own.group(1).strip().rstrip(".") if own else ""
+    return f"NCCL, which connects the GPUs, failed{': ' + said if said else ''}."
+
+
+def _ray_memory(found: Found) -> str:
+    used = re.search(r"was running was ([\d.]+GB) / ([\d.]+GB)", found.text)
+    much = f": {used.group(1)} of {used.group(2)} were in use" if used else ""
+    return f"Ray's memory monitor killed a worker, because the memory of its host was nearly used up{much}."
+
+
+RANKS: tuple[Signature, ...] = (
+    Signature(
+        "port-in-use",
+        "root",
+        ("[Errno 98]",),
+        r"\[Errno 98\] (?:Address already in use|error while attempting to bind on address(?: \('[^']*', "
+        r"(?P<port>\d+)\))?)",
+        lambda f: f"Port {_port(f)} is taken by another process.",
+        lambda f: (
+            f"Give the server another port, or stop what holds it: 'ss -ltnp sport = :{_port(f)}' shows who. (vLLM "
+            "0.7.3 to 0.24 do not even notice a second vLLM of the same user on a port; requests are split between "
+            "the two.)"
+        ),
+    ),
+    Signature(
+        "dist-port-race",
+        "root",
+        ("The server socket has failed to listen",),
+        r"(?:DistNetworkError|RuntimeError): The server socket has failed to listen on any local network "
+        r"address.*EADDRINUSE",
+        "Two servers that started together picked the same internal port.",
+        "Start again, one server after the other, or give each its own VLLM_PORT in env (a base for internal ports).",
+        retryable=True,
+    ),
+    # --- Several GPUs ---
+    Signature(
+        "world-size",
+        "root",
+        ("the number of available GPUs",),
+        r"(?:World size \((?P<ws>\d+)\) is larger than the number of available GPUs \((?P<gpus>\d+)\)"
+        r"|Tensor parallel size \((?P<tp>\d+)\) cannot be larger than the number of available GPUs \((?P<n>\d+)\))",
+        lambda f: (
+            f"The server is to use {f['ws'] if 'ws' in f else f['tp']} GPUs and sees "
+            f"{f['gpus'] if 'gpus' in f else f['n']}."
+        ),
+        _world_size,
+    ),
+    Signature(
+        "local-world-size",
+        "root",
+        ("local_world_size",),
+        r"local_world_size \((?P<lws>\d+)\) must (?:be )?(?:be )?less than or equal to the number of visible devices "
+        r"\((?P<n>\d+)\)",
+        "The server is to use {lws} GPUs on this host and sees {n}.",
+        _world_size,
+    ),
+    Signature(
+        "heads-not-divisible",
+        "root",
+        ("Total number of attention heads",),
+        r"Total number of attention heads \((?P<h>\d+)\) must be divisible by tensor parallel size \((?P<tp>\d+)\)",
+        "The model's {h} attention heads cannot be split over {tp} GPUs.",
+        _heads,
+    ),
+    Signature(
+        "ray-missing",
+        "root",
+        ("Failed to import Ray",),
+        r"Failed to import Ray",
+        "Ray is asked for (distributed_executor_backend), and it is not installed.",
+        "Set distributed_executor_backend to mp, which needs nothing, or install ray[cgraph] as well (it is no "
+        "dependency since 0.18).",
+    ),
+    Signature(
+        "ray-placement",
+        "root",
+        ("Cannot provide a placement group of",),
+        r"Cannot provide a placement group of",
+        "The Ray cluster has fewer free GPUs than the server asks for.",
+        "Look at 'ray status', and join the missing hosts first.",
+        retryable=True,
+    ),
+    Signature(
+        "nccl-shm",
+        "root",
+        ("/dev/shm/nccl-",),
+        r"NCCL WARN Error(?: while creating shared memory segment|: failed to extend) /dev/shm/nccl-\w+"
+        r"(?: \(size (?P<size>\d+)\))?.*error: No space left on device",
+        "/dev/shm is too small for NCCL, or full of leftovers.",
+        "Set ipc_mode: host (the default), or at least 16 GiB of shared memory; delete /dev/shm/nccl-* after crashes.",
+        narrows=("disk-full",),
+    ),
+    Signature(
+        "nccl-network",
+        "root",
+        (
+            "socketStartConnect",
+            "socketPollConnect",
+            "socketProgress",
+            "NET/IB : ",
+            "Bootstrap : no socket",
+            "ibv_",
+            "No route to host",
+        ),
+        r"NCCL WARN (?P<why>[^\n]*(?:socket\w*Connect: |socketProgress: |Bootstrap : no socket|ibv_\w+|NET/(?:IB"
+        r"|Socket) ?:)[^\n]*)"
+        r"|^(?P<why2>socket\w+: Connect to [^\n]+)",
+        lambda f: f"NCCL cannot connect the hosts: {f['why'].strip().rstrip('.')[:250]}.",
+        "Set NCCL_SOCKET_IFNAME and GLOO_SOCKET_IFNAME in env to the interface that all hosts share, open the "
+        "firewall between "
+        "them for all ports, and for InfiniBand or RoCE check NCCL_IB_HCA and NCCL_IB_GID_INDEX (NCCL_IB_DISABLE: 1 "
+        "does without).",
+        retryable=None,
+        narrows=("nccl-error",),
+    ),
+    Signature(
+        "nccl-error",
+        "symptom",
+        (
+            "NCCL error",
+            "ncclSystemError",
+            "ncclUnhandledCudaError",
+            "ncclRemoteError",
+            "ncclInternalError",
+            "ncclInvalidUsage",
+        ),
+        r"(?:DistBackendError: NCCL error|RuntimeError: NCCL error: |nccl(?:System|UnhandledCuda|Remote"
+        r"|Internal)Error: "
+        r"|ncclInvalidUsage: )",
+        _nccl,
+        "Set NCCL_DEBUG: INFO in env and read its WARN lines. Keep ipc_mode: host; on hosts with several networks set "
+        "NCCL_SOCKET_IFNAME and GLOO_SOCKET_IFNAME.",
+        retryable=None,
+    ),
+    Signature(
+        "nccl-timeout",
+        "symptom",
+        ("collective operation timeout",),
+        r"Watchdog caught collective operation timeout: \w+\([^\n]*?OpType=(?P<op>\w+)[^\n]*? ran for (?P<ms>\d+) "
+        r"milliseconds",
+        lambda f: (
+            f"GPUs waited for each other for {(f.number('ms') or 0) / 1000:.0f} s ({f['op']}): one of them failed or "
+            f"hangs."
+        ),
+        f"{HIGHER_ABOVE} If there is none, look at dmesg of every host for Xid lines, and set NCCL_DEBUG: INFO in env.",
+        retryable=None,
+    ),
+    Signature(
+        "rendezvous-timeout",
+        "root",
+        (
+            "clients joined",
+            "client socket has",
+            "Gloo connectFullMesh",
+            "wait timeout after",
+            "Timed out initializing process group",
+        ),
+        r"Timed out after (?P<s>\d+) seconds waiting for clients\. (?P<n>\d+)/(?P<m>\d+) clients joined"
+        r"|The client socket has (?:timed out after (?P<ms>\d+)ms while trying|failed) to connect to (?:any network "
+        r"address of )?"
+        r"\((?P<host>[^,)]+), (?P<port>\d+)\)|Gloo connectFullMesh failed|wait timeout after (?P<ms2>\d+)ms"
+        r"|Timed out initializing process group",
+        lambda f: (
+            f"The servers of the hosts did not find each other: {f['n']} of {f['m']} were there after {f['s']} s."
+            if "n" in f
+            else f"The servers of the hosts did not find each other: {f['host']} port {f['port']} did not answer."
+            if "host" in f
+            else "The servers of the hosts did not find each other in time."
+        ),
+        "Start all hosts at the same time, each with its own node_rank and the same nnodes and master_addr; the first "
+        "has to be "
+        "reached from the others at master_addr and master_port (firewall, and ipc and network of the container: "
+        "host). Set "
+        "VLLM_HOST_IP, NCCL_SOCKET_IFNAME and GLOO_SOCKET_IFNAME where a host has several networks.",
+        retryable=True,
+        narrows=("nccl-error",),
+    ),
+    Signature(
+        "engine-ready-timeout",
+        "root",
+        ("Timed out waiting for engine", "response from front-end", "Did not receive response"),
+        r"Timed out waiting for engine(?:s to send initial message|[ -]core processes to start)[^\n]*?(?:Waited "
+        r"(?P<s>\d+) ?s|$)"
+        r"|Did not receive response from front-end process within (?P<min>\d+)",
+        lambda f: (
+            f"The engine was not ready{' after ' + f['s'] + ' s' if 's' in f else ' in time'}, and the API server "
+            f"gave up."
+        ),
+        lambda f: (
+            f"Set VLLM_ENGINE_READY_TIMEOUT_S in env to {int((f.number('s') or 600) * 3)} (it is "
+            f"{int(f.number('s') or 600)} unless set). What was slow stands above: reading weights, or compiling with "
+            f"an empty "
+            "cache, which a second start finds full (VLLM_CACHE_ROOT on a disk that stays)."
+        ),
+        retryable=True,
+    ),
+    Signature(
+        "ray-memory",
+        "root",
+        ("low on memory", "memory pressure (OOM)"),
+        r"killed due to (?:the node running low on memory|memory pressure \(OOM\))",
+        _ray_memory,
+        "Free memory of that host, or raise the limit: RAY_memory_usage_threshold: 0.98 "
+        "(RAY_memory_monitor_refresh_ms: 0 turns "
+        "the monitor off) in the environment of ray start. On unified memory (GB10) lower gpu_memory_utilization: "
+        "weights and "
+        "cache count as memory of the host there.",
+        retryable=None,
+        narrows=("ray-actor-died",),
+    ),
+    Signature(
+        "nvlink-multicast",
+        "root",
+        ("cuMulticast", "upport multicast"),
+        r"\bcuMulticast\w+|[Dd]oes not support multicast",
+        "NVLink multicast is not available on this host, and a kernel that joins several GPUs asked for it.",
+        "In compilation_config set fuse_allreduce_rms of pass_config to false, and in env "
+        "VLLM_ALLREDUCE_USE_SYMM_MEM: 0 and NCCL_NVLS_ENABLE: 0. Many virtual machines lack multicast.",
+        # Some backends look for it and go on without.
+        final=False,
+    ),
+)

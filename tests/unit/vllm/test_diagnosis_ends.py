@@ -1,0 +1,153 @@
+# Copyright (c) 2026, gpufleet contributors
+# GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A server that ended, or half of it, is never well: whatever its status, its last line, or who tells of it."""
+
+from __future__ import annotations
+
+import typing as t
+
+import pytest
+from ansible_collections.gpufleet.vllm.plugins.module_utils._host.processes import ProcessState
+from ansible_collections.gpufleet.vllm.plugins.module_utils._vllm.diagnosis import diagnose
+from ansible_collections.gpufleet.vllm.plugins.module_utils._vllm.failures import BY_ID
+from vllm_logs import READY, START
+
+INFO = "INFO 01-01 10:00:00 [a.py:1] "
+WORK = f"{INFO}Starting to load model m...\n"
+ACCESS = 'INFO:     10.0.0.1:5000 - "GET /health HTTP/1.1" 200 OK\n'
+SHUTDOWN = "INFO:     Shutting down\n"
+GONE = {"running": False}
+
+
+@pytest.mark.parametrize(
+    ("log", "state", "is_failed"),
+    [
+        pytest.param(START + WORK, {}, False, id="a start of which no more is known"),
+        pytest.param(START + WORK, {"running": True}, False, id="a start that runs"),
+        pytest.param(START + WORK, {**GONE, "exit_status": 0}, True, id="gone with status 0 before it listened"),
+        pytest.param(START + WORK, GONE, True, id="gone before it listened, with a status nobody knows"),
+        pytest.param(START + WORK + READY, GONE, False, id="gone after it listened, with a status nobody knows"),
+        pytest.param(
+            START + WORK + READY, {**GONE, "exit_status": 1}, True, id="gone after it listened, with status 1"
+        ),
+        pytest.param(ACCESS, GONE, False, id="its log begins after it listened"),
+        pytest.param(START + WORK, {**GONE, "exit_status": 143}, False, id="asked to end before it listened"),
+        pytest.param(START + WORK + SHUTDOWN, {**GONE, "exit_status": 0}, False, id="stopped before it listened"),
+        pytest.param(START + READY + SHUTDOWN, {**GONE, "exit_status": 130}, False, id="stopped by a key"),
+        pytest.param(START + READY, {**GONE, "exit_status": 130}, True, id="interrupted, and said nothing"),
+        pytest.param("", GONE, False, id="never started"),
+    ],
+)
+def test_whether_what_ended_failed(log: str, state: dict[str, t.Any], is_failed: bool) -> None:
+    assert diagnose(log, ProcessState(**state)).failed is is_failed
+
+
+SYSTEMD = "Aug 19 18:34:31 gpu systemd[1]: vllm.service: "
+
+
+@pytest.mark.parametrize(
+    ("line", "status", "is_failed"),
+    [
+        (f"{SYSTEMD}Main process exited, code=exited, status=1/FAILURE", "1", True),
+        (f"{SYSTEMD}Main process exited, code=killed, status=9/KILL", "137", True),
+        (f"{SYSTEMD}Main process exited, code=dumped, status=11/SEGV", "139", True),
+        (f"{SYSTEMD}Main process exited, code=killed, status=15/TERM", "", False),
+        ("vllm-1 exited with code 3", "3", True),
+        ("vllm-1 exited with code 0", "", False),
+        ("      Reason:       OOMKilled", "memory of the host", True),
+    ],
+)
+def test_the_end_of_a_process_is_read_from_the_log(line: str, status: str, is_failed: bool) -> None:
+    log = f"{START}{WORK}{READY}{line}\n"
+    found = diagnose(log)
+    assert found.failed is is_failed
+    assert status in found.cause
+    # Who looks at the process itself knows better, and what was written afterwards is another life's.
+    assert not diagnose(log, ProcessState(running=True)).failed
+    assert not diagnose(f"{log}{ACCESS}").failed
+
+
+@pytest.mark.parametrize(
+    ("lines", "id"),
+    [
+        (
+            "CRITICAL 04-20 10:00:00 [core_client.py:361] Got fatal signal from worker processes, shutting down.",
+            "engine-fatal",
+        ),
+        (
+            "ERROR 04-20 10:00:00 [core.py:387] EngineCore hit an exception: Traceback (most recent call last):",
+            "engine-fatal",
+        ),
+        (
+            "Exception in thread Thread-2 (process_input_sockets):\nTraceback (most recent call last):\nKeyError: 'x'",
+            "thread-died",
+        ),
+        ("ERROR 04-20 10:00:00 [async_llm.py:411] AsyncLLM output_handler failed.", "engine-dead"),
+        ("AsyncEngineDeadError: Background loop has errored already.", "engine-dead"),
+        ("Fatal Python error: Segmentation fault", "process-crashed"),
+        (
+            "Exception in thread Thread-1 (_report_usage_worker):\nTraceback (most recent call last):\nOSError: x",
+            "none",
+        ),
+    ],
+)
+def test_half_a_server_is_not_up(lines: str, id: str) -> None:
+    found = diagnose(f"{START}{READY}{ACCESS}{lines}\n{ACCESS}", ProcessState(running=True))
+    assert found.id == id
+    assert id == "none" or found.final
+
+
+@pytest.mark.parametrize(
+    ("error", "id", "cause", "remedy"),
+    [
+        ("argument --port: invalid int value: 'x'", "args-invalid", "--port", "of the type int; 'x' is none"),
+        ("argument --tokenizer: expected one argument", "args-invalid", "--tokenizer", "Give tokenizer a value"),
+        ("argument --lora-modules: expected at least one argument", "args-invalid", "--lora-modules", "a value"),
+        ("the following arguments are required: model_tag, --x", "args-invalid", "model_tag", "(model_tag, --x)"),
+        ("ambiguous option: --max could match --max-a, --max-b", "args-invalid", "--max", "one of --max-a, --max-b"),
+        (
+            "argument -sc/--spec-x: Value {a: 1} cannot be converted to <function loads at 0x1>.",
+            "args-invalid",
+            "{a: 1}",
+            "Set spec_x to a mapping",
+        ),
+        ("argument --hf-x: invalid json.loads value: '{a'", "args-invalid", "'{a'", "Set hf_x to a mapping"),
+        ("argument --seed: Value 1.5 cannot be converted to <class 'int'>.", "args-invalid", "--seed", "1.5 is none"),
+        ("argument --eager: ignored explicit argument 'true'", "args-invalid", "'true'", "true or false"),
+        ("argument --a: not allowed with argument --b", "args-invalid", "--a", "either a or --b"),
+        (
+            "argument --dtype: invalid choice: 'hafl', maybe you meant 'half'? (choose from auto, half)",
+            "args-invalid-choice",
+            "hafl",
+            "Set dtype to half",
+        ),
+        (
+            "argument subparser: invalid choice: 'server' (choose from 'chat', 'serve')",
+            "args-invalid-choice",
+            "server",
+            "chat, serve",
+        ),
+        ("unrecognized arguments: --x 1", "args-unrecognized", "--x 1", "Remove --x 1"),
+    ],
+)
+@pytest.mark.parametrize("program", ["vllm", "vllm serve", "api_server.py", "python3 -m vllm.entrypoints.x", "launch"])
+def test_what_argparse_says(program: str, error: str, id: str, cause: str, remedy: str) -> None:
+    found = diagnose(f"usage: {program} [-h]\n            [--port PORT]\n{program}: error: {error}\n")
+    assert (found.id, found.retryable) == (id, False)
+    assert cause in found.cause
+    assert remedy in found.remedy
+
+
+def test_a_compiler_that_says_error_is_no_argument_parser() -> None:
+    found = diagnose(f"{START}kernel.cu:12:3: error: argument 1 is odd\n", ProcessState(running=False, exit_status=1))
+    assert found.id == "unknown"
+
+
+def test_what_only_names_a_kind_gives_way() -> None:
+    kind = "ValidationError: 1 validation error for X\n  Value error, odd [type=value_error, input_value=1]\n"
+    heads = "ValueError: Total number of attention heads (12) must be divisible by tensor parallel size (8).\n"
+    assert BY_ID["config-invalid"].general
+    assert diagnose(START + kind + heads).id == diagnose(START + heads + kind).id == "heads-not-divisible"
+    assert diagnose(START + kind).id == "config-invalid"

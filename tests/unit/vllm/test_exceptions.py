@@ -1,0 +1,151 @@
+# Copyright (c) 2026, gpufleet contributors
+# GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Of all exceptions of a log the one that tells, of its lines the one that tells, and of what kind it is."""
+
+from __future__ import annotations
+
+import pytest
+from ansible_collections.gpufleet.vllm.plugins.module_utils._host.processes import ProcessState
+from ansible_collections.gpufleet.vllm.plugins.module_utils._vllm.diagnosis import Diagnosis, diagnose
+from ansible_collections.gpufleet.vllm.plugins.module_utils._vllm.exceptions import ANY, SORTS, sort_of
+from vllm_logs import START
+
+GONE = ProcessState(running=False, exit_status=1)
+TRACE = 'Traceback (most recent call last):\n  File "/x/site-packages/odd/a.py", line 1, in f\n    raise it\n'
+DIRECT = "\nThe above exception was the direct cause of the following exception:\n\n"
+DURING = "\nDuring handling of the above exception, another exception occurred:\n\n"
+ROOT = "ZorkError: the flux is missing"
+
+
+def dead(text: str, head: str = "") -> Diagnosis:
+    return diagnose(START + "".join(f"{head}{line}\n" for line in text.rstrip("\n").split("\n")), GONE)
+
+
+ENGINE = "(EngineCore pid=2) ERROR 01-01 10:00:00 [core.py:1] "
+
+
+@pytest.mark.parametrize("head", ["", ENGINE, "[rank0]: "])
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        pytest.param(f"{TRACE}{ROOT}{DIRECT}{TRACE}RuntimeError: shallow", ROOT, id="the first of a direct chain"),
+        pytest.param(f"{TRACE}KeyError: 'x'{DURING}{TRACE}{ROOT}", ROOT, id="the last of a handled one"),
+        pytest.param(
+            f"{TRACE}KeyError: 1{DURING}{TRACE}OSError: 2{DURING}{TRACE}{ROOT}",
+            ROOT,
+            id="the last of three handled ones",
+        ),
+        pytest.param(
+            f"{TRACE}{ROOT}{DURING}{TRACE}BrokenPipeError: [Errno 32] Broken pipe", ROOT, id="not what follows from it"
+        ),
+        pytest.param(
+            f"{TRACE}subprocess.CalledProcessError: Command 'x' returned non-zero exit status 1.{DIRECT}{TRACE}"
+            f"RuntimeError: Error raised in subprocess:\n/usr/lib/x.py:1: RuntimeWarning: odd\n  "
+            f"warn(x)\n{TRACE}{ROOT}",
+            ROOT,
+            id="what a subprocess printed",
+        ),
+        pytest.param(
+            f"{TRACE}ray.exceptions.RayTaskError(ZorkError): ray::W.f() (pid=1, ip=10.0.0.7)\n{TRACE}{ROOT}",
+            ROOT,
+            id="what a task of Ray raised",
+        ),
+        pytest.param(
+            f"{TRACE}triton.compiler.errors.CompilationError: at 1:0:\ndef kernel(\n^\n"
+            'ZorkError("the flux is missing")',
+            'ZorkError("the flux is missing")',
+            id="Triton, whose last line tells",
+        ),
+        pytest.param(
+            f"{TRACE}RuntimeError: Internal Triton PTX codegen error\n`ptxas` stderr:\n"
+            "ptxas /tmp/t.ptx, line 99; error   : Arguments mismatch for instruction 'flux'\n"
+            "ptxas fatal   : Ptx assembly aborted due to errors\n\nRepro command: ptxas -v /tmp/t.ptx",
+            "Arguments mismatch for instruction 'flux'",
+            id="ptxas, whose first error tells",
+        ),
+        pytest.param(
+            f"{TRACE}RuntimeError: Ninja build failed. Ninja output:\nninja: Entering directory `/x'\n"
+            + "".join(f"[{n}/90] nvcc -c {n}.cu\n" for n in range(90))
+            + 'FAILED: 90.o\n/x/flux.cuh(12): error: identifier "flux" is undefined\nninja: build stopped.',
+            'flux.cuh(12): error: identifier "flux" is undefined',
+            id="a compiler at the end of a long output",
+        ),
+        pytest.param(
+            f'  + Exception Group Traceback (most recent call last):\n  |   File "a.py", line 1, in f\n'
+            f"  | ExceptionGroup: several (1 sub-exception)\n  +-+---------------- 1 ----------------\n"
+            f'    | Traceback (most recent call last):\n    |   File "b.py", line 1, in g\n    | {ROOT}\n'
+            "    +------------------------------------",
+            "several (1 sub-exception)",
+            id="a group",
+        ),
+        pytest.param(
+            f"Exception ignored in: <function X.__del__ at 0x1>\n{TRACE}AttributeError: 'X' has no attribute 'y'\n"
+            f"{TRACE}{ROOT}",
+            ROOT,
+            id="not what was ignored",
+        ),
+        pytest.param(f"{TRACE}SystemExit: 1", "SystemExit: 1", id="a wrapper, where nothing else is"),
+    ],
+)
+def test_what_tells(text: str, words: str, head: str) -> None:
+    found = dead(text, head)
+    assert found.id == "unknown"
+    assert words in found.cause
+    assert words in found.evidence
+
+
+def test_each_process_has_its_own_chain() -> None:
+    """What another process handled is no part of this one's chain."""
+    first = [f"{ENGINE}{line}" for line in f"{TRACE}{ROOT}".split("\n")]
+    other = [f"(APIServer pid=1) {line}" for line in f"{DURING}{TRACE}OSError: another".strip().split("\n")]
+    found = diagnose(START + "\n".join(first + other), GONE)
+    assert ROOT in found.cause
+
+
+def test_two_workers_of_one_name_are_told_apart_by_their_numbers() -> None:
+    lines = [
+        "(VllmWorker rank=0 pid=1) Traceback (most recent call last):",
+        "(VllmWorker rank=1 pid=2) OtherError: odd",
+    ]
+    found = diagnose(START + "\n".join([*lines, f"(VllmWorker rank=0 pid=1) {ROOT}"]), GONE)
+    assert ROOT in found.cause
+
+
+def test_where_it_was_raised_is_told() -> None:
+    assert "It was raised in odd/a.py, line 1, in f." in dead(f"{TRACE}{ROOT}").remedy
+
+
+@pytest.mark.parametrize(
+    ("words", "what", "retryable"),
+    [
+        ("RuntimeError: nvcc fatal   : Value 'x' is odd", "A kernel could not be compiled", False),
+        ("ImportError: cannot import name 'x' from 'odd'", "A package of the environment", False),
+        ("RuntimeError: cuDNN error of the GPU: odd", "The GPU, its driver", None),
+        ("numpy._core._exceptions._ArrayMemoryError: odd", "too little memory", None),
+        ("FileNotFoundError: [Errno 2] No such file or directory: '/x'", "not where it is looked for", False),
+        ("PermissionError: [Errno 1] Operation not permitted", "may not do", False),
+        ("json.decoder.JSONDecodeError: Expecting value", "does not hold what it should", False),
+        ("requests.exceptions.ConnectTimeout: x timed out", "did not answer", None),
+        ("ValueError: the flux is 3", "A setting", None),
+        ("AttributeError: 'X' object has no attribute 'y'", "has a defect there", False),
+        ("ZorkError: the flux is missing", "does not say of what kind", None),
+    ],
+)
+def test_of_what_kind_an_error_is(words: str, what: str, retryable: bool | None) -> None:
+    found = dead(f"{TRACE}{words}")
+    assert found.id == "unknown"
+    assert what in found.remedy
+    assert found.retryable is retryable
+
+
+def test_every_kind_is_met() -> None:
+    assert len({sort.what for sort in SORTS}) == len(SORTS)
+    assert sort_of("odd") is ANY
+    assert all(sort.what.startswith(("vLLM", *"ATS")) and not sort.look.endswith(".") for sort in (*SORTS, ANY))
+
+
+def test_who_ended_without_a_word_has_a_way_on() -> None:
+    found = diagnose(START, ProcessState(running=False, exit_status=139))
+    assert "dmesg" in found.remedy and "VLLM_LOGGING_LEVEL: DEBUG" in found.remedy

@@ -1,0 +1,271 @@
+# Copyright (c) 2026, gpufleet contributors
+# GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Failures that people reported: what a reader is told of each kind, the numbers in it, and whether to try again."""
+
+from __future__ import annotations
+
+import pytest
+from ansible_collections.gpufleet.vllm.plugins.module_utils._host.processes import ProcessState
+from ansible_collections.gpufleet.vllm.plugins.module_utils._vllm.diagnosis import Diagnosis, diagnose
+from vllm_logs import START
+
+ARGS = "(APIServer pid=1) INFO 11-21 10:00:00 [u.py:1] non-default args: {'model': 'm', 'tensor_parallel_size': 8}\n"
+HEAD = "(EngineCore pid=9) ERROR 11-21 10:00:00 [core.py:842] "
+END = (
+    "(APIServer pid=1) Traceback (most recent call last):\n"
+    "(APIServer pid=1) RuntimeError: Engine core initialization failed. See root cause above. Failed core proc(s): {}\n"
+    "[rank0]:[W1121 10:00:01.1 ProcessGroupNCCL.cpp:1524] Warning: WARNING: destroy_process_group() was not called\n"
+)
+TRACE = ["EngineCore failed to start.", "Traceback (most recent call last):", '  File "/x/core.py", line 1, in f']
+
+
+def failed(error: str) -> Diagnosis:
+    """A start that fails in its engine, as vLLM tells of it."""
+    return diagnose(START + ARGS + "".join(f"{HEAD}{line}\n" for line in [*TRACE, *error.split("\n")]) + END)
+
+
+BLOCK = "is not divisible by weight quantization block_n = 128."
+
+
+@pytest.mark.parametrize(
+    ("error", "id", "cause", "remedy", "retryable"),
+    [
+        pytest.param(
+            "FileNotFoundError: [Errno 2] No such file or directory: 'ninja'",
+            "ninja-missing",
+            "build tool ninja is not found",
+            "on the PATH of the unit",
+            False,
+            id="the build tool of a unit",
+        ),
+        pytest.param(
+            "torch._inductor.exc.InductorError: FileNotFoundError: [Errno 2] No such file or directory: '/usr/bin/gcc'",
+            "cc-missing",
+            "C compiler",
+            "Install gcc",
+            False,
+            id="a compiler within another error",
+        ),
+        pytest.param(
+            "RuntimeError: Ninja build failed. Ninja output:\n[1/3] nvcc -c x.cu\n/bin/sh: 1: nvcc: not found\n"
+            "ninja: build stopped: subcommand failed.",
+            "nvcc-missing",
+            "nvcc",
+            "CUDA_HOME",
+            False,
+            id="the decisive line of a build",
+        ),
+        pytest.param(
+            "ValueError: LoRA rank 33 is greater than max_lora_rank 16.",
+            "lora-rank",
+            "rank 33, and max_lora_rank is 16",
+            "Set max_lora_rank to 64",
+            False,
+            id="the least rank that is taken",
+        ),
+        pytest.param(
+            "ValueError: LoRA rank 1024 is greater than max_lora_rank 16.",
+            "lora-rank",
+            "rank 1024",
+            "rank 512 or less",
+            False,
+            id="a rank that none is large enough for",
+        ),
+        pytest.param(
+            f"ValueError: The output_size of gate's and up's weight = 192 {BLOCK}",
+            "quant-block-split",
+            "192 rows or columns on each, no multiple of the 128",
+            "from 8 to 1 or 2 or 4,",
+            False,
+            id="over how many GPUs blocks can be split",
+        ),
+        pytest.param(
+            "ValueError: The quantization method fp8 is not supported for the current GPU. Minimum capability: 89. "
+            "Current "
+            "capability: 75.",
+            "gpu-too-old",
+            "compute capability 7.5) is too old for The quantization method fp8, which needs 8.9",
+            "another quantization",
+            False,
+            id="what a GPU lacks",
+        ),
+        pytest.param(
+            "OutOfResources: out of resource: shared memory, Required: 131072, Hardware limit: 101376.",
+            "gpu-shared-memory",
+            "131072 bytes of shared memory, and the GPU has 101376",
+            "attention_backend",
+            False,
+            id="shared memory",
+        ),
+        pytest.param(
+            "KeyError: 'invalid tool call parser: qwen25 (chose from { hermes,qwen3_coder })'",
+            "parser-unknown",
+            "no tool call parser qwen25",
+            "Set tool_call_parser to one of: hermes, qwen3_coder.",
+            False,
+            id="the parsers there are",
+        ),
+        pytest.param(
+            "KeyError: \"Reasoning parser 'odd' not found. Available parsers: deepseek_r1, qwen3\"",
+            "parser-unknown",
+            "no reasoning parser odd",
+            "Set reasoning_parser to one of: deepseek_r1, qwen3.",
+            False,
+            id="the parsers there are, in a newer version",
+        ),
+        pytest.param(
+            "TimeoutError: Timed out waiting for engine core processes to start. Waited 900s (configured by X).",
+            "engine-ready-timeout",
+            "after 900 s",
+            "VLLM_ENGINE_READY_TIMEOUT_S in env to 2700 (it is 900 unless set)",
+            True,
+            id="a start that took too long",
+        ),
+        pytest.param(
+            "torch.distributed.DistStoreError: Timed out after 601 seconds waiting for clients. 1/2 clients joined.",
+            "rendezvous-timeout",
+            "1 of 2 were there after 601 s",
+            "node_rank",
+            True,
+            id="a host that did not come",
+        ),
+        pytest.param(
+            "torch.distributed.DistNetworkError: The client socket has timed out after 600000ms while trying to "
+            "connect to "
+            "(10.0.0.7, 29500).",
+            "rendezvous-timeout",
+            "10.0.0.7 port 29500 did not answer",
+            "master_addr",
+            True,
+            id="a host that cannot be reached",
+        ),
+        pytest.param(
+            "ray.exceptions.OutOfMemoryError: Task was killed due to the node running low on memory.\nMemory on the "
+            "node "
+            "(IP: 10.0.0.7) where the task (pid=1) was running was 115.60GB / 119.70GB (0.965748)",
+            "ray-memory",
+            "115.60GB of 119.70GB were in use",
+            "RAY_memory_usage_threshold",
+            None,
+            id="Ray's monitor",
+        ),
+        pytest.param(
+            "RuntimeError: NCCL error: unhandled cuda error\nncclUnhandledCudaError: Call to CUDA function "
+            "failed.\nLast error:\n"
+            "Cuda failure 'odd'",
+            "nccl-error",
+            "failed: Cuda failure 'odd'.",
+            "NCCL_DEBUG",
+            None,
+            id="what NCCL says below",
+        ),
+        pytest.param(
+            "RuntimeError: Unexpected error from cudaGetDeviceCount(). Error 802: system not yet initialized",
+            "fabric-not-ready",
+            "fabric manager",
+            "exactly the version of the driver",
+            None,
+            id="the fabric of NVSwitch",
+        ),
+        pytest.param(
+            "torch.AcceleratorError: CUDA error: the provided PTX was compiled with an unsupported toolchain.",
+            "driver-too-old",
+            "driver is older",
+            "Update the driver",
+            False,
+            id="PTX that is too new for a driver",
+        ),
+        pytest.param(
+            "torch.AcceleratorError: CUDA error: an illegal instruction was encountered",
+            "gpu-kernel-arch",
+            "not built for this GPU",
+            "GB10",
+            False,
+            id="an instruction that a GPU does not have",
+        ),
+        pytest.param(
+            "RuntimeError: CUDA error: an illegal memory access was encountered",
+            "illegal-memory-access",
+            "illegal memory access",
+            "dmesg",
+            True,
+            id="an access that may go well another time",
+        ),
+        pytest.param(
+            "ValueError: invalid literal for int() with base 10: 'MIG-377e'",
+            "gpu-unknown",
+            "(MIG-377e)",
+            "nvidia-smi -L",
+            False,
+            id="a UUID that a version does not take",
+        ),
+        pytest.param(
+            "OSError: [Errno 122] Disk quota exceeded: '/home/u/.cache/x'",
+            "disk-quota",
+            "(/home/u/.cache/x)",
+            "quota -s",
+            False,
+            id="a quota",
+        ),
+        pytest.param(
+            "RuntimeError: DefaultCPUAllocator: can't allocate memory: you tried to allocate 4294967296 bytes.",
+            "host-memory",
+            "4.0 GiB more were asked for",
+            "free -h",
+            None,
+            id="the memory of the host",
+        ),
+        pytest.param(
+            "ImportError: /x/libstdc++.so.6: version `GLIBCXX_3.4.32' not found (required by /x/vllm/_C.abi3.so)",
+            "glibc-too-old",
+            "GLIBCXX_3.4.32 is missing",
+            "libstdcxx-ng",
+            False,
+            id="a library of C++",
+        ),
+        pytest.param(
+            "FileNotFoundError: No such file or directory: /m/x/model-00003-of-00008.safetensors",
+            "weights-incomplete",
+            "/m/x/model-00003-of-00008.safetensors is missing",
+            "all shards",
+            False,
+            id="a shard that is missing",
+        ),
+        pytest.param(
+            "ValueError: max_num_batched_tokens (2048) must be greater than or equal to max_num_seqs (4096).",
+            "batch-below-seqs",
+            "2048 is less than max_num_seqs 4096",
+            "max_num_seqs to 2048 or less",
+            False,
+            id="two numbers that do not go together",
+        ),
+    ],
+)
+def test_what_a_reader_is_told(error: str, id: str, cause: str, remedy: str, retryable: bool | None) -> None:
+    found = failed(error)
+    assert found.id == id
+    assert cause in found.cause
+    assert remedy in found.remedy
+    assert found.retryable is retryable
+
+
+def test_what_a_warning_told_is_a_cause_once_the_server_failed_of_nothing_known() -> None:
+    """vLLM goes on without its own kernels, until it needs one."""
+    warned = "WARNING 11-21 10:00:00 [x.py:1] Failed to import from vllm._C with ImportError('/x/_C.abi3.so: undefined symbol: _Z')\n"
+    error = "Traceback (most recent call last):\nZorkError: odd\n"
+    assert diagnose(START + warned).id == "none"
+    assert diagnose(START + warned + error, ProcessState(running=False, exit_status=1)).id == "abi-mismatch"
+    known = "ValueError: LoRA rank 64 is greater than max_lora_rank 16.\n"
+    assert diagnose(START + warned + known, ProcessState(running=False, exit_status=1)).id == "lora-rank"
+
+
+def test_a_package_that_was_done_without_is_no_cause() -> None:
+    handled = "Traceback (most recent call last):\nModuleNotFoundError: No module named 'odd'\n"
+    error = "Traceback (most recent call last):\nZorkError: odd\n"
+    gone = ProcessState(running=False, exit_status=1)
+    assert diagnose(START + handled, gone).id == "module-missing"
+    during = "\nDuring handling of the above exception, another exception occurred:\n\n"
+    found = diagnose(START + handled + during + error, gone)
+    assert (found.id, "ZorkError: odd" in found.cause) == ("unknown", True)
