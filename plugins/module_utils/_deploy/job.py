@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from .._host import ports
 from .._server.fallbacks import Fallbacks
-from .._server.spec import SERVER_PARAMETERS, ServerSpec
+from .._server.spec import ALL_KEYS, ServerSpec
 from .backend import Backend, Seen
 from .plan import (
     Observed,
@@ -106,7 +106,8 @@ class Decision:
 
 
 def settings_of(params: Params) -> dict[str, t.Any]:
-    return {key: params[key] for key in SERVER_PARAMETERS}
+    """What is said of the server: a module has no parameters for what only another backend has."""
+    return {key: params[key] for key in ALL_KEYS if key in params}
 
 
 def failures(host: Host) -> tuple[type[BaseException], ...]:
