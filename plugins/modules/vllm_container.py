@@ -344,6 +344,7 @@ reason:
     - V(no-free-gpu) - fewer GPUs are free than were asked for.
     - V(image-missing) - the image is not on the host and may not be pulled.
     - V(pull-failed) - the image could not be pulled.
+    - V(venv-missing) - the virtual environment is not on the host, or has no vLLM in it.
     - V(weights-incomplete) - the weights of the model are missing, cut short or not readable.
     - V(download-failed) - a download of weights or encodings failed.
     - V(encodings-missing) - the encodings that gpt-oss reads are missing or damaged.

@@ -170,7 +170,7 @@ def apply(job: Job, decision: Decision, effect_of: EffectOf) -> None:
     """
     if not decision.plan.actions:
         return
-    before = {one.identity for one in job.backend.look(job.server).instances.values()}
+    before = {one.identity for one in looked(job).instances.values()}
     _adopt(job, decision)
     looked_again = False
     for action, words in zip(decision.plan.actions, decision.plan.words(job.server)):
@@ -226,7 +226,7 @@ def _explained(job: Job, decision: Decision, words: str, verb: str, error: BaseE
     if verb == "start" and taken and decision.wish.spec:
         with contextlib.suppress(*failures(job.host)):
             others = conflicting(looked(job).others, decision.wish.spec, job.params["exclusive"])
-            observed = replace(decision.observed, instances=job.backend.look(job.server).instances, others=others)
+            observed = replace(decision.observed, instances=looked(job).instances, others=others)
             found = port_problem(job, decision.wish.spec, observed)
             return Problem("port-in-use", f"Cannot {words}. {found.message}" if found else sentence)
     return Problem("pull-failed" if verb == "pull" else "backend-failed", sentence)
@@ -240,7 +240,7 @@ def recover(job: Job, decision: Decision, failed: Action, before: t.Collection[s
     try:
         job.backend.wait_until_it_answers()
         back = _undo(job, decision, failed, before)
-        current = job.backend.look(job.server).instances.get("current")
+        current = looked(job).instances.get("current")
     except VllmError as error:
         return f"Restoring the previous server failed too, so nothing serves now: {error} {again}"
     except failures(job.host) as error:
@@ -268,10 +268,10 @@ def _undo(job: Job, decision: Decision, failed: Action, before: t.Collection[str
     effect_of = effects(job, undone)
     for action in back.actions:
         _do(effect_of, action)
-    made = job.backend.look(job.server).instances.get("current")
+    made = looked(job).instances.get("current")
     if made and not made.running and made.identity not in before:
-        _do(effect_of, Action("remove", "current"))
-    if not job.backend.look(job.server).instances:
+        _do(effect_of, Action("remove", "current", backend=made.backend))
+    if not looked(job).instances:
         for cache in job.backend.caches(job.server):
             _do(effect_of, Action("remove_cache", cache))
     return back

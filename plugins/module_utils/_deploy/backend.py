@@ -54,6 +54,8 @@ class Instance:
     replaced: tuple[str, ...] = ()
     # Whether it is somebody else's, and was put aside for one of ours because replace_unmanaged was set.
     adopted: bool = False
+    # Whether one of somebody else can be put aside for one of ours at all.
+    can_be_adopted: bool = True
 
 
 @dataclass(frozen=True)
@@ -151,6 +153,8 @@ class Backend(t.Protocol):
     """
 
     name: str
+    # Whether its servers cannot fetch weights by themselves, so that those are there before a start.
+    fetches_first: bool
     # What this user's servers own.
     ledger: Ledger
 
@@ -180,6 +184,9 @@ class Backend(t.Protocol):
 
     def version(self, artifact: Artifact, server: str) -> str | None:
         """The version of vLLM in an artifact that does not tell it: found by a look inside, which takes seconds."""
+
+    def lacking(self, spec: ServerSpec) -> t.Sequence[Problem]:
+        """What is not on the host and another role provides: in check mode that is no problem."""
 
     def refusals(self, spec: ServerSpec) -> t.Sequence[Problem]:
         """Why what runs servers here cannot run this one."""

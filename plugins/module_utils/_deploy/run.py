@@ -18,7 +18,7 @@ from .._host import lock
 from .._server.fallbacks import Fallbacks
 from .._server.spec import ServerSpec, default_container_name, from_params
 from .backend import SUFFIX, Backend
-from .decide import decide
+from .decide import decide, looked
 from .job import MAKING_STATES, Decision, Host, Job, Params, failures, settings_of
 from .plan import (
     PURGEABLE,
@@ -172,7 +172,8 @@ def carry_out(job: Job) -> dict[str, t.Any]:
 def _settle(job: Job) -> None:
     """What a run that was cut short could not write down is written down; what is only taken away needs no record."""
     try:
-        job.backend.settle(job.server)
+        for backend in job.host.backends.values():
+            backend.settle(job.server)
     except VllmError:
         if job.makes:
             raise
@@ -191,10 +192,11 @@ def _recorded(job: Job, decision: Decision) -> None:
         from .apply import hand_over
 
         hand_over(job, decision)
-    job.backend.tidy(job.server, gone=state == "absent")
+    for backend in job.host.backends.values():
+        backend.tidy(job.server, gone=state == "absent")
     for action in decision.plan.actions:
         if action.verb == "remove_other":
-            job.backend.tidy(server_name(action.target))
+            job.host.backends.get(action.backend, job.backend).tidy(server_name(action.target))
 
 
 def _warn(job: Job, decision: Decision) -> None:
@@ -232,7 +234,7 @@ def _refuse_overtaken(job: Job) -> None:
     expected = job.params["container_id"]
     if not expected:
         return
-    found = job.backend.look(job.server).instances.get("current")
+    found = looked(job).instances.get("current")
     if found is None or found.identity != expected:
         now = "it is gone" if found is None else f"{found.identity[:12]} is there now"
         raise VllmError(

@@ -59,6 +59,7 @@ class DockerBackend:
     """The containers of a Docker Engine. C(client) is the SDK's, made by the first effect."""
 
     name = NAME
+    fetches_first = False
 
     def __init__(
         self, looks: Reader, client: t.Callable[[], t.Any], stop_timeout: int = 30, ledger: Ledger | None = None
@@ -176,6 +177,9 @@ class DockerBackend:
             with contextlib.suppress(docker_client.sdk().errors.NotFound):
                 self.client.remove_container(probe, force=True)
             self.ledger.drop(look)
+
+    def lacking(self, spec: ServerSpec) -> t.Sequence[Problem]:
+        return ()  # An image is pulled.
 
     def refusals(self, spec: ServerSpec) -> t.Sequence[Problem]:
         secrets = filter(None, (spec.hf_token_file, spec.api_key_file, spec.env_file))
