@@ -348,6 +348,9 @@ class Situation:
     # What runs ask for unless they say otherwise.
     server: t.Mapping[str, t.Any] = field(default_factory=lambda: SERVER)
 
+    def server_for(self, said: t.Mapping[str, t.Any]) -> t.Mapping[str, t.Any]:
+        return self.server
+
     def backends(self) -> list[Backend]:
         ledger = Ledger(str(self.record), self.place)
         return [DockerBackend(ModelReader(self.client, self.engine), lambda: self.client, ledger=ledger)]
@@ -389,7 +392,8 @@ warnings: list[str] = []
 
 
 def run(check: bool = False, **said: t.Any) -> dict[str, t.Any]:
-    return deploy_run.run({**DEFAULTS, **situation().server, **said}, check, situation().host())
+    here = situation()
+    return deploy_run.run({**DEFAULTS, **here.server_for(said), **said}, check, here.host())
 
 
 def manage(check: bool = False, **said: t.Any) -> dict[str, t.Any]:

@@ -17,12 +17,10 @@ from pathlib import Path
 import pytest
 from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.backend import Backend
 from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.ledger import SYSTEMD, Ledger
-from ansible_collections.gpufleet.vllm.plugins.module_utils._systemd import options, unit as units
+from ansible_collections.gpufleet.vllm.plugins.module_utils._systemd import unit as units
 from ansible_collections.gpufleet.vllm.plugins.module_utils._systemd.backend import SystemdBackend
 from ansible_collections.gpufleet.vllm.plugins.module_utils._systemd.systemctl import Host, Place, SystemdError
-from docker_model import Client, Killed, Situation, installed, situation, situations
-
-GIB = 1 << 30
+from docker_model import SERVER, Client, FailsOnce, Killed, Situation, installed, situation, situations
 
 
 @dataclass
@@ -125,6 +123,9 @@ class Systemd(Host):
     def start(self, name: str, timeout: float | None) -> None:
         assert self._shown(name)["NeedDaemonReload"] == "no"
         self._call("start", name)
+        cache = units.cache_of(self.units[name])
+        if cache:
+            Path(cache).mkdir(parents=True, exist_ok=True)
         self.state[name] = "exited" if "Type=oneshot" in self.units[name] else "running"
         self.remembered[name] = self.units[name]
         if "Type=oneshot" in self.units[name]:
@@ -182,8 +183,14 @@ class Services(Situation):
     environments: Path = Path()
     cut_off: list[str] = field(default_factory=list)
     allow_daemon_reload: bool = False
-    # Which backend makes servers.
+    # Which backend makes servers; and the name of a server that is a container though others are not.
     makes: str = "systemd"
+    container: str = ""
+
+    def server_for(self, said: t.Mapping[str, t.Any]) -> t.Mapping[str, t.Any]:
+        is_container = said.get("name", "a") == self.container
+        self.makes = "container" if is_container else "systemd"
+        return SERVER if is_container else self.server
 
     def backends(self) -> list[Backend]:
         systemd = SystemdBackend(
@@ -195,6 +202,43 @@ class Services(Situation):
         )
         both: list[Backend] = [systemd, *super().backends()]
         return sorted(both, key=lambda backend: backend.name != self.makes)
+
+
+class Both:
+    """A host with units and containers, seen as one: its calls, its instances, and what is to go wrong."""
+
+    def __init__(self, systemd: Systemd, client: Client) -> None:
+        self.__dict__.update(systemd=systemd, client=client, calls=systemd.calls)
+        client.calls = systemd.calls
+
+    def __setattr__(self, name: str, value: t.Any) -> None:
+        setattr(self.systemd, name, value)
+        setattr(self.client, name, value)
+
+    def __getattr__(self, name: str) -> t.Any:
+        return getattr(self.client, name)
+
+    @property
+    def now(self) -> dict[str, str]:
+        return {**self.client.now, **self.systemd.now}
+
+
+# How servers a and b of the walks through switches run: the fixtures client and fragile take them.
+CONTAINERS, UNITS = "containers", "units"
+A_IS_A_CONTAINER, B_IS_A_CONTAINER = "a is a container", "b is a container"
+EVERY_WAY = (CONTAINERS, UNITS, A_IS_A_CONTAINER, B_IS_A_CONTAINER)
+
+
+def host_of(kind: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, fails_once: bool = False) -> t.Any:
+    """A host whose servers run in one of EVERY_WAY."""
+    client = FailsOnce() if fails_once else Client()
+    if kind == CONTAINERS:
+        return installed(client, monkeypatch, tmp_path)
+    made = installed_units(Systemd(fails_once=fails_once), monkeypatch, tmp_path, client)
+    if kind == UNITS:
+        return made
+    services().container = kind[0]
+    return Both(made, client)
 
 
 def environment_in(directory: Path, version: str = "0.26.0") -> str:
@@ -210,9 +254,11 @@ def environment_in(directory: Path, version: str = "0.26.0") -> str:
     return str(venv)
 
 
-def installed_units(made: Systemd, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Systemd:
+def installed_units(
+    made: Systemd, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, client: Client | None = None
+) -> Systemd:
     """The systemd that the backend talks to, on a host of its own with a free GPU and an engine."""
-    installed(Client(), monkeypatch, tmp_path)
+    installed(client or Client(), monkeypatch, tmp_path)
     before = situation()
     venv = environment_in(tmp_path)
     situations[:] = [
@@ -233,6 +279,3 @@ def services() -> Services:
     found = situation()
     assert isinstance(found, Services)
     return found
-
-
-__all__ = ["Services", "Systemd", "environment_in", "installed_units", "options", "services"]

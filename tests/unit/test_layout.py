@@ -43,6 +43,7 @@ BUDGETS = {
     "vllm_container": 697,
     "vllm_diagnose": 171,
     "vllm_health": 228,
+    "vllm_service": 697,
     # Runs on the controller.
     "vllm_server": 0,
 }

@@ -16,7 +16,7 @@ from .._server.spec import ServerSpec
 from .backend import Action, Effect, Instance, Making
 from .decide import conflicting, in_use, looked, port_problem, with_version
 from .effects import forget_original, keep_original
-from .job import Decision, Job, failures
+from .job import Decision, Job, failures, sentence
 from .ledger import Entry, entry, left
 from .plan import (
     Observed,
@@ -221,15 +221,15 @@ def _differs(slot: str, seen: t.Mapping[str, str], there: t.Mapping[str, str], d
 
 def _explained(job: Job, decision: Decision, words: str, verb: str, error: BaseException) -> Problem:
     """What failed; a start that finds its port taken names who has it."""
-    sentence = job.backend.sentence(words, error)
-    taken = "port is already allocated" in sentence or "address already in use" in sentence
+    seen = sentence(job.host, words, error)
+    taken = "port is already allocated" in seen or "address already in use" in seen
     if verb == "start" and taken and decision.wish.spec:
         with contextlib.suppress(*failures(job.host)):
             others = conflicting(looked(job).others, decision.wish.spec, job.params["exclusive"])
             observed = replace(decision.observed, instances=looked(job).instances, others=others)
             found = port_problem(job, decision.wish.spec, observed)
-            return Problem("port-in-use", f"Cannot {words}. {found.message}" if found else sentence)
-    return Problem("pull-failed" if verb == "pull" else "backend-failed", sentence)
+            return Problem("port-in-use", f"Cannot {words}. {found.message}" if found else seen)
+    return Problem("pull-failed" if verb == "pull" else "backend-failed", seen)
 
 
 def recover(job: Job, decision: Decision, failed: Action, before: t.Collection[str]) -> str:
@@ -244,7 +244,7 @@ def recover(job: Job, decision: Decision, failed: Action, before: t.Collection[s
     except VllmError as error:
         return f"Restoring the previous server failed too, so nothing serves now: {error} {again}"
     except failures(job.host) as error:
-        seen = job.backend.sentence("restore the previous server", error)
+        seen = sentence(job.host, "restore the previous server", error)
         return f"Nothing serves now: {seen} {again}"
     return _serving(decision, current, [action.target for action in back.actions if action.verb == "start_other"])
 
@@ -305,6 +305,6 @@ def pull_newer(job: Job, decision: Decision) -> list[str]:
     try:
         job.backend.provide(spec)
     except failures(job.host) as error:
-        sentence = job.backend.sentence(f"pull {spec.image}", error)
-        raise VllmError(f"{sentence} No server was stopped by this.", "pull-failed") from None
+        seen = sentence(job.host, f"pull {spec.image}", error)
+        raise VllmError(f"{seen} No server was stopped by this.", "pull-failed") from None
     return [f"pull {spec.image}"] if job.backend.artifact(spec) != before else []

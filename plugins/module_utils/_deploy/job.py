@@ -116,3 +116,9 @@ def failures(host: Host) -> tuple[type[BaseException], ...]:
     for backend in host.backends.values():
         found += backend.failures()
     return tuple(found)
+
+
+def sentence(host: Host, attempt: str, error: BaseException) -> str:
+    """Such a failure in the words of the backend that it is of."""
+    backends = list(host.backends.values())
+    return next((one for one in backends if isinstance(error, one.failures())), backends[0]).sentence(attempt, error)

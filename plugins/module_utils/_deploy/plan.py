@@ -252,7 +252,7 @@ def difference(wanted: Wanted, observed: Observed, current: Instance) -> str:
         keys = sorted(k for k in {*current.intent, *wanted.intent} if current.intent.get(k) != wanted.intent.get(k))
         return f"{', '.join(keys) or 'the content of a secret'} changed"
     if observed.artifact_id and current.artifact_id != observed.artifact_id:
-        return f"{wanted.image} is another image now"
+        return f"{wanted.image} is another image now" if wanted.image else f"{current.artifact} has changed"
     return ""
 
 

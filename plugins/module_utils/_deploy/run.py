@@ -19,7 +19,7 @@ from .._server.fallbacks import Fallbacks
 from .._server.spec import ServerSpec, default_container_name, from_params
 from .backend import SUFFIX, Backend
 from .decide import decide, looked
-from .job import MAKING_STATES, Decision, Host, Job, Params, failures, settings_of
+from .job import MAKING_STATES, Decision, Host, Job, Params, failures, sentence, settings_of
 from .plan import (
     PURGEABLE,
     STATES,
@@ -54,14 +54,21 @@ PARAMETERS: dict[str, t.Any] = {
     "pin_kv": {"type": "str", "choices": ["never", "learned"], "default": "never"},
     "health": {"type": "dict"},
 }
+# Which of them a module of services does not have: an environment is not pulled, and no unit is put aside.
+OF_CONTAINERS = ("pull", "replace_unmanaged")
+SERVICE_ONLY: dict[str, t.Any] = {"allow_daemon_reload": {"type": "bool", "default": False}}
 
 
 def run(params: Params, check_mode: bool, host: Host) -> dict[str, t.Any]:
     """Bring one server to the wanted state, or in check mode say what that would take.
 
+    A parameter that a module does not have is at its default.
+
     Raises:
         VllmError: when something stands in the way; then nothing that serves was stopped.
     """
+    defaults = {key: option.get("default") for key, option in PARAMETERS.items()}
+    params = {**defaults, "container_name": None, **params}
     spec = _refused_or_spec(params) if params["state"] in MAKING_STATES else None
     backend = next(iter(host.backends.values()))
     proceed = preview if check_mode else carry_out
@@ -70,7 +77,7 @@ def run(params: Params, check_mode: bool, host: Host) -> dict[str, t.Any]:
             _warn_of_lookalikes(backend, host)
         results = _each(proceed, [Job(params, host, backend, server) for server in _servers(backend, params, spec)])
     except failures(host) as error:
-        raise VllmError(backend.sentence("look at the servers on this host", error), "backend-failed") from None
+        raise VllmError(sentence(host, "look at the servers on this host", error), "backend-failed") from None
     return merged(results) if params["all"] else results[0]
 
 
@@ -90,8 +97,7 @@ def _each(proceed: t.Callable[[Job], dict[str, t.Any]], jobs: list[Job]) -> list
         except VllmError as error:
             failed.append((job.server, error))
         except failures(job.host) as error:
-            sentence = job.backend.sentence(f"change {job.server}", error)
-            failed.append((job.server, VllmError(sentence, "backend-failed")))
+            failed.append((job.server, VllmError(sentence(job.host, f"change {job.server}", error), "backend-failed")))
     if failed:
         done = ", ".join(found["server"]["container_name"] for found in results)
         rest = f"Done for the others: {done}." if done else "There are no others."

@@ -98,9 +98,7 @@ class ServerSpec:
     served_model_name: Names = field(metadata=_parameter("raw"))
     port: int = field(default=8000, metadata=NUMBER)
     bind: str = field(default="127.0.0.1", metadata=TEXT)
-    network_mode: str = field(
-        default="bridge", metadata=_parameter("str", only=CONTAINER, choices=["bridge", "host"])
-    )
+    network_mode: str = field(default="bridge", metadata=_parameter("str", only=CONTAINER, choices=["bridge", "host"]))
     gpus: Gpus = field(default="all", metadata=_parameter("raw"))
     ipc_mode: str = field(default="host", metadata=_parameter("str", only=CONTAINER))
     ulimits: t.Mapping[str, int] = field(default_factory=lambda: dict(DEFAULT_ULIMITS), metadata=MAPPING)
@@ -168,6 +166,8 @@ class ServerSpec:
             plain = self.model if source == "model" else default_container_name(self.name)
             if given[derived] == plain:
                 del given[derived]
+        if not self.image:
+            del given["image"]
         if "ulimits" in given:
             given["ulimits"] = {k: v for k, v in self.ulimits.items() if DEFAULT_ULIMITS.get(k) != v}
         for key in {"engine", "engine_unchecked"} & {*given}:
@@ -196,8 +196,8 @@ def _is_of(f: t.Any, backend: str) -> bool:
     return f.metadata["only"] in ("", backend)
 
 
-# The keys of a server as parameters of the module of each backend. The documentation is the fragment gpufleet.vllm.server; a unit test
-# holds the two and the role's argument_specs.yml together.
+# The keys of a server as parameters of the module of each backend. The documentation is the fragment
+# gpufleet.vllm.server; a unit test holds the two and the role's argument_specs.yml together.
 SERVER_PARAMETERS: dict[str, t.Any] = {f.name: _as_parameter(f) for f in fields(ServerSpec) if _is_of(f, CONTAINER)}
 SERVICE_PARAMETERS: dict[str, t.Any] = {f.name: _as_parameter(f) for f in fields(ServerSpec) if _is_of(f, SERVICE)}
 ALL_KEYS = tuple(f.name for f in fields(ServerSpec))

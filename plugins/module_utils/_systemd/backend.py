@@ -14,7 +14,7 @@ import time
 import typing as t
 from dataclasses import replace
 
-from .._deploy.backend import SUFFIX, Action, Artifact, Effect, Instance, Making, Seen
+from .._deploy.backend import SUFFIX, Action, Artifact, Effect, Making, Seen
 from .._deploy.ledger import SYSTEMD, Entry, Known, Ledger, entry, left
 from .._deploy.record import FETCH_SUFFIX, named, recorded
 from .._errors import Problem, VllmError
@@ -105,11 +105,12 @@ class SystemdBackend:
         identities = {units.identity(text) for text in texts.values()}
         there = {id(one) for one in known.entries if one.identity in identities}
         kept = {path for one in known.entries if id(one) in there or one.server != server for path in one.wrote}
+        used = {units.cache_of(text) for text in texts.values()}
         for one in known.of(server):
             if one.purpose == "user":
                 is_over = gone and self._user_is_over(one, known)
             elif one.purpose == "cache":
-                is_over = not os.path.isdir(one.name)
+                is_over = one.name not in used and not os.path.isdir(one.name)
             else:
                 is_over = id(one) not in there and (gone or not {*left(one)} - kept)
                 if id(one) not in there:
@@ -387,7 +388,7 @@ class SystemdBackend:
         return (SystemdError,)
 
     def sentence(self, attempt: str, error: BaseException) -> str:
-        return f"Cannot {attempt}: {str(error).rstrip('.')}. Put that right ('systemctl status' and 'journalctl' show more)."
+        return f"Cannot {attempt}. systemd says: {str(error).rstrip('.')}."
 
 
 def systemd_backend(
@@ -403,7 +404,7 @@ def _both(verb: str, effect: Effect) -> dict[str, Effect]:
 
 
 def _proof(known: Known, name: str, text: str) -> Entry | None:
-    """The entry that proves a unit to be ours: its file is, to the byte, what was recorded, in a place of its server."""
+    """The entry that proves a unit to be ours: to the byte its file is what was recorded, in a place of its server."""
     return known.entry_of(name, units.identity(text), None, SUFFIX.values())
 
 

@@ -29,9 +29,7 @@ def needed(spec: ServerSpec, interpreter: str | None = None) -> tuple[str, ...]:
     return tuple(sorted({path for path in named if path}))
 
 
-def refusals(
-    spec: ServerSpec, host: Host, reads: t.Sequence[str], cut_off: t.Sequence[str]
-) -> tuple[Problem, ...]:
+def refusals(spec: ServerSpec, host: Host, reads: t.Sequence[str], cut_off: t.Sequence[str]) -> tuple[Problem, ...]:
     """Why the server cannot be a unit here. C(cut_off) are containers that a daemon-reload would cut off."""
     why = host.unavailable()
     if why:
@@ -72,8 +70,9 @@ def _of_user(spec: ServerSpec, host: Host) -> t.Iterator[Problem]:
         sentence = "user must not be root, which would be root for whoever breaks into the server."
     else:
         sentence = (
-            f"user must be a system user (uid below 1000); {spec.user} has uid {uid}. Of others, systemd-logind deletes "
-            "the shared memory that vLLM's workers speak through when they log out. Leave user out, and one is made."
+            f"user must be a system user (uid below 1000); {spec.user} has uid {uid}. Of others, systemd-logind "
+            "deletes the shared memory that vLLM's workers speak through when they log out. Leave user out, and one is "
+            "made."
         )
     yield Problem("invalid-parameter", sentence)
 

@@ -280,7 +280,10 @@ DIRECTIVES: tuple[Directive, ...] = (
         ("restart_policy",),
     ),
     Directive(
-        "Service", "RestartSec", "the memory of the GPUs takes a moment to come back", lambda g: None if g.once else "10"
+        "Service",
+        "RestartSec",
+        "the memory of the GPUs takes a moment to come back",
+        lambda g: None if g.once else "10",
     ),
     Directive("Service", "TimeoutStartSec", "what runs before the server must not hang", _start_timeout),
     Directive(

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A spec as a unit file and the file of its environment: the server, its trial, its download; and a unit as an instance.
+"""A spec as a unit and the file of its environment: the server, its trial, its download; and a unit as an instance.
 
 Pure. A unit does not say its own name (%N does), so it is the same in each place of its server.
 """
@@ -37,12 +37,12 @@ CACHE = re.compile(rf"^CacheDirectory={re.escape(options.CACHES)}/(\S+)$", re.MU
 PROGRAMS = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # The index of each GPU in the order of the bus, which is the one that nvidia-smi has.
 INDICES = (
-    'a=$(nvidia-smi --query-gpu=index,uuid --format=csv,noheader) || exit 1; i=; for u in $GPUFLEET_GPUS; do '
+    "a=$(nvidia-smi --query-gpu=index,uuid --format=csv,noheader) || exit 1; i=; for u in $GPUFLEET_GPUS; do "
     'n=$(printf "%s\\n" "$a" | sed -n "s/^ *\\([0-9]*\\), *$u *\\$/\\1/p"); '
     '[ -n "$n" ] || { echo "GPU $u is not on this host" >&2; exit 1; }; i=$i,$n; done; '
     'export CUDA_VISIBLE_DEVICES="${i#,}"; '
 )
-TOKEN = f'export HF_TOKEN_PATH="${{HF_TOKEN_PATH:-$CREDENTIALS_DIRECTORY/hf_token}}"; '
+TOKEN = 'export HF_TOKEN_PATH="${HF_TOKEN_PATH:-$CREDENTIALS_DIRECTORY/hf_token}"; '
 # Runs nothing but the interpreter, with everything else the same; and asks the driver for the GPUs.
 TRIAL = '"$1" -c "" || exit 1; [ "$2" = none ] || nvidia-smi -L > /dev/null'
 TRIAL_TIMEOUT = 120
@@ -91,6 +91,12 @@ def seal_in(text: str) -> str | None:
     """The seal that a unit has, which proves nothing by itself."""
     found = SEAL.search(text)
     return found[2] if found else None
+
+
+def cache_of(text: str) -> str | None:
+    """The directory in which a unit keeps what it compiles."""
+    found = CACHE.search(text)
+    return f"{VAR_CACHE}/{options.CACHES}/{found[1]}" if found else None
 
 
 def environment_path(directory: str, seal: str) -> str:
@@ -264,12 +270,12 @@ def instance(slot: Slot, found: Found, proof: Entry | None, monotonic: float, no
     }
     if proof is None:
         return Instance(**known)
-    cache, made_from = CACHE.search(found.text), SEAL.search(found.text)
+    cache, made_from = cache_of(found.text), SEAL.search(found.text)
     return Instance(
         **known,
         artifact=str(proof.intent.get("venv") or ""),
         artifact_id=made_from[1] if made_from else None,
-        caches=(f"{VAR_CACHE}/{options.CACHES}/{cache[1]}",) if cache else (),
+        caches=(cache,) if cache else (),
         **recorded_of(proof),
     )
 

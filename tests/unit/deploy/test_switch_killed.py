@@ -16,12 +16,13 @@ import pytest
 from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
 from docker_model import NEW, Client, FailsOnce, Killed, installed, manage, run
 from hypothesis import given, settings, strategies as st
-from switches import KILLS, SWITCH, found, killed, run_b, running
+from switches import FRAGILE_IN_EVERY_WAY, IN_EVERY_WAY, KILLS, SWITCH, found, killed, run_b, running
 
 # --- when the run is killed -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("kind", "calls"), KILLS)
+@IN_EVERY_WAY
 def test_a_switch_that_was_killed_is_undone_by_a_revert(kind: str, calls: int, client: Client) -> None:
     before = killed(client, kind, calls)
     manage(state="reverted")
@@ -30,6 +31,7 @@ def test_a_switch_that_was_killed_is_undone_by_a_revert(kind: str, calls: int, c
 
 
 @pytest.mark.parametrize(("kind", "calls"), KILLS)
+@IN_EVERY_WAY
 def test_a_switch_that_was_killed_is_finished_by_the_next_run(kind: str, calls: int, client: Client) -> None:
     killed(client, kind, calls)
     run()
@@ -41,6 +43,7 @@ def test_a_switch_that_was_killed_is_finished_by_the_next_run(kind: str, calls: 
 
 
 @pytest.mark.parametrize(("kind", "calls"), KILLS)
+@FRAGILE_IN_EVERY_WAY
 def test_a_switch_that_was_killed_is_still_undone_when_the_next_one_fails(
     kind: str, calls: int, fragile: FailsOnce
 ) -> None:
@@ -56,6 +59,7 @@ def test_a_switch_that_was_killed_is_still_undone_when_the_next_one_fails(
 
 
 @pytest.mark.parametrize("calls", range(len(SWITCH) + 2))
+@IN_EVERY_WAY
 def test_after_a_switch_was_killed_the_other_server_can_have_its_place_back(calls: int, client: Client) -> None:
     killed(client, "switch", calls)
     run_b()
@@ -65,6 +69,7 @@ def test_after_a_switch_was_killed_the_other_server_can_have_its_place_back(call
 
 
 @pytest.mark.parametrize("calls", range(4))
+@IN_EVERY_WAY
 def test_a_revert_that_was_killed_is_finished_by_the_next(calls: int, client: Client) -> None:
     run_b()
     run()

@@ -240,7 +240,9 @@ def test_before_systemd_had_credentials_root_copies_them_for_the_user() -> None:
 
 
 def test_weights_and_encodings_are_bound_to_be_read() -> None:
-    made = files(huggingface_dir="/root/hf", encodings_dir="/root/e", vllm_version="0.26.0", volumes=["/a:/b:ro", "/c:/d"])
+    made = files(
+        huggingface_dir="/root/hf", encodings_dir="/root/e", vllm_version="0.26.0", volumes=["/a:/b:ro", "/c:/d"]
+    )
     assert lines(made, "BindReadOnlyPaths") == ["/opt/vllm", "/root/e", "/root/hf", "/a:/b"]
     assert lines(made, "BindPaths") == ["/c:/d"]
     seen = environment(made)
