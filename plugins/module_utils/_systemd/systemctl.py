@@ -29,6 +29,8 @@ PROPERTIES = (
 ANSWER = 60.0
 # Seconds that processes may take to be gone after systemd has killed them.
 KILLED = 10.0
+# Where control groups are, with the unified hierarchy and before.
+MOUNTS = ("/sys/fs/cgroup", "/sys/fs/cgroup/systemd")
 UNIT_OF = re.compile(r"/([^/\n]+)\.service(?:/|$)", re.MULTILINE)
 
 
@@ -204,7 +206,7 @@ def _one_line(text: str) -> str:
 def _processes(control_group: str) -> list[int]:
     """The processes in a control group and those below it, wherever the hierarchy is mounted."""
     found: set[int] = set()
-    for mount in ("/sys/fs/cgroup", "/sys/fs/cgroup/systemd"):
+    for mount in MOUNTS:
         place = mount + control_group
         if not control_group.strip("/") or not os.path.isdir(place):
             continue
