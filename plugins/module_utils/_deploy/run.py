@@ -107,7 +107,14 @@ def _each(proceed: t.Callable[[Job], dict[str, t.Any]], jobs: list[Job]) -> list
 
 
 def _warn_of_lookalikes(backend: Backend, host: Host) -> None:
-    for name in backend.lookalikes():
+    try:
+        lookalikes = backend.lookalikes()
+    except VllmError:
+        # Where nothing is recorded there is nothing to do, whether or not an engine answers.
+        if {*backend.servers()}:
+            raise
+        return
+    for name in lookalikes:
         host.warn(
             f"The container {name} has labels of gpufleet.vllm, and this user's record does not have it: it is "
             "somebody else's, or a copy, and is left alone. Remove it yourself if nobody needs it."
