@@ -232,8 +232,8 @@ server:
       type: str
     state:
       description:
-        - V(running), V(restarting) (between two starts), V(stopping), V(exited), V(failed), V(created) (never started),
-          or V(absent).
+        - V(running), V(restarting) (between two starts), V(stopping), V(stopped) (or never started), V(failed), or
+          V(absent).
       type: str
     container_id:
       description: Identity of the unit, a digest of its file, or null.

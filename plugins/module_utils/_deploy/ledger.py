@@ -28,7 +28,7 @@ SYSTEM_STATE = "/var/lib"
 OWNED = "owned"
 VERSION = 1
 FILE_LIMIT = 1 << 20
-# Later kinds of things that are owned (units, leases) share the directory; whoever does not know a kind skips it.
+# Later kinds of things that are owned (leases) share the directory; whoever does not know a kind skips it.
 CONTAINER, UNIT, COMMITTED = "container", "unit", "committed"
 # Where units are; containers are on an engine, which has an address.
 SYSTEMD = "systemd"

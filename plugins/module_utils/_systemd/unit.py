@@ -248,9 +248,8 @@ class Found:
         words = {"active": "running", "reloading": "running", "activating": "running", "deactivating": "stopping"}
         if active in words:
             return words[active]
-        if active == "failed":
-            return "failed"
-        return "exited" if _number(self.shown.get("ExecMainStartTimestampMonotonic")) else "created"
+        # systemd forgets a unit that is stopped, and with it whether it ever ran.
+        return "failed" if active == "failed" else "stopped"
 
 
 def instance(slot: Slot, found: Found, proof: Entry | None, monotonic: float, now: datetime.datetime) -> Instance:
