@@ -22,8 +22,8 @@ description:
     not, to the byte, what was recorded there is somebody else's, and is named and left alone. To change a unit by hand,
     use C(systemctl edit), which adds a file beside it.
   - The server runs as a system user without login, sees the host read-only, and reads secrets as systemd's credentials
-    (before systemd 247, as copies in a directory of its own in memory). Its environment is in a file that root alone
-    can read.
+    (where systemd has none, as copies in a directory of its own in memory). Its environment is in a file that root
+    alone can read.
   - It is started at boot, and again when it ends, whatever its exit status is (vLLM leaves with status 0 when its
     engine dies), but no more than five times within two hours.
   - Stopping it waits for vLLM's own drain, and fails when a process of it is left.

@@ -68,6 +68,9 @@ class Systemd(Host):
     def version(self) -> int:
         return self.release
 
+    def loads_credentials(self) -> bool:
+        return True
+
     def texts(self, prefix: str = "") -> dict[str, str]:
         return {name: text for name, text in self.units.items() if name.startswith(prefix)}
 

@@ -246,6 +246,7 @@ class SystemdBackend:
         reads = [interpreter_of(spec.venv)] if spec.venv else []
         return units.Host(
             self.host.version(),
+            self.host.loads_credentials(),
             self.environments,
             tuple(one for one in reads if one),
             artifact.identity if artifact else "",
@@ -304,8 +305,8 @@ class SystemdBackend:
         from .._host.redaction import redact
 
         with contextlib.suppress(SystemdError, VllmError):
-            invocation = self.host.show([name]).get(name, {}).get("InvocationID", "")
-            lines = redact(self.host.journal(name, invocation, LAST_LINES)).strip().splitlines()
+            # Of all its starts: what systemd says of one is under no invocation.
+            lines = redact(self.host.journal(name, "", LAST_LINES)).strip().splitlines()
             return f" It logged: {' | '.join(line.strip() for line in lines)[:1000]}" if lines else ""
         return ""
 

@@ -17,8 +17,6 @@ from .words import exec_line, path, words
 SHELL = "/bin/sh"
 # Below /var/cache: where a server keeps what it compiles.
 CACHES = "gpufleet.vllm"
-# From which systemd on secrets are handed over by it.
-LOADS_CREDENTIALS = 247
 HAS_EXEC = 240
 # From which release on vLLM takes UUIDs in CUDA_VISIBLE_DEVICES.
 TAKES_UUIDS = "0.24.0"
@@ -49,8 +47,9 @@ class Given:
     reads: tuple[str, ...] = ()
     # Its directory below /var/cache; none without caches.
     cache: str | None = None
-    # The version of systemd on the host.
+    # The version of systemd on the host, and whether it hands credentials over.
     systemd: int = 252
+    loads: bool = True
     # Whether it runs once: a trial or a download. Such a unit is never started again, nor at boot.
     once: bool = False
     # Who runs it instead of the spec's user, and what it may write to.
@@ -122,18 +121,14 @@ def credentials(given: Given) -> dict[str, str]:
     return {SECRET_NAMES[key]: file for key, file in given.spec.secret_files.items()}
 
 
-def _loads(given: Given) -> bool:
-    return given.systemd >= LOADS_CREDENTIALS
-
-
 def _load_credential(given: Given) -> Value:
     # The path is the rest of the line: systemd takes no quotes there.
-    return [f"{name}:{path(file)}" for name, file in credentials(given).items()] if _loads(given) else None
+    return [f"{name}:{path(file)}" for name, file in credentials(given).items()] if given.loads else None
 
 
 def _copied(given: Given) -> list[str]:
-    """Before systemd hands secrets over: copies of root's in a directory of the service, which goes when it stops."""
-    if _loads(given):
+    """Where systemd hands no secrets over: copies that root makes in a directory of the service, which goes with it."""
+    if given.loads:
         return []
     # Its name: %N is the unit's, so that it may change.
     user = given.user or given.spec.user
@@ -152,7 +147,7 @@ def _device_nodes(given: Given) -> list[str]:
 
 def _environment(given: Given) -> Value:
     """What has the unit's name in it, which changes: the rest of the environment is in a file."""
-    if _loads(given) or not credentials(given):
+    if given.loads or not credentials(given):
         return None
     return "CREDENTIALS_DIRECTORY=%t/%N"
 
@@ -250,7 +245,7 @@ DIRECTIVES: tuple[Directive, ...] = (
         lambda g: g.environment,
         ("env",),
     ),
-    Directive("Service", "Environment", "systemd before 247 has no credentials", _environment),
+    Directive("Service", "Environment", "where systemd hands no credentials over", _environment),
     Directive(
         "Service",
         "LoadCredential",
@@ -364,7 +359,8 @@ DIRECTIVES: tuple[Directive, ...] = (
 # What breaks a server, so that nobody adds it for the looks of it.
 FORBIDDEN = {
     "PrivateDevices": "hides all GPUs",
-    "ProtectClock": "allows the device of the clock by name, and so no other one; without capabilities nobody sets it",
+    "ProtectClock": "its rule for the device of the clock can shut out those of the GPUs; without capabilities nobody "
+    "sets it anyway",
     "MemoryDenyWriteExecute": "numba cannot compile, and vLLM imports it",
     "ProcSubset": "hides /proc/meminfo and /proc/cpuinfo",
     "PrivateNetwork": "nobody could ask the server",

@@ -25,6 +25,8 @@ PROPERTIES = (
     *("Id", "LoadState", "ActiveState", "SubState", "Result", "NeedDaemonReload", "ControlGroup", "InvocationID"),
     *("ExecMainStartTimestampMonotonic", "InactiveEnterTimestampMonotonic", "InactiveExitTimestampMonotonic"),
 )
+# From which release on it hands credentials over.
+LOADS_CREDENTIALS = 247
 # Seconds for an answer of systemctl that waits for nothing.
 ANSWER = 60.0
 # Seconds that processes may take to be gone after systemd has killed them.
@@ -66,6 +68,10 @@ class Host:
         """The number of the release, 0 when it cannot be read."""
         found = re.match(r"systemd (\d+)", self._run(["systemctl", "--version"]))
         return int(found[1]) if found else 0
+
+    def loads_credentials(self) -> bool:
+        """Whether it hands credentials over: it can, and its mounts reach the services, unlike those of a container."""
+        return self.version() >= LOADS_CREDENTIALS and _is_shared(files.read_text("/proc/1/mountinfo"), "/run")
 
     def texts(self, prefix: str = "") -> dict[str, str]:
         """The unit files in the directory where ours are, by name; a link to somewhere else counts as empty."""
@@ -201,6 +207,14 @@ class Host:
 
 def _one_line(text: str) -> str:
     return " ".join(text.split())[:1000] or "it said nothing"
+
+
+def _is_shared(mountinfo: str, path: str) -> bool:
+    """Whether what is mounted below a path is seen in the namespaces of services too."""
+    fields = [line.split(" ") for line in mountinfo.splitlines() if line.count(" ") > 6]
+    over = [one for one in fields if path == one[4] or path.startswith(one[4].rstrip("/") + "/")]
+    innermost = max(over, key=lambda one: len(one[4]), default=None)
+    return innermost is not None and any(one.startswith("shared:") for one in innermost[6 : innermost.index("-")])
 
 
 def _processes(control_group: str) -> list[int]:

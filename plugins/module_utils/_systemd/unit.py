@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from .._deploy.backend import Instance, Making, Other, Slot
 from .._deploy.ledger import Entry
 from .._deploy.record import slot_of
-from .._server.arguments import Places, argv, env, secrets_shell
+from .._server.arguments import SECRET_NAMES, Places, argv, env, secrets_shell
 from .._server.spec import ServerSpec
 from . import options
 from .options import SHELL, Given, takes_uuids
@@ -75,6 +75,8 @@ class Host:
     """What a unit takes in of the host it is for."""
 
     systemd: int
+    # Whether its systemd hands credentials over.
+    loads: bool
     # Where the files of environments are.
     directory: str
     # What the virtual environment needs to be read beside itself: the interpreter that it was made with.
@@ -113,7 +115,8 @@ def rendered(making: Making, host: Host, seal: str) -> Files:
 def trial(making: Making, host: Host, seal: str) -> Files:
     """The same unit, except that it runs nothing and does so once."""
     python = f"{making.spec.venv}/bin/python"
-    command = (SHELL, "-c", TRIAL, "vllm", python, "none" if making.spec.gpus == "none" else "gpus")
+    secrets = "".join(f"{_demanded(SECRET_NAMES[key])}; " for key in making.spec.secret_files)
+    command = (SHELL, "-c", secrets + TRIAL, "vllm", python, "none" if making.spec.gpus == "none" else "gpus")
     given = replace(_given(making, host, seal, command), once=True, start_timeout=TRIAL_TIMEOUT)
     return _files(given, making)
 
@@ -155,10 +158,16 @@ def _command(spec: ServerSpec) -> tuple[str, ...]:
     # A service is on the host's network.
     serve = (f"{spec.venv}/bin/vllm", "serve", *argv(replace(spec, network_mode="host")))
     before = INDICES if _by_index(spec) else ""
+    # A server whose key did not arrive would let everybody in.
+    before += "".join(f"{_demanded(SECRET_NAMES[key])}; " for key in spec.secret_files)
     before += TOKEN if spec.hf_token_file else ""
     if spec.api_key_file or spec.env_file:
         return (SHELL, "-c", before + secrets_shell(CREDENTIALS), "vllm", *serve)
     return (SHELL, "-c", before + 'exec "$@"', "vllm", *serve) if before else serve
+
+
+def _demanded(secret: str) -> str:
+    return f'[ -r {CREDENTIALS}/{secret} ] || {{ echo "{secret} did not reach the server" >&2; exit 1; }}'
 
 
 def _by_index(spec: ServerSpec) -> bool:
@@ -170,7 +179,17 @@ def _given(making: Making, host: Host, seal: str, command: tuple[str, ...]) -> G
     # What one environment compiled may crash another: each has a directory of its own.
     cache = f"{spec.container_name}-cache-{host.artifact_id[:12]}" if spec.keep_caches else None
     file_of_environment = environment_path(host.directory, seal)
-    return Given(spec, seal, command, file_of_environment, host.artifact_id, host.reads, cache, host.systemd)
+    return Given(
+        spec,
+        seal,
+        command,
+        file_of_environment,
+        host.artifact_id,
+        host.reads,
+        cache,
+        systemd=host.systemd,
+        loads=host.loads,
+    )
 
 
 def _files(given: Given, making: Making, more: t.Mapping[str, str] = {}) -> Files:  # noqa: B006

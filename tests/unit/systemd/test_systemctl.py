@@ -112,6 +112,22 @@ def test_a_unit_of_a_package_is_seen(host: Host) -> None:
     assert (host.is_elsewhere("vllm-a"), host.is_elsewhere("vllm-b")) == (True, False)
 
 
+SHARED = "22 1 0:20 / / rw shared:1 - overlay overlay rw\n23 22 0:21 / /run rw shared:5 - tmpfs tmpfs rw\n"
+
+
+@pytest.mark.parametrize(
+    ("mountinfo", "shared"),
+    [
+        pytest.param(SHARED, True, id="a host"),
+        pytest.param(SHARED.replace("shared:5 ", ""), False, id="a container"),
+        pytest.param(SHARED.replace("/run ", "/runs ").replace("shared:1 ", ""), False, id="no mount of its own"),
+        pytest.param("", False, id="unknown"),
+    ],
+)
+def test_whether_a_mount_reaches_the_services(mountinfo: str, shared: bool) -> None:
+    assert systemctl._is_shared(mountinfo, "/run") is shared
+
+
 # --- control groups ---------------------------------------------------------------------------------------------------
 
 

@@ -28,7 +28,7 @@ from ansible_collections.gpufleet.vllm.plugins.module_utils._systemd.words impor
 
 SEAL = "0" * 32
 VENV = "/opt/vllm"
-HOST = Host(252, "/etc/gpufleet.vllm", artifact_id="a1b2c3d4e5f6a7b8")
+HOST = Host(252, True, "/etc/gpufleet.vllm", artifact_id="a1b2c3d4e5f6a7b8")
 # Every option that a service has, away from its default.
 EVERYTHING: dict[str, t.Any] = {
     "served_model_name": ["gpt", "gpt-4"],
@@ -122,15 +122,15 @@ needs_systemd = pytest.mark.skipif(shutil.which("systemd-analyze") is None, reas
         pytest.param({"engine": {"x": ";"}, "model": "/root/a b/%n"}, id="words that systemd reads otherwise"),
     ],
 )
-@pytest.mark.parametrize("release", [252, 245], ids=["credentials", "before credentials"])
-def test_systemd_finds_no_fault(said: dict[str, t.Any], release: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize("loads", [True, False], ids=["credentials", "no credentials"])
+def test_systemd_finds_no_fault(said: dict[str, t.Any], loads: bool, tmp_path: Path) -> None:
     venv = tmp_path / "venv"
     (venv / "bin").mkdir(parents=True)
     for name in ("vllm", "python"):
         (venv / "bin" / name).write_text("#!/bin/sh\n")
         (venv / "bin" / name).chmod(0o755)
     making = Making(spec(**{**said, "venv": str(venv)}), "v1:f")
-    host = Host(release, str(tmp_path))
+    host = Host(252, loads, str(tmp_path))
     made = [rendered(making, host, SEAL), trial(making, host, SEAL)]
     made += [fetching(making, host, SEAL, "0")] if making.spec.huggingface_dir else []
     for number, one in enumerate(made):
@@ -229,8 +229,8 @@ def test_no_secret_and_no_environment_is_in_a_unit() -> None:
     assert not {"VLLM_API_KEY", "HF_TOKEN", "HF_TOKEN_PATH"} & {*environment(made)}
 
 
-def test_before_systemd_had_credentials_root_copies_them_for_the_user() -> None:
-    made = files(Host(245, "/e"), api_key_file="/etc/k", gpus="none", user="llm")
+def test_where_systemd_hands_nothing_over_root_copies_secrets_for_the_user() -> None:
+    made = files(Host(252, False, "/e"), api_key_file="/etc/k", gpus="none", user="llm")
     assert lines(made, "LoadCredential") == []
     assert lines(made, "ExecStartPre") == [
         "+/usr/bin/install -m 0400 -o llm -- /etc/k %t/%N/vllm_api_key",
@@ -311,6 +311,12 @@ def test_the_shell_hands_secrets_to_the_server_alone(tmp_path: Path) -> None:
         timeout=10,
     )
     assert done.stdout == f"K e y|b c|{tmp_path}/hf_token\n"
+    (tmp_path / "vllm_api_key").unlink()
+    lost = subprocess.run(
+        shell, env={"CREDENTIALS_DIRECTORY": str(tmp_path), "PATH": "/usr/bin:/bin"}, capture_output=True, check=False
+    )
+    assert (lost.returncode, lost.stdout) == (1, b"")
+    assert lost.stderr == b"vllm_api_key did not reach the server\n"
     (tmp_path / "vllm_api_key").write_text("")
     empty = subprocess.run(
         shell, env={"CREDENTIALS_DIRECTORY": str(tmp_path), "PATH": "/usr/bin:/bin"}, capture_output=True, check=False
