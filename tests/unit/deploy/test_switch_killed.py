@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import tempfile
 import typing as t
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -17,6 +16,7 @@ from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmE
 from docker_model import NEW, Client, FailsOnce, Killed, installed, manage, run
 from hypothesis import given, settings, strategies as st
 from switches import FRAGILE_IN_EVERY_WAY, IN_EVERY_WAY, KILLS, SWITCH, found, killed, run_b, running
+from systemd_model import CONTAINERS, UNITS, Systemd, installed_units
 
 # --- when the run is killed -----------------------------------------------------------------------------------------
 
@@ -100,10 +100,11 @@ REQUESTS = st.lists(
 )
 
 
-@dataclass
-class FailsAt(Client):
+class FailsAtMixin:
     """One call fails, counted from now."""
 
+    calls: list[tuple[str, str]]
+    failing: tuple[str, str] | None
     fails_after: int | None = None
 
     def _call(self, verb: str, name: str) -> None:
@@ -111,15 +112,26 @@ class FailsAt(Client):
         if failing:
             self.fails_after, self.failing = None, (verb, name)
         try:
-            super()._call(verb, name)
+            super()._call(verb, name)  # type: ignore[misc]
         finally:
             self.failing = None
 
 
+class FailsAt(FailsAtMixin, Client):
+    """Of an engine."""
+
+
+class UnitsFailAt(FailsAtMixin, Systemd):
+    """Of systemd."""
+
+
 @contextlib.contextmanager
-def another_host() -> t.Iterator[tuple[FailsAt, Path]]:
+def another_host(kind: str) -> t.Iterator[tuple[FailsAt, Path]]:
     with pytest.MonkeyPatch.context() as patched, tempfile.TemporaryDirectory() as directory:
-        made = installed(FailsAt(), patched, Path(directory))
+        if kind == CONTAINERS:
+            made: t.Any = installed(FailsAt(), patched, Path(directory))
+        else:
+            made = installed_units(UnitsFailAt(), patched, Path(directory))
         yield made, Path(directory)
 
 
@@ -141,10 +153,13 @@ def key_in(directory: Path) -> dict[str, str]:
     return {path.name: path.read_text().strip() for path in (directory / "keys").glob("*")}
 
 
+@pytest.mark.parametrize("kind", [CONTAINERS, UNITS])
 @settings(deadline=None, max_examples=40)
-@given(REQUESTS)
-def test_whatever_was_asked_for_and_went_wrong_the_next_run_serves_and_nothing_is_left(requests: list[t.Any]) -> None:
-    with another_host() as (client, directory):
+@given(requests=REQUESTS)
+def test_whatever_was_asked_for_and_went_wrong_the_next_run_serves_and_nothing_is_left(
+    kind: str, requests: list[t.Any]
+) -> None:
+    with another_host(kind) as (client, directory):
         for request in requests:
             ask(client, directory, *request)
         for name in ("a", "b"):
@@ -163,12 +178,18 @@ def test_whatever_was_asked_for_and_went_wrong_the_next_run_serves_and_nothing_i
         assert not (directory / "keys").exists()
 
 
+@pytest.mark.parametrize("kind", [CONTAINERS, UNITS])
 @settings(deadline=None, max_examples=40)
-@given(REQUESTS, st.sampled_from(("a", "b")), st.sampled_from(({}, NEW, {"port": 8001})), st.integers(0, 12))
+@given(
+    requests=REQUESTS,
+    name=st.sampled_from(("a", "b")),
+    said=st.sampled_from(({}, NEW, {"port": 8001})),
+    fail=st.integers(0, 12),
+)
 def test_whatever_was_asked_for_a_run_that_fails_leaves_running_what_ran(
-    requests: list[t.Any], name: str, said: dict[str, t.Any], fail: int
+    kind: str, requests: list[t.Any], name: str, said: dict[str, t.Any], fail: int
 ) -> None:
-    with another_host() as (client, directory):
+    with another_host(kind) as (client, directory):
         for request in requests:
             ask(client, directory, *request)
         for one in ("a", "b"):
