@@ -34,7 +34,7 @@ notes:
     each start. Whether the GPUs are still free is not checked again when systemd starts it by itself.
   - Packages of the virtual environment are not installed by this module.
 requirements:
-  - systemd 236 or later, as the init process of the host
+  - systemd 238 or later, as the init process of the host
   - root (C(become=true))
 extends_documentation_fragment:
   - ansible.builtin.action_common_attributes

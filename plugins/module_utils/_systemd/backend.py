@@ -21,7 +21,7 @@ from .._errors import Problem, VllmError
 from .._host import files
 from .._server.spec import ServerSpec
 from . import unit as units
-from .checks import needed, refusals
+from .checks import cut_off_sentence, needed, refusals
 from .systemctl import Host, SystemdError
 from .unit import NAME, Files, Found, environment_path, fetching, gone, other, rendered, seal_in, trial
 from .venv import artifact_of, interpreter_of
@@ -313,7 +313,7 @@ class SystemdBackend:
     def _reload(self) -> None:
         names = () if self.allow_daemon_reload else self.cut_off()
         if names:
-            raise VllmError(_cut_off(names), "backend-unsupported")
+            raise VllmError(cut_off_sentence(names), "backend-unsupported")
         self.host.reload()
 
     def _stop(self, name: str, seen: str = "") -> None:
@@ -427,12 +427,6 @@ def _not_a_download(name: str) -> str:
         f"{name}.service exists and is no download that this user's gpufleet.vllm has recorded, so it is left alone. "
         "Remove or rename it yourself."
     )
-
-
-def _cut_off(names: t.Sequence[str]) -> str:
-    from .checks import cut_off_sentence
-
-    return cut_off_sentence(names)
 
 
 @contextlib.contextmanager

@@ -26,7 +26,6 @@ from .options import SHELL, Given, takes_uuids
 from .words import environment_file
 
 NAME = "systemd"
-SUFFIX = ".service"
 VAR_CACHE = "/var/cache"
 CREDENTIALS = '"$CREDENTIALS_DIRECTORY"'
 # Without caches of its own a server has its own /tmp.
@@ -192,8 +191,8 @@ def _given(making: Making, host: Host, seal: str, command: tuple[str, ...]) -> G
     )
 
 
-def _files(given: Given, making: Making, more: t.Mapping[str, str] = {}) -> Files:  # noqa: B006
-    variables = {**making.learned_env, **environment(given), **more}
+def _files(given: Given, making: Making, more: t.Mapping[str, str] | None = None) -> Files:
+    variables = {**making.learned_env, **environment(given), **(more or {})}
     cache = f"{VAR_CACHE}/{options.CACHES}/{given.cache}" if given.cache else None
     return Files(options.text(given), environment_file(variables), given.environment, given.seal, cache)
 
