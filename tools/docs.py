@@ -251,7 +251,9 @@ def role_specs() -> str:
     """The role's argument specs, where the keys of a server say what the modules' documentation says of them."""
     specs = yaml.safe_load(ROLE_SPECS.read_text("utf-8"))
     options = specs["argument_specs"]["main"]["options"]["vllm_server"]["options"]
-    for key, option in yaml.safe_load(ModuleDocFragment.DOCUMENTATION)["options"].items():
+    # So far the role makes containers.
+    documented = (ModuleDocFragment.DOCUMENTATION, ModuleDocFragment.CONTAINER)
+    for key, option in ((k, o) for text in documented for k, o in yaml.safe_load(text)["options"].items()):
         options[key] = _role_option(key, option)
     return "---\n" + yaml.dump(specs, Dumper=Indented, sort_keys=False, width=108, allow_unicode=True)
 

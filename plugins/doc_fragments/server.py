@@ -15,26 +15,18 @@ class ModuleDocFragment:
 options:
   name:
     description:
-      - Name of the server. Its container is called C(vllm-NAME) unless O(container_name) says otherwise.
+      - Name of the server. Its container or its unit is called C(vllm-NAME).
     type: str
   model:
     description:
-      - What is served. Either a Hugging Face id such as V(openai/gpt-oss-120b), or a directory on the host, which is
-        then mounted read-only at the same path.
+      - What is served. Either a Hugging Face id such as V(openai/gpt-oss-120b), or a directory on the host, which the
+        server then reads at the same path.
     type: str
   served_model_name:
     description:
       - The name that clients use in their requests, or a list of names, each of which they may use. vLLM puts the
         first into its answers. Without it, vLLM takes O(model).
     type: raw
-  image:
-    description:
-      - The image with tag or digest. Its entrypoint is kept.
-    type: str
-  container_name:
-    description:
-      - Name of the container. C(vllm-NAME) by default.
-    type: str
   port:
     description:
       - TCP port of the OpenAI-compatible API on the host.
@@ -46,12 +38,6 @@ options:
         O(allow_unauthenticated=true).
     type: str
     default: 127.0.0.1
-  network_mode:
-    description:
-      - V(bridge) publishes O(port) from a network of Docker's, V(host) has vLLM listen on the host itself.
-    type: str
-    choices: [bridge, host]
-    default: bridge
   gpus:
     description:
       - V(all), a list of GPU UUIDs, or V(none).
@@ -59,11 +45,6 @@ options:
         P(gpufleet.vllm.select_gpus#filter) does; those that the running server holds already are kept.
     type: raw
     default: all
-  ipc_mode:
-    description:
-      - IPC namespace. Tensor parallel workers exchange data through shared memory, hence the host's by default.
-    type: str
-    default: host
   ulimits:
     description:
       - Limits by name, in the unit of the limit (bytes for C(memlock) and C(stack)); V(-1) is unlimited.
@@ -81,7 +62,7 @@ options:
     type: path
   hf_token_file:
     description:
-      - File on the host that holds the Hugging Face token. It is mounted, and vLLM is given its path.
+      - File on the host that holds the Hugging Face token. vLLM is given the path of a file with it.
     type: path
   api_key_file:
     description:
@@ -90,7 +71,7 @@ options:
   env_file:
     description:
       - File on the host with lines of C(KEY=VALUE) for the server's environment. Unlike O(env), the values do not show
-        in C(docker inspect).
+        in what describes the server (C(docker inspect)).
       - A value is taken as it stands, quotes included. C(export) and blanks around the name are refused.
     type: path
   allow_unauthenticated:
@@ -121,14 +102,11 @@ options:
     type: list
     elements: str
     default: []
-  labels:
-    description:
-      - Further labels. Names that start with C(gpufleet.vllm.) are the collection's own.
-    type: dict
-    default: {}
   restart_policy:
     description:
       - V(unless-stopped), V(no), V(on-failure) or V(on-failure:N), as Docker names them.
+      - A service becomes C(Restart=always), C(no) or C(on-failure), always with a limit. After five starts within two
+        hours, or N restarts, it stays down.
       - vLLM leaves with status 0 when its engine dies, and V(on-failure) does not restart that, nor anything after a
         reboot.
     type: str
@@ -141,16 +119,18 @@ options:
     default: 30
   keep_caches:
     description:
-      - Keep what vLLM, Triton and FlashInfer compile at the first start in Docker volumes, one for each image, which
-        makes later starts minutes shorter. The volumes are removed with the server.
+      - Keep what vLLM, Triton and FlashInfer compile at the first start, which makes later starts minutes shorter. A
+        Docker volume for each image, or a directory below C(/var/cache/gpufleet.vllm) for each virtual environment, is
+        removed with the server.
       - What FlashInfer and CUDA compile does not depend on the model. From vLLM 0.16 on, the servers of an image share
         it in a volume of its own, which is removed with the last of them.
     type: bool
     default: true
   vllm_version:
     description:
-      - The version of vLLM in O(image). It decides which flags are accepted, and how they are written.
-      - Without it, the tag of an official image tells it, then a label of the image, then vLLM's metadata inside.
+      - The version of vLLM that runs. It decides which flags are accepted, and how they are written.
+      - Without it, the tag of an official image tells it, then a label of the image, then vLLM's metadata inside; of a
+        virtual environment, its metadata.
     type: str
   validation:
     description:
@@ -159,4 +139,33 @@ options:
     type: str
     choices: [normal, strict, permissive]
     default: normal
+"""
+
+    # What only a container has.
+    CONTAINER = r"""
+options:
+  image:
+    description:
+      - The image with tag or digest. Its entrypoint is kept.
+    type: str
+  container_name:
+    description:
+      - Name of the container. C(vllm-NAME) by default, with O(name).
+    type: str
+  network_mode:
+    description:
+      - V(bridge) publishes O(port) from a network of Docker's, V(host) has vLLM listen on the host itself.
+    type: str
+    choices: [bridge, host]
+    default: bridge
+  ipc_mode:
+    description:
+      - IPC namespace. Tensor parallel workers exchange data through shared memory, hence the host's by default.
+    type: str
+    default: host
+  labels:
+    description:
+      - Further labels. Names that start with C(gpufleet.vllm.) are the collection's own.
+    type: dict
+    default: {}
 """

@@ -32,7 +32,9 @@ requirements:
   - Python packages C(docker) 5.0 or later and C(requests) on the host
 extends_documentation_fragment:
   - ansible.builtin.action_common_attributes
+  - gpufleet.vllm.deployment
   - gpufleet.vllm.server
+  - gpufleet.vllm.server.container
 attributes:
   check_mode:
     support: full
@@ -44,17 +46,6 @@ attributes:
     support: full
     platforms: linux
 options:
-  state:
-    description:
-      - V(present) creates the container but does not start it; V(started) also starts it. A running server keeps
-        running with either.
-      - V(stopped) stops it and V(absent) removes it. Neither needs more than O(name) or O(container_name), and neither
-        touches weights, encodings or secrets.
-      - V(committed) removes the servers that were replaced, if the new one runs, and remembers what vLLM measured when
-        it started; V(reverted) puts them back in their places and starts those that ran.
-    type: str
-    choices: [present, started, stopped, absent, committed, reverted]
-    default: started
   pull:
     description:
       - V(missing) pulls the image when it is not on the host, V(always) asks the registry for a newer one first, and
@@ -62,22 +53,6 @@ options:
     type: str
     choices: [missing, always, never]
     default: missing
-  hf_token:
-    description:
-      - The Hugging Face token, to be written to O(hf_token_file). Never shown, logged or passed as an argument.
-      - It is no part of what a server is compared by, so another token restarts nothing.
-    type: str
-  api_key:
-    description:
-      - The API key, to be written to O(api_key_file). Never shown, logged or passed as an argument.
-      - It must have 16 characters or more, since a digest of it is recorded on the container.
-    type: str
-  keep_hf_token:
-    description:
-      - Hand O(hf_token) over only to a file that holds nothing. A file that holds another token stays as it is, so that
-        operators whose own tokens differ do not change it in turn.
-    type: bool
-    default: false
   replace_unmanaged:
     description:
       - Replace a container of that name even when this user's record does not have it, whatever its labels say. It is
@@ -85,109 +60,6 @@ options:
         (C(NAME-superseded)) is refused all the same.
     type: bool
     default: false
-  recreate:
-    description:
-      - Replace the container even when nothing changed.
-    type: bool
-    default: false
-  all:
-    description:
-      - With O(state=absent) or O(state=stopped), every server of this collection on the host instead of one.
-    type: bool
-    default: false
-  purge:
-    description:
-      - With O(state=absent), also delete what is kept otherwise. V(weights) is the folder of the model in
-        O(huggingface_dir), V(encodings) are the two vocabularies in O(encodings_dir), as recorded when the server was
-        made. What another server or a container of somebody else uses, a home, a mount, and what a link in the cache
-        leads to outside of it is kept, with a warning.
-    type: list
-    elements: str
-    choices: [weights, encodings]
-    default: []
-  container_id:
-    description:
-      - Do nothing unless the server's container has this id. A step of a run that another run has overtaken then fails
-        instead of undoing what that one did.
-    type: str
-  replace_others:
-    description:
-      - Let the server take the place of other servers of this collection that cannot run beside it. With V(false) they
-        are named, and nothing is changed.
-    type: bool
-    default: true
-  exclusive:
-    description:
-      - No other server of this collection can run beside this one on the host, whatever its port. Meant for hosts whose
-        memory holds one model, such as a GB10.
-    type: bool
-    default: false
-  fit:
-    description:
-      - What to do when vLLM would not start in the memory that is free, or would not have the KV cache for one request
-        of C(max_model_len) tokens. V(enforce) refuses before anything stops, V(warn) only says so, and V(off) does not
-        look. What a server that is about to stop holds counts as free.
-    type: str
-    choices: [enforce, warn, 'off']
-    default: enforce
-  architecture:
-    description:
-      - The numbers of the model that the KV cache follows from, C(layers_full), C(layers_sliding), C(sliding_window),
-        C(num_key_value_heads), C(head_dim) and C(weights_gib). The catalogue has them. With C(weights_gib) alone, only
-        the weights are held against the memory. C(experts) says how many experts a layer has, V(0) for a dense model,
-        and only matters with data parallel.
-      - Without them, C(config.json) and the sizes of the weights on the host tell them.
-    type: dict
-  host_reserve_gib:
-    description:
-      - On unified memory (GB10), what has to stay free for the rest of the host, in GiB.
-    type: float
-    default: 8.0
-  memory_timeout:
-    description:
-      - How many seconds the memory of a server that was stopped may take to come back, before the switch is given up.
-    type: int
-    default: 120
-  fallbacks:
-    description:
-      - What to change when the server fails, a list. Each entry has C(causes), the diagnosis ids that lead to it, and
-        C(change), the settings it changes over those of the fallbacks used before; C(because) is for people.
-      - When the server would not fit in GPU memory (O(fit=enforce)), the fallbacks for C(mem-free-below-budget) or
-        C(mem-kv-too-small) are used before anything starts.
-      - The fallbacks in use are recorded on the container. As long as the server and its fallbacks stay the same, later
-        runs keep to them and change nothing.
-    type: list
-    elements: dict
-    default: []
-  failure_id:
-    description:
-      - The diagnosis id that the server has just failed with. The next entry of O(fallbacks) with that cause is used.
-        Without one, nothing is changed and RV(fallback.exhausted) is true.
-    type: str
-  reset_fallbacks:
-    description:
-      - Forget the fallbacks in use and start over with the settings as they were asked for.
-    type: bool
-    default: false
-  pin_kv:
-    description:
-      - V(learned) has a later start of the same server use the size of the KV cache that the first good one measured,
-        less a margin, which skips profiling. Where vLLM remembers its own start-up plan, that is used instead.
-      - Setting this does not cause a restart by itself. It takes effect when the server is started or replaced anyway.
-    type: str
-    choices: [never, learned]
-    default: never
-  health:
-    description:
-      - How to ask a server that is found as it is wanted, by the parameters of M(gpufleet.vllm.vllm_health). It
-        is asked once in the same call, and RV(health) has its answers.
-      - Without it, and where something changes, nobody is asked.
-    type: dict
-  docker_host:
-    description:
-      - The engine, by its Unix socket on the host, such as V(unix:///run/user/1000/docker.sock). Without it,
-        E(DOCKER_HOST) and then V(unix:///var/run/docker.sock). Any other kind of address is refused.
-    type: str
 seealso:
   - module: gpufleet.vllm.vllm_health
   - plugin: gpufleet.vllm.vllm_argv
@@ -345,6 +217,7 @@ reason:
     - V(no-free-gpu) - fewer GPUs are free than were asked for.
     - V(image-missing) - the image is not on the host and may not be pulled.
     - V(pull-failed) - the image could not be pulled.
+    - V(venv-missing) - the virtual environment is not on the host, or has no vLLM in it.
     - V(weights-incomplete) - the weights of the model are missing, cut short or not readable.
     - V(download-failed) - a download of weights, encodings or packages failed.
     - V(encodings-missing) - the encodings that gpt-oss reads are missing or damaged.

@@ -20,6 +20,7 @@ import docker.errors
 import pytest
 import requests.exceptions
 from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy import job, room, run as deploy_run
+from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.backend import Backend
 from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.ledger import Ledger
 from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.record import LABEL_SPEC
 from ansible_collections.gpufleet.vllm.plugins.module_utils._docker.backend import DockerBackend
@@ -351,12 +352,19 @@ class Situation:
     # Where it is recorded what this user owns, and the address of the engine.
     record: Path = Path()
     place: str = ""
+    # What runs ask for unless they say otherwise.
+    server: t.Mapping[str, t.Any] = field(default_factory=lambda: SERVER)
+
+    def server_for(self, said: t.Mapping[str, t.Any]) -> t.Mapping[str, t.Any]:
+        return self.server
+
+    def backends(self) -> list[Backend]:
+        ledger = Ledger(str(self.record), self.place)
+        return [DockerBackend(ModelReader(self.client, self.engine), lambda: self.client, ledger=ledger)]
 
     def host(self) -> job.Host:
-        ledger = Ledger(str(self.record), self.place)
-        backend = DockerBackend(ModelReader(self.client, self.engine), lambda: self.client, ledger=ledger)
         return job.Host(
-            {backend.name: backend},
+            {backend.name: backend for backend in self.backends()},
             gpus=lambda samples=1: self.gpus(),
             port_owner=lambda port, bind: self.owner,
             probe=self._probe,
@@ -391,7 +399,8 @@ warnings: list[str] = []
 
 
 def run(check: bool = False, **said: t.Any) -> dict[str, t.Any]:
-    return deploy_run.run({**DEFAULTS, **SERVER, **said}, check, situation().host())
+    here = situation()
+    return deploy_run.run({**DEFAULTS, **here.server_for(said), **said}, check, here.host())
 
 
 def manage(check: bool = False, **said: t.Any) -> dict[str, t.Any]:

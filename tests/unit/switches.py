@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from docker_model import Client, Killed, manage, run
+from systemd_model import EVERY_WAY
 
 
 def run_b(check: bool = False, **said: t.Any) -> dict[str, t.Any]:
@@ -29,6 +30,10 @@ def running(client: Client) -> set[str]:
 def found(client: Client) -> tuple[dict[str, str], list[str]]:
     return client.now, sorted(client.volumes_by_name)
 
+
+# Tests that walk through a switch walk through it with containers, with units, and from one to the other.
+IN_EVERY_WAY = pytest.mark.parametrize("client", EVERY_WAY, indirect=True)
+FRAGILE_IN_EVERY_WAY = pytest.mark.parametrize("fragile", EVERY_WAY, indirect=True)
 
 Steps = list[tuple[t.Callable[..., dict[str, t.Any]], dict[str, t.Any]]]
 OLD_A = (run, {"port": 8001})

@@ -16,7 +16,7 @@ from .._server.spec import ServerSpec
 from .backend import Action, Effect, Instance, Making
 from .decide import conflicting, in_use, looked, port_problem, with_version
 from .effects import forget_original, keep_original
-from .job import Decision, Job, failures
+from .job import Decision, Job, failures, reason_of, sentence
 from .ledger import Entry, entry, left
 from .plan import (
     Observed,
@@ -172,7 +172,7 @@ def apply(job: Job, decision: Decision, effect_of: EffectOf) -> None:
     """
     if not decision.plan.actions:
         return
-    before = {one.identity for one in job.backend.look(job.server).instances.values()}
+    before = {one.identity for one in looked(job).instances.values()}
     _adopt(job, decision)
     looked_again = False
     for action, words in zip(decision.plan.actions, decision.plan.words(job.server)):
@@ -223,14 +223,14 @@ def _differs(slot: str, seen: t.Mapping[str, str], there: t.Mapping[str, str], d
 
 def _explained(job: Job, decision: Decision, words: str, verb: str, error: BaseException) -> Problem:
     """What failed; a start that finds its port taken names who has it."""
-    sentence, reason = job.backend.sentence(words, error), job.backend.reason(error)
+    seen, reason = sentence(job.host, words, error), reason_of(job.host, error)
     if verb == "start" and reason == "port-in-use" and decision.wish.spec:
         with contextlib.suppress(*failures(job.host)):
             others = conflicting(looked(job).others, decision.wish.spec, job.params["exclusive"])
-            observed = replace(decision.observed, instances=job.backend.look(job.server).instances, others=others)
+            observed = replace(decision.observed, instances=looked(job).instances, others=others)
             found = port_problem(job, decision.wish.spec, observed)
-            return Problem(reason, f"Cannot {words}. {found.message}" if found else sentence)
-    return Problem("pull-failed" if verb == "pull" else reason, sentence)
+            return Problem(reason, f"Cannot {words}. {found.message}" if found else seen)
+    return Problem("pull-failed" if verb == "pull" else reason, seen)
 
 
 def recover(job: Job, decision: Decision, failed: Action, before: t.Collection[str]) -> str:
@@ -241,11 +241,11 @@ def recover(job: Job, decision: Decision, failed: Action, before: t.Collection[s
     try:
         job.backend.wait_until_it_answers()
         back = _undo(job, decision, failed, before)
-        current = job.backend.look(job.server).instances.get("current")
+        current = looked(job).instances.get("current")
     except VllmError as error:
         return f"Restoring the previous server failed too, so nothing serves now: {error} {again}"
     except failures(job.host) as error:
-        seen = job.backend.sentence("restore the previous server", error)
+        seen = sentence(job.host, "restore the previous server", error)
         return f"Nothing serves now: {seen} {again}"
     return _serving(decision, current, [action.target for action in back.actions if action.verb == "start_other"])
 
@@ -269,10 +269,10 @@ def _undo(job: Job, decision: Decision, failed: Action, before: t.Collection[str
     effect_of = effects(job, undone)
     for action in back.actions:
         _do(effect_of, action)
-    made = job.backend.look(job.server).instances.get("current")
+    made = looked(job).instances.get("current")
     if made and not made.running and made.identity not in before:
-        _do(effect_of, Action("remove", "current"))
-    if not job.backend.look(job.server).instances:
+        _do(effect_of, Action("remove", "current", backend=made.backend))
+    if not looked(job).instances:
         for cache in job.backend.caches(job.server):
             _do(effect_of, Action("remove_cache", cache))
         with contextlib.suppress(VllmError, *failures(job.host)):
@@ -308,6 +308,6 @@ def pull_newer(job: Job, decision: Decision) -> list[str]:
     try:
         job.backend.provide(spec)
     except failures(job.host) as error:
-        sentence = job.backend.sentence(f"pull {spec.image}", error)
-        raise VllmError(f"{sentence} No server was stopped by this.", "pull-failed") from None
+        seen = sentence(job.host, f"pull {spec.image}", error)
+        raise VllmError(f"{seen} No server was stopped by this.", "pull-failed") from None
     return [f"pull {spec.image}"] if job.backend.artifact(spec) != before else []

@@ -56,6 +56,8 @@ class Instance:
     adopted: bool = False
     # What its fingerprint's digests of secrets are made with; only the record has it.
     salt: str = field(default="", repr=False)
+    # Whether one of somebody else can be put aside for one of ours at all.
+    can_be_adopted: bool = True
 
 
 @dataclass(frozen=True)
@@ -167,6 +169,8 @@ class Backend(t.Protocol):
     """
 
     name: str
+    # Whether its servers cannot fetch weights by themselves, so that those are there before a start.
+    fetches_first: bool
     # What this user's servers own.
     ledger: Ledger
     # What the program is called that listens on a port in place of an instance; empty when instances listen themselves.
@@ -198,6 +202,9 @@ class Backend(t.Protocol):
 
     def version(self, artifact: Artifact, server: str) -> str | None:
         """The version of vLLM in an artifact that does not tell it: found by a look inside, which takes seconds."""
+
+    def lacking(self, spec: ServerSpec) -> t.Sequence[Problem]:
+        """What is not on the host and another role provides: in check mode that is no problem."""
 
     def refusals(self, spec: ServerSpec) -> t.Sequence[Problem]:
         """Why what runs servers here cannot run this one."""

@@ -11,7 +11,7 @@ import os
 import typing as t
 from dataclasses import replace
 
-from .._errors import Problem, VllmError
+from .._errors import Problem, Reason, VllmError
 from .._host import ports
 from .._server.fallbacks import Fallbacks, FallbacksEnd, Steps
 from .._server.spec import ServerSpec, fingerprint, from_params, of_another_home
@@ -68,10 +68,21 @@ def _timed(job: Job, decision: Decision) -> Decision:
 
 
 def looked(job: Job) -> Seen:
-    """What is there; of other servers, those of all backends."""
+    """What is there, by whatever backend it runs; of somebody else's instances only those in the backend's own way."""
     seen = job.backend.look(job.server)
-    elsewhere = (b.look(job.server).others for b in job.host.backends.values() if b is not job.backend)
-    return replace(seen, others=tuple(other for others in (seen.others, *elsewhere) for other in others))
+    further = [backend.look(job.server) for backend in job.host.backends.values() if backend is not job.backend]
+    if not further:
+        return seen
+    mine = {slot: one for look in further for slot, one in look.instances.items() if one.owned or one.adopted}
+    looks, known = [seen, *further], job.backend.ledger.known()
+    places = {backend.ledger.place for backend in job.host.backends.values()}
+    return replace(
+        seen,
+        instances={**mine, **seen.instances},
+        others=tuple(other for look in looks for other in look.others),
+        gone=tuple(one for look in looks for one in look.gone),
+        elsewhere=tuple(one.intent for one in known.elsewhere if one.place not in places),
+    )
 
 
 def _decide_making(job: Job, seen: Seen, lenient: bool) -> Decision:
@@ -99,13 +110,17 @@ def _decide_making(job: Job, seen: Seen, lenient: bool) -> Decision:
 NOT_OF_THE_SETTINGS = ("port-in-use", "conflicting-server")
 
 
+# What another role provides, by the reason why its lack forbids a start.
+PROVIDED: dict[Reason, str] = {"encodings-missing": "encodings", "venv-missing": "venv"}
+
+
 def _decide_with(job: Job, seen: Seen, fallbacks: Fallbacks, lenient: bool) -> Decision:
     wish = wished(job, seen, fallbacks)
     spec, secrets = t.cast(ServerSpec, wish.spec), t.cast(Secrets, wish.secrets)
     artifact = job.backend.artifact(spec)
     spec = with_version(job.backend, spec, artifact, seen.instances.values())
     wish = replace(wish, spec=spec)
-    encodings = encodings_problems(spec)
+    lacking = [*encodings_problems(spec), *job.backend.lacking(spec)]
     instances = dict(seen.instances)
     if wish.wanted.failed and "current" in instances:
         # One that is started again and again runs, whatever it did at this very moment.
@@ -118,11 +133,12 @@ def _decide_with(job: Job, seen: Seen, fallbacks: Fallbacks, lenient: bool) -> D
         others=conflicting(seen.others, spec, job.params["exclusive"]),
         download=seen.download,
     )
-    first = Decision(wish, observed, seen, plan(wish.wanted, observed), needs=("encodings",) if encodings else ())
-    return _with_preflight(job, first, seen, () if lenient else encodings) if first.plan.starts else first
+    needs = tuple(sorted({PROVIDED[problem.reason] for problem in lacking}))
+    first = Decision(wish, observed, seen, plan(wish.wanted, observed), needs=needs)
+    return _with_preflight(job, first, seen, () if lenient else lacking) if first.plan.starts else first
 
 
-def _with_preflight(job: Job, first: Decision, seen: Seen, encodings: t.Sequence[Problem]) -> Decision:
+def _with_preflight(job: Job, first: Decision, seen: Seen, lacking: t.Sequence[Problem]) -> Decision:
     """The decision once all is checked that only matters because a server will start."""
     from .preflight import Limits, Start, checked
 
@@ -136,7 +152,7 @@ def _with_preflight(job: Job, first: Decision, seen: Seen, encodings: t.Sequence
             runs=any(action.verb == "start" for action in first.plan.actions),
             gpus=job.host.gpus,
             port_problem=lambda: port_problem(job, spec, observed),
-            encodings=encodings,
+            encodings=lacking,
             refusals=job.backend.refusals(spec),
             doubts=job.backend.doubts(spec),
             download_conflict=seen.download_conflict,
@@ -178,6 +194,7 @@ def _wanted(job: Job) -> Wanted:
         recreate=job.params["recreate"],
         failed=bool(job.params["failure_id"]),
         backend=job.backend.name,
+        fetches_first=job.backend.fetches_first,
         purge=tuple(job.params["purge"]),
         all_go=bool(job.params["all"]),
     )
@@ -243,7 +260,11 @@ def port_problem(job: Job, spec: ServerSpec, observed: Observed) -> Problem | No
     """Who holds the port, when that is neither this server nor one whose place it takes."""
     from . import preflight
 
-    return preflight.port_problem(spec, observed, _port_view(job, spec, observed), job.backend.called)
+    def called(identity: str) -> str:
+        holding = (one for one in job.host.backends.values() if identity in one.holders(spec.port, spec.bind))
+        return next(holding, job.backend).called(identity)
+
+    return preflight.port_problem(spec, observed, _port_view(job, spec, observed), called)
 
 
 def _port_view(job: Job, spec: ServerSpec, observed: Observed) -> PortView:
@@ -263,13 +284,15 @@ def _decide_kept(job: Job, seen: Seen) -> Decision:
     current = instances.get("current")
     old = instances.get("superseded") or current
     reference = recorded_spec(old.intent) if old else None
+    keepers = {cache: name for name, one in job.host.backends.items() for cache in one.caches(job.server, job.gone)}
     observed = Observed(
         instances,
         in_use=in_use(seen),
         unsure=bool(seen.unknown),
         gone=seen.gone,
         probes=seen.probes if state == "absent" else (),
-        caches=job.backend.caches(job.server, job.gone),
+        caches=tuple(keepers),
+        keepers=keepers,
         others=conflicting(seen.others, reference, job.params["exclusive"]),
         kept_secrets=kept_secrets(secret_paths(one.intent for one in (*instances.values(), *seen.gone))),
         download=seen.download,
@@ -302,7 +325,8 @@ def _purge(job: Job, seen: Seen) -> Purge:
     from .purge import purgeable
 
     others = [*(one.intent for one in seen.others), *seen.elsewhere]
-    return purgeable(what, mine, others, job.backend.mounted())
+    foreign = {path for backend in job.host.backends.values() for path in backend.mounted()}
+    return purgeable(what, mine, others, foreign)
 
 
 def _notes(job: Job, observed: Observed) -> tuple[str, ...]:
@@ -328,7 +352,7 @@ def _measurement(job: Job, current: Instance | None, reference: ServerSpec | Non
 
     mine = recorded_spec(current.intent) or reference
     with contextlib.suppress(VllmError, *failures(job.host)):
-        log = job.backend.log(job.server)
+        log = job.host.backends.get(current.backend, job.backend).log(job.server)
         return measurement(mine, current.artifact_id, log, job.host.gpus, job.host.state_directory)
     return None
 

@@ -11,12 +11,13 @@ from dataclasses import dataclass, field
 
 from .._host import ports
 from .._server.fallbacks import Fallbacks
-from .._server.spec import SERVER_PARAMETERS, ServerSpec
+from .._server.spec import ALL_KEYS, ServerSpec
 from .backend import Backend, Seen
 from .plan import MAKING_STATES, Observed, Plan, Preflight, Wanted
 from .secrets import Secrets
 
 if t.TYPE_CHECKING:
+    from .._errors import Reason
     from .preflight import Measurement
     from .room import Question
 
@@ -102,8 +103,8 @@ class Decision:
 
 
 def settings_of(params: Params) -> dict[str, t.Any]:
-    """The description of a server among the parameters of a module."""
-    return {key: params[key] for key in SERVER_PARAMETERS}
+    """What is said of the server: a module has no parameters for what only another backend has."""
+    return {key: params[key] for key in ALL_KEYS if key in params}
 
 
 def failures(host: Host) -> tuple[type[BaseException], ...]:
@@ -112,3 +113,18 @@ def failures(host: Host) -> tuple[type[BaseException], ...]:
     for backend in host.backends.values():
         found += backend.failures()
     return tuple(found)
+
+
+def sentence(host: Host, attempt: str, error: BaseException) -> str:
+    """Such a failure in the words of the backend that it is of."""
+    return _backend_of(host, error).sentence(attempt, error)
+
+
+def reason_of(host: Host, error: BaseException) -> Reason:
+    """What kind of failure it is to that backend."""
+    return _backend_of(host, error).reason(error)
+
+
+def _backend_of(host: Host, error: BaseException) -> Backend:
+    backends = list(host.backends.values())
+    return next((one for one in backends if isinstance(error, one.failures())), backends[0])

@@ -28,15 +28,17 @@ SYSTEM_STATE = "/var/lib"
 OWNED = "owned"
 VERSION = 1
 FILE_LIMIT = 1 << 20
-# Later kinds of things that are owned (units, leases) share the directory; whoever does not know a kind skips it.
-CONTAINER, COMMITTED = "container", "committed"
+# Later kinds of things that are owned (leases) share the directory; whoever does not know a kind skips it.
+CONTAINER, UNIT, COMMITTED = "container", "unit", "committed"
+# Where units are; containers are on an engine, which has an address.
+SYSTEMD = "systemd"
 # What a secret's file held before the first server wrote into it: somebody's own, until that server goes.
 ORIGINAL = ".before-gpufleet"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,200}")
 
 # What is compiled is a server's C(cache), or C(kernels) of its image: these are of each server that has an entry.
-Purpose = t.Literal["server", "fetch", "probe", "adopted", "files", "cache", "kernels"]
-PURPOSES: tuple[Purpose, ...] = ("server", "fetch", "probe", "adopted", "files", "cache", "kernels")
+Purpose = t.Literal["server", "fetch", "probe", "adopted", "files", "cache", "kernels", "user"]
+PURPOSES: tuple[Purpose, ...] = ("server", "fetch", "probe", "adopted", "files", "cache", "kernels", "user")
 
 
 def state_directory() -> str:
@@ -52,7 +54,7 @@ def state_directory() -> str:
 
 @dataclass(frozen=True)
 class Entry:
-    """One thing that a server owns: a container, files that were written for it, a volume."""
+    """One thing that a server owns: a container or a unit, files that were written for it, a volume, a user."""
 
     server: str
     seal: str
@@ -164,7 +166,8 @@ class Ledger:
         Raises:
             VllmError: when it cannot be written.
         """
-        self._write(f"{one.server}.{one.seal}.json", {"kind": CONTAINER, **asdict(replace(one, place=self.place))})
+        kind = UNIT if self.place == SYSTEMD else CONTAINER
+        self._write(f"{one.server}.{one.seal}.json", {"kind": kind, **asdict(replace(one, place=self.place))})
 
     def fill(self, server: str, caches: t.Collection[str]) -> None:
         """Remember that a start that was healthy has compiled what is in these.
@@ -338,7 +341,7 @@ def _read(path: str, name: str) -> Entry | None | str:
     """The entry in a file; None for another kind of thing, and a sentence for what cannot be believed."""
     try:
         content = _load(path)
-        return _entry(content, name) if content.get("kind") == CONTAINER else None
+        return _entry(content, name) if content.get("kind") in (CONTAINER, UNIT) else None
     except FileNotFoundError:
         return None
     except (OSError, ValueError, TypeError, RecursionError) as error:

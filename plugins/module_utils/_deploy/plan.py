@@ -44,8 +44,9 @@ class Wanted:
     recreate: bool = False
     # Whether the current server was just found not to be healthy.
     failed: bool = False
-    # The backend that is to run it.
+    # The backend that is to run it, and whether weights have to be there before a server of it starts.
     backend: str = ""
+    fetches_first: bool = False
     # With C(absent): what of PURGEABLE goes too, and whether all other servers go as well.
     purge: tuple[str, ...] = ()
     all_go: bool = False
@@ -88,8 +89,9 @@ class Observed:
     probes: tuple[str, ...] = ()
     # What was asked to be purged, as far as it may be.
     purge: Purge = Purge()
-    # Everything that this server's instances, past ones too, keep compiled.
+    # Everything that this server's instances, past ones too, keep compiled, and whose each is.
     caches: tuple[str, ...] = ()
+    keepers: t.Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -178,7 +180,7 @@ def _giving_way(other: Other, preflight: Preflight) -> Other:
 def _with_backends(wanted: Wanted, observed: Observed, actions: t.Iterable[Action]) -> tuple[Action, ...]:
     """The actions with who does each: what exists is handled by what runs it, what is made by what is wanted."""
     by_slot: dict[str, str] = {slot: one.backend for slot, one in observed.instances.items()}
-    by_name = {one.name: one.backend for one in observed.others}
+    by_name = {**observed.keepers, **{one.name: one.backend for one in observed.others}}
     seen: dict[str, str] = {slot: one.identity for slot, one in observed.instances.items()}
     seen.update((one.name, one.identity) for one in observed.others)
     assigned = []
@@ -201,8 +203,9 @@ def _refuse_foreign(wanted: Wanted, observed: Observed) -> None:
     for slot, instance in observed.instances.items():
         if instance.owned or _may_be_replaced(wanted, observed, slot):
             continue
-        remedy = ", or set replace_unmanaged: true to let it be replaced" if slot == "current" else ""
-        if wanted.replace_unmanaged and slot == "current":
+        replaceable = slot == "current" and instance.can_be_adopted
+        remedy = ", or set replace_unmanaged: true to let it be replaced" if replaceable else ""
+        if wanted.replace_unmanaged and replaceable:
             remedy = f". It is not replaced while {wanted.name}-superseded, which served before it, exists"
         raise VllmError(
             f"{wanted.name + SUFFIX[slot]} exists and was not created by gpufleet.vllm (this user's record does not "
@@ -218,7 +221,7 @@ def _may_be_replaced(wanted: Wanted, observed: Observed, slot: Slot) -> bool:
     instance, old = observed.instances[slot], observed.instances.get("superseded")
     if slot == "superseded":
         return instance.adopted and wanted.state != "absent"
-    if slot != "current":
+    if slot != "current" or not instance.can_be_adopted:
         return False
     if instance.adopted and wanted.state == "reverted":
         return True
@@ -233,7 +236,8 @@ def _prepare(wanted: Wanted, observed: Observed) -> tuple[Action, ...]:
 
 
 def _pull(wanted: Wanted, observed: Observed) -> tuple[Action, ...]:
-    return (Action("pull", wanted.image, "it is not on the host"),) if observed.artifact_id is None else ()
+    missing = observed.artifact_id is None and wanted.image
+    return (Action("pull", wanted.image, "it is not on the host"),) if missing else ()
 
 
 def _fetch(
@@ -242,9 +246,10 @@ def _fetch(
     """Weights that vLLM would fetch when its predecessor is gone already are fetched before. One that has just failed
     serves nobody."""
     serves = (current is not None and current.running and not wanted.failed) or bool(rivals(observed))
-    if not preflight.missing_weights or not serves or not runs:
+    if not preflight.missing_weights or not runs or not (serves or wanted.fetches_first):
         return ()
-    return (Action("fetch_weights", preflight.missing_weights, "while the old server serves"),)
+    because = "while the old server serves" if serves else "the server only reads them"
+    return (Action("fetch_weights", preflight.missing_weights, because),)
 
 
 def difference(wanted: Wanted, observed: Observed, current: Instance) -> str:
@@ -257,7 +262,7 @@ def difference(wanted: Wanted, observed: Observed, current: Instance) -> str:
         keys = sorted(k for k in {*current.intent, *wanted.intent} if current.intent.get(k) != wanted.intent.get(k))
         return f"{', '.join(keys)} changed" if keys else _secret_difference(current)
     if observed.artifact_id and current.artifact_id != observed.artifact_id:
-        return f"{wanted.image} is another image now"
+        return f"{wanted.image} is another image now" if wanted.image else f"{current.artifact} has changed"
     return ""
 
 

@@ -87,7 +87,7 @@ def recorded_spec(intent: t.Mapping[str, t.Any]) -> ServerSpec | None:
 
 def paths_in(intent: t.Mapping[str, t.Any]) -> list[str]:
     """The paths on the host that a server with that record uses."""
-    keys = ("huggingface_dir", "encodings_dir", "hf_token_file", "api_key_file", "env_file", "model")
+    keys = ("huggingface_dir", "encodings_dir", "hf_token_file", "api_key_file", "env_file", "model", "venv")
     found = [*(str(intent.get(key) or "") for key in keys), *mounted(intent)]
     return [path for path in found if path.startswith("/")]
 

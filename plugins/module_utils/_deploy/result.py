@@ -106,10 +106,14 @@ def _is_anothers_port(job: Job, server: t.Mapping[str, t.Any]) -> bool:
     """Whether a process of somebody else listens in place of a server that would open its port itself: it gets no key,
     and the wait that follows says who it is."""
     spec = job.params
-    if spec["network_mode"] != "host" or not server["api_key_file"]:
+    # A service is always on the host's network.
+    if spec.get("network_mode", "host") != "host" or not server["api_key_file"]:
         return False
     owner = job.host.port_owner(spec["port"], "127.0.0.1" if spec["bind"] == "localhost" else spec["bind"])
-    return owner is not None and owner.pid is not None and owner.container_id != server["container_id"]
+    if owner is None or owner.pid is None or owner.container_id == server["container_id"]:
+        return False
+    holders = (backend.holders(spec["port"], spec["bind"]) for backend in job.host.backends.values())
+    return not any(server["container_id"] in identities for identities in holders)
 
 
 def _is_young(started_at: str | None) -> bool:

@@ -14,7 +14,7 @@ from .._errors import VllmError
 from .._gpu.facts import host_facts
 from .._gpu.probe import Sampling, host_with, observe
 from .._server import fit as server_fit
-from .._server.spec import Gpus, ServerSpec
+from .._server.spec import Gpus, ServerSpec, default_container_name
 from .._vllm.architecture import Architecture
 
 Facts = t.Mapping[str, t.Any]
@@ -50,10 +50,16 @@ def returning(facts: Facts, containers: t.Collection[str]) -> dict[str, float]:
     """The MiB that come back on each GPU, by uuid, when these containers are gone."""
     found: dict[str, float] = {}
     for gpu in facts.get("gpus") or ():
-        held = [p.get("used_memory_mib") for p in gpu.get("processes") or () if p.get("container") in containers]
+        held = [p.get("used_memory_mib") for p in gpu.get("processes") or () if _instance_of(p) in containers]
         if any(held):
             found[str(gpu.get("uuid"))] = float(sum(filter(None, held)))
     return found
+
+
+def _instance_of(process: t.Mapping[str, t.Any]) -> str | None:
+    """The container or the unit of a process, by its name; a unit is called after its server."""
+    container, server = process.get("container"), process.get("server")
+    return container or (default_container_name(server) if server else None)
 
 
 def overlap(one: Gpus, other: Gpus) -> bool:

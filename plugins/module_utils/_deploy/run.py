@@ -18,8 +18,8 @@ from .._host import lock
 from .._server.fallbacks import Fallbacks
 from .._server.spec import default_container_name, from_params
 from .backend import SUFFIX, Backend
-from .decide import decide
-from .job import Decision, Host, Job, Params, failures, settings_of
+from .decide import decide, looked
+from .job import Decision, Host, Job, Params, failures, sentence, settings_of
 from .plan import MAKING_STATES, PURGEABLE, STATES
 from .record import server_name
 from .result import described, merged, result, with_health
@@ -51,24 +51,30 @@ PARAMETERS: dict[str, t.Any] = {
     "pin_kv": {"type": "str", "choices": ["never", "learned"], "default": "never"},
     "health": {"type": "dict"},
 }
+# Which of them a module of services does not have: an environment is not pulled, and no unit is put aside.
+OF_CONTAINERS = ("pull", "replace_unmanaged")
+SERVICE_ONLY: dict[str, t.Any] = {"allow_daemon_reload": {"type": "bool", "default": False}}
 
 
 def run(params: Params, check_mode: bool, host: Host) -> dict[str, t.Any]:
     """Bring one server to the wanted state, or in check mode say what that would take.
 
+    A parameter that a module does not have is at its default.
+
     Raises:
         VllmError: when something stands in the way; then nothing that serves was stopped.
     """
+    defaults = {key: option.get("default") for key, option in PARAMETERS.items()}
+    params = {**defaults, "container_name": None, **params}
     asked = _asked(params) if params["state"] in MAKING_STATES else None
     backend = next(iter(host.backends.values()))
     proceed = preview if check_mode else carry_out
     try:
         if params["all"]:
-            for sentence in backend.lookalikes():
-                host.warn(sentence)
+            _warn_of_lookalikes(backend, host)
         results = _each(proceed, _jobs(params, check_mode, host, asked))
     except failures(host) as error:
-        raise VllmError(backend.sentence("look at the servers on this host", error), "backend-failed") from None
+        raise VllmError(sentence(host, "look at the servers on this host", error), "backend-failed") from None
     return merged(results) if params["all"] else results[0]
 
 
@@ -99,14 +105,25 @@ def _each(proceed: t.Callable[[Job], dict[str, t.Any]], jobs: list[Job]) -> list
         except VllmError as error:
             failed.append((job.server, error))
         except failures(job.host) as error:
-            sentence = job.backend.sentence(f"change {job.server}", error)
-            failed.append((job.server, VllmError(sentence, "backend-failed")))
+            failed.append((job.server, VllmError(sentence(job.host, f"change {job.server}", error), "backend-failed")))
     if failed:
         done = ", ".join(found["server"]["container_name"] for found in results)
         rest = f"Done for the others: {done}." if done else "There are no others."
         faults = " ".join(f"{server}: {error}" for server, error in failed)
         raise VllmError(f"{faults} {rest}", failed[0][1].reason)
     return results
+
+
+def _warn_of_lookalikes(backend: Backend, host: Host) -> None:
+    try:
+        lookalikes = backend.lookalikes()
+    except VllmError:
+        # Where nothing is recorded there is nothing to do, whether or not an engine answers.
+        if {*backend.servers()}:
+            raise
+        return
+    for told in lookalikes:
+        host.warn(told)
 
 
 def preview(job: Job) -> dict[str, t.Any]:
@@ -173,7 +190,8 @@ def carry_out(job: Job) -> dict[str, t.Any]:
 def _settle(job: Job) -> None:
     """What a run that was cut short could not write down is written down; what is only taken away needs no record."""
     try:
-        job.backend.settle(job.server)
+        for backend in job.host.backends.values():
+            backend.settle(job.server)
     except VllmError:
         if job.makes:
             raise
@@ -193,10 +211,11 @@ def _recorded(job: Job, decision: Decision) -> None:
         from .apply import hand_over
 
         hand_over(job, decision)
-    job.backend.tidy(job.server, gone=state == "absent")
+    for backend in job.host.backends.values():
+        backend.tidy(job.server, gone=state == "absent")
     for action in decision.plan.actions:
         if action.verb == "remove_other":
-            job.backend.tidy(server_name(action.target))
+            job.host.backends.get(action.backend, job.backend).tidy(server_name(action.target))
 
 
 def _warn(job: Job, decision: Decision) -> None:
@@ -232,7 +251,7 @@ def _refuse_overtaken(job: Job) -> None:
     expected = job.params["container_id"]
     if not expected:
         return
-    found = job.backend.look(job.server).instances.get("current")
+    found = looked(job).instances.get("current")
     if found is None or found.identity != expected:
         now = "nothing" if found is None else found.identity[:12]
         raise VllmError(

@@ -68,6 +68,7 @@ class DockerBackend:
 
     name = NAME
     proxy = "docker-proxy"
+    fetches_first = False
 
     def __init__(
         self, looks: Reader, client: t.Callable[[], t.Any], stop_timeout: int = 30, ledger: Ledger | None = None
@@ -192,6 +193,9 @@ class DockerBackend:
             with contextlib.suppress(docker_client.sdk().errors.NotFound):
                 self.client.remove_container(probe, force=True)
             self.ledger.drop(look)
+
+    def lacking(self, spec: ServerSpec) -> t.Sequence[Problem]:
+        return ()  # An image is pulled.
 
     def refusals(self, spec: ServerSpec) -> t.Sequence[Problem]:
         return engine_problems(self.engine, spec)

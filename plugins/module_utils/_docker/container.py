@@ -17,7 +17,7 @@ from .._deploy.backend import Instance, Life, Making, Other, Slot
 from .._deploy.ledger import Entry
 from .._deploy.record import LABEL_FETCH, LABEL_SEAL, slot_of, written
 from .._host.labels import LABEL_FINGERPRINT
-from .._server.arguments import Places, argv, env, shares_kernels
+from .._server.arguments import SECRET_NAMES, Places, argv, env, secrets_shell, shares_kernels
 from .._server.spec import ServerSpec
 from .options import option_words, place_options
 from .stamps import since
@@ -30,18 +30,8 @@ CACHES_TARGET = "/var/cache/vllm"
 KERNELS_TARGET = "/var/cache/vllm-kernels"
 SECRETS_TARGET = "/run/secrets"
 
-# Puts secrets from mounted files into the environment of the server alone: not in docker inspect, argv or the log.
-# Lines of the env file are taken literally, as docker --env-file takes them. Without its key a server would let
-# everybody in, so an empty file is an error.
-SECRETS_SHELL = (
-    f'if [ -e {SECRETS_TARGET}/env ]; then while IFS= read -r l || [ -n "$l" ]; do '
-    f'case "$l" in ""|"#"*) ;; *=*) export "$l";; esac; done < {SECRETS_TARGET}/env; fi; '
-    f"if [ -e {SECRETS_TARGET}/vllm_api_key ]; then "
-    f'VLLM_API_KEY="$(cat {SECRETS_TARGET}/vllm_api_key)" && [ -n "$VLLM_API_KEY" ] || '
-    f'{{ echo "{SECRETS_TARGET}/vllm_api_key holds no API key" >&2; exit 1; }}; export VLLM_API_KEY; fi; exec "$@"'
-)
-SECRET_TARGETS = {"hf_token_file": "hf_token", "api_key_file": "vllm_api_key", "env_file": "env"}
-PLACES = Places(ENCODINGS_TARGET, f"{SECRETS_TARGET}/{SECRET_TARGETS['hf_token_file']}", CACHES_TARGET)
+SECRETS_SHELL = secrets_shell(SECRETS_TARGET)
+PLACES = Places(ENCODINGS_TARGET, f"{SECRETS_TARGET}/{SECRET_NAMES['hf_token_file']}", CACHES_TARGET)
 
 
 def configuration(
@@ -99,7 +89,7 @@ def _binds(spec: ServerSpec, image_id: str | None, user: int) -> list[str]:
         binds.append(f"{spec.encodings_dir}:{ENCODINGS_TARGET}:ro")
     if spec.model_dir and not _is_mounted(spec.model, spec.volumes):
         binds.append(f"{spec.model}:{spec.model}:ro")
-    binds += [f"{path}:{SECRETS_TARGET}/{SECRET_TARGETS[key]}:ro" for key, path in spec.secret_files.items()]
+    binds += [f"{path}:{SECRETS_TARGET}/{SECRET_NAMES[key]}:ro" for key, path in spec.secret_files.items()]
     binds += spec.volumes
     if spec.keep_caches:
         # What one image compiled may crash another: each has a volume of its own.
@@ -138,7 +128,7 @@ def fetching(body: t.Mapping[str, t.Any], model: str, revision: str) -> dict[str
     """The same container, except that it fetches the weights of a model, takes no port and no GPU, and does so once."""
     once = trial(body)
     # It reads neither the API key nor the env file, so it gets neither.
-    needless = tuple(f":{SECRETS_TARGET}/{SECRET_TARGETS[key]}:ro" for key in ("api_key_file", "env_file"))
+    needless = tuple(f":{SECRETS_TARGET}/{SECRET_NAMES[key]}:ro" for key in ("api_key_file", "env_file"))
     binds = [bind for bind in once["HostConfig"]["Binds"] if bind.startswith("/") and not bind.endswith(needless)]
     return {
         **once,

@@ -42,6 +42,10 @@ def option_argv(name: str, value: EngineValue, kind: str) -> list[str]:
     return [flag, *value] if value else []
 
 
+# What a secret is called where the server finds it, by the key of the spec that names its file.
+SECRET_NAMES = {"hf_token_file": "hf_token", "api_key_file": "vllm_api_key", "env_file": "env"}
+
+
 @dataclass(frozen=True)
 class Places:
     """Where a backend puts what the server reads and writes, as the server sees it."""
@@ -78,6 +82,22 @@ def env(spec: ServerSpec, places: Places) -> dict[str, str]:
     if spec.network_mode == "host":
         variables["VLLM_PORT"] = str(internal_port(spec.port))
     return {**variables, **spec.env}
+
+
+def secrets_shell(directory: str) -> str:
+    """The text of a shell that puts secrets from the files in a directory into the environment of the server alone.
+
+    Not in its arguments, its log or what describes it. Lines of the env file are taken literally, as docker --env-file
+    takes them. Without its key a server would let everybody in, so an empty file is an error. C(directory) is written
+    as the shell reads it, with quotes where it takes any.
+    """
+    return (
+        f'if [ -e {directory}/env ]; then while IFS= read -r l || [ -n "$l" ]; do '
+        f'case "$l" in ""|"#"*) ;; *=*) export "$l";; esac; done < {directory}/env; fi; '
+        f"if [ -e {directory}/vllm_api_key ]; then "
+        f'VLLM_API_KEY="$(cat {directory}/vllm_api_key)" && [ -n "$VLLM_API_KEY" ] || '
+        f'{{ echo {directory}/vllm_api_key "holds no API key" >&2; exit 1; }}; export VLLM_API_KEY; fi; exec "$@"'
+    )
 
 
 def internal_port(port: int) -> int:

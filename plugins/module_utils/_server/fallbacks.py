@@ -17,12 +17,12 @@ import typing as t
 from dataclasses import dataclass, field, replace
 
 from .._errors import VllmError
-from .spec import SERVER_PARAMETERS, canonical_json, merge, refuse_secrets
+from .spec import ALL_KEYS, canonical_json, merge, refuse_secrets
 
 RUNG_KEYS = ("because", "causes", "change")
 # Who the server is and where it answers: what fails elsewhere is another server.
 FIXED = ("container_name", "name", "port", "bind", "api_key_file", "served_model_name")
-CHANGEABLE = frozenset(SERVER_PARAMETERS) - {*FIXED}
+CHANGEABLE = frozenset(ALL_KEYS) - {*FIXED}
 
 Settings = t.Mapping[str, t.Any]
 

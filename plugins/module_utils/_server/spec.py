@@ -51,7 +51,7 @@ SECRET_ENV = {
 }
 # Values that are no secret, whatever they are assigned to: switches.
 SWITCHES = {"", "0", "1", *redaction.PLAIN}
-PATH_KEYS = ("huggingface_dir", "encodings_dir", "hf_token_file", "api_key_file", "env_file")
+PATH_KEYS = ("huggingface_dir", "encodings_dir", "hf_token_file", "api_key_file", "env_file", "venv")
 
 # Keys of the role's dict, and of the catalogue's specs, that do not describe the server's process.
 ROLE_ONLY_KEYS = (
@@ -64,6 +64,8 @@ NUMBER_TEXT = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)")
 HOME = re.compile(r"^(?:/root|/home/[^/]+|/var/root|/Users/[^/]+)/")
 RESTART_POLICY = re.compile(r"no|unless-stopped|on-failure(:[1-9][0-9]*)?")
 NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
+# What every useradd takes; a name of digits would be a number.
+USER = re.compile(r"[a-z_][a-z0-9_-]{0,30}")
 # What the plan appends to a container's name: a server called like that would be taken for a leftover of another one.
 RESERVED_SUFFIXES = ("-fetch", "-next", "-superseded", "-try")
 RESERVED_LABELS = "gpufleet.vllm."
@@ -72,13 +74,15 @@ RESERVED_LABELS = "gpufleet.vllm."
 Metadata = t.Mapping[str, t.Any]
 
 
-def _parameter(kind: str, recorded: bool = True, **more: t.Any) -> Metadata:
-    """What a key is as a parameter of a module (its default is the field's), and whether it is recorded."""
-    return {"parameter": {"type": kind, **more}, "recorded": recorded}
+def _parameter(kind: str, recorded: bool = True, only: str = "", **more: t.Any) -> Metadata:
+    """What a key is as a parameter of a module (its default is the field's), whether it is recorded, and which backend
+    alone has it."""
+    return {"parameter": {"type": kind, **more}, "recorded": recorded, "only": only}
 
 
 TEXT, NUMBER, SWITCH = _parameter("str"), _parameter("int"), _parameter("bool")
 PATH, MAPPING, TEXTS = _parameter("path"), _parameter("dict"), _parameter("list", elements="str")
+CONTAINER, SERVICE = "container", "service"
 # Its name alone makes Ansible hide such a path.
 SECRET_PATH = _parameter("path", no_log=False)
 
@@ -89,14 +93,14 @@ class ServerSpec:
 
     name: str = field(metadata=TEXT)
     model: str = field(metadata=TEXT)
-    image: str = field(metadata=TEXT)
-    container_name: str = field(metadata=TEXT)
+    image: str = field(metadata=_parameter("str", only=CONTAINER))
+    container_name: str = field(metadata=_parameter("str", only=CONTAINER))
     served_model_name: Names = field(metadata=_parameter("raw"))
     port: int = field(default=8000, metadata=NUMBER)
     bind: str = field(default="127.0.0.1", metadata=TEXT)
-    network_mode: str = field(default="bridge", metadata=_parameter("str", choices=["bridge", "host"]))
+    network_mode: str = field(default="bridge", metadata=_parameter("str", only=CONTAINER, choices=["bridge", "host"]))
     gpus: Gpus = field(default="all", metadata=_parameter("raw"))
-    ipc_mode: str = field(default="host", metadata=TEXT)
+    ipc_mode: str = field(default="host", metadata=_parameter("str", only=CONTAINER))
     ulimits: t.Mapping[str, int] = field(default_factory=lambda: dict(DEFAULT_ULIMITS), metadata=MAPPING)
     huggingface_dir: str | None = field(default=None, metadata=PATH)
     encodings_dir: str | None = field(default=None, metadata=PATH)
@@ -108,10 +112,13 @@ class ServerSpec:
     engine_unchecked: t.Mapping[str, EngineValue] = field(default_factory=dict, metadata=MAPPING)
     env: t.Mapping[str, str] = field(default_factory=dict, metadata=MAPPING)
     volumes: tuple[str, ...] = field(default=(), metadata=TEXTS)
-    labels: t.Mapping[str, str] = field(default_factory=dict, metadata=MAPPING)
+    labels: t.Mapping[str, str] = field(default_factory=dict, metadata=_parameter("dict", only=CONTAINER))
     restart_policy: str = field(default="unless-stopped", metadata=TEXT)
     stop_timeout: int = field(default=30, metadata=NUMBER)
     keep_caches: bool = field(default=True, metadata=SWITCH)
+    # The virtual environment that a service runs, and the user that it runs as.
+    venv: str | None = field(default=None, metadata=_parameter("path", only=SERVICE))
+    user: str = field(default="vllm", metadata=_parameter("str", only=SERVICE))
     # What is known about the image, and how strictly to judge: neither is part of what was asked for.
     vllm_version: str | None = field(default=None, metadata=_parameter("str", recorded=False))
     validation: str = field(default="normal", metadata=_parameter("str", recorded=False, choices=[*VALIDATIONS]))
@@ -159,6 +166,8 @@ class ServerSpec:
             plain = self.model if source == "model" else default_container_name(self.name)
             if given[derived] == plain:
                 del given[derived]
+        if not self.image:
+            del given["image"]
         if "ulimits" in given:
             given["ulimits"] = {k: v for k, v in self.ulimits.items() if DEFAULT_ULIMITS.get(k) != v}
         for key in {"engine", "engine_unchecked"} & {*given}:
@@ -183,9 +192,15 @@ def _as_parameter(f: t.Any) -> dict[str, t.Any]:
     return {**parameter} if default in (None, MISSING) else {**parameter, "default": default}
 
 
-# The keys of a server as parameters of a module. The documentation is the fragment gpufleet.vllm.server; a unit test
-# holds the two and the role's argument_specs.yml together.
-SERVER_PARAMETERS: dict[str, t.Any] = {f.name: _as_parameter(f) for f in fields(ServerSpec)}
+def _is_of(f: t.Any, backend: str) -> bool:
+    return f.metadata["only"] in ("", backend)
+
+
+# The keys of a server as parameters of the module of each backend. The documentation is the fragment
+# gpufleet.vllm.server; a unit test holds the two and the role's argument_specs.yml together.
+SERVER_PARAMETERS: dict[str, t.Any] = {f.name: _as_parameter(f) for f in fields(ServerSpec) if _is_of(f, CONTAINER)}
+SERVICE_PARAMETERS: dict[str, t.Any] = {f.name: _as_parameter(f) for f in fields(ServerSpec) if _is_of(f, SERVICE)}
+ALL_KEYS = tuple(f.name for f in fields(ServerSpec))
 
 
 def canonical_json(value: t.Any) -> str:
@@ -569,6 +584,11 @@ def _validate_names(spec: ServerSpec) -> None:
                 f"{key} must start with a letter or digit and contain only letters, digits, '_', '.' and '-'; "
                 f"got {value!r}."
             )
+    if not USER.fullmatch(spec.user):
+        raise VllmError(
+            "user must be the name of a system user (lower case letters, digits, '_' and '-', at most 31); "
+            f"got {spec.user!r}."
+        )
     for suffix in RESERVED_SUFFIXES:
         if spec.container_name.endswith(suffix):
             raise VllmError(

@@ -19,9 +19,8 @@ from dataclasses import dataclass, replace
 from .._host.processes import ProcessState
 from .exceptions import Told, clip, sort_of, told
 from .failures import BY_ID, GENERIC, SIGNATURES
-from .life import READY, SERVING
 from .log import QUIET, Line, Log, Words, lives, parse_lines
-from .phase_lines import begins, is_progress_bar
+from .phase_lines import READY, SERVING, begins, is_progress_bar
 from .signature import PANE, Found, Signature, say
 
 NONE, UNKNOWN = "none", "unknown"

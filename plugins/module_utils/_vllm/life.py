@@ -13,13 +13,11 @@ from __future__ import annotations
 import re
 import typing as t
 
+from .phase_lines import READY, SERVING
+
 if t.TYPE_CHECKING:
     from .log import Line
 
-# The last line of a start; and what only a server writes that was ready: the answer to a request, and how fast it
-# generates.
-READY = r"Application startup complete"
-SERVING = r"\"(?:GET|POST|HEAD) /\S* HTTP/[\d.]+\" \d{3}|Avg generation throughput: "
 # The words of an engine, or of one of its processes, that is not coming back. /health answers 200 for seconds after.
 DEAD = (
     r"^Worker (?:proc )?\S+ (?:pid \d+ )?died(?: unexpectedly|, exit code)"

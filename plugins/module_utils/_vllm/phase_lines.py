@@ -12,12 +12,14 @@ from __future__ import annotations
 import functools
 import re
 
-from .life import READY
-
 # ---------------------------------------------------------------------------------------------------------------------
 # Which line begins which phase
 # ---------------------------------------------------------------------------------------------------------------------
 
+# The last line of a start; and what only a server writes that was ready: the answer to a request, and how fast it
+# generates.
+READY = r"Application startup complete"
+SERVING = r"\"(?:GET|POST|HEAD) /\S* HTTP/[\d.]+\" \d{3}|Avg generation throughput: "
 # In the order of a start. A phase begins with a line that matches.
 PHASES: tuple[tuple[str, str], ...] = (
     ("pull", r"^Unable to find image '|: Pulling from |^[0-9a-f]{12}: (?:Pulling|Downloading|Extracting)"),

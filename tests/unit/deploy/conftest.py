@@ -6,20 +6,24 @@
 
 from __future__ import annotations
 
+import typing as t
 from pathlib import Path
 
 import pytest
-from docker_model import Client, FailsOnce, Gpu, installed, situation
+from docker_model import Client, FailsOnce, Gpu, situation
+from systemd_model import CONTAINERS, host_of
 
 
 @pytest.fixture
-def client(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Client:
-    return installed(Client(), monkeypatch, tmp_path)
+def client(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Client:
+    """An engine, unless the test asks for another way to run servers (EVERY_WAY)."""
+    return t.cast(Client, host_of(getattr(request, "param", CONTAINERS), monkeypatch, tmp_path))
 
 
 @pytest.fixture
-def fragile(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FailsOnce:
-    return installed(FailsOnce(), monkeypatch, tmp_path)
+def fragile(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FailsOnce:
+    """Likewise; a call that failed once works the next time."""
+    return t.cast(FailsOnce, host_of(getattr(request, "param", CONTAINERS), monkeypatch, tmp_path, fails_once=True))
 
 
 @pytest.fixture

@@ -171,10 +171,15 @@ def test_a_download_that_fails_tells_none(secret: str, line: str, client: Client
 
 
 @pytest.mark.parametrize("place", ["variable", "password of a proxy", "nested setting", "JSON", "fallback"])
-def test_a_module_that_refuses_a_secret_does_not_repeat_its_parameters(place: str, run_module: t.Any) -> None:
+@pytest.mark.parametrize(
+    ("module", "made_from"), [("vllm_container", {"image": "i:1"}), ("vllm_service", {"venv": "/venv"})]
+)
+def test_a_module_that_refuses_a_secret_does_not_repeat_its_parameters(
+    module: str, made_from: dict[str, str], place: str, run_module: t.Any
+) -> None:
     """Ansible prints what a module was called with at -vvv."""
     secret = SHAPES["word"]
-    done = run_module("vllm_container", {"name": "a", "model": "m", "image": "i:1", **REFUSED[place](secret)})
+    done = run_module(module, {"name": "a", "model": "m", **made_from, **REFUSED[place](secret)})
     assert done.status == 1 and "a secret in " in done.result["msg"]
     assert "invocation" in done.result
     assert not leaked(secret, done.result)

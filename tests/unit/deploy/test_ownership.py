@@ -281,7 +281,7 @@ def test_a_record_that_cannot_be_believed_stops_nothing(
 
 def test_a_later_kind_of_thing_in_the_record_is_none_of_our_business(client: Client) -> None:
     run()
-    (situation().record / "owned" / "vllm-a.watchdog.json").write_text('{"version": 1, "kind": "unit", "unit": "x"}')
+    (situation().record / "owned" / "vllm-a.watchdog.json").write_text('{"version": 1, "kind": "lease", "unit": "x"}')
     assert run()["changed"] is False
     manage(state="absent")
     assert (situation().record / "owned" / "vllm-a.watchdog.json").exists()

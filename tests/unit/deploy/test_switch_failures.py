@@ -15,12 +15,13 @@ from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy import weigh
 from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
 from ansible_collections.gpufleet.vllm.plugins.module_utils._host.ports import PortOwner
 from docker_model import LOCKS, Client, FailsOnce, Gpu, manage, run, situation
-from switches import CALLS, FAILURES, found, prepared, run_b, running
+from switches import CALLS, FAILURES, FRAGILE_IN_EVERY_WAY, IN_EVERY_WAY, found, prepared, run_b, running
 
 # --- when a step fails ----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", CALLS)
+@IN_EVERY_WAY
 def test_these_are_the_calls_of_a_switch(kind: str, client: Client) -> None:
     prepared(kind)
     client.calls.clear()
@@ -29,6 +30,7 @@ def test_these_are_the_calls_of_a_switch(kind: str, client: Client) -> None:
 
 
 @pytest.mark.parametrize(("kind", "failing"), FAILURES)
+@FRAGILE_IN_EVERY_WAY
 def test_the_other_server_runs_again_whatever_step_fails(
     kind: str, failing: tuple[str, str], fragile: FailsOnce
 ) -> None:
@@ -39,12 +41,13 @@ def test_the_other_server_runs_again_whatever_step_fails(
         run()
     assert found(fragile) == before
     text = str(caught.value)
-    assert text.startswith("Cannot ") and f"Docker says: {failing[0]} of {failing[1]} failed." in text
+    assert text.startswith("Cannot ") and f" says: {failing[0]} of {failing[1]} failed." in text
     stopped = failing in CALLS[kind][CALLS[kind].index(("stop", "vllm-b")) + 1 :]
     assert ("vllm-b" in text.rpartition("failed. ")[2]) == stopped
 
 
 @pytest.mark.parametrize(("kind", "failing"), [one for one in FAILURES if one.values[1][0] != "rename"])
+@FRAGILE_IN_EVERY_WAY
 def test_a_step_that_worked_but_answered_too_late_is_undone_too(
     kind: str, failing: tuple[str, str], fragile: FailsOnce
 ) -> None:

@@ -9,19 +9,20 @@ from __future__ import annotations
 import contextlib
 import tempfile
 import typing as t
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
 from docker_model import NEW, Client, FailsOnce, Killed, installed, manage, run
 from hypothesis import given, settings, strategies as st
-from switches import KILLS, SWITCH, found, killed, run_b, running
+from switches import FRAGILE_IN_EVERY_WAY, IN_EVERY_WAY, KILLS, SWITCH, found, killed, run_b, running
+from systemd_model import CONTAINERS, UNITS, Systemd, installed_units
 
 # --- when the run is killed -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("kind", "calls"), KILLS)
+@IN_EVERY_WAY
 def test_a_switch_that_was_killed_is_undone_by_a_revert(kind: str, calls: int, client: Client) -> None:
     before = killed(client, kind, calls)
     manage(state="reverted")
@@ -30,6 +31,7 @@ def test_a_switch_that_was_killed_is_undone_by_a_revert(kind: str, calls: int, c
 
 
 @pytest.mark.parametrize(("kind", "calls"), KILLS)
+@IN_EVERY_WAY
 def test_a_switch_that_was_killed_is_finished_by_the_next_run(kind: str, calls: int, client: Client) -> None:
     killed(client, kind, calls)
     run()
@@ -41,6 +43,7 @@ def test_a_switch_that_was_killed_is_finished_by_the_next_run(kind: str, calls: 
 
 
 @pytest.mark.parametrize(("kind", "calls"), KILLS)
+@FRAGILE_IN_EVERY_WAY
 def test_a_switch_that_was_killed_is_still_undone_when_the_next_one_fails(
     kind: str, calls: int, fragile: FailsOnce
 ) -> None:
@@ -56,6 +59,7 @@ def test_a_switch_that_was_killed_is_still_undone_when_the_next_one_fails(
 
 
 @pytest.mark.parametrize("calls", range(len(SWITCH) + 2))
+@IN_EVERY_WAY
 def test_after_a_switch_was_killed_the_other_server_can_have_its_place_back(calls: int, client: Client) -> None:
     killed(client, "switch", calls)
     run_b()
@@ -65,6 +69,7 @@ def test_after_a_switch_was_killed_the_other_server_can_have_its_place_back(call
 
 
 @pytest.mark.parametrize("calls", range(4))
+@IN_EVERY_WAY
 def test_a_revert_that_was_killed_is_finished_by_the_next(calls: int, client: Client) -> None:
     run_b()
     run()
@@ -95,10 +100,11 @@ REQUESTS = st.lists(
 )
 
 
-@dataclass
-class FailsAt(Client):
+class FailsAtMixin:
     """One call fails, counted from now."""
 
+    calls: list[tuple[str, str]]
+    failing: tuple[str, str] | None
     fails_after: int | None = None
 
     def _call(self, verb: str, name: str) -> None:
@@ -106,15 +112,26 @@ class FailsAt(Client):
         if failing:
             self.fails_after, self.failing = None, (verb, name)
         try:
-            super()._call(verb, name)
+            super()._call(verb, name)  # type: ignore[misc]
         finally:
             self.failing = None
 
 
+class FailsAt(FailsAtMixin, Client):
+    """Of an engine."""
+
+
+class UnitsFailAt(FailsAtMixin, Systemd):
+    """Of systemd."""
+
+
 @contextlib.contextmanager
-def another_host() -> t.Iterator[tuple[FailsAt, Path]]:
+def another_host(kind: str) -> t.Iterator[tuple[FailsAt, Path]]:
     with pytest.MonkeyPatch.context() as patched, tempfile.TemporaryDirectory() as directory:
-        made = installed(FailsAt(), patched, Path(directory))
+        if kind == CONTAINERS:
+            made: t.Any = installed(FailsAt(), patched, Path(directory))
+        else:
+            made = installed_units(UnitsFailAt(), patched, Path(directory))
         yield made, Path(directory)
 
 
@@ -136,10 +153,13 @@ def key_in(directory: Path) -> dict[str, str]:
     return {path.name: path.read_text().strip() for path in (directory / "keys").glob("*")}
 
 
+@pytest.mark.parametrize("kind", [CONTAINERS, UNITS])
 @settings(deadline=None, max_examples=40)
-@given(REQUESTS)
-def test_whatever_was_asked_for_and_went_wrong_the_next_run_serves_and_nothing_is_left(requests: list[t.Any]) -> None:
-    with another_host() as (client, directory):
+@given(requests=REQUESTS)
+def test_whatever_was_asked_for_and_went_wrong_the_next_run_serves_and_nothing_is_left(
+    kind: str, requests: list[t.Any]
+) -> None:
+    with another_host(kind) as (client, directory):
         for request in requests:
             ask(client, directory, *request)
         for name in ("a", "b"):
@@ -158,12 +178,18 @@ def test_whatever_was_asked_for_and_went_wrong_the_next_run_serves_and_nothing_i
         assert not (directory / "keys").exists()
 
 
+@pytest.mark.parametrize("kind", [CONTAINERS, UNITS])
 @settings(deadline=None, max_examples=40)
-@given(REQUESTS, st.sampled_from(("a", "b")), st.sampled_from(({}, NEW, {"port": 8001})), st.integers(0, 12))
+@given(
+    requests=REQUESTS,
+    name=st.sampled_from(("a", "b")),
+    said=st.sampled_from(({}, NEW, {"port": 8001})),
+    fail=st.integers(0, 12),
+)
 def test_whatever_was_asked_for_a_run_that_fails_leaves_running_what_ran(
-    requests: list[t.Any], name: str, said: dict[str, t.Any], fail: int
+    kind: str, requests: list[t.Any], name: str, said: dict[str, t.Any], fail: int
 ) -> None:
-    with another_host() as (client, directory):
+    with another_host(kind) as (client, directory):
         for request in requests:
             ask(client, directory, *request)
         for one in ("a", "b"):

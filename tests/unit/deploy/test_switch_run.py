@@ -19,7 +19,7 @@ from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmE
 from ansible_collections.gpufleet.vllm.plugins.module_utils._host import lock
 from ansible_collections.gpufleet.vllm.plugins.module_utils._host.ports import PortOwner
 from docker_model import IMAGE, KERNELS, NEW, Client, Killed, manage, run, situation
-from switches import OLD_A, Steps, found, labels, run_b, running
+from switches import IN_EVERY_WAY, OLD_A, Steps, found, labels, run_b, running
 
 # --- check, do, again, again in check -------------------------------------------------------------------------------
 
@@ -39,6 +39,7 @@ from switches import OLD_A, Steps, found, labels, run_b, running
         pytest.param([(run_b, {}), (run, {"port": 8001, "exclusive": True})], id="one at a time"),
     ],
 )
+@IN_EVERY_WAY
 def test_check_mode_predicts_and_changes_nothing_and_the_second_run_neither(steps: Steps, client: Client) -> None:
     *before, (last, said) = steps
     for make, earlier in before:
@@ -117,6 +118,7 @@ def test_a_revert_tells_what_serves_again(client: Client) -> None:
     assert manage(state="reverted")["restored"] == []
 
 
+@IN_EVERY_WAY
 def test_a_revert_tells_of_both_that_serve_again(client: Client) -> None:
     run_b()
     run(port=8001)

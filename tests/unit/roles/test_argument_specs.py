@@ -16,12 +16,21 @@ import yaml
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar
 from ansible_collections.gpufleet.vllm.plugins.action.vllm_server import ARGUMENTS
+from ansible_collections.gpufleet.vllm.plugins.doc_fragments import deployment
 from ansible_collections.gpufleet.vllm.plugins.doc_fragments.server import ModuleDocFragment
 from ansible_collections.gpufleet.vllm.plugins.filter.vllm_argv import vllm_argv
 from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.plan import STATES
-from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.run import PARAMETERS
+from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.run import (
+    OF_CONTAINERS,
+    PARAMETERS,
+    SERVICE_ONLY,
+)
 from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import REASONS, Reason
-from ansible_collections.gpufleet.vllm.plugins.module_utils._server.spec import ROLE_ONLY_KEYS, SERVER_PARAMETERS
+from ansible_collections.gpufleet.vllm.plugins.module_utils._server.spec import (
+    ROLE_ONLY_KEYS,
+    SERVER_PARAMETERS,
+    SERVICE_PARAMETERS,
+)
 from ansible_collections.gpufleet.vllm.plugins.modules import vllm_server
 from ansible_collections.gpufleet.vllm.plugins.plugin_utils import _description as description
 from ansible_collections.gpufleet.vllm.plugins.plugin_utils._outcome import DETAILS, PUBLIC
@@ -31,7 +40,12 @@ sys.path.insert(0, str(ROOT / "tools"))
 import docs  # noqa: E402
 
 ROLE = ROOT / "roles" / "vllm_server"
-MODULES = ("vllm_container", "vllm_health", "vllm_venv")
+MODULES = ("vllm_container", "vllm_health", "vllm_service", "vllm_venv")
+FRAGMENTS = {
+    "gpufleet.vllm.deployment": deployment.ModuleDocFragment.DOCUMENTATION,
+    "gpufleet.vllm.server": ModuleDocFragment.DOCUMENTATION,
+    "gpufleet.vllm.server.container": ModuleDocFragment.CONTAINER,
+}
 Options = t.Mapping[str, t.Mapping[str, t.Any]]
 
 
@@ -60,8 +74,8 @@ def documentation(name: str) -> Options:
     plugin = importlib.import_module(f"ansible_collections.gpufleet.vllm.plugins.modules.{name}")
     documented = yaml.safe_load(plugin.DOCUMENTATION)
     fragments = documented.get("extends_documentation_fragment", [])
-    shared = yaml.safe_load(ModuleDocFragment.DOCUMENTATION)["options"] if "gpufleet.vllm.server" in fragments else {}
-    return {**shared, **documented["options"]}
+    shared = [yaml.safe_load(text)["options"] for name, text in FRAGMENTS.items() if name in fragments]
+    return {key: option for options in (*shared, documented["options"]) for key, option in options.items()}
 
 
 def facts(option: t.Mapping[str, t.Any], keys: t.Iterable[str]) -> dict[str, t.Any]:
@@ -93,6 +107,12 @@ def test_no_module_logs_a_secret_and_none_hides_a_path(name: str, monkeypatch: p
 def test_the_container_module_takes_a_server_and_how_to_run_it(monkeypatch: pytest.MonkeyPatch) -> None:
     assert set(argument_spec("vllm_container", monkeypatch)) == {*SERVER_PARAMETERS, *PARAMETERS}
     assert not set(SERVER_PARAMETERS) & set(PARAMETERS)
+
+
+def test_the_service_module_takes_a_server_and_how_to_run_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    shared = {*PARAMETERS} - {*OF_CONTAINERS}
+    assert set(argument_spec("vllm_service", monkeypatch)) == {*SERVICE_PARAMETERS, *shared, *SERVICE_ONLY}
+    assert set(SERVICE_PARAMETERS) - set(SERVER_PARAMETERS) == {"venv", "user"}
 
 
 # --- the role -------------------------------------------------------------------------------------------------------
@@ -250,10 +270,10 @@ def test_the_filter_takes_every_key_of_the_role() -> None:
     assert words == ["x", "--served-model-name", "x", "y", "--port", "8001", "--a", "1", "--z", "1"]
 
 
-def test_every_reason_of_a_failure_is_documented_with_what_it_means() -> None:
+@pytest.mark.parametrize("name", ["vllm_container", "vllm_service"])
+def test_every_reason_of_a_failure_is_documented_with_what_it_means(name: str) -> None:
     assert set(t.get_args(Reason)) == set(REASONS)
-    returned = yaml.safe_load(
-        importlib.import_module("ansible_collections.gpufleet.vllm.plugins.modules.vllm_container").RETURN
-    )
+    plugin = importlib.import_module(f"ansible_collections.gpufleet.vllm.plugins.modules.{name}")
+    returned = yaml.safe_load(plugin.RETURN)
     documented = [" ".join(line.split()) for line in returned["reason"]["description"][1:]]
     assert documented == [f"V({reason}) - {meaning}." for reason, meaning in REASONS.items()]

@@ -460,6 +460,8 @@ EVERYTHING: dict[str, t.Any] = {
     "stop_timeout": 5,
     "engine_unchecked": {"z": 1},
     "keep_caches": False,
+    "venv": "/venv",
+    "user": "llm",
 }
 # What is known about the image and how strictly to judge is no part of the wish.
 UNRECORDED: dict[str, t.Any] = {"vllm_version": "0.26.0", "validation": "strict"}
@@ -598,12 +600,21 @@ def test_the_version_is_that_of_the_collection() -> None:
 
 def test_parameters_fields_and_defaults_agree() -> None:
     for field in dataclasses.fields(ServerSpec):
-        parameter = server_spec.SERVER_PARAMETERS[field.name]
+        parameter = {**server_spec.SERVICE_PARAMETERS, **server_spec.SERVER_PARAMETERS}[field.name]
         if field.name in ("engine", "env", "ulimits", "labels", "volumes"):
             assert not parameter["default"]
         elif field.default is not dataclasses.MISSING:
             assert parameter.get("default") == field.default
-    assert set(server_spec.SERVER_PARAMETERS) == {field.name for field in dataclasses.fields(ServerSpec)}
+    containers, services = set(server_spec.SERVER_PARAMETERS), set(server_spec.SERVICE_PARAMETERS)
+    assert containers | services == {field.name for field in dataclasses.fields(ServerSpec)}
+    assert services - containers == {"venv", "user"}
+    assert containers - services == {"image", "container_name", "network_mode", "ipc_mode", "labels"}
+
+
+@pytest.mark.parametrize("name", ["Vllm", "7", "-", "a b", "", "root;", "v" * 32])
+def test_a_user_that_useradd_would_not_take_is_refused(name: str) -> None:
+    with pytest.raises(VllmError, match="^user must be the name of a system user"):
+        spec(user=name)
 
 
 def test_the_plan_appends_nothing_that_a_name_may_end_with() -> None:

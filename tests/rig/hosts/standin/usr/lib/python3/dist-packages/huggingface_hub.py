@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import typing as t
 from pathlib import Path
 
@@ -42,7 +43,10 @@ def store(home: Path, name: str, content: bytes) -> None:
 def snapshot_download(repo_id: str, revision: str | None = None, ignore_patterns: t.Sequence[str] | None = None) -> str:
     """Have a model in the cache; its path."""
     fault, home, branch = read_fault().fault, repository(repo_id), revision or "main"
-    if fault == "fetch-fails":
+    reference = home / "refs" / branch
+    if os.environ.get("HF_HUB_OFFLINE") == "1" and reference.exists():
+        return str(home / "snapshots" / reference.read_text("ascii"))
+    if fault == "fetch-fails" or os.environ.get("HF_HUB_OFFLINE") == "1":
         raise LocalEntryNotFoundError(UNREACHABLE)
     if is_gated(repo_id) and not has_token():
         raise GatedRepoError(
@@ -53,7 +57,6 @@ def snapshot_download(repo_id: str, revision: str | None = None, ignore_patterns
     content = weights()
     store(home, "config.json", json.dumps(model_of(repo_id).config, indent=2).encode())
     store(home, "model.safetensors", content[:-16] if fault == "fetch-truncates" else content)
-    reference = home / "refs" / branch
     reference.parent.mkdir(parents=True, exist_ok=True)
     reference.write_text(COMMIT, encoding="ascii")
     print(f"stand-in: {repo_id} ({branch}) is in {home}", flush=True)

@@ -68,7 +68,7 @@ def is_gated(model: str) -> bool:
 
 
 def repository(model: str) -> Path:
-    return CACHE / "hub" / f"models--{model.replace('/', '--')}"
+    return Path(os.environ.get("HF_HUB_CACHE", CACHE / "hub")) / f"models--{model.replace('/', '--')}"
 
 
 @dataclass(frozen=True)

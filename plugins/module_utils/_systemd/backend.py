@@ -1,0 +1,477 @@
+# Copyright (c) 2026, gpufleet contributors
+# GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Servers as units of systemd: everything that reads what systemd says, and every effect on it, behind the Backend."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import os
+import re
+import time
+import typing as t
+from dataclasses import replace
+
+from .._deploy.backend import SUFFIX, Action, Artifact, Effect, Life, Making, Seen
+from .._deploy.ledger import SYSTEMD, Entry, Known, Ledger, entry, left
+from .._deploy.record import FETCH_SUFFIX, named, recorded
+from .._errors import Problem, Reason, VllmError
+from .._host import files
+from .._server.spec import ServerSpec
+from . import unit as units
+from .checks import cut_off_sentence, needed, refusals
+from .systemctl import Host, SystemdError
+from .unit import NAME, Files, Found, environment_path, fetching, gone, other, rendered, seal_in, trial
+from .venv import artifact_of, interpreter_of
+
+# For root alone: the environments of servers, a file a unit.
+ENVIRONMENTS = "/etc/gpufleet.vllm"
+PREFIX = "vllm-"
+# What is read of a journal for what a start measured: the start is at its end when the server is committed.
+LOG_LINES, LOG_BYTES = 20000, 8 << 20
+# The same for what one life of a server says of it: more than a start writes.
+LIFE_LINES = 4000
+LAST_LINES = 5
+STOP_TIMEOUT = re.compile(r"^TimeoutStopSec=(\d+)$", re.MULTILINE)
+# Beyond the time that a unit has to stop, in seconds: systemd kills, and tells of it.
+GRACE = 60.0
+# Beyond the time that what runs before a server has.
+START = 180.0
+
+
+class SystemdBackend:
+    """The units of this host. C(cut_off) names the containers that would lose their GPUs at a daemon-reload."""
+
+    name = NAME
+    # What is bound read-only cannot be fetched by the server itself.
+    fetches_first = True
+    # A service is on the host's network.
+    proxy = ""
+
+    def __init__(
+        self,
+        host: Host,
+        ledger: Ledger | None = None,
+        cut_off: t.Callable[[], t.Sequence[str]] = lambda: (),
+        allow_daemon_reload: bool = False,
+        environments: str = ENVIRONMENTS,
+    ) -> None:
+        self.host = host
+        self.ledger = ledger or Ledger(place=SYSTEMD)
+        self.cut_off = cut_off
+        self.allow_daemon_reload = allow_daemon_reload
+        self.environments = environments
+
+    # --- looking ------------------------------------------------------------------------------------------------------
+
+    def servers(self) -> t.Iterable[str]:
+        return self.ledger.known().servers
+
+    def lookalikes(self) -> t.Collection[str]:
+        known = self.ledger.known()
+        texts = self.host.texts(PREFIX)
+        strangers = sorted(name for name, text in texts.items() if seal_in(text) and _proof(known, name, text) is None)
+        return [
+            f"The unit {name}.service says that gpufleet.vllm made it, and this user's record does not have it as it "
+            "is: it is somebody else's, a copy, or edited, and is left alone. Remove it yourself if nobody needs it."
+            for name in strangers
+        ]
+
+    def look(self, server: str) -> Seen:
+        # In this order: an entry is written before its unit is made.
+        texts, known = self.host.texts(PREFIX), self.ledger.known()
+        if server in known.damaged:
+            raise VllmError(known.damaged[server], "record-unreadable")
+        proofs = {name: _proof(known, name, text) for name, text in texts.items()}
+        places = {named(server, slot): slot for slot in SUFFIX}
+        mine = [name for name in places if name in texts or self.host.is_elsewhere(name)]
+        theirs = [name for name, proof in proofs.items() if proof and proof.purpose == "server" and name not in places]
+        shown = self.host.show([*mine, *theirs])
+        found = {name: Found(name, texts.get(name, ""), shown.get(name, {})) for name in [*mine, *theirs]}
+        now, monotonic = datetime.datetime.now(datetime.timezone.utc), time.monotonic()
+        download = server + FETCH_SUFFIX
+        is_ours = bool(proofs.get(download))
+        return Seen(
+            instances={
+                places[name]: units.instance(places[name], found[name], proofs.get(name), monotonic, now)
+                for name in mine
+            },
+            others=tuple(other(found[name], t.cast(Entry, proofs[name])) for name in sorted(theirs)),
+            download=download if is_ours else None,
+            download_conflict=_not_a_download(download) if download in texts and not is_ours else None,
+            gone=tuple(map(gone, _missing(known.of(server, "server", "fetch", "files"), texts))),
+            elsewhere=tuple(one.intent for one in known.elsewhere),
+            unknown=tuple(known.damaged.values()),
+        )
+
+    def settle(self, server: str) -> None:
+        """What identifies a unit is known before it is made, and written down then."""
+
+    def tidy(self, server: str, gone: bool = False) -> None:
+        known, texts = self.ledger.known(), self.host.texts(PREFIX)
+        identities = {units.identity(text) for text in texts.values()}
+        there = {id(one) for one in known.entries if one.identity in identities}
+        kept = {path for one in known.entries if id(one) in there or one.server != server for path in one.wrote}
+        used = {units.cache_of(text) for text in texts.values()}
+        for one in known.of(server):
+            if one.purpose == "user":
+                is_over = gone and self._user_is_over(one, known)
+            elif one.purpose == "cache":
+                is_over = one.name not in used and not os.path.isdir(one.name)
+            else:
+                is_over = id(one) not in there and (gone or not {*left(one)} - kept)
+                if id(one) not in there:
+                    self._delete_environment(one.seal)
+            if is_over:
+                self.ledger.drop(one)
+        if gone:
+            self.ledger.forget(server)
+
+    def _user_is_over(self, made: Entry, known: Known) -> bool:
+        """The last server takes the user along that was made for it; until then another one has to answer for him."""
+        heirs = [one for one in known.entries if one.server != made.server and one.purpose == "server"]
+        heirs = [one for one in heirs if _user_of(one) == made.name]
+        if heirs:
+            self.ledger.write(entry(heirs[0].server, "user", name=made.name))
+        elif self.host.uid(made.name) is not None:
+            self.host.remove_user(made.name)
+        return True
+
+    def adopt(self, server: str, identity: str) -> None:
+        raise VllmError(f"A unit of somebody else is never put aside for {server}.", "unmanaged")
+
+    def mounted(self) -> t.Collection[str]:
+        return ()
+
+    def artifact(self, spec: ServerSpec) -> Artifact | None:
+        return artifact_of(spec.venv) if spec.venv else None
+
+    def version(self, artifact: Artifact, server: str) -> str | None:
+        return None  # It has told what it knows.
+
+    def lacking(self, spec: ServerSpec) -> t.Sequence[Problem]:
+        if self.artifact(spec):
+            return ()
+        return (
+            Problem(
+                "venv-missing",
+                f"{spec.venv} is no virtual environment with vLLM in it (there is no bin/vllm, no pyvenv.cfg or no "
+                "vllm-*.dist-info). Make one there, or name another one with venv.",
+            ),
+        )
+
+    def refusals(self, spec: ServerSpec) -> t.Sequence[Problem]:
+        return refusals(spec, self.host, self._reads(spec), () if self.allow_daemon_reload else self.cut_off())
+
+    def doubts(self, spec: ServerSpec) -> t.Sequence[str]:
+        return ()
+
+    def holders(self, port: int, bind: str) -> t.Collection[str]:
+        """The unit of ours whose process listens there: of others the process is told."""
+        name = self.host.listening(port, bind)
+        text = self.host.texts(PREFIX).get(name) if name else None
+        is_ours = text is not None and _proof(self.ledger.known(), str(name), text) is not None
+        return (units.identity(text),) if text is not None and is_ours else ()
+
+    def called(self, identity: str) -> str:
+        texts = self.host.texts(PREFIX)
+        found = next((name for name, text in texts.items() if units.identity(text) == identity), identity[:12])
+        return f"the unit {found}.service"
+
+    def caches(self, server: str, gone: t.Collection[str] = ()) -> tuple[str, ...]:
+        mine = {one.name for one in self.ledger.known().of(server, "cache") if os.path.isdir(one.name)}
+        return tuple(sorted(mine))
+
+    def log(self, server: str) -> str:
+        return self.host.journal(server, self._invocation(server), LOG_LINES)[-LOG_BYTES:]
+
+    def log_command(self, server: str) -> t.Sequence[str]:
+        return ["journalctl", f"--unit={server}.service"]
+
+    def life(self, instance: str) -> Life | None:
+        with contextlib.suppress(SystemdError, VllmError):
+            invocation = self._invocation(instance)
+            if invocation:
+                log = self.host.journal(instance, invocation, LIFE_LINES)
+                return Life(log, is_whole=log.count("\n") < LIFE_LINES)
+        return None
+
+    def _invocation(self, name: str) -> str:
+        """What the journal knows its last start by."""
+        return self.host.show([name]).get(name, {}).get("InvocationID", "")
+
+    # --- acting -------------------------------------------------------------------------------------------------------
+
+    def provide(self, spec: ServerSpec) -> None:
+        raise VllmError(self.lacking(spec)[0].message if self.lacking(spec) else "Nothing is pulled.", "venv-missing")
+
+    def provide_command(self, reference: str) -> t.Sequence[str]:
+        return ["true"]
+
+    def effects(self, server: str, making: t.Callable[[], Making]) -> t.Mapping[str, Effect]:
+        def at(action: Action) -> str:
+            return named(server, action.target)
+
+        def file(name: str) -> str:
+            return os.path.join(self.host.directory, f"{name}.service")
+
+        def unit(name: str) -> str:
+            return f"{name}.service"
+
+        return {
+            "pull": Effect(lambda a: self.provide(making().spec), lambda a: self.provide_command(a.target)),
+            "fetch_weights": Effect(lambda a: self._fetch(server, making()), lambda a: ["hf", "download", a.target]),
+            "create": Effect(
+                lambda a: self._create(server, at(a), making()),
+                lambda a: ["install", "-m", "0644", "/dev/stdin", file(at(a))],
+            ),
+            "try": Effect(
+                lambda a: self._try(server, named(server, "trial"), making()),
+                lambda a: ["systemctl", "start", unit(named(server, "trial"))],
+            ),
+            **_both(
+                "start",
+                Effect(
+                    lambda a: self._start(at(a), a.identity), lambda a: ["systemctl", "enable", "--now", unit(at(a))]
+                ),
+            ),
+            **_both(
+                "stop",
+                Effect(
+                    lambda a: self._stop(at(a), a.identity, a.at_once),
+                    lambda a: ["systemctl", "disable", "--now", unit(at(a))],
+                ),
+            ),
+            **_both("remove", Effect(lambda a: self._remove(at(a), a.identity), lambda a: ["rm", file(at(a))])),
+            "rename": Effect(
+                lambda a: self._rename(at(a), named(server, a.to), a.identity),
+                lambda a: ["mv", file(at(a)), file(named(server, a.to))],
+            ),
+            "remove_cache": Effect(lambda a: self._remove_cache(server, a.target), lambda a: ["rm", "-r", a.target]),
+        }
+
+    def _ours(self, name: str, seen: str = "") -> str:
+        """The text of the unit that has that name now, if it is ours and the one that was seen.
+
+        Raises:
+            VllmError: when it is another one by now.
+        """
+        text = self.host.texts(PREFIX).get(name)
+        if text is None:
+            raise SystemdError(f"There is no unit {name}.service in {self.host.directory}")
+        identity = units.identity(text)
+        if (seen and seen != identity) or _proof(self.ledger.known(), name, text) is None:
+            raise VllmError(
+                f"The unit {name}.service is {identity[:12]} now, which this run did not make or decide about, so it "
+                "is left alone. Look at who changed it, then run it again.",
+                "overtaken",
+            )
+        return text
+
+    def _made_for(self, making: Making) -> units.Host:
+        spec = making.spec
+        artifact = self.artifact(spec)
+        reads = [interpreter_of(spec.venv)] if spec.venv else []
+        return units.Host(
+            self.host.version(),
+            self.host.loads_credentials(),
+            self.environments,
+            tuple(one for one in reads if one),
+            artifact.identity if artifact else "",
+        )
+
+    def _reads(self, spec: ServerSpec) -> tuple[str, ...]:
+        return needed(spec, interpreter_of(spec.venv) if spec.venv else None)
+
+    def _create(self, server: str, name: str, making: Making) -> None:
+        made = recorded(server, "server", name, making)
+        self._make(made, rendered(making, self._made_for(making), made.seal), making.spec.user)
+
+    def _make(self, made: Entry, made_from: Files, user: str | None) -> None:
+        """A unit that is recorded before it exists."""
+        known = {one.name for one in self.ledger.known().of(made.server, "cache")}
+        cache = made_from.cache
+        # One that somebody else has made is used, and stays his.
+        if cache and cache not in known and not os.path.isdir(cache):
+            self.ledger.write(entry(made.server, "cache", name=cache))
+        if user and self.host.uid(user) is None:
+            self.ledger.write(entry(made.server, "user", name=user))
+            self.host.add_user(user)
+        self.ledger.write(replace(made, identity=made_from.identity))
+        with _written(made_from.environment_path):
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(self.environments, 0o700)
+            files.write_whole(made_from.environment_path, made_from.environment.encode("utf-8"), durable=True)
+        with _written(os.path.join(self.host.directory, f"{made.name}.service")):
+            self.host.install(made.name, made_from.unit)
+
+    def _delete_environment(self, seal: str) -> None:
+        files.delete_file(environment_path(self.environments, seal))
+
+    def _try(self, server: str, name: str, making: Making) -> None:
+        """Run nothing with everything else the same: shows whether systemd would start the real thing."""
+        made = recorded(server, "server", name, making)
+        self._make(made, trial(making, self._made_for(making), made.seal), making.spec.user)
+        try:
+            self._start(name)
+        finally:
+            self._remove(name)
+
+    def _start(self, name: str, seen: str = "", timeout: float | None = START) -> None:
+        text = self._ours(name, seen)
+        # systemd reads a unit that it does not know by itself. One that it remembers otherwise it has to be told of.
+        if self.host.show([name]).get(name, {}).get("NeedDaemonReload") == "yes":
+            self._reload()
+        try:
+            self.host.start(name, timeout)
+        except SystemdError as error:
+            raise SystemdError(f"{error}.{self._last_lines(name)}") from None
+        if _is_installed(text):
+            self.host.enable(name)
+
+    def _last_lines(self, name: str) -> str:
+        from .._host.redaction import redact
+
+        with contextlib.suppress(SystemdError, VllmError):
+            # Of all its starts: what systemd says of one is under no invocation.
+            lines = redact(self.host.journal(name, "", LAST_LINES)).strip().splitlines()
+            return f" It logged: {' | '.join(line.strip() for line in lines)[:1000]}" if lines else ""
+        return ""
+
+    def _reload(self) -> None:
+        names = () if self.allow_daemon_reload else self.cut_off()
+        if names:
+            raise VllmError(cut_off_sentence(names), "backend-unsupported")
+        self.host.reload()
+
+    def _stop(self, name: str, seen: str = "", at_once: bool = False) -> None:
+        text = self._ours(name, seen)
+        group = self.host.show([name]).get(name, {}).get("ControlGroup", "")
+        if at_once:
+            # What is being restarted already has no process; the stop that follows keeps it from coming back.
+            with contextlib.suppress(SystemdError):
+                self.host.kill(name)
+        found = STOP_TIMEOUT.search(text)
+        self.host.stop(name, (float(found[1]) if found else 0.0) + GRACE)
+        if _is_installed(text):
+            self.host.disable(name)
+        pids = self.host.left_in(group)
+        if pids:
+            raise VllmError(
+                f"{name}.service was stopped, and its processes {', '.join(map(str, pids))} are still there though "
+                "systemd killed them: they hang in the kernel, and hold the memory of their GPUs. Look at 'dmesg'; "
+                "a GPU that does not answer needs a reset or a reboot.",
+                "memory-not-released",
+            )
+
+    def _remove(self, name: str, seen: str = "") -> None:
+        text = self.host.texts(PREFIX).get(name)
+        if text is None:
+            return
+        self._ours(name, seen)
+        found = Found(name, text, self.host.show([name]).get(name, {}))
+        if found.running:
+            self._stop(name, seen)
+        elif _is_installed(text):
+            self.host.disable(name)
+        self.host.remove(name)
+        self._delete_environment(seal_in(text) or "")
+
+    def _rename(self, name: str, to: str, seen: str = "") -> None:
+        self._ours(name, seen)
+        with _written(os.path.join(self.host.directory, f"{to}.service")):
+            self.host.rename(name, to)
+
+    def _remove_cache(self, server: str, path: str) -> None:
+        if path in {one.name for one in self.ledger.known().of(server, "cache")}:
+            files.delete_directory(path)
+            with contextlib.suppress(OSError):
+                os.rmdir(os.path.dirname(path))
+
+    def _fetch(self, server: str, making: Making) -> None:
+        """Fetch the weights of a server with its own Hugging Face client, as the owner of where they are kept.
+
+        Raises:
+            VllmError: when that fails, with the last lines of its output.
+        """
+        name, directory = server + FETCH_SUFFIX, str(making.spec.huggingface_dir)
+        made = recorded(server, "fetch", name, making)
+        owner = str(os.stat(directory).st_uid)
+        self._make(made, fetching(making, self._made_for(making), made.seal, owner), None)
+        try:
+            self._start(name, timeout=None)
+        except SystemdError as error:
+            raise VllmError(
+                f"Cannot fetch the weights of {making.spec.model}: {error}. Check the name of the model, the token and "
+                "the network of the host, or stage the weights there.",
+                "download-failed",
+            ) from None
+        finally:
+            self._remove(name)
+
+    def make_ready(self) -> None:
+        why = self.host.unavailable()
+        if why:
+            raise VllmError(why, "backend-unavailable")
+
+    def wait_until_it_answers(self) -> None:
+        """systemd is there as long as the host is."""
+
+    def failures(self) -> tuple[type[BaseException], ...]:
+        return (SystemdError,)
+
+    def sentence(self, attempt: str, error: BaseException) -> str:
+        return f"Cannot {attempt}. systemd says: {str(error).rstrip('.')}."
+
+    def reason(self, error: BaseException) -> Reason:
+        return "port-in-use" if "address already in use" in str(error).lower() else "backend-failed"
+
+
+def systemd_backend(
+    cut_off: t.Callable[[], t.Sequence[str]] = lambda: (), allow_daemon_reload: bool = False
+) -> SystemdBackend:
+    """The systemd of this host."""
+    return SystemdBackend(Host(), cut_off=cut_off, allow_daemon_reload=allow_daemon_reload)
+
+
+def _both(verb: str, effect: Effect) -> dict[str, Effect]:
+    """The same effect on an instance of the server, and on that of another one."""
+    return {verb: effect, f"{verb}_other": effect}
+
+
+def _proof(known: Known, name: str, text: str) -> Entry | None:
+    """The entry that proves a unit to be ours: to the byte its file is what was recorded, in a place of its server."""
+    return known.entry_of(name, units.identity(text), None, SUFFIX.values())
+
+
+def _missing(entries: t.Iterable[Entry], texts: t.Mapping[str, str]) -> list[Entry]:
+    there = {units.identity(text) for text in texts.values()}
+    return [one for one in entries if one.identity not in there]
+
+
+def _user_of(one: Entry) -> str:
+    return str(one.intent.get("user") or "vllm")
+
+
+def _is_installed(text: str) -> bool:
+    return "\n[Install]\n" in text
+
+
+def _not_a_download(name: str) -> str:
+    return (
+        f"{name}.service exists and is no download that this user's gpufleet.vllm has recorded, so it is left alone. "
+        "Remove or rename it yourself."
+    )
+
+
+@contextlib.contextmanager
+def _written(path: str) -> t.Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        way = "Run with become: true, and look at whether that file system is read-only."
+        raise VllmError(
+            f"Cannot write {path}: {error.strerror}. {files.remedy(error, way)}", files.reason(error)
+        ) from None

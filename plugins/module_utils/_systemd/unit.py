@@ -1,0 +1,341 @@
+# Copyright (c) 2026, gpufleet contributors
+# GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A spec as a unit and the file of its environment: the server, its trial, its download; and a unit as an instance.
+
+Pure. A unit does not say its own name (%N does), so it is the same in each place of its server.
+"""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import json
+import re
+import typing as t
+from dataclasses import dataclass, replace
+
+from .._deploy.backend import Instance, Making, Other, Slot
+from .._deploy.ledger import Entry
+from .._deploy.record import slot_of
+from .._server.arguments import SECRET_NAMES, Places, argv, env, secrets_shell
+from .._server.spec import ServerSpec
+from . import options
+from .options import SHELL, Given, takes_uuids
+from .words import environment_file
+
+NAME = "systemd"
+VAR_CACHE = "/var/cache"
+CREDENTIALS = '"$CREDENTIALS_DIRECTORY"'
+# Without caches of its own a server has its own /tmp.
+NO_CACHE = "/tmp"
+SEAL = re.compile(r"^# Virtual environment: (\S*)\. Seal: ([0-9a-f]{32})$", re.MULTILINE)
+CACHE = re.compile(rf"^CacheDirectory={re.escape(options.CACHES)}/(\S+)$", re.MULTILINE)
+# Directories of programs that vLLM runs, behind those of its environment: compilers above all.
+PROGRAMS = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+# The index of each GPU in the order of the bus, which is the one that nvidia-smi has.
+INDICES = (
+    "a=$(nvidia-smi --query-gpu=index,uuid --format=csv,noheader) || exit 1; i=; for u in $GPUFLEET_GPUS; do "
+    'n=$(printf "%s\\n" "$a" | sed -n "s/^ *\\([0-9]*\\), *$u *\\$/\\1/p"); '
+    '[ -n "$n" ] || { echo "GPU $u is not on this host" >&2; exit 1; }; i=$i,$n; done; '
+    'export CUDA_VISIBLE_DEVICES="${i#,}"; '
+)
+TOKEN = 'export HF_TOKEN_PATH="${HF_TOKEN_PATH:-$CREDENTIALS_DIRECTORY/hf_token}"; '
+# Runs nothing but the interpreter, with everything else the same; and asks the driver for the GPUs.
+TRIAL = '"$1" -c "" || exit 1; [ "$2" = none ] || nvidia-smi -L > /dev/null'
+TRIAL_TIMEOUT = 120
+# Subfolders of a repository hold the same weights in other forms, which vLLM does not read.
+FETCH_PROGRAM = (
+    "import sys; from huggingface_hub import snapshot_download; "
+    "[snapshot_download(m, revision=sys.argv[2] or None if i == 0 else None, "
+    "ignore_patterns=['original/*', 'metal/*', '*.pth', '*.onnx', 'onnx/*']) "
+    "for i, m in enumerate([sys.argv[1], *sys.argv[3:]])]"
+)
+
+
+@dataclass(frozen=True)
+class Files:
+    """A unit that is to be made: its text, its environment, and what identifies it."""
+
+    unit: str
+    environment: str
+    environment_path: str
+    seal: str
+    cache: str | None = None
+
+    @property
+    def identity(self) -> str:
+        return identity(self.unit)
+
+
+@dataclass(frozen=True)
+class Host:
+    """What a unit takes in of the host it is for."""
+
+    systemd: int
+    # Whether its systemd hands credentials over.
+    loads: bool
+    # Where the files of environments are.
+    directory: str
+    # What the virtual environment needs to be read beside itself: the interpreter that it was made with.
+    reads: tuple[str, ...] = ()
+    artifact_id: str = ""
+
+
+def identity(text: str) -> str:
+    """What identifies a unit: every byte of its file."""
+    return hashlib.sha256(text.encode("utf-8", errors="surrogateescape")).hexdigest()
+
+
+def seal_in(text: str) -> str | None:
+    """The seal that a unit has, which proves nothing by itself."""
+    found = SEAL.search(text)
+    return found[2] if found else None
+
+
+def cache_of(text: str) -> str | None:
+    """The directory in which a unit keeps what it compiles."""
+    found = CACHE.search(text)
+    return f"{VAR_CACHE}/{options.CACHES}/{found[1]}" if found else None
+
+
+def environment_path(directory: str, seal: str) -> str:
+    return f"{directory}/{seal}.env"
+
+
+def rendered(making: Making, host: Host, seal: str) -> Files:
+    """The unit of a server."""
+    spec = making.spec
+    served = replace(spec, engine={**spec.engine, **making.learned_engine})
+    return _files(_given(making, host, seal, _command(served)), making)
+
+
+def trial(making: Making, host: Host, seal: str) -> Files:
+    """The same unit, except that it runs nothing and does so once."""
+    python = f"{making.spec.venv}/bin/python"
+    secrets = "".join(f"{_demanded(SECRET_NAMES[key])}; " for key in making.spec.secret_files)
+    command = (SHELL, "-c", secrets + TRIAL, "vllm", python, "none" if making.spec.gpus == "none" else "gpus")
+    given = replace(_given(making, host, seal, command), once=True, start_timeout=TRIAL_TIMEOUT)
+    return _files(given, making)
+
+
+def fetching(making: Making, host: Host, seal: str, owner: str) -> Files:
+    """A unit that fetches the weights of a server's models once, as the owner of the directory that keeps them.
+
+    It reads neither the API key nor the env file, so it gets neither.
+    """
+    spec = replace(making.spec, api_key_file=None, env_file=None, gpus="none", volumes=())
+    models = [spec.model, str(spec.engine.get("revision") or ""), *_drafting(spec)]
+    program = (f"{spec.venv}/bin/python", "-c", FETCH_PROGRAM, *models)
+    command = (SHELL, "-c", TOKEN + 'exec "$@"', "vllm", *program) if spec.hf_token_file else program
+    making = replace(making, spec=spec)
+    given = replace(
+        _given(making, host, seal, command),
+        once=True,
+        user=owner,
+        writes=(str(spec.huggingface_dir),),
+        cache=None,
+        start_timeout=None,
+    )
+    return _files(given, making, {"HF_HUB_OFFLINE": "0"})
+
+
+def _drafting(spec: ServerSpec) -> list[str]:
+    """The model that drafts for the server's, which vLLM loads from the same cache."""
+    value = spec.engine.get("speculative_config")
+    try:
+        config = json.loads(value) if isinstance(value, str) else None
+    except (ValueError, RecursionError):
+        config = None
+    model = config.get("model") if isinstance(config, dict) else None
+    return [model] if isinstance(model, str) and not model.startswith("/") else []
+
+
+def _command(spec: ServerSpec) -> tuple[str, ...]:
+    """The server, in a shell only where something is looked up first."""
+    # A service is on the host's network.
+    serve = (f"{spec.venv}/bin/vllm", "serve", *argv(replace(spec, network_mode="host")))
+    before = INDICES if _by_index(spec) else ""
+    # A server whose key did not arrive would let everybody in.
+    before += "".join(f"{_demanded(SECRET_NAMES[key])}; " for key in spec.secret_files)
+    before += TOKEN if spec.hf_token_file else ""
+    if spec.api_key_file or spec.env_file:
+        return (SHELL, "-c", before + secrets_shell(CREDENTIALS), "vllm", *serve)
+    return (SHELL, "-c", before + 'exec "$@"', "vllm", *serve) if before else serve
+
+
+def _demanded(secret: str) -> str:
+    return f'[ -r {CREDENTIALS}/{secret} ] || {{ echo "{secret} did not reach the server" >&2; exit 1; }}'
+
+
+def _by_index(spec: ServerSpec) -> bool:
+    return isinstance(spec.gpus, tuple) and not takes_uuids(spec)
+
+
+def _given(making: Making, host: Host, seal: str, command: tuple[str, ...]) -> Given:
+    spec = making.spec
+    # What one environment compiled may crash another: each has a directory of its own.
+    cache = f"{spec.container_name}-cache-{host.artifact_id[:12]}" if spec.keep_caches else None
+    file_of_environment = environment_path(host.directory, seal)
+    return Given(
+        spec,
+        seal,
+        command,
+        file_of_environment,
+        host.artifact_id,
+        host.reads,
+        cache,
+        systemd=host.systemd,
+        loads=host.loads,
+    )
+
+
+def _files(given: Given, making: Making, more: t.Mapping[str, str] | None = None) -> Files:
+    variables = {**making.learned_env, **environment(given), **(more or {})}
+    cache = f"{VAR_CACHE}/{options.CACHES}/{given.cache}" if given.cache else None
+    return Files(options.text(given), environment_file(variables), given.environment, given.seal, cache)
+
+
+def environment(given: Given) -> dict[str, str]:
+    """The server's environment, what the user sets last. Secrets are no part of it."""
+    spec = given.spec
+    place = f"{VAR_CACHE}/{options.CACHES}/{given.cache}" if given.cache else NO_CACHE
+    return {
+        "HOME": place,
+        "XDG_CACHE_HOME": f"{place}/xdg/cache",
+        "XDG_CONFIG_HOME": f"{place}/xdg/config",
+        "TORCHINDUCTOR_CACHE_DIR": f"{place}/torchinductor",
+        "VIRTUAL_ENV": str(spec.venv),
+        "PATH": f"{spec.venv}/bin:{PROGRAMS}",
+        "HF_HOME": f"{place}/huggingface",
+        **_weights(spec),
+        **_gpus(spec),
+        **env(
+            replace(spec, network_mode="host", hf_token_file=None),
+            Places(str(spec.encodings_dir), "", place if given.cache else None),
+        ),
+    }
+
+
+def _weights(spec: ServerSpec) -> dict[str, str]:
+    """Weights that are bound read-only are all there: nothing is asked or fetched when it starts."""
+    if not spec.huggingface_dir:
+        return {}
+    return {"HF_HUB_CACHE": f"{spec.huggingface_dir}/hub", "HF_HUB_OFFLINE": "1"}
+
+
+def _gpus(spec: ServerSpec) -> dict[str, str]:
+    if spec.gpus == "all":
+        return {}
+    if spec.gpus == "none":
+        return {"CUDA_VISIBLE_DEVICES": ""}
+    order = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
+    if _by_index(spec):
+        return {**order, "GPUFLEET_GPUS": " ".join(spec.gpus)}
+    return {**order, "CUDA_VISIBLE_DEVICES": ",".join(spec.gpus)}
+
+
+# --- a unit as an instance --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Found:
+    """A unit file that is on the host, and what systemd shows of it."""
+
+    name: str
+    text: str
+    shown: t.Mapping[str, str]
+    # Whether its file is in the directory where ours are.
+    is_in_place: bool = True
+
+    @property
+    def identity(self) -> str:
+        return identity(self.text)
+
+    @property
+    def running(self) -> bool:
+        return self.status in ("running", "restarting", "stopping")
+
+    @property
+    def status(self) -> str:
+        """Its state in one word."""
+        active, sub = self.shown.get("ActiveState"), self.shown.get("SubState")
+        if sub in ("auto-restart", "auto-restart-queued"):
+            return "restarting"
+        words = {"active": "running", "reloading": "running", "activating": "running", "deactivating": "stopping"}
+        if active in words:
+            return words[active]
+        # systemd forgets a unit that is stopped, and with it whether it ever ran.
+        return "failed" if active == "failed" else "stopped"
+
+
+def instance(slot: Slot, found: Found, proof: Entry | None, monotonic: float, now: datetime.datetime) -> Instance:
+    """What a deployment needs to know of a unit: its state from what systemd shows, and everything that something is
+    decided by from the entry that proves it to be ours."""
+    known: dict[str, t.Any] = {
+        "slot": slot,
+        "owned": proof is not None,
+        "running": found.running,
+        "identity": found.identity,
+        "backend": NAME,
+        "status": found.status,
+        "is_pinned": "--kv-cache-memory-bytes" in found.text,
+        "can_be_adopted": False,
+        "started_at": _started_at(found.shown, monotonic, now) if found.running else None,
+        "away_seconds": _away(found.shown),
+    }
+    if proof is None:
+        return Instance(**known)
+    cache, made_from = cache_of(found.text), SEAL.search(found.text)
+    return Instance(
+        **known,
+        artifact=str(proof.intent.get("venv") or ""),
+        artifact_id=made_from[1] if made_from else None,
+        caches=(cache,) if cache else (),
+        **recorded_of(proof),
+    )
+
+
+def recorded_of(entry: Entry) -> dict[str, t.Any]:
+    keys = ("fingerprint", "salt", "supersedes", "intent", "wrote", "replaced", "vllm_version", "fallbacks")
+    return {key: getattr(entry, key) for key in keys}
+
+
+def gone(entry: Entry) -> Instance:
+    """A recorded instance that does not exist any more."""
+    return Instance("current", True, False, backend=NAME, **recorded_of(entry))
+
+
+def other(found: Found, entry: Entry) -> Other:
+    return Other(
+        name=found.name,
+        identity=found.identity,
+        running=found.running,
+        slot=slot_of(found.name),
+        supersedes=entry.supersedes,
+        wrote=entry.wrote,
+        replaced=entry.replaced,
+        intent=entry.intent,
+        backend=NAME,
+    )
+
+
+def _started_at(shown: t.Mapping[str, str], monotonic: float, now: datetime.datetime) -> str | None:
+    """The time (ISO 8601, UTC) of its last start, to the second."""
+    started = _number(shown.get("ExecMainStartTimestampMonotonic"))
+    if not started:
+        return None
+    when = now - datetime.timedelta(seconds=monotonic - started / 1e6)
+    return when.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _away(shown: t.Mapping[str, str]) -> float | None:
+    """How long it served nobody before its last start, from when it was told to stop; None when it was not."""
+    stopped = _number(shown.get("ActiveExitTimestampMonotonic"))
+    started = _number(shown.get("InactiveExitTimestampMonotonic"))
+    return round((started - stopped) / 1e6, 1) if 0 < stopped <= started else None
+
+
+def _number(text: str | None) -> int:
+    return int(text) if text and text.isdigit() else 0

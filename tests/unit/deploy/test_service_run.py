@@ -1,0 +1,395 @@
+# Copyright (c) 2026, gpufleet contributors
+# GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""One run of the backend of units, against a model of systemd (systemd_model); the walks through switches are those of
+the containers."""
+
+from __future__ import annotations
+
+import json
+import typing as t
+from pathlib import Path
+
+import pytest
+from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
+from ansible_collections.gpufleet.vllm.plugins.module_utils._systemd import unit as units
+from docker_model import NEW, SERVER, Killed, manage, run, situation
+from systemd_model import Systemd, environment_in, installed_units, services
+
+KEY = "CANARY-of-16-or-more"
+
+
+@pytest.fixture
+def systemd(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Systemd:
+    return installed_units(Systemd(), monkeypatch, tmp_path)
+
+
+def as_container(**said: t.Any) -> dict[str, t.Any]:
+    """The same server as a container."""
+    services().container = "a"
+    try:
+        return run(**{**SERVER, **said})
+    finally:
+        services().container = ""
+
+
+def entries() -> list[dict[str, t.Any]]:
+    return [json.loads(path.read_text()) for path in situation().record.rglob("*.json")]
+
+
+# --- check, do, again, again in check -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        pytest.param([(run, {})], id="create"),
+        pytest.param([(run, {"state": "present"})], id="create without starting"),
+        pytest.param([(run, {}), (run, NEW)], id="replace"),
+        pytest.param([(run, {}), (run, {**NEW, "state": "present"})], id="replace with present"),
+        pytest.param([(run, {}), (run, NEW), (manage, {"state": "committed"})], id="commit"),
+        pytest.param([(run, {}), (run, NEW), (manage, {"state": "reverted"})], id="revert"),
+        pytest.param([(run, {}), (run, NEW), (run, {})], id="change one's mind before the commit"),
+        pytest.param([(run, {}), (manage, {"state": "stopped"})], id="stop"),
+        pytest.param([(run, {}), (manage, {"state": "stopped"}), (run, {})], id="start again"),
+        pytest.param([(run, {}), (run, NEW), (manage, {"state": "absent"})], id="remove"),
+        pytest.param(
+            [(run, {}), (run, {"name": "b", "port": 8001}), (manage, {"state": "absent", "all": True})], id="all"
+        ),
+        pytest.param([(as_container, {}), (run, {})], id="take the place of a container of the same name"),
+        pytest.param([(as_container, {}), (run, {}), (manage, {"state": "committed"})], id="commit that"),
+        pytest.param([(as_container, {}), (run, {}), (manage, {"state": "reverted"})], id="go back to the container"),
+        pytest.param([(as_container, {}), (run, {}), (manage, {"state": "absent"})], id="remove both"),
+    ],
+)
+def test_check_mode_predicts_and_changes_nothing_and_the_second_run_neither(
+    steps: list[tuple[t.Callable[..., dict[str, t.Any]], dict[str, t.Any]]], systemd: Systemd
+) -> None:
+    def found() -> tuple[t.Any, ...]:
+        return systemd.now, situation().client.now, {*systemd.enabled}
+
+    *before, (last, said) = steps
+    for make, earlier in before:
+        make(**earlier)
+    there, calls, record = found(), len(systemd.calls), entries()
+    predicted = last(check=True, **said)
+    assert (found(), len(systemd.calls), entries()) == (there, calls, record)
+    done = last(**said)
+    assert done["changed"] and found() != there
+    for key in ("changed", "actions", "commands", "diff", "needs"):
+        assert predicted[key] == done[key]
+    for check in (False, True):
+        again = last(check=check, **said)
+        assert (again["changed"], again["actions"], again["commands"]) == (False, [], [])
+
+
+def test_the_result_of_a_new_service(systemd: Systemd) -> None:
+    result = run(served_model_name="gpt")
+    venv = situation().server["venv"]
+    assert result["actions"] == ["create vllm-a", "start vllm-a"]
+    assert result["commands"] == [
+        "install -m 0644 /dev/stdin /etc/systemd/system/vllm-a.service",
+        "systemctl enable --now vllm-a.service",
+    ]
+    assert result["diff"]["after"] == {
+        "name": "a", "model": "m", "venv": venv, "served_model_name": "gpt", "state": "started",
+    }  # fmt: skip
+    assert result["vllm_version"] == "0.26.0"
+    server = result["server"]
+    assert (server["container_name"], server["state"], server["image"]) == ("vllm-a", "running", venv)
+    assert server["container_id"] == units.identity(systemd.units["vllm-a"])
+    assert server["url"] == "http://127.0.0.1:8000"
+
+
+# --- the place of a container of the same name ------------------------------------------------------------------------
+
+
+def test_a_service_takes_the_place_of_a_container_and_gives_it_back(systemd: Systemd) -> None:
+    as_container()
+    client = situation().client
+    result = run()
+    assert result["actions"] == [
+        "create vllm-a-next (image, venv changed)",
+        "try vllm-a-next (GPU access, limits and mounts, before anything stops)",
+        "stop vllm-a",
+        "wait for memory of all GPUs",
+        "rename vllm-a to vllm-a-superseded (kept until the new server is healthy)",
+        "rename vllm-a-next to vllm-a",
+        "start vllm-a",
+    ]
+    assert (client.now, systemd.now) == ({"vllm-a-superseded": "id1 exited"}, {"vllm-a": "id1 running"})
+    manage(state="reverted")
+    assert (client.now, systemd.now) == ({"vllm-a": "id1 running"}, {})
+    run()
+    manage(state="committed")
+    assert (client.now, systemd.now) == ({}, {"vllm-a": "id3 running"})
+    assert client.volumes_by_name == {}
+
+
+def test_a_container_takes_the_place_of_a_service_and_gives_it_back(systemd: Systemd) -> None:
+    run()
+    client = situation().client
+    as_container()
+    assert (client.now, systemd.now) == ({"vllm-a": "id1 running"}, {"vllm-a-superseded": "id1 exited"})
+    assert systemd.enabled == set()
+    manage(state="reverted")
+    assert (client.now, systemd.now) == ({}, {"vllm-a": "id1 running"})
+    assert systemd.enabled == {"vllm-a"}
+
+
+@pytest.mark.parametrize("calls", range(9))
+def test_a_switch_from_a_container_that_was_killed_is_undone_by_a_revert(calls: int, systemd: Systemd) -> None:
+    as_container()
+    client = situation().client
+    client.calls = systemd.calls
+    client.dies_after = systemd.dies_after = len(systemd.calls) + calls
+    try:
+        run()
+    except Killed:
+        pass
+    else:
+        assert calls == 8
+    client.dies_after = systemd.dies_after = None
+    manage(state="reverted")
+    assert (client.now, systemd.now) == ({"vllm-a": "id1 running"}, {})
+
+
+def test_a_secret_that_both_read_goes_with_the_last(systemd: Systemd, tmp_path: Path) -> None:
+    key = tmp_path / "keys" / "key"
+    secret = {"api_key_file": str(key), "api_key": KEY}
+    as_container(**secret)
+    run(**secret)
+    assert key.read_text().strip() == KEY
+    manage(state="absent")
+    assert not key.parent.exists()
+
+
+# --- what is ours -----------------------------------------------------------------------------------------------------
+
+
+def test_a_unit_made_by_hand_is_named_and_never_touched(systemd: Systemd) -> None:
+    systemd.put("vllm-a", "[Service]\nExecStart=/usr/bin/vllm\n", "running")
+    for said in ({}, {"replace_unmanaged": True}):
+        with pytest.raises(VllmError, match="^vllm-a exists and was not created by gpufleet.vllm") as caught:
+            run(**said)
+        assert "replace_unmanaged" not in str(caught.value)
+        assert caught.value.reason == "unmanaged"
+    assert manage(state="absent", all=True)["actions"] == []
+    assert systemd.now == {"vllm-a": "id1 running"}
+
+
+def test_a_unit_of_a_package_is_somebody_elses(systemd: Systemd) -> None:
+    systemd.packaged.add("vllm-a")
+    with pytest.raises(VllmError, match="^vllm-a exists and was not created by gpufleet.vllm"):
+        run()
+    assert systemd.calls == []
+
+
+@pytest.mark.parametrize("slot", ["", "-next", "-try", "-superseded"])
+def test_a_copy_of_a_unit_of_ours_is_somebody_elses(slot: str, systemd: Systemd) -> None:
+    run()
+    systemd.put(f"vllm-b{slot}", systemd.units["vllm-a"])
+    with pytest.raises(VllmError, match=f"^vllm-b{slot} exists and was not created by gpufleet.vllm"):
+        run(name="b", port=8001)
+
+
+def test_a_unit_of_ours_that_somebody_edited_is_not_ours_any_more(systemd: Systemd) -> None:
+    run()
+    systemd.units["vllm-a"] += "# mine\n"
+    with pytest.raises(VllmError, match="^vllm-a exists and was not created by gpufleet.vllm"):
+        run(**NEW)
+    assert systemd.state["vllm-a"] == "running"
+
+
+def test_a_unit_that_somebody_replaced_during_the_trial_is_left_alone(
+    systemd: Systemd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run()
+    start = systemd.start
+
+    def replaced(name: str, timeout: float | None) -> None:
+        start(name, timeout)
+        if name.endswith("-try"):
+            systemd.units["vllm-a"] = "[Service]\nExecStart=/bin/true\n"
+
+    monkeypatch.setattr(systemd, "start", replaced)
+    with pytest.raises(VllmError, match="was replaced by somebody else"):
+        run(**NEW)
+    assert systemd.state["vllm-a"] == "running"
+    assert ("stop", "vllm-a") not in systemd.calls
+
+
+def test_the_record_says_that_it_is_of_units(systemd: Systemd) -> None:
+    run()
+    assert {one["kind"] for one in entries()} == {"unit"}
+    assert {one["place"] for one in entries()} == {"systemd"}
+    assert {one["purpose"] for one in entries()} == {"server", "user", "cache"}
+
+
+# --- the host ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_user_is_made_and_goes_with_the_last_server(systemd: Systemd) -> None:
+    run()
+    run(name="b", port=8001)
+    assert systemd.users == {"vllm": 990}
+    manage(state="absent")
+    assert systemd.users == {"vllm": 990}
+    manage(container_name="vllm-b", state="absent")
+    assert systemd.users == {}
+    assert not situation().record.exists() or entries() == []
+
+
+def test_a_user_who_was_there_stays(systemd: Systemd) -> None:
+    systemd.users["vllm"] = 120
+    run()
+    manage(state="absent")
+    assert systemd.users == {"vllm": 120}
+
+
+@pytest.mark.parametrize(
+    ("said", "host", "reason", "told"),
+    [
+        ({"user": "ann"}, {"users": {"ann": 1000}}, "invalid-parameter", "ann has uid 1000"),
+        ({"user": "root"}, {"users": {"root": 0}}, "invalid-parameter", "user must not be root"),
+        ({"env": {"a.b": "1"}}, {}, "invalid-parameter", "env.a.b: systemd takes names"),
+        ({"gpus": ["0;1"]}, {}, "invalid-parameter", "gpus must hold UUIDs"),
+        ({"venv": "/nowhere"}, {}, "venv-missing", "/nowhere is no virtual environment with vLLM in it"),
+    ],
+    ids=["a login user", "root", "a variable that systemd drops", "no GPU", "no environment"],
+)
+def test_what_a_unit_cannot_be_is_refused_before_anything_stops(
+    said: dict[str, t.Any], host: dict[str, t.Any], reason: str, told: str, systemd: Systemd
+) -> None:
+    run(name="b")
+    systemd.users.update(host.get("users", {}))
+    there, calls = systemd.now, len(systemd.calls)
+    with pytest.raises(VllmError) as caught:
+        run(**said)
+    assert told in str(caught.value) and str(caught.value).endswith("Nothing was stopped or changed.")
+    assert caught.value.reason == reason
+    assert (systemd.now, len(systemd.calls)) == (there, calls)
+
+
+def test_what_the_user_cannot_read_is_refused(systemd: Systemd) -> None:
+    venv = situation().server["venv"]
+    systemd.closed.add(f"{venv}/bin/vllm")
+    with pytest.raises(VllmError, match="bin/vllm cannot be read by user vllm, whom the server runs as") as caught:
+        run()
+    assert caught.value.reason == "permission-denied"
+
+
+def test_check_mode_before_the_environment_is_there(systemd: Systemd, tmp_path: Path) -> None:
+    planned = run(check=True, venv=str(tmp_path / "later"))
+    assert (planned["actions"], planned["needs"]) == (["create vllm-a", "start vllm-a"], ["venv"])
+
+
+def test_another_vllm_in_the_environment_replaces_the_server(systemd: Systemd, tmp_path: Path) -> None:
+    run()
+    record = next(Path(situation().server["venv"]).rglob("RECORD"))
+    record.write_text("vllm/__init__.py,sha256=y,1\n")
+    venv = situation().server["venv"]
+    assert run(check=True)["actions"][0] == f"create vllm-a-next ({venv} has changed)"
+
+
+def test_the_version_is_that_of_the_environment(systemd: Systemd, tmp_path: Path) -> None:
+    other = environment_in(tmp_path / "other", "0.10.2")
+    with pytest.raises(VllmError, match="vLLM 0.10.2"):
+        run(venv=other, engine={"shutdown_timeout": 10})
+
+
+def test_what_was_compiled_goes_with_the_server_and_with_its_environment(systemd: Systemd, tmp_path: Path) -> None:
+    run(state="present")
+    run()
+    (first,) = (tmp_path / "cache" / "gpufleet.vllm").iterdir()
+    run(venv=environment_in(tmp_path / "other"))
+    assert len([*first.parent.iterdir()]) == 2
+    manage(state="committed")
+    assert not first.exists() and len([*first.parent.iterdir()]) == 1
+    manage(state="absent")
+    assert not first.parent.exists()
+
+
+# --- daemon-reload ----------------------------------------------------------------------------------------------------
+
+
+def test_a_reload_that_would_cut_containers_off_is_refused_with_their_names(systemd: Systemd) -> None:
+    services().cut_off = ["llama", "triton"]
+    with pytest.raises(VllmError, match="running containers: llama, triton.*allow_daemon_reload: true") as caught:
+        run()
+    assert (systemd.calls, systemd.reloads) == ([], 0)
+    assert caught.value.reason == "backend-unsupported"
+    services().allow_daemon_reload = True
+    assert run()["changed"]
+
+
+def test_systemd_is_told_to_reload_only_when_it_remembers_another_unit(systemd: Systemd) -> None:
+    run()
+    assert systemd.reloads == 0
+    manage(state="stopped")
+    systemd.remembered["vllm-a"] = "what failed before"
+    run()
+    assert (systemd.reloads, systemd.state["vllm-a"]) == (1, "running")
+
+
+# --- stopping and secrets ---------------------------------------------------------------------------------------------
+
+
+def test_a_worker_that_outlives_its_server_is_told(systemd: Systemd) -> None:
+    run()
+    systemd.stuck = [4711, 4712]
+    with pytest.raises(VllmError, match="its processes 4711, 4712 are still there") as caught:
+        manage(state="stopped")
+    assert caught.value.reason == "memory-not-released"
+
+
+def test_a_server_that_was_stopped_is_not_started_at_boot(systemd: Systemd) -> None:
+    run()
+    assert systemd.enabled == {"vllm-a"}
+    manage(state="stopped")
+    assert systemd.enabled == set()
+
+
+def test_a_policy_without_restarts_starts_nothing_at_boot(systemd: Systemd) -> None:
+    run(restart_policy="no")
+    assert (systemd.state["vllm-a"], systemd.enabled) == ("running", set())
+
+
+def test_no_secret_is_in_what_others_can_read(systemd: Systemd, tmp_path: Path) -> None:
+    key = tmp_path / "keys" / "key"
+    result = run(api_key_file=str(key), api_key=KEY, env={"GREETING": "hello"})
+    told = json.dumps([result, systemd.units, systemd.calls])
+    assert KEY not in told and str(key) in told
+    assert "GREETING" not in systemd.units["vllm-a"]
+    (environment,) = services().environments.iterdir()
+    assert 'GREETING="hello"' in environment.read_text() and KEY not in environment.read_text()
+    assert (environment.stat().st_mode & 0o777, environment.parent.stat().st_mode & 0o777) == (0o600, 0o700)
+    manage(state="absent")
+    assert not services().environments.exists()
+
+
+def test_a_start_that_fails_shows_what_was_logged_without_secrets(systemd: Systemd) -> None:
+    systemd.failing, systemd.log = ("start", "vllm-a"), "Traceback\nHF_TOKEN=hf_abcdefghijklmnopqrstuvwxyzABCDEF no\n"
+    with pytest.raises(VllmError) as caught:
+        run()
+    assert "It logged: Traceback | " in str(caught.value)
+    assert "hf_abc" not in str(caught.value)
+
+
+def test_weights_are_fetched_before_a_start_even_when_nothing_serves(systemd: Systemd, tmp_path: Path) -> None:
+    planned = run(check=True, huggingface_dir=str(tmp_path / "hf"))
+    assert planned["actions"] == [
+        f"create directory {tmp_path}/hf",
+        "fetch weights m (the server only reads them)",
+        "create vllm-a",
+        "start vllm-a",
+    ]
+
+
+def test_a_download_that_fails_leaves_nothing(systemd: Systemd, tmp_path: Path) -> None:
+    systemd.failing, systemd.log = ("start", "vllm-a-fetch"), "GatedRepoError\n"
+    with pytest.raises(VllmError, match="^Cannot fetch the weights of m: .*GatedRepoError") as caught:
+        run(huggingface_dir=str(tmp_path / "hf"))
+    assert caught.value.reason == "download-failed"
+    assert systemd.now == {}
