@@ -90,7 +90,7 @@ def test_a_failed_server_that_never_answered_is_stopped_at_once(
     done = manage(state="reverted")
     assert client.patience["vllm-a"] == patience
     assert planned["actions"] == done["actions"] and planned["commands"] == done["commands"]
-    hurry = [] if patience else ["--time", "0"]
+    hurry = [] if patience else ["-t", "0"]
     assert done["commands"][0] == " ".join(["docker", "stop", *hurry, "vllm-a"])
     assert running(client) == {"vllm-a"}
 
