@@ -112,6 +112,14 @@ def test_so_is_another_server_that_gives_way(log: str | Exception, patience: int
     assert client.patience == {"vllm-b": patience}
 
 
+def test_what_somebody_else_runs_gets_its_time(client: Client) -> None:
+    """It may be no vLLM at all: nobody knows what its log says when it is ready."""
+    client.put("vllm-a", {"Image": "theirs"}, running=True)
+    client.log = START + DIED
+    run(replace_unmanaged=True)
+    assert client.patience == {"vllm-a": 30}
+
+
 def test_when_it_was_told_to_stop_is_recorded(client: Client) -> None:
     """The engine only knows when it had stopped."""
     run()
