@@ -53,17 +53,22 @@ def _hurried(action: Action, why: str) -> Action:
 
 def with_lives(job: Job, plan: Plan, observed: Observed) -> Plan:
     """The plan once the logs of all that it stops were read."""
-    intents = _intents(observed)
     stops = [action for action in plan.actions if action.verb in STOPS]
-    reasons = {one.target: why_at_once(_life(job, one), intents.get(one.target, {})) for one in stops}
+    reasons = {action.target: _reason(job, action, observed) for action in stops}
     return hurried(plan, reasons) if any(reasons.values()) else plan
 
 
 def still(job: Job, action: Action, observed: Observed) -> Action:
     """The stop as it is right now: since the plan was made the server may have begun to serve."""
-    if not action.at_once or why_at_once(_life(job, action), _intents(observed).get(action.target, {})):
+    if not action.at_once or _reason(job, action, observed):
         return action
     return replace(action, at_once=False)
+
+
+def _reason(job: Job, action: Action, observed: Observed) -> str:
+    """Of what somebody else runs there, nobody knows what its log says when it is ready."""
+    intent = _intents(observed).get(action.target)
+    return "" if intent is None else why_at_once(_life(job, action), intent)
 
 
 def _life(job: Job, action: Action) -> Life | None:
@@ -74,6 +79,7 @@ def _life(job: Job, action: Action) -> Life | None:
 
 
 def _intents(observed: Observed) -> dict[str, t.Mapping[str, t.Any]]:
-    """What is recorded of each instance, by its slot, or by the name of another server's."""
-    slots: dict[str, t.Mapping[str, t.Any]] = {slot: one.intent for slot, one in observed.instances.items()}
+    """What is recorded of each instance of ours, by its slot, or by the name of another server's."""
+    mine = ((slot, one) for slot, one in observed.instances.items() if one.owned)
+    slots: dict[str, t.Mapping[str, t.Any]] = {slot: one.intent for slot, one in mine}
     return {**slots, **{one.name: one.intent for one in observed.others}}

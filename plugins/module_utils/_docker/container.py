@@ -149,7 +149,7 @@ def docker_argv(name: str, body: t.Mapping[str, t.Any]) -> list[str]:
 
 def stop_argv(name: str, at_once: bool) -> list[str]:
     """The C(docker stop) command that gives a server its own time, or none."""
-    return ["docker", "stop", *(["--time", "0"] if at_once else []), name]
+    return ["docker", "stop", *(["-t", "0"] if at_once else []), name]
 
 
 def instance(slot: Slot, inspected: t.Mapping[str, t.Any], proof: Entry | None = None) -> Instance:

@@ -73,7 +73,7 @@ def test_a_switch_to_a_server_that_never_answers_waits_for_nobody_on_the_way_bac
     assert f"stop {other.name} (it has port {host.said['port']})" in switched["actions"]
     host.wait_for_log("called\n")
     done = host.manage("reverted")
-    assert f"docker stop --time 0 {host.name}" in done["commands"]
+    assert f"docker stop -t 0 {host.name}" in done["commands"]
     # The stop took four of them.
     assert done["restored"][0]["away_seconds"] >= STUBBORN["stop_timeout"]
     assert host.states == {} and same_but_restarted(other, before)

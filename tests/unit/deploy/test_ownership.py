@@ -257,6 +257,10 @@ DAMAGES: dict[str, t.Callable[[Path], t.Any]] = {
     "no version": lambda path: path.write_text('{"kind": "container"}'),
     "a list for a name": lambda path: path.write_text(path.read_text().replace('"server": "vllm-a"', '"server": []')),
     "no list of files": lambda path: path.write_text(path.read_text().replace('"wrote": []', '"wrote": 5')),
+    "a number for a time": lambda path: path.write_text(
+        path.read_text().replace('"stopping_since": ""', '"stopping_since": 5')
+    ),
+    "no truth value": lambda path: path.write_text(path.read_text().replace('"filled": false', '"filled": 1')),
     "another server": lambda path: path.write_text(path.read_text().replace('"vllm-a"', '"vllm-b"')),
     "writable by others": lambda path: path.chmod(0o666),
     "a pipe": pipe,

@@ -90,7 +90,7 @@ def test_a_failed_server_that_never_answered_is_stopped_at_once(
     done = manage(state="reverted")
     assert client.patience["vllm-a"] == patience
     assert planned["actions"] == done["actions"] and planned["commands"] == done["commands"]
-    hurry = [] if patience else ["--time", "0"]
+    hurry = [] if patience else ["-t", "0"]
     assert done["commands"][0] == " ".join(["docker", "stop", *hurry, "vllm-a"])
     assert running(client) == {"vllm-a"}
 
@@ -110,6 +110,14 @@ def test_so_is_another_server_that_gives_way(log: str | Exception, patience: int
     client.log = log
     run()
     assert client.patience == {"vllm-b": patience}
+
+
+def test_what_somebody_else_runs_gets_its_time(client: Client) -> None:
+    """It may be no vLLM at all: nobody knows what its log says when it is ready."""
+    client.put("vllm-a", {"Image": "theirs"}, running=True)
+    client.log = START + DIED
+    run(replace_unmanaged=True)
+    assert client.patience == {"vllm-a": 30}
 
 
 def test_when_it_was_told_to_stop_is_recorded(client: Client) -> None:
