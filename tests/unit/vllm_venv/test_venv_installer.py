@@ -114,17 +114,24 @@ OUTPUTS = [
     (
         "pip, no network",
         "download-failed",
-        "WARNING: Retrying (Retry(total=0)) after connection broken by 'NewConnectionError: Failed to establish a new connection: [Errno 111] Connection refused': /simple/vllm/\nERROR: Could not find a version that satisfies the requirement vllm==0.26.0 (from versions: none)\nERROR: No matching distribution found for vllm==0.26.0",
+        "WARNING: Retrying (Retry(total=0)) after connection broken by 'NewConnectionError: Failed to establish a "
+        "new connection: [Errno 111] Connection refused': /simple/vllm/\n"
+        "ERROR: Could not find a version that satisfies the requirement vllm==0.26.0 (from versions: none)\n"
+        "ERROR: No matching distribution found for vllm==0.26.0",
     ),
     (
         "uv, no network",
         "download-failed",
-        "error: Request failed after 3 retries\n  Caused by: Failed to fetch: `http://127.0.0.1:9/simple/vllm/`\n  Caused by: error sending request for url\n  Caused by: tcp connect error",
+        "error: Request failed after 3 retries\n"
+        "  Caused by: Failed to fetch: `http://127.0.0.1:9/simple/vllm/`\n"
+        "  Caused by: error sending request for url\n"
+        "  Caused by: tcp connect error",
     ),
     (
         "uv, no name",
         "download-failed",
-        "error: Failed to fetch: `https://mirror/simple/vllm/`\n  Caused by: dns error: failed to lookup address information: Name or service not known",
+        "error: Failed to fetch: `https://mirror/simple/vllm/`\n"
+        "  Caused by: dns error: failed to lookup address information: Name or service not known",
     ),
     (
         "pip, proxy",
@@ -150,22 +157,34 @@ OUTPUTS = [
     (
         "pip, another version",
         "install-failed",
-        "ERROR: Could not find a version that satisfies the requirement torch==2.11.0 (from vllm) (from versions: 2.10.0)\nERROR: No matching distribution found for torch==2.11.0",
+        "ERROR: Could not find a version that satisfies the requirement torch==2.11.0 (from vllm) (from versions: "
+        "2.10.0)\n"
+        "ERROR: No matching distribution found for torch==2.11.0",
     ),
     (
         "uv, nothing found",
         "install-failed",
-        "  × No solution found when resolving dependencies:\n  ╰─▶ Because torch was not found in the provided package locations and vllm==0.26.0 depends on torch==2.11.0",
+        "  × No solution found when resolving dependencies:\n"
+        "  ╰─▶ Because torch was not found in the provided package locations and vllm==0.26.0 depends on "
+        "torch==2.11.0",
     ),
     (
         "pip, conflict",
         "install-failed",
-        "ERROR: Cannot install vllm==0.26.0 because these package versions have conflicting dependencies.\nERROR: ResolutionImpossible: for help visit",
+        "ERROR: Cannot install vllm==0.26.0 because these package versions have conflicting dependencies.\n"
+        "ERROR: ResolutionImpossible: for help visit",
     ),
     (
         "pip, conflict with its causes",
         "install-failed",
-        "ERROR: Cannot install vllm==0.26.0 because these package versions have conflicting dependencies.\n\nThe conflict is caused by:\n    vllm 0.26.0 depends on torch==2.11.0\n    The user requested (constraint) torch<2\n\nTo fix this you could try to:\n1. loosen",
+        "ERROR: Cannot install vllm==0.26.0 because these package versions have conflicting dependencies.\n"
+        "\n"
+        "The conflict is caused by:\n"
+        "    vllm 0.26.0 depends on torch==2.11.0\n"
+        "    The user requested (constraint) torch<2\n"
+        "\n"
+        "To fix this you could try to:\n"
+        "1. loosen",
     ),
     ("pip, truncated", "install-failed", "ERROR: Wheel 'vllm' located at /w/vllm-0.26.0-py3-none-any.whl is invalid."),
     (

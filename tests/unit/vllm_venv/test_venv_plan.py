@@ -33,8 +33,8 @@ def wish(*packages: str, **more: t.Any) -> Wish:
     return asked({"packages": list(packages or ["vllm==0.26.0"]), **more})
 
 
-def made(change: t.Mapping[str, t.Any], wanted: Wish, terms: Terms = Terms()) -> plan.Recipe:
-    return plan.recipe(wanted, terms, replace(HOST, **change), "/venvs/x")
+def made(change: t.Mapping[str, t.Any], wanted: Wish, terms: Terms | None = None) -> plan.Recipe:
+    return plan.recipe(wanted, terms or Terms(), replace(HOST, **change), "/venvs/x")
 
 
 # --- how --------------------------------------------------------------------------------------------------------------
