@@ -26,7 +26,10 @@ def test_the_record_says_what_it_is(host: t.Any) -> None:
     found = entry(host)
     assert (found["state"], found["users"], found["wish"]["packages"]) == ("built", ["chat"], ["vllm==0.26.0"])
     assert found["proved"]["installer"] == "uv"
-    assert host.check_output("sudo find /var/lib/gpufleet.vllm ! -user root -o -perm /077 ! -path /var/lib/gpufleet.vllm") == ""
+    assert (
+        host.check_output("sudo find /var/lib/gpufleet.vllm ! -user root -o -perm /077 ! -path /var/lib/gpufleet.vllm")
+        == ""
+    )
 
 
 def test_nothing_is_left_of_the_installer(host: t.Any) -> None:

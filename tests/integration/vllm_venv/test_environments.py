@@ -135,7 +135,9 @@ def test_an_environment_that_nobody_was_named_for_outlives_the_commits_of_others
 def test_an_environment_that_a_process_runs_from_is_kept(user: User) -> None:
     result = built(user, server="a")
     path = result["environment"]["path"]
-    with subprocess.Popen([result["environment"]["python"], "-c", "print(1, flush=True); input()"], stdin=-1, stdout=-1) as server:
+    with subprocess.Popen(
+        [result["environment"]["python"], "-c", "print(1, flush=True); input()"], stdin=-1, stdout=-1
+    ) as server:
         assert server.stdout is not None and server.stdout.readline() == b"1\n"
         kept = user.run(state="absent", all=True)
 
@@ -208,7 +210,9 @@ def test_what_fails_to_import_leaves_the_old_environment_and_tells_the_root_caus
     wheels.vllm(user.wheelhouse, "0.19.1", files=library)
     result = failed(user, packages=OTHER)
     assert result["reason"] == "environment-broken"
-    assert "vLLM 0.19.1 was installed, and cannot be imported: ImportError: libcudart.so.12: cannot open" in result["msg"]
+    assert (
+        "vLLM 0.19.1 was installed, and cannot be imported: ImportError: libcudart.so.12: cannot open" in result["msg"]
+    )
     assert result["log"][-1].startswith("ImportError: libcudart.so.12")
     assert user.directories() == [Path(old).name] and len(user.entries()) == 1
     assert outcome(built(user)) == NOTHING_TO_DO
@@ -230,7 +234,9 @@ def test_a_host_without_a_driver_has_no_libcuda_and_that_is_no_fault(user: User)
 def test_what_serves_is_imported_where_it_can_serve(user: User, name: str, fails: bool) -> None:
     modules = {f"vllm/{path}/__init__.py": "" for path in ("entrypoints", "entrypoints/openai")}
     modules["vllm/__init__.py"] = "__version__ = '0.26.0'\n"
-    modules["vllm/entrypoints/openai/api_server.py"] = "raise RuntimeError('operator torchvision::nms does not exist')\n"
+    modules["vllm/entrypoints/openai/api_server.py"] = (
+        "raise RuntimeError('operator torchvision::nms does not exist')\n"
+    )
     wheels.torch(user.wheelhouse, "2.11.0", None)
     wheels.wheel(user.wheelhouse, name, "0.26.0", modules, ["torch==2.11.0"])
     result = user.run(packages=[f"{name}==0.26.0"])
@@ -270,7 +276,9 @@ CLOSED = {"wheelhouse": None, "index_url": "http://127.0.0.1:9/simple"}
     [
         pytest.param(truncate, {}, "install-failed", "A wheel is cut short or damaged", id="truncated wheel"),
         pytest.param(lack_torch, {}, "install-failed", "torch==2.11.0", id="a wheel is missing"),
-        pytest.param(nothing, CLOSED, "download-failed", "Check the address, DNS, and the proxy", id="index unreachable"),
+        pytest.param(
+            nothing, CLOSED, "download-failed", "Check the address, DNS, and the proxy", id="index unreachable"
+        ),
         pytest.param(nothing, {"constraints": ["torch<2"]}, "install-failed", "torch", id="constraints that exclude"),
     ],
 )
@@ -346,7 +354,11 @@ def test_what_stands_where_an_environment_should_be_is_named_and_never_touched(u
         path.touch()
     before = sorted(user.home.rglob("*"))
     result = failed(user)
-    assert result["reason"] == "unmanaged" and result["msg"].startswith(f"{path} exists (a {kind.split()[-1]}")  or kind == "copy of ours"
+    assert (
+        result["reason"] == "unmanaged"
+        and result["msg"].startswith(f"{path} exists (a {kind.split()[-1]}")
+        or kind == "copy of ours"
+    )
     assert "was not created by this user's gpufleet.vllm" in result["msg"]
     assert sorted(user.home.rglob("*")) == before
     assert user.run(state="absent", all=True)["actions"] == [

@@ -23,7 +23,10 @@ MIRROR, CU129 = "https://mirror/simple", "https://mirror/cu129"
     ("recipe", "line"),
     [
         (PIP, "/usr/bin/python3.12 -I -m venv /venvs/x"),
-        (UV, "/usr/bin/uv venv --quiet --allow-existing --no-managed-python --no-python-downloads --python /usr/bin/python3.12 /venvs/x"),
+        (
+            UV,
+            "/usr/bin/uv venv --quiet --allow-existing --no-managed-python --no-python-downloads --python /usr/bin/python3.12 /venvs/x",
+        ),
         (MANAGED, "/usr/bin/uv venv --quiet --allow-existing --managed-python --python 3.12 /venvs/x"),
     ],
     ids=["pip", "uv", "uv brings Python"],
@@ -37,9 +40,19 @@ def test_how_an_environment_is_made(recipe: Recipe, line: str) -> None:
     [
         (PIP, {}, None, "--prefer-binary -- vllm==0.26.0"),
         (PIP, {"wheelhouse": "/w"}, None, "--no-index --find-links /w -- vllm==0.26.0"),
-        (PIP, {"index_url": MIRROR, "extra_index_urls": [CU129]}, None, f"--index-url {MIRROR} --extra-index-url {CU129} --"),
+        (
+            PIP,
+            {"index_url": MIRROR, "extra_index_urls": [CU129]},
+            None,
+            f"--index-url {MIRROR} --extra-index-url {CU129} --",
+        ),
         (PIP, {"constraints": ["six>1"]}, "/c", "--constraint /c -- vllm==0.26.0"),
-        (UV, {}, None, "/usr/bin/uv pip install --python /venvs/x/bin/python --compile-bytecode --no-progress -- vllm==0.26.0"),
+        (
+            UV,
+            {},
+            None,
+            "/usr/bin/uv pip install --python /venvs/x/bin/python --compile-bytecode --no-progress -- vllm==0.26.0",
+        ),
         (UV, {"wheelhouse": "/w"}, None, "--no-index --find-links /w -- vllm==0.26.0"),
         (UV, {"index_url": MIRROR, "extra_index_urls": [CU129]}, None, f"--default-index {MIRROR} --index {CU129} --"),
         (UV, {"constraints": ["six>1"]}, "/c", "--constraints /c -- vllm==0.26.0"),
@@ -53,10 +66,19 @@ def test_how_packages_are_installed(recipe: Recipe, wish: dict[str, t.Any], cons
 @pytest.mark.parametrize(
     ("name", "is_kept"),
     [
-        *((name, True) for name in ("https_proxy", "HTTP_PROXY", "no_proxy", "all_proxy", "HOME", "PATH", "LC_ALL", "NETRC")),
-        *((name, True) for name in ("SSL_CERT_DIR", "PIP_CERT", "PIP_CONFIG_FILE", "PIP_INDEX_URL", "UV_DEFAULT_INDEX")),
+        *(
+            (name, True)
+            for name in ("https_proxy", "HTTP_PROXY", "no_proxy", "all_proxy", "HOME", "PATH", "LC_ALL", "NETRC")
+        ),
+        *(
+            (name, True)
+            for name in ("SSL_CERT_DIR", "PIP_CERT", "PIP_CONFIG_FILE", "PIP_INDEX_URL", "UV_DEFAULT_INDEX")
+        ),
         *((name, False) for name in ("PIP_TARGET", "PIP_PREFIX", "PIP_USER_X", "UV_PROJECT", "UV_PYTHON", "UV_TARGET")),
-        *((name, False) for name in ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "CONDA_PREFIX", "HF_TOKEN")),
+        *(
+            (name, False)
+            for name in ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "CONDA_PREFIX", "HF_TOKEN")
+        ),
     ],
 )
 def test_what_of_the_task_reaches_an_installer(name: str, is_kept: bool) -> None:
@@ -89,21 +111,92 @@ def test_vllm_is_imported_without_a_home_and_an_installer() -> None:
 
 # As the programs print it.
 OUTPUTS = [
-    ("pip, no network", "download-failed", "WARNING: Retrying (Retry(total=0)) after connection broken by 'NewConnectionError: Failed to establish a new connection: [Errno 111] Connection refused': /simple/vllm/\nERROR: Could not find a version that satisfies the requirement vllm==0.26.0 (from versions: none)\nERROR: No matching distribution found for vllm==0.26.0"),
-    ("uv, no network", "download-failed", "error: Request failed after 3 retries\n  Caused by: Failed to fetch: `http://127.0.0.1:9/simple/vllm/`\n  Caused by: error sending request for url\n  Caused by: tcp connect error"),
-    ("uv, no name", "download-failed", "error: Failed to fetch: `https://mirror/simple/vllm/`\n  Caused by: dns error: failed to lookup address information: Name or service not known"),
-    ("pip, proxy", "download-failed", "WARNING: Retrying after connection broken by 'ProxyError('Cannot connect to proxy.')'"),
-    ("pip, CA", "download-failed", "Caused by SSLError(SSLCertVerificationError(1, '[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: self-signed'))"),
+    (
+        "pip, no network",
+        "download-failed",
+        "WARNING: Retrying (Retry(total=0)) after connection broken by 'NewConnectionError: Failed to establish a "
+        "new connection: [Errno 111] Connection refused': /simple/vllm/\n"
+        "ERROR: Could not find a version that satisfies the requirement vllm==0.26.0 (from versions: none)\n"
+        "ERROR: No matching distribution found for vllm==0.26.0",
+    ),
+    (
+        "uv, no network",
+        "download-failed",
+        "error: Request failed after 3 retries\n"
+        "  Caused by: Failed to fetch: `http://127.0.0.1:9/simple/vllm/`\n"
+        "  Caused by: error sending request for url\n"
+        "  Caused by: tcp connect error",
+    ),
+    (
+        "uv, no name",
+        "download-failed",
+        "error: Failed to fetch: `https://mirror/simple/vllm/`\n"
+        "  Caused by: dns error: failed to lookup address information: Name or service not known",
+    ),
+    (
+        "pip, proxy",
+        "download-failed",
+        "WARNING: Retrying after connection broken by 'ProxyError('Cannot connect to proxy.')'",
+    ),
+    (
+        "pip, CA",
+        "download-failed",
+        "Caused by SSLError(SSLCertVerificationError(1, '[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: self-signed'))",
+    ),
     ("uv, CA", "download-failed", "  Caused by: invalid peer certificate: UnknownIssuer"),
-    ("uv, credentials", "download-failed", "hint: An index URL (https://mirror/simple) could not be queried due to a lack of valid authentication credentials (401 Unauthorized)."),
-    ("pip, nothing found", "install-failed", "ERROR: Could not find a version that satisfies the requirement vllm==0.26.0 (from versions: none)"),
-    ("pip, another version", "install-failed", "ERROR: Could not find a version that satisfies the requirement torch==2.11.0 (from vllm) (from versions: 2.10.0)\nERROR: No matching distribution found for torch==2.11.0"),
-    ("uv, nothing found", "install-failed", "  × No solution found when resolving dependencies:\n  ╰─▶ Because torch was not found in the provided package locations and vllm==0.26.0 depends on torch==2.11.0"),
-    ("pip, conflict", "install-failed", "ERROR: Cannot install vllm==0.26.0 because these package versions have conflicting dependencies.\nERROR: ResolutionImpossible: for help visit"),
-    ("pip, conflict with its causes", "install-failed", "ERROR: Cannot install vllm==0.26.0 because these package versions have conflicting dependencies.\n\nThe conflict is caused by:\n    vllm 0.26.0 depends on torch==2.11.0\n    The user requested (constraint) torch<2\n\nTo fix this you could try to:\n1. loosen"),
+    (
+        "uv, credentials",
+        "download-failed",
+        "hint: An index URL (https://mirror/simple) could not be queried due to a lack of valid authentication credentials (401 Unauthorized).",
+    ),
+    (
+        "pip, nothing found",
+        "install-failed",
+        "ERROR: Could not find a version that satisfies the requirement vllm==0.26.0 (from versions: none)",
+    ),
+    (
+        "pip, another version",
+        "install-failed",
+        "ERROR: Could not find a version that satisfies the requirement torch==2.11.0 (from vllm) (from versions: "
+        "2.10.0)\n"
+        "ERROR: No matching distribution found for torch==2.11.0",
+    ),
+    (
+        "uv, nothing found",
+        "install-failed",
+        "  × No solution found when resolving dependencies:\n"
+        "  ╰─▶ Because torch was not found in the provided package locations and vllm==0.26.0 depends on "
+        "torch==2.11.0",
+    ),
+    (
+        "pip, conflict",
+        "install-failed",
+        "ERROR: Cannot install vllm==0.26.0 because these package versions have conflicting dependencies.\n"
+        "ERROR: ResolutionImpossible: for help visit",
+    ),
+    (
+        "pip, conflict with its causes",
+        "install-failed",
+        "ERROR: Cannot install vllm==0.26.0 because these package versions have conflicting dependencies.\n"
+        "\n"
+        "The conflict is caused by:\n"
+        "    vllm 0.26.0 depends on torch==2.11.0\n"
+        "    The user requested (constraint) torch<2\n"
+        "\n"
+        "To fix this you could try to:\n"
+        "1. loosen",
+    ),
     ("pip, truncated", "install-failed", "ERROR: Wheel 'vllm' located at /w/vllm-0.26.0-py3-none-any.whl is invalid."),
-    ("pip, disk", "disk-full", "ERROR: Could not install packages due to an OSError: [Errno 28] No space left on device"),
-    ("uv, disk", "disk-full", "error: Failed to install: torch\n  Caused by: failed to write: No space left on device (os error 28)"),
+    (
+        "pip, disk",
+        "disk-full",
+        "ERROR: Could not install packages due to an OSError: [Errno 28] No space left on device",
+    ),
+    (
+        "uv, disk",
+        "disk-full",
+        "error: Failed to install: torch\n  Caused by: failed to write: No space left on device (os error 28)",
+    ),
     ("pip, Python", "python-missing", "ERROR: Package 'vllm' requires a different Python: 3.9.2 not in '>=3.10'"),
     ("something else", "install-failed", "Traceback (most recent call last):\nOddError: what nobody knows"),
     ("nothing", "install-failed", ""),
@@ -131,7 +224,10 @@ def test_what_is_quoted_holds_no_secret() -> None:
 @pytest.mark.parametrize(
     ("output", "why"),
     [
-        ("Traceback\nModuleNotFoundError: No module named 'a'\n\nTraceback\nRuntimeError: b", "ModuleNotFoundError: No module named 'a'"),
+        (
+            "Traceback\nModuleNotFoundError: No module named 'a'\n\nTraceback\nRuntimeError: b",
+            "ModuleNotFoundError: No module named 'a'",
+        ),
         ("Traceback\nOSError: libcudart.so.12: cannot open", "OSError: libcudart.so.12: cannot open"),
         ("torch.cuda.CudaError: odd", "torch.cuda.CudaError: odd"),
         ("Illegal instruction", "Illegal instruction"),

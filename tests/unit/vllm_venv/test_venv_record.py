@@ -36,7 +36,9 @@ def one(tmp_path: Path, record: Record) -> Entry:
 
 def test_what_is_written_is_read_again(record: Record, tmp_path: Path) -> None:
     written = [
-        record.write(entry(str(tmp_path / name), digest, users=("a",), wish={"packages": ["vllm==0.26.0"]}, made=("/o",)))
+        record.write(
+            entry(str(tmp_path / name), digest, users=("a",), wish={"packages": ["vllm==0.26.0"]}, made=("/o",))
+        )
         for name, digest in (("b", "2" * 12), ("a", "1" * 12))
     ]
     assert record.entries() == written[::-1]
@@ -45,7 +47,9 @@ def test_what_is_written_is_read_again(record: Record, tmp_path: Path) -> None:
     assert record.entries() == written[1:]
 
 
-def test_the_record_of_containers_and_that_of_environments_do_not_see_each_other(record: Record, tmp_path: Path) -> None:
+def test_the_record_of_containers_and_that_of_environments_do_not_see_each_other(
+    record: Record, tmp_path: Path
+) -> None:
     ledger = Ledger(str(tmp_path / "state"))
     ledger.write(container("environment", "server"))
     record.write(entry("/venvs/x", "d" * 12))

@@ -89,7 +89,11 @@ def test_this_python_says_what_it_is() -> None:
 @pytest.mark.parametrize(
     ("kernel", "smi", "driver"),
     [
-        ("NVRM version: NVIDIA UNIX x86_64 Kernel Module  535.161.08  Release", Result(0, "driver_version\n580.1\n"), "535.161.08"),
+        (
+            "NVRM version: NVIDIA UNIX x86_64 Kernel Module  535.161.08  Release",
+            Result(0, "driver_version\n580.1\n"),
+            "535.161.08",
+        ),
         ("", Result(0, "driver_version\n580.95.05\n580.95.05\n"), "580.95.05"),
         ("", Result(9, "NVIDIA-SMI has failed"), None),
         ("", None, None),
@@ -109,7 +113,10 @@ def test_a_root_that_others_may_write_to_is_refused(tmp_path: Path) -> None:
     root.mkdir(mode=0o755)
     assert look.root_fault(str(root)) == ""
     root.chmod(0o777)
-    assert f"others may write to it, and so to what the servers run. Give it to this user and run: chmod 755 {root}" in look.root_fault(str(root))
+    assert (
+        f"others may write to it, and so to what the servers run. Give it to this user and run: chmod 755 {root}"
+        in look.root_fault(str(root))
+    )
 
 
 def test_a_root_that_is_no_directory_is_refused(tmp_path: Path) -> None:

@@ -127,7 +127,10 @@ def test_the_proxy_of_the_task_reaches_every_download(user: User, installer: str
         user.environment["PIP_TRUSTED_HOST"] = "index.invalid"
         done = from_index(user, installer, "http://index.invalid/simple")
     assert done.get("changed"), done
-    assert {path.rpartition("/")[2] for path in proxy.asked} >= {"vllm-0.26.0-py3-none-any.whl", "torch-2.11.0-py3-none-any.whl"}
+    assert {path.rpartition("/")[2] for path in proxy.asked} >= {
+        "vllm-0.26.0-py3-none-any.whl",
+        "torch-2.11.0-py3-none-any.whl",
+    }
     assert all(path.startswith("http://index.invalid/simple/") for path in proxy.asked)
 
 
@@ -139,7 +142,9 @@ def test_the_ca_bundle_of_the_task_is_trusted(user: User, installer: str, variab
     with serving(index):
         if variable == "SSL_CERT_FILE":
             refused = from_index(user, installer, index.url("https"))
-            assert refused["reason"] == "download-failed" and "Name the CA bundle of your network" in refused["msg"], refused
+            assert refused["reason"] == "download-failed" and "Name the CA bundle of your network" in refused["msg"], (
+                refused
+            )
         user.environment[variable] = str(bundle)
         done = from_index(user, installer, index.url("https"))
     assert done.get("changed"), done

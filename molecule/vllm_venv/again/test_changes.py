@@ -65,7 +65,11 @@ def test_check_mode_changes_nothing(host: t.Any, deploy: Deploy) -> None:
         pytest.param({"installer": "pip"}, "true", "true", "apt install python3.13-venv", id="no ensurepip"),
         pytest.param({"python": "3.9"}, "true", "true", "This host has no Python 3.9.", id="no Python"),
         pytest.param(
-            {"min_free_gib": 1e6}, "true", "true", "needs 1000000.0 GiB in /opt/vllm/venvs", id="a disk that is too small"
+            {"min_free_gib": 1e6},
+            "true",
+            "true",
+            "needs 1000000.0 GiB in /opt/vllm/venvs",
+            id="a disk that is too small",
         ),
         pytest.param(
             {"wheelhouse": None, "index_url": "https://me:canary4711@mirror/simple"},
@@ -75,7 +79,11 @@ def test_check_mode_changes_nothing(host: t.Any, deploy: Deploy) -> None:
             id="credentials",
         ),
         pytest.param(
-            {"package": ["vllm"]}, "true", "true", "vllm_venv.package. Supported parameters include", id="a misspelt key"
+            {"package": ["vllm"]},
+            "true",
+            "true",
+            "vllm_venv.package. Supported parameters include",
+            id="a misspelt key",
         ),
     ],
 )
