@@ -119,7 +119,7 @@ def _warn_of_lookalikes(backend: Backend, host: Host) -> None:
         lookalikes = backend.lookalikes()
     except VllmError:
         # Where nothing is recorded there is nothing to do, whether or not an engine answers.
-        if {*backend.servers()}:
+        if any(backend.servers()):
             raise
         return
     for told in lookalikes:

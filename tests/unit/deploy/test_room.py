@@ -80,6 +80,16 @@ def test_a_name_that_only_begins_like_it_is_another_server() -> None:
 
 
 @pytest.mark.parametrize(
+    ("stopped", "back"),
+    [(["vllm-b"], {"GPU-0": 100.0}), (["vllm-c"], {"GPU-0": 50.0}), (["vllm-x"], {}), (["None"], {})],
+    ids=["a unit", "a container that is called otherwise", "none of them", "somebody's"],
+)
+def test_the_memory_of_a_unit_comes_back_by_the_name_of_its_server(stopped: list[str], back: dict[str, float]) -> None:
+    held = (holds(None, 100, server="b"), holds("vllm-c", 50, server="x"), holds(None, 7, server=None))
+    assert returning(host(gpu(*held)), stopped) == back
+
+
+@pytest.mark.parametrize(
     ("one", "other", "same"),
     [
         ("all", "all", True),
