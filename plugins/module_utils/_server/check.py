@@ -45,8 +45,6 @@ CASELESS = (
 HUMAN_NUMBER = re.compile(r"-?\d+|\d+(\.\d+)?[kKmMgGtT]")
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
-NEVER_RELEASED = {"0.5.4.post1": "0.5.4 and 0.5.5 are its neighbours"}
-
 
 @dataclass(frozen=True)
 class Finding:
@@ -81,14 +79,14 @@ def _note(key: str, message: str, remedy: str) -> Finding:
 def check(spec: ServerSpec) -> list[Finding]:
     """Everything there is to say about a spec, the gravest first."""
     release = Release(spec.vllm_version) if spec.vllm_version else None
-    findings = _check_version(spec, release)
     # Nothing is known about the version: judge by the newest, and call nothing an error.
     judged = release or Release(NEWEST)
-    findings += [f for name in sorted(spec.engine) for f in _check_option(name, spec.engine, judged)]
+    findings = [f for name in sorted(spec.engine) for f in _check_option(name, spec.engine, judged)]
     findings += [f for name, value in sorted(spec.env.items()) for f in _check_variable(name, value, judged)]
     findings += [f for rule in RULES for f in rule(spec, judged)]
     if release is None or not release.is_covered:
         findings = [replace(f, severity="warning") if f.severity == "error" else f for f in findings]
+    findings = _check_version(spec, release) + findings
     return sorted(findings, key=lambda f: ("error", "warning", "note").index(f.severity))
 
 
@@ -110,9 +108,9 @@ def _check_version(spec: ServerSpec, release: Release | None) -> list[Finding]:
         remedy = "set vllm_version, so that flags are checked for the version that will run"
         return [_note("vllm_version", f"it is not known which vLLM is in {spec.image or 'this server'}", remedy)]
     findings = []
-    if release.text in NEVER_RELEASED:
-        findings.append(_error("vllm_version", f"vLLM {release.text} was never released", NEVER_RELEASED[release.text]))
-    if not release.is_covered:
+    if not versions.may_exist(release.text):
+        findings.append(_error("vllm_version", f"vLLM {release.text} was never released", _instead(release.text)))
+    elif not release.is_covered:
         newer = release.version > versions.KNOWN[-1]
         edge = f"newer than {NEWEST}, the newest" if newer else f"older than {OLDEST}, the oldest"
         message = f"vLLM {release.text} is {edge} release known here"
@@ -123,6 +121,16 @@ def _check_version(spec: ServerSpec, release: Release | None) -> list[Finding]:
         message = f"{release.text} is not what the name of the image {spec.image} says ({tagged})"
         findings.append(_warning("vllm_version", message, "leave it out unless the name is wrong"))
     return findings
+
+
+def _instead(text: str) -> str:
+    """What may be meant by a number that no release has."""
+    if versions.is_of_another_product(text):
+        return "it looks like the number of a product; write that of the vLLM in it, or leave it out"
+    releases = sorted(versions.RELEASED, key=lambda one: (versions.parse(one), one))
+    below = [one for one in releases if versions.parse(one) <= versions.parse(text)]
+    above = [one for one in releases if versions.parse(one) > versions.parse(text)]
+    return f"{' and '.join([*below[-1:], *above[:1]])} are its neighbours"
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -499,8 +507,8 @@ def check_packages(requirements: t.Iterable[str], version: str | None = None) ->
 def _check_requirement(line: str, version: str | None) -> t.Iterator[Finding]:
     name, pin = re.match(r"\s*([\w.-]*)(?:\[[^\]]*\])?(?:\s*==\s*([\w.+!-]+))?", line).groups()  # type: ignore[union-attr]
     key = f"packages.{name or line.strip()}"
-    if name == "vllm" and pin in NEVER_RELEASED:
-        yield _error(key, f"vLLM {pin} was never released", NEVER_RELEASED[pin])
+    if name == "vllm" and pin and not versions.may_exist(pin):
+        yield _error(key, f"vLLM {pin} was never released", _instead(pin))
     if re.search(r"cu122\b", line):
         yield _error(key, "PyTorch never had an index cu122", "leave torch out: vLLM brings the one it was built for")
     elif name in ("torch", "torchvision", "torchaudio"):

@@ -511,3 +511,21 @@ def test_the_gravest_comes_first() -> None:
 )
 def test_a_range_for_people(ranges: str, words: str) -> None:
     assert spoken(ranges) == words
+
+
+@pytest.mark.parametrize("version", ["3.2.2", "0.18.2", "0.5.4.post1", "26.01.0"])
+@pytest.mark.parametrize("validation", ["normal", "strict"])
+def test_a_number_that_no_release_has_is_refused_as_a_version(version: str, validation: str) -> None:
+    problems, _warnings = judge(findings(version), validation)
+    assert [problem for problem in problems if problem.startswith(f"vllm_version: vLLM {version} was never released")]
+
+
+def test_what_a_number_may_be_that_no_release_has() -> None:
+    product, between = (str(findings(version)[0]) for version in ("3.2.2", "0.18.2"))
+    assert product.endswith("it looks like the number of a product; write that of the vLLM in it, or leave it out.")
+    assert between.endswith("was never released; 0.18.1 and 0.19.0 are its neighbours.")
+
+
+def test_the_encodings_are_mounted_while_the_version_is_that_of_a_product() -> None:
+    spec = from_params({"model": GPT_OSS, "name": "a", "vllm_version": "3.2.2", "encodings_dir": "/e"})
+    assert spec.reads_encodings
