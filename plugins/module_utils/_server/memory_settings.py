@@ -180,7 +180,7 @@ def _loaded_share(spec: ServerSpec, engine: Engine, release: Release) -> float:
     return LOADED_SHARE.get(method, 1.0)
 
 
-_HUMAN = re.compile(r"(\d+(?:\.\d+)?)([kKmMgGtT]?)")
+_HUMAN = re.compile(r"(\d+(?:\.\d+)?(?=[kmgt])|\d+)([kKmMgGtT]?)")
 _POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 
 

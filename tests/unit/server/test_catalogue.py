@@ -224,7 +224,7 @@ def test_a_wish_for_a_number_of_gpus_is_passed_on() -> None:
             {"image": "vllm/vllm-openai:v0.8.4"},
             "image: m needs vLLM 0.8.5 or later, and vllm/vllm-openai:v0.8.4",
         ),
-        ("h100", {"validation": "strict", "engine": {"kv_cache_memory": 1}}, "it is short for --kv-cache-memory-bytes"),
+        ("h100", {"validation": "strict", "env": {"VLLM_RPC_TIMEOUT": 1}}, "vLLM 0.26.0 does not read it"),
     ],
 )
 def test_what_cannot_be_made_is_told(hardware_class: str, overrides: dict[str, t.Any], sentence: str) -> None:
