@@ -39,9 +39,9 @@ LAYERS = (
 BUDGETS = {
     "gpu_facts": 69,
     "tiktoken_encodings": 45,
-    "vllm_container": 620,
-    "vllm_diagnose": 171,
-    "vllm_health": 228,
+    "vllm_container": 655,
+    "vllm_diagnose": 180,
+    "vllm_health": 237,
     # Runs on the controller.
     "vllm_server": 0,
 }

@@ -55,13 +55,18 @@ TAGS_OF: t.Mapping[str, re.Pattern[str]] = {
 # The same images of AWS in the registry of an account, whose repository is called vllm alone.
 _DEEP_LEARNING_CONTAINERS = re.compile(r"763104351884\.dkr\.ecr\.[a-z0-9-]+\.amazonaws\.com(?:\.cn)?/vllm")
 
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(text.split())
+
+
 # Releases beside those that were read (VERSIONS): what stands in neither list below the newest one was never released.
-UNREAD_RELEASES = """
+UNREAD_RELEASES = _words("""
     0.0.1 0.1.0 0.1.1 0.1.2 0.1.3 0.1.4 0.1.5 0.1.6 0.1.7 0.2.0 0.2.1 0.2.1.post1 0.2.2 0.2.3 0.2.4 0.2.5 0.2.6 0.2.7
     0.3.0 0.3.1 0.3.2 0.3.3 0.4.0 0.4.0.post1 0.4.1 0.4.2 0.4.3 0.5.0 0.5.0.post1 0.5.1 0.5.2 0.5.3 0.5.3.post1 0.5.4
     0.6.0 0.6.1 0.6.1.post1 0.6.1.post2 0.6.2 0.6.3 0.6.3.post1 0.6.4 0.6.4.post1 0.6.5 0.6.6.post1 0.7.0 0.7.1 0.7.2
     0.8.0 0.8.1 0.8.2 0.8.3 0.8.4 0.8.5.post1 0.9.0.1 0.15.0
-""".split()
+""")
 
 # NVIDIA's images are named after the month; what they print at their start is listed, since the release notes err.
 # Months that are not listed exist, with a version nobody has confirmed.
@@ -155,6 +160,13 @@ BEHAVIOURS = (
         "batches_in_flight",
         "0.26.0..",
         "Sliding layers keep two batches beside their window, one without async_scheduling; before, always one.",
+    ),
+    Behaviour(
+        "states_aligned", "0.15.1..", "Prefix caching of layers with a state keeps whole states, at the ends of blocks."
+    ),
+    Behaviour("prefix_caching_of_states", "0.26.0..", "Prefix caching is on for models with layers that keep a state."),
+    Behaviour(
+        "latent_blocks_of_128", "0.33.0..", "MLA beside layers with a state has blocks of 128 tokens; before, of 64."
     ),
     Behaviour("health_500", "0.5.5..0.10.2", "/health answers 500 for a dead engine."),
     Behaviour("health_503", "0.11.0..", "/health answers 503 for a dead engine, until it leaves seconds later."),
