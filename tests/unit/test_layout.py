@@ -37,7 +37,7 @@ LAYERS = (
 )
 # KiB of module_utils that a module ships: what it was, and three percent.
 BUDGETS = {
-    "gpu_facts": 69,
+    "gpu_facts": 72,
     "tiktoken_encodings": 45,
     "vllm_container": 655,
     "vllm_diagnose": 180,

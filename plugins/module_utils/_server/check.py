@@ -38,8 +38,8 @@ REGISTERED = {
 ONLY_WITH = {"tool_call_parser": "enable_auto_tool_choice"}
 # More choices than these are not listed in a sentence.
 LISTED = 16
-# Flags whose value vLLM compares without looking at the case, and those where - is _ as well. The former are compared so
-# only where argparse does not compare them first.
+# Flags whose value vLLM compares without looking at the case, and those where - is _ as well. The former are compared
+# so only where argparse does not compare them first.
 CASELESS = (
     "attention_backend",
     "load_format",

@@ -179,8 +179,8 @@ def _token_bytes(settings: Settings, architecture: Architecture) -> tuple[int, i
 
 
 def _latent_bytes(settings: Settings, architecture: Architecture) -> int:
-    """One latent vector for all heads, on each GPU whole. A model that picks tokens by an index keeps their keys in 8 bits
-    with a scale of 4 bytes for each 128, and in 8 bits a latent vector with scales and a position in 16 bits."""
+    """One latent vector for all heads, on each GPU whole. A model that picks tokens by an index keeps their keys in 8
+    bits with a scale of 4 bytes for each 128, and in 8 bits a latent vector with scales and a position in 16 bits."""
     value, rank, rope = t.cast(int, settings.value_bytes), architecture.kv_lora_rank, architecture.qk_rope_head_dim
     if not architecture.index_head_dim:
         return (rank + rope) * value

@@ -76,7 +76,7 @@ class Settings:
 
     def on_a_stage(self, layers: int) -> int:
         """How many of so many layers the longest stage of the pipeline has: what does not divide goes to some."""
-        if len(self.stages) == self.pipeline_parallel and sum(self.stages):
+        if len(self.stages) == self.pipeline_parallel and any(self.stages):
             return -(-layers * max(self.stages) // sum(self.stages))
         return -(-layers // self.pipeline_parallel)
 

@@ -37,8 +37,8 @@ class Architecture:
     kv_lora_rank: int = 0
     qk_rope_head_dim: int = 0
     index_head_dim: int = 0
-    # Layers that keep a state instead of tokens (Mamba, linear attention): the values of its convolution and of the rest
-    # in one layer, the bytes of a value of the rest (as the model's unless said), and the chunk after which it may be kept.
+    # Layers that keep a state instead of tokens (Mamba, linear attention): the values of its convolution and the others
+    # in one layer, the bytes of a value of the rest (as the model's unless said), and the chunk after which it is kept.
     layers_state: int = 0
     state_conv_values: int = 0
     state_values: int = 0
@@ -49,8 +49,8 @@ class Architecture:
 
     @classmethod
     def from_mapping(cls, mapping: t.Any) -> Architecture:
-        """The numbers that a user or the catalogue gives, or the whole config.json of the model, with weights_gib beside
-        it or without.
+        """The numbers that a user or the catalogue gives, or the whole config.json of the model, with weights_gib
+        beside it or without.
 
         Raises:
             VllmError: with the address of the number at fault.
@@ -83,7 +83,8 @@ class Architecture:
             )
         if made.layers_state and not made.state_conv_values + made.state_values:
             raise VllmError(
-                f"architecture.state_values must be at least 1 with {made.layers_state} layers that keep a state; got 0."
+                f"architecture.state_values must be at least 1 with {made.layers_state} layers that keep a state; "
+                "got 0."
             )
         if made.layers_sliding and not made.sliding_window:
             raise VllmError(
@@ -259,27 +260,35 @@ def _kinds(text: Text) -> list[str] | None:
 
 def _kinds_by_rule(text: Text, total: int) -> list[str]:
     """The layers of a model that says by a rule which are what."""
+    full = _full_by_rule(text, total)
+    if full is not None:
+        return ["full" if number in full else "state" for number in range(total)]
+    if _state_of_mamba(text) and not _is_count(text.get("num_attention_heads")):
+        return ["state"] * total
+    if _is_count(text.get("attention_chunk_size")):
+        every = text.get("no_rope_layer_interval")
+        step, listed = every if _is_count(every) else 4, text.get("no_rope_layers")
+        uses_rope = listed if isinstance(listed, list) and listed else [(number + 1) % step for number in range(total)]
+        return ["chunked" if one else "full" for one in uses_rope]
+    sliding = _sliding(text, total) if _window(text) else 0
+    return ["full"] * (total - sliding) + ["sliding"] * sliding
+
+
+def _full_by_rule(text: Text, total: int) -> set[int] | None:
+    """The numbers of the layers that see everything, where all others keep a state; None for models without such."""
     linear = text.get("linear_attn_config")
     if isinstance(linear, dict):
-        full = {*(linear.get("full_attn_layers") or ())}
-        return ["full" if number + 1 in full else "state" for number in range(total)]
+        return {number - 1 for number in _integers(linear.get("full_attn_layers"))}
     every, offset = text.get("full_attention_interval"), -1
     if not _is_count(every):
         every, offset = text.get("attn_layer_period"), text.get("attn_layer_offset", 0)
-    if _is_count(every):
-        wanted = t.cast(int, offset) % t.cast(int, every)
-        return ["full" if number % t.cast(int, every) == wanted else "state" for number in range(total)]
-    if _is_count(text.get("attn_layer_indices")) or isinstance(text.get("attn_layer_indices"), list):
-        full = {*text["attn_layer_indices"]}
-        return ["full" if number in full else "state" for number in range(total)]
-    if _state_of_mamba(text) and not _has_heads(text):
-        return ["state"] * total
-    if _is_count(text.get("attention_chunk_size")):
-        step = text.get("no_rope_layer_interval") or 4
-        listed = text.get("no_rope_layers") or [(number + 1) % step for number in range(total)]
-        return ["chunked" if uses_rope else "full" for uses_rope in listed]
-    sliding = _sliding(text, total) if _window(text) else 0
-    return ["full"] * (total - sliding) + ["sliding"] * sliding
+    if _is_count(every) and isinstance(offset, int):
+        return {*range(offset % t.cast(int, every), total, t.cast(int, every))}
+    return _integers(text.get("attn_layer_indices")) or None
+
+
+def _integers(value: t.Any) -> set[int]:
+    return {one for one in value if isinstance(one, int)} if isinstance(value, list) else set()
 
 
 def _window(text: Text) -> t.Any:
@@ -311,10 +320,6 @@ def _sliding(text: Text, total: int) -> int:
 
 
 # --- what a layer keeps -----------------------------------------------------------------------------------------------
-
-
-def _has_heads(text: Text) -> bool:
-    return _is_count(text.get("num_attention_heads"))
 
 
 def _attention(text: Text, kinds: t.Sequence[str]) -> dict[str, int] | None:
