@@ -237,8 +237,8 @@ BROKEN_CELL = re.compile(r"ERR!|\[?Unknown Error\]?", re.IGNORECASE)
 LINK = re.compile(r"X|NV\d+|SYS|NODE|PHB|PXB|PIX|PXN|SOC|C2C")
 # The columns of other devices; their names are glued, too ("NIC8NIC9", "mlx5_10mlx5_11").
 COLUMN = re.compile(r"GPU\d+|NIC\d+|[a-z]+\d+_\d+|[A-Za-z]\S*")
-# A part of a card that a hypervisor hands over: "GRID A100D-1-10C MIG 1g.10gb", "NVIDIA A100-4-20C". Whether it is split
-# again it does not always tell.
+# A part of a card that a hypervisor hands over: "GRID A100D-1-10C MIG 1g.10gb", "NVIDIA A100-4-20C". Whether it is
+# split again it does not always tell.
 VIRTUAL = re.compile(r"-\d+(?:-\d+)?[ACQ](?:ME)?\b|\bMIG\b", re.IGNORECASE)
 MIG_LINE = re.compile(r"\s+MIG\s+(\S+)\s+Device\s+(\d+)\s*:\s*\(UUID:\s*(MIG-[^)\s]+)\)")
 

@@ -266,8 +266,8 @@ def _kinds_by_rule(text: Text, total: int) -> list[str]:
     if _state_of_mamba(text) and not _is_count(text.get("num_attention_heads")):
         return ["state"] * total
     if _is_count(text.get("attention_chunk_size")):
-        every = text.get("no_rope_layer_interval")
-        step, listed = every if _is_count(every) else 4, text.get("no_rope_layers")
+        every, listed = text.get("no_rope_layer_interval"), text.get("no_rope_layers")
+        step = t.cast(int, every) if _is_count(every) else 4
         uses_rope = listed if isinstance(listed, list) and listed else [(number + 1) % step for number in range(total)]
         return ["chunked" if one else "full" for one in uses_rope]
     sliding = _sliding(text, total) if _window(text) else 0
