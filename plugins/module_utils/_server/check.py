@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import math
 import re
 import typing as t
 from dataclasses import dataclass, replace
@@ -482,13 +483,36 @@ def _rule_utilization(spec: ServerSpec, release: Release) -> t.Iterator[Finding]
         )
 
 
+def _rule_objects(spec: ServerSpec, release: Release) -> t.Iterator[Finding]:
+    """A whole configuration has to be an object, though any JSON reads as a value of its flag."""
+    for name, value in sorted(spec.engine.items()):
+        flag = release.flag(name) if release.knows(name) else None
+        if not flag or flag.kind != "json" or not name.endswith(("_config", "_kwargs")) or not isinstance(value, str):
+            continue
+        if not _is_json(value) or isinstance(json.loads(value), dict):
+            continue
+        is_level = name == "compilation_config" and value.isdigit()
+        # Up to 0.10.2 a level alone was one.
+        if not is_level or release.version >= (0, 11):
+            remedy = (
+                f"write {{mode: {value}}} (0.11.0: {{level: {value}}})"
+                if is_level
+                else "write what is in it by its keys"
+            )
+            yield _error(f"engine.{name}", f"--{_dashed(name)} must be a mapping; got {_shown(value)}", remedy)
+
+
 def _rule_parallel(spec: ServerSpec, release: Release) -> t.Iterator[Finding]:
-    sizes = [spec.engine.get(f"{kind}_parallel_size", "1") for kind in ("tensor", "pipeline")]
-    if isinstance(spec.gpus, tuple) and spec.gpus and all(isinstance(s, str) and s.isdigit() for s in sizes):
-        wanted = int(t.cast(str, sizes[0])) * int(t.cast(str, sizes[1]))
-        if wanted > len(spec.gpus) and "nnodes" not in spec.engine:
-            message = f"{wanted} GPUs are wanted (tensor x pipeline), and gpus lists {len(spec.gpus)}"
-            yield _error("engine.tensor_parallel_size", message, "lower it or list more GPUs")
+    kinds = ["tensor", "pipeline", *(["data"] if "data_parallel_size_local" not in spec.engine else [])]
+    sizes = {kind: spec.engine.get(f"{kind}_parallel_size", "1") for kind in kinds}
+    spans_hosts = {"nnodes", "headless", "data_parallel_address"} & {*spec.engine}
+    if isinstance(spec.gpus, tuple) and spec.gpus and all(isinstance(s, str) and s.isdigit() for s in sizes.values()):
+        wanted = math.prod(int(t.cast(str, size)) for size in sizes.values())
+        if wanted > len(spec.gpus) and not spans_hosts:
+            product = " x ".join(kind for kind in kinds if kind != "data" or sizes["data"] != "1")
+            message = f"{wanted} GPUs are wanted ({product}), and gpus lists {len(spec.gpus)}"
+            key = "data" if int(t.cast(str, sizes.get("data", "1"))) > len(spec.gpus) else "tensor"
+            yield _error(f"engine.{key}_parallel_size", message, "lower it or list more GPUs")
 
 
 def _rule_needs(spec: ServerSpec, release: Release) -> t.Iterator[Finding]:
@@ -543,6 +567,7 @@ RULES: tuple[Rule, ...] = (
     _rule_kv_cache_dtype,
     _rule_max_model_len,
     _rule_utilization,
+    _rule_objects,
     _rule_parallel,
     _rule_needs,
     _rule_defaults,
