@@ -192,6 +192,11 @@ LAYER_KINDS = {
     "mamba": "state",
     "mamba2": "state",
 }
+# Types whose latent vector vLLM keeps as it is; for others (MiniCPM3) it keeps keys and values all the same.
+LATENT_TYPES = (
+    *("axk1", "deepseek_v2", "deepseek_v3", "deepseek_v32", "glm4_moe_lite", "glm_moe_dsa", "kimi_k2", "kimi_linear"),
+    "pangu_ultra_moe",
+)
 DTYPE_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 
 Text = t.Mapping[str, t.Any]
@@ -345,7 +350,7 @@ def _attention(text: Text, kinds: t.Sequence[str]) -> dict[str, int] | None:
 
 def _latent(text: Text) -> dict[str, int] | None:
     numbers = {"kv_lora_rank": text["kv_lora_rank"], "qk_rope_head_dim": text.get("qk_rope_head_dim")}
-    if not _is_count(numbers["qk_rope_head_dim"]):
+    if not _is_count(numbers["qk_rope_head_dim"]) or text.get("model_type") not in LATENT_TYPES:
         return None
     index = text.get("index_head_dim") or 128 if text.get("index_topk") else 0
     return {"num_key_value_heads": 1, "head_dim": 0, **numbers, **({"index_head_dim": index} if index else {})}

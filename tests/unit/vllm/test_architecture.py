@@ -373,6 +373,25 @@ def test_what_generates_is_no_encoder(name: str) -> None:
     assert found is not None and "is_encoder" not in found
 
 
+@pytest.mark.parametrize(
+    "config",
+    [
+        pytest.param({**model_configs.DEEPSEEK_R1, "model_type": "minicpm3"}, id="MLA that vLLM does not keep as such"),
+        pytest.param({**model_configs.DEEPSEEK_V32, "compress_ratios": [4, 128]}, id="compressed: DeepSeek V4"),
+        pytest.param(
+            {**LLAMA31_8B, "mamba_n_heads": 32, "mamba_d_state": 128, "mamba_d_conv": 4, "mamba_n_groups": 1},
+            id="attention and a state in each layer: Falcon-H1",
+        ),
+        pytest.param({**LLAMA31_8B, "layer_types": ["conv", "full_attention"]}, id="short convolutions: LFM2"),
+        pytest.param({**LLAMA31_8B, "attn_layer_period": 8, "mamba_d_state": 16}, id="Mamba 1: Jamba"),
+        pytest.param({**LLAMA31_8B, "swa_num_key_value_heads": 8}, id="windows with heads of their own: MiMo-V2"),
+    ],
+)
+def test_what_is_not_understood_is_judged_by_its_weights(config: dict[str, t.Any]) -> None:
+    assert of_config(config, GIB) is None
+    assert not Architecture.from_mapping({**config, "weights_gib": 9}).has_layers
+
+
 def test_a_whole_config_json_may_be_given() -> None:
     known = Architecture.from_mapping({**model_configs.DEEPSEEK_R1, "weights_gib": 641})
     assert (known.layers_full, known.kv_lora_rank, known.weights_gib) == (61, 512, 641)
