@@ -88,9 +88,9 @@ options:
   architecture:
     description:
       - The numbers of the model that the KV cache follows from, C(layers_full), C(layers_sliding), C(sliding_window),
-        C(num_key_value_heads), C(head_dim) and C(weights_gib). The catalogue has them. With C(weights_gib) alone, only
-        the weights are held against the memory. C(experts) says how many experts a layer has, V(0) for a dense model,
-        and only matters with data parallel.
+        C(num_key_value_heads), C(head_dim) and C(weights_gib), and those that P(gpufleet.vllm.vllm_fit#filter) takes
+        besides. The catalogue has them. With C(weights_gib) alone, only the weights are held against the memory.
+      - C(experts) says how many experts a layer has, V(0) for a dense model, and only matters with data parallel.
       - Without them, C(config.json) and the sizes of the weights on the host tell them.
     type: dict
   host_reserve_gib:

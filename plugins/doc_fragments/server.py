@@ -134,8 +134,9 @@ options:
     type: str
   validation:
     description:
-      - V(normal) refuses what would end the start and warns of what has no effect or is deprecated. V(strict) refuses
-        both, and V(permissive) only ever warns. A version newer than the collection knows is never refused.
+      - V(normal) refuses what would end the start and warns of what has no effect. V(strict) refuses both, and
+        V(permissive) only ever warns. What works all the same, such as a deprecated flag, is never refused, nor is a
+        flag of a version that the collection does not know.
     type: str
     choices: [normal, strict, permissive]
     default: normal

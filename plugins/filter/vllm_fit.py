@@ -16,6 +16,8 @@ description:
   - The condition of the start and the blocks of the KV cache are vLLM's own arithmetic, in the version that will run.
     What only a start tells (weights as loaded, activation peak, CUDA graphs) is a range.
   - A model that is neither in the catalogue nor described is judged by its start condition alone.
+  - A server that only embeds, classifies or scores is not judged by the length of its requests unless
+    C(max_model_len) is set.
 positional: _input, facts
 options:
   _input:
@@ -35,6 +37,7 @@ options:
     description:
       - The numbers of the model, or C(weights_gib) alone, with which only the weights are held against the memory.
         Without them it is C(architecture) of the spec, then what the catalogue has for the same model.
+      - The whole C(config.json) of the model may stand here instead, with C(weights_gib) beside its keys.
     type: dict
     suboptions:
       layers_full:
@@ -59,6 +62,42 @@ options:
         description:
           - How many experts a layer has, V(0) for a dense model. Ranks of data parallel share the experts and have all
             else whole. Without it, C(data_parallel_size) without C(enable_expert_parallel) may be the one or the other.
+        type: int
+      is_chunked:
+        description: V(1) when C(layers_sliding) see a chunk of C(sliding_window) tokens instead of a window (Llama 4).
+        type: int
+      full_key_value_heads:
+        description: Key-value heads of the layers with full attention, where they differ from the others (Gemma 4).
+        type: int
+      full_head_dim:
+        description: The size of a head of these layers.
+        type: int
+      kv_lora_rank:
+        description: The size of the latent vector that MLA keeps instead of keys and values (DeepSeek, Kimi K2, GLM-5).
+        type: int
+      qk_rope_head_dim:
+        description: The size of the position that it keeps beside the vector.
+        type: int
+      index_head_dim:
+        description: The size of the key of the index, for models that pick the tokens they attend to (DeepSeek V3.2).
+        type: int
+      layers_state:
+        description: Layers that keep a state instead of tokens (Mamba, Gated DeltaNet).
+        type: int
+      state_conv_values:
+        description: The values of such a layer that belong to its convolution.
+        type: int
+      state_values:
+        description: The other values of the state of a layer.
+        type: int
+      state_value_bytes:
+        description: The bytes of one of them, where that is not the size of the model's values.
+        type: int
+      state_chunk:
+        description: The tokens after which Mamba 2 can keep its state for prefix caching.
+        type: int
+      is_encoder:
+        description: V(1) for an encoder, which keeps no KV cache. C(weights_gib) may stand beside it alone.
         type: int
   returning:
     description:

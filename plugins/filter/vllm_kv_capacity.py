@@ -21,7 +21,8 @@ options:
         makes it. The model's numbers are O(architecture), C(architecture) of the spec, or what the catalogue has.
       - Of C(engine) these count here - C(max_model_len), C(max_num_batched_tokens), C(block_size), C(kv_cache_dtype),
         C(dtype), C(tensor_parallel_size), C(pipeline_parallel_size), C(async_scheduling), C(enable_chunked_prefill) and
-        C(disable_hybrid_kv_cache_manager).
+        C(disable_hybrid_kv_cache_manager), and for layers that keep a state C(enable_prefix_caching),
+        C(mamba_cache_mode), C(mamba_cache_dtype) and C(mamba_ssm_cache_dtype).
       - Without C(max_model_len), 131072 is taken.
     type: dict
     required: true
@@ -32,7 +33,7 @@ options:
     required: true
   architecture:
     description:
-      - The numbers of the model, as P(gpufleet.vllm.vllm_fit#filter) takes them.
+      - The numbers of the model, or its whole C(config.json), as P(gpufleet.vllm.vllm_fit#filter) takes them.
     type: dict
   gpu:
     description:

@@ -82,8 +82,8 @@ def class_of_groups(groups: t.Collection[str]) -> str | None:
 
 
 def hardware_of(name: str | None) -> Hardware:
-    """The class of a card with that name."""
-    return next((kind for kind in HARDWARE if re.search(kind.pattern, name or "")), OTHER)
+    """The class of a card with that name, in capitals or not: drivers and hypervisors spell "RTX Pro" and "RTX PRO"."""
+    return next((kind for kind in HARDWARE if re.search(kind.pattern, name or "", re.IGNORECASE)), OTHER)
 
 
 def hardware_on_pci(device_id: str) -> Hardware:

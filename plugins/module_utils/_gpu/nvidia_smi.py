@@ -235,6 +235,11 @@ NO_HANDLE = re.compile(
 ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 BROKEN_CELL = re.compile(r"ERR!|\[?Unknown Error\]?", re.IGNORECASE)
 LINK = re.compile(r"X|NV\d+|SYS|NODE|PHB|PXB|PIX|PXN|SOC|C2C")
+# The columns of other devices; their names are glued, too ("NIC8NIC9", "mlx5_10mlx5_11").
+COLUMN = re.compile(r"GPU\d+|NIC\d+|[a-z]+\d+_\d+|[A-Za-z]\S*")
+# A part of a card that a hypervisor hands over: "GRID A100D-1-10C MIG 1g.10gb", "NVIDIA A100-4-20C". Whether it is
+# split again it does not always tell.
+VIRTUAL = re.compile(r"-\d+(?:-\d+)?[ACQ](?:ME)?\b|\bMIG\b", re.IGNORECASE)
 MIG_LINE = re.compile(r"\s+MIG\s+(\S+)\s+Device\s+(\d+)\s*:\s*\(UUID:\s*(MIG-[^)\s]+)\)")
 
 
@@ -293,7 +298,17 @@ def with_samples(cards: t.Sequence[Card], samples: t.Iterable[Result]) -> tuple[
 def with_mig(cards: t.Sequence[Card], listing: str, xml: str) -> tuple[Card, ...]:
     """The cards with their MIG devices."""
     devices = parse_mig_list(listing, parse_mig_memory(xml))
-    return tuple(replace(card, mig_devices=tuple(devices.get(card.uuid or "", ()))) for card in cards)
+
+    def split(card: Card) -> Card:
+        found = tuple(devices.get(card.uuid or "", ()))
+        return replace(card, mig_devices=found, mig_enabled=True if found else card.mig_enabled)
+
+    return tuple(map(split, cards))
+
+
+def may_be_split(card: Card) -> bool:
+    """Whether the card may have MIG devices: the driver of a virtual one may not say whether MIG is on."""
+    return card.mig_enabled is True or (card.mig_enabled is None and bool(VIRTUAL.search(card.name or "")))
 
 
 def parse_apps(text: str) -> tuple[App, ...]:
@@ -358,11 +373,17 @@ def _numa_affinity(header: str, row: str) -> int | None:
     if heading is None or heading.group(1) is None:
         return None
     tail = 3 if heading.group(2) else 2
-    cells = row.split()
-    if len(cells) != len(header[: heading.start()].split()) + tail:
+    cells = _behind_links(row, len(COLUMN.findall(header[: heading.start()])))
+    if cells is None or len(cells) != tail:
         return None
     # GB200 lists the CPU's node first and then the memory nodes of the GPUs.
-    return integer_of(version_of(r"^(\d+)(?:[,-]|$)", cells[1 - tail]) or "")
+    return integer_of(version_of(r"^(\d+)(?:[,-]|$)", cells[1]) or "")
+
+
+def _behind_links(row: str, count: int) -> list[str] | None:
+    """What follows so many links, glued or not; None when there are fewer."""
+    links = re.match(rf"(?:\s*(?:{LINK.pattern})){{{count}}}(?=\s)", row)
+    return row[links.end() :].split() if links else None
 
 
 # Total and free, by UUID of the card and number of the MIG device.

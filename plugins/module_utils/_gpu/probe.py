@@ -45,6 +45,7 @@ from .nvidia_smi import (
     Table,
     bus_key,
     gpu_query,
+    may_be_split,
     parse_unreachable,
     read_cards,
     read_report,
@@ -61,6 +62,8 @@ Answers = dict[str, Result]
 # Starts the commands at once and returns the function that waits for them, at most so many seconds altogether.
 Runner = t.Callable[[t.Mapping[str, Argv]], t.Callable[[float], Answers]]
 
+# Where WSL2 mounts the driver of Windows.
+WSL_DRIVER = "/usr/lib/wsl/lib"
 # Where programs lie on hosts whose PATH, under sudo or over SSH, does not say so.
 DIRECTORIES = (
     "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -252,7 +255,7 @@ def observe(
     host: Host, program: str | None = None, timeout: float = 60, sampling: Sampling = Sampling()
 ) -> Observation:
     """Reads everything that the facts of a host need. The files are read while the commands run."""
-    nvidia_smi = program or host.find("nvidia-smi")
+    nvidia_smi = program or _of_windows(host) or host.find("nvidia-smi")
     pci = pci_devices(host)
     wait_tools = _start_tools(host, pci)
     if nvidia_smi is None:
@@ -271,6 +274,11 @@ def observe(
         **files,
         **_tools(wait_tools(min(timeout, 10))),
     )
+
+
+def _of_windows(host: Host) -> str | None:
+    """The nvidia-smi that Windows hands to WSL2: that of the distribution, on the PATH before it, finds no driver."""
+    return f"{WSL_DRIVER}/nvidia-smi" if "nvidia-smi" in (host.names(WSL_DRIVER) or ()) else None
 
 
 def _start_tools(host: Host, pci: tuple[PciDevice, ...] | None) -> t.Callable[[float], Answers]:
@@ -318,7 +326,7 @@ def _report(smi: Smi, answers: Answers, pci: tuple[PciDevice, ...] | None, sampl
 def _cards(smi: Smi, core: Table, extras: Result, sampling: Sampling) -> tuple[Card, ...]:
     """The cards that answered, with what takes further questions."""
     cards = read_cards(core, smi.settle(Table(EXTRA_FIELDS, extras)))
-    if any(card.mig_enabled for card in cards):
+    if any(map(may_be_split, cards)):
         answers = smi.start({"list": ("-L",), "xml": ("-q", "-x")})()
         cards = with_mig(cards, answers["list"].out, answers["xml"].out)
     return with_samples(cards, _samples(smi, sampling))

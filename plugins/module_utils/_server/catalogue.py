@@ -13,7 +13,7 @@ from __future__ import annotations
 import typing as t
 
 from .._errors import VllmError
-from .._vllm.architecture import KEYS as ARCHITECTURE_KEYS, LAYER_KEYS
+from .._vllm.architecture import COMMON_KEYS, KEYS as ARCHITECTURE_KEYS
 from .._vllm.versions import Release, parse
 from .check import Finding, check, check_packages, judge
 from .spec import ROLE_ONLY_KEYS, SERVER_PARAMETERS, ServerSpec, from_params, merge
@@ -146,7 +146,7 @@ def _architecture(address: str, numbers: t.Any, whole: bool) -> list[str]:
     found = _typed(address, numbers, {**dict.fromkeys(ARCHITECTURE_KEYS, "count"), "weights_gib": "number"})
     # The size of the weights alone is worth something for a model whose layers are not described by such numbers.
     if whole and isinstance(numbers, t.Mapping) and set(numbers) - {"experts"} != {"weights_gib"}:
-        found += [f"{address}.{key} is missing." for key in (*LAYER_KEYS, "weights_gib") if key not in numbers]
+        found += [f"{address}.{key} is missing." for key in COMMON_KEYS if key not in numbers]
     return found
 
 

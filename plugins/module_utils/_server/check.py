@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import math
 import re
 import typing as t
 from dataclasses import dataclass, replace
@@ -26,26 +27,34 @@ if t.TYPE_CHECKING:
 Severity = t.Literal["error", "warning", "note"]
 
 # Flags with open choices that end the start over a name nobody registered, with the flag that registers more of them.
+# Methods of quantization are registered by packages: an image of the project brings none along.
 REGISTERED = {
     "attention_backend": "",
+    "mamba_backend": "",
     "quantization": "",
     "reasoning_parser": "reasoning_parser_plugin",
     "tool_call_parser": "tool_parser_plugin",
 }
+# Their names are looked at only when that is on.
+ONLY_WITH = {"tool_call_parser": "enable_auto_tool_choice"}
 # More choices than these are not listed in a sentence.
 LISTED = 16
-# Flags whose value vLLM compares without looking at the case, and with - for _.
+# Flags whose value vLLM compares without looking at the case, and those where - is _ as well. The former are compared
+# so only where argparse does not compare them first.
 CASELESS = (
     "attention_backend",
-    "linear_backend",
+    "load_format",
+    "mamba_backend",
     "mm_encoder_attn_backend",
-    "moe_backend",
-    "sparse_indexer_topk_backend",
+    "quantization",
+    "tokenizer_mode",
 )
-HUMAN_NUMBER = re.compile(r"-?\d+|\d+(\.\d+)?[kKmMgGtT]")
+DASHLESS = ("linear_backend", "moe_backend", "sparse_indexer_topk_backend")
+# What vLLM takes beside the choices that its sources list.
+MORE_CHOICES = {"attention_backend": ("auto",), "optimization_level": ("0", "1", "2", "3")}
+# Decimal units may have a fraction, binary ones may not.
+HUMAN_NUMBER = re.compile(r"[+-]?\d+|\d+(\.\d+)?[kmgt]|\d+[KMGT]")
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
-
-NEVER_RELEASED = {"0.5.4.post1": "0.5.4 and 0.5.5 are its neighbours"}
 
 
 @dataclass(frozen=True)
@@ -56,6 +65,8 @@ class Finding:
     key: str
     message: str
     remedy: str = ""
+    # The server does what was asked for all the same, or may well do so: no reason to refuse it, however strict.
+    works: bool = False
 
     def __str__(self) -> str:
         sentence = f"{self.key}: {self.message}{'; ' if self.remedy else ''}{self.remedy}"
@@ -74,6 +85,10 @@ def _warning(key: str, message: str, remedy: str) -> Finding:
     return Finding("warning", key, message, remedy)
 
 
+def _odd(key: str, message: str, remedy: str) -> Finding:
+    return Finding("warning", key, message, remedy, works=True)
+
+
 def _note(key: str, message: str, remedy: str) -> Finding:
     return Finding("note", key, message, remedy)
 
@@ -81,23 +96,24 @@ def _note(key: str, message: str, remedy: str) -> Finding:
 def check(spec: ServerSpec) -> list[Finding]:
     """Everything there is to say about a spec, the gravest first."""
     release = Release(spec.vllm_version) if spec.vllm_version else None
-    findings = _check_version(spec, release)
     # Nothing is known about the version: judge by the newest, and call nothing an error.
     judged = release or Release(NEWEST)
-    findings += [f for name in sorted(spec.engine) for f in _check_option(name, spec.engine, judged)]
+    # What others have made of vLLM may hold packages that register more.
+    is_bare = versions.version_of_image(spec.image) is not None
+    findings = [f for name in sorted(spec.engine) for f in _check_option(name, spec.engine, judged, is_bare)]
     findings += [f for name, value in sorted(spec.env.items()) for f in _check_variable(name, value, judged)]
     findings += [f for rule in RULES for f in rule(spec, judged)]
     if release is None or not release.is_covered:
-        findings = [replace(f, severity="warning") if f.severity == "error" else f for f in findings]
+        findings = [replace(f, severity="warning", works=True) if f.severity == "error" else f for f in findings]
+    findings = _check_version(spec, release) + findings
     return sorted(findings, key=lambda f: ("error", "warning", "note").index(f.severity))
 
 
 def judge(findings: t.Iterable[Finding], validation: str) -> tuple[list[str], list[str]]:
     """What forbids the start and what is only reported, as sentences. Notes are for those who ask."""
     refused = {"strict": ("error", "warning"), "normal": ("error",), "permissive": ()}[validation]
-    grave = [f for f in findings if f.severity != "note"]
-    problems = [str(f) for f in grave if f.severity in refused]
-    return problems, [str(f) for f in grave if f.severity not in refused]
+    grave = [(f, f.severity in refused and not f.works) for f in findings if f.severity != "note"]
+    return [str(f) for f, forbids in grave if forbids], [str(f) for f, forbids in grave if not forbids]
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -110,14 +126,14 @@ def _check_version(spec: ServerSpec, release: Release | None) -> list[Finding]:
         remedy = "set vllm_version, so that flags are checked for the version that will run"
         return [_note("vllm_version", f"it is not known which vLLM is in {spec.image or 'this server'}", remedy)]
     findings = []
-    if release.text in NEVER_RELEASED:
-        findings.append(_error("vllm_version", f"vLLM {release.text} was never released", NEVER_RELEASED[release.text]))
-    if not release.is_covered:
+    if not versions.may_exist(release.text):
+        findings.append(_error("vllm_version", f"vLLM {release.text} was never released", _instead(release.text)))
+    elif not release.is_covered:
         newer = release.version > versions.KNOWN[-1]
         edge = f"newer than {NEWEST}, the newest" if newer else f"older than {OLDEST}, the oldest"
         message = f"vLLM {release.text} is {edge} release known here"
-        say = _note if newer else _warning
-        findings.append(say("vllm_version", message, "its flags are judged by that one"))
+        finding = Finding("note" if newer else "warning", "vllm_version", message, "its flags are judged by that one")
+        findings.append(replace(finding, works=True))
     tagged = versions.version_of_image(spec.image)
     if tagged and release.version[:3] != versions.parse(tagged)[:3]:
         message = f"{release.text} is not what the name of the image {spec.image} says ({tagged})"
@@ -125,12 +141,24 @@ def _check_version(spec: ServerSpec, release: Release | None) -> list[Finding]:
     return findings
 
 
+def _instead(text: str) -> str:
+    """What may be meant by a number that no release has."""
+    if versions.is_of_another_product(text):
+        return "it looks like the number of a product; write that of the vLLM in it, or leave it out"
+    releases = sorted(versions.RELEASED, key=lambda one: (versions.parse(one), one))
+    below = [one for one in releases if versions.parse(one) <= versions.parse(text)]
+    above = [one for one in releases if versions.parse(one) > versions.parse(text)]
+    return f"{' and '.join([*below[-1:], *above[:1]])} are its neighbours"
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # One flag
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def _check_option(name: str, engine: t.Mapping[str, EngineValue], release: Release) -> list[Finding]:
+def _check_option(
+    name: str, engine: t.Mapping[str, EngineValue], release: Release, is_bare: bool = True
+) -> list[Finding]:
     key, base, value = f"engine.{name}", name.partition(".")[0], engine[name]
     known = release.knows(base)
     if known is False:
@@ -139,14 +167,25 @@ def _check_option(name: str, engine: t.Mapping[str, EngineValue], release: Relea
     findings = []
     if known is None:
         message = f"it is not certain that vLLM {release.text} has --{_dashed(base)} (its neighbours differ)"
-        findings.append(_warning(key, message, f"it exists in {spoken(versions.life(base))}"))
+        findings.append(_odd(key, message, f"it exists in {spoken(versions.life(base))}"))
     if flag.is_deprecated:
         remedy = advice.FLAGS.get(base, "leave it out before a later release refuses it")
-        findings.append(_warning(key, f"--{_dashed(base)} is deprecated in vLLM {release.text}", remedy))
+        findings.append(_odd(key, f"--{_dashed(base)} is deprecated in vLLM {release.text}", remedy))
     if name != base:
         return findings + _check_part(key, flag)
-    is_closed = not flag.is_open or (base in REGISTERED and REGISTERED[base] not in engine)
-    return findings + _check_value(key, flag, value, release, is_closed)
+    return findings + _check_value(key, flag, value, release, _is_closed(flag, engine, is_bare))
+
+
+def _is_closed(flag: Flag, engine: t.Mapping[str, EngineValue], is_bare: bool) -> bool | None:
+    """Whether vLLM takes no value beside those of the table; None where it takes what nobody can know, or does not look
+    at it."""
+    if not flag.is_open:
+        return True
+    if flag.name in ONLY_WITH and engine.get(ONLY_WITH[flag.name]) is not True:
+        return None
+    if flag.name not in REGISTERED or (flag.name == "quantization" and not is_bare):
+        return False
+    return None if engine.get(REGISTERED[flag.name]) else True
 
 
 def _unknown_option(key: str, name: str, value: EngineValue, release: Release) -> Finding:
@@ -170,7 +209,7 @@ def _unknown_option(key: str, name: str, value: EngineValue, release: Release) -
     extended = [n for n in names if n.startswith(name)]
     if len(extended) == 1 and len(name) > 3:
         message = f"it is short for --{_dashed(extended[0])} until another flag begins the same"
-        return _warning(key, message, f"write {extended[0]}")
+        return _odd(key, message, f"write {extended[0]}")
     hint = f"did you mean {meant}?" if meant != name else _did_you_mean(name, names)
     remedy = hint or "leave it out; a flag of a fork goes under engine_unchecked"
     return _error(key, f"{absent} (it never had)", remedy)
@@ -202,7 +241,11 @@ def _opposite(name: str) -> str | None:
 
 
 def _did_you_mean(word: str, words: t.Iterable[str]) -> str:
-    found = difflib.get_close_matches(word, list(words), n=3, cutoff=0.75)
+    folded = {one: one.lower().replace("-", "_") for one in words}
+    wanted = word.lower().replace("-", "_")
+    found = [one for one in folded if folded[one] == wanted] or difflib.get_close_matches(
+        word, list(folded), n=3, cutoff=0.75
+    )
     return f"did you mean {' or '.join(found)}?" if found else ""
 
 
@@ -213,11 +256,11 @@ def _check_part(key: str, flag: Flag) -> list[Finding]:
     return [_error(key, f"--{_dashed(flag.name)} takes no JSON, so it has no parts", "leave out what follows the dot")]
 
 
-def _check_value(key: str, flag: Flag, value: EngineValue, release: Release, is_closed: bool) -> list[Finding]:
+def _check_value(key: str, flag: Flag, value: EngineValue, release: Release, is_closed: bool | None) -> list[Finding]:
     wanted = _wrong_kind(flag, value)
     if wanted:
         return [_error(key, f"--{_dashed(flag.name)} must be {wanted}; got {_shown(value)}", "")]
-    if not flag.choices or isinstance(value, bool):
+    if not flag.choices or isinstance(value, bool) or is_closed is None:
         return []
     values = value if isinstance(value, tuple) else value.split(",") if flag.kind == "list" else (value,)
     return [f for word in values for f in _check_choice(key, flag, word, release, is_closed)]
@@ -232,7 +275,7 @@ def _wrong_kind(flag: Flag, value: EngineValue) -> str:
         return "true or false"
     if isinstance(value, tuple):
         return "" if flag.kind in ("list", "append", "text") else "one value"
-    if flag.kind == "int" and not re.fullmatch(r"-?\d+", value):
+    if flag.kind == "int" and not re.fullmatch(r"\s*[+-]?\d+(_\d+)*\s*", value):
         return "a whole number"
     is_auto = flag.name == "max_model_len" and value == "auto"
     if flag.kind == "human" and not is_auto and not HUMAN_NUMBER.fullmatch(value):
@@ -242,20 +285,29 @@ def _wrong_kind(flag: Flag, value: EngineValue) -> str:
     return "a mapping or JSON" if flag.kind == "json" and not _is_json(value) else ""
 
 
-def _check_choice(key: str, flag: Flag, word: str, release: Release, is_closed: bool) -> list[Finding]:
-    if _folded(flag, word) in {_folded(flag, choice) for choice in flag.choices}:
+def _check_choice(key: str, flag: Flag, word: str, release: Release, is_closed: bool | None) -> list[Finding]:
+    choices = (*flag.choices, *MORE_CHOICES.get(flag.name, ()))
+    if _folded(flag, word) in {_folded(flag, choice) for choice in choices}:
         return []
-    severity: Severity = "error" if is_closed else "warning"
     invalid = f"{word!r} is not a valid value"
     meant = advice.VALUES.get(word, word)
+    say = _error if is_closed else _warning
     if meant != word and meant in flag.choices:
-        return [Finding(severity, key, invalid, f"write {meant}")]
+        return [say(key, invalid, f"write {meant}")]
     accepts = f"vLLM {release.text} accepts {_listed(word, flag.choices)}"
-    life = versions.choice_life(flag.name, meant)
-    if life:
-        return [Finding(severity, key, invalid, f"{_accept(life)} {meant!r}; {accepts}")]
-    what = invalid if is_closed else f"{word!r} is not among the values that vLLM brings along"
-    return [Finding(severity, key, what, _did_you_mean(word, flag.choices) or accepts)]
+    life, near = versions.choice_life(flag.name, meant), _did_you_mean(word, flag.choices)
+    if is_closed or (flag.name in REGISTERED and (near or _comes_after(life, release))):
+        return [_error(key, invalid, f"{_accept(life)} {meant!r}; {accepts}" if life else near or accepts)]
+    # What the image or the environment has besides vLLM may register it.
+    what = f"{word!r} is not among the values that vLLM brings along"
+    if life or not near:
+        return [_odd(key, what, f"{_accept(life)} {meant!r}; {accepts}" if life else accepts)]
+    return [_warning(key, what, near)]
+
+
+def _comes_after(life: str, release: Release) -> bool:
+    """Whether what lives so long has come later than the release."""
+    return bool(life) and release.version < versions.parse(life.partition("..")[0].partition(",")[0])
 
 
 def _listed(word: str, choices: tuple[str, ...]) -> str:
@@ -274,7 +326,9 @@ def _accept(life: str) -> str:
 
 
 def _folded(flag: Flag, word: str) -> str:
-    return word.lower().replace("-", "_") if flag.name in CASELESS else word
+    if flag.name in DASHLESS:
+        return word.lower().replace("-", "_")
+    return word.lower() if flag.name in CASELESS and flag.is_open else word
 
 
 def _is_number(text: str) -> bool:
@@ -309,16 +363,27 @@ def _dashed(name: str) -> str:
 # ---------------------------------------------------------------------------------------------------------------------
 
 
+# What packages beside vLLM read, whose names begin the same.
+OF_OTHERS = ("VLLM_ASCEND_", "VLLM_NEURON_", "VLLM_OMNI_", "VLLM_RBLN_", "VLLM_SPYRE_")
+# Variables that are gone since there is no other way any more, with the values that asked for that way.
+AS_EVER = {("VLLM_USE_V1", "1"), ("VLLM_USE_V1", "true"), ("VLLM_USE_RAY_SPMD_WORKER", "1")}
+
+
 def _check_variable(name: str, value: str, release: Release) -> list[Finding]:
     key = f"env.{name}"
     if name == "VLLM_USE_V1" and release.behaves("v1_variable"):
         return _check_engine_choice(key, value, release)
-    if not name.startswith("VLLM_") or release.knows_variable(name) is not False:
+    if not name.startswith("VLLM_") or name.startswith(OF_OTHERS) or release.knows_variable(name) is not False:
         return []
+    if (name, value.lower()) in AS_EVER:
+        return [_note(key, f"vLLM {release.text} does not read it, and does what it asks for", "leave it out")]
     ranges = ENVIRONMENT.get(name)
     why = f"vLLM {release.text} does not read it ({_history(ranges, release) if ranges else 'it never did'})"
     names = [n for n in ENVIRONMENT if release.knows_variable(n)]
-    remedy = advice.VARIABLES.get(name) or _did_you_mean(name, names) or "leave it out"
+    # A name that another release knows is no slip.
+    remedy = advice.VARIABLES.get(name) or ("" if ranges else _did_you_mean(name, names)) or "leave it out"
+    if ranges and _comes_after(ranges, release):
+        remedy = "leave it out, or use a release that reads it"
     if release.behaves("unknown_variables_warn"):
         remedy += "; the log would warn of it"
     return [_warning(key, why, remedy)]
@@ -388,7 +453,7 @@ def _rule_ray(spec: ServerSpec, release: Release) -> t.Iterator[Finding]:
         yield _error(key, f"Ray is not installed in {spec.image}", cure)
     elif release.lacks("ray_included"):
         message = f"vLLM {release.text} does not bring Ray along, and stops with 'Failed to import Ray' without it"
-        yield _warning(key, message, cure)
+        yield replace(_warning(key, message, cure), works=versions.version_of_image(spec.image) is None)
     yield _note(
         key, "workers hang and die with Ray as they do with mp", "watch the server and restart it when it hangs"
     )
@@ -418,13 +483,36 @@ def _rule_utilization(spec: ServerSpec, release: Release) -> t.Iterator[Finding]
         )
 
 
+def _rule_objects(spec: ServerSpec, release: Release) -> t.Iterator[Finding]:
+    """A whole configuration has to be an object, though any JSON reads as a value of its flag."""
+    for name, value in sorted(spec.engine.items()):
+        flag = release.flag(name) if release.knows(name) else None
+        if not flag or flag.kind != "json" or not name.endswith(("_config", "_kwargs")) or not isinstance(value, str):
+            continue
+        if not _is_json(value) or isinstance(json.loads(value), dict):
+            continue
+        is_level = name == "compilation_config" and value.isdigit()
+        # Up to 0.10.2 a level alone was one.
+        if not is_level or release.version >= (0, 11):
+            remedy = (
+                f"write {{mode: {value}}} (0.11.0: {{level: {value}}})"
+                if is_level
+                else "write what is in it by its keys"
+            )
+            yield _error(f"engine.{name}", f"--{_dashed(name)} must be a mapping; got {_shown(value)}", remedy)
+
+
 def _rule_parallel(spec: ServerSpec, release: Release) -> t.Iterator[Finding]:
-    sizes = [spec.engine.get(f"{kind}_parallel_size", "1") for kind in ("tensor", "pipeline")]
-    if isinstance(spec.gpus, tuple) and spec.gpus and all(isinstance(s, str) and s.isdigit() for s in sizes):
-        wanted = int(t.cast(str, sizes[0])) * int(t.cast(str, sizes[1]))
-        if wanted > len(spec.gpus) and "nnodes" not in spec.engine:
-            message = f"{wanted} GPUs are wanted (tensor x pipeline), and gpus lists {len(spec.gpus)}"
-            yield _error("engine.tensor_parallel_size", message, "lower it or list more GPUs")
+    kinds = ["tensor", "pipeline", *(["data"] if "data_parallel_size_local" not in spec.engine else [])]
+    sizes = {kind: spec.engine.get(f"{kind}_parallel_size", "1") for kind in kinds}
+    spans_hosts = {"nnodes", "headless", "data_parallel_address"} & {*spec.engine}
+    if isinstance(spec.gpus, tuple) and spec.gpus and all(isinstance(s, str) and s.isdigit() for s in sizes.values()):
+        wanted = math.prod(int(t.cast(str, size)) for size in sizes.values())
+        if wanted > len(spec.gpus) and not spans_hosts:
+            product = " x ".join(kind for kind in kinds if kind != "data" or sizes["data"] != "1")
+            message = f"{wanted} GPUs are wanted ({product}), and gpus lists {len(spec.gpus)}"
+            key = "data" if int(t.cast(str, sizes.get("data", "1"))) > len(spec.gpus) else "tensor"
+            yield _error(f"engine.{key}_parallel_size", message, "lower it or list more GPUs")
 
 
 def _rule_needs(spec: ServerSpec, release: Release) -> t.Iterator[Finding]:
@@ -445,7 +533,7 @@ def _rule_defaults(spec: ServerSpec, release: Release) -> t.Iterator[Finding]:
         yield _note("engine.enable_chunked_prefill", "it is on by default", "it may be left out")
     if "config" in spec.engine:
         message = "what stands in the file cannot be checked before the server starts"
-        yield _warning("engine.config", message, "put its keys under engine")
+        yield _odd("engine.config", message, "put its keys under engine")
 
 
 def _rule_environment(spec: ServerSpec, release: Release) -> t.Iterator[Finding]:
@@ -479,6 +567,7 @@ RULES: tuple[Rule, ...] = (
     _rule_kv_cache_dtype,
     _rule_max_model_len,
     _rule_utilization,
+    _rule_objects,
     _rule_parallel,
     _rule_needs,
     _rule_defaults,
@@ -499,8 +588,8 @@ def check_packages(requirements: t.Iterable[str], version: str | None = None) ->
 def _check_requirement(line: str, version: str | None) -> t.Iterator[Finding]:
     name, pin = re.match(r"\s*([\w.-]*)(?:\[[^\]]*\])?(?:\s*==\s*([\w.+!-]+))?", line).groups()  # type: ignore[union-attr]
     key = f"packages.{name or line.strip()}"
-    if name == "vllm" and pin in NEVER_RELEASED:
-        yield _error(key, f"vLLM {pin} was never released", NEVER_RELEASED[pin])
+    if name == "vllm" and pin and not versions.may_exist(pin):
+        yield _error(key, f"vLLM {pin} was never released", _instead(pin))
     if re.search(r"cu122\b", line):
         yield _error(key, "PyTorch never had an index cu122", "leave torch out: vLLM brings the one it was built for")
     elif name in ("torch", "torchvision", "torchaudio"):

@@ -120,10 +120,12 @@ def _chosen(spec: ServerSpec, facts: Facts, returning: t.Mapping[str, float] | N
         if is_mig and not devices and (wanted is None or uuid in wanted):
             sentence = f"GPU {gpu.get('index')} cannot be used: MIG is on, and no device is configured on it."
             raise VllmError(sentence, "no-free-gpu")
-        chosen += [d for key, d in devices.items() if wanted is None or key in wanted or uuid in wanted]
-        wanted = None if wanted is None else wanted - {uuid, *devices}
+        index = str(gpu.get("index"))
+        names = {key: {key, uuid, index, f"{index}:{number}"} for number, key in enumerate(devices)}
+        chosen += [d for key, d in devices.items() if wanted is None or names[key] & wanted]
+        wanted = None if wanted is None else wanted - {uuid, index}.union(*names.values())
     if wanted:
-        have = ", ".join(str(gpu.get("uuid")) for gpu in gpus) or "none"
+        have = ", ".join(f"{gpu.get('index')} ({gpu.get('uuid')})" for gpu in gpus) or "none"
         raise VllmError(f"gpus: {', '.join(sorted(wanted))} is not on this host; it has {have}.", "no-free-gpu")
     return chosen
 
@@ -230,7 +232,7 @@ class _Case:
         """What one GPU has of the weights: experts are spread over all ranks, all else is whole on each of data
         parallel. Where nobody knows whether there are experts, it may be the one or the other."""
         settings = self.settings
-        whole = weights_gib * GIB_MIB / (settings.tensor_parallel * settings.pipeline_parallel)
+        whole = weights_gib * GIB_MIB / settings.tensor_parallel * self._largest_stage()
         spreads = self._spreads()
         if spreads is False:
             return Range(whole, whole)
@@ -244,6 +246,13 @@ class _Case:
             return False
         is_mixture = self.architecture.is_mixture if self.architecture else None
         return True if self.settings.asks_for_experts else is_mixture
+
+    def _largest_stage(self) -> float:
+        """The share of the layers that the GPUs of the longest stage of the pipeline have."""
+        layers = self.architecture.layers if self.architecture else 0
+        if not layers:
+            return 1 / self.settings.pipeline_parallel
+        return self.settings.on_a_stage(layers) / layers
 
     def activation(self, device: _Device) -> Range:
         """The peak of a full batch, or of sampling."""
@@ -314,6 +323,7 @@ CAUSES = {
     "start": "mem-free-below-budget",
     "reserve": "mem-free-below-budget",
     "kv": "mem-kv-too-small",
+    "too-large": "mem-no-cache-blocks",
     "weights": "mem-no-cache-blocks",
 }
 
@@ -468,7 +478,14 @@ def _judge_pinned(case: _Case, device: _Device) -> t.Iterator[_Finding]:
 
 
 def _judge_kv(case: _Case) -> t.Iterator[_Finding]:
+    if case.architecture is not None and case.architecture.is_encoder:
+        yield from _judge_encoder(case)
+        return
     budget, cache = _budget(case), _smallest_cache(case)
+    if case.settings.is_pooling and cache is not None:
+        # What keeps nothing may be described by its layers, and vLLM asks no encoder for room.
+        yield _Finding("tight" if _is_too_long(case, budget, cache) else "ok", "pooling")
+        return
     if budget is None or cache is None:
         # However little a token takes: weights that leave nothing for it are too many.
         is_short = budget is not None and budget.low <= 0
@@ -487,6 +504,18 @@ def _judge_kv(case: _Case) -> t.Iterator[_Finding]:
         yield _Finding("tight", "kv")
     else:
         yield _Finding("refuse", "kv")
+
+
+def _judge_encoder(case: _Case) -> t.Iterator[_Finding]:
+    weights = case.weights()
+    short = [d for d in case.used if weights is not None and d.free is not None and d.free < weights.low]
+    yield _Finding("refuse", "too-large", short[0]) if short else _Finding("ok", "encoder")
+
+
+def _is_too_long(case: _Case, budget: Range | None, cache: Cache) -> bool:
+    """Whether a request of the length that the spec asks for may not fit."""
+    length = case.settings.max_model_len
+    return budget is not None and length is not None and cache.blocks(budget.low) < cache.blocks_per_request(length)
 
 
 def _budget(case: _Case) -> Range | None:
@@ -629,7 +658,7 @@ def _sentence(case: _Case, finding: _Finding, suggestions: t.Mapping[str, float]
     observation = OBSERVATIONS[finding.kind](case, finding)
     if finding.kind == "page-cache":
         return f"{observation}: drop it before the start (sync; echo 3 > /proc/sys/vm/drop_caches)."
-    ways = [] if finding.kind in ("kv-enough", "kv-unknown", "unknown") else _ways(case, finding, suggestions)
+    ways = [] if finding.verdict == "ok" or finding.kind == "unknown" else _ways(case, finding, suggestions)
     return f"{observation}: {', or '.join(ways)}." if ways else f"{observation}."
 
 
@@ -730,20 +759,42 @@ def _kv_unknown_in_words(case: _Case, finding: _Finding) -> str:
         return "The model's architecture is not known, so only the free memory was judged, not the KV cache"
     if case.settings.value_bytes is None:
         return "The size of a value is not known for this kv_cache_dtype, so only the free memory was judged"
-    if not case.architecture.has_layers and case.weights() is not None:
-        return "Of the model only the size of its weights is known, so the KV cache was not judged"
+    weights = case.weights()
+    if not case.architecture.has_layers and weights is not None:
+        known = f"only the size of its weights is known ({gib(weights.high)} GiB on each GPU)"
+        return f"Of the model {known}, so the KV cache was not judged"
     return "The size of the model's weights is not known, so only the free memory was judged, not the KV cache"
+
+
+def _encoder_in_words(case: _Case, finding: _Finding) -> str:
+    weights = case.weights()
+    held = "" if weights is None else f", and {gib(weights.high)} GiB of weights are there on each GPU"
+    return f"The model is an encoder: it keeps no KV cache{held}"
+
+
+def _too_large_in_words(case: _Case, finding: _Finding) -> str:
+    weights = t.cast(Range, case.weights())
+    return f"{_where(t.cast(_Device, finding.device))}, and the weights alone take {gib(weights.low)} GiB"
+
+
+def _pooling_in_words(case: _Case, finding: _Finding) -> str:
+    if finding.verdict == "ok":
+        return "The server does not generate, and was judged by its start and not by the length of its requests"
+    return f"{_kv_in_words(case, finding)}, unless the model is an encoder, which keeps no KV cache"
 
 
 OBSERVATIONS: dict[str, t.Callable[[_Case, _Finding], str]] = {
     "count": _count_in_words,
+    "encoder": _encoder_in_words,
     "kv": _kv_in_words,
     "kv-enough": _kv_in_words,
     "kv-unknown": _kv_unknown_in_words,
     "page-cache": _page_cache_in_words,
     "pinned": _pinned_in_words,
+    "pooling": _pooling_in_words,
     "reserve": _reserve_in_words,
     "start": _start_in_words,
+    "too-large": _too_large_in_words,
     "weights": _weights_in_words,
     "unknown": _unknown_in_words,
 }

@@ -6,11 +6,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+import typing as t
+from dataclasses import dataclass, replace
 
 from .._vllm.architecture import Architecture
 from .._vllm.versions import Release
-from .memory_settings import Settings
+from .memory_settings import ASSUMED_MODEL_LEN, Settings
 
 MIB = 1 << 20
 
@@ -25,20 +27,46 @@ class Capacity:
 
 
 @dataclass(frozen=True)
+class Group:
+    """Groups of layers of one kind, each of which takes blocks of its own for a request."""
+
+    count: int
+    block_size: int
+    # The tokens that it keeps of a request; None for all. A window may begin within a block, so it takes one more.
+    reach: int | None = None
+    more: int = 0
+    # The blocks of a state, however long the request is.
+    states: int = 0
+
+    def blocks(self, length: int) -> int:
+        """How many blocks a request of so many tokens takes."""
+        if self.states:
+            return self.count * self.states
+        kept = length if self.reach is None else min(self.reach, length)
+        return self.count * (_ceil(kept, self.block_size) + self.more)
+
+
+@dataclass(frozen=True)
 class Cache:
     """The KV cache of one GPU in blocks: layers share a pool in groups of equal size."""
 
-    block_size: int
     block_bytes: int
-    full_groups: int
-    sliding_groups: int
-    reach: int  # Tokens that a sliding layer keeps of a request.
+    groups: tuple[Group, ...]
     by_concurrency: bool
+
+    @property
+    def block_size(self) -> int:
+        """The tokens of a block, the least where groups differ."""
+        return min(group.block_size for group in self.groups)
+
+    @property
+    def reach(self) -> int:
+        """The tokens that a layer with a window keeps of a request."""
+        return max((group.reach or 0 for group in self.groups), default=0)
 
     def blocks_per_request(self, length: int) -> int:
         """How many blocks a request of so many tokens takes."""
-        sliding = _ceil(min(self.reach, length), self.block_size) + 1
-        return self.full_groups * _ceil(length, self.block_size) + self.sliding_groups * sliding
+        return sum(group.blocks(length) for group in self.groups)
 
     def blocks(self, kv_mib: float) -> int:
         """How many blocks fit into so much memory."""
@@ -48,7 +76,7 @@ class Cache:
         """What so much memory holds, for requests of that length."""
         blocks = self.blocks(kv_mib)
         concurrency = blocks / self.blocks_per_request(length)
-        by_groups = blocks // (self.full_groups + self.sliding_groups) * self.block_size
+        by_groups = blocks // sum(group.count for group in self.groups) * self.block_size
         return Capacity(int(concurrency * length) if self.by_concurrency else by_groups, concurrency, blocks)
 
     def needed_mib(self, length: int) -> float:
@@ -69,33 +97,45 @@ def _ceil(number: int, divisor: int) -> int:
     return -(-number // divisor)
 
 
+@dataclass(frozen=True)
+class _Kind:
+    """Layers that keep the same: how many, the bytes of a page of one, and how its groups take blocks."""
+
+    layers: int
+    page: int
+    group: Group
+
+
 def cache_of(settings: Settings, architecture: Architecture, batched_tokens: int) -> Cache | None:
     """The cache that this server gets on one GPU; None when the size of a value or the layers are not known."""
     if settings.value_bytes is None or not architecture.has_layers:
         return None
-    size, full, sliding = _groups(settings, architecture)
-    heads = max(1, architecture.num_key_value_heads // settings.tensor_parallel)
-    page = settings.block_size * 2 * heads * architecture.head_dim * settings.value_bytes
-    return Cache(
-        block_size=settings.block_size,
-        block_bytes=_ceil(size, settings.pipeline_parallel) * page,
-        full_groups=full,
-        sliding_groups=sliding,
-        reach=max(0, architecture.sliding_window - 1) + batched_tokens * settings.batches,
-        by_concurrency=settings.release.behaves("tokens_by_concurrency"),
-    )
+    kinds = _kinds(settings, architecture, batched_tokens)
+    by_concurrency = settings.release.behaves("tokens_by_concurrency")
+    is_one_kind = len(kinds) == 1 or (not settings.is_hybrid and not architecture.layers_state)
+    if is_one_kind:
+        size = sum(settings.on_a_stage(kind.layers) * kind.page for kind in kinds)
+        group = kinds[0].group if len(kinds) == 1 else Group(1, kinds[0].group.block_size)
+        return Cache(size, (group,), by_concurrency)
+    kinds = _of_equal_pages(kinds)
+    size = _layers_of_a_group([kind.layers for kind in kinds], settings.release)
+    groups = (replace(kind.group, count=_ceil(kind.layers, size)) for kind in kinds)
+    return Cache(settings.on_a_stage(size) * kinds[0].page, (*groups,), by_concurrency)
 
 
-def _groups(settings: Settings, architecture: Architecture) -> tuple[int, int, int]:
-    """Layers in a group, groups of full layers, groups of sliding layers."""
-    full, sliding = architecture.layers_full, architecture.layers_sliding
-    if not sliding or not settings.is_hybrid:
-        return full + sliding, 1, 0
-    if not full:
-        return sliding, 0, 1
-    small, large = sorted((full, sliding))
-    size = large if large < small * _padding(settings.release) else small
-    return size, _ceil(full, size), _ceil(sliding, size)
+def _of_equal_pages(kinds: list[_Kind]) -> list[_Kind]:
+    """Smaller pages hold more tokens, as far as whole ones fit; the rest of the page is left empty."""
+    largest = max(kind.page for kind in kinds)
+    equal = []
+    for kind in kinds:
+        times = largest // kind.page if largest % kind.page == 0 and not kind.group.states else 1
+        equal.append(_Kind(kind.layers, largest, replace(kind.group, block_size=kind.group.block_size * times)))
+    return equal
+
+
+def _layers_of_a_group(counts: t.Sequence[int], release: Release) -> int:
+    """The number of the rarest kind, or of the most frequent one where that is not much more."""
+    return max(counts) if max(counts) < min(counts) * _padding(release) else min(counts)
 
 
 def _padding(release: Release) -> float:
@@ -103,3 +143,82 @@ def _padding(release: Release) -> float:
     if release.behaves("groups_padded_150"):
         return 1.5
     return 1.25 if release.behaves("groups_padded_125") else 1.0
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What the layers keep
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def _kinds(settings: Settings, architecture: Architecture, batched_tokens: int) -> list[_Kind]:
+    full, sliding = _token_bytes(settings, architecture)
+    size = _block_size(settings, architecture, full if architecture.layers_full else sliding)
+    in_flight = batched_tokens * settings.batches
+    window = architecture.sliding_window
+    reach = window + in_flight if architecture.is_chunked else max(0, window - 1) + in_flight
+    kinds = [
+        _Kind(architecture.layers_full, size * full, Group(1, size)),
+        _Kind(architecture.layers_sliding, size * sliding, Group(1, size, reach, 0 if architecture.is_chunked else 1)),
+        _state_kind(settings, architecture, size),
+    ]
+    return [kind for kind in kinds if kind.layers]
+
+
+def _token_bytes(settings: Settings, architecture: Architecture) -> tuple[int, int]:
+    """What a token takes in a layer that sees everything, and in one that sees a window."""
+    value = t.cast(int, settings.value_bytes)
+    if architecture.kv_lora_rank:
+        return _latent_bytes(settings, architecture), 0
+
+    def of(heads: int, dim: int) -> int:
+        return 2 * max(1, heads // settings.tensor_parallel) * dim * value
+
+    plain = of(architecture.num_key_value_heads, architecture.head_dim)
+    heads = architecture.full_key_value_heads or architecture.num_key_value_heads
+    return of(heads, architecture.full_head_dim or architecture.head_dim), plain
+
+
+def _latent_bytes(settings: Settings, architecture: Architecture) -> int:
+    """One latent vector for all heads, on each GPU whole. A model that picks tokens by an index keeps their keys in 8
+    bits with a scale of 4 bytes for each 128, and in 8 bits a latent vector with scales and a position in 16 bits."""
+    value, rank, rope = t.cast(int, settings.value_bytes), architecture.kv_lora_rank, architecture.qk_rope_head_dim
+    if not architecture.index_head_dim:
+        return (rank + rope) * value
+    index = architecture.index_head_dim + architecture.index_head_dim // 128 * 4
+    return index + (rank + rank // 128 * 4 + 2 * rope if value == 1 else (rank + rope) * value)
+
+
+def _block_size(settings: Settings, architecture: Architecture, token_bytes: int) -> int:
+    """The tokens of a block: beside layers with a state as many as make it as large as the state."""
+    least = max(settings.block_size, _latent_step(settings) if architecture.kv_lora_rank else 1)
+    if not architecture.layers_state:
+        return least
+    if not token_bytes:
+        return settings.max_model_len or ASSUMED_MODEL_LEN
+    step = math.lcm(least, architecture.state_chunk or 256) if _keeps_all_states(settings, architecture) else least
+    return step * _ceil(_state_bytes(settings, architecture), step * token_bytes)
+
+
+def _latent_step(settings: Settings) -> int:
+    return 128 if settings.release.behaves("latent_blocks_of_128") else 64
+
+
+def _state_kind(settings: Settings, architecture: Architecture, block_size: int) -> _Kind:
+    page = _state_bytes(settings, architecture)
+    if _keeps_all_states(settings, architecture):
+        return _Kind(architecture.layers_state, page, Group(1, block_size))
+    # One that is kept for prefix caching, and the one that is computed on.
+    states = 2 if settings.state_mode in ("align", "all") else 1
+    return _Kind(architecture.layers_state, page, Group(1, block_size, states=states))
+
+
+def _keeps_all_states(settings: Settings, architecture: Architecture) -> bool:
+    """Whether the state after each block is kept: Mamba 2 can, linear attention cannot."""
+    return settings.state_mode == "all" and architecture.state_chunk > 0
+
+
+def _state_bytes(settings: Settings, architecture: Architecture) -> int:
+    convolution = settings.state_conv_bytes
+    rest = settings.state_bytes or architecture.state_value_bytes or convolution
+    values = architecture.state_conv_values * convolution + architecture.state_values * rest
+    return _ceil(values, settings.tensor_parallel)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from .._errors import VllmError
 from .._vllm.architecture import finite
-from .._vllm.versions import NEWEST, Release
+from .._vllm.versions import NEWEST, Release, choice_life, within
 from .spec import ServerSpec
 
 Engine = t.Mapping[str, t.Any]
@@ -21,8 +21,16 @@ Engine = t.Mapping[str, t.Any]
 ASSUMED_MODEL_LEN = 131072
 
 # Bytes of one value in the KV cache. Types that keep scales beside it are not here: their size is not known.
-KV_BYTES = {"bfloat16": 2, "float16": 2, "fp8": 1, "fp8_e4m3": 1, "fp8_e5m2": 1, "fp8_inc": 1}
+KV_BYTES = {"bfloat16": 2, "float16": 2, "fp8": 1, "fp8_ds_mla": 1, "fp8_e4m3": 1, "fp8_e5m2": 1, "fp8_inc": 1}
 ESTIMATE_GRAPHS = "VLLM_MEMORY_PROFILER_ESTIMATE_CUDAGRAPHS"
+PARTITION = "VLLM_PP_LAYER_PARTITION"
+STATE_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
+# What makes a server one that does not generate.
+POOLING = {
+    "runner": ("pooling",),
+    "convert": ("classify", "embed", "reward"),
+    "task": ("classify", "embed", "embedding", "reward", "score"),
+}
 MODEL_BYTES = {"float32": 4, "float": 4}
 # What remains of the weights at least when vLLM quantizes them while it loads; before that they are whole.
 LOADED_SHARE = {"fp8": 0.5, "ptpc_fp8": 0.5, "experts_int8": 0.5, "bitsandbytes": 0.27, "mxfp8": 0.5, "mxfp4": 0.27}
@@ -58,6 +66,20 @@ class Settings:
     offload_gib: float
     loaded_share: float
     has_sleep_mode: bool
+    # What layers keep that have a state: none, align or all, and the bytes of its values (None: as the model says).
+    state_mode: str
+    state_conv_bytes: int
+    state_bytes: int | None
+    # A server that embeds, classifies or scores.
+    is_pooling: bool
+    # The layers of each stage of the pipeline, where VLLM_PP_LAYER_PARTITION lists them.
+    stages: tuple[int, ...]
+
+    def on_a_stage(self, layers: int) -> int:
+        """How many of so many layers the longest stage of the pipeline has: what does not divide goes to some."""
+        if len(self.stages) == self.pipeline_parallel and any(self.stages):
+            return -(-layers * max(self.stages) // sum(self.stages))
+        return -(-layers // self.pipeline_parallel)
 
 
 def settings_of(spec: ServerSpec) -> Settings:
@@ -95,7 +117,28 @@ def settings_of(spec: ServerSpec) -> Settings:
         offload_gib=finite(engine.get("cpu_offload_gb")) or 0.0,
         loaded_share=_loaded_share(spec, engine, release),
         has_sleep_mode=_switch(engine, "enable_sleep_mode", False),
+        state_mode=_state_mode(engine, release),
+        state_conv_bytes=STATE_BYTES.get(str(engine.get("mamba_cache_dtype")), 2),
+        state_bytes=STATE_BYTES.get(str(engine.get("mamba_ssm_cache_dtype"))),
+        is_pooling=any(engine.get(key) in POOLING[key] for key in POOLING),
+        stages=_stages(spec.env),
     )
+
+
+def _state_mode(engine: Engine, release: Release) -> str:
+    """Which states are kept: those that prefix caching needs, where it is on."""
+    if not _switch(engine, "enable_prefix_caching", release.behaves("prefix_caching_of_states")):
+        return "none"
+    asked = str(engine.get("mamba_cache_mode", "none"))
+    if release.lacks("states_aligned"):
+        return "none"
+    all_of_them = "all" if within(release.version, choice_life("mamba_cache_mode", "all")) else "align"
+    return all_of_them if asked == "none" else asked
+
+
+def _stages(env: t.Mapping[str, str]) -> tuple[int, ...]:
+    words = env.get(PARTITION, "").split(",")
+    return tuple(map(int, words)) if all(word.strip().isdigit() for word in words) else ()
 
 
 def _lengths(engine: Engine) -> dict[str, t.Any]:
@@ -181,7 +224,7 @@ def _loaded_share(spec: ServerSpec, engine: Engine, release: Release) -> float:
     return LOADED_SHARE.get(method, 1.0)
 
 
-_HUMAN = re.compile(r"(\d+(?:\.\d+)?)([kKmMgGtT]?)")
+_HUMAN = re.compile(r"(\d+(?:\.\d+)?(?=[kmgt])|\d+)([kKmMgGtT]?)")
 _POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 
 

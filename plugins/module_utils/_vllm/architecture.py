@@ -20,7 +20,8 @@ GIB = 1 << 30
 class Architecture:
     """The numbers of a model that decide how much memory it takes. Without weights_gib only tokens can be counted, with
     nothing else only the weights are judged. C(experts) is how many a token is routed among in each layer, 0 for none;
-    None where nobody said."""
+    None where nobody said. What comes after it is 0 for layers that keep keys and values of one size, and for which
+    nobody wrote it."""
 
     layers_full: int
     layers_sliding: int
@@ -29,14 +30,35 @@ class Architecture:
     head_dim: int
     weights_gib: float | None = None
     experts: int | None = None
+    # Layers that see a chunk instead of a window (Llama 4): sliding_window is the size of the chunk.
+    is_chunked: int = 0
+    # Layers that see everything, where they differ from the others in their heads (Gemma 4).
+    full_key_value_heads: int = 0
+    full_head_dim: int = 0
+    # One latent vector for all heads instead of keys and values (MLA), and the key of the index that picks tokens.
+    kv_lora_rank: int = 0
+    qk_rope_head_dim: int = 0
+    index_head_dim: int = 0
+    # Layers that keep a state instead of tokens (Mamba, linear attention): the values of its convolution and the others
+    # in one layer, the bytes of a value of the rest (as the model's unless said), and the chunk after which it is kept.
+    layers_state: int = 0
+    state_conv_values: int = 0
+    state_values: int = 0
+    state_value_bytes: int = 0
+    state_chunk: int = 0
+    # An encoder: it reads a text at once and keeps nothing of it.
+    is_encoder: int = 0
 
     @classmethod
     def from_mapping(cls, mapping: t.Any) -> Architecture:
-        """The numbers that a user or the catalogue gives.
+        """The numbers that a user or the catalogue gives, or the whole config.json of the model, with weights_gib
+        beside it or without.
 
         Raises:
             VllmError: with the address of the number at fault.
         """
+        if isinstance(mapping, t.Mapping) and {"architectures", "model_type"} & {*mapping}:
+            mapping = _of_whole_config(mapping)
         if not isinstance(mapping, t.Mapping):
             raise VllmError(f"architecture must be a mapping with the keys {', '.join(KEYS)}; got {mapping!r}.")
         unknown = sorted(set(map(str, mapping)) - {f.name for f in fields(cls)})
@@ -44,12 +66,28 @@ class Architecture:
             raise VllmError(f"Unknown key 'architecture.{unknown[0]}'. Valid keys: {', '.join(KEYS)}.")
         weights = _weights(mapping.get("weights_gib"))
         experts = None if mapping.get("experts") is None else _whole(mapping, "experts")
-        if weights is not None and all(mapping.get(key) is None for key in LAYER_KEYS):
-            return cls(0, 0, 0, 0, 0, weights, experts)
-        made = cls(**{key: _whole(mapping, key) for key in LAYER_KEYS}, weights_gib=weights, experts=experts)
-        if not made.layers_full + made.layers_sliding or not made.num_key_value_heads or not made.head_dim:
+        said = {key for key in KEYS if mapping.get(key) is not None and key not in APART}
+        if (weights is not None and not said) or said == {"is_encoder"}:
+            return cls(0, 0, 0, 0, 0, weights, experts, is_encoder=_whole(mapping, "is_encoder", 0))
+        optional = {f.name for f in fields(cls) if f.default == 0}
+        keeps_latent = bool(mapping.get("kv_lora_rank"))
+        optional |= {"num_key_value_heads", "head_dim"} if keeps_latent else set()
+        counts = {
+            f.name: _whole(mapping, f.name, 0 if f.name in optional else None)
+            for f in fields(cls)
+            if f.name not in APART
+        }
+        made = cls(**counts, weights_gib=weights, experts=experts)
+        has_heads = keeps_latent or (made.num_key_value_heads and made.head_dim)
+        attends = made.layers_full + made.layers_sliding
+        if not attends + made.layers_state or (attends and not has_heads):
             raise VllmError(
                 "architecture: the number of layers, num_key_value_heads and head_dim must be at least 1; got 0."
+            )
+        if made.layers_state and not made.state_conv_values + made.state_values:
+            raise VllmError(
+                f"architecture.state_values must be at least 1 with {made.layers_state} layers that keep a state; "
+                "got 0."
             )
         if made.layers_sliding and not made.sliding_window:
             raise VllmError(
@@ -58,9 +96,14 @@ class Architecture:
         return made
 
     @property
+    def layers(self) -> int:
+        """All layers that keep something."""
+        return self.layers_full + self.layers_sliding + self.layers_state
+
+    @property
     def has_layers(self) -> bool:
         """Whether more is known than the size of the weights."""
-        return self.layers_full + self.layers_sliding > 0
+        return self.layers > 0
 
     @property
     def is_mixture(self) -> bool | None:
@@ -69,12 +112,26 @@ class Architecture:
 
 
 KEYS = tuple(f.name for f in fields(Architecture))
-# What the KV cache follows from: all of them, or none.
-LAYER_KEYS = tuple(key for key in KEYS if key not in ("weights_gib", "experts"))
+# Those that every model has whose layers keep keys and values of one size.
+COMMON_KEYS = KEYS[:6]
+# What is known whatever its layers keep.
+APART = ("weights_gib", "experts")
 
 
-def _whole(mapping: t.Mapping[str, t.Any], key: str) -> int:
+def _of_whole_config(config: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    weights = config.get("weights_gib")
+    numbers = of_config({key: value for key, value in config.items() if key != "weights_gib"}, GIB)
+    if numbers is None and weights is None:
+        raise VllmError(
+            "architecture: this config.json does not tell the layers of its model; give weights_gib as well."
+        )
+    return {**(numbers or {"experts": _experts(config)}), "weights_gib": weights}
+
+
+def _whole(mapping: t.Mapping[str, t.Any], key: str, default: int | None = None) -> int:
     value = mapping.get(key)
+    if value is None and default is not None:
+        return default
     if value is None:
         raise VllmError(f"architecture.{key} is missing.")
     text = str(value)
@@ -105,12 +162,14 @@ def finite(value: t.Any) -> float | None:
 # From config.json
 # ---------------------------------------------------------------------------------------------------------------------
 
-# Models with a state of another form than keys and values of the same size in every layer.
+# What says that layers keep something that is described nowhere here.
 OTHER_STATE = re.compile(
-    r"kv_lora_rank|mamba_\w+|ssm_\w+|state_size|linear_(?:num_|key_|value_|conv_|attn_)\w+|hybrid_override_pattern|"
-    r"layers_block_type|attn_layer_\w+|attn_type_list|full_attention_interval|conv_L_cache|num_kv_shared_layers|"
-    r"attention_chunk_size|cross_attention_\w+|is_encoder_decoder|block_configs|multi_query|global_head_dim|"
-    r"num_global_key_value_heads|swa_\w+|index_topk"
+    r"cross_attention_\w+|is_encoder_decoder|block_configs|multi_query|conv_L_cache|attn_type_list|"
+    r"compress_ratios?|indexer_compress_ratio|o_lora_rank"
+)
+# What says that some layers keep a state, or see a chunk: where none is found that does, the model is not understood.
+STATE_KEYS = re.compile(
+    r"mamba_\w+|ssm_\w+|state_size|linear_(?:num_|key_|value_|conv_|attn_)\w+|hybrid_override_pattern|attn_layer_\w+"
 )
 # Where a config.json says how many experts there are, in the words of one family of models or another.
 EXPERTS = ("num_experts", "moe_num_experts", "n_routed_experts", "num_local_experts")
@@ -124,30 +183,64 @@ TYPE_DEFAULTS: t.Mapping[str, t.Mapping[str, t.Any]] = {
     "qwen2_moe": {"use_sliding_window": False},
     "qwen3": {"use_sliding_window": False},
     "qwen3_moe": {"use_sliding_window": False},
+    "qwen3_next": {"use_sliding_window": False, "full_attention_interval": 4},
+    "qwen3_5_text": {"use_sliding_window": False, "full_attention_interval": 4},
+    "qwen3_5_moe_text": {"use_sliding_window": False, "full_attention_interval": 4},
+    "llama4_text": {"attention_chunk_size": 8192, "no_rope_layer_interval": 4},
+    "nemotron_h": {"mamba_ssm_cache_dtype": "float32"},
 }
+# Encoders, as vLLM calls them: what reads a text at once, to embed, classify or score it.
+ENCODERS = re.compile(
+    r"(?:Bert|ModernBert|DistilBert|NomicBert|Roberta|XLMRoberta|JinaRoberta|Electra|DebertaV2|MPNet|Gte|GteNew|New|CLIP|Siglip|"
+    r"BgeM3Embedding|BertSpladeSparseEmbedding|ColBERTModernBert|ColBERTJinaRoberta)"
+    r"(?:Model|For(?:MaskedLM|SequenceClassification|TokenClassification))|HF_ColBERT"
+)
+LAYER_KINDS = {
+    "full_attention": "full",
+    "attention": "full",
+    "sliding_attention": "sliding",
+    "chunked_attention": "chunked",
+    "linear_attention": "state",
+    "mamba": "state",
+    "mamba2": "state",
+}
+# Types whose latent vector vLLM keeps as it is; for others (MiniCPM3) it keeps keys and values all the same.
+LATENT_TYPES = (
+    *("axk1", "deepseek_v2", "deepseek_v3", "deepseek_v32", "glm4_moe_lite", "glm_moe_dsa", "kimi_k2", "kimi_linear"),
+    "pangu_ultra_moe",
+)
+DTYPE_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
+
+Text = t.Mapping[str, t.Any]
 
 
-def of_config(config: t.Mapping[str, t.Any], weights_bytes: int) -> dict[str, t.Any] | None:
+def of_config(config: Text, weights_bytes: int) -> dict[str, t.Any] | None:
     """What the estimate of the KV cache needs, from a config.json of transformers.
 
-    None when it cannot be told, and for models whose state that arithmetic does not describe (MLA, Mamba, linear or
-    chunked attention, layers that differ in their heads).
+    None when it cannot be told, and for models whose layers keep something that no arithmetic here describes.
     """
     nested = config.get("text_config")
     text = nested if isinstance(nested, dict) and nested else config
+    weights = of_weights(config, weights_bytes)
+    if weights is None:
+        return None
+    if any(ENCODERS.fullmatch(str(name)) for name in config.get("architectures") or ()):
+        return {**weights, "is_encoder": 1}
     if any(OTHER_STATE.fullmatch(str(key)) and value for key, value in (*config.items(), *text.items())):
         return None
     given = {key: value for key, value in text.items() if value is not None or key == "sliding_window"}
     text = {**TYPE_DEFAULTS.get(str(text.get("model_type")), {}), **given}
-    heads = text.get("num_attention_heads")
-    numbers = {
-        "num_key_value_heads": text.get("num_key_value_heads", heads),
-        "head_dim": text.get("head_dim") or _head_dim(text.get("hidden_size"), heads),
-    }
-    layers = _layers(text)
-    if layers is None or weights_bytes <= 0 or not all(map(_is_count, numbers.values())):
+    kinds = _kinds(text)
+    if kinds is None:
         return None
-    return {**layers, **numbers, **_size(config, weights_bytes)}
+    has_states = any(STATE_KEYS.fullmatch(str(key)) and value for key, value in given.items())
+    if (has_states and "state" not in kinds) or (text.get("attention_chunk_size") and "chunked" not in kinds):
+        return None
+    parts = [_windows(text, kinds), _attention(text, kinds), _state(text, kinds)]
+    if any(part is None for part in parts):
+        return None
+    numbers = {key: value for part in parts for key, value in (part or {}).items()}
+    return {**numbers, **weights}
 
 
 def of_weights(config: t.Mapping[str, t.Any], weights_bytes: int) -> dict[str, t.Any] | None:
@@ -172,32 +265,81 @@ def _is_count(value: t.Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value > 0
 
 
-def _head_dim(hidden: t.Any, heads: t.Any) -> int | None:
-    return hidden // heads if _is_count(hidden) and _is_count(heads) else None
+# --- which layer is what ----------------------------------------------------------------------------------------------
 
 
-def _layers(text: t.Mapping[str, t.Any]) -> dict[str, int] | None:
-    """How many layers attend to everything and how many to a window of so many tokens (0 without such layers)."""
-    types, total = text.get("layer_types"), text.get("num_hidden_layers")
-    window = text.get("sliding_window") if text.get("use_sliding_window", True) else None
-    if isinstance(types, list) and types:
-        if not {str(kind) for kind in types} <= {"full_attention", "sliding_attention"}:
+def _kinds(text: Text) -> list[str] | None:
+    """What each layer that keeps something is: full, sliding, chunked or state; None when that cannot be told."""
+    total = text.get("num_hidden_layers")
+    pattern, listed = text.get("hybrid_override_pattern"), text.get("layers_block_type") or text.get("layer_types")
+    if isinstance(pattern, str) and pattern:
+        found = [{"M": "state", "*": "full"}.get(letter, "") for letter in pattern]
+    elif isinstance(listed, list) and listed:
+        if not {str(kind) for kind in listed} <= {*LAYER_KINDS, "moe", "mlp"}:
             return None
-        sliding, total = types.count("sliding_attention"), len(types)
+        found = [LAYER_KINDS.get(str(kind), "") for kind in listed]
     elif not _is_count(total):
         return None
     else:
-        sliding = _sliding(text, t.cast(int, total)) if window else 0
-    if sliding and not _is_count(window):
+        found = _kinds_by_rule(text, t.cast(int, total))
+    shared = text.get("num_kv_shared_layers")
+    found = found[: -t.cast(int, shared)] if _is_count(shared) else found
+    found = [kind for kind in found if kind]
+    return found or None
+
+
+def _kinds_by_rule(text: Text, total: int) -> list[str]:
+    """The layers of a model that says by a rule which are what."""
+    full = _full_by_rule(text, total)
+    if full is not None:
+        return ["full" if number in full else "state" for number in range(total)]
+    if _state_of_mamba(text) and not _is_count(text.get("num_attention_heads")):
+        return ["state"] * total
+    if _is_count(text.get("attention_chunk_size")):
+        every, listed = text.get("no_rope_layer_interval"), text.get("no_rope_layers")
+        step = t.cast(int, every) if _is_count(every) else 4
+        uses_rope = listed if isinstance(listed, list) and listed else [(number + 1) % step for number in range(total)]
+        return ["chunked" if one else "full" for one in uses_rope]
+    sliding = _sliding(text, total) if _window(text) else 0
+    return ["full"] * (total - sliding) + ["sliding"] * sliding
+
+
+def _full_by_rule(text: Text, total: int) -> set[int] | None:
+    """The numbers of the layers that see everything, where all others keep a state; None for models without such."""
+    linear = text.get("linear_attn_config")
+    if isinstance(linear, dict):
+        return {number - 1 for number in _integers(linear.get("full_attn_layers"))}
+    every, offset = text.get("full_attention_interval"), -1
+    if not _is_count(every):
+        every, offset = text.get("attn_layer_period"), text.get("attn_layer_offset", 0)
+    if _is_count(every) and isinstance(offset, int):
+        return {*range(offset % t.cast(int, every), total, t.cast(int, every))}
+    return _integers(text.get("attn_layer_indices")) or None
+
+
+def _integers(value: t.Any) -> set[int]:
+    return {one for one in value if isinstance(one, int)} if isinstance(value, list) else set()
+
+
+def _window(text: Text) -> t.Any:
+    return text.get("sliding_window") if text.get("use_sliding_window", True) else None
+
+
+def _windows(text: Text, kinds: t.Sequence[str]) -> dict[str, int] | None:
+    """How many layers attend to everything and how many to a window of so many tokens (0 without such layers)."""
+    chunked, sliding = kinds.count("chunked"), kinds.count("sliding")
+    window = text.get("attention_chunk_size") if chunked else _window(text)
+    if (chunked and sliding) or (chunked + sliding and not _is_count(window)):
         return None
     return {
-        "layers_full": t.cast(int, total) - sliding,
-        "layers_sliding": sliding,
-        "sliding_window": t.cast(int, window) if sliding else 0,
+        "layers_full": kinds.count("full"),
+        "layers_sliding": chunked + sliding,
+        "sliding_window": t.cast(int, window) if chunked + sliding else 0,
+        **({"is_chunked": 1} if chunked else {}),
     }
 
 
-def _sliding(text: t.Mapping[str, t.Any], total: int) -> int:
+def _sliding(text: Text, total: int) -> int:
     """How many layers have a window when they are not listed: all but every so many-th, or those from one on."""
     pattern, first = text.get("sliding_window_pattern", text.get("_sliding_window_pattern")), None
     if text.get("use_sliding_window"):
@@ -205,3 +347,98 @@ def _sliding(text: t.Mapping[str, t.Any], total: int) -> int:
     if _is_count(pattern):
         return total - total // t.cast(int, pattern)
     return max(0, total - first) if isinstance(first, int) else total
+
+
+# --- what a layer keeps -----------------------------------------------------------------------------------------------
+
+
+def _attention(text: Text, kinds: t.Sequence[str]) -> dict[str, int] | None:
+    """Heads and their size; for MLA the latent vector instead."""
+    if not {*kinds} - {"state"}:
+        return {"num_key_value_heads": 0, "head_dim": 0}
+    if _is_count(text.get("kv_lora_rank")):
+        return _latent(text)
+    heads = text.get("num_attention_heads")
+    numbers = {
+        "num_key_value_heads": text.get("num_key_value_heads", heads),
+        "head_dim": text.get("head_dim") or text.get("attention_head_dim") or _head_dim(text.get("hidden_size"), heads),
+    }
+    if not all(map(_is_count, numbers.values())) or text.get("swa_num_key_value_heads") or text.get("swa_head_dim"):
+        return None
+    others = {
+        "full_key_value_heads": text.get("num_global_key_value_heads") or numbers["num_key_value_heads"],
+        "full_head_dim": text.get("global_head_dim") or numbers["head_dim"],
+    }
+    differs = (*others.values(),) != (*numbers.values(),)
+    return {**numbers, **(others if differs else {})}
+
+
+def _latent(text: Text) -> dict[str, int] | None:
+    numbers = {"kv_lora_rank": text["kv_lora_rank"], "qk_rope_head_dim": text.get("qk_rope_head_dim")}
+    if not _is_count(numbers["qk_rope_head_dim"]) or text.get("model_type") not in LATENT_TYPES:
+        return None
+    index = text.get("index_head_dim") or 128 if text.get("index_topk") else 0
+    return {"num_key_value_heads": 1, "head_dim": 0, **numbers, **({"index_head_dim": index} if index else {})}
+
+
+def _head_dim(hidden: t.Any, heads: t.Any) -> int | None:
+    return hidden // heads if _is_count(hidden) and _is_count(heads) else None
+
+
+def _state(text: Text, kinds: t.Sequence[str]) -> dict[str, int] | None:
+    """What the layers keep that keep a state; None when its form is not known."""
+    if "state" not in kinds:
+        return {}
+    known = _state_of_delta_net(text) or _state_of_kimi(text) or _state_of_mamba(text)
+    return None if known is None else {"layers_state": kinds.count("state"), **known}
+
+
+def _state_of_delta_net(text: Text) -> dict[str, int] | None:
+    names = ("linear_num_key_heads", "linear_num_value_heads", "linear_key_head_dim", "linear_value_head_dim")
+    keys, values, key_dim, value_dim = (text.get(name) for name in names)
+    kernel = text.get("linear_conv_kernel_dim")
+    if not all(map(_is_count, (keys, values, key_dim, value_dim, kernel))):
+        return None
+    return _state_numbers(
+        (kernel - 1) * (2 * keys * key_dim + values * value_dim),  # type: ignore[operator]
+        values * key_dim * value_dim,  # type: ignore[operator]
+        text.get("mamba_ssm_dtype"),
+    )
+
+
+def _state_of_kimi(text: Text) -> dict[str, int] | None:
+    linear = text.get("linear_attn_config")
+    if not isinstance(linear, dict):
+        return None
+    heads, dim, kernel = linear.get("num_heads"), linear.get("head_dim"), linear.get("short_conv_kernel_size")
+    if not all(map(_is_count, (heads, dim, kernel))):
+        return None
+    return _state_numbers((kernel - 1) * 3 * heads * dim, heads * dim * dim, "float32")  # type: ignore[operator]
+
+
+def _state_of_mamba(text: Text) -> dict[str, int] | None:
+    """Mamba 2, under the names of Nemotron-H, Granite 4, Bamba and Falcon-H1."""
+
+    def first(*names: str) -> t.Any:
+        return next((text[name] for name in names if _is_count(text.get(name))), None)
+
+    heads, dim = first("mamba_num_heads", "mamba_n_heads"), first("mamba_head_dim", "mamba_d_head")
+    state, groups = first("ssm_state_size", "mamba_d_state", "state_size"), first("n_groups", "mamba_n_groups")
+    kernel = first("conv_kernel", "mamba_d_conv")
+    if not all(map(_is_count, (heads, state, groups, kernel))):
+        return None
+    if dim is None and _is_count(text.get("hidden_size")):
+        dim = first("mamba_expand", "expand") and first("mamba_expand", "expand") * text["hidden_size"] // heads
+    if not _is_count(dim):
+        return None
+    chunk = first("chunk_size", "mamba_chunk_size")
+    numbers = _state_numbers(
+        (kernel - 1) * (heads * dim + 2 * groups * state), heads * dim * state, text.get("mamba_ssm_cache_dtype")
+    )
+    return {**numbers, **({"state_chunk": chunk} if chunk else {})}
+
+
+def _state_numbers(convolution: int, rest: int, dtype: t.Any) -> dict[str, int]:
+    size = DTYPE_BYTES.get(str(dtype))
+    numbers = {"state_conv_values": convolution, "state_values": rest}
+    return {**numbers, "state_value_bytes": size} if size else numbers

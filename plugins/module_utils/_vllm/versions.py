@@ -27,15 +27,46 @@ Version = tuple[int, ...]
 
 # The number at the front decides; builds (+cu129, .nv25.09), post releases, candidates and nightlies follow it.
 _NUMBER = re.compile(r"v?(\d+(?:\.\d+)+)")
-# What the tag of a released image looks like. A date (2025.11.01) or a commit is no version of vLLM.
-_TAG = re.compile(r"v?(\d{1,2}\.\d{1,3}\.\d{1,2}(?:\.\d{1,2})?)(?:[.+_-].*)?")
+# A number as the project gives it to a release, a candidate of one, or a fix of its packaging.
+_RELEASE = r"(\d+(?:\.\d+){2,3})(\.post\d+)?(rc\d+)?"
+# A build that is no release: a candidate, or what stands between two of them.
+_BUILD = re.compile(r"(?:a|b|rc|\.?dev)\d*")
 
-# Whose tags are vLLM's own version: the project's images, wherever they are mirrored, and the one that tests/rig
-# builds. Others number their product (lmcache/vllm-openai:v0.5.4 holds vLLM 0.27.1), or whatever they like.
-NUMBERED_LIKE_VLLM = (
-    *("vllm/vllm-openai", "vllm/vllm-openai-cpu", "vllm/vllm-openai-rocm", "vllm/vllm-openai-xpu"),
-    *("q9t5s3a7/vllm-cpu-release-repo", "q9t5s3a7/vllm-release-repo", "gpufleet/vllm-cpu"),
-)
+# Whose tags tell the version of vLLM, and how: the project's images, wherever they are mirrored, the one that tests/rig
+# builds, and those of others who put the version of vLLM into the tag, at its front or behind its name. Others number
+# their product (lmcache/vllm-openai:v0.5.4 holds vLLM 0.27.1), or whatever they like: their names tell nothing.
+_FRONT = re.compile(rf"v?{_RELEASE}(?:[.+_-].*)?")
+_BEHIND_ITS_NAME = re.compile(rf"(?:.*[_-])?vllm_?{_RELEASE}(?:[.+_-].*)?")
+TAGS_OF: t.Mapping[str, re.Pattern[str]] = {
+    "vllm/vllm-openai": _FRONT,
+    "vllm/vllm-openai-cpu": _FRONT,
+    "vllm/vllm-openai-rocm": _FRONT,
+    "vllm/vllm-openai-xpu": _FRONT,
+    "q9t5s3a7/vllm-cpu-release-repo": _FRONT,
+    "q9t5s3a7/vllm-release-repo": _FRONT,
+    "gpufleet/vllm-cpu": _FRONT,
+    "deep-learning-containers/vllm": _FRONT,
+    "intel/vllm": _FRONT,
+    "openeuler/vllm-cpu": _FRONT,
+    "gpustack/runner": _BEHIND_ITS_NAME,
+    "rocm/vllm": _BEHIND_ITS_NAME,
+    "rocm/vllm-dev": _BEHIND_ITS_NAME,
+}
+# The same images of AWS in the registry of an account, whose repository is called vllm alone.
+_DEEP_LEARNING_CONTAINERS = re.compile(r"763104351884\.dkr\.ecr\.[a-z0-9-]+\.amazonaws\.com(?:\.cn)?/vllm")
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(text.split())
+
+
+# Releases beside those that were read (VERSIONS): what stands in neither list below the newest one was never released.
+UNREAD_RELEASES = _words("""
+    0.0.1 0.1.0 0.1.1 0.1.2 0.1.3 0.1.4 0.1.5 0.1.6 0.1.7 0.2.0 0.2.1 0.2.1.post1 0.2.2 0.2.3 0.2.4 0.2.5 0.2.6 0.2.7
+    0.3.0 0.3.1 0.3.2 0.3.3 0.4.0 0.4.0.post1 0.4.1 0.4.2 0.4.3 0.5.0 0.5.0.post1 0.5.1 0.5.2 0.5.3 0.5.3.post1 0.5.4
+    0.6.0 0.6.1 0.6.1.post1 0.6.1.post2 0.6.2 0.6.3 0.6.3.post1 0.6.4 0.6.4.post1 0.6.5 0.6.6.post1 0.7.0 0.7.1 0.7.2
+    0.8.0 0.8.1 0.8.2 0.8.3 0.8.4 0.8.5.post1 0.9.0.1 0.15.0
+""")
 
 # NVIDIA's images are named after the month; what they print at their start is listed, since the release notes err.
 # Months that are not listed exist, with a version nobody has confirmed.
@@ -131,10 +162,17 @@ BEHAVIOURS = (
         "Sliding layers keep two batches beside their window, one without async_scheduling; before, always one.",
     ),
     Behaviour(
+        "states_aligned", "0.15.1..", "Prefix caching of layers with a state keeps whole states, at the ends of blocks."
+    ),
+    Behaviour("prefix_caching_of_states", "0.26.0..", "Prefix caching is on for models with layers that keep a state."),
+    Behaviour(
         "kernels_shared",
         "0.16.0..",
         "FlashInfer builds each kernel in a directory of its own, under a lock that ends with its process, so servers "
         "share what it built. Before, builds at the same time spoiled each other's log.",
+    ),
+    Behaviour(
+        "latent_blocks_of_128", "0.33.0..", "MLA beside layers with a state has blocks of 128 tokens; before, of 64."
     ),
     Behaviour("health_500", "0.5.5..0.10.2", "/health answers 500 for a dead engine."),
     Behaviour("health_503", "0.11.0..", "/health answers 503 for a dead engine, until it leaves seconds later."),
@@ -181,6 +219,27 @@ def within(version: Version, ranges: str) -> bool:
 
 KNOWN: tuple[Version, ...] = tuple(parse(text) for text in VERSIONS)
 OLDEST, NEWEST = VERSIONS[0], VERSIONS[-1]
+RELEASED = {*VERSIONS, *UNREAD_RELEASES}
+_RELEASED_NUMBERS = {parse(text) for text in RELEASED}
+
+
+@functools.cache
+def may_exist(text: str) -> bool:
+    """Whether vLLM has, or may have, a version of that number: a release, a build between releases, or one that comes
+    after all that are known."""
+    found = _NUMBER.match(text.strip())
+    if not found or is_of_another_product(text):
+        return False
+    if parse(text) > KNOWN[-1] or _BUILD.match(text.strip()[found.end() :]):
+        return True
+    packaging = re.match(r"\.post\d+", text.strip()[found.end() :])
+    return f"{found.group(1)}{packaging.group()}" in RELEASED if packaging else parse(text) in _RELEASED_NUMBERS
+
+
+def is_of_another_product(text: str) -> bool:
+    """Whether it is a number that vLLM has not come near to, beyond the first of the next major number: that of what
+    vLLM is a part of."""
+    return parse(text)[:2] > (KNOWN[-1][0] + 1, 0)
 
 
 @dataclass(frozen=True)
@@ -221,6 +280,8 @@ class Release:
 
     def has(self, ranges: str) -> bool | None:
         """Whether the release lies in a range; None when it was not read and its neighbours differ."""
+        if is_of_another_product(self.text):
+            return None
         before, after = (within(version, ranges) for version in self._neighbours)
         return before if before == after else None
 
@@ -309,13 +370,18 @@ def option_kind(name: str, version: str | None) -> str:
 
 
 def version_of_image(reference: str) -> str | None:
-    """The version that the name of an image tells, or None: only where its tags are known to follow vLLM's versions."""
+    """The version that the name of an image tells, or None: only where its tags are known to follow vLLM's versions,
+    and never a number that no release has."""
     repository, tag = _named(reference)
     if _is(repository, NGC_REPOSITORY):
         month = _NGC_TAG.fullmatch(tag)
         return NGC_VERSIONS.get(month.group(1)) if month else None
-    found = _TAG.fullmatch(tag)
-    return found.group(1) if found and any(_is(repository, known) for known in NUMBERED_LIKE_VLLM) else None
+    found = next((form.fullmatch(tag) for known, form in TAGS_OF.items() if _is(repository, known)), None)
+    if _DEEP_LEARNING_CONTAINERS.fullmatch(repository):
+        found = _FRONT.fullmatch(tag)
+    if not found or not may_exist("".join(filter(None, found.groups()))):
+        return None
+    return f"{found.group(1)}{found.group(3) or ''}"
 
 
 def _named(reference: str) -> tuple[str, str]:
@@ -339,20 +405,15 @@ def version_of_labels(labels: t.Mapping[str, str], env: t.Iterable[str] = ()) ->
     variables = dict(entry.partition("=")[::2] for entry in env)
     told = {**{k: v for k, v in labels.items() if not k.startswith("gpufleet.vllm.")}, **variables}
     for key, value in sorted(told.items()):
-        if re.split(r"[^a-z0-9]+", key.lower())[-2:] == ["vllm", "version"] and _may_be_of_vllm(str(value)):
+        if re.split(r"[^a-z0-9]+", key.lower())[-2:] == ["vllm", "version"] and is_telling(str(value)):
             return str(value)
     return None
 
 
 def is_telling(text: str) -> bool:
-    """Whether what the package in an image says of its version says anything: a build without the project's tags
-    calls itself 0.1.dev, whatever is in it."""
-    return _NUMBER.match(text) is not None and parse(text) >= KNOWN[0]
-
-
-def _may_be_of_vllm(text: str) -> bool:
-    """Whether it is a number that a release has, or that a later one of the same major number may have."""
-    return is_telling(text) and parse(text)[0] == KNOWN[-1][0]
+    """Whether what an image says of its version says anything: a build without the project's tags calls itself 0.1.dev,
+    whatever is in it, and a number that no version has is that of something else."""
+    return may_exist(text) and parse(text) >= KNOWN[0]
 
 
 def ngc_name(reference: str) -> str | None:

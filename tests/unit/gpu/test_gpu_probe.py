@@ -71,6 +71,20 @@ def test_a_hung_nvidia_smi_is_a_status(tmp_path: Path) -> None:
     assert facts["status"] == "timeout"
 
 
+def test_on_wsl2_the_driver_of_windows_is_asked(tmp_path: Path) -> None:
+    asked: list[str] = []
+
+    def start(commands: t.Mapping[str, t.Sequence[str]]) -> t.Callable[[float], dict[str, text.Result]]:
+        asked.extend(argv[0] for argv in commands.values() if argv[0].endswith("nvidia-smi"))
+        return lambda _seconds: {key: text.Result(9, "", "") for key in commands}
+
+    (tmp_path / "usr/lib/wsl/lib").mkdir(parents=True)
+    (tmp_path / "usr/lib/wsl/lib/nvidia-smi").touch()
+    host = probe.Host(root=str(tmp_path), start=start, find=lambda name: f"/usr/bin/{name}", docker=lambda _path: None)
+    probe.observe(host, timeout=1)
+    assert {*asked} == {"/usr/lib/wsl/lib/nvidia-smi"}
+
+
 # --- Docker ----------------------------------------------------------------------------------------------------------
 
 

@@ -276,6 +276,15 @@ GLUED = (
     "GPU0\t X \tNV18NV18\tNODENODE\t0-55,112-167\t0\nGPU1\tNV18\t X NV18\tNODENODE\t0-55\t0\n"
     "GPU2\tNV18NV18 X \tSYSSYS\t56\t1\n"
 )
+GLUED_NICS = (
+    "\tGPU0\tGPU1\tNIC0\tNIC1\tNIC2\tNIC3\tNIC4\tNIC5\tNIC6\tNIC7\tNIC8NIC9\tNIC10NIC11\tCPU Affinity\tNUMA Affinity\tGPU NUMA ID\n"
+    "GPU0\t X \tNV18\tPIX\tNODE\tNODE\tNODE\tSYS\tSYS\tSYS\tSYS\tNODENODE\tSYSSYS\t0-55,112-167\t0\t\tN/A\n"
+    "GPU1\tNV18\t X \tSYS\tSYS\tSYS\tSYS\tPIX\tNODE\tNODE\tNODE\tSYSSYS\tNODENODE\t56-111,168-223\t1\t\tN/A\n"
+)
+GLUED_MELLANOX = (
+    "\tGPU0\tGPU1\tmlx5_0\tmlx5_1\tmlx5_10mlx5_11\tCPU Affinity\tNUMA Affinity\n"
+    "GPU0\t X \tNV12\tPXB\tPXB\tSYSSYS\t48-63,176-191\t3\nGPU1\tNV12\t X \tPXB\tPXB\tSYSSYS\t48-63,176-191\t3\n"
+)
 OLD = (
     "        GPU0    GPU1    mlx4_0  CPU Affinity\n"
     "GPU0     X      PIX     PHB     0-9,20-29\nGPU1    PIX      X      PHB     0-9,20-29\n"
@@ -303,7 +312,9 @@ NO_NUMA = (
             id="NVLink bridges between pairs",
         ),
         pytest.param(GB200, {"0-1": "NV18"}, {0: 0, 1: 1}, id="lists of NUMA nodes, blanks"),
-        pytest.param(GLUED, {"0-1": "NV18", "0-2": "NV18", "1-2": "NV18"}, {}, id="glued cells"),
+        pytest.param(GLUED, {"0-1": "NV18", "0-2": "NV18", "1-2": "NV18"}, {0: 0, 1: 0, 2: 1}, id="glued cells"),
+        pytest.param(GLUED_NICS, {"0-1": "NV18"}, {0: 0, 1: 1}, id="glued NICs, in the header as well"),
+        pytest.param(GLUED_MELLANOX, {"0-1": "NV12"}, {0: 3, 1: 3}, id="glued NICs with names of their own"),
         pytest.param(OLD, {"0-1": "PIX"}, {}, id="no NUMA column"),
         pytest.param(GB10, {}, {0: 0}, id="one GPU beside NICs"),
         pytest.param(NO_NUMA, {"0-1": "PHB"}, {}, id="NUMA not known"),
@@ -334,6 +345,39 @@ def test_mig_devices_old_and_new_names() -> None:
         ["MIG-GPU-20bed2f5-819b-69ad-8d42-d3e1446080c1/7/0"],
     ]
     assert devices["GPU-932bfb2c-849a-2a22-1e84-9eff6bc02b39"][1].profile == "1g.10gb+me"
+
+
+VIRTUAL_LIST = """GPU 0: GRID A100D-1-10C MIG 1g.10gb (UUID: GPU-4b8a9ac6-5c2c-11b2-8f1a-0b1c2d3e4f50)
+  MIG 1g.10gb     Device  0: (UUID: MIG-5d3c8d31-7b40-5b0c-bd5a-3f6f6a1a2b3c)
+GPU 1: NVIDIA A100-40C (UUID: GPU-5b8a9ac6-5c2c-11b2-8f1a-0b1c2d3e4f51)
+"""
+
+
+def test_a_virtual_gpu_that_does_not_say_that_it_is_split() -> None:
+    names = {"GPU-4b8a9ac6-5c2c-11b2-8f1a-0b1c2d3e4f50": "GRID A100D-1-10C MIG 1g.10gb"}
+    names["GPU-5b8a9ac6-5c2c-11b2-8f1a-0b1c2d3e4f51"] = "NVIDIA A100-40C"
+    found = text.with_mig([text.Card(uuid=uuid, name=name) for uuid, name in names.items()], VIRTUAL_LIST, "")
+    assert [(card.mig_enabled, [device.profile for device in card.mig_devices]) for card in found] == [
+        (True, ["1g.10gb"]),
+        (None, []),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "mig_enabled", "may"),
+    [
+        ("GRID A100D-1-10C MIG 1g.10gb", None, True),
+        ("NVIDIA A100-4-20C", None, True),
+        ("NVIDIA L40S-48Q", None, True),
+        ("NVIDIA H100 80GB HBM3", True, True),
+        ("NVIDIA H100 80GB HBM3", False, False),
+        ("NVIDIA GeForce RTX 4090", None, False),
+        ("NVIDIA A100-SXM4-80GB", None, False),
+        (None, None, False),
+    ],
+)
+def test_which_cards_may_be_split(name: str | None, mig_enabled: bool | None, may: bool) -> None:
+    assert text.may_be_split(text.Card(name=name, mig_enabled=mig_enabled)) is may
 
 
 MIG_XML = """<?xml version="1.0" ?><nvidia_smi_log>
@@ -459,3 +503,27 @@ def test_no_text_raises(anything: str) -> None:
     text.bus_key(anything)
     for value in (text.number_of(anything), text.integer_of(anything), *astuple(kernel.parse_meminfo(anything))):
         assert value is None or value >= 0
+
+
+# --- WSL2 ------------------------------------------------------------------------------------------------------------
+
+WSL2_CARD = (
+    "0, GPU-1f2e3d4c-5b6a-7980-91a2-b3c4d5e6f708, NVIDIA GeForce RTX 4090, 00000000:01:00.0, 566.36, 24564, 21843, 2363, 4, "
+    "[N/A], 41, [N/A], [N/A], [N/A]\n"
+)
+
+
+def test_what_wsl2_does_not_tell_is_not_known() -> None:
+    (card,) = text.read_cards(text.Table(text.CORE_FIELDS, text.Result(0, WSL2_CARD)), text.Table(text.EXTRA_FIELDS))
+    assert (card.health, card.driver_version, card.memory_total_mib, card.memory_free_mib) == (
+        "ok",
+        "566.36",
+        24564,
+        21843,
+    )
+    assert (card.power_draw_w, card.compute_mode, card.persistence_mode, card.mig_enabled) == (None, None, None, None)
+
+
+def test_a_process_of_wsl2_has_no_memory_of_its_own() -> None:
+    (app,) = text.parse_apps("GPU-1f2e3d4c-5b6a-7980-91a2-b3c4d5e6f708, 31, [N/A], /Xwayland\n")
+    assert (app.pid, app.name, app.used_memory_mib) == (31, "/Xwayland", None)

@@ -16,7 +16,7 @@ from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmE
 from ansible_collections.gpufleet.vllm.plugins.module_utils._gpu.hardware import class_names
 from ansible_collections.gpufleet.vllm.plugins.module_utils._server.arguments import argv
 from ansible_collections.gpufleet.vllm.plugins.module_utils._server.catalogue import (
-    ARCHITECTURE_KEYS,
+    COMMON_KEYS,
     merged,
     problems,
     process,
@@ -49,7 +49,7 @@ def test_the_models_of_the_first_servers_are_there() -> None:
 def test_an_entry_has_the_form_and_settings_for_hardware_that_there_is(name: str) -> None:
     assert problems(name, MODELS[name]) == []
     assert OF_EVERY_MODEL <= set(MODELS[name]["hardware"]) <= set(class_names())
-    assert set(MODELS[name]["architecture"]) == set(ARCHITECTURE_KEYS)
+    assert set(MODELS[name]["architecture"]) == {*COMMON_KEYS, "experts"}
 
 
 @pytest.mark.parametrize(("name", "hardware_class"), ENTRIES)
@@ -177,7 +177,7 @@ MODEL: dict[str, t.Any] = {
     "description": "A model.",
     "server": {"model": "org/m", "port": 9000, "env": {"A": "1"}, "engine": {"dtype": "auto"}},
     "needs": {"vllm": "0.8.5"},
-    "architecture": dict.fromkeys(ARCHITECTURE_KEYS, 1),
+    "architecture": dict.fromkeys(COMMON_KEYS, 1),
     "hardware": {
         "h100": {
             "image": "vllm/vllm-openai:v0.26.0",
@@ -199,7 +199,7 @@ def test_the_layers_of_a_model_become_one_spec() -> None:
         "env": {"A": "1"},
         "image": "vllm/vllm-openai:v0.26.0",
         "engine": {"dtype": "auto", "max_num_seqs": 4},
-        "architecture": {**dict.fromkeys(ARCHITECTURE_KEYS, 1), "weights_gib": 2},
+        "architecture": {**dict.fromkeys(COMMON_KEYS, 1), "weights_gib": 2},
         "load_seconds": 60,
     }
 
@@ -216,7 +216,7 @@ def test_the_layers_of_a_model_become_one_spec() -> None:
         (
             {"architecture": {"head_dim": 3}},
             "architecture",
-            {**dict.fromkeys(ARCHITECTURE_KEYS, 1), "weights_gib": 2, "head_dim": 3},
+            {**dict.fromkeys(COMMON_KEYS, 1), "weights_gib": 2, "head_dim": 3},
         ),
         (
             {"fallbacks": [{"causes": ["cuda-oom"], "change": {"port": 1}}]},
@@ -249,7 +249,7 @@ def test_a_wish_for_a_number_of_gpus_is_passed_on() -> None:
             {"image": "vllm/vllm-openai:v0.8.4"},
             "image: m needs vLLM 0.8.5 or later, and vllm/vllm-openai:v0.8.4",
         ),
-        ("h100", {"validation": "strict", "engine": {"kv_cache_memory": 1}}, "it is short for --kv-cache-memory-bytes"),
+        ("h100", {"validation": "strict", "env": {"VLLM_RPC_TIMEOUT": 1}}, "vLLM 0.26.0 does not read it"),
     ],
 )
 def test_what_cannot_be_made_is_told(hardware_class: str, overrides: dict[str, t.Any], sentence: str) -> None:

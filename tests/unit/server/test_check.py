@@ -48,7 +48,7 @@ SEEDS: list[Case] = [
     (GPT_OSS, "engine", "kv_cache_dtype", "bf16", "0.8.5..0.32.0", "0.33.0", ""),
     (GPT_OSS, "engine", "kv_cache_dtype", "fp8", "", "", ""),
     (GPT_OSS, "env", "CUDA_VISIBLE_DEVICES", "0,1", "", "", "0.8.5.."),
-    (GPT_OSS, "env", "VLLM_USE_V1", "1", "", "0.11.1..", "0.8.5..0.11.0"),
+    (GPT_OSS, "env", "VLLM_USE_V1", "1", "", "", "0.8.5.."),
     (GPT_OSS, "env", "VLLM_SERVER_HOST", "localhost", "", "0.8.5..", ""),
     (GPT_OSS, "env", "VLLM_SERVER_PORT", "8000", "", "0.8.5..", ""),
     (GPT_OSS, "env", "ATTN_IMPLEMENTATION", "x", "", "", ""),
@@ -142,8 +142,7 @@ def test_no_version_of_python_or_a_build_changes_the_judgement(version: str) -> 
         pytest.param(
             "0.26.0",
             {"model": GPT_OSS, "env": {"VLLM_USE_V1": "1"}},
-            "env.VLLM_USE_V1: vLLM 0.26.0 does not read it (removed after 0.11.0); leave it out; the V1 engine is the "
-            "only one; the log would warn of it.",
+            "env.VLLM_USE_V1: vLLM 0.26.0 does not read it, and does what it asks for; leave it out.",
             id="001 VLLM_USE_V1",
         ),
         pytest.param(
@@ -294,7 +293,9 @@ def test_what_is_installed_beside_vllm(requirement: str, sentence: str | None) -
             "--max-model-len must be a whole number, such as 32768 or 32k; got 'abc'.",
         ),
         ("0.26.0", {"max_model_len": "32k"}, None, ""),
-        ("0.26.0", {"max_model_len": "1.5M"}, None, ""),
+        ("0.26.0", {"max_model_len": "1.5m"}, None, ""),
+        ("0.26.0", {"max_model_len": "1.5M"}, "error", "--max-model-len must be a whole number, such as 32768 or 32k"),
+        ("0.26.0", {"max_num_seqs": "1_024"}, None, ""),
         ("0.7.3", {"max_model_len": "32k"}, "error", "--max-model-len must be a whole number; got '32k'."),
         ("0.26.0", {"max_model_len": "auto"}, None, ""),
         ("0.26.0", {"max_model_len": -1}, None, ""),
@@ -318,11 +319,41 @@ def test_what_is_installed_beside_vllm(requirement: str, sentence: str | None) -
         ("0.26.0", {"gpu_memory_utilization": 0}, "error", "must be a share between 0 and 1; got 0."),
         ("0.26.0", {"compilation_config": "{x"}, "error", "--compilation-config must be a mapping or JSON; got '{x'."),
         ("0.26.0", {"compilation_config": {"mode": 3}}, None, ""),
+        (
+            "0.26.0",
+            {"compilation_config": 3},
+            "error",
+            "--compilation-config must be a mapping; got '3'; write {mode: 3}",
+        ),
+        ("0.11.0", {"compilation_config": 3}, "error", "(0.11.0: {level: 3})."),
+        ("0.10.2", {"compilation_config": 3}, None, ""),
+        ("0.26.0", {"kv_transfer_config": "[1]"}, "error", "--kv-transfer-config must be a mapping; got '[1]'"),
+        ("0.26.0", {"kv_transfer_config": '{"kv_connector": "LMCacheConnectorV1", "kv_role": "kv_both"}'}, None, ""),
         ("0.26.0", {"hf_overrides": "module.function"}, None, ""),
         ("0.26.0", {"attention_config.flash_attn_version": 3}, None, ""),
         ("0.26.0", {"max_model_len.x": 4}, "error", "--max-model-len takes no JSON, so it has no parts"),
         ("0.26.0", {"attn_config.x": 4}, "error", "has no --attn-config (it never had); did you mean attention_config"),
-        ("0.26.0", {"attention_backend": "flash-attn"}, None, ""),
+        ("0.26.0", {"attention_backend": "flash_attn"}, None, ""),
+        ("0.26.0", {"attention_backend": "Auto"}, None, ""),
+        ("0.26.0", {"attention_backend": "flash-attn"}, "error", "'flash-attn' is not a valid value; did you mean"),
+        ("0.26.0", {"moe_backend": "FlashInfer-TRTLLM"}, None, ""),
+        ("0.27.1", {"mamba_backend": "flashinfer"}, None, ""),
+        ("0.27.1", {"mamba_backend": "flashinfr"}, "error", "'flashinfr' is not a valid value"),
+        ("0.26.0", {"quantization": "AWQ"}, None, ""),
+        ("0.8.5", {"quantization": "AWQ"}, "error", "'AWQ' is not a valid value"),
+        ("0.26.0", {"load_format": "Safetensors"}, None, ""),
+        ("0.26.0", {"dtype": "BFloat16"}, "error", "'BFloat16' is not a valid value; did you mean bfloat16?"),
+        ("0.26.0", {"kv_cache_dtype": "FP8"}, "error", "'FP8' is not a valid value"),
+        ("0.26.0", {"optimization_level": 3}, None, ""),
+        ("0.26.0", {"optimization_level": "O1"}, None, ""),
+        ("0.26.0", {"distributed_executor_backend": "my.package.Executor"}, "warning", "is not among the values"),
+        ("0.26.0", {"tool_call_parser": "mine"}, None, ""),
+        (
+            "0.26.0",
+            {"tool_call_parser": "mine", "enable_auto_tool_choice": True},
+            "error",
+            "'mine' is not a valid value",
+        ),
         ("0.26.0", {"attention_backend": "FLASH"}, "error", "'FLASH' is not a valid value; "),
         ("0.26.0", {"reasoning_parser": "GptOss"}, "error", "'GptOss' is not a valid value; write openai_gptoss."),
         (
@@ -331,7 +362,7 @@ def test_what_is_installed_beside_vllm(requirement: str, sentence: str | None) -
             "error",
             "vLLM 0.10.2 and later accept 'openai_gptoss'; vLLM 0.10.1.1 accepts GptOss",
         ),
-        ("0.26.0", {"reasoning_parser": "mine", "reasoning_parser_plugin": "/p.py"}, "warning", "'mine' is not among"),
+        ("0.26.0", {"reasoning_parser": "mine", "reasoning_parser_plugin": "/p.py"}, None, ""),
         (
             "0.26.0",
             {"load_format": "dumy"},
@@ -339,7 +370,13 @@ def test_what_is_installed_beside_vllm(requirement: str, sentence: str | None) -
             "'dumy' is not among the values that vLLM brings along; did you mean",
         ),
         ("0.26.0", {"quantization": "gptqq"}, "error", "'gptqq' is not a valid value; did you mean gptq"),
-        ("0.26.0", {"quantization": "nothing"}, "error", "vLLM 0.26.0 accepts 31 others, such as "),
+        ("0.26.0", {"quantization": "ascend"}, "warning", "'ascend' is not among the values that vLLM brings along"),
+        (
+            "0.26.0",
+            {"quantization": "gguf"},
+            "warning",
+            "vLLM up to 0.23.0 accepts 'gguf'; vLLM 0.26.0 accepts 31 others",
+        ),
         ("0.26.0", {"enable_auto_tool_choice": True}, "error", "vLLM takes it only together with --tool-call-parser"),
         ("0.26.0", {"enable_auto_tool_choice": True, "tool_call_parser": "openai"}, None, ""),
         ("0.26.0", {"enable_log_outputs": True}, "error", "only together with --enable-log-requests"),
@@ -399,6 +436,12 @@ def test_a_slip_in_a_variable(version: str, env: dict[str, t.Any], severity: str
             "error",
             "4 GPUs are wanted (tensor x pipeline), and gpus lists 2; lower it or list more GPUs.",
         ),
+        (
+            {"gpus": [0, 1], "engine": {"tensor_parallel_size": 2, "data_parallel_size": 2}},
+            "error",
+            "4 GPUs are wanted (tensor x pipeline x data), and gpus lists 2; lower it or list more GPUs.",
+        ),
+        ({"gpus": [0, 1], "engine": {"data_parallel_size": 4, "data_parallel_size_local": 2}}, None, ""),
         ({"gpus": ["GPU-1"], "engine": {"tensor_parallel_size": 2, "nnodes": 2}}, None, ""),
         (
             {"env": {"VLLM_SERVER_DEV_MODE": 1}, "bind": "10.0.0.1", "allow_unauthenticated": True},
@@ -511,3 +554,86 @@ def test_the_gravest_comes_first() -> None:
 )
 def test_a_range_for_people(ranges: str, words: str) -> None:
     assert spoken(ranges) == words
+
+
+@pytest.mark.parametrize("version", ["3.2.2", "0.18.2", "0.5.4.post1", "26.01.0"])
+@pytest.mark.parametrize("validation", ["normal", "strict"])
+def test_a_number_that_no_release_has_is_refused_as_a_version(version: str, validation: str) -> None:
+    problems, _warnings = judge(findings(version), validation)
+    assert [problem for problem in problems if problem.startswith(f"vllm_version: vLLM {version} was never released")]
+
+
+def test_what_a_number_may_be_that_no_release_has() -> None:
+    product, between = (str(findings(version)[0]) for version in ("3.2.2", "0.18.2"))
+    assert product.endswith("it looks like the number of a product; write that of the vLLM in it, or leave it out.")
+    assert between.endswith("was never released; 0.18.1 and 0.19.0 are its neighbours.")
+
+
+def test_the_encodings_are_mounted_while_the_version_is_that_of_a_product() -> None:
+    spec = from_params({"model": GPT_OSS, "name": "a", "vllm_version": "3.2.2", "encodings_dir": "/e"})
+    assert spec.reads_encodings
+
+
+# --- strict: what works is not refused ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("version", "said"),
+    [
+        pytest.param("0.11.0", {"engine": {"disable_log_requests": True}}, id="a deprecated flag"),
+        pytest.param("0.26.0", {"engine": {"tensor_parallel": 2}}, id="the beginning of a flag"),
+        pytest.param("0.26.3rc1", {"engine": {"replayssm_buffer_len": 5}}, id="a flag that may be there"),
+        pytest.param("0.26.0", {"engine": {"config": "/c.yaml"}}, id="a file of flags"),
+        pytest.param("0.26.0", {"engine": {"quantization": "ascend"}}, id="a method that a package registers"),
+        pytest.param("0.28.0", {"engine": {"load_format": "bitsandbytes"}}, id="a loader that is a package now"),
+        pytest.param("0.34.0", {"engine": {"brand_new": 1}}, id="a flag of a newer release"),
+        pytest.param(None, {"engine": {"swap_space": 4}}, id="a flag of a version that is not known"),
+        pytest.param("0.4.3", {}, id="an old version"),
+        pytest.param("0.26.0", {"engine": {"distributed_executor_backend": "ray"}}, id="an image with Ray"),
+        pytest.param("0.20.0", {"env": {"VLLM_USE_V1": "1"}}, id="a variable that asks for what is done anyway"),
+        pytest.param("0.20.0", {"env": {"VLLM_OMNI_VIDEO_SYNC_TIMEOUT": "9"}}, id="a variable of another package"),
+    ],
+)
+def test_strict_refuses_nothing_that_works(version: str | None, said: dict[str, t.Any]) -> None:
+    assert judge(findings(version, **said), "strict")[0] == []
+
+
+@pytest.mark.parametrize(
+    ("version", "said"),
+    [
+        pytest.param("0.20.0", {"env": {"VLLM_ATTENTION_BACKEND": "FLASHINFER"}}, id="a variable without effect"),
+        pytest.param("0.12.0", {"model": GEMMA, "engine": {"quantization": "mxfp4"}}, id="a method without effect"),
+        pytest.param("0.26.0", {"engine": {"load_format": "dumy"}}, id="a slip in an open choice"),
+        pytest.param(
+            "0.26.0",
+            {"image": "vllm/vllm-openai:v0.26.0", "engine": {"distributed_executor_backend": "ray"}},
+            id="the project's image, which has no Ray",
+        ),
+    ],
+)
+def test_strict_refuses_what_does_not_do_what_it_says(version: str, said: dict[str, t.Any]) -> None:
+    assert judge(findings(version, **said), "strict")[0] != []
+    assert judge(findings(version, **said), "normal")[0] == []
+
+
+def test_an_image_of_the_project_has_no_package_that_registers_a_method() -> None:
+    found = findings("0.26.0", image="vllm/vllm-openai:v0.26.0", engine={"quantization": "ascend"})
+    assert about("engine.quantization", found) == ["error"]
+
+
+@pytest.mark.parametrize(
+    ("version", "variable", "remedy"),
+    [
+        ("0.20.0", "VLLM_ATTENTION_BACKEND", "engine.attention_backend replaces it, from 0.13.0"),
+        ("0.25.0", "VLLM_USE_FLASHINFER_MOE_FP4", "engine.moe_backend replaces it, from 0.17.0"),
+        ("0.25.0", "VLLM_NVFP4_GEMM_BACKEND", "engine.linear_backend replaces it, from 0.22.0"),
+        ("0.18.0", "VLLM_TORCH_PROFILER_DIR", "engine.profiler_config: {profiler: torch, torch_profiler_dir: ...}"),
+        ("0.18.0", "VLLM_ALL2ALL_BACKEND", "engine.all2all_backend replaces it, from 0.11.1"),
+        ("0.20.0", "VLLM_MM_INPUT_CACHE_GIB", "engine.mm_processor_cache_gb replaces it, from 0.10.1"),
+        ("0.10.0", "VLLM_FLASHINFER_MOE_BACKEND", "leave it out, or use a release that reads it"),
+        ("0.26.0", "VLLM_LOGGING_LEVL", "did you mean VLLM_LOGGING_LEVEL"),
+    ],
+)
+def test_a_variable_gets_the_remedy_of_the_flag_that_replaced_it(version: str, variable: str, remedy: str) -> None:
+    (found,) = [f for f in findings(version, env={variable: "x"}) if f.key == f"env.{variable}"]
+    assert remedy in found.remedy

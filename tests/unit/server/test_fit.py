@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import gpu_hosts
+import model_configs
 import pytest
 import vllm_logs
 import yaml
@@ -250,7 +251,7 @@ def test_a_lost_gpu_does_not_stop_a_server_on_another_one() -> None:
 
 def test_gpus_that_the_host_does_not_have_are_told() -> None:
     judged = fit(spec(gpus=["GPU-x"]), host(H200))
-    assert judged.reasons == (f"gpus: GPU-x is not on this host; it has {gpu_hosts.uuid(0)}.",)
+    assert judged.reasons == (f"gpus: GPU-x is not on this host; it has 0 ({gpu_hosts.uuid(0)}).",)
 
 
 def test_without_gpus_there_is_nothing_to_judge() -> None:
@@ -584,7 +585,9 @@ def test_weights_that_are_too_many_are_told_with_their_size() -> None:
     assert "GiB of weights on each GPU" in judged.refusals[0] and "86.5" in judged.refusals[0]
     assert (judged.kv_tokens_max, judged.cause) == (None, "mem-no-cache-blocks")
     fits = fit(spec(tensor_parallel_size=8), host(*several(H200, 8)), DEEPSEEK_R1)
-    assert fits.reasons == ("Of the model only the size of its weights is known, so the KV cache was not judged.",)
+    assert fits.reasons == (
+        "Of the model only the size of its weights is known (86.5 GiB on each GPU), so the KV cache was not judged.",
+    )
 
 
 def test_weights_that_fit_on_more_gpus_are_told_so() -> None:
@@ -712,3 +715,69 @@ def test_a_profile_of_the_catalogue_fits_an_empty_host(name: str, hardware: str)
         model = yaml.safe_load((ROOT / "playbooks" / "models" / f"{name}.yml").read_text("utf-8"))
         judged = judged_profile(name, hardware, model["hardware"][hardware]["fallbacks"][0]["change"])
     assert judged.verdict in ("ok", "tight"), judged
+
+
+# --- encoders, servers that do not generate, GPUs by index, stages --------------------------------------------------------
+
+ENCODER = Architecture(0, 0, 0, 0, 0, 1.06, is_encoder=1)
+AS_LAYERS = Architecture(24, 0, 0, 16, 64, 1.06)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "engine", "verdict"),
+    [
+        pytest.param(ENCODER, {"gpu_memory_utilization": 0.03}, "ok", id="an encoder keeps no KV cache"),
+        pytest.param(ENCODER, {"gpu_memory_utilization": 0.03, "max_model_len": 8192}, "ok", id="whatever its length"),
+        pytest.param(AS_LAYERS, {"runner": "pooling", "gpu_memory_utilization": 0.03}, "ok", id="a pooling server"),
+        pytest.param(AS_LAYERS, {"task": "embed", "gpu_memory_utilization": 0.03}, "ok", id="as older releases say it"),
+        pytest.param(
+            AS_LAYERS,
+            {"runner": "pooling", "gpu_memory_utilization": 0.03, "max_model_len": 8192},
+            "tight",
+            id="a pooling server that asks for a length",
+        ),
+        pytest.param(AS_LAYERS, {"gpu_memory_utilization": 0.005, "max_model_len": 8192}, "refuse", id="a decoder"),
+        pytest.param(
+            Architecture(0, 0, 0, 0, 0, 200, is_encoder=1), {}, "refuse", id="an encoder that is larger than the GPU"
+        ),
+    ],
+)
+def test_an_encoder_is_judged_by_its_weights(
+    architecture: Architecture, engine: dict[str, t.Any], verdict: str
+) -> None:
+    judged = fit(spec("0.12.0", **engine), host(H200), architecture)
+    assert judged.verdict == verdict
+    if verdict == "ok":
+        assert not judged.suggestions and ":" not in judged.reasons[-1].replace("encoder: it", "")
+
+
+@pytest.mark.parametrize("gpus", [["1"], [1], ["1", 3], [gpu_hosts.uuid(1), 3]], ids=str)
+def test_gpus_by_index(gpus: list[t.Any]) -> None:
+    judged = fit(spec(gpus=gpus), host(*several(H100, 4)), LLAMA_8B)
+    assert judged.verdict != "refuse"
+
+
+def test_a_gpu_by_an_index_that_the_host_does_not_have_is_told_with_those_it_has() -> None:
+    judged = fit(spec(gpus=[7]), host(*several(H100, 2)), LLAMA_8B)
+    assert judged.reasons == (f"gpus: 7 is not on this host; it has 0 ({gpu_hosts.uuid(0)}), 1 ({gpu_hosts.uuid(1)}).",)
+
+
+def test_a_stage_that_is_longer_has_more_of_the_weights() -> None:
+    server = {"pipeline_parallel_size": 2, "max_model_len": 4096}
+    model = Architecture(62, 0, 0, 8, 128, 140)
+    even, uneven = (
+        fit(spec(env=env, **server), host(*several(H100, 2)), model)
+        for env in ({}, {"VLLM_PP_LAYER_PARTITION": "42,20"})
+    )
+    assert (even.verdict == "refuse", uneven.verdict) == (False, "refuse")
+
+
+@pytest.mark.parametrize("kv_cache_dtype", ["auto", "fp8", "nvfp4"])
+def test_weights_decide_whatever_is_known_of_the_kv_cache(kv_cache_dtype: str) -> None:
+    server = spec(tensor_parallel_size=8, max_model_len=32768, kv_cache_dtype=kv_cache_dtype)
+    for known in (Architecture.from_mapping({**model_configs.DEEPSEEK_R1, "weights_gib": 641}), WEIGHTS_OF_R1):
+        assert fit(server, host(*several(H100, 8)), known).verdict == "refuse"
+        assert fit(server, host(*several(H200, 8)), known).verdict != "refuse"
+
+
+WEIGHTS_OF_R1 = Architecture.from_mapping({"weights_gib": 641})

@@ -48,6 +48,16 @@ def test_the_releases_in_a_row_are_those_of_the_flags_in_it(flag: str) -> None:
         assert release == ends(flag)[0]
 
 
+@pytest.mark.parametrize("variable", [name for name, text in advice.VARIABLES.items() if "from " in text])
+def test_the_releases_in_the_row_of_a_variable_are_those_of_the_flag_in_it(variable: str) -> None:
+    text = advice.VARIABLES[variable]
+    named = [word for word in re.findall(r"\w+", text) if word in FLAGS]
+    firsts = {ends(name)[0] for name in named} | {
+        ranges.partition("..")[0] for name, ranges in ENVIRONMENT.items() if name in text
+    }
+    assert {*re.findall(r"from (\d[\d.]*\d)", text)} <= firsts
+
+
 @pytest.mark.parametrize(
     ("flag", "text"),
     [

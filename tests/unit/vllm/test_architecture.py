@@ -10,6 +10,7 @@ import typing as t
 from pathlib import Path
 
 import memory_rig
+import model_configs
 import pytest
 import yaml
 from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
@@ -225,6 +226,28 @@ KEYS += [
     "model_type",
     "use_sliding_window",
     "kv_lora_rank",
+    "qk_rope_head_dim",
+    "index_topk",
+    "linear_attn_config",
+    "full_attn_layers",
+    "full_attention_interval",
+    "attn_layer_period",
+    "attn_layer_offset",
+    "attn_layer_indices",
+    "attention_chunk_size",
+    "no_rope_layers",
+    "no_rope_layer_interval",
+    "hybrid_override_pattern",
+    "layers_block_type",
+    "num_kv_shared_layers",
+    "num_heads",
+    "short_conv_kernel_size",
+    "mamba_n_heads",
+    "mamba_d_state",
+    "mamba_n_groups",
+    "mamba_d_conv",
+    "mamba_expand",
+    "architectures",
 ]
 
 
@@ -232,7 +255,9 @@ KEYS += [
     st.dictionaries(
         st.sampled_from(KEYS),
         st.recursive(
-            st.none() | st.integers(-2, 99) | st.sampled_from(["gemma3_text", "qwen2", "sliding_attention"]),
+            st.none()
+            | st.integers(-2, 99)
+            | st.sampled_from(["gemma3_text", "qwen2", "sliding_attention", "mamba", "M*-", "llama4_text"]),
             lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from(KEYS), inner),
         ),
     )
@@ -287,3 +312,129 @@ def test_the_files_of_any_model_have_a_size() -> None:
 def test_numbers_from_a_template_may_be_text() -> None:
     said = {**NUMBERS, "head_dim": "64", "weights_gib": "13.47", "experts": "32"}
     assert Architecture.from_mapping(said) == memory_rig.GPT_OSS_20B
+
+
+# --- models that keep more, or less, than keys and values of one size ----------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("config", "told"),
+    [
+        pytest.param(
+            model_configs.DEEPSEEK_R1,
+            {"layers_full": 61, "kv_lora_rank": 512, "qk_rope_head_dim": 64},
+            id="MLA",
+        ),
+        pytest.param(model_configs.DEEPSEEK_V32, {"kv_lora_rank": 512, "index_head_dim": 128}, id="MLA with an index"),
+        pytest.param(
+            model_configs.QWEN3_NEXT_80B,
+            {"layers_full": 12, "layers_state": 36, "num_key_value_heads": 2, "state_values": 32 * 128 * 128},
+            id="Gated DeltaNet by an interval",
+        ),
+        pytest.param(
+            model_configs.QWEN36_35B,
+            {"layers_full": 10, "layers_state": 30, "state_conv_values": 3 * 8192, "state_value_bytes": 4},
+            id="Gated DeltaNet, listed",
+        ),
+        pytest.param(
+            model_configs.KIMI_LINEAR_48B,
+            {"layers_full": 7, "layers_state": 20, "kv_lora_rank": 512, "state_value_bytes": 4},
+            id="Kimi Delta Attention beside MLA",
+        ),
+        pytest.param(
+            model_configs.NEMOTRON_NANO_9B,
+            {"layers_full": 4, "layers_state": 27, "state_chunk": 128, "state_value_bytes": 4},
+            id="Mamba 2 by a pattern",
+        ),
+        pytest.param(
+            model_configs.GRANITE4_SMALL,
+            {"layers_full": 4, "layers_state": 36, "head_dim": 128, "state_values": 128 * 64 * 128},
+            id="Mamba 2, listed",
+        ),
+        pytest.param(
+            model_configs.GEMMA4_31B,
+            {"layers_full": 10, "layers_sliding": 50, "full_key_value_heads": 4, "full_head_dim": 512},
+            id="full layers with heads of their own",
+        ),
+        pytest.param(
+            model_configs.LLAMA4_SCOUT,
+            {"layers_full": 12, "layers_sliding": 36, "sliding_window": 8192, "is_chunked": 1},
+            id="chunks",
+        ),
+        pytest.param(
+            {**model_configs.GEMMA4_31B["text_config"], "num_kv_shared_layers": 30},
+            {"layers_full": 5, "layers_sliding": 25},
+            id="layers that use what others keep",
+        ),
+        pytest.param(model_configs.BGE_M3, {"is_encoder": 1, "weights_gib": 1.0}, id="an encoder"),
+        pytest.param(
+            {**model_configs.BGE_M3, "architectures": ["BertForSequenceClassification"]},
+            {"is_encoder": 1},
+            id="a reranker",
+        ),
+    ],
+)
+def test_the_numbers_of_a_model_of_today(config: dict[str, t.Any], told: dict[str, t.Any]) -> None:
+    found = of_config(config, GIB)
+    assert found is not None
+    assert {key: found.get(key) for key in told} == told
+    assert Architecture.from_mapping(found).weights_gib == 1
+
+
+@pytest.mark.parametrize(
+    "name", ["LlamaForCausalLM", "NewModelForCausalLM", "BertLMHeadModel", "Qwen3Model", "NewtonModel"]
+)
+def test_what_generates_is_no_encoder(name: str) -> None:
+    found = of_config({**LLAMA31_8B, "architectures": [name]}, GIB)
+    assert found is not None and "is_encoder" not in found
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        pytest.param({**model_configs.DEEPSEEK_R1, "model_type": "minicpm3"}, id="MLA that vLLM does not keep as such"),
+        pytest.param({**model_configs.DEEPSEEK_V32, "compress_ratios": [4, 128]}, id="compressed: DeepSeek V4"),
+        pytest.param(
+            {**LLAMA31_8B, "mamba_n_heads": 32, "mamba_d_state": 128, "mamba_d_conv": 4, "mamba_n_groups": 1},
+            id="attention and a state in each layer: Falcon-H1",
+        ),
+        pytest.param({**LLAMA31_8B, "layer_types": ["conv", "full_attention"]}, id="short convolutions: LFM2"),
+        pytest.param({**LLAMA31_8B, "attn_layer_period": 8, "mamba_d_state": 16}, id="Mamba 1: Jamba"),
+        pytest.param({**LLAMA31_8B, "swa_num_key_value_heads": 8}, id="windows with heads of their own: MiMo-V2"),
+    ],
+)
+def test_what_is_not_understood_is_judged_by_its_weights(config: dict[str, t.Any]) -> None:
+    assert of_config(config, GIB) is None
+    assert not Architecture.from_mapping({**config, "weights_gib": 9}).has_layers
+
+
+def test_a_whole_config_json_may_be_given() -> None:
+    known = Architecture.from_mapping({**model_configs.DEEPSEEK_R1, "weights_gib": 641})
+    assert (known.layers_full, known.kv_lora_rank, known.weights_gib) == (61, 512, 641)
+
+
+def test_a_config_json_that_says_nothing_needs_the_size_of_the_weights() -> None:
+    unknown = {"model_type": "rwkv", "architectures": ["RwkvForCausalLM"]}
+    assert not Architecture.from_mapping({**unknown, "weights_gib": 3}).has_layers
+    with pytest.raises(VllmError, match="does not tell the layers of its model; give weights_gib as well"):
+        Architecture.from_mapping(unknown)
+
+
+@pytest.mark.parametrize(
+    ("mapping", "sentence"),
+    [
+        (
+            {**NUMBERS, "layers_state": 2},
+            "architecture.state_values must be at least 1 with 2 layers that keep a state",
+        ),
+        ({**NUMBERS, "kv_lora_rank": "x"}, "architecture.kv_lora_rank must be a whole number; got 'x'."),
+    ],
+)
+def test_a_mistake_in_the_rarer_numbers(mapping: dict[str, t.Any], sentence: str) -> None:
+    with pytest.raises(VllmError, match=sentence):
+        Architecture.from_mapping(mapping)
+
+
+def test_mla_needs_no_heads() -> None:
+    latent = {"layers_full": 61, "layers_sliding": 0, "sliding_window": 0, "kv_lora_rank": 512, "qk_rope_head_dim": 64}
+    assert Architecture.from_mapping(latent).has_layers

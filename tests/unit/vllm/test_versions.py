@@ -18,6 +18,7 @@ from ansible_collections.gpufleet.vllm.plugins.module_utils._vllm.flags import E
 from ansible_collections.gpufleet.vllm.plugins.module_utils._vllm.versions import (
     Release,
     choice_life,
+    may_exist,
     ngc_name,
     option_kind,
     parse,
@@ -298,6 +299,146 @@ def test_the_version_that_the_name_of_an_image_tells(reference: str, version: st
     assert version_of_image(reference) == version
 
 
+# Tags that people have, by who made the image: whose numbers are vLLM's, and whose are their own.
+TAGS: dict[str, list[tuple[str, str | None]]] = {
+    "the project's images": [
+        ("vllm/vllm-openai:v0.11.2-x86_64", "0.11.2"),
+        ("vllm/vllm-openai:v0.12.0-aarch64", "0.12.0"),
+        ("vllm/vllm-openai:v0.14.1-cu130", "0.14.1"),
+        ("vllm/vllm-openai:v0.26.0-cu129", "0.26.0"),
+        ("vllm/vllm-openai:v0.9.0.1", "0.9.0.1"),
+        ("vllm/vllm-openai:v0.15.0", "0.15.0"),
+        ("vllm/vllm-openai:v0.8.5.post1", "0.8.5"),
+        ("vllm/vllm-openai:v0.6.4.post1", "0.6.4"),
+        ("vllm/vllm-openai:v0.20.2rc1-cu130", "0.20.2rc1"),
+        ("vllm/vllm-openai:v0.34.0", "0.34.0"),
+        ("vllm/vllm-openai-rocm:v0.16.0", "0.16.0"),
+        ("vllm/vllm-openai-cpu:v0.19.0-arm64", "0.19.0"),
+        ("vllm/vllm-openai:gptoss", None),
+        ("vllm/vllm-openai:gemma4-cu130", None),
+        ("vllm/vllm-openai:deepseekv4-cu129", None),
+        ("vllm/vllm-openai:glm5", None),
+        ("vllm/vllm-openai:cu130-nightly", None),
+        ("vllm/vllm-openai:nightly-aarch64", None),
+        ("vllm/vllm-openai:nightly-0.26.0", None),
+        ("vllm/vllm-openai:latest-cu130", None),
+        ("vllm/vllm-openai:v0.11", None),
+    ],
+    "numbers that no release has": [
+        ("vllm/vllm-openai:v0.18.2", None),
+        ("vllm/vllm-openai:v0.10.3", None),
+        ("vllm/vllm-openai:v0.5.4.post1", None),
+        ("vllm/vllm-openai:v0.11.0.post1", None),
+        ("vllm/vllm-openai:v3.2.2", None),
+        ("vllm/vllm-openai:v25.9.1", None),
+    ],
+    "mirrors that keep the name": [
+        ("m.daocloud.io/docker.io/vllm/vllm-openai:v0.9.1", "0.9.1"),
+        ("swr.cn-north-4.myhuaweicloud.com/ddn-k8s/docker.io/vllm/vllm-openai:v0.26.0-cu129", "0.26.0"),
+        ("123456789012.dkr.ecr.eu-central-1.amazonaws.com/docker-hub/vllm/vllm-openai:v0.10.2", "0.10.2"),
+        ("harbor.example:8443/proxy/vllm/vllm-openai:v0.24.0@sha256:0123", "0.24.0"),
+        ("harbor.example/library/vllm-openai:v0.24.0", None),
+        ("harbor.example/mirror/vllm-vllm-openai:v0.24.0", None),
+    ],
+    "others who put the version of vLLM into the tag": [
+        ("rocm/vllm:rocm6.2_mi300_ubuntu20.04_py3.9_vllm_0.6.4", "0.6.4"),
+        ("rocm/vllm:rocm6.3.1_vllm0.8.5_20250521", "0.8.5"),
+        ("rocm/vllm:rocm6.4.1_vllm_0.9.0.1_20250605", "0.9.0.1"),
+        ("rocm/vllm:rocm7.0.0_vllm_0.10.2_20251006", "0.10.2"),
+        ("rocm/vllm:rocm7.12.0_gfx1151_ubuntu24.04_py3.12_pytorch_2.9.1_vllm_0.16.0", "0.16.0"),
+        ("rocm/vllm:rocm7.14.0_cdna_ubuntu24.04_py3.14_pytorch_2.11.0_vllm_0.23.0", "0.23.0"),
+        ("rocm/vllm:rocm7.0_vllm_qwen3coder_next", None),
+        ("rocm/vllm:rocm7.14.0", None),
+        ("rocm/vllm-dev:nightly_main_20250911", None),
+        ("gpustack/runner:cuda12.8-vllm0.10.2", "0.10.2"),
+        ("registry.example/gpustack/runner:cuda12.9-vllm0.25.1", "0.25.1"),
+        ("gpustack/runner:cuda12.8-sglang0.5.4", None),
+        ("gpustack/runner:latest", None),
+        ("public.ecr.aws/deep-learning-containers/vllm:0.11.1-gpu-py312-cu129-ubuntu22.04-ec2-v1.0", "0.11.1"),
+        ("763104351884.dkr.ecr.us-east-1.amazonaws.com/vllm:0.20.2-gpu-py312-cu130-ubuntu22.04-sagemaker", "0.20.2"),
+        ("763104351884.dkr.ecr.us-west-2.amazonaws.com/vllm:0.9-gpu-py312-ec2", None),
+        ("public.ecr.aws/deep-learning-containers/vllm:server-hyperpod-cuda-v1.1", None),
+        ("123456789012.dkr.ecr.us-east-1.amazonaws.com/vllm:0.11.0", None),
+        ("intel/vllm:0.17.0-xpu", "0.17.0"),
+        ("intel/vllm:0.21.0-ubuntu24.04-20260625", "0.21.0"),
+        ("openeuler/vllm-cpu:0.20.1-oe2403sp3", "0.20.1"),
+    ],
+    "numbers of a product": [
+        ("lmcache/vllm-openai:v0.3.9post2", None),
+        ("lmcache/vllm-openai:2025-05-27-v1", None),
+        ("registry.redhat.io/rhaiis/vllm-cuda-rhel9:3.0.0", None),
+        ("registry.redhat.io/rhaii/vllm-cuda-rhel9:3.4.0", None),
+        ("registry.redhat.io/rhoai/odh-vllm-cuda-rhel9:v2.25.0", None),
+        ("quay.io/modh/vllm:rhoai-2.20-cuda", None),
+        ("nvcr.io/nvidia/ai-dynamo/vllm-runtime:0.7.0", None),
+        ("nvcr.io/nvidia/tritonserver:25.08-vllm-python-py3", None),
+        ("nvcr.io/nim/meta/llama-3.1-8b-instruct:1.8.4", None),
+        ("763104351884.dkr.ecr.us-west-2.amazonaws.com/djl-inference:0.34.0-lmi16.0.0-cu128", None),
+        ("ghcr.io/llm-d/llm-d-cuda:v0.3.0", None),
+        ("kserve/huggingfaceserver:v0.15.0-gpu", None),
+        ("runpod/worker-v1-vllm:v2.7.0stable-cuda12.1.0", None),
+        ("intel/llm-scaler-vllm:0.14.0-b8.2", None),
+        ("opea/vllm-gaudi:1.2", None),
+        ("vllm/vllm-tpu:v0.11.1", None),
+        ("vllm/vllm-omni:v0.12.0", None),
+        ("quay.io/ascend/vllm-ascend:v0.11.0rc0", None),
+        ("xprobe/xinference:v1.9.0", None),
+        ("lmsysorg/sglang:v0.5.4", None),
+        ("ghcr.io/huggingface/text-generation-inference:3.3.4", None),
+    ],
+    "somebody's own": [
+        ("drikster80/vllm-gh200-openai:v0.6.4.post1", None),
+        ("substratusai/vllm-gh200:v0.8.3", None),
+        ("rajesh550/gh200-vllm:0.10.2", None),
+        ("nalanzeyu/vllm-gfx906:v0.11.0-rocm6.3", None),
+        ("ghcr.io/someone/vllm:v0.6.1", None),
+        ("my-vllm:v0.26.0", None),
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    ("reference", "version"),
+    [pytest.param(*row, id=f"{kind}: {row[0]}") for kind, rows in TAGS.items() for row in rows],
+)
+def test_what_real_tags_mean(reference: str, version: str | None) -> None:
+    assert version_of_image(reference) == version
+
+
+@pytest.mark.parametrize(
+    ("text", "exists"),
+    [
+        pytest.param("0.33.0", True, id="a release that was read"),
+        pytest.param("0.15.0", True, id="a release that was not read"),
+        pytest.param("0.26", True, id="a release, in short"),
+        pytest.param("v0.8.5.post1", True, id="a fix of its packaging"),
+        pytest.param("0.10.1.1+381074ae.nv25.09", True, id="somebody's build of it"),
+        pytest.param("0.18.2rc1.dev73+gdb7a17ecc", True, id="a build between releases"),
+        pytest.param("0.33.1", True, id="newer than all that are known"),
+        pytest.param("0.41.0", True, id="much newer"),
+        pytest.param("1.0.0", True, id="the next major number"),
+        pytest.param("0.18.2", False, id="between two releases"),
+        pytest.param("0.5.4.post1", False, id="a fix that never was"),
+        pytest.param("3.2.2", False, id="a product's"),
+        pytest.param("1.4.0", False, id="another product's"),
+        pytest.param("26.01", False, id="a month"),
+        pytest.param("3.2.2rc1", False, id="a candidate of a product"),
+        pytest.param("latest", False, id="no number"),
+    ],
+)
+def test_a_number_that_no_release_has_is_no_version(text: str, exists: bool) -> None:
+    assert may_exist(text) is exists
+
+
+def test_no_release_is_listed_twice() -> None:
+    assert not {*versions.UNREAD_RELEASES} & {*VERSIONS}
+
+
+@pytest.mark.parametrize("name", ["encodings_built_in", "gpt_oss"])
+def test_the_number_of_a_product_tells_nothing_about_vllm(name: str) -> None:
+    assert (Release("3.2.2").behaves(name), Release("3.2.2").lacks(name)) == (False, False)
+
+
 @pytest.mark.parametrize(
     ("labels", "env", "version"),
     [
@@ -313,6 +454,7 @@ def test_the_version_that_the_name_of_an_image_tells(reference: str, version: st
         pytest.param({}, ["VLLM_ROUTER_VERSION=0.5.4", "LMCACHE_VLLM_PLUGIN_VERSION=0.3.1"], None, id="something else"),
         pytest.param({"vllm.version": "0.1.2"}, [], None, id="no release that serves like this"),
         pytest.param({}, ["NVIDIA_VLLM_VERSION=26.01", "VLLM_VERSION=0.13.0+faa43dbf"], "0.13.0+faa43dbf", id="both"),
+        pytest.param({"vllm.version": "0.18.2"}, [], None, id="a number that no release has"),
         ({}, [], None),
     ],
 )
