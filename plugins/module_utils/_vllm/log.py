@@ -207,7 +207,7 @@ def _is_prefix(shape: str) -> bool:
     """Whether it may stand before lines: it ends where a word does, and is no progress bar or message."""
     return (
         bool(shape.strip())
-        and shape[-1] in " |:]>)"
+        and shape[-1] in " |:]>)="
         and not re.search(r"%|it/s|Error|Traceback|, line 0| File ", shape)
     )
 
@@ -215,18 +215,18 @@ def _is_prefix(shape: str) -> bool:
 def _pattern(shape: str) -> str:
     parts = [r"\d+" if part == "0" else r"\s+" if part == " " else re.escape(part) for part in re.split("(0| )", shape)]
     # The blanks of a line are its own, but for the one after the prefix; an empty line may lack that.
-    return "".join(parts[:-2] if shape.endswith(" ") else parts) + (r"(?: |$)" if shape.endswith(" ") else "")
+    return "".join(parts[:-2] if shape.endswith(" ") else parts) + (r"(?:\s|$)" if shape.endswith(" ") else "")
 
 
 def _common(lines: list[str]) -> str:
     """What most lines of a log begin with, up to a word: a name, a time."""
     groups: dict[str, set[str]] = {}
     for shape in {_shape(line[:REACH]) for line in lines if len(line) > LEAST}:
-        groups.setdefault(shape[:6], set()).add(shape)
+        groups.setdefault(shape[:2], set()).add(shape)
     most = max(groups.values(), key=len, default=set())
     common = os.path.commonprefix(list(most)) if len(most) > 1 else ""
-    common = common[: max(common.rfind(" "), common.rfind("|"), common.rfind("]")) + 1]
-    return common if re.search("[0|[\u2502]", common) else ""
+    common = common[: max(map(common.rfind, " |]=")) + 1]
+    return common if re.search("[0|[=\u2502]", common) else ""
 
 
 def _unwrapped(raw: str) -> list[tuple[str, str]]:
