@@ -461,6 +461,11 @@ def test_of_short_lives_the_newest_counts(log: list[str], id: str) -> None:
     assert diagnose("".join(f"{START}{end}\n" for end in log)).id == id
 
 
+def test_of_many_restarts_the_last_failure_counts() -> None:
+    text = "".join(f"{START}{end}\n" for end in (FREE, FREE, OOM, SAMPLER, ""))
+    assert diagnose(text, ProcessState(running=True, restarts=4)).id == "mem-sampler-warmup-oom"
+
+
 def test_a_restart_loop_is_told_by_the_start_before() -> None:
     both = log("h200_memory_held") + START
     assert diagnose(both, ProcessState(running=True)).id == "none"
