@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
-import re
 import time
 import typing as t
 from pathlib import Path
