@@ -402,6 +402,9 @@ def test_a_failure_without_an_exception_shows_the_last_errors() -> None:
     found = diagnose(text, ProcessState(running=False, exit_status=1))
     assert found.evidence.splitlines() == [f"number {n}" for n in range(9, 21)]
     assert diagnose(text).evidence.splitlines() == [f"number {n}" for n in range(9, 21)]
+    # A line of information at the end leaves only the errors above it.
+    gone = diagnose(f"{text}INFO 01-01 10:00:00 [x.py:1] bye\n", ProcessState(running=False, exit_status=1))
+    assert gone.evidence.splitlines() == [f"number {n}" for n in range(9, 21)]
 
 
 BANNER = (
