@@ -110,6 +110,13 @@ QUIET_START = "INFO 01-30 22:11:05 [__init__.py:216] Automatically detected plat
         (["vllm.odd.PlatformFault: no platform", "   look elsewhere", ""], "no platform"),
         (["ERROR 01-30 22:11:06 [launcher.py:3] Nothing to serve"], "Nothing to serve"),
         (["Error: cannot open the model"], "cannot open the model"),
+        (
+            [
+                "Error: cannot open the model",
+                "[rank0]:[W1121 10:00:00.1 x.cpp:1] Warning: destroy_process_group() was not called",
+            ],
+            "cannot open the model",
+        ),
         (["Traceback (most recent call last):", '  File "x.py", line 1, in <module>'], "Traceback"),
         (["Fatal Python error: Segmentation fault", "Thread 0x1:", "  <no Python frame>"], "Segmentation fault"),
         (["/entrypoint.sh: line 3:    17 Killed", "   by somebody"], "17 Killed"),
