@@ -225,7 +225,7 @@ def test_a_healthy_log_has_no_cause_wherever_it_is_cut(name: str, part: float, p
 
 
 def test_a_bar_that_ends_no_line_hides_no_error() -> None:
-    bar = "Capturing CUDA graphs: 100%|##########| 3/3 [00:01<00:00, 2.0it/s]"
-    found = diagnose(f"{START}{bar}(EngineCore pid=7) ERROR 11-21 03:31:23 [core.py:7] ZorkError: odd\n")
+    progress = "Capturing CUDA graphs: 100%|##########| 3/3 [00:01<00:00, 2.0it/s]"
+    found = diagnose(f"{START}{progress}(EngineCore pid=7) ERROR 11-21 03:31:23 [core.py:7] ZorkError: odd\n")
     assert "ZorkError: odd" in found.cause
     assert "Capturing" not in f"{found.cause} {found.evidence}"
