@@ -547,7 +547,11 @@ SAMPLES: dict[str, list[tuple[str, str]]] = {
     "model-type-unknown": [
         (
             "transformers 4.5",
-            '  File "/x/transformers/models/auto/configuration_auto.py", line 1115, in from_pretrained\n    config_class = CONFIG_MAPPING[config_dict["model_type"]]\n  File "/x/transformers/models/auto/configuration_auto.py", line 817, in __getitem__\n    raise KeyError(key)\nKeyError: \'qwen3_next\'',
+            '  File "/x/transformers/models/auto/configuration_auto.py", line 1115, in from_pretrained\n'
+            '    config_class = CONFIG_MAPPING[config_dict["model_type"]]\n'
+            '  File "/x/transformers/models/auto/configuration_auto.py", line 817, in __getitem__\n'
+            "    raise KeyError(key)\n"
+            "KeyError: 'qwen3_next'",
         ),
         ("a tokenizer", "ValueError: Tokenizer class Qwen3Tokenizer does not exist or is not currently imported."),
         (

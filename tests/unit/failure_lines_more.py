@@ -2,7 +2,7 @@
 # GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Lines of failures, like failure_lines.py: of arguments, of processes that died, of hosts, builds, limits and time-outs."""
+"""Lines of failures, like failure_lines.py: of arguments, and of processes that died."""
 
 from __future__ import annotations
 

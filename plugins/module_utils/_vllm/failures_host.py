@@ -316,8 +316,13 @@ HOST: tuple[Signature, ...] = (
     Signature(
         "process-limits",
         "root",
-        ("Too many open files", "can't start new thread", "Resource temporarily unavailable", "Thread creation failed"),
-        r"^[\w.]*Error: (?:\[Errno 24\] )?Too many open files"
+        (
+            "Too many open files",
+            "can't start new thread",
+            "Resource temporarily unavailable",
+            "Thread creation failed",
+        ),
+        r"^[\w.]*Error: (?:\[Errno 24\] )?Too many open files(?!`)"
         r"|(?P<threads>can't start new thread|\[Errno 11\] Resource temporarily unavailable"
         r"|libgomp: Thread creation failed)",
         lambda f: (

@@ -42,6 +42,8 @@ LEVEL_MARK = re.compile(rf"(?:\([A-Za-z]\w*(?: rank=\d+)? pid=\d+\) )*\b(?:{LEVE
 REACH = 200
 # A prefix is known by the lines that it stands before: so many of those that begin with a head.
 ONE_IN = 10
+# A line that is no longer may be nothing but a prefix.
+LEAST = 12
 # From so many lines at each end of a log its prefixes are learned.
 SAMPLE = 400
 # Where no line with a head shows what stands before: any date, any clock, what is around them, and who wrote it.
@@ -164,7 +166,10 @@ def _joint(before: str, line: str, width: int) -> str:
     kind = "column" if len(before) == width else "blank"
     if kind == "blank" and len(before.rstrip()) + 1 + len(line.partition(" ")[0]) <= width:
         return ""
-    if HEAD.match(line) or MARK.search(line, 0, REACH) or ANEW[kind].match(line) or begins(line):
+    if HEAD.match(line) or MARK.search(line, 0, REACH) or begins(line):
+        return ""
+    # Not after a quotation mark that opens.
+    if ANEW[kind].match(line) and not (kind == "column" and before.endswith(("`", "'", '"', "("))):
         return ""
     # Two that begin alike have a prefix. Pydantic has the name of a field below.
     if not line[:1].isspace() and _shape(line[:12])[:8] == _shape(before[:12])[:8]:
@@ -202,7 +207,7 @@ def _is_prefix(shape: str) -> bool:
     """Whether it may stand before lines: it ends where a word does, and is no progress bar or message."""
     return (
         bool(shape.strip())
-        and shape[-1] in " |:]>)"
+        and shape[-1] in " |:]>)="
         and not re.search(r"%|it/s|Error|Traceback|, line 0| File ", shape)
     )
 
@@ -210,15 +215,18 @@ def _is_prefix(shape: str) -> bool:
 def _pattern(shape: str) -> str:
     parts = [r"\d+" if part == "0" else r"\s+" if part == " " else re.escape(part) for part in re.split("(0| )", shape)]
     # The blanks of a line are its own, but for the one after the prefix; an empty line may lack that.
-    return "".join(parts[:-2] if shape.endswith(" ") else parts) + (r"(?: |$)" if shape.endswith(" ") else "")
+    return "".join(parts[:-2] if shape.endswith(" ") else parts) + (r"(?:\s|$)" if shape.endswith(" ") else "")
 
 
 def _common(lines: list[str]) -> str:
-    """What all lines of a log begin with, up to a word: a name, a time."""
-    shapes = {_shape(line[:REACH]) for line in lines if line.strip()}
-    common = os.path.commonprefix([shape for shape in shapes if len(shape) > 12]) if len(shapes) > 1 else ""
-    common = common[: max(common.rfind(" "), common.rfind("|"), common.rfind("]")) + 1]
-    return common if re.search("[0|[\u2502]", common) else ""
+    """What most lines of a log begin with, up to a word: a name, a time."""
+    groups: dict[str, set[str]] = {}
+    for shape in {_shape(line[:REACH]) for line in lines if len(line) > LEAST}:
+        groups.setdefault(shape[:2], set()).add(shape)
+    most = max(groups.values(), key=len, default=set())
+    common = os.path.commonprefix(list(most)) if len(most) > 1 else ""
+    common = common[: max(map(common.rfind, " |]=")) + 1]
+    return common if re.search("[0|[=\u2502]", common) else ""
 
 
 def _unwrapped(raw: str) -> list[tuple[str, str]]:

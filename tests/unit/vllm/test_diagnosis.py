@@ -110,6 +110,13 @@ QUIET_START = "INFO 01-30 22:11:05 [__init__.py:216] Automatically detected plat
         (["vllm.odd.PlatformFault: no platform", "   look elsewhere", ""], "no platform"),
         (["ERROR 01-30 22:11:06 [launcher.py:3] Nothing to serve"], "Nothing to serve"),
         (["Error: cannot open the model"], "cannot open the model"),
+        (
+            [
+                "Error: cannot open the model",
+                "[rank0]:[W1121 10:00:00.1 x.cpp:1] Warning: destroy_process_group() was not called",
+            ],
+            "cannot open the model",
+        ),
         (["Traceback (most recent call last):", '  File "x.py", line 1, in <module>'], "Traceback"),
         (["Fatal Python error: Segmentation fault", "Thread 0x1:", "  <no Python frame>"], "Segmentation fault"),
         (["/entrypoint.sh: line 3:    17 Killed", "   by somebody"], "17 Killed"),
@@ -402,6 +409,9 @@ def test_a_failure_without_an_exception_shows_the_last_errors() -> None:
     found = diagnose(text, ProcessState(running=False, exit_status=1))
     assert found.evidence.splitlines() == [f"number {n}" for n in range(9, 21)]
     assert diagnose(text).evidence.splitlines() == [f"number {n}" for n in range(9, 21)]
+    # A line of information at the end leaves only the errors above it.
+    gone = diagnose(f"{text}INFO 01-01 10:00:00 [x.py:1] bye\n", ProcessState(running=False, exit_status=1))
+    assert gone.evidence.splitlines() == [f"number {n}" for n in range(9, 21)]
 
 
 BANNER = (
@@ -459,6 +469,11 @@ def test_the_last_start_counts() -> None:
 )
 def test_of_short_lives_the_newest_counts(log: list[str], id: str) -> None:
     assert diagnose("".join(f"{START}{end}\n" for end in log)).id == id
+
+
+def test_of_many_restarts_the_last_failure_counts() -> None:
+    text = "".join(f"{START}{end}\n" for end in (FREE, FREE, OOM, SAMPLER, ""))
+    assert diagnose(text, ProcessState(running=True, restarts=4)).id == "mem-sampler-warmup-oom"
 
 
 def test_a_restart_loop_is_told_by_the_start_before() -> None:

@@ -55,6 +55,11 @@ PREFIXES: dict[str, t.Callable[[int], str]] = {
     "a page of the United States": lambda n: f"11/21/2026, 3:31:{n % 60:02d} AM ",
     "a page with brackets": lambda n: f"[21.11.2026 03:31:{n % 60:02d}] ",
     "a supervisor": lambda n: f"2026-05-16 10:15:{n % 60:02d}.{n % 1000:03d} [Info] (Process) ",
+    "numbers of lines": lambda n: f"{n:6d}\t",
+    "a number of a rank": lambda n: f"{n % 4}: ",
+    "Docker Desktop": lambda n: f"2026-04-19 12:51:{n % 60:02d}.342 | ",
+    "pm2": lambda n: "0|vllm     | ",
+    "journald verbose": lambda n: "    MESSAGE=",
     "syslog": lambda n: f"<30>Nov 21 03:31:{n % 60:02d} gpu-1 vllm-gpt-oss/4f6a2b8c9d0e[1173]: ",
     "a rank": lambda n: "[rank0]: ",
     "Ray": lambda n: "(RayWorkerWrapper pid=4194, ip=10.0.0.7) ",
@@ -114,6 +119,12 @@ def test_a_usage_has_no_head_and_is_read_all_the_same(prefix: str) -> None:
     text = "usage: vllm serve [-h]\n                  [--port PORT]\nvllm serve: error: unrecognized arguments: --odd\n"
     found = diagnose(prefixed(prefix, text))
     assert (found.id, found.evidence) == ("args-unrecognized", "vllm serve: error: unrecognized arguments: --odd")
+
+
+def test_what_stands_before_few_lines_is_no_prefix() -> None:
+    work = "INFO 11-21 03:31:23 [a.py:1] at work\n" * 30
+    said = "Sent to (Worker pid=3) INFO 11-21 03:31:23 [a.py:1] x\n"
+    assert "Sent to nobody" in [line.text for line in parse_lines(f"{work}{said}Sent to nobody\n")]
 
 
 @pytest.mark.parametrize("mark", ["\ufeff", "\ufeff\r\n"])
@@ -214,7 +225,7 @@ def test_a_healthy_log_has_no_cause_wherever_it_is_cut(name: str, part: float, p
 
 
 def test_a_bar_that_ends_no_line_hides_no_error() -> None:
-    bar = "Capturing CUDA graphs: 100%|##########| 3/3 [00:01<00:00, 2.0it/s]"
-    found = diagnose(f"{START}{bar}(EngineCore pid=7) ERROR 11-21 03:31:23 [core.py:7] ZorkError: odd\n")
+    progress = "Capturing CUDA graphs: 100%|##########| 3/3 [00:01<00:00, 2.0it/s]"
+    found = diagnose(f"{START}{progress}(EngineCore pid=7) ERROR 11-21 03:31:23 [core.py:7] ZorkError: odd\n")
     assert "ZorkError: odd" in found.cause
     assert "Capturing" not in f"{found.cause} {found.evidence}"
