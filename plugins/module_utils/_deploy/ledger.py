@@ -156,7 +156,7 @@ class Ledger:
     def committed(self, server: str) -> dict[str, t.Any]:
         """The committed spec of a server (C(committed)) and the one before (C(previous)), as far as they are known."""
         try:
-            content = _load(os.path.join(self.directory, f"{server}.{COMMITTED}.json"))
+            content = load(os.path.join(self.directory, f"{server}.{COMMITTED}.json"))
         except (OSError, ValueError, RecursionError):
             return {}
         return content if content.get("kind") == COMMITTED else {}
@@ -246,7 +246,7 @@ class Ledger:
             ) from None
 
 
-def _load(path: str) -> dict[str, t.Any]:
+def load(path: str) -> dict[str, t.Any]:
     """The JSON of a file of this user alone.
 
     Raises:
@@ -274,7 +274,7 @@ def _load(path: str) -> dict[str, t.Any]:
 def _read(path: str, name: str) -> Entry | None | str:
     """The entry in a file; None for another kind of thing, and a sentence for what cannot be believed."""
     try:
-        content = _load(path)
+        content = load(path)
         return _entry(content, name) if content.get("kind") == CONTAINER else None
     except FileNotFoundError:
         return None

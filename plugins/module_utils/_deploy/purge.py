@@ -45,6 +45,15 @@ def purgeable(
     return Purge(tuple(sorted(directories)), tuple(sorted(files)), tuple(sorted(kept)))
 
 
+def why_to_keep(
+    directory: str, model: str, others: t.Sequence[Intent], foreign: t.Collection[str] = ()
+) -> tuple[str, str]:
+    """The real path of a model's folder in a Hugging Face cache, and why it may not be deleted; empty when it may."""
+    path, root, _model = next(_named_weights([{"huggingface_dir": directory, "model": model}]))
+    real = os.path.realpath(path)
+    return real, _why_not(path, root) or _Shared(others, foreign, (), ("weights",)).why_not_weights(real, model)
+
+
 def _kept(path: str, why: str) -> str:
     return f"{path} is kept, though purge was asked for: {why}. Delete it yourself if nobody needs it."
 
@@ -56,11 +65,11 @@ def _named_weights(intents: t.Iterable[Intent]) -> t.Iterator[tuple[str, str, st
         if not isinstance(directory, str) or not os.path.isabs(directory):
             continue
         root = os.path.realpath(directory)
-        for model in _models(intent):
+        for model in models_of(intent):
             yield os.path.join(root, "hub", "models--" + model.replace("/", "--")), root, model
 
 
-def _models(intent: Intent) -> list[str]:
+def models_of(intent: Intent) -> list[str]:
     """The models that a server loads from the cache: its own, and the one that drafts for it."""
     engine = intent.get("engine")
     drafting = engine.get("speculative_config") if isinstance(engine, dict) else None

@@ -55,9 +55,15 @@ class Busy(VllmError):
 
 @contextlib.contextmanager
 def alone(
-    name: str, token: str = "", patience: float | None = None, docker_host: str | None = None
+    name: str,
+    token: str = "",
+    patience: float | None = None,
+    docker_host: str | None = None,
+    doing: str = "",
 ) -> t.Iterator[None]:
     """Hold the lock of one server on this host; it ends with the process, however that ends.
+
+    C(doing) are the words for what a run with the lock does, where it is no server.
 
     C(token) is what the lease of the same run bears: the id of the container that it made. C(docker_host) tells whose
     locks count: those of the users who may open that socket.
@@ -69,8 +75,10 @@ def alone(
     path = os.path.join(_own_directory(), _file(name))
     descriptor = _opened(path)
     try:
+        doing = doing or f"is changing {name} on this host, or waits for it to become healthy"
         _wait(
-            Attempt(name, token, path, descriptor, _socket_of(docker_host)), PATIENCE if patience is None else patience
+            Attempt(name, token, path, descriptor, _socket_of(docker_host), doing),
+            PATIENCE if patience is None else patience,
         )
         yield
     finally:
@@ -113,6 +121,7 @@ class Attempt(t.NamedTuple):
     path: str
     descriptor: int
     socket: str
+    doing: str
 
 
 def _wait(attempt: Attempt, patience: float) -> None:
@@ -123,7 +132,7 @@ def _wait(attempt: Attempt, patience: float) -> None:
             return
         if time.monotonic() >= deadline:
             raise Busy(
-                f"Another run is changing {attempt.name} on this host, or waits for it to become healthy ({who}). "
+                f"Another run {attempt.doing} ({who}). "
                 "Nothing was changed by this one; run it again when the other has ended.",
                 "locked",
             )
