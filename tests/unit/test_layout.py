@@ -31,6 +31,7 @@ LAYERS = (
     ("_vllm",),
     ("_server",),
     ("_deploy",),
+    ("_models",),
     ("_health",),
     ("_docker", "_systemd"),
     ("_backends.py", "_sources.py"),

@@ -51,7 +51,9 @@ def test_who_makes_room(
 def test_who_would_have_to_make_room_is_only_told_when_others_may_not_be_replaced(client: Client, gpu: Gpu) -> None:
     run_b(port=8001, **HALF)
     there = found(client)
-    with pytest.raises(VllmError, match=r"together with vllm-b \(the GPUs have no room for both\), and replace_others is"):
+    with pytest.raises(
+        VllmError, match=r"together with vllm-b \(the GPUs have no room for both\), and replace_others is"
+    ):
         run(replace_others=False, **MOST)
     assert found(client) == there
     assert run(replace_others=False, **SOME)["changed"] is True
