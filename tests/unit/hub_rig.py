@@ -153,13 +153,14 @@ class _Answer:
         model, revision = "/".join(self.words[2:4]), self.words[-1]
         fault = self.hub.fault("api")
         if fault:
-            return self._fault(fault, b"{}")
-        if model != MODEL:
-            return self._head(404, {"X-Error-Code": "RepoNotFound"})
-        if revision not in self.hub.commits:
-            return self._head(404, {"X-Error-Code": "RevisionNotFound"})
-        siblings = [self._sibling(name, content) for name, content in self.hub.files.items()]
-        self._whole(json.dumps({"sha": self.hub.commits[revision], "siblings": siblings}).encode())
+            self._fault(fault, b"{}")
+        elif model != MODEL:
+            self._head(404, {"X-Error-Code": "RepoNotFound"})
+        elif revision not in self.hub.commits:
+            self._head(404, {"X-Error-Code": "RevisionNotFound"})
+        else:
+            siblings = [self._sibling(name, content) for name, content in self.hub.files.items()]
+            self._whole(json.dumps({"sha": self.hub.commits[revision], "siblings": siblings}).encode())
 
     def _sibling(self, name: str, content: bytes) -> dict[str, t.Any]:
         if not self.hub.tells:
@@ -170,21 +171,21 @@ class _Answer:
     def _resolve(self) -> None:
         name = "/".join(self.words[4:])
         content = self.hub.files[name]
-        if not is_large(name):
-            return self._content(name, content, self.hub.fault(name.rpartition("/")[2]))
-        self._head(
-            302,
-            {
-                "Location": f"{self.hub.store}/{name}?signature=x",
-                "X-Linked-Size": str(len(content)),
-                "X-Linked-Etag": f'"{digest(name, content)}"',
-            },
-        )
+        headers = {
+            "Location": f"{self.hub.store}/{name}?signature=x",
+            "X-Linked-Size": str(len(content)),
+            "X-Linked-Etag": f'"{digest(name, content)}"',
+        }
+        if is_large(name):
+            self._head(302, headers)
+        else:
+            self._content(name, content, self.hub.fault(name.rpartition("/")[2]))
 
     def _content(self, name: str, content: bytes, fault: str) -> None:
         if fault:
-            return self._fault(fault, content)
-        self._part(content, f'"{digest(name, content)}"')
+            self._fault(fault, content)
+        else:
+            self._part(content, f'"{digest(name, content)}"')
 
     def _part(self, content: bytes, etag: str, stop: int | None = None, announced: int | None = None) -> None:
         """What was asked for from a file with that tag; up to C(stop), though more was announced."""

@@ -25,7 +25,8 @@ from .plan import (
     plan,
     recovery,
 )
-from .record import named, paths_in, server_name
+from .record import named, server_name
+from .used import paths_in
 
 
 def making(job: Job, decision: Decision) -> Making:

@@ -28,7 +28,9 @@ def state(done: int, total: int, came: int, seconds: float) -> dict[str, t.Any]:
 
 def line(name: str, seen: t.Mapping[str, t.Any], elapsed: float, _expected: float | None = None) -> str:
     """One line about one transfer."""
-    progress = seen.get("progress") or {}
+    progress = seen.get("progress")
+    if progress is None:
+        return f"{name}: looking at what is there, {duration(elapsed)}"
     if not progress.get("total_bytes"):
         return f"{name}: verifying what is there, {duration(elapsed)}"
     done, total = progress["done_bytes"], progress["total_bytes"]
@@ -43,8 +45,8 @@ def step(seen: t.Mapping[str, t.Any]) -> int:
     return int((seen.get("progress") or {}).get("percent") or 0) // STEP
 
 
-def summary(name: str, result: t.Mapping[str, t.Any], elapsed: float) -> str:
-    """The last line: what came, and how long it took."""
-    came = result.get("fetched_bytes") or 0
-    rate = f", {size(came / elapsed)}/s" if came and elapsed >= 1 else ""
-    return f"{name}: whole after {duration(elapsed)} ({size(came)} fetched{rate})"
+def summary(name: str, result: t.Mapping[str, t.Any]) -> str:
+    """The last line: what came, and how long it took; empty when nothing came."""
+    came, elapsed = result.get("fetched_bytes") or 0, result.get("elapsed") or 0
+    rate = f", {size(came / elapsed)}/s" if elapsed >= 1 else ""
+    return f"{name}: whole after {duration(elapsed)} ({size(came)} fetched{rate})" if came else ""

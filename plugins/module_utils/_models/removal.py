@@ -10,7 +10,7 @@ import os
 import typing as t
 
 from .._deploy.ledger import Ledger
-from .._deploy.purge import models_of, why_to_keep
+from .._deploy.used import models_of, why_to_keep
 from .._errors import VllmError
 from .._host import files
 from . import manifest as manifests

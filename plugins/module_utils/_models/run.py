@@ -66,6 +66,7 @@ class Staging:
         self.verifies_all = params["verify"] == "full" and not self.resume
         # Digests of blobs that turned out to hold something else.
         self.damaged: frozenset[str] = frozenset()
+        self.began = float(self.resume.get("began") or time.time())
         # The commit that the revision stood for.
         self.before = files.read_text(repository.reference(wish.revision), 1000).strip() or None
 
@@ -158,25 +159,52 @@ class Staging:
         if self.verifies_all:
             manifest = replace(manifest, proved={})
             self.verifies_all = False
-        began = time.monotonic()
-        work = _Work(self.repository, manifest)
+        work = _Work(self.repository, manifest, *self._compared(manifest))
         work.remember()
-        seen, plan = self._compared(manifest)
-        transfer = self._transfer(work, plan, began)
+        began = time.monotonic()
+        transfer = self._transfer(work, began)
         try:
-            seen, plan = self._brought(work, transfer, seen, plan)
+            self._bring(work, transfer)
         except Interrupted:
-            lock.leave(self.repository.lock_name, token)
-            state = progress.state(sum(transfer.at.values()), work.total, transfer.came, time.monotonic() - began)
-            came = {"fetched_bytes": transfer.came, "progress": state}
-            return {**self._result(manifest, seen, plan), **came, "finished": False, "resume": {"token": token}}
+            return self._to_be_continued(work, transfer, token, time.monotonic() - began)
         lock.release(self.repository.lock_name)
-        self._linked(work, plan)
-        return {**self._result(work.manifest, seen, plan), "fetched_bytes": transfer.came}
+        self._link(work)
+        return self._since_the_first_slice(work, transfer)
 
-    def _transfer(self, work: _Work, plan: Plan, began: float) -> Transfer:
+    def _to_be_continued(self, work: _Work, transfer: Transfer, token: str, seconds: float) -> Result:
+        """The result of a slice, with what the next one has to know."""
+        if lock.reader_is_gone():
+            lock.release(self.repository.lock_name)
+        else:
+            lock.leave(self.repository.lock_name, token)
+        result = self._since_the_first_slice(work, transfer)
+        state = progress.state(sum(transfer.at.values()), work.plan.fetch_bytes, transfer.came, seconds)
+        known = {key: result[key] for key in ("changed", "actions", "diff", "fetched_bytes")}
+        resume = {**known, "token": token, "began": self.began}
+        return {**result, "finished": False, "progress": state, "resume": resume}
+
+    def _since_the_first_slice(self, work: _Work, transfer: Transfer) -> Result:
+        """The result of all slices so far: to each its own plan was what was left."""
+        result = {
+            **self._result(work.manifest, work.seen, work.plan),
+            "fetched_bytes": transfer.came,
+            "elapsed": round(max(0.0, time.time() - self.began), 1),
+        }
+        earlier = self.resume
+        if not earlier:
+            return result
+        verbs = {action.partition(" ")[0] for action in earlier["actions"]}
+        more = [action for action in result["actions"] if action.partition(" ")[0] not in verbs]
+        return {
+            **result,
+            "changed": earlier["changed"] or result["changed"],
+            "actions": [*earlier["actions"], *more],
+            "diff": {side: {**result["diff"][side], **earlier["diff"][side]} for side in ("before", "after")},
+            "fetched_bytes": earlier["fetched_bytes"] + transfer.came,
+        }
+
+    def _transfer(self, work: _Work, began: float) -> Transfer:
         hub = self._hub()
-        work.total = plan.fetch_bytes
         return Transfer(
             self.repository,
             lambda file: hub.source(file.path, work.manifest.commit),
@@ -185,27 +213,25 @@ class Staging:
             self.params["connections"],
             Pace(self.params["bandwidth_limit"]),
             began + self.params["slice"] if self.params["slice"] else None,
-            at={file.digest: self.repository.partial_bytes(file.digest) for file in plan.fetch},
         )
 
-    def _brought(self, work: _Work, transfer: Transfer, seen: Looks, plan: Plan) -> tuple[Looks, Plan]:
-        """Bring every blob, verified; the plan as it came to be."""
-        wrong = transfer.verify(plan.verify)
+    def _bring(self, work: _Work, transfer: Transfer) -> None:
+        """Bring every blob, verified; what turns out to be damaged becomes a part of the plan."""
+        wrong = transfer.verify(work.plan.verify)
         if wrong:
             self.damaged = frozenset(file.digest for file in wrong)
-            seen, plan = self._compared(work.manifest)
+            work.seen, plan = self._compared(work.manifest)
             self._refuse(work.manifest, plan)
-            work.total = plan.fetch_bytes
-        transfer.fetch(plan.fetch)
-        self.damaged = frozenset()
-        return seen, plan
+            work.plan = replace(plan, verify=work.plan.verify)
+        transfer.at = {file.digest: self.repository.partial_bytes(file.digest) for file in work.plan.fetch}
+        transfer.fetch(work.plan.fetch)
 
-    def _linked(self, work: _Work, plan: Plan) -> None:
+    def _link(self, work: _Work) -> None:
         """The snapshot, then the reference: whoever follows that one finds everything."""
         commit = work.manifest.commit
-        for file in plan.links:
+        for file in work.plan.links:
             self.repository.make_link(commit, file.path, file.digest)
-        if plan.refers:
+        if work.plan.refers:
             self.repository.refer(self.wish.revision, commit)
         _check_whole(self.repository, work.manifest)
         work.manifest = replace(work.manifest, since=work.manifest.since or time.time())
@@ -242,10 +268,10 @@ def described(repository: Repository, manifest: Manifest) -> Result:
 
 
 class _Work:
-    """The manifest while it fills, on disk after each file."""
+    """The manifest while it fills, on disk after each file; and what was found and planned."""
 
-    def __init__(self, repository: Repository, manifest: Manifest) -> None:
-        self.repository, self.manifest, self.total = repository, manifest, 0
+    def __init__(self, repository: Repository, manifest: Manifest, seen: Looks, plan: Plan) -> None:
+        self.repository, self.manifest, self.seen, self.plan = repository, manifest, seen, plan
 
     def remember(self) -> None:
         manifests.remember(self.repository, self.manifest)
