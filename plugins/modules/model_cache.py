@@ -51,7 +51,7 @@ options:
     default: present
   huggingface_dir:
     description:
-      - Absolute path of the Hugging Face cache on the host, as in M(gpufleet.vllm.vllm_container#module). The models
+      - Absolute path of the Hugging Face cache on the host, as in M(gpufleet.vllm.vllm_container). The models
         are in its folder C(hub).
     type: path
     required: true
@@ -192,7 +192,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 reason:
-  description: Why the module failed, as M(gpufleet.vllm.vllm_container#module) lists the reasons.
+  description: Why the module failed, as M(gpufleet.vllm.vllm_container) lists the reasons.
   returned: on failure
   type: str
   sample: download-failed

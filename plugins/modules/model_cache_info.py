@@ -14,7 +14,7 @@ author:
 description:
   - Lists the models in the Hugging Face caches of a host. Of each it tells which revisions there are, whether they are
     whole, since when, how large, and which servers use them.
-  - Nothing is hashed. A revision is verified when M(gpufleet.vllm.model_cache#module) verified every file of it and
+  - Nothing is hashed. A revision is verified when M(gpufleet.vllm.model_cache) verified every file of it and
     nobody has touched one since; otherwise it is judged by the headers of its weights.
 extends_documentation_fragment:
   - ansible.builtin.action_common_attributes
@@ -30,7 +30,7 @@ options:
   huggingface_dirs:
     description:
       - Absolute paths of the caches to look into. By default those that the servers of this user and
-        M(gpufleet.vllm.model_cache#module) use, and the one in the home of this user.
+        M(gpufleet.vllm.model_cache) use, and the one in the home of this user.
     type: list
     elements: path
     default: []
@@ -50,7 +50,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 reason:
-  description: Why the module failed, as M(gpufleet.vllm.vllm_container#module) lists the reasons.
+  description: Why the module failed, as M(gpufleet.vllm.vllm_container) lists the reasons.
   returned: on failure
   type: str
   sample: record-unreadable
