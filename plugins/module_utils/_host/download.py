@@ -209,7 +209,7 @@ class HttpSource:
     ca_path: str | None = None
     credentials: t.Mapping[str, str] = field(default_factory=dict, repr=False)
     elsewhere: str = _MIRROR
-    # The version of the file that was read last, as its server names it.
+    # Of the last answer: the version of the file (ETag), and the server that gave it (Host), which a redirect may name.
     seen: dict[str, str] = field(default_factory=dict, repr=False, compare=False)
 
     @property
@@ -247,6 +247,7 @@ class HttpSource:
         url = self.url
         for _hop in range(_REDIRECTS):
             is_origin = _origin(url) == _origin(self.url)
+            self.seen["Host"] = urllib.parse.urlsplit(url).netloc
             try:
                 return open_url(
                     url,
@@ -313,7 +314,7 @@ class HttpSource:
             return f"the server sent nothing for {self.timeout:g} s after {got} of {size} bytes", self.elsewhere, True
         if got and isinstance(cause, (ConnectionResetError, BrokenPipeError, http.client.HTTPException)):
             return f"the connection broke after {got} of {size} bytes", self.elsewhere, True
-        host = urllib.parse.urlsplit(self.url).netloc
+        host = self.seen.get("Host") or urllib.parse.urlsplit(self.url).netloc
         known = cause if isinstance(cause, BaseException) else OSError(str(cause))
         transient = not isinstance(known, (ssl.SSLError, SSLValidationError))
         return (*explain_connection(known, host, self.timeout, self.elsewhere), transient)

@@ -204,7 +204,7 @@ class Repository:
         self.make_directory(self.locks)
         path = os.path.join(self.locks, f"{digest}.lock")
         with download.on_disk(f"open the lock {path}"):
-            descriptor = _opened(path)
+            descriptor = _opened(path, self.owner())
         try:
             _wait(descriptor, path, going_on)
             yield
@@ -212,13 +212,16 @@ class Repository:
             os.close(descriptor)
 
 
-def _opened(path: str) -> int:
-    """A lock that another user made can be held without writing to it."""
+def _opened(path: str, owner: tuple[int, int] | None) -> int:
+    """A lock that another user made can be held without writing to it; that user's clients write to theirs."""
     flags = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
     try:
-        return os.open(path, os.O_RDWR | os.O_CREAT | flags, FILE_MODE)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | flags, FILE_MODE)
     except PermissionError:
         return os.open(path, os.O_RDONLY | flags)
+    if owner:
+        os.fchown(descriptor, *owner)
+    return descriptor
 
 
 def _wait(descriptor: int, path: str, going_on: t.Callable[[], None]) -> None:

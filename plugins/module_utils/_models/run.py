@@ -27,6 +27,8 @@ from .transfer import Interrupted, Pace, Transfer
 
 Result = dict[str, t.Any]
 Looks = dict[str, Seen]
+# Seconds for which slice after slice may end without a byte that came or a file that was verified.
+PATIENCE = 600.0
 
 
 def run(params: Params, check_mode: bool) -> Result:
@@ -177,10 +179,20 @@ class Staging:
             lock.release(self.repository.lock_name)
         else:
             lock.leave(self.repository.lock_name, token)
+        idle = 0.0 if transfer.came or work.proofs else self.resume.get("idle", 0.0) + seconds
+        if idle >= PATIENCE:
+            raise VllmError(
+                f"Nothing of {self.wish.name} came for {idle / 60:.0f} minutes: another program holds the locks in "
+                f"{self.repository.locks} ('fuser' names it). Wait for it, or end it.",
+                "locked",
+            )
         result = self._since_the_first_slice(work, transfer)
-        state = progress.state(sum(transfer.at.values()), work.plan.fetch_bytes, transfer.came, seconds)
+        # Of all slices: what is left of this one's plan is left of the first one's.
+        left = work.plan.fetch_bytes - sum(transfer.at.values())
+        total = max(self.resume.get("total", 0), work.plan.fetch_bytes)
+        state = progress.state(total - left, total, transfer.came, seconds)
         known = {key: result[key] for key in ("changed", "actions", "diff", "fetched_bytes")}
-        resume = {**known, "token": token, "began": self.began}
+        resume = {**known, "token": token, "began": self.began, "idle": idle, "total": total}
         return {**result, "finished": False, "progress": state, "resume": resume}
 
     def _since_the_first_slice(self, work: _Work, transfer: Transfer) -> Result:
@@ -204,10 +216,9 @@ class Staging:
         }
 
     def _transfer(self, work: _Work, began: float) -> Transfer:
-        hub = self._hub()
         return Transfer(
             self.repository,
-            lambda file: hub.source(file.path, work.manifest.commit),
+            lambda file: self._hub().source(file.path, work.manifest.commit),
             work.proved,
             self._manner(),
             self.params["connections"],
@@ -272,11 +283,13 @@ class _Work:
 
     def __init__(self, repository: Repository, manifest: Manifest, seen: Looks, plan: Plan) -> None:
         self.repository, self.manifest, self.seen, self.plan = repository, manifest, seen, plan
+        self.proofs = 0
 
     def remember(self) -> None:
         manifests.remember(self.repository, self.manifest)
 
     def proved(self, file: Remote, seen: Identity) -> None:
+        self.proofs += 1
         self.manifest = self.manifest.with_proof(file.digest, seen)
         self.remember()
 

@@ -67,6 +67,7 @@ def test_a_run_that_is_killed_is_finished_by_the_next(name: str, number: int, ca
         assert dies(child_command(state, wish), PATCH.format(name=name, number=number)) == -signal.SIGKILL
         assert is_right(cache, hub)
         assert not weights.find(MODEL, str(cache)).complete
+        assert not list(cache.rglob("refs/main")), "nobody is led to a snapshot that is not whole"
         fetched = {one.path for one in hub.asked(where="store")}
         there = {name for name in SHARDS if digest(name, hub.files[name]) in blobs(cache)}
         hub.requests.clear()

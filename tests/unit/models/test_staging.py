@@ -312,6 +312,13 @@ def test_a_disk_that_is_too_small_is_told_before_anything_is_fetched(
     assert error.reason == "disk-full"
 
 
+def test_a_store_behind_the_hub_that_cannot_be_reached_is_named(cache: Path) -> None:
+    with Hub() as hub:
+        hub.store = "http://127.0.0.2:9"
+        error = refused(cache, hub, attempts=1)
+    assert f"/{FIRST}: nothing listens at 127.0.0.2:9." in str(error)
+
+
 def test_a_token_is_not_sent_in_the_clear(cache: Path, token_file: Path) -> None:
     with pytest.raises(VllmError, match="not encrypted"):
         run(parameters(cache, endpoint="http://hub.example.com", hf_token_file=str(token_file)), False)
@@ -326,7 +333,9 @@ def forget(state: Path) -> None:
         path.unlink()
 
 
-@pytest.mark.parametrize("said", [{}, {"offline": True}], ids=["online", "offline"])
+@pytest.mark.parametrize(
+    "said", [{}, {"offline": True, "hf_token_file": "/none"}], ids=["online", "offline, where no token is read"]
+)
 def test_what_another_tool_fetched_is_verified_once_and_kept(said: dict[str, t.Any], cache: Path, state: Path) -> None:
     with Hub() as hub:
         stage(cache, hub)

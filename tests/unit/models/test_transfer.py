@@ -19,7 +19,12 @@ import pytest
 from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy import weights
 from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
 from ansible_collections.gpufleet.vllm.plugins.module_utils._host import download, lock
-from ansible_collections.gpufleet.vllm.plugins.module_utils._models import manifest as manifests, progress, repository
+from ansible_collections.gpufleet.vllm.plugins.module_utils._models import (
+    manifest as manifests,
+    progress,
+    repository,
+    run as run_module,
+)
 from ansible_collections.gpufleet.vllm.plugins.module_utils._models.hub import Remote
 from ansible_collections.gpufleet.vllm.plugins.module_utils._models.manifest import Manifest
 from ansible_collections.gpufleet.vllm.plugins.module_utils._models.repository import Repository
@@ -97,6 +102,18 @@ def test_a_file_that_another_client_of_the_hub_downloads_is_waited_for(
             assert name not in blobs(cache)
         run(parameters(cache, endpoint=hub.url), False)
     assert weights.find(MODEL, str(cache)).complete
+
+
+def test_slices_do_not_wait_for_another_program_for_ever(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_module, "PATIENCE", 0.05)
+    with Hub() as hub:
+        monkeypatch.setattr(repository, "_taken", lambda _descriptor: False)
+        wish = parameters(cache, endpoint=hub.url, slice=0.02)
+        resume: dict[str, t.Any] = {}
+        with pytest.raises(VllmError, match="Nothing of org/small came") as caught:
+            for _slice in range(10):
+                resume = run({**wish, "resume": resume}, False)["resume"]
+    assert (caught.value.reason, 0 < resume["idle"] < 0.05) == ("locked", True)
 
 
 def test_what_the_other_client_brought_is_not_fetched_again(cache: Path) -> None:
