@@ -160,12 +160,16 @@ class _Answer:
             self._head(404, {"X-Error-Code": "RevisionNotFound"})
         else:
             siblings = [self._sibling(name, content) for name, content in self.hub.files.items()]
-            self._whole(json.dumps({"sha": self.hub.commits[revision], "siblings": siblings}).encode())
+            self._whole(json.dumps({"id": MODEL, "sha": self.hub.commits[revision], "siblings": siblings}).encode())
 
     def _sibling(self, name: str, content: bytes) -> dict[str, t.Any]:
         if not self.hub.tells:
             return {"rfilename": name}
-        large = {"lfs": {"sha256": digest(name, content), "size": len(content)}} if is_large(name) else {}
+        large = (
+            {"lfs": {"sha256": digest(name, content), "size": len(content), "pointerSize": 130}}
+            if is_large(name)
+            else {}
+        )
         return {"rfilename": name, "size": len(content), "blobId": git_sha1(content), **large}
 
     def _resolve(self) -> None:
@@ -200,8 +204,10 @@ class _Answer:
         self._head(200, {"Content-Length": str(len(body))}, body)
 
     def _head(self, status: int, headers: t.Mapping[str, str], body: bytes = b"") -> None:
+        # The Hub's own client wants to know it.
+        commit = self.words[3] if self.words[2:3] == ["resolve"] else ""
         self.request.send_response(status)
-        for name, value in {"Content-Length": "0", **headers}.items():
+        for name, value in {"Content-Length": "0", "X-Repo-Commit": commit, **headers}.items():
             self.request.send_header(name, value)
         self.request.end_headers()
         if self.request.command != "HEAD":
