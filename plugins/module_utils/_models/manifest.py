@@ -9,6 +9,7 @@ With it, a model that is there costs a look at each file, however large it is: n
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -106,6 +107,9 @@ def forget(repository: Repository) -> None:
     for place, manifest in everything():
         if place == here and manifest.wish.model == repository.model:
             files.delete_file(_path(repository, manifest.wish))
+    # Nothing of ours stays on a host that has no server either.
+    with contextlib.suppress(OSError):
+        os.rmdir(state_directory())
 
 
 def _loaded(path: str) -> tuple[str, Manifest] | None:

@@ -46,7 +46,7 @@ def test_the_folder_of_the_model_goes_and_nothing_else(cache: Path, state: Path)
     assert sorted(path.name for path in (cache / "hub").iterdir()) == [".locks", "models--org--other"]
     assert list((cache / "hub" / ".locks").iterdir()) == []
     assert (cache / "token").exists()
-    assert manifests.everything() == []
+    assert (manifests.everything(), (state / "gpufleet.vllm").exists()) == ([], False)
     assert absent(cache)["changed"] is False
 
 
