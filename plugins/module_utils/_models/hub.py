@@ -236,7 +236,7 @@ class Hub:
 
     def _at(self, url: str) -> HubSource:
         return HubSource(
-            url,
+            url=url,
             timeout=self.timeout,
             validate_certs=self.validate_certs,
             ca_path=self.ca_path,

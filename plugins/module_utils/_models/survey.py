@@ -101,9 +101,12 @@ def _revision(repository: Repository, name: str, known: t.Sequence[Manifest]) ->
 
 
 def _is_verified(repository: Repository, manifest: Manifest) -> bool:
+    def is_as_it_was(digest: str) -> bool:
+        seen = identity(repository.blob(digest))
+        return seen is not None and manifest.proved.get(digest) == seen
+
     return all(
-        manifest.proved.get(file.digest) == identity(repository.blob(file.digest)) is not None
-        and repository.is_linked(manifest.commit, file.path, file.digest)
+        is_as_it_was(file.digest) and repository.is_linked(manifest.commit, file.path, file.digest)
         for file in manifest.files
     )
 
