@@ -2,148 +2,36 @@
 # GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Waits for a server in slices, and shows how far it is in between.
-
-A module says nothing before it ends, so the wait is cut into slices of some seconds. Each is one call of the module,
-which ends early when there is something new to show, and at once when the wait is over.
-"""
+"""Waits for a server in slices, and shows how far it is in between."""
 
 from __future__ import annotations
 
-import sys
-import threading
-import time
+import functools
 import typing as t
 
-from ansible import constants as C, context
 from ansible.module_utils.parsing.convert_bool import boolean
-from ansible.plugins.action import ActionBase
 from ansible_collections.gpufleet.vllm.plugins.module_utils._host.printable import printable
 from ansible_collections.gpufleet.vllm.plugins.module_utils._vllm.phases import line, step, summary
-
-# Seconds. A call costs a connection and the start of Python, so a line that nobody watches is worth fewer of them.
-LIVE_SLICE, PLAIN_SLICE = 10.0, 30.0
-# A start that took less is not worth a line of its own.
-WORTH_A_LINE = 3.0
-CLEAR = "\r\x1b[K"
-
-# This file is first imported by the process that writes to the terminal; the workers' output goes through it.
-IS_TERMINAL = sys.stdout is not None and sys.stdout.isatty()
+from ansible_collections.gpufleet.vllm.plugins.plugin_utils._progress import SlicedAction, Words
 
 
-class ActionModule(ActionBase):
-    _supports_check_mode = True
-    _supports_async = True
-    _requires_connection = True
+class ActionModule(SlicedAction):
+    """The wait for a server."""
 
-    def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
-        task_vars = task_vars or {}
-        result: dict[str, t.Any] = super().run(tmp, task_vars)
-        arguments = {**self._task.args}
+    def words(self) -> Words:
+        is_cold = boolean(self._task.args.get("cold_start") or False, strict=False)
+        told = functools.partial(line, is_cold=is_cold)
+        return Words(told, step, lambda name, seen: summary(name, seen) if seen.get("healthy") else "")
+
+    def arguments(self, task_vars: dict[str, t.Any]) -> dict[str, t.Any]:
+        arguments = super().arguments(task_vars)
         facts = (task_vars.get("ansible_facts") or {}).get("gpufleet")
         if facts and "gpu_facts" not in arguments:
             arguments["gpu_facts"] = facts
-        try:
-            if self._is_quiet():
-                wrap_async = bool(self._task.async_val) and not self._connection.has_native_async
-                result.update(self._execute_module(module_args=arguments, task_vars=task_vars, wrap_async=wrap_async))
-            else:
-                result.update(self._wait(arguments, task_vars))
-        finally:
-            if not self._task.async_val:
-                self._remove_tmp_path(self._connection._shell.tmpdir)
-        return t.cast("dict[str, t.Any]", printable(result))
+        return arguments
 
-    def _is_quiet(self) -> bool:
-        """Whether a line in between is unwanted: it would spoil the output of another callback, or nobody waits."""
-        callback = str(C.config.get_config_value("DEFAULT_STDOUT_CALLBACK")).rpartition(".")[2]
-        adhoc = bool(context.CLIARGS.get("module_name"))
-        sliced = bool(self._task.args.get("slice"))
-        return bool(self._task.check_mode or self._task.async_val) or callback != "default" or adhoc or sliced
-
-    def _wait(self, arguments: dict[str, t.Any], task_vars: dict[str, t.Any]) -> dict[str, t.Any]:
-        progress = self._progress(arguments, task_vars)
-        resume: dict[str, t.Any] = {}
-        try:
-            while True:
-                given = {**arguments, "slice": progress.slice, "resume": resume}
-                seen: dict[str, t.Any] = self._execute_module(module_args=given, task_vars=task_vars)
-                if seen.get("finished", True):
-                    progress.close(seen)
-                    return {key: value for key, value in seen.items() if key != "finished"}
-                resume = seen["resume"]
-                progress.show(seen)
-        finally:
-            progress.stop()
-
-    def _progress(self, arguments: t.Mapping[str, t.Any], task_vars: t.Mapping[str, t.Any]) -> Progress:
+    def subject(self, arguments: t.Mapping[str, t.Any]) -> str:
         names = arguments.get("served_model_name")
         model = names[0] if isinstance(names, list) and names else names
         served = arguments.get("container") or arguments.get("unit") or model or "server"
-        alone = len(task_vars.get("ansible_play_batch") or ()) == 1
-        expected = arguments.get("expected_seconds")
-        name = f"[{task_vars.get('inventory_hostname')}] {served}"
-        seconds = float(str(expected)) if str(expected or "").isdigit() else None
-        is_cold = boolean(arguments.get("cold_start") or False, strict=False)
-        return (LiveLine if IS_TERMINAL and alone else Progress)(name, seconds, self._display, is_cold)
-
-
-class Progress:
-    """A new line for each change: in a log file, and where many hosts share a terminal."""
-
-    slice = PLAIN_SLICE
-
-    def __init__(self, name: str, expected: float | None, display: t.Any, is_cold: bool = False) -> None:
-        self.name, self.expected, self.display, self.is_cold = name, expected, display, is_cold
-        self.shown: t.Any = None
-
-    def show(self, seen: t.Mapping[str, t.Any]) -> None:
-        if step(seen) != self.shown:
-            self.shown = step(seen)
-            self.display.display(printable(self._line(seen, seen.get("elapsed") or 0)))
-
-    def _line(self, seen: t.Mapping[str, t.Any], elapsed: float) -> str:
-        return line(self.name, seen, elapsed, self.expected, self.is_cold)
-
-    def close(self, seen: t.Mapping[str, t.Any]) -> None:
-        if seen.get("healthy") and (seen.get("elapsed") or 0) > WORTH_A_LINE:
-            self.display.display(printable(summary(self.name, seen)))
-
-    def stop(self) -> None:
-        pass
-
-
-class LiveLine(Progress):
-    """One line that is rewritten every second, also while the module is away on the host."""
-
-    slice = LIVE_SLICE
-
-    def __init__(self, name: str, expected: float | None, display: t.Any, is_cold: bool = False) -> None:
-        super().__init__(name, expected, display, is_cold)
-        self.began, self.seen = time.monotonic(), t.cast("t.Mapping[str, t.Any]", {})
-        self.over = threading.Event()
-        self.ticker = threading.Thread(target=self._tick, daemon=True)
-        self.ticker.start()
-
-    def show(self, seen: t.Mapping[str, t.Any]) -> None:
-        self.seen = seen
-        self._write()
-
-    def close(self, seen: t.Mapping[str, t.Any]) -> None:
-        self.stop()
-        super().close(seen)
-
-    def stop(self) -> None:
-        if not self.over.is_set():
-            self.over.set()
-            self.ticker.join()
-            if time.monotonic() - self.began > 1:
-                self.display.display(CLEAR, screen_only=True, newline=False)
-
-    def _tick(self) -> None:
-        while not self.over.wait(1):
-            self._write()
-
-    def _write(self) -> None:
-        text = printable(self._line(self.seen, time.monotonic() - self.began))
-        self.display.display(f"{CLEAR}{text[: self.display.columns - 1]}", screen_only=True, newline=False)
+        return str(printable(served))

@@ -25,8 +25,9 @@ from .plan import (
     plan,
     recovery,
 )
-from .record import named, paths_in, server_name
+from .record import named, server_name
 from .stopping import still, with_lives
+from .used import paths_in
 
 
 def making(job: Job, decision: Decision) -> Making:

@@ -29,8 +29,9 @@ from .plan import (
     plan,
     rivals,
 )
-from .record import paths_in, recorded_spec
+from .record import recorded_spec
 from .secrets import Secrets, kept as kept_secrets, secret_paths
+from .used import paths_in
 
 if t.TYPE_CHECKING:
     from .preflight import Measurement, PortView

@@ -77,7 +77,7 @@ def _apply(params: Params, plan: encodings.Plan, sources: t.Mapping[str, downloa
             path,
             encodings.partial_path(path),
             finish=_giver(give, path),
-            attempts=params["attempts"],
+            manner=download.Manner(attempts=params["attempts"]),
         )
     for leftover in plan.leftovers:
         download.remove_leftover(leftover)

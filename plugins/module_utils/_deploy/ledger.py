@@ -186,7 +186,7 @@ class Ledger:
     def committed(self, server: str) -> dict[str, t.Any]:
         """The committed spec of a server (C(committed)) and the one before (C(previous)), as far as they are known."""
         try:
-            content = _load(os.path.join(self.directory, f"{server}.{COMMITTED}.json"))
+            content = load(os.path.join(self.directory, f"{server}.{COMMITTED}.json"))
         except (OSError, ValueError, RecursionError):
             return {}
         return content if content.get("kind") == COMMITTED else {}
@@ -217,7 +217,7 @@ class Ledger:
                 continue
             path = os.path.join(self.directory, name)
             try:
-                content = _load(path)
+                content = load(path)
             except FileNotFoundError:
                 continue
             except (OSError, ValueError, TypeError, RecursionError) as error:
@@ -312,7 +312,7 @@ class Ledger:
             ) from None
 
 
-def _load(path: str) -> dict[str, t.Any]:
+def load(path: str) -> dict[str, t.Any]:
     """The JSON of a file of this user alone.
 
     Raises:
@@ -340,7 +340,7 @@ def _load(path: str) -> dict[str, t.Any]:
 def _read(path: str, name: str) -> Entry | None | str:
     """The entry in a file; None for another kind of thing, and a sentence for what cannot be believed."""
     try:
-        content = _load(path)
+        content = load(path)
         return _entry(content, name) if content.get("kind") in (CONTAINER, UNIT) else None
     except FileNotFoundError:
         return None

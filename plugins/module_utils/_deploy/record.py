@@ -85,20 +85,6 @@ def recorded_spec(intent: t.Mapping[str, t.Any]) -> ServerSpec | None:
         return None
 
 
-def paths_in(intent: t.Mapping[str, t.Any]) -> list[str]:
-    """The paths on the host that a server with that record uses."""
-    keys = ("huggingface_dir", "encodings_dir", "hf_token_file", "api_key_file", "env_file", "model", "venv")
-    found = [*(str(intent.get(key) or "") for key in keys), *mounted(intent)]
-    return [path for path in found if path.startswith("/")]
-
-
-def mounted(intent: t.Mapping[str, t.Any]) -> list[str]:
-    """What a server mounts because somebody listed it."""
-    volumes = intent.get("volumes")
-    listed = volumes if isinstance(volumes, (list, tuple)) else ()
-    return [str(volume).split(":", maxsplit=1)[0] for volume in listed]
-
-
 def server_name(instance_name: str) -> str:
     """The server that an instance belongs to: its name without the suffix of the slot."""
     for suffix in filter(None, SUFFIX.values()):

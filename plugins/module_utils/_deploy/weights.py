@@ -161,19 +161,19 @@ def _wanted(
 ) -> tuple[tuple[str, ...], str | None]:
     """The files of a format that ought to be there, and what is wrong with its index."""
     lying = {name for name in names if form.files.fullmatch(name) and (only is None or only.fullmatch(name))}
-    lying |= {sibling for name in lying for sibling in _siblings(name)}
+    lying |= {sibling for name in lying for sibling in siblings(name)}
     if form.index is None or form.index not in names:
         return tuple(sorted(lying)), None
     index, fault = _json(directory, form.index, INDEX_LIMIT)
     shards = index.get("weight_map")
-    if isinstance(shards, dict) and shards and all(map(_is_file_name, shards.values())):
+    if isinstance(shards, dict) and shards and all(map(is_file_name, shards.values())):
         return tuple(sorted(set(shards.values()))), None
     if fault is None and _stat(os.path.join(directory, form.index)) is None:
         return tuple(sorted({form.index, *lying})), None  # A link to a blob that is gone.
     return tuple(sorted(lying)), fault or f"{form.index}: it names no files in a weight_map"
 
 
-def _siblings(name: str) -> list[str]:
+def siblings(name: str) -> list[str]:
     """All files of a numbered series."""
     found = NUMBERED.fullmatch(name)
     if not found or not int(found["number"]) <= int(found["total"]) <= 2000:
@@ -182,7 +182,7 @@ def _siblings(name: str) -> list[str]:
     return [f"{head}{number:0{width}d}-of-{total}{found['tail']}" for number in range(1, int(total) + 1)]
 
 
-def _is_file_name(name: t.Any) -> bool:
+def is_file_name(name: t.Any) -> bool:
     """Whether an index names a file below its own directory."""
     return isinstance(name, str) and name.isprintable() and bool(name) and not {"", ".."} & set(name.split("/"))
 

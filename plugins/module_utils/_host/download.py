@@ -2,11 +2,12 @@
 # GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Bring a file of known size and sha256 to a path: all of it or nothing, whatever happens on the way."""
+"""Bring a file of known size and digest to a path: all of it or nothing, whatever happens on the way."""
 
 from __future__ import annotations
 
 import contextlib
+import email.utils
 import errno
 import fcntl
 import hashlib
@@ -22,27 +23,44 @@ import typing as t
 import urllib.error
 import urllib.parse
 import urllib.request
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from ansible.module_utils.urls import ConnectionError as UrlsError, SSLValidationError, open_url
 
-from .._errors import VllmError
+from .._errors import Reason, VllmError
 from . import files
 
 _CHUNK_BYTES = 1 << 16
+_HASH_BYTES = 1 << 20
+# Seconds between two attempts, unless the server asks for more.
+_LONGEST_PAUSE = 10
+# The share of a file that has to come for an attempt to count as progress.
+_PROGRESS = 0.01
 _LOCK_WAIT_SECONDS = 600
 _TRANSIENT_STATUS = frozenset({408, 416, 425, 429, 500, 502, 503, 504})
 _REDIRECTS = 10
 _REDIRECTED = frozenset({301, 302, 303, 307, 308})
-_NO_LOCKS_HERE = frozenset({errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK})
+NO_LOCKS_HERE = frozenset({errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK})
 _MIRROR = "Try another source: a mirror, or files on the controller."
 
 
-class TransientError(VllmError):
-    """The same thing may work when it is tried again."""
+Algorithm = t.Literal["sha256", "git-sha1"]
 
-    def __init__(self, message: str) -> None:
+
+class Hasher(t.Protocol):
+    """What hashlib makes."""
+
+    def update(self, data: bytes, /) -> None: ...
+
+    def hexdigest(self) -> str: ...
+
+
+class TransientError(VllmError):
+    """The same thing may work when it is tried again, in C(after) seconds at the earliest."""
+
+    def __init__(self, message: str, after: float = 0) -> None:
         super().__init__(message, "download-failed")
+        self.after = after
 
 
 @dataclass(frozen=True)
@@ -50,13 +68,47 @@ class Expected:
     """What the bytes have to be."""
 
     size: int
-    sha256: str
+    digest: str
+    algorithm: Algorithm = "sha256"
+
+    def hasher(self) -> Hasher:
+        """What makes the digest of such bytes; git puts their number in front of them."""
+        if self.algorithm == "sha256":
+            return hashlib.sha256()
+        # A name for content, nothing that anybody has to trust more than the server that told it.
+        return hashlib.new("sha1", b"blob %d\0" % self.size, usedforsecurity=False)
+
+    def digest_of(self, stream: t.BinaryIO) -> str:
+        """The digest of what is left to read."""
+        hasher = self.hasher()
+        for chunk in iter(lambda: stream.read(_HASH_BYTES), b""):
+            hasher.update(chunk)
+        return hasher.hexdigest()
+
+
+def _ignored(_position: int, _count: int) -> None:
+    pass
+
+
+@dataclass(frozen=True)
+class Manner:
+    """How a transfer goes about it.
+
+    C(attempts) without progress are made; a server that asks to wait for more than C(longest_wait) seconds ends them.
+    C(passing) is told the position and the number of bytes after each piece that was written: it may wait, or end the
+    transfer by raising. With C(keeps_partial), what came so far stays for a later run, however this one ends.
+    """
+
+    attempts: int = 3
+    longest_wait: float = 60
+    keeps_partial: bool = False
+    passing: t.Callable[[int, int], None] = _ignored
 
 
 # --- what to say -----------------------------------------------------------------------------------------------------
 
 
-def explain_status(code: int, reason: str) -> tuple[str, str]:
+def explain_status(code: int, reason: str, elsewhere: str = _MIRROR) -> tuple[str, str]:
     """What a refusing server answered, and the way out."""
     seen = f"the server answered {code} {reason}".rstrip()
     if code in (401, 403):
@@ -65,23 +117,23 @@ def explain_status(code: int, reason: str) -> tuple[str, str]:
         return seen, "Check the URL: it names the directory that holds the file."
     if code == 407:
         return seen, "Put the proxy's credentials into https_proxy of the task's environment."
-    return seen, _MIRROR
+    return seen, elsewhere
 
 
-def explain_connection(error: BaseException, host: str, timeout: float) -> tuple[str, str]:
+def explain_connection(error: BaseException, host: str, timeout: float, elsewhere: str = _MIRROR) -> tuple[str, str]:
     """Why no connection came about, and the way out."""
     if isinstance(error, socket.gaierror):
-        return f"the name {host} cannot be resolved", f"Check DNS and the proxy settings on the host. {_MIRROR}"
+        return f"the name {host} cannot be resolved", f"Check DNS and the proxy settings on the host. {elsewhere}"
     if isinstance(error, ConnectionRefusedError):
-        return f"nothing listens at {host}", f"Check the address and the proxy settings. {_MIRROR}"
+        return f"nothing listens at {host}", f"Check the address and the proxy settings. {elsewhere}"
     if isinstance(error, (socket.timeout, TimeoutError)):
-        return f"no answer within {timeout:g} s", f"Check firewall and proxy, or raise timeout. {_MIRROR}"
+        return f"no answer within {timeout:g} s", f"Check firewall and proxy, or raise timeout. {elsewhere}"
     if isinstance(error, (ssl.SSLError, SSLValidationError)):
         return (
             f"the TLS connection failed ({one_line(error)})",
             "A proxy that inspects TLS needs its CA installed on the host.",
         )
-    return one_line(error) or type(error).__name__, _MIRROR
+    return one_line(error) or type(error).__name__, elsewhere
 
 
 def one_line(error: BaseException) -> str:
@@ -125,6 +177,7 @@ class FileSource:
 
     path: str
     known_as: str = ""
+    elsewhere: str = _MIRROR
 
     @property
     def name(self) -> str:
@@ -145,46 +198,79 @@ class FileSource:
 
 @dataclass(frozen=True)
 class HttpSource:
-    """A file behind an URL. Proxy settings are those of the environment."""
+    """A file behind an URL. Proxy settings are those of the environment.
+
+    C(credentials) are headers for the server at that URL, and for no other that it redirects to.
+    """
 
     url: str
     timeout: float = 30
     validate_certs: bool = True
+    ca_path: str | None = None
+    credentials: t.Mapping[str, str] = field(default_factory=dict, repr=False)
+    elsewhere: str = _MIRROR
+    # Of the last answer: the version of the file (ETag), and the server that gave it (Host), which a redirect may name.
+    seen: dict[str, str] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def name(self) -> str:
         return self.url
 
     def open_at(self, offset: int) -> tuple[int, io.BufferedIOBase]:
-        """Begin reading at this offset, or at the start where the server cannot do that: the first value says which."""
+        """Begin reading at this offset, or at the start where the server cannot do that: the first value says which.
+
+        A file that is another one than at the last call is read from its start.
+        """
+        version = self.seen.get("ETag", "")
         headers = {"Accept-Encoding": "identity"}
         if offset:
             headers["Range"] = f"bytes={offset}-"
+        if offset and version:
+            headers["If-Range"] = version
         response = self._followed(headers)
-        return range_start(response.status, response.headers.get("Content-Range")), response
+        found = response.headers.get("ETag") or ""
+        self.seen["ETag"] = "" if found.startswith("W/") else found
+        start = range_start(response.status, response.headers.get("Content-Range"))
+        if start and version and self.seen["ETag"] and self.seen["ETag"] != version:
+            response.close()
+            return self.open_at(0)
+        return start, response
 
-    def _followed(self, headers: t.Mapping[str, str]) -> t.Any:
-        """The answer, wherever it comes from. Credentials of ~/.netrc are for the server that was asked: a redirect
-        may lead to anybody, and a store refuses an address that was signed together with them."""
+    def head(self) -> t.Mapping[str, str]:
+        """The headers of the file, of the server that was asked as far as it has any that describe what it links to."""
+        with contextlib.closing(self._followed({"Accept-Encoding": "identity"}, "HEAD")) as response:
+            return t.cast("t.Mapping[str, str]", response.headers)
+
+    def _followed(self, headers: t.Mapping[str, str], method: str = "GET") -> t.Any:
+        """The answer, wherever it comes from. Credentials are for the server that was asked: a redirect may lead to
+        anybody, and a store refuses an address that was signed together with them."""
         url = self.url
         for _hop in range(_REDIRECTS):
+            is_origin = _origin(url) == _origin(self.url)
+            self.seen["Host"] = urllib.parse.urlsplit(url).netloc
             try:
                 return open_url(
                     url,
-                    headers=dict(headers),
+                    method=method,
+                    headers={**headers, **(self.credentials if is_origin else {})},
                     timeout=self.timeout,
                     validate_certs=self.validate_certs,
+                    ca_path=self.ca_path,
                     http_agent="gpufleet.vllm",
                     follow_redirects="none",
-                    use_netrc=_origin(url) == _origin(self.url),
+                    use_netrc=is_origin and not self.credentials,
                 )
             except urllib.error.HTTPError as error:
                 target = error.headers.get("Location") if error.code in _REDIRECTED else None
+                if method == "HEAD" and target and "X-Linked-Etag" in error.headers:
+                    return error
                 if not target:
                     raise
                 error.close()
                 url = self._allowed(url, target)
-        raise VllmError(f"Cannot download {self.url}: more than {_REDIRECTS} redirects. {_MIRROR}", "download-failed")
+        raise VllmError(
+            f"Cannot download {self.url}: more than {_REDIRECTS} redirects. {self.elsewhere}", "download-failed"
+        )
 
     def _allowed(self, url: str, target: str) -> str:
         """Where a redirect leads, when it may be followed."""
@@ -193,7 +279,7 @@ class HttpSource:
         if after.scheme not in ("http", "https") or (before.scheme == "https" and after.scheme == "http"):
             raise VllmError(
                 f"Cannot download {self.url}: it redirects to {after.scheme}://{after.hostname or ''}, which is not "
-                f"encrypted or no web server. {_MIRROR}",
+                f"encrypted or no web server. {self.elsewhere}",
                 "download-failed",
             )
         # Credentials in an address would be sent, and shown in messages.
@@ -201,22 +287,37 @@ class HttpSource:
 
     def explain(self, error: Exception, got: int, size: int) -> VllmError:
         """Say what went wrong while reading."""
+        if isinstance(error, urllib.error.HTTPError):
+            return self._refusal(error)
         seen, remedy, transient = self._seen(error, got, size)
-        kind = TransientError if transient else VllmError
-        return kind(f"Cannot download {self.url}{self._by_way_of()}: {seen}. {remedy}")
+        sentence = f"Cannot download {self.url}{self._by_way_of()}: {seen}. {remedy}"
+        return TransientError(sentence) if transient else VllmError(sentence, "download-failed")
+
+    def _refusal(self, error: urllib.error.HTTPError) -> VllmError:
+        seen, remedy = self.explain_refusal(error)
+        sentence = f"Cannot download {self.url}{self._by_way_of()}: {seen}. {remedy}"
+        if error.code in _TRANSIENT_STATUS:
+            return TransientError(sentence, retry_after(error.headers.get, time.time()))
+        return VllmError(sentence, self.reason_of(error.code))
+
+    def explain_refusal(self, error: urllib.error.HTTPError) -> tuple[str, str]:
+        """What the server answered, and the way out."""
+        return explain_status(error.code, error.reason, self.elsewhere)
+
+    def reason_of(self, code: int) -> Reason:
+        """The reason of a refusal."""
+        return "download-failed"
 
     def _seen(self, error: Exception, got: int, size: int) -> tuple[str, str, bool]:
-        if isinstance(error, urllib.error.HTTPError):
-            return (*explain_status(error.code, error.reason), error.code in _TRANSIENT_STATUS)
         cause = error.reason if isinstance(error, urllib.error.URLError) else error
         if got and isinstance(cause, (socket.timeout, TimeoutError)):
-            return f"the server sent nothing for {self.timeout:g} s after {got} of {size} bytes", _MIRROR, True
+            return f"the server sent nothing for {self.timeout:g} s after {got} of {size} bytes", self.elsewhere, True
         if got and isinstance(cause, (ConnectionResetError, BrokenPipeError, http.client.HTTPException)):
-            return f"the connection broke after {got} of {size} bytes", _MIRROR, True
-        host = urllib.parse.urlsplit(self.url).netloc
+            return f"the connection broke after {got} of {size} bytes", self.elsewhere, True
+        host = self.seen.get("Host") or urllib.parse.urlsplit(self.url).netloc
         known = cause if isinstance(cause, BaseException) else OSError(str(cause))
         transient = not isinstance(known, (ssl.SSLError, SSLValidationError))
-        return (*explain_connection(known, host, self.timeout), transient)
+        return (*explain_connection(known, host, self.timeout, self.elsewhere), transient)
 
     def _by_way_of(self) -> str:
         parts = urllib.parse.urlsplit(self.url)
@@ -247,6 +348,18 @@ def checked_url(url: str) -> str:
     return url
 
 
+def retry_after(header: t.Callable[[str], str | None], now: float) -> float:
+    """The seconds that a server asks to wait, in either form of Retry-After or in that of RateLimit; 0 for none."""
+    text = (header("Retry-After") or "").strip()
+    limit = re.search(r"(?:^|[;,\s])t=(\d{1,9})(?:$|[;,\s])", header("RateLimit") or "")
+    if re.fullmatch(r"\d{1,9}", text):
+        return float(text)
+    if text:
+        with contextlib.suppress(TypeError, ValueError, OverflowError):
+            return max(0.0, email.utils.parsedate_to_datetime(text).timestamp() - now)
+    return float(limit.group(1)) if limit else 0.0
+
+
 Source = t.Union[FileSource, HttpSource]
 
 
@@ -265,19 +378,86 @@ def install(
     path: str,
     partial: str,
     finish: t.Callable[[str], object] = lambda _partial: None,
-    attempts: int = 3,
+    manner: Manner = Manner(),
 ) -> None:
     """Bring the bytes to `partial`, check them, give them owner and mode with `finish`, and only then to `path`.
 
     A partial file of a killed run is continued, or thrown away when it turns out wrong.
     """
-    with held(partial) as file:
-        _Transfer(source, expected, partial, file).run(attempts)
+    with held(partial, manner.keeps_partial) as file:
+        _Transfer(source, expected, partial, file, manner).run()
         finish(partial)
         with on_disk(f"write {path}"):
             os.fsync(file.fileno())
             os.replace(partial, path)
             _sync_directory(os.path.dirname(path))
+
+
+def fetch(source: HttpSource, limit: int, manner: Manner = Manner()) -> bytes:
+    """A small document, into memory.
+
+    Raises:
+        VllmError: when it cannot be had, or is larger than C(limit) bytes.
+    """
+
+    def read() -> bytes:
+        with contextlib.closing(source.open_at(0)[1]) as stream:
+            content = stream.read(limit + 1)
+            if len(content) <= limit and getattr(stream, "length", None):
+                raise http.client.IncompleteRead(content)
+            return content
+
+    document = asked(source, read, manner)
+    if len(document) > limit:
+        raise VllmError(
+            f"Cannot use {source.name}: it is larger than {limit} bytes. {source.elsewhere}", "download-failed"
+        )
+    return document
+
+
+Result = t.TypeVar("Result")
+
+
+def asked(source: HttpSource, question: t.Callable[[], Result], manner: Manner = Manner()) -> Result:
+    """The answer to a question to a source.
+
+    Raises:
+        VllmError: says why there is none.
+    """
+
+    def attempt() -> Result:
+        try:
+            return question()
+        except (OSError, http.client.HTTPException, UrlsError) as error:
+            if isinstance(error, urllib.error.HTTPError):
+                error.close()
+            raise source.explain(error, 0, 0) from error
+
+    return persist(attempt, manner)
+
+
+def persist(attempt: t.Callable[[], Result], manner: Manner, progress: t.Callable[[], float] = lambda: 0.0) -> Result:
+    """Try until it works, or has failed too often without progress, which is a share between 0 and 1.
+
+    Raises:
+        VllmError: the last failure, or that the server asks to wait for longer than allowed.
+    """
+    failed, total, best = 0, 0, progress()
+    while True:
+        try:
+            return attempt()
+        except TransientError as fault:
+            failed, total = failed + 1, total + 1
+            # A network that breaks every few minutes still brings a large file; nothing new is no progress.
+            if progress() >= best + _PROGRESS:
+                failed, best = 1, progress()
+            if failed >= manner.attempts:
+                tried = f" Tried {total} times." if total > 1 else ""
+                raise VllmError(f"{fault}{tried}", fault.reason) from None
+            if fault.after > manner.longest_wait:
+                asks = f"It asks to wait {fault.after:.0f} s, longer than {manner.longest_wait:g} s."
+                raise VllmError(f"{fault} {asks}", fault.reason) from None
+            time.sleep(max(fault.after, min(2 ** (total - 1), _LONGEST_PAUSE)))
 
 
 def remove_leftover(partial: str) -> None:
@@ -292,15 +472,15 @@ def remove_leftover(partial: str) -> None:
 
 
 @contextlib.contextmanager
-def held(partial: str) -> t.Iterator[t.BinaryIO]:
-    """Open the partial file, for this process alone; it is gone in the end, one way or the other."""
+def held(partial: str, is_kept: bool = False) -> t.Iterator[t.BinaryIO]:
+    """Open the partial file, for this process alone; it is gone in the end, one way or the other, unless it is kept."""
     with contextlib.ExitStack() as stack:
         file = _open_alone(partial, stack)
         try:
             yield file
         finally:
             with contextlib.suppress(OSError):
-                if _is_at(partial, file.fileno()):
+                if _is_at(partial, file.fileno()) and not (is_kept and os.fstat(file.fileno()).st_size):
                     os.unlink(partial)
 
 
@@ -338,7 +518,7 @@ def _lock(descriptor: int) -> bool:
         return False
     except OSError as error:
         # Without locks two runs disturb each other, but neither installs what is not verified.
-        if error.errno not in _NO_LOCKS_HERE:
+        if error.errno not in NO_LOCKS_HERE:
             raise
     return True
 
@@ -369,21 +549,20 @@ class _Transfer:
     expected: Expected
     path: str
     file: t.BinaryIO
+    manner: Manner
 
-    def run(self, attempts: int) -> None:
+    def run(self) -> None:
         # What an earlier run left may be wrong; that is no fault of this one's source.
-        if self.file.seek(0, os.SEEK_END) > 0:
-            attempts += 1
-        for attempt in range(1, attempts + 1):
-            try:
-                self._fill()
-                self._check()
-                return
-            except TransientError as fault:
-                if attempt == attempts:
-                    tried = f" Tried {attempts} times." if attempts > 1 else ""
-                    raise VllmError(f"{fault}{tried}", fault.reason) from None
-                time.sleep(min(2 ** (attempt - 1), 10))
+        more = 1 if self.file.seek(0, os.SEEK_END) > 0 else 0
+        manner = replace(self.manner, attempts=self.manner.attempts + more)
+        persist(self._attempt, manner, self._share)
+
+    def _attempt(self) -> None:
+        self._fill()
+        self._check()
+
+    def _share(self) -> float:
+        return self.file.seek(0, os.SEEK_END) / max(self.expected.size, 1)
 
     def _fill(self) -> None:
         """Continue where the file ends."""
@@ -414,6 +593,7 @@ class _Transfer:
                 break
             self._write(chunk)
             got += len(chunk)
+            self.manner.passing(got, len(chunk))
         is_cut = got < self.expected.size and (promised is None or got - start < promised)
         if is_cut and not looks_like_html(self._head()):
             raise self.source.explain(http.client.IncompleteRead(b""), got, self.expected.size)
@@ -447,27 +627,28 @@ class _Transfer:
 
     def _check(self) -> None:
         """Read back what was written."""
-        head, sha256 = self._head(), hashlib.sha256()
+        head = self._head()
         self.file.seek(0)
-        for chunk in iter(lambda: self.file.read(_CHUNK_BYTES), b""):
-            sha256.update(chunk)
+        digest = self.expected.digest_of(self.file)
         size = self.file.tell()
-        if sha256.hexdigest() != self.expected.sha256:
+        if digest != self.expected.digest:
             self._forget()
-            raise explain_content(self.source.name, self.expected, head, size, sha256.hexdigest())
+            raise explain_content(self.source, self.expected, head, size, digest)
 
 
-def explain_content(name: str, expected: Expected, head: bytes, size: int, sha256: str) -> VllmError:
+def explain_content(source: Source, expected: Expected, head: bytes, size: int, digest: str) -> VllmError:
     """Say what came instead of the file."""
+    name, elsewhere = source.name, source.elsewhere
+    what = "sha256" if expected.algorithm == "sha256" else "git's sha1"
     if looks_like_html(head):
         return VllmError(
-            f"What {name} gave is an HTML page, probably of a proxy or a login portal: sha256 {sha256}, expected "
-            f"{expected.sha256}. Check the URL and the proxy settings. {_MIRROR}",
+            f"What {name} gave is an HTML page, probably of a proxy or a login portal: {what} {digest}, expected "
+            f"{expected.digest}. Check the URL and the proxy settings. {elsewhere}",
             "download-failed",
         )
     if size < expected.size:
-        return VllmError(f"{name} is truncated: it has {size} of {expected.size} bytes. {_MIRROR}", "download-failed")
+        return VllmError(f"{name} is truncated: it has {size} of {expected.size} bytes. {elsewhere}", "download-failed")
     return TransientError(
-        f"What {name} gave is not what was published: sha256 {sha256}, expected {expected.sha256}. "
-        f"A proxy or the mirror changed it. {_MIRROR}"
+        f"What {name} gave is not what was published: {what} {digest}, expected {expected.digest}. "
+        f"A proxy or the mirror changed it. {elsewhere}"
     )

@@ -45,8 +45,6 @@ LEASE_BYTES = 4096
 # How long to wait for another run, in seconds: longer than the lease of one that was killed.
 PATIENCE = 25.0
 INTERVAL = 0.2
-# What another run does that has the lock.
-CHANGING = "is changing {} on this host, or waits for it to become healthy"
 # How often a list of locks is read that is longer than a page of the kernel's, less a line.
 READINGS, PAGE = 3, 3900
 
@@ -61,13 +59,14 @@ def alone(
     token: str = "",
     patience: float | None = None,
     docker_host: str | None = None,
-    doing: str = CHANGING,
+    doing: str = "",
 ) -> t.Iterator[None]:
     """Hold the lock of one server on this host; it ends with the process, however that ends.
 
+    C(doing) are the words for what a run with the lock does, where it is no server.
+
     C(token) is what the lease of the same run bears: the id of the container that it made. C(docker_host) tells whose
-    locks count: those of the users who may open that socket. C(doing) is what another run that has it does, in words,
-    with {} for C(name).
+    locks count: those of the users who may open that socket.
 
     Raises:
         Busy: when another run has it for longer than that; names the process and its user.
@@ -76,8 +75,11 @@ def alone(
     path = os.path.join(_own_directory(), _file(name))
     descriptor = _opened(path)
     try:
-        attempt = Attempt(name, token, path, descriptor, _socket_of(docker_host), doing)
-        _wait(attempt, PATIENCE if patience is None else patience)
+        doing = doing or f"is changing {name} on this host, or waits for it to become healthy"
+        _wait(
+            Attempt(name, token, path, descriptor, _socket_of(docker_host), doing),
+            PATIENCE if patience is None else patience,
+        )
         yield
     finally:
         os.close(descriptor)
@@ -130,7 +132,7 @@ def _wait(attempt: Attempt, patience: float) -> None:
             return
         if time.monotonic() >= deadline:
             raise Busy(
-                f"Another run {attempt.doing.format(attempt.name)} ({who}). "
+                f"Another run {attempt.doing} ({who}). "
                 "Nothing was changed by this one; run it again when the other has ended.",
                 "locked",
             )

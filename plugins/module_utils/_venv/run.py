@@ -45,7 +45,6 @@ PARAMETERS: dict[str, dict[str, t.Any]] = {
 }
 REQUIRED_IF = [("state", "present", ["packages"]), ("state", "committed", ["packages", "server"])]
 # What another run does to the same environment, for who waits for it.
-DOING = "is building or removing the environment {} on this host"
 
 
 @dataclass(frozen=True)
@@ -181,7 +180,7 @@ def _build_step(job: Job, because: str) -> Step:
 def _carried_out(job: Job, steps: list[Step]) -> list[Step]:
     if job.state != "present":
         return [step for step in steps if _one(job, step)]
-    with alone(f"venv-{job.wanted.digest}", patience=job.seconds, doing=DOING):
+    with _alone(job.wanted.digest, job.seconds):
         # Another run may have built it meanwhile.
         mine = job.wanted.digest
         return [step for step in decide(job) if (_do if step.entry.digest == mine else _one)(job, step)]
@@ -190,7 +189,7 @@ def _carried_out(job: Job, steps: list[Step]) -> list[Step]:
 def _one(job: Job, step: Step) -> bool:
     """Do a step that is about one environment, under its lock; what another run is at is left to that one."""
     try:
-        with alone(f"venv-{step.entry.digest}", doing=DOING):
+        with _alone(step.entry.digest):
             again = _again(job, step)
             return again is not None and _do(job, again)
     except Busy as busy:
@@ -307,3 +306,9 @@ def _described(job: Job, steps: t.Sequence[Step]) -> dict[str, t.Any] | None:
         "lock_sha256": one.lock or None,
         "users": sorted({*one.users, *({job.server} if job.server else ())}),
     }
+
+
+def _alone(digest: str, patience: float | None = None) -> t.ContextManager[None]:
+    """The lock of one environment of this host."""
+    name = f"venv-{digest}"
+    return alone(name, patience=patience, doing=f"is building or removing the environment {name} on this host")

@@ -16,6 +16,7 @@ from ansible.parsing.dataloader import DataLoader
 from ansible.playbook.task import Task
 from ansible.utils.context_objects import CLIArgs
 from ansible_collections.gpufleet.vllm.plugins.action import vllm_health
+from ansible_collections.gpufleet.vllm.plugins.plugin_utils import _progress
 
 Result = dict[str, t.Any]
 FIRST: Result = {
@@ -122,7 +123,7 @@ def test_the_wait_goes_on_where_the_slice_before_ended(screen: Screen) -> None:
     plugin = Plugin([FIRST, HALF, GOOD], screen)
     plugin.run(None, hosts("a"))
     assert [call["module_args"]["resume"] for call in plugin.calls] == [{}, {"began": 1}, {"began": 1, "n": 2}]
-    assert {call["module_args"]["slice"] for call in plugin.calls} == {vllm_health.PLAIN_SLICE}
+    assert {call["module_args"]["slice"] for call in plugin.calls} == {_progress.PLAIN_SLICE}
 
 
 def test_a_server_that_is_healthy_at_once_is_not_worth_a_line(screen: Screen) -> None:
@@ -161,7 +162,7 @@ def test_it_is_quiet(
     screen: Screen,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(vllm_health.C.config, "get_config_value", lambda name, *a, **k: callback)
+    monkeypatch.setattr(_progress.C.config, "get_config_value", lambda name, *a, **k: callback)
     monkeypatch.setattr(context, "CLIARGS", CLIArgs(cli))
     plugin = Plugin([GOOD], screen, **task)
     assert plugin.run(None, hosts("a"))["healthy"], why
@@ -186,7 +187,7 @@ def test_facts_of_the_play_are_handed_over(screen: Screen) -> None:
 def test_on_a_terminal_one_line_is_rewritten_also_while_the_module_is_away(
     screen: Screen, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(vllm_health, "IS_TERMINAL", True)
+    monkeypatch.setattr(_progress, "IS_TERMINAL", True)
     plugin = Plugin([FIRST, GOOD], screen, seconds=1.3)
     plugin.run(None, hosts("a"))
     rewritten = [text for text, newline in screen.shown if not newline]
@@ -195,17 +196,17 @@ def test_on_a_terminal_one_line_is_rewritten_also_while_the_module_is_away(
     assert rewritten[1] == "\r\x1b[K[a] vllm-a: importing and configuring, 0:01"
     assert rewritten[-1] == "\r\x1b[K"
     assert screen.lines == ["[a] vllm-a: healthy after 0:12 (loading weights 4 s)"]
-    assert {call["module_args"]["slice"] for call in plugin.calls} == {vllm_health.LIVE_SLICE}
+    assert {call["module_args"]["slice"] for call in plugin.calls} == {_progress.LIVE_SLICE}
 
 
 def test_many_hosts_do_not_rewrite_each_other_s_line(screen: Screen, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(vllm_health, "IS_TERMINAL", True)
+    monkeypatch.setattr(_progress, "IS_TERMINAL", True)
     Plugin([FIRST, GOOD], screen).run(None, hosts("a", "b"))
     assert all(newline for _text, newline in screen.shown)
 
 
 def test_a_line_is_not_longer_than_the_terminal_is_wide(screen: Screen, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(vllm_health, "IS_TERMINAL", True)
+    monkeypatch.setattr(_progress, "IS_TERMINAL", True)
     screen.columns = 20
     Plugin([FIRST, GOOD], screen, seconds=0.6).run(None, hosts("a"))
     assert max(len(text) for text, newline in screen.shown if not newline) <= 19 + len("\r\x1b[K")
@@ -214,7 +215,7 @@ def test_a_line_is_not_longer_than_the_terminal_is_wide(screen: Screen, monkeypa
 def test_the_line_is_cleared_when_the_module_fails_with_an_exception(
     screen: Screen, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(vllm_health, "IS_TERMINAL", True)
+    monkeypatch.setattr(_progress, "IS_TERMINAL", True)
     plugin = Plugin([], screen, seconds=1.2)
     with pytest.raises(IndexError):
         plugin.run(None, hosts("a"))

@@ -11,7 +11,7 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy import purge as purge_module
+from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy import used
 from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.plan import Purge
 from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.purge import purgeable
 from docker_model import Client, manage, run, warnings
@@ -152,12 +152,12 @@ def test_a_link_in_a_cache_to_another_model_of_it_is_not_followed(root: Path) ->
 @pytest.mark.parametrize("holy", [MODEL, f"{MODEL}/blobs"])
 @pytest.mark.parametrize("kind", ["_homes", "_mounts"])
 def test_no_home_and_no_mount_is_deleted(kind: str, holy: str, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(purge_module, kind, lambda: {f"{root}/hf/{holy}"})
+    monkeypatch.setattr(used, kind, lambda: {f"{root}/hf/{holy}"})
     assert found(root).directories == ()
 
 
 def test_the_mounts_and_homes_of_this_host_are_known() -> None:
-    assert "/" in purge_module._mounts() and "/root" in purge_module._homes()
+    assert "/" in used._mounts() and "/root" in used._homes()
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,154 @@
+# Copyright (c) 2026, gpufleet contributors
+# GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Role, action plugin and module of model_cache together, run by ansible-playbook against a stand-in for the Hub."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import typing as t
+from pathlib import Path
+
+import pytest
+import yaml
+from ansible_collections.gpufleet.vllm.plugins.module_utils._models.parameters import PARAMETERS
+from ansible_collections.gpufleet.vllm.plugins.modules import model_cache
+from hub_rig import MODEL, WANTED, Hub, tree
+
+ROOT = Path(__file__).resolve().parents[3]
+ROLE = ROOT / "roles" / "model_cache"
+PLAYBOOK = """
+- hosts: localhost
+  connection: local
+  gather_facts: false
+  roles:
+    - role: gpufleet.vllm.model_cache
+  tasks:
+    - ansible.builtin.debug:
+        var: model_cache_result
+- ansible.builtin.import_playbook: {cache}
+"""
+SPEC: dict[str, t.Any] = yaml.safe_load((ROLE / "meta" / "argument_specs.yml").read_text("utf-8"))
+OPTIONS = SPEC["argument_specs"]["main"]["options"]
+# Of the module, but not of the dict: they are said for one run, or are private.
+OF_A_RUN = {"update", "verify", "slice", "resume"}
+
+
+@pytest.fixture(name="collections", scope="module")
+def _collections(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the collection whose state is not that of this machine."""
+    path = tmp_path_factory.mktemp("collections")
+    copy = path / "ansible_collections" / "gpufleet" / "vllm"
+    for part in ("plugins", "roles", "meta", "playbooks"):
+        shutil.copytree(ROOT / part, copy / part, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "galaxy.yml", copy)
+    (path / "state").mkdir()
+    for file, name in (("_deploy/ledger.py", "SYSTEM_STATE"), ("_host/lock.py", "DIRECTORY")):
+        with (copy / "plugins" / "module_utils" / file).open("a") as stream:
+            stream.write(f"\n\n{name} = {str(path / 'state')!r}\n")
+    return path
+
+
+@pytest.fixture(name="play")
+def _play(collections: Path, tmp_path: Path) -> t.Callable[..., str]:
+    """Run the role, then the list, with ansible-playbook; the answer is its output."""
+
+    def run(wish: dict[str, t.Any], *options: str) -> str:
+        (tmp_path / "ansible.cfg").touch()
+        (tmp_path / "play.yml").write_text(PLAYBOOK.format(cache=ROOT / "playbooks" / "cache.yml"))
+        environment = {
+            **os.environ,
+            "ANSIBLE_COLLECTIONS_PATH": str(collections),
+            "ANSIBLE_CONFIG": str(tmp_path / "ansible.cfg"),
+            "ANSIBLE_LOCAL_TEMP": str(tmp_path / "local"),
+            "ANSIBLE_REMOTE_TEMP": str(tmp_path / "remote"),
+            "ANSIBLE_STDOUT_CALLBACK": "ansible.builtin.default",
+            "ANSIBLE_CALLBACK_RESULT_FORMAT": "json",
+            "ANSIBLE_NOCOLOR": "1",
+            "ANSIBLE_PYTHON_INTERPRETER": sys.executable,
+            "HF_HOME": str(tmp_path / "home"),
+        }
+        variables = {"model_cache": wish, "vllm_cache_dirs": [wish["huggingface_dir"]], "ansible_connection": "local"}
+        said = json.dumps(variables)
+        command = [str(Path(sys.executable).parent / "ansible-playbook"), "-i", "localhost,", *options, "-e", said]
+        done = subprocess.run(
+            [*command, "play.yml"], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+        )
+        return done.stdout + done.stderr
+
+    return run
+
+
+def result(output: str) -> dict[str, t.Any]:
+    """What the first model came to."""
+    at = output.index('"model_cache_result": ') + len('"model_cache_result": ')
+    return t.cast("dict[str, t.Any]", json.JSONDecoder().raw_decode(output, at)[0])
+
+
+def test_a_model_is_staged_listed_and_removed(play: t.Callable[..., str], tmp_path: Path) -> None:
+    cache = tmp_path / "huggingface"
+    with Hub() as hub:
+        wish = {"huggingface_dir": str(cache), "endpoint": hub.url, "disk_reserve": "1M", "models": [{"model": MODEL}]}
+        planned = play(wish, "--check", "--diff")
+        assert not cache.exists()
+        done = play(wish)
+        assert tree(cache) == {name: hub.files[name] for name in WANTED}
+        hub.requests.clear()
+        again = play(wish)
+        assert hub.requests == []
+    first, second = result(planned), result(done)
+    assert (first["changed"], second["changed"], result(again)["changed"]) == (True, True, False)
+    assert first["results"][0]["actions"] == second["results"][0]["actions"]
+    assert '+    "revision": "c0ffee' in planned
+    assert "org/small at main: whole, verified since" in done
+    removed = play({**wish, "models": [{"model": MODEL, "state": "absent"}]})
+    assert result(removed)["results"][0]["actions"] == [f"remove org/small from {cache} (586.3 KiB)"]
+    assert "no models in the Hugging Face caches of this host" in removed
+
+
+def test_a_key_that_does_not_exist_is_refused(play: t.Callable[..., str], tmp_path: Path) -> None:
+    output = play({"huggingface_dir": str(tmp_path), "models": [{"model": MODEL, "revison": "v1"}]})
+    assert "revison" in output
+    assert "failed=1" in output
+
+
+# --- the same keys everywhere ---------------------------------------------------------------------------------------
+
+FACTS = ("type", "elements", "choices", "default")
+
+
+def facts(option: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    return {key: option.get(key) for key in FACTS}
+
+
+def test_the_module_is_documented_as_it_is() -> None:
+    documented = yaml.safe_load(model_cache.DOCUMENTATION)["options"]
+    assert {key: facts(option) for key, option in documented.items()} == {
+        key: facts(option) for key, option in PARAMETERS.items()
+    }
+
+
+def test_the_role_takes_every_option_of_the_module_and_no_other() -> None:
+    common = OPTIONS["model_cache"]["options"]
+    each = common["models"]["options"]
+    role = {**{key: option for key, option in common.items() if key != "models"}, **each}
+    assert {key: facts(option) for key, option in role.items()} == {
+        key: facts(option) for key, option in PARAMETERS.items() if key not in OF_A_RUN
+    }
+    for key in ("update", "verify"):
+        assert facts(OPTIONS[f"model_cache_{key}"]) == facts(PARAMETERS[key])
+
+
+def test_the_role_passes_every_option_on() -> None:
+    (task,) = yaml.safe_load((ROLE / "tasks" / "main.yml").read_text("utf-8"))
+    assert set(task["gpufleet.vllm.model_cache"]) == set(PARAMETERS) - {"slice", "resume"}
+
+
+def test_the_defaults_of_the_role_are_those_that_are_documented() -> None:
+    defaults = yaml.safe_load((ROLE / "defaults" / "main.yml").read_text("utf-8"))
+    assert defaults == {key: option["default"] for key, option in OPTIONS.items() if "default" in option}
