@@ -26,7 +26,7 @@ Stage = tuple[Lane, ...]
 
 # Two cores: what has one thread of its own runs in pairs, and what keeps both busy or watches a clock runs alone.
 PLAN: tuple[Stage, ...] = (
-    (("unit", "integration"), ("types", "lint", "docs-lint", "sanity", "artifact")),
+    (("unit",), ("types", "lint", "docs-lint", "sanity", "artifact", "integration")),
     (("molecule",),),
     (("faults",),),
     (("e2e",),),
