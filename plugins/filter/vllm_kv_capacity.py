@@ -71,8 +71,8 @@ import typing as t
 
 from ansible.errors import AnsibleFilterError
 from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
+from ansible_collections.gpufleet.vllm.plugins.module_utils._server.budget import kv_capacity
 from ansible_collections.gpufleet.vllm.plugins.module_utils._server.catalogue import process
-from ansible_collections.gpufleet.vllm.plugins.module_utils._server.fit import kv_capacity
 from ansible_collections.gpufleet.vllm.plugins.module_utils._vllm.architecture import KEYS
 from ansible_collections.gpufleet.vllm.plugins.plugin_utils._catalogue_files import architecture_of
 from ansible_collections.gpufleet.vllm.plugins.plugin_utils._filter_values import gibibytes, plain, require_mapping

@@ -19,7 +19,8 @@ import vllm_logs
 import yaml
 from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
 from ansible_collections.gpufleet.vllm.plugins.module_utils._server import catalogue as server_catalogue
-from ansible_collections.gpufleet.vllm.plugins.module_utils._server.fit import Fit, fit, kv_capacity
+from ansible_collections.gpufleet.vllm.plugins.module_utils._server.budget import kv_capacity
+from ansible_collections.gpufleet.vllm.plugins.module_utils._server.fit import Fit, fit
 from ansible_collections.gpufleet.vllm.plugins.module_utils._vllm.architecture import Architecture
 from hypothesis import given, settings, strategies as st
 from memory_rig import (

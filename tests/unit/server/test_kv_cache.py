@@ -11,7 +11,7 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.gpufleet.vllm.plugins.module_utils._server.fit import kv_capacity
+from ansible_collections.gpufleet.vllm.plugins.module_utils._server.budget import kv_capacity
 from ansible_collections.gpufleet.vllm.plugins.module_utils._vllm.architecture import Architecture
 from memory_rig import MODELS, spec
 

@@ -11,7 +11,7 @@ import typing as t
 
 import model_configs as models
 import pytest
-from ansible_collections.gpufleet.vllm.plugins.module_utils._server.fit import kv_capacity
+from ansible_collections.gpufleet.vllm.plugins.module_utils._server.budget import kv_capacity
 from ansible_collections.gpufleet.vllm.plugins.module_utils._server.kv_cache import Cache, cache_of
 from ansible_collections.gpufleet.vllm.plugins.module_utils._server.memory_settings import settings_of
 from ansible_collections.gpufleet.vllm.plugins.module_utils._vllm.architecture import Architecture
