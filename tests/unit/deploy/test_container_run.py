@@ -237,7 +237,8 @@ def test_a_flag_is_judged_by_the_image_that_was_pulled(client: Client) -> None:
     ("validation", "engine", "outcome"),
     [
         ("normal", {"kv_cache_memory": 5}, "warned"),
-        ("strict", {"kv_cache_memory": 5}, "refused"),
+        ("strict", {"kv_cache_memory": 5}, "warned"),
+        ("strict", {"attn_impl": "x"}, "refused"),
         ("normal", {"attn_impl": "x"}, "refused"),
         ("permissive", {"attn_impl": "x"}, "warned"),
         ("strict", {"quantization": "awq"}, "silent"),

@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import functools
-import os
 import time
 from pathlib import Path
 
@@ -25,8 +24,6 @@ def _state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(lock, "DIRECTORY", str(state))
     monkeypatch.setenv("XDG_STATE_HOME", str(state))
     monkeypatch.setattr(lock, "PATIENCE", 0.5)
-    # Nobody cuts the power of a test.
-    monkeypatch.setattr(os, "fsync", lambda _descriptor: None)
     # Certificates of this host would be read for each request.
     monkeypatch.setattr(urls, "make_context", functools.lru_cache(urls.make_context))
     return state

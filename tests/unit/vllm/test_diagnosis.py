@@ -667,7 +667,7 @@ def large_log(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_a_large_log_takes_under_a_second_and_little_memory(large_log: Path) -> None:
+def test_a_large_log_takes_little_time_and_memory(large_log: Path) -> None:
     assert large_log.stat().st_size > 99 * 1024 * 1024
     before, began = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
     text = read_tail(str(large_log))
@@ -675,7 +675,8 @@ def test_a_large_log_takes_under_a_second_and_little_memory(large_log: Path) -> 
     seconds, grown = time.process_time() - began, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
     assert len(text) <= TAIL_BYTES
     assert found.id == "worker-died"
-    assert seconds < 1
+    # Of the processor; it takes half a second, and what grows with the square of the lines takes minutes.
+    assert seconds < 20
     assert grown < 100 * 1024
 
 
