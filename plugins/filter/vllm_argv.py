@@ -21,8 +21,8 @@ options:
       - The server's spec. Only C(model) is required; C(engine) holds any flag of vLLM with underscores.
       - V(true) and V(false) become C(--flag) and C(--no-flag), a list becomes several values, a mapping becomes JSON
         and V(null) leaves the flag out.
-      - Keys that say where and by whom the server is run, such as C(docker_host) and C(health), are accepted and have no
-        influence. With C(backend=systemd), the server is on the host's network.
+      - Keys that say where and by whom the server is run, such as C(docker_host) and C(health), are accepted and have
+        no influence. With C(backend=systemd), the server is on the host's network.
     type: dict
     required: true
 """

@@ -28,7 +28,11 @@ OWN: Result = {
 }
 # All that the catalogue may say for containers, and a fallback that is nothing without it.
 OF_CONTAINERS: Result = {
-    **{"container_name": "phi", "network_mode": "bridge", "ipc_mode": "host", "labels": {"a": "b"}, "pull": "never"},
+    "container_name": "phi",
+    "network_mode": "bridge",
+    "ipc_mode": "host",
+    "labels": {"a": "b"},
+    "pull": "never",
     "fallbacks": [
         {"causes": ["x"], "change": {"image": "i:2"}},
         {"causes": ["y"], "change": {"image": "i:2", "engine": {"max_num_seqs": 4}}},
