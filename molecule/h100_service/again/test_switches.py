@@ -53,8 +53,10 @@ def test_a_dead_engine_is_started_again(host: t.Any) -> None:
     assert answer(host) == "gpt-oss-20b"
 
 
-def test_a_run_after_that_changes_nothing(deploy: t.Callable[..., Run]) -> None:
+def test_a_run_after_that_changes_nothing(host: t.Any, deploy: t.Callable[..., Run]) -> None:
+    before = identity(host)
     assert "changed=0" in deploy().text
+    assert identity(host) == before
 
 
 def test_a_switch_that_works_leaves_the_new_service_alone(host: t.Any, deploy: t.Callable[..., Run]) -> None:
