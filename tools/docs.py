@@ -237,7 +237,13 @@ def _table(heads: tuple[str, ...], rows: t.Iterable[tuple[str, ...]]) -> list[st
 
 ROLE_SPECS = ROOT / "roles" / "vllm_server" / "meta" / "argument_specs.yml"
 # What the role always needs, whereas a module does not to stop or remove a server.
-REQUIRED = ("name", "model", "image")
+REQUIRED = ("name", "model")
+# Where the keys of a server are described, and what the role adds for those that one backend alone has.
+DOCUMENTED = (
+    (ModuleDocFragment.DOCUMENTATION, ()),
+    (ModuleDocFragment.CONTAINER, ("Refused with C(backend=systemd).",)),
+    (ModuleDocFragment.SERVICE, ("Refused unless C(backend=systemd).",)),
+)
 
 
 class Indented(yaml.SafeDumper):
@@ -251,16 +257,15 @@ def role_specs() -> str:
     """The role's argument specs, where the keys of a server say what the modules' documentation says of them."""
     specs = yaml.safe_load(ROLE_SPECS.read_text("utf-8"))
     options = specs["argument_specs"]["main"]["options"]["vllm_server"]["options"]
-    # So far the role makes containers.
-    documented = (ModuleDocFragment.DOCUMENTATION, ModuleDocFragment.CONTAINER)
-    for key, option in ((k, o) for text in documented for k, o in yaml.safe_load(text)["options"].items()):
-        options[key] = _role_option(key, option)
+    for text, of in DOCUMENTED:
+        for key, option in yaml.safe_load(text)["options"].items():
+            options[key] = _role_option(key, option, of)
     return "---\n" + yaml.dump(specs, Dumper=Indented, sort_keys=False, width=108, allow_unicode=True)
 
 
-def _role_option(key: str, option: dict[str, t.Any]) -> dict[str, t.Any]:
+def _role_option(key: str, option: dict[str, t.Any], of: tuple[str, ...]) -> dict[str, t.Any]:
     """An option of the modules as a key of the role: the defaults stay the module's, and no link leads to an option."""
-    words = [re.sub(r"\bO\(([^)]*)\)", r"C(\1)", text) for text in option["description"]]
+    words = [re.sub(r"\bO\(([^)]*)\)", r"C(\1)", text) for text in (*option["description"], *of)]
     kept = {name: option[name] for name in ("type", "elements", "choices") if name in option}
     return {"description": words, **kept, **({"required": True} if key in REQUIRED else {})}
 

@@ -170,3 +170,21 @@ options:
     type: dict
     default: {}
 """
+
+    # What only a service has.
+    SERVICE = r"""
+options:
+  venv:
+    description:
+      - Directory of the virtual environment, with C(bin/vllm) in it. What changes in it is noticed by its list of
+        vLLM's files, and replaces the server.
+    type: path
+  user:
+    description:
+      - System user that runs the server. One that does not exist is made, and removed with the last server that needs
+        it. A user who logs in is refused, since logind deletes his shared memory when he leaves.
+      - He has to be able to read the virtual environment, the weights and the encodings. Below a home that he cannot
+        enter they are shown to him all the same, in their own place.
+    type: str
+    default: vllm
+"""

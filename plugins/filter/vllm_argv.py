@@ -21,8 +21,8 @@ options:
       - The server's spec. Only C(model) is required; C(engine) holds any flag of vLLM with underscores.
       - V(true) and V(false) become C(--flag) and C(--no-flag), a list becomes several values, a mapping becomes JSON
         and V(null) leaves the flag out.
-      - Keys that say where and by whom the server is run, such as C(backend) and C(health), are accepted and have no
-        influence.
+      - Keys that say where and by whom the server is run, such as C(docker_host) and C(health), are accepted and have
+        no influence. With C(backend=systemd), the server is on the host's network.
     type: dict
     required: true
 """
@@ -54,7 +54,7 @@ import typing as t
 from ansible.errors import AnsibleFilterError
 from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
 from ansible_collections.gpufleet.vllm.plugins.module_utils._server.arguments import argv
-from ansible_collections.gpufleet.vllm.plugins.module_utils._server.spec import ROLE_ONLY_KEYS, from_params
+from ansible_collections.gpufleet.vllm.plugins.module_utils._server.catalogue import process
 from ansible_collections.gpufleet.vllm.plugins.plugin_utils._filter_values import require_mapping
 
 
@@ -62,7 +62,7 @@ def vllm_argv(spec: t.Any) -> list[str]:
     """The arguments after vllm serve for a server."""
     require_mapping("vllm_argv: the server's spec", spec)
     try:
-        return argv(from_params({key: value for key, value in spec.items() if key not in ROLE_ONLY_KEYS}))
+        return argv(process(spec))
     except VllmError as error:
         raise AnsibleFilterError(f"vllm_argv: {error}") from error
 

@@ -261,6 +261,9 @@ server:
     container_name:
       description: Name of its container.
       type: str
+    backend:
+      description: What runs it, V(container), or V(systemd) for one that another backend left there.
+      type: str
     state:
       description: V(running), another state as Docker names it, or V(absent).
       type: str
@@ -313,6 +316,7 @@ server:
       elements: str
   sample:
     container_name: vllm-gpt-oss
+    backend: container
     state: running
     container_id: 0b2f6b5f8d1e
     image: nvcr.io/nvidia/vllm:25.09-py3

@@ -144,8 +144,8 @@ options:
     type: str
   lock:
     description:
-      - For the role and the action plugin. Id of O(container), which no other run may change during this wait, nor for
-        some seconds after a failure.
+      - For the role and the action plugin. Id of O(container) or O(unit), which no other run may change during this
+        wait, nor for some seconds after a failure.
     type: str
   gpu_facts:
     description:
@@ -330,6 +330,9 @@ from ansible_collections.gpufleet.vllm.plugins.module_utils._host.lock import (
 from ansible_collections.gpufleet.vllm.plugins.module_utils._host.printable import printable
 from ansible_collections.gpufleet.vllm.plugins.module_utils._sources import open_source
 
+# Another run knows a unit by its name without this.
+UNIT = ".service"
+
 
 def _run(module: AnsibleModule) -> dict[str, t.Any]:
     return run(module.params, open_source(module.params, module.run_command), module.run_command)
@@ -337,7 +340,10 @@ def _run(module: AnsibleModule) -> dict[str, t.Any]:
 
 def _locked_run(module: AnsibleModule) -> dict[str, t.Any]:
     """Wait while no other run may change the server, and keep it for what follows, unless nobody is left to do that."""
-    name, token = module.params["container"], module.params["lock"]
+    name, token = module.params["container"] or module.params["unit"], module.params["lock"]
+    if not name:
+        raise VllmError("lock needs container or unit: what no other run may change meanwhile.")
+    name = name[: -len(UNIT)] if name.endswith(UNIT) else name
     with alone(name, token, docker_host=module.params["docker_host"]):
         result = _run(module)
         if result["healthy"] or reader_is_gone():
@@ -365,7 +371,6 @@ def main() -> None:
             "resume": {"type": "dict", "default": {}},
         },
         mutually_exclusive=[("api_key", "api_key_file"), ("container", "unit")],
-        required_by={"lock": "container"},
         supports_check_mode=True,
     )
     try:

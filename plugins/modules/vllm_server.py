@@ -15,7 +15,7 @@ author:
   - gpufleet contributors (@gpufleet)
 description:
   - Resolves the description of a server on the controller, and makes one call of the module of its backend, such as
-    M(gpufleet.vllm.vllm_container), with it.
+    M(gpufleet.vllm.vllm_container) or M(gpufleet.vllm.vllm_service), with it.
   - This is one step of a deployment. Role P(gpufleet.vllm.vllm_server#role) makes a whole one of it, which is verified
     and rolled back when the server does not become healthy.
 extends_documentation_fragment:
@@ -92,7 +92,8 @@ options:
     default: false
   replace_unmanaged:
     description:
-      - Replace a container of that name even when this collection did not create it.
+      - Replace a container of that name even when this collection did not create it. Refused for a server with
+        C(backend=systemd), since no unit of somebody else is ever replaced.
     type: bool
     default: false
   reset_fallbacks:
@@ -106,7 +107,7 @@ options:
     type: str
   container_id:
     description:
-      - Do nothing unless the server's container has this id, as
+      - Do nothing unless the server's container or unit has this id, as
         O(gpufleet.vllm.vllm_container#module:container_id) has it.
     type: str
   plan:

@@ -32,7 +32,7 @@ notes:
     Without O(huggingface_dir), the server fetches into its own cache.
   - A list in O(gpus) becomes C(CUDA_VISIBLE_DEVICES). Before vLLM 0.24 that has to be indices, which are looked up at
     each start. Whether the GPUs are still free is not checked again when systemd starts it by itself.
-  - Packages of the virtual environment are not installed by this module.
+  - Packages of the virtual environment are not installed by this module. Role P(gpufleet.vllm.vllm_venv#role) does.
 requirements:
   - systemd 238 or later, as the init process of the host
   - root (C(become=true))
@@ -40,6 +40,7 @@ extends_documentation_fragment:
   - ansible.builtin.action_common_attributes
   - gpufleet.vllm.deployment
   - gpufleet.vllm.server
+  - gpufleet.vllm.server.service
 attributes:
   check_mode:
     support: full
@@ -49,19 +50,6 @@ attributes:
     support: full
     platforms: linux
 options:
-  venv:
-    description:
-      - Directory of the virtual environment, with C(bin/vllm) in it. What changes in it is noticed by its list of
-        vLLM's files, and replaces the server.
-    type: path
-  user:
-    description:
-      - System user that runs the server. One that does not exist is made, and removed with the last server that needs
-        it. A user who logs in is refused, since logind deletes his shared memory when he leaves.
-      - He has to be able to read the virtual environment, the weights and the encodings. Below a home that he cannot
-        enter they are shown to him all the same, in their own place.
-    type: str
-    default: vllm
   allow_daemon_reload:
     description:
       - Make units also where C(systemctl daemon-reload) would take the GPUs away from running containers, because
@@ -235,6 +223,9 @@ server:
     container_name:
       description: Name of its unit, without C(.service).
       type: str
+    backend:
+      description: What runs it, V(systemd), or V(container) for one that another backend left there.
+      type: str
     state:
       description:
         - V(running), V(restarting) (between two starts), V(stopping), V(stopped) (or never started), V(failed), or
@@ -280,6 +271,7 @@ server:
       elements: str
   sample:
     container_name: vllm-gpt-oss
+    backend: systemd
     state: running
     container_id: 0b2f6b5f8d1e
     image: /opt/gpufleet/venvs/vllm-0.26

@@ -14,14 +14,19 @@ from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmE
 from ansible_collections.gpufleet.vllm.plugins.module_utils._gpu.hardware import class_of_groups
 from ansible_collections.gpufleet.vllm.plugins.module_utils._server.catalogue import (
     SPEC_KEYS,
+    backend_of,
+    of_another_backend,
     resolve,
 )
+from ansible_collections.gpufleet.vllm.plugins.module_utils._server.spec import CONTAINER, SERVICE
 from ansible_collections.gpufleet.vllm.plugins.plugin_utils._catalogue_files import catalogued
 
 Spec = dict[str, t.Any]
 
 # What runs a server, and the module that does it.
-BACKENDS = {"container": "gpufleet.vllm.vllm_container"}
+BACKENDS = {CONTAINER: "gpufleet.vllm.vllm_container", SERVICE: "gpufleet.vllm.vllm_service"}
+# What a server of it is made from.
+MADE_FROM = {CONTAINER: "image", SERVICE: "venv"}
 # Keys of a server that a backend's module has no parameter for.
 WITHOUT_PARAMETER = ("backend", "health", "load_seconds")
 # Keys of `health`, which are parameters of vllm_health; the rest of that module's follows from the server.
@@ -49,6 +54,8 @@ def described(options: t.Mapping[str, t.Any], hardware_class: t.Callable[[], str
     overrides = {**({"image": options["image"]} if options["image"] else {}), **(options["overrides"] or {})}
     spec = resolve(name, models[name] if name in models else catalogued(name), group, overrides)
     _refuse_unknown("health", spec.get("health") or {}, HEALTH_KEYS)
+    if options["state"] in MAKING_STATES and backend_of(spec) == SERVICE:
+        _refuse_incomplete("overrides.", spec)
     return spec
 
 
@@ -86,10 +93,25 @@ def checked(server: t.Mapping[str, t.Any], state: str) -> Spec:
     _refuse_unknown(f"{ADDRESS}.health", server.get("health") or {}, HEALTH_KEYS)
     for number, rung in enumerate(server.get("fallbacks") or []):
         _refuse_unknown(f"{ADDRESS}.fallbacks[{number}]", rung, FALLBACK_KEYS)
-    missing = [key for key in ("name", "model", "image") if not server.get(key)] if state in MAKING_STATES else []
-    if missing:
-        raise VllmError(f"{ADDRESS}.{missing[0]} is missing; a server needs name, model and image.")
+    misplaced = of_another_backend(ADDRESS, server, backend_of(server))
+    if misplaced:
+        raise VllmError(" ".join(misplaced))
+    if state in MAKING_STATES:
+        _refuse_incomplete(f"{ADDRESS}.", server)
     return {key: value for key, value in server.items() if value is not None}
+
+
+def _refuse_incomplete(address: str, spec: t.Mapping[str, t.Any]) -> None:
+    backend = backend_of(spec)
+    source = MADE_FROM.get(backend, "image")
+    missing = next((key for key in ("name", "model", source) if not spec.get(key)), None)
+    if missing == "venv":
+        raise VllmError(
+            f"{address}venv is missing; a server with backend {backend} needs name, model and venv, the directory of a "
+            "virtual environment on the host. Role vllm_venv provides one."
+        )
+    if missing:
+        raise VllmError(f"{address}{missing} is missing; a server needs name, model and {source}.")
 
 
 def module_of(spec: t.Mapping[str, t.Any]) -> str:
@@ -98,15 +120,24 @@ def module_of(spec: t.Mapping[str, t.Any]) -> str:
     Raises:
         VllmError: for a backend that this version does not have.
     """
-    backend = spec.get("backend") or "container"
+    backend = backend_of(spec)
     if backend not in BACKENDS:
         raise VllmError(f"{ADDRESS}.backend must be {' or '.join(sorted(BACKENDS))}; got {backend!r}.")
     return BACKENDS[backend]
 
 
 def parameters(spec: t.Mapping[str, t.Any], options: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
-    """The parameters of the backend's module for one step."""
+    """The parameters of the backend's module for one step.
+
+    Raises:
+        VllmError: for an option that this backend does not have.
+    """
     state, plan = options["state"], options["plan"] or {}
+    if options["replace_unmanaged"] and backend_of(spec) == SERVICE:
+        raise VllmError(
+            "replace_unmanaged is for containers: a unit that this collection did not create is never replaced. Leave "
+            "it out, and remove the unit yourself or choose another name."
+        )
     passed = ("container_id", "failure_id", "recreate", "replace_unmanaged")
     secrets = [key for key in ("hf_token", "api_key") if spec.get(f"{key}_file")]
     arguments = {
@@ -144,7 +175,7 @@ def probe(spec: t.Mapping[str, t.Any], server: t.Mapping[str, t.Any]) -> dict[st
         **(spec.get("health") or {}),
         "url": server.get("url"),
         "served_model_name": _names(server),
-        "container": server.get("container_name"),
+        "unit" if backend_of(spec) == SERVICE else "container": server.get("container_name"),
         "docker_host": spec.get("docker_host"),
         "api_key_file": spec.get("api_key_file"),
         "expected_seconds": spec.get("load_seconds"),

@@ -144,13 +144,13 @@ def failure(applied: Result, steps: Steps, is_check: bool) -> str:
     if steps.health.get("busy"):
         return cause
     name = applied["server"].get("container_name")
-    return " ".join(
-        filter(None, (f"{name} is not healthy.", after(steps, is_check), cause, _tried(applied, steps.attempt)))
-    )
+    kept = "unit" if applied["server"].get("backend") == "systemd" else "container"
+    became = after(steps, is_check, kept)
+    return " ".join(filter(None, (f"{name} is not healthy.", became, cause, _tried(applied, steps.attempt))))
 
 
-def after(steps: Steps, is_check: bool) -> str:
-    """What became of the server that is not healthy, and of the one before it."""
+def after(steps: Steps, is_check: bool, kept: str = "container") -> str:
+    """What became of the server that is not healthy, and of the one before it. C(kept) is what runs the first."""
     if is_check:
         return "Check mode: nothing was changed."
     if steps.waits:
@@ -161,7 +161,7 @@ def after(steps: Steps, is_check: bool) -> str:
         return "This run did not change it."
     if steps.stopped.get("msg"):
         return f"Stopping it failed: {steps.stopped['msg']}"
-    return "It was stopped, and its container is kept for its log."
+    return f"It was stopped, and its {kept} is kept for its log."
 
 
 def _restored(waits: t.Sequence[Result]) -> str:

@@ -68,6 +68,7 @@ def described(job: Job, decision: Decision, target: str = "current", seen: Seen 
     stopped = kept_servers(Observed(seen.instances, others=others)) if target in SUFFIX else ()
     return {
         "container_name": server,
+        "backend": found.backend if found else job.backend.name,
         "state": found.status if found else "absent",
         "container_id": found.identity if found else None,
         "image": found.artifact if found else None,

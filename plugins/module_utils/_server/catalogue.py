@@ -16,13 +16,23 @@ from .._errors import VllmError
 from .._vllm.architecture import COMMON_KEYS, KEYS as ARCHITECTURE_KEYS
 from .._vllm.versions import Release, parse
 from .check import Finding, check, check_packages, judge
-from .spec import ROLE_ONLY_KEYS, SERVER_PARAMETERS, ServerSpec, from_params, merge
+from .spec import (
+    CONTAINER,
+    OWN_KEYS,
+    ROLE_ONLY_KEYS,
+    SERVER_PARAMETERS,
+    SERVICE,
+    SERVICE_PARAMETERS,
+    ServerSpec,
+    from_params,
+    merge,
+)
 
 Model = t.Mapping[str, t.Any]
 Spec = dict[str, t.Any]
 
 # Keys of the role's vllm_server, and so of `server`, of a class, and of what a user overrides.
-SPEC_KEYS = frozenset(SERVER_PARAMETERS) | frozenset(ROLE_ONLY_KEYS)
+SPEC_KEYS = frozenset(SERVER_PARAMETERS) | frozenset(SERVICE_PARAMETERS) | frozenset(ROLE_ONLY_KEYS)
 # Keys of a class that say something about it and are no part of the spec.
 CLASS_KEYS = ("notes", "venv")
 MODEL_KEYS = ("architecture", "description", "hardware", "needs", "server")
@@ -61,6 +71,9 @@ def resolve(name: str, model: Model, hardware_class: str, overrides: Spec | None
     if found:
         raise VllmError(" ".join(found))
     spec = merged(model, hardware_class, overrides or {}, name)
+    misplaced = of_another_backend("overrides", overrides or {}, backend_of(spec))
+    if misplaced:
+        raise VllmError(" ".join(misplaced))
     checked = process(spec)
     faults, _warnings = judge([*check(checked), *_unmet(name, model, checked)], checked.validation)
     if faults:
@@ -69,7 +82,10 @@ def resolve(name: str, model: Model, hardware_class: str, overrides: Spec | None
 
 
 def merged(model: Model, hardware_class: str, overrides: Spec, name: str = "the model") -> Spec:
-    """The three layers as one; a null of the user takes away what the catalogue says."""
+    """The three layers as one; a null of the user takes away what the catalogue says.
+
+    What the catalogue says for the other backend is left out: the image of a server that runs from an environment.
+    """
     hardware = model["hardware"]
     if hardware_class not in hardware:
         wanted = repr(hardware_class) if hardware_class else "a host of unknown class"
@@ -79,13 +95,52 @@ def merged(model: Model, hardware_class: str, overrides: Spec, name: str = "the 
         )
     layer = {key: value for key, value in hardware[hardware_class].items() if key not in CLASS_KEYS}
     base = {key: model[key] for key in ("architecture",) if key in model}
-    spec = merge(merge(merge({"name": name, **base}, model["server"]), layer), overrides)
+    known = merge(merge({"name": name, **base}, model["server"]), layer)
+    spec = merge(_of_backend(known, backend_of(merge(known, overrides))), overrides)
     return {key: value for key, value in spec.items() if value is not None}
+
+
+def backend_of(spec: t.Mapping[str, t.Any]) -> str:
+    """What runs a server: a container, where nobody says."""
+    return str(spec.get("backend") or CONTAINER)
+
+
+def of_another_backend(address: str, spec: t.Mapping[str, t.Any], backend: str) -> list[str]:
+    """What somebody wrote that only the other backend has, each with its address."""
+    found = _foreign(address, spec, backend)
+    for number, rung in enumerate(spec.get("fallbacks") or ()):
+        found += _foreign(f"{address}.fallbacks[{number}].change", _mapping(rung, "change"), backend)
+    return found
+
+
+def _foreign(address: str, spec: t.Mapping[str, t.Any], backend: str) -> list[str]:
+    return [
+        f"Unknown key '{address}.{key}' for a server with backend {backend}: only backend {other} has it. Remove it, "
+        f"or set backend: {other}."
+        for other, keys in OWN_KEYS.items()
+        for key in sorted(keys & set(spec))
+        if backend in OWN_KEYS and other != backend and spec[key] is not None
+    ]
+
+
+def _of_backend(spec: Spec, backend: str) -> Spec:
+    """A spec without what only the other backend has; a fallback that changes nothing else is none."""
+    others = {key for other, keys in OWN_KEYS.items() if other != backend and backend in OWN_KEYS for key in keys}
+    kept = {key: value for key, value in spec.items() if key not in others}
+    if kept.get("fallbacks"):
+        rungs = [
+            {**rung, "change": {key: value for key, value in rung["change"].items() if key not in others}}
+            for rung in kept["fallbacks"]
+        ]
+        kept["fallbacks"] = [rung for rung in rungs if rung["change"]]
+    return kept
 
 
 def process(spec: t.Mapping[str, t.Any]) -> ServerSpec:
     """The part of a spec that describes the server's process."""
     keys = {key: value for key, value in spec.items() if key not in ROLE_ONLY_KEYS}
+    if backend_of(spec) == SERVICE:
+        keys["network_mode"] = "host"  # A service is on the host's network.
     if isinstance(keys.get("gpus"), t.Mapping):
         del keys["gpus"]  # A wish for so many of them; which they are is only known on the host.
     return from_params(keys)
@@ -97,7 +152,8 @@ def _unmet(name: str, model: Model, spec: ServerSpec) -> t.Iterator[Finding]:
     release = Release(spec.vllm_version) if spec.vllm_version else None
     if release and needs.get("vllm") and release.version < parse(str(needs["vllm"])):
         message = f"{name} needs vLLM {needs['vllm']} or later, and {spec.image or 'vllm_version'} is {release.text}"
-        yield Finding("error", "image", message, "name a newer image")
+        what = "venv" if spec.venv else "image"
+        yield Finding("error", what, message, f"name a newer {'environment' if spec.venv else 'image'}")
     if needs.get("token") and not spec.hf_token_file and not spec.model_dir:
         message = f"the weights of {name} are gated, and vLLM is given no token to fetch them with"
         yield Finding("warning", "hf_token_file", message, "name a file on the host, and export HF_TOKEN")

@@ -55,8 +55,8 @@ PATH_KEYS = ("huggingface_dir", "encodings_dir", "hf_token_file", "api_key_file"
 
 # Keys of the role's dict, and of the catalogue's specs, that do not describe the server's process.
 ROLE_ONLY_KEYS = (
-    *("architecture", "backend", "docker_host", "fallbacks", "fit", "health", "host_reserve_gib", "load_seconds"),
-    *("memory_timeout", "exclusive", "pin_kv", "pull", "replace_others"),
+    *("allow_daemon_reload", "architecture", "backend", "docker_host", "fallbacks", "fit", "health"),
+    *("host_reserve_gib", "load_seconds", "memory_timeout", "exclusive", "pin_kv", "pull", "replace_others"),
 )
 
 DEFAULT_ULIMITS = {"memlock": -1, "stack": 67108864}
@@ -82,7 +82,8 @@ def _parameter(kind: str, recorded: bool = True, only: str = "", **more: t.Any) 
 
 TEXT, NUMBER, SWITCH = _parameter("str"), _parameter("int"), _parameter("bool")
 PATH, MAPPING, TEXTS = _parameter("path"), _parameter("dict"), _parameter("list", elements="str")
-CONTAINER, SERVICE = "container", "service"
+# The backends, as the role names them.
+CONTAINER, SERVICE = "container", "systemd"
 # Its name alone makes Ansible hide such a path.
 SECRET_PATH = _parameter("path", no_log=False)
 
@@ -201,6 +202,11 @@ def _is_of(f: t.Any, backend: str) -> bool:
 SERVER_PARAMETERS: dict[str, t.Any] = {f.name: _as_parameter(f) for f in fields(ServerSpec) if _is_of(f, CONTAINER)}
 SERVICE_PARAMETERS: dict[str, t.Any] = {f.name: _as_parameter(f) for f in fields(ServerSpec) if _is_of(f, SERVICE)}
 ALL_KEYS = tuple(f.name for f in fields(ServerSpec))
+# Keys of the role's dict that one backend alone has.
+OWN_KEYS: dict[str, frozenset[str]] = {
+    backend: frozenset((*(f.name for f in fields(ServerSpec) if f.metadata["only"] == backend), further))
+    for backend, further in ((CONTAINER, "pull"), (SERVICE, "allow_daemon_reload"))
+}
 
 
 def canonical_json(value: t.Any) -> str:

@@ -17,7 +17,8 @@ from ansible_collections.gpufleet.vllm.plugins.action import vllm_server
 from ansible_collections.gpufleet.vllm.plugins.plugin_utils._outcome import DETAILS, PUBLIC
 
 Result = dict[str, t.Any]
-CONTAINER, FACTS = "gpufleet.vllm.vllm_container", "gpufleet.vllm.gpu_facts"
+CONTAINER, SERVICE = "gpufleet.vllm.vllm_container", "gpufleet.vllm.vllm_service"
+FACTS = "gpufleet.vllm.gpu_facts"
 OWN: Result = {
     "phi": {
         "description": "A small model.",
@@ -25,7 +26,24 @@ OWN: Result = {
         "hardware": {"h100": {"image": "vllm/vllm-openai:v0.26.0", "load_seconds": 60}},
     }
 }
+# All that the catalogue may say for containers, and a fallback that is nothing without it.
+OF_CONTAINERS: Result = {
+    "container_name": "phi",
+    "network_mode": "bridge",
+    "ipc_mode": "host",
+    "labels": {"a": "b"},
+    "pull": "never",
+    "fallbacks": [
+        {"causes": ["x"], "change": {"image": "i:2"}},
+        {"causes": ["y"], "change": {"image": "i:2", "engine": {"max_num_seqs": 4}}},
+    ],
+}
+WITHOUT: Result = {
+    "phi": {**OWN["phi"], "hardware": {"h100": {**OWN["phi"]["hardware"]["h100"], **OF_CONTAINERS}}},
+}
+UNIT: Result = {"backend": "systemd", "venv": "/opt/vllm"}
 SERVER: Result = {"name": "a", "model": "m/n", "image": "i:1"}
+SERVED: Result = {"name": "a", "model": "m/n", **UNIT}
 FOUND: Result = {
     "changed": True,
     "actions": ["start vllm-a"],
@@ -135,6 +153,39 @@ def test_a_model_of_the_catalogue_is_a_name_too() -> None:
     assert "health" in arguments
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        pytest.param({"server": SERVED}, id="a description"),
+        pytest.param({"model": "phi", "models": WITHOUT, "overrides": UNIT, "hardware_class": "h100"}, id="a model"),
+    ],
+)
+def test_a_service_is_made_by_its_module_from_its_environment(said: Result) -> None:
+    plugin = Plugin(FOUND, **said)
+    result = plugin.over()
+    ((module, arguments),) = plugin.calls
+    assert (module, arguments["venv"], arguments["state"]) == (SERVICE, "/opt/vllm", "started")
+    others = {"image", "container_name", "network_mode", "ipc_mode", "labels", "pull", "backend"}
+    assert not others & set(arguments)
+    assert arguments.get("fallbacks", []) == (
+        [{"causes": ["y"], "change": {"engine": {"max_num_seqs": 4}}}] * ("model" in said)
+    )
+    assert (result["probe"]["unit"], "container" in result["probe"]) == ("vllm-a", False)
+
+
+def test_an_environment_of_a_container_in_the_catalogue_is_left_out() -> None:
+    model = {**OWN["phi"], "server": {**OWN["phi"]["server"], "user": "llm", "allow_daemon_reload": True}}
+    plugin = Plugin(FOUND, model="phi", models={"phi": model}, hardware_class="h100")
+    plugin.over()
+    ((module, arguments),) = plugin.calls
+    assert (module, {"user", "allow_daemon_reload"} & set(arguments)) == (CONTAINER, set())
+
+
+def test_a_null_of_the_user_takes_away_what_another_backend_has() -> None:
+    plugin = Plugin(FOUND, server={**SERVED, "image": None})
+    assert "msg" not in plugin.over()
+
+
 def test_the_gpus_are_only_looked_at_where_nothing_tells_the_class() -> None:
     facts = {"ansible_facts": {"gpufleet": {"hardware_class": "h100"}}}
     plugin = Plugin(facts, FOUND, model="phi", models=OWN)
@@ -155,7 +206,10 @@ def test_gpus_that_cannot_be_looked_at_are_a_failure() -> None:
     [
         ({}, "no model is named. Pass -e model=NAME; the catalogue holds"),
         ({"server": {**SERVER, "prot": 1}}, "Unknown key 'vllm_server.prot'. Did you mean port?"),
-        ({"server": {**SERVER, "zzz": 1}}, "Unknown key 'vllm_server.zzz'. Valid keys: allow_unauthenticated, "),
+        (
+            {"server": {**SERVER, "zzz": 1}},
+            "Unknown key 'vllm_server.zzz'. Valid keys: allow_daemon_reload, allow_unauthenticated, ",
+        ),
         (
             {"server": {**SERVER, "health": {"timout": 1}}},
             "Unknown key 'vllm_server.health.timout'. Did you mean timeout?",
@@ -167,7 +221,39 @@ def test_gpus_that_cannot_be_looked_at_are_a_failure() -> None:
             {"server": {"name": "a", "model": "m"}},
             "vllm_server.image is missing; a server needs name, model and image.",
         ),
-        ({"server": {**SERVER, "backend": "pod"}}, "vllm_server.backend must be container; got 'pod'."),
+        ({"server": {**SERVER, "backend": "pod"}}, "vllm_server.backend must be container or systemd; got 'pod'."),
+        (
+            {"server": {"name": "a", "model": "m", "backend": "systemd"}},
+            "vllm_server.venv is missing; a server with backend systemd needs name, model and venv, the directory of",
+        ),
+        (
+            {"server": {**SERVED, "image": "i:1"}},
+            "Unknown key 'vllm_server.image' for a server with backend systemd: only backend container has it.",
+        ),
+        (
+            {"server": {**SERVER, "venv": "/v"}},
+            "Unknown key 'vllm_server.venv' for a server with backend container: only backend systemd has it.",
+        ),
+        (
+            {"server": {**SERVED, "fallbacks": [{"causes": ["x"], "change": {"ipc_mode": "host"}}]}},
+            "Unknown key 'vllm_server.fallbacks[0].change.ipc_mode' for a server with backend systemd",
+        ),
+        (
+            {"server": SERVED, "replace_unmanaged": True},
+            "replace_unmanaged is for containers: a unit that this collection did not create is never replaced.",
+        ),
+        (
+            {"model": "phi", "hardware_class": "h100", "overrides": {"backend": "systemd"}},
+            "overrides.venv is missing; a server with backend systemd needs",
+        ),
+        (
+            {"model": "phi", "hardware_class": "h100", "overrides": {**UNIT, "pull": "always"}},
+            "Unknown key 'overrides.pull' for a server with backend systemd: only backend container has it.",
+        ),
+        (
+            {"model": "phi", "hardware_class": "h100", "overrides": UNIT, "image": "i:1"},
+            "Unknown key 'overrides.image' for a server with backend systemd",
+        ),
         ({"model": "phi", "hardware_class": "gb10"}, "phi has no settings for "),
         ({"model": "phj", "hardware_class": "gb10"}, "'phj' is neither in the catalogue nor among the models"),
         (

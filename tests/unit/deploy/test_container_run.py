@@ -98,6 +98,7 @@ def test_the_result_of_a_new_server(client: Client) -> None:
     assert result["diff"]["after"] == {**SERVER, "served_model_name": "gpt", "state": "started"}
     assert result["server"] == {
         "container_name": "vllm-a",
+        "backend": "container",
         "state": "running",
         "container_id": "id1",
         "image": IMAGE,
@@ -121,6 +122,7 @@ def test_what_is_told_of_a_server_that_is_not_there(client: Client) -> None:
         **dict.fromkeys(("fingerprint", "started_at")),
         "served_model_names": [],
         "container_name": "vllm-a",
+        "backend": "container",
         "state": "absent",
         "away_seconds": None,
         "cold_start": None,

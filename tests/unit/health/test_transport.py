@@ -288,6 +288,8 @@ def test_every_failure_has_a_reason(run_module: Run, tmp_path: Path, monkeypatch
     assert reason(container="c", docker_host=f"unix://{tmp_path}/none.sock") == "backend-unavailable"
     with lock.alone("c"):
         assert reason(container="c", lock="id") == "locked"
+        assert reason(unit="c.service", lock="id") == "locked"
+    assert reason(lock="id") == "invalid-parameter"
 
 
 # --- vllm_diagnose ----------------------------------------------------------------------------------------------------

@@ -25,10 +25,14 @@ from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.run import (
     PARAMETERS,
     SERVICE_ONLY,
 )
-from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import REASONS, Reason
+from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import REASONS, Reason, VllmError
 from ansible_collections.gpufleet.vllm.plugins.module_utils._server.spec import (
+    ALL_KEYS,
+    CONTAINER,
+    OWN_KEYS,
     ROLE_ONLY_KEYS,
     SERVER_PARAMETERS,
+    SERVICE,
     SERVICE_PARAMETERS,
 )
 from ansible_collections.gpufleet.vllm.plugins.modules import vllm_server
@@ -45,7 +49,9 @@ FRAGMENTS = {
     "gpufleet.vllm.deployment": deployment.ModuleDocFragment.DOCUMENTATION,
     "gpufleet.vllm.server": ModuleDocFragment.DOCUMENTATION,
     "gpufleet.vllm.server.container": ModuleDocFragment.CONTAINER,
+    "gpufleet.vllm.server.service": ModuleDocFragment.SERVICE,
 }
+BACKENDS = sorted(description.BACKENDS.items())
 Options = t.Mapping[str, t.Mapping[str, t.Any]]
 
 
@@ -124,12 +130,13 @@ AROUND = set(ROLE_ONLY_KEYS)
 
 
 def test_the_role_takes_every_key_of_a_server_and_no_other() -> None:
-    assert set(SERVER) - AROUND == set(SERVER_PARAMETERS)
+    assert set(SERVER) - AROUND == {*SERVER_PARAMETERS, *SERVICE_PARAMETERS}
     assert set(SERVER) >= AROUND
 
 
 def test_a_key_of_the_role_is_of_the_kind_it_has_in_the_module() -> None:
-    module = {**SERVER_PARAMETERS, **{key: PARAMETERS[key] for key in ("docker_host", "pull")}}
+    around = {**{key: PARAMETERS[key] for key in ("docker_host", "pull")}, **SERVICE_ONLY}
+    module = {**SERVER_PARAMETERS, **SERVICE_PARAMETERS, **around}
     assert {key: facts(SERVER[key], TYPES) for key in module} == {
         key: facts(option, TYPES) for key, option in module.items()
     }
@@ -140,8 +147,18 @@ def test_the_role_leaves_the_defaults_to_the_module() -> None:
     assert [key for key, option in SERVER.items() if "default" in option] == []
 
 
-def test_a_server_of_the_role_needs_a_name_a_model_and_an_image() -> None:
-    assert {key for key, option in SERVER.items() if option.get("required")} == {"name", "model", "image"}
+def test_a_server_of_the_role_needs_a_name_and_a_model_and_what_its_backend_makes_it_from() -> None:
+    assert {key for key, option in SERVER.items() if option.get("required")} == {"name", "model"}
+    for backend, source in description.MADE_FROM.items():
+        with pytest.raises(VllmError, match=f"vllm_server.{source} is missing"):
+            description.checked({"name": "a", "model": "m", "backend": backend}, "started")
+
+
+def test_what_one_backend_alone_has_is_what_its_module_alone_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    """But for what no server has a key for: what somebody else made is never taken by a unit."""
+    specs = {backend: set(argument_spec(module.rpartition(".")[2], monkeypatch)) for backend, module in BACKENDS}
+    container, service = specs[CONTAINER], specs[SERVICE]
+    assert {CONTAINER: container - service - {"replace_unmanaged"}, SERVICE: service - container} == OWN_KEYS
 
 
 def test_how_a_server_is_verified_is_described_as_in_the_module(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -184,11 +201,17 @@ def parameters(server: t.Mapping[str, t.Any], **role: t.Any) -> dict[str, t.Any]
     return description.parameters(server, {**said, "plan": {"vllm_version": None}, **role})
 
 
-def test_the_role_passes_every_key_on() -> None:
-    passed = parameters(EVERY_KEY)
-    assert {key: passed[key] for key in SERVER_PARAMETERS} == {key: EVERY_KEY[key] for key in SERVER_PARAMETERS}
-    assert set(passed) <= {*SERVER_PARAMETERS, *PARAMETERS}
-    assert {"docker_host", "pull"} <= set(passed)
+@pytest.mark.parametrize(("backend", "module"), BACKENDS)
+def test_the_role_passes_every_key_on(backend: str, module: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    others = {key for other, keys in OWN_KEYS.items() if other != backend for key in keys}
+    every = {**{key: value for key, value in EVERY_KEY.items() if key not in others}, "backend": backend}
+    passed = parameters(description.checked({**every, "health": {}, "fallbacks": []}, "started"))
+    keys = set(argument_spec(module.rpartition(".")[2], monkeypatch))
+    assert {key: passed[key] for key in set(every) & (set(ALL_KEYS) | {"docker_host", *OWN_KEYS[backend]})} == {
+        key: every[key] for key in set(every) & (set(ALL_KEYS) | {"docker_host", *OWN_KEYS[backend]})
+    }
+    assert set(passed) <= keys
+    assert {*OWN_KEYS[backend], "docker_host"} <= set(passed)
 
 
 def test_the_role_does_not_pass_on_what_was_not_said() -> None:

@@ -30,7 +30,7 @@ import json, os, sys
 
 with open(sys.argv[1]) as stream:
     asked = json.load(stream)
-name = asked.get("name") or str(asked.get("container") or "gpu_facts")[5:]
+name = asked.get("name") or str(asked.get("container") or asked.get("unit") or "gpu_facts")[5:]
 folder = os.path.join(os.environ["STAND_IN"], name)
 with open(os.path.join(folder, "calls"), "a+") as stream:
     stream.seek(0)
@@ -63,6 +63,7 @@ Answer = dict[str, t.Any]
 def server(name: str, **differs: t.Any) -> Answer:
     return {
         "container_name": f"vllm-{name}",
+        "backend": "container",
         "container_id": "c1",
         "state": "running",
         "url": "http://127.0.0.1:8000",
@@ -85,7 +86,7 @@ STEPS = ["create vllm-x", "start vllm-x"]
 
 
 def found(name: str, *actions: str, health: Answer | None = None, **differs: t.Any) -> Answer:
-    """What vllm_container answers."""
+    """What the module of a backend answers."""
     rest = {"needs": [], "commands": [], "vllm_version": "0.26.0", "fit": None, "fallback": None, "restored": []}
     one = {**rest, "changed": bool(actions), "actions": list(actions), "health": health, "server": server(name)}
     return {**one, **differs}
@@ -110,11 +111,16 @@ def container(state: str, check: bool = False) -> tuple[str, str, bool]:
     return ("vllm_container", state, check)
 
 
+def service(state: str, check: bool = False) -> tuple[str, str, bool]:
+    return ("vllm_service", state, check)
+
+
 def health(check: bool = False) -> tuple[str, str, bool]:
     return ("vllm_health", "", check)
 
 
 PLAN = container("started", True)
+UNIT: Answer = {"vllm_server": {"backend": "systemd", "venv": "/opt/vllm", "image": None}}
 RUNG = {"causes": ["mem-free-below-budget"], "change": {"port": 8001}}
 OLD = {**server("old"), "away_seconds": 2.0}
 FALLBACK = {
@@ -220,6 +226,54 @@ def scenarios() -> list[Scenario]:
             failed=True,
             reason="mem-free-below-budget",
             changed=True,
+        ),
+        Scenario(
+            "service",
+            [found("service", *STEPS), found("service", *STEPS), GOOD, found("service")],
+            [service("started", True), service("started"), health(), service("committed")],
+            'service answers at http://127.0.0.1:8000 on service: "Four."',
+            changed=True,
+            variables=UNIT,
+        ),
+        Scenario(
+            "sick-service",
+            [
+                found("sick-service", *STEPS),
+                found("sick-service", *STEPS, server=server("sick-service", backend="systemd")),
+                SICK,
+                found("sick-service", "stop vllm-x", server=server("sick-service", backend="systemd")),
+            ],
+            [service("started", True), service("started"), health(), service("stopped")],
+            "vllm-sick-service is not healthy. It was stopped, and its unit is kept for its log. Out of memory.",
+            failed=True,
+            reason="mem-free-below-budget",
+            changed=True,
+            variables=UNIT,
+        ),
+        Scenario(
+            "service-undone",
+            [
+                found("service-undone", *STEPS),
+                found("service-undone", *STEPS, server=server("service-undone", superseded=True)),
+                SICK,
+                found(
+                    "service-undone",
+                    "start old",
+                    restored=[
+                        {**OLD, "container_name": "vllm-service-undone", "backend": kind}
+                        for kind in ("systemd", "container")
+                    ],
+                ),
+                {**GOOD, "elapsed": 3.0},
+                {**GOOD, "elapsed": 1.0},
+            ],
+            [service("started", True), service("started"), health(), service("reverted"), health(), health()],
+            "vllm-service-undone is not healthy. The previous server old and old is serving again at http://127.0.0.1:8000 "
+            "and http://127.0.0.1:8000, after 5 s without an answer. Out of memory.",
+            failed=True,
+            reason="mem-free-below-budget",
+            changed=True,
+            variables=UNIT,
         ),
         Scenario(
             "roll-back-fails",
@@ -352,7 +406,7 @@ def _seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Seen]:
         shutil.copytree(ROOT / part, copy / part, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(ROOT / "playbooks" / "models", copy / "playbooks" / "models")
     shutil.copy(ROOT / "galaxy.yml", copy)
-    for module in ("vllm_container", "vllm_health", "gpu_facts"):
+    for module in ("vllm_container", "vllm_service", "vllm_health", "gpu_facts"):
         (copy / "plugins" / "modules" / f"{module}.py").write_text(STAND_IN.replace("MODULE", module))
     outputs = {check: run(path, [one for one in SCENARIOS if one.check is check], check) for check in (False, True)}
     seen = {}
@@ -423,6 +477,13 @@ def test_the_steps_of_a_run_speak_of_the_same_container(seen: dict[str, Seen]) -
         tokens = [one.get("lock") or one.get("container_id") for one in later if one.get("container") != "vllm-old"]
         assert set(tokens) - {None} == {"c1"}
     assert "lock" not in seen["check-sick"].calls[2]
+
+
+def test_a_wait_names_the_unit_or_the_container_that_it_is_for(seen: dict[str, Seen]) -> None:
+    waits = [one for one in seen["service-undone"].calls if one["module"] == "vllm_health"]
+    named = [{key: one[key] for key in ("unit", "container") if key in one} for one in waits]
+    name = "vllm-service-undone"
+    assert named == [{"unit": name}, {"unit": name}, {"container": name}]
 
 
 def test_the_server_is_asked_in_the_look_and_its_version_is_found_out_once(seen: dict[str, Seen]) -> None:

@@ -241,7 +241,7 @@ def test_a_wish_for_a_number_of_gpus_is_passed_on() -> None:
         ("a100", {}, "m has no settings for 'a100'. It has settings for: h100. Put the host into the group of its"),
         ("l40s", {}, "m has no settings for 'l40s'. It has settings for: h100."),
         ("", {}, "m has no settings for a host of unknown class. It has settings for: h100."),
-        ("h100", {"prot": 1}, "Unknown key 'overrides.prot'. Valid keys: allow_unauthenticated, api_key_file,"),
+        ("h100", {"prot": 1}, "Unknown key 'overrides.prot'. Valid keys: allow_daemon_reload, allow_unauthenticated,"),
         ("h100", {"port": "x"}, "port must be a whole number; got 'x'."),
         ("h100", {"engine": {"attn_impl": 1}}, "m on h100: engine.attn_impl: vLLM 0.26.0 has no --attn-impl"),
         (
