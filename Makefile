@@ -5,8 +5,8 @@ SHELL := /bin/bash
 MAKEFLAGS += --no-print-directory
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-# The scenarios of `make test`: one a backend and one a role, and what else there is time for. `make molecule-all` has all.
-SCENARIOS := default switch h100_service vllm_venv refusals fallback hostile
+# The scenarios of `make test`: one a backend and one a role, and the hostile host. `make molecule-all` has all.
+SCENARIOS := default switch h100_service vllm_venv hostile
 
 .PHONY: help demo demo-stop test unit types lint docs-lint sanity artifact integration molecule molecule-all faults \
 	reliability e2e real-failures bench bench-fleet format pins venv clean

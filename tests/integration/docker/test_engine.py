@@ -107,6 +107,7 @@ def test_the_server_is_told_as_it_is(host: Host) -> None:
     found = host.inspect()
     assert server == {
         "container_name": host.name,
+        "backend": "container",
         "state": "running",
         "container_id": found["Id"],
         "image": host.said["image"],
