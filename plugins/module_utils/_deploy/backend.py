@@ -35,8 +35,9 @@ class Instance:
     intent: t.Mapping[str, t.Any] = field(default_factory=dict)
     # Files that were written for it (secrets), to be deleted with it.
     wrote: tuple[str, ...] = ()
-    # Where it keeps what it compiled.
+    # Where it keeps what it compiled, and whether its next start has anything to compile; None where nobody knows.
     caches: tuple[str, ...] = ()
+    is_cold: bool | None = None
     vllm_version: str | None = None
     # Whether its command line says how large the KV cache is, in bytes.
     is_pinned: bool = False
@@ -140,6 +141,11 @@ class Effect(t.NamedTuple):
 
     do: t.Callable[[Action], None]
     command: t.Callable[[Action], t.Sequence[str]]
+
+
+def both(verb: str, effect: Effect) -> dict[str, Effect]:
+    """The same effect on an instance of the server, and on that of another one."""
+    return {verb: effect, f"{verb}_other": effect}
 
 
 @dataclass(frozen=True)

@@ -7,13 +7,14 @@
 from __future__ import annotations
 
 import typing as t
+from dataclasses import replace
 
 from .._errors import VllmError
 from .._host.labels import LABEL_FINGERPRINT, LABEL_SPEC
 from .._server.spec import ServerSpec, canonical_json, from_params
 from .._version import COLLECTION_VERSION
-from .backend import SUFFIX, Making, Slot
-from .ledger import Entry, Purpose, entry
+from .backend import SUFFIX, Instance, Making, Other, Slot
+from .ledger import Entry, Known, Purpose, entry
 
 LABEL_VERSION = "gpufleet.vllm.version"
 # JSON list of the secret files that were written for the server, so that they go when it goes.
@@ -74,6 +75,45 @@ def recorded(server: str, purpose: Purpose, name: str, making: Making) -> Entry:
         replaced=tuple(sorted(making.replaced)),
         vllm_version=making.spec.vllm_version or UNKNOWN_VERSION,
         fallbacks=making.fallbacks,
+    )
+
+
+def known_of(one: Entry) -> dict[str, t.Any]:
+    """What is known of an instance by its entry alone."""
+    keys = ("fingerprint", "salt", "supersedes", "intent", "wrote", "replaced", "vllm_version", "fallbacks")
+    return {key: getattr(one, key) for key in keys}
+
+
+def gone(one: Entry, backend: str) -> Instance:
+    """A recorded instance that does not exist any more."""
+    return Instance("current", True, False, backend=backend, **known_of(one))
+
+
+def other(one: Entry, name: str, identity: str, running: bool, backend: str) -> Other:
+    """An instance of another server, by what it is called now and the entry that proves it to be ours."""
+    return Other(
+        name,
+        identity,
+        running,
+        slot_of(name),
+        supersedes=one.supersedes,
+        wrote=one.wrote,
+        replaced=one.replaced,
+        intent=one.intent,
+        backend=backend,
+    )
+
+
+def with_warmth(one: Instance, known: Known) -> Instance:
+    """An instance of ours with whether its next start has anything to compile."""
+    return replace(one, is_cold=known.is_cold(one.caches)) if one.owned else one
+
+
+def not_a_download(instance: str) -> str:
+    """Why what has the name of a download is left alone."""
+    return (
+        f"{instance} exists and is no download that this user's gpufleet.vllm has recorded, so it is left alone. "
+        "Remove or rename it yourself."
     )
 
 

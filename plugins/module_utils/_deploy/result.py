@@ -80,7 +80,7 @@ def described(job: Job, decision: Decision, target: str = "current", seen: Seen 
         "fingerprint": found.fingerprint if found else None,
         "started_at": found.started_at if found else None,
         "away_seconds": found.away_seconds if found else None,
-        "cold_start": job.backend.ledger.known().is_cold(found.caches) if found and found.owned else None,
+        "cold_start": found.is_cold if found else None,
         "superseded": bool(stopped) or "superseded" in seen.instances,
         "stopped_for_it": [one.name for one in stopped],
     }

@@ -203,8 +203,9 @@ def _recorded(job: Job, decision: Decision) -> None:
     current = decision.observed.instances.get("current")
     if state == "committed" and current and current.running and current.owned:
         try:
-            job.backend.ledger.fill(job.server, current.caches)
-            job.backend.ledger.commit(job.server, dict(current.intent))
+            ledger = job.host.backends.get(current.backend, job.backend).ledger
+            ledger.fill(job.server, current.caches)
+            ledger.commit(job.server, dict(current.intent))
         except VllmError as error:
             job.host.warn(str(error))
     if state == "absent":

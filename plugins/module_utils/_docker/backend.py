@@ -14,14 +14,18 @@ import time
 import typing as t
 from dataclasses import replace
 
-from .._deploy.backend import SUFFIX, Action, Artifact, Effect, Life, Making, Other, Seen
+from .._deploy.backend import SUFFIX, Action, Artifact, Effect, Life, Making, Other, Seen, both
 from .._deploy.ledger import Entry, Known, Ledger, bound, entry, left
 from .._deploy.record import (
     FETCH_SUFFIX,
     LABEL_SEAL,
     PROBE_INFIX,
+    gone,
     named,
+    not_a_download,
+    other,
     recorded,
+    with_warmth,
 )
 from .._errors import Problem, Reason, VllmError
 from .._host.ports import overlaps
@@ -36,12 +40,10 @@ from .container import (
     configuration,
     docker_argv,
     fetching,
-    gone,
     instance,
     life_of,
     name_of,
     now_text,
-    other,
     seal_of,
     stop_argv,
     trial,
@@ -114,13 +116,15 @@ class DockerBackend:
         is_ours = download is not None and _proof(known, download, "fetch") is not None
         return Seen(
             instances={
-                slot: instance(slot, one, _entry(known, there[slot], one)) for slot, one in inspected.items() if one
+                slot: with_warmth(instance(slot, one, _entry(known, there[slot], one)), known)
+                for slot, one in inspected.items()
+                if one
             },
             others=tuple(_others(known, listed, server)),
             download=server + FETCH_SUFFIX if is_ours else None,
-            download_conflict=_not_a_download(server) if download and not is_ours else None,
+            download_conflict=not_a_download(server + FETCH_SUFFIX) if download and not is_ours else None,
             probes=tuple(sorted(name for _one, name in _existing(known.of(server, "probe"), listed))),
-            gone=tuple(map(gone, _missing(known.of(server, "server", "fetch", "files"), listed))),
+            gone=tuple(gone(one, NAME) for one in _missing(known.of(server, "server", "fetch", "files"), listed)),
             elsewhere=tuple(one.intent for one in known.elsewhere),
             unknown=tuple(known.damaged.values()),
         )
@@ -274,9 +278,9 @@ class DockerBackend:
                 lambda a: self._try(server, trial_name, making(), body()),
                 lambda a: ["docker", "run", "--rm", *docker_argv(trial_name, trial(body()))[2:]],
             ),
-            **_both("start", Effect(lambda a: self._start(at(a), a.identity), lambda a: ["docker", "start", at(a)])),
-            **_both("stop", Effect(lambda a: self._stop(ours(a), a.at_once), lambda a: stop_argv(at(a), a.at_once))),
-            **_both(
+            **both("start", Effect(lambda a: self._start(at(a), a.identity), lambda a: ["docker", "start", at(a)])),
+            **both("stop", Effect(lambda a: self._stop(ours(a), a.at_once), lambda a: stop_argv(at(a), a.at_once))),
+            **both(
                 "remove",
                 Effect(lambda a: self._remove(at(a), a.identity), lambda a: ["docker", "rm", "-f", at(a)]),
             ),
@@ -428,11 +432,6 @@ def docker_backend(docker_host: str | None = None, stop_timeout: int = 30) -> Do
     return DockerBackend(reader(docker_host), connect, stop_timeout, Ledger(place=place))
 
 
-def _both(verb: str, effect: Effect) -> dict[str, Effect]:
-    """The same effect on an instance of the server, and on that of another one."""
-    return {verb: effect, f"{verb}_other": effect}
-
-
 def _entry(known: Known, name: str, container: Inspected) -> Entry | None:
     return known.entry_of(name, str(container.get("Id") or ""), seal_of(container), SUFFIX.values())
 
@@ -448,7 +447,8 @@ def _others(known: Known, listed: t.Iterable[Inspected], server: str) -> t.Itera
     for one in sorted(listed, key=name_of):
         found = _proof(known, one, "server")
         if found and found.server != server:
-            yield other(one, found)
+            running = one.get("State") in ("running", "restarting")
+            yield other(found, name_of(one), str(one["Id"]), running, NAME)
 
 
 def _existing(entries: t.Iterable[Entry], listed: t.Iterable[Inspected]) -> list[tuple[Entry, str]]:
@@ -471,13 +471,6 @@ def _missing(entries: t.Iterable[Entry], listed: t.Iterable[Inspected]) -> list[
 
 def _is_named(listed: t.Iterable[Inspected], identity: str, name: str) -> bool:
     return any(one.get("Id") == identity and name_of(one) == name for one in listed)
-
-
-def _not_a_download(server: str) -> str:
-    return (
-        f"{server}{FETCH_SUFFIX} exists and is no download that this user's gpufleet.vllm has recorded, so it is left "
-        "alone. Remove or rename it yourself."
-    )
 
 
 def _last_line(printed: str, spec: ServerSpec) -> str:

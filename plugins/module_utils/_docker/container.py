@@ -13,9 +13,9 @@ import datetime
 import typing as t
 from dataclasses import replace
 
-from .._deploy.backend import Instance, Life, Making, Other, Slot
+from .._deploy.backend import Instance, Life, Making, Slot
 from .._deploy.ledger import Entry
-from .._deploy.record import LABEL_FETCH, LABEL_SEAL, slot_of, written
+from .._deploy.record import LABEL_FETCH, LABEL_SEAL, known_of, written
 from .._host.labels import LABEL_FINGERPRINT
 from .._server.arguments import SECRET_NAMES, Places, argv, env, secrets_shell, shares_kernels
 from .._server.spec import ServerSpec
@@ -171,18 +171,8 @@ def instance(slot: Slot, inspected: t.Mapping[str, t.Any], proof: Entry | None =
         artifact=config.get("Image"),
         started_at=state.get("StartedAt"),
         away_seconds=away_seconds(state, proof),
-        **(_recorded(known) if known else {}),
+        **(known_of(known) if known else {}),
     )
-
-
-def _recorded(entry: Entry) -> dict[str, t.Any]:
-    keys = ("fingerprint", "salt", "supersedes", "intent", "wrote", "replaced", "vllm_version", "fallbacks")
-    return {key: getattr(entry, key) for key in keys}
-
-
-def gone(entry: Entry) -> Instance:
-    """A recorded instance that does not exist any more."""
-    return Instance("current", True, False, backend=NAME, **_recorded(entry))
 
 
 def name_of(listed: t.Mapping[str, t.Any]) -> str:
@@ -204,22 +194,6 @@ def seal_of(container: t.Mapping[str, t.Any]) -> str | None:
 def claims_to_be_ours(listed: t.Mapping[str, t.Any]) -> bool:
     """Whether a container has a label of ours, which proves nothing."""
     return bool((listed.get("Labels") or {}).get(LABEL_FINGERPRINT))
-
-
-def other(listed: t.Mapping[str, t.Any], entry: Entry) -> Other:
-    """A container of another server, from what C(docker ps) lists and what proves it to be ours."""
-    name = name_of(listed)
-    return Other(
-        name=name,
-        identity=str(listed["Id"]),
-        running=listed.get("State") in ("running", "restarting"),
-        slot=slot_of(name),
-        supersedes=entry.supersedes,
-        wrote=entry.wrote,
-        replaced=entry.replaced,
-        intent=entry.intent,
-        backend=NAME,
-    )
 
 
 def away_seconds(state: t.Mapping[str, t.Any], proof: Entry | None = None) -> float | None:

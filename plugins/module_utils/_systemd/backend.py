@@ -14,16 +14,16 @@ import time
 import typing as t
 from dataclasses import replace
 
-from .._deploy.backend import SUFFIX, Action, Artifact, Effect, Life, Making, Seen
+from .._deploy.backend import SUFFIX, Action, Artifact, Effect, Life, Making, Other, Seen, both
 from .._deploy.ledger import SYSTEMD, Entry, Known, Ledger, entry, left
-from .._deploy.record import FETCH_SUFFIX, named, recorded
+from .._deploy.record import FETCH_SUFFIX, gone, named, not_a_download, other, recorded, with_warmth
 from .._errors import Problem, Reason, VllmError
 from .._host import files
 from .._server.spec import ServerSpec
 from . import unit as units
 from .checks import cut_off_sentence, needed, refusals
 from .systemctl import Host, SystemdError
-from .unit import NAME, Files, Found, environment_path, fetching, gone, other, rendered, seal_in, trial
+from .unit import NAME, Files, Found, environment_path, fetching, rendered, seal_in, trial
 from .venv import artifact_of, interpreter_of
 
 # For root alone: the environments of servers, a file a unit.
@@ -95,13 +95,15 @@ class SystemdBackend:
         is_ours = bool(proofs.get(download))
         return Seen(
             instances={
-                places[name]: units.instance(places[name], found[name], proofs.get(name), monotonic, now)
+                places[name]: with_warmth(
+                    units.instance(places[name], found[name], proofs.get(name), monotonic, now), known
+                )
                 for name in mine
             },
-            others=tuple(other(found[name], t.cast(Entry, proofs[name])) for name in sorted(theirs)),
+            others=tuple(_other(found[name], t.cast(Entry, proofs[name])) for name in sorted(theirs)),
             download=download if is_ours else None,
-            download_conflict=_not_a_download(download) if download in texts and not is_ours else None,
-            gone=tuple(map(gone, _missing(known.of(server, "server", "fetch", "files"), texts))),
+            download_conflict=not_a_download(f"{download}.service") if download in texts and not is_ours else None,
+            gone=tuple(gone(one, NAME) for one in _missing(known.of(server, "server", "fetch", "files"), texts)),
             elsewhere=tuple(one.intent for one in known.elsewhere),
             unknown=tuple(known.damaged.values()),
         )
@@ -231,20 +233,20 @@ class SystemdBackend:
                 lambda a: self._try(server, named(server, "trial"), making()),
                 lambda a: ["systemctl", "start", unit(named(server, "trial"))],
             ),
-            **_both(
+            **both(
                 "start",
                 Effect(
                     lambda a: self._start(at(a), a.identity), lambda a: ["systemctl", "enable", "--now", unit(at(a))]
                 ),
             ),
-            **_both(
+            **both(
                 "stop",
                 Effect(
                     lambda a: self._stop(at(a), a.identity, a.at_once),
                     lambda a: ["systemctl", "disable", "--now", unit(at(a))],
                 ),
             ),
-            **_both("remove", Effect(lambda a: self._remove(at(a), a.identity), lambda a: ["rm", file(at(a))])),
+            **both("remove", Effect(lambda a: self._remove(at(a), a.identity), lambda a: ["rm", file(at(a))])),
             "rename": Effect(
                 lambda a: self._rename(at(a), named(server, a.to), a.identity),
                 lambda a: ["mv", file(at(a)), file(named(server, a.to))],
@@ -436,9 +438,8 @@ def systemd_backend(
     return SystemdBackend(Host(), cut_off=cut_off, allow_daemon_reload=allow_daemon_reload)
 
 
-def _both(verb: str, effect: Effect) -> dict[str, Effect]:
-    """The same effect on an instance of the server, and on that of another one."""
-    return {verb: effect, f"{verb}_other": effect}
+def _other(found: Found, proof: Entry) -> Other:
+    return other(proof, found.name, found.identity, found.running, NAME)
 
 
 def _proof(known: Known, name: str, text: str) -> Entry | None:
@@ -457,13 +458,6 @@ def _user_of(one: Entry) -> str:
 
 def _is_installed(text: str) -> bool:
     return "\n[Install]\n" in text
-
-
-def _not_a_download(name: str) -> str:
-    return (
-        f"{name}.service exists and is no download that this user's gpufleet.vllm has recorded, so it is left alone. "
-        "Remove or rename it yourself."
-    )
 
 
 @contextlib.contextmanager

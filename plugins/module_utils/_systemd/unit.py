@@ -11,14 +11,13 @@ from __future__ import annotations
 
 import datetime
 import hashlib
-import json
 import re
 import typing as t
 from dataclasses import dataclass, replace
 
-from .._deploy.backend import Instance, Making, Other, Slot
+from .._deploy.backend import Instance, Making, Slot
 from .._deploy.ledger import Entry
-from .._deploy.record import slot_of
+from .._deploy.record import known_of
 from .._server.arguments import SECRET_NAMES, Places, argv, env, secrets_shell
 from .._server.spec import ServerSpec
 from . import options
@@ -125,8 +124,11 @@ def fetching(making: Making, host: Host, seal: str, owner: str) -> Files:
 
     It reads neither the API key nor the env file, so it gets neither.
     """
+    from .._deploy.used import models_of
+
     spec = replace(making.spec, api_key_file=None, env_file=None, gpus="none", volumes=())
-    models = [spec.model, str(spec.engine.get("revision") or ""), *_drafting(spec)]
+    drafting = [one for one in models_of(spec.to_dict()) if one != spec.model]
+    models = [spec.model, str(spec.engine.get("revision") or ""), *drafting]
     program = (f"{spec.venv}/bin/python", "-c", FETCH_PROGRAM, *models)
     command = (SHELL, "-c", TOKEN + 'exec "$@"', "vllm", *program) if spec.hf_token_file else program
     making = replace(making, spec=spec)
@@ -139,17 +141,6 @@ def fetching(making: Making, host: Host, seal: str, owner: str) -> Files:
         start_timeout=None,
     )
     return _files(given, making, {"HF_HUB_OFFLINE": "0"})
-
-
-def _drafting(spec: ServerSpec) -> list[str]:
-    """The model that drafts for the server's, which vLLM loads from the same cache."""
-    value = spec.engine.get("speculative_config")
-    try:
-        config = json.loads(value) if isinstance(value, str) else None
-    except (ValueError, RecursionError):
-        config = None
-    model = config.get("model") if isinstance(config, dict) else None
-    return [model] if isinstance(model, str) and not model.startswith("/") else []
 
 
 def _command(spec: ServerSpec) -> tuple[str, ...]:
@@ -293,31 +284,7 @@ def instance(slot: Slot, found: Found, proof: Entry | None, monotonic: float, no
         artifact=str(proof.intent.get("venv") or ""),
         artifact_id=made_from[1] if made_from else None,
         caches=(cache,) if cache else (),
-        **recorded_of(proof),
-    )
-
-
-def recorded_of(entry: Entry) -> dict[str, t.Any]:
-    keys = ("fingerprint", "salt", "supersedes", "intent", "wrote", "replaced", "vllm_version", "fallbacks")
-    return {key: getattr(entry, key) for key in keys}
-
-
-def gone(entry: Entry) -> Instance:
-    """A recorded instance that does not exist any more."""
-    return Instance("current", True, False, backend=NAME, **recorded_of(entry))
-
-
-def other(found: Found, entry: Entry) -> Other:
-    return Other(
-        name=found.name,
-        identity=found.identity,
-        running=found.running,
-        slot=slot_of(found.name),
-        supersedes=entry.supersedes,
-        wrote=entry.wrote,
-        replaced=entry.replaced,
-        intent=entry.intent,
-        backend=NAME,
+        **known_of(proof),
     )
 
 

@@ -244,3 +244,12 @@ def test_a_server_whose_record_cannot_be_read_is_left_alone(client: Client) -> N
     with pytest.raises(VllmError, match="Port 8000 is taken by the container vllm-x, which is not part of this server"):
         run()
     assert client.now == {"vllm-x": "id1 running"}
+
+
+@IN_EVERY_WAY
+def test_what_is_put_back_is_as_warm_as_whatever_runs_it_knows(client: Client) -> None:
+    run_b()
+    manage(name="b", container_name="vllm-b", state="committed")
+    run()
+    (restored,) = manage(state="reverted")["restored"]
+    assert (restored["container_name"], restored["cold_start"]) == ("vllm-b", False)
