@@ -2,7 +2,8 @@
 # GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Times a run that changes nothing over a fleet, and prints Markdown: `playbooks/deploy.yml` against stock tasks.
+"""Times a run that changes nothing over a fleet, and prints Markdown: `playbooks/deploy.yml` against stock tasks, or with
+--services a server that is a unit against one that is a container.
 
 The hosts are containers of this machine (tests/bench/light_host.py): an SSH server, Python, a Docker Engine that only keeps
 books, and servers that answer at once. Both playbooks run over the same hosts, in turn, with pipelining, ControlPersist
@@ -38,10 +39,13 @@ BIN = ROOT / ".venv" / "bin"
 ENCODINGS = ROOT / ".cache" / "demo" / "encodings-source"
 COMMUNITY = ROOT / ".cache" / "bench" / "collections"
 LIGHT_HOST = ROOT / "tests" / "bench" / "light_host.py"
+HOST = ROOT / "tests" / "rig" / "hosts" / "host"
 HOST_IMAGE = "gpufleet/sim-host:1"
 # One that reads gpt-oss's vocabulary files from a directory, so that both playbooks have them to check.
 VLLM_IMAGE, VLLM_VERSION = "example/vllm-cpu:0.26.0", "0.26.0"
 CONTAINER, SERVED, PORT, STOCK_PORT = "vllm-gpt-oss", "gpt-oss-demo", 8000, 8001
+SERVICE: dict[str, t.Any] = {"name": "service", "port": 8002, "backend": "systemd", "venv": "/srv/venv", "image": None}
+OURS, STOCK = "`deploy.yml`", "stock tasks"
 SIZES = (1, 5, 10, 20)
 FORKS = 25
 # What ends a host by itself, should this program be killed.
@@ -156,6 +160,34 @@ class Fleet:
         return seconds_below(*self.pids[:size])
 
 
+class SystemdFleet(Fleet):
+    """The same hosts, with systemd as their first process and a virtual environment whose vLLM answers at once."""
+
+    def _start(self, name: str) -> None:
+        subprocess.run([str(HOST), "up", name], check=True, stdout=subprocess.DEVNULL)
+        container = self.client.containers.get(name)
+        for source, target in ((LIGHT_HOST, "/opt/light_host.py"), (ENCODINGS, "/srv/encodings")):
+            subprocess.run(["docker", "cp", "--quiet", str(source), f"{name}:{target}"], check=True)
+        status, said = container.exec_run(["sh", "-ec", PREPARE, "sh", self.key, VLLM_IMAGE, VLLM_VERSION])
+        if status:
+            sys.exit(f"bench: cannot prepare {name}: {t.cast('bytes', said).decode(errors='replace')}")
+
+
+# A wheel's worth of vLLM: what is looked at of an environment, and a program that serves.
+PREPARE = r"""
+systemctl --quiet disable --now docker.service docker.socket containerd.service sim-gpu.service 2>/dev/null || true
+printf %s "$1" >/home/gpu/.ssh/authorized_keys
+chown gpu: /home/gpu/.ssh/authorized_keys && chmod 600 /home/gpu/.ssh/authorized_keys
+python3 -m venv --without-pip /srv/venv
+cd /srv/venv/lib/python3*/site-packages && mkdir "vllm-$3.dist-info" && echo "vllm/__init__.py,," >"vllm-$3.dist-info/RECORD"
+printf '#!/bin/sh
+exec %s/bin/python /opt/light_host.py "$@"
+' /srv/venv >/srv/venv/bin/vllm
+chmod 755 /srv/venv/bin/vllm
+systemd-run --quiet --unit light-engine python3 /opt/light_host.py "$2" "$3"
+"""
+
+
 def wait_for_ssh(address: str, patience: float = 60) -> None:
     deadline = time.monotonic() + patience
     while True:
@@ -203,23 +235,26 @@ class Controller:
             "ANSIBLE_SSH_CONTROL_PATH_DIR": str(self.directory / "cp"),
         }
 
-    def prepare(self, addresses: t.Sequence[str]) -> None:
+    def prepare(self, addresses: t.Sequence[str], become: bool) -> None:
         collections = self.directory / "collections" / "ansible_collections" / "gpufleet"
         collections.mkdir(parents=True)
         (collections / "vllm").symlink_to(self.tree)
         hosts = {f"host-{number:02}": {"ansible_host": address} for number, address in enumerate(addresses, 1)}
-        group = {"hosts": hosts, "vars": self._variables()}
+        group = {"hosts": hosts, "vars": {**self._variables(), "ansible_become": become}}
         (self.directory / "hosts.json").write_text(json.dumps({"all": {"children": {"cpu": group}}}))
 
-    def _variables(self) -> dict[str, t.Any]:
-        overrides = {
+    @property
+    def overrides(self) -> dict[str, t.Any]:
+        return {
             "model": "/srv/model", "served_model_name": SERVED, "port": PORT, "image": VLLM_IMAGE, "hf_token_file": None,
         }  # fmt: skip
+
+    def _variables(self) -> dict[str, t.Any]:
         return {
             "ansible_user": "gpu", "ansible_ssh_private_key_file": str(self.directory / "key"),
             "ansible_ssh_common_args": QUIET_SSH, "vllm_server_encodings_source": {"src": "/srv/encodings"},
             # The second name is that of a tree from before version 0.1.
-            "vllm_overrides": overrides, "vllm_server_overrides": overrides,
+            "vllm_overrides": self.overrides, "vllm_server_overrides": self.overrides,
         }  # fmt: skip
 
     def run(self, program: str, *words: str, size: int) -> str:
@@ -261,17 +296,30 @@ def stock_playbook(controller: Controller, fleet: Fleet) -> list[str]:
     return [str(ROOT / "tests" / "bench" / "stock.yml"), "-e", f"@{extras}"]
 
 
+def service_playbook(controller: Controller) -> list[str]:
+    """The same deployment as a unit, beside the container."""
+    extras = controller.directory / "service.json"
+    extras.write_text(json.dumps({"vllm_overrides": {**controller.overrides, **SERVICE}}))
+    return [*DEPLOY, "-e", f"@{extras}"]
+
+
 Rounds = list[tuple[Spent, Spent]]
+DEPLOY = ["playbooks/deploy.yml", "-e", "model=gpt-oss-20b"]
 
 
-def compare(controller: Controller, fleet: Fleet, sizes: t.Sequence[int], rounds: int) -> dict[int, Rounds]:
-    """Ours and stock by number of hosts, in turn."""
+def compare(
+    controller: Controller, fleet: Fleet, sizes: t.Sequence[int], rounds: int, services: bool
+) -> dict[int, Rounds]:
+    """What is measured and what it is compared with, by number of hosts, in turn."""
     everybody = len(fleet.names)
-    ours = ["playbooks/deploy.yml", "-e", "model=gpt-oss-20b"]
     say(f"deploying to {everybody} hosts")
-    controller.run("ansible-playbook", *ours, size=everybody)
-    stock = stock_playbook(controller, fleet)
-    controller.run("ansible-playbook", *stock, size=everybody)
+    controller.run("ansible-playbook", *DEPLOY, size=everybody)
+    other = service_playbook(controller) if services else stock_playbook(controller, fleet)
+    controller.run("ansible-playbook", *other, size=everybody)
+    ours, stock = (other, DEPLOY) if services else (DEPLOY, other)
+    if services:
+        # One that started within the last minute is watched for a while: what is measured is one that has settled.
+        time.sleep(61)
     found: dict[int, Rounds] = {}
     for size in sizes:
         controller.warm(size)
@@ -279,7 +327,7 @@ def compare(controller: Controller, fleet: Fleet, sizes: t.Sequence[int], rounds
         for number in range(1, rounds + 1):
             pair = measured(controller, fleet, ours, size), measured(controller, fleet, stock, size)
             found[size].append(pair)
-            say(f"{size} hosts, round {number} of {rounds}: {pair[0].clock:.2f} s, stock {pair[1].clock:.2f} s")
+            say(f"{size} hosts, round {number} of {rounds}: {pair[0].clock:.2f} s, against {pair[1].clock:.2f} s")
     return found
 
 
@@ -299,15 +347,15 @@ def slope(found: t.Mapping[int, Rounds], side: int, what: str) -> float:
     return float(sum((x - mean_x) * (y - mean_y) for x, y in points) / sum((x - mean_x) ** 2 for x, _y in points))
 
 
-def table(found: t.Mapping[int, Rounds]) -> list[str]:
+def table(found: t.Mapping[int, Rounds], ours: str, other: str) -> list[str]:
     lines = [
-        "| hosts | `deploy.yml` | stock tasks | ratio | controller's CPU a host | stock | hosts' CPU a host | stock |",
+        f"| hosts | {ours} | {other} | ratio | controller's CPU a host | {other} | hosts' CPU a host | {other} |",
         "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for size, rounds in found.items():
-        ours, stock = (median(rounds, side, "clock") for side in (0, 1))
+        mine, theirs = (median(rounds, side, "clock") for side in (0, 1))
         cells = [f"{median(rounds, side, what) / size:.2f} s" for what in ("controller", "hosts") for side in (0, 1)]
-        lines.append(f"| {size} | {ours:.2f} s | {stock:.2f} s | {ours / stock:.2f} | {' | '.join(cells)} |")
+        lines.append(f"| {size} | {mine:.2f} s | {theirs:.2f} s | {mine / theirs:.2f} | {' | '.join(cells)} |")
     if len(found) > 1:
         more = [f"{slope(found, side, what):.2f} s" for what in ("clock", "controller", "hosts") for side in (0, 1)]
         lines.append(f"| one more host | {more[0]} | {more[1]} | | {' | '.join(more[2:])} |")
@@ -318,6 +366,9 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--hosts", type=int, nargs="+", default=SIZES, help="numbers of hosts, one row each")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument(
+        "--services", action="store_true", help="compare a unit with a container, on hosts with systemd"
+    )
     parser.add_argument("--tree", type=pathlib.Path, default=ROOT, help="the working tree whose deploy.yml is measured")
     return parser.parse_args()
 
@@ -338,10 +389,12 @@ def main() -> None:
     try:
         key = directory / "key"
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
-        with Fleet(max(chosen.hosts), key.with_suffix(".pub").read_text()) as fleet:
+        kind, names = (SystemdFleet, ("unit", "container")) if chosen.services else (Fleet, (OURS, STOCK))
+        with kind(max(chosen.hosts), key.with_suffix(".pub").read_text()) as fleet:
             controller = Controller(chosen.tree.resolve(), directory)
-            controller.prepare(fleet.addresses)
-            print("\n".join(table(compare(controller, fleet, sorted(chosen.hosts), chosen.rounds))))
+            controller.prepare(fleet.addresses, become=chosen.services)
+            found = compare(controller, fleet, sorted(chosen.hosts), chosen.rounds, chosen.services)
+            print("\n".join(table(found, *names)))
     finally:
         end_processes()
         shutil.rmtree(directory, ignore_errors=True)

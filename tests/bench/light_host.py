@@ -6,8 +6,10 @@
 
 The engine only keeps books: what was created is there and can be inspected, and a started container answers on the ports
 that it publishes as vLLM would, with one model and one sentence. Nothing of it takes time, so that what is measured is
-Ansible and the modules. Run it as the first process of a container of the image of simulated hosts:
-light_host.py IMAGE VERSION
+Ansible and the modules. Run it in a container of the image of simulated hosts, as its first process or beside systemd:
+
+light_host.py IMAGE VERSION     the engine; with a key in $LIGHT_HOST_KEY the SSH server too
+light_host.py serve MODEL ...   what the unit of a service runs: such a server, with the arguments of vllm serve
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ import os
 import pathlib
 import re
 import shutil
+import signal
 import socketserver
 import subprocess
 import sys
@@ -337,9 +340,15 @@ def listen(key: str) -> None:
     subprocess.Popen(["/usr/sbin/sshd", "-D", "-o", "UsePAM=no", "-o", "MaxStartups=100"])
 
 
+def serve_alone(command: t.Sequence[str]) -> None:
+    serve(int(command[command.index("--port") + 1]), served_name(command))
+    signal.sigwait({signal.SIGTERM})
+
+
 def main() -> None:
     make_model()
-    listen(os.environ["LIGHT_HOST_KEY"])
+    if "LIGHT_HOST_KEY" in os.environ:
+        listen(os.environ["LIGHT_HOST_KEY"])
     Engine.books = Books(*sys.argv[1:3])
     pathlib.Path(SOCKET).unlink(missing_ok=True)
     with UnixServer(SOCKET, Engine) as server:
@@ -349,4 +358,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    serve_alone(sys.argv[2:]) if sys.argv[1] == "serve" else main()
