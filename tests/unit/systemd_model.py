@@ -11,6 +11,7 @@ tests walk through both.
 from __future__ import annotations
 
 import sys
+import time
 import typing as t
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -46,6 +47,8 @@ class Systemd(Host):
     # Processes that are left after a stop.
     stuck: list[int] = field(default_factory=list)
     made: list[str] = field(default_factory=list)
+    # What the last start of each is called, and when it was, in microseconds; of a stop nothing is remembered.
+    starts: dict[str, tuple[str, str]] = field(default_factory=dict)
     release: int = 252
     log: str = ""
 
@@ -90,6 +93,7 @@ class Systemd(Host):
             "ExecMainStartTimestampMonotonic": "0" if state == "created" else "1000000",
             "NeedDaemonReload": "yes" if stale else "no",
             "ControlGroup": f"/system.slice/{name}.service",
+            **dict(zip(("InvocationID", "InactiveExitTimestampMonotonic"), self.starts.get(name, ()))),
         }
 
     def journal(self, name: str, invocation: str, lines: int) -> str:
@@ -127,6 +131,7 @@ class Systemd(Host):
     def start(self, name: str, timeout: float | None) -> None:
         assert self._shown(name)["NeedDaemonReload"] == "no"
         self._call("start", name)
+        self.starts[name] = (f"start {len(self.calls)} of {name}", str(int(time.monotonic() * 1e6)))
         cache = units.cache_of(self.units[name])
         if cache:
             Path(cache).mkdir(parents=True, exist_ok=True)

@@ -15,7 +15,7 @@ import typing as t
 from dataclasses import replace
 
 from .._deploy.backend import SUFFIX, Action, Artifact, Effect, Life, Making, Other, Seen, both
-from .._deploy.ledger import SYSTEMD, Entry, Known, Ledger, entry, left
+from .._deploy.ledger import SYSTEMD, Entry, Known, Ledger, entry, left, now_text
 from .._deploy.record import FETCH_SUFFIX, gone, named, not_a_download, other, recorded, with_warmth
 from .._errors import Problem, Reason, VllmError
 from .._host import files
@@ -332,6 +332,14 @@ class SystemdBackend:
             raise SystemdError(f"{error}.{self._last_lines(name)}") from None
         if _is_installed(text):
             self.host.enable(name)
+        self._note(name, text, started_as=self._invocation(name))
+
+    def _note(self, name: str, text: str, **known: str) -> None:
+        """Write down what systemd forgets of one that served; without that, only a number is missing."""
+        one = _proof(self.ledger.known(), name, text)
+        with contextlib.suppress(VllmError):
+            if one and one.purpose == "server" and (one.stopping_since or "stopping_since" in known):
+                self.ledger.write(replace(one, **known))
 
     def _last_lines(self, name: str) -> str:
         from .._host.redaction import redact
@@ -351,6 +359,7 @@ class SystemdBackend:
     def _stop(self, name: str, seen: str = "", at_once: bool = False) -> None:
         text = self._ours(name, seen)
         group = self.host.show([name]).get(name, {}).get("ControlGroup", "")
+        self._note(name, text, stopping_since=now_text(), started_as="")
         if at_once:
             # What is being restarted already has no process; the stop that follows keeps it from coming back.
             with contextlib.suppress(SystemdError):

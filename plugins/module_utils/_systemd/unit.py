@@ -274,7 +274,7 @@ def instance(slot: Slot, found: Found, proof: Entry | None, monotonic: float, no
         "is_pinned": "--kv-cache-memory-bytes" in found.text,
         "can_be_adopted": False,
         "started_at": _started_at(found.shown, monotonic, now) if found.running else None,
-        "away_seconds": _away(found.shown),
+        "away_seconds": _away(found.shown, proof, now - datetime.timedelta(seconds=monotonic)),
     }
     if proof is None:
         return Instance(**known)
@@ -297,11 +297,23 @@ def _started_at(shown: t.Mapping[str, str], monotonic: float, now: datetime.date
     return when.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _away(shown: t.Mapping[str, str]) -> float | None:
-    """How long it served nobody before its last start, from when it was told to stop; None when it was not."""
+def _away(shown: t.Mapping[str, str], proof: Entry | None, boot: datetime.datetime) -> float | None:
+    """How long it served nobody before its last start, from when it was told to stop; None when it was not.
+
+    systemd forgets a unit that is stopped and not enabled: then the record says when that was.
+    """
     stopped = _number(shown.get("ActiveExitTimestampMonotonic"))
     started = _number(shown.get("InactiveExitTimestampMonotonic"))
-    return round((started - stopped) / 1e6, 1) if 0 < stopped <= started else None
+    if 0 < stopped <= started:
+        return round((started - stopped) / 1e6, 1)
+    if proof is None or not started or not proof.started_as or proof.started_as != shown.get("InvocationID"):
+        return None
+    try:
+        told = datetime.datetime.fromisoformat(proof.stopping_since)
+        away = (boot + datetime.timedelta(microseconds=started) - told).total_seconds()
+    except (ValueError, TypeError):
+        return None
+    return round(away, 1) if away >= 0 else None
 
 
 def _number(text: str | None) -> int:

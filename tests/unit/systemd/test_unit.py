@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import shlex
 import shutil
@@ -16,6 +17,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.backend import Making
+from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.ledger import Entry
 from ansible_collections.gpufleet.vllm.plugins.module_utils._server.spec import SERVICE, ServerSpec, from_params
 from ansible_collections.gpufleet.vllm.plugins.module_utils._systemd import options, unit as units
 from ansible_collections.gpufleet.vllm.plugins.module_utils._systemd.options import (
@@ -356,3 +358,29 @@ def test_a_setting_of_json_comes_through() -> None:
     made = files(engine={"hf_overrides": {"a": "100 % of $HOME"}})
     command = lines(made, "ExecStart")[0].replace("%%", "%").replace("$$", "$")
     assert json.loads(shlex.split(command)[-1]) == {"a": "100 % of $HOME"}
+
+
+STARTED = {"InvocationID": "i", "InactiveExitTimestampMonotonic": "90000000"}
+
+
+@pytest.mark.parametrize(
+    ("shown", "told", "started_as", "away"),
+    [
+        pytest.param({"ActiveExitTimestampMonotonic": "80500000"}, "", "", 9.5, id="systemd remembers it"),
+        pytest.param({"ActiveExitTimestampMonotonic": "0"}, "2026-11-21T12:01:18+00:00", "i", 12.0, id="it forgot"),
+        pytest.param({}, "2026-11-21T12:01:18+00:00", "i", 12.0, id="it says nothing of it"),
+        pytest.param({}, "2026-11-21T12:01:18+00:00", "j", None, id="this is a later start"),
+        pytest.param({}, "2026-11-21T12:01:18+00:00", "", None, id="it did not start since"),
+        pytest.param({}, "2026-11-21T12:01:31+00:00", "i", None, id="a clock that was set"),
+        pytest.param({}, "2026-11-21T12:01:18", "i", None, id="a time of no zone"),
+        pytest.param({}, "soon", "i", None, id="it cannot be read"),
+        pytest.param({"InactiveExitTimestampMonotonic": "0"}, "2026-11-21T12:01:18+00:00", "i", None, id="never ran"),
+    ],
+)
+def test_how_long_a_unit_was_away(shown: dict[str, str], told: str, started_as: str, away: float | None) -> None:
+    # The host has been up for 100 s.
+    now = datetime.datetime(2026, 11, 21, 12, 1, 40, tzinfo=datetime.timezone.utc)
+    proof = Entry("vllm-a", "s", stopping_since=told, started_as=started_as)
+    found = units.Found("vllm-a", "", {**STARTED, **shown})
+    assert units.instance("current", found, proof, 100.0, now).away_seconds == away
+    assert units.instance("current", found, None, 100.0, now).away_seconds == (away if away == 9.5 else None)
