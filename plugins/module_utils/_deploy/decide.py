@@ -36,9 +36,6 @@ from .used import paths_in
 if t.TYPE_CHECKING:
     from .preflight import Measurement, PortView
 
-# How often the use of the GPUs is sampled before some are chosen.
-SAMPLES = 3
-
 
 def decide(job: Job, lenient: bool = False) -> Decision:
     """Look at what is there and decide what to do. Lenient: what another role will provide is no problem.
@@ -141,6 +138,7 @@ def _decide_with(job: Job, seen: Seen, fallbacks: Fallbacks, lenient: bool) -> D
 
 def _with_preflight(job: Job, first: Decision, seen: Seen, lacking: t.Sequence[Problem]) -> Decision:
     """The decision once all is checked that only matters because a server will start."""
+    from .claims import takers
     from .preflight import Limits, Start, checked
 
     spec, observed = t.cast(ServerSpec, first.wish.spec), first.observed
@@ -152,6 +150,7 @@ def _with_preflight(job: Job, first: Decision, seen: Seen, lacking: t.Sequence[P
             Limits(**job.limits()),
             runs=any(action.verb == "start" for action in first.plan.actions),
             gpus=job.host.gpus,
+            takers=lambda: takers(job, lambda: looked(job)),
             port_problem=lambda: port_problem(job, spec, observed),
             encodings=lacking,
             refusals=job.backend.refusals(spec),
@@ -167,7 +166,7 @@ def _with_preflight(job: Job, first: Decision, seen: Seen, lacking: t.Sequence[P
 def wished(job: Job, seen: Seen, fallbacks: Fallbacks) -> Wish:
     """What is wanted, with the fallbacks that this server uses already."""
     params = job.params
-    settings, gpus = with_gpus(job, fallbacks.settings, seen.instances.get("current"))
+    settings, gpus = with_gpus(job, fallbacks.settings, seen)
     spec = from_params(settings)
     given = {"hf_token_file": params["hf_token"], "api_key_file": params["api_key"]}
     keeps = ("hf_token_file",) if params["keep_hf_token"] else ()
@@ -201,23 +200,17 @@ def _wanted(job: Job) -> Wanted:
     )
 
 
-def with_gpus(
-    job: Job, settings: dict[str, t.Any], current: Instance | None
-) -> tuple[dict[str, t.Any], tuple[str, ...] | None]:
-    """The settings with the GPUs that a wish for some becomes; those that the server holds stay its own."""
+def with_gpus(job: Job, settings: dict[str, t.Any], seen: Seen) -> tuple[dict[str, t.Any], tuple[str, ...] | None]:
+    """The settings with the GPUs that a wish for some becomes."""
     if not isinstance(settings.get("gpus"), t.Mapping):
         return settings, None
-    from .._gpu.selection import select, wish_of
+    from .claims import Looks, granted
 
-    wish = wish_of(settings["gpus"], settings.get("name") or job.server)
-    held = tuple(map(str, current.intent.get("gpus") or ())) if current and _has_list(current) else ()
-    keeps = current is not None and (current.running or job.params["failure_id"]) and len(held) == wish.count
-    chosen = held if keeps else tuple(select(job.host.gpus(SAMPLES), wish))
-    return {**settings, "gpus": list(chosen)}, chosen
+    def leaving(now: Seen, spec: ServerSpec) -> list[str]:
+        others = conflicting(now.others, spec, job.params["exclusive"]) if job.params["replace_others"] else ()
+        return [one.name for one in others if one.running and one.conflict]
 
-
-def _has_list(current: Instance) -> bool:
-    return current.owned and isinstance(current.intent.get("gpus"), (list, tuple))
+    return granted(job, settings, seen.instances.get("current"), Looks(lambda: looked(job), leaving))
 
 
 def conflicting(others: t.Iterable[Other], spec: ServerSpec | None, exclusive: bool) -> tuple[Other, ...]:

@@ -47,6 +47,7 @@ class SystemdBackend:
     name = NAME
     # What is bound read-only cannot be fetched by the server itself.
     fetches_first = True
+    looks_at_start = True
     # A service is on the host's network.
     proxy = ""
 
