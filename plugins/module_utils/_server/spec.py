@@ -122,7 +122,7 @@ class ServerSpec:
     # The virtual environment that a service runs, and the user that it runs as.
     venv: str | None = field(default=None, metadata=_parameter("path", only=SERVICE))
     user: str = field(default="vllm", metadata=_parameter("str", only=SERVICE))
-    # What of a wish for GPUs a service looks at again whenever it starts. No key of its own: a wish becomes GPUs and this.
+    # What of a wish for GPUs a service looks at again whenever it starts: no key, a wish becomes GPUs and this.
     gpus_at_start: t.Mapping[str, t.Any] = field(default_factory=dict, metadata=_parameter("dict", only=NOBODY))
     # What is known about the image, and how strictly to judge: neither is part of what was asked for.
     vllm_version: str | None = field(default=None, metadata=_parameter("str", recorded=False))
