@@ -24,7 +24,7 @@ def on(host: t.Any, command: str) -> str:
 
 
 def serves(host: t.Any, port: int = 8000, seconds: int = 60) -> None:
-    on(host, f"timeout {seconds} sh -c \"until {READY.format(port)}; do sleep 0.2; done\"")
+    on(host, f'timeout {seconds} sh -c "until {READY.format(port)}; do sleep 0.2; done"')
 
 
 def gpu_of(host: t.Any, unit: str = "vllm-qwen") -> str:
@@ -39,14 +39,15 @@ def journal(host: t.Any, *units: str) -> str:
 
 def neighbour(host: t.Any, gpu: int) -> None:
     on(host, f"systemd-run --quiet --unit hog env SIM_GPU_MIB=70000 NVIDIA_VISIBLE_DEVICES={GPU.format(gpu)} sleep 900")
-    on(host, "timeout 10 sh -c \"until nvidia-smi --query-compute-apps=used_memory --format=csv | grep -q 70000; do sleep 0.1; done\"")
+    held = "nvidia-smi --query-compute-apps=used_memory --format=csv"
+    on(host, f'timeout 10 sh -c "until {held} | grep -q 70000; do sleep 0.1; done"')
 
 
 def test_one_that_keeps_its_gpu_stays_down_and_says_who_has_it(host: t.Any, deploy: t.Callable[..., Run]) -> None:
     on(host, "systemctl stop vllm-qwen")
     neighbour(host, 4)
     on(host, "systemctl start vllm-qwen")
-    on(host, "timeout 60 sh -c \"until journalctl --unit vllm-qwen | grep -q does.not.start; do sleep 0.5; done\"")
+    on(host, 'timeout 60 sh -c "until journalctl --unit vllm-qwen | grep -q does.not.start; do sleep 0.5; done"')
     told = re.findall(r"ERROR gpufleet\.vllm: (qwen does not start: .*)", journal(host, "vllm-qwen"))[-1]
     assert re.match(
         r"qwen does not start: GPU 4: 11\.0 of 80\.0 GiB free, needs 60\.0; PID \d+ \(root\) holds 68\.4 GiB\. ", told
