@@ -87,7 +87,10 @@ def _chosen(job: Job, settings: Settings, wish: Wish, looks: Looks) -> tuple[str
     spec, ledger = from_params({**settings, "gpus": "all"}), job.backend.ledger
     with contextlib.ExitStack() as locked:
         if job.acts:
-            locked.enter_context(lock.alone(LOCK, patience=PATIENCE, doing="is choosing GPUs on this host"))
+            engine = job.params["docker_host"]
+            locked.enter_context(
+                lock.alone(LOCK, patience=PATIENCE, docker_host=engine, doing="is choosing GPUs on this host")
+            )
         claim = {"server": job.server, "process": born(os.getpid()), "wish": _words(wish)}
         mine = ledger.others(CLAIM)[0].get(f"{CLAIM}.{job.server}.json", {})
         if all(mine.get(key) == value for key, value in claim.items()):

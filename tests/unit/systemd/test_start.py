@@ -38,8 +38,9 @@ from ansible_collections.gpufleet.vllm.plugins.module_utils._systemd.start impor
     turn,
     visible,
 )
+from ansible_collections.gpufleet.vllm.plugins.module_utils._vllm.log import parse_lines
+from ansible_collections.gpufleet.vllm.plugins.module_utils._vllm.phase_lines import is_progress
 
-ROOT = Path(__file__).parents[3]
 COMMAND = ("/opt/vllm/bin/vllm", "serve", "m", "--port", "8000")
 PLAIN = Start("a", COMMAND)
 
@@ -311,8 +312,10 @@ def test_who_has_it_is_told_and_waited_for_within_bounds(
     assert longest <= clock.now <= longest + 1
     assert said[0] == f"a waits for {who}, since two that start at once disturb each other (0 s so far)."
     assert said[-1] == f"a starts without its turn: {who} has held {path} for {longest:.0f} s."
-    # A silence of more than that is a stall to whoever waits for health.
+    # A silence of minutes is a stall to whoever waits for health, and each of these lines ends it.
     assert len(said) >= longest / 30
+    lines = parse_lines("\n".join(f"INFO gpufleet.vllm: {text}" for text in said))
+    assert all(line.text and is_progress(line.text) and not line.is_error for line in lines)
 
 
 def test_it_has_it_as_soon_as_that_one_lets_go(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
