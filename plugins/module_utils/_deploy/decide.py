@@ -112,8 +112,8 @@ NOT_OF_THE_SETTINGS = ("port-in-use", "conflicting-server")
 PROVIDED: dict[Reason, str] = {"encodings-missing": "encodings", "venv-missing": "venv"}
 
 
-def _decide_with(job: Job, seen: Seen, fallbacks: Fallbacks, lenient: bool) -> Decision:
-    wish = wished(job, seen, fallbacks)
+def _decide_with(job: Job, seen: Seen, fallbacks: Fallbacks, lenient: bool, anew: bool = False) -> Decision:
+    wish = wished(job, seen, fallbacks, anew)
     spec, secrets = t.cast(ServerSpec, wish.spec), t.cast(Secrets, wish.secrets)
     artifact = job.backend.artifact(spec)
     spec = with_version(job.backend, spec, artifact, seen.instances.values())
@@ -133,6 +133,9 @@ def _decide_with(job: Job, seen: Seen, fallbacks: Fallbacks, lenient: bool) -> D
     )
     needs = tuple(sorted({PROVIDED[problem.reason] for problem in lacking}))
     first = Decision(wish, observed, seen, plan(wish.wanted, observed), needs=needs)
+    if first.plan.starts and not anew and spec.gpus_at_start.get("at_start") == "reselect":
+        # It may be on other GPUs by now than those that it was deployed with.
+        return _decide_with(job, seen, fallbacks, lenient, anew=True)
     return _with_preflight(job, first, seen, () if lenient else lacking) if first.plan.starts else first
 
 
@@ -163,10 +166,10 @@ def _with_preflight(job: Job, first: Decision, seen: Seen, lacking: t.Sequence[P
     return replace(first, plan=decided, preflight=found.preflight, question=found.question)
 
 
-def wished(job: Job, seen: Seen, fallbacks: Fallbacks) -> Wish:
-    """What is wanted, with the fallbacks that this server uses already."""
+def wished(job: Job, seen: Seen, fallbacks: Fallbacks, anew: bool = False) -> Wish:
+    """What is wanted, with the fallbacks that this server uses already. C(anew): whatever GPUs it was deployed with."""
     params = job.params
-    settings, gpus = with_gpus(job, fallbacks.settings, seen)
+    settings, gpus = with_gpus(job, fallbacks.settings, seen, anew)
     spec = from_params(settings)
     given = {"hf_token_file": params["hf_token"], "api_key_file": params["api_key"]}
     keeps = ("hf_token_file",) if params["keep_hf_token"] else ()
@@ -200,7 +203,9 @@ def _wanted(job: Job) -> Wanted:
     )
 
 
-def with_gpus(job: Job, settings: dict[str, t.Any], seen: Seen) -> tuple[dict[str, t.Any], tuple[str, ...] | None]:
+def with_gpus(
+    job: Job, settings: dict[str, t.Any], seen: Seen, anew: bool = False
+) -> tuple[dict[str, t.Any], tuple[str, ...] | None]:
     """The settings with the GPUs that a wish for some becomes."""
     if not isinstance(settings.get("gpus"), t.Mapping):
         return settings, None
@@ -210,7 +215,8 @@ def with_gpus(job: Job, settings: dict[str, t.Any], seen: Seen) -> tuple[dict[st
         others = conflicting(now.others, spec, job.params["exclusive"]) if job.params["replace_others"] else ()
         return [one.name for one in others if one.running and one.conflict]
 
-    return granted(job, settings, seen.instances.get("current"), Looks(lambda: looked(job), leaving))
+    current = None if anew else seen.instances.get("current")
+    return granted(job, settings, current, Looks(lambda: looked(job), leaving))
 
 
 def conflicting(others: t.Iterable[Other], spec: ServerSpec | None, exclusive: bool) -> tuple[Other, ...]:

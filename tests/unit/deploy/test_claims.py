@@ -233,3 +233,14 @@ def test_a_container_cannot_choose_again(client: Client) -> None:
         run(gpus={**ONE, "at_start": "reselect"})
     assert str(caught.value).startswith("gpus.at_start: reselect needs backend: systemd: a container keeps the GPUs")
     assert caught.value.reason == "backend-unsupported"
+
+
+def test_a_change_of_one_that_moved_is_made_where_it_is(systemd: Systemd) -> None:
+    again = {**ONE, "at_start": "reselect"}
+    assert run(gpus=again)["gpus"] == ["GPU-0"]
+    moved = cards(500, 7000)
+    moved["gpus"][1]["processes"] = [{"pid": 5, "server": "a", "managed": True, "used_memory_mib": 73000}]
+    situation().gpus = lambda: moved
+    assert run(gpus=again)["changed"] is False
+    changed = run(check=True, gpus=again, engine={"max_model_len": 2})
+    assert (changed["changed"], changed["gpus"]) == (True, ["GPU-1"])
