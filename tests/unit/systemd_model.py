@@ -21,6 +21,7 @@ from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.backend impo
 from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.ledger import SYSTEMD, Ledger
 from ansible_collections.gpufleet.vllm.plugins.module_utils._systemd import unit as units
 from ansible_collections.gpufleet.vllm.plugins.module_utils._systemd.backend import SystemdBackend
+from ansible_collections.gpufleet.vllm.plugins.module_utils._systemd.program import Programs
 from ansible_collections.gpufleet.vllm.plugins.module_utils._systemd.systemctl import Host, Place, SystemdError
 from docker_model import SERVER, Client, FailsOnce, Killed, Situation, installed, situation, situations
 
@@ -211,6 +212,7 @@ class Services(Situation):
             lambda: self.cut_off,
             self.allow_daemon_reload,
             str(self.environments),
+            Programs(str(self.environments.parent / "programs"), str(self.environments.parent / "run" / "turn")),
         )
         both: list[Backend] = [systemd, *super().backends()]
         return sorted(both, key=lambda backend: backend.name != self.makes)

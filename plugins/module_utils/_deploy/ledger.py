@@ -29,8 +29,8 @@ SYSTEM_STATE = "/var/lib"
 OWNED = "owned"
 VERSION = 1
 FILE_LIMIT = 1 << 20
-# Later kinds of things that are owned (leases) share the directory; whoever does not know a kind skips it.
-CONTAINER, UNIT, COMMITTED = "container", "unit", "committed"
+# Further kinds (CLAIM: GPUs that a run has chosen) share the directory; whoever does not know a kind skips it.
+CONTAINER, UNIT, COMMITTED, CLAIM = "container", "unit", "committed", "gpus"
 # Where units are; containers are on an engine, which has an address.
 SYSTEMD = "systemd"
 # What a secret's file held before the first server wrote into it: somebody's own, until that server goes.
@@ -38,8 +38,8 @@ ORIGINAL = ".before-gpufleet"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,200}")
 
 # What is compiled is a server's C(cache), or C(kernels) of its image: these are of each server that has an entry.
-Purpose = t.Literal["server", "fetch", "probe", "adopted", "files", "cache", "kernels", "user"]
-PURPOSES: tuple[Purpose, ...] = ("server", "fetch", "probe", "adopted", "files", "cache", "kernels", "user")
+Purpose = t.Literal["server", "fetch", "probe", "adopted", "files", "cache", "kernels", "user", "program"]
+PURPOSES: tuple[Purpose, ...] = ("server", "fetch", "probe", "adopted", "files", "cache", "kernels", "user", "program")
 
 
 def state_directory() -> str:

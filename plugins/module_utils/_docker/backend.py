@@ -70,6 +70,7 @@ class DockerBackend:
     name = NAME
     proxy = "docker-proxy"
     fetches_first = False
+    looks_at_start = False
 
     def __init__(
         self, looks: Reader, client: t.Callable[[], t.Any], stop_timeout: int = 30, ledger: Ledger | None = None

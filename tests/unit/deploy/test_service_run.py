@@ -224,7 +224,7 @@ def test_the_record_says_that_it_is_of_units(systemd: Systemd) -> None:
     run()
     assert {one["kind"] for one in entries()} == {"unit"}
     assert {one["place"] for one in entries()} == {"systemd"}
-    assert {one["purpose"] for one in entries()} == {"server", "user", "cache"}
+    assert {one["purpose"] for one in entries()} == {"server", "user", "cache", "program"}
 
 
 # --- the host ---------------------------------------------------------------------------------------------------------
