@@ -347,7 +347,7 @@ class SystemdBackend:
             self.host.enable(name)
         self._note(name, text, started_as=self._invocation(name))
 
-    def _note(self, name: str, text: str, **known: str) -> None:
+    def _note(self, name: str, text: str, **known: t.Any) -> None:
         """Write down what systemd forgets of one that served; without that, only a number is missing."""
         one = _proof(self.ledger.known(), name, text)
         with contextlib.suppress(VllmError):
