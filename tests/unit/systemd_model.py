@@ -51,7 +51,7 @@ class Systemd(Host):
     # What the last start of each is called, and when it was, in microseconds; of a stop nothing is remembered.
     starts: dict[str, tuple[str, str]] = field(default_factory=dict)
     release: int = 252
-    log: str = ""
+    log: str = "Application startup complete.\n"
 
     def _call(self, verb: str, name: str) -> None:
         if self.dies_after is not None and len(self.calls) >= self.dies_after:
