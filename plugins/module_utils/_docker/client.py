@@ -72,6 +72,14 @@ EXPLANATIONS: tuple[tuple[str, str], ...] = (
         r"error while creating mount source path|error while mounting|read-only file system",
         "Docker cannot reach a mounted path: check that root may, and that Docker is not a snap.",
     ),
+    (
+        r"network \S+ not found|unable to find network",
+        "there is no such network on the engine: create it ('docker network create NAME'), or leave network out.",
+    ),
+    (
+        r"error gathering device information",
+        "a device that devices names is not there, or is none: 'ls -l' shows what it is.",
+    ),
     (r"executable file not found", "the image does not hold that program: is it an image of vLLM?"),
     (r"device error: .*unknown device", "the host has no GPU of that UUID: 'nvidia-smi -L' lists those it has."),
     (

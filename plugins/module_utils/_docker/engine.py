@@ -15,11 +15,14 @@ import typing as t
 from dataclasses import dataclass
 
 from .._errors import Problem
-from .._server.spec import ServerSpec
+from .._server.spec import ServerSpec, is_named
+from .container import CACHES_TARGET, KERNELS_TARGET
 from .reader import Identity
 
 # Whom no file belongs to: the root of containers whose users are mapped.
 MAPPED = -1
+# What is mounted there is taken for ours.
+OUR_VOLUMES = (CACHES_TARGET, KERNELS_TARGET)
 # The first Docker Engine with which a port that is published to loopback is not reached by neighbours.
 LOOPBACK_HOLDS = 28
 
@@ -77,6 +80,12 @@ def engine_problems(engine: Engine, spec: ServerSpec) -> tuple[Problem, ...]:
         found.append(
             f"{engine} drops the request for GPUs, so the server would start without any. Run it with Docker Engine, "
             "and point docker_host (or DOCKER_HOST) there, or set gpus: none."
+        )
+    ours = [one for one in spec.volumes if is_named(one) and one.split(":")[1].rstrip("/") in OUR_VOLUMES]
+    if ours:
+        found.append(
+            f"volumes: {ours[0]} would lie where volumes of this collection are, which go with the server. Choose "
+            "another destination; keep_caches keeps what vLLM compiles."
         )
     reader = MAPPED if engine.maps_users else engine.uid if engine.is_rootless else 0
     closed = [path for path in spec.secret_files.values() if not _may_read(path, reader)]

@@ -14,6 +14,7 @@ from ansible.errors import AnsibleActionFail
 from ansible.parsing.dataloader import DataLoader
 from ansible.playbook.task import Task
 from ansible_collections.gpufleet.vllm.plugins.action import vllm_server
+from ansible_collections.gpufleet.vllm.plugins.module_utils._server.spec import OWN_KEYS
 from ansible_collections.gpufleet.vllm.plugins.plugin_utils._outcome import DETAILS, PUBLIC
 
 Result = dict[str, t.Any]
@@ -30,7 +31,11 @@ OWN: Result = {
 OF_CONTAINERS: Result = {
     "container_name": "phi",
     "network_mode": "bridge",
-    "ipc_mode": "host",
+    "ipc_mode": "private",
+    "shm_size": "16g",
+    "devices": ["/dev/infiniband"],
+    "entrypoint": ["numactl", "-N", "0"],
+    "volumes": ["weights:/models", "/a:/b"],
     "labels": {"a": "b"},
     "pull": "never",
     "fallbacks": [
@@ -165,8 +170,8 @@ def test_a_service_is_made_by_its_module_from_its_environment(said: Result) -> N
     result = plugin.over()
     ((module, arguments),) = plugin.calls
     assert (module, arguments["venv"], arguments["state"]) == (SERVICE, "/opt/vllm", "started")
-    others = {"image", "container_name", "network_mode", "ipc_mode", "labels", "pull", "backend"}
-    assert not others & set(arguments)
+    assert not {*OWN_KEYS["container"], "backend"} & set(arguments)
+    assert arguments.get("volumes", []) == ["/a:/b"] * ("model" in said)
     assert arguments.get("fallbacks", []) == (
         [{"causes": ["y"], "change": {"engine": {"max_num_seqs": 4}}}] * ("model" in said)
     )
@@ -229,6 +234,13 @@ def test_gpus_that_cannot_be_looked_at_are_a_failure() -> None:
         (
             {"server": {**SERVED, "image": "i:1"}},
             "Unknown key 'vllm_server.image' for a server with backend systemd: only backend container has it.",
+        ),
+        *(
+            (
+                {"server": {**SERVED, key: "x"}},
+                f"Unknown key 'vllm_server.{key}' for a server with backend systemd: only backend container has it.",
+            )
+            for key in ("shm_size", "devices", "cap_add", "privileged", "group_add", "extra_hosts", "entrypoint")
         ),
         (
             {"server": {**SERVER, "venv": "/v"}},

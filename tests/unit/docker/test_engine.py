@@ -217,6 +217,22 @@ def test_a_loopback_that_neighbours_reach_is_told(engine: Engine, said: dict[str
     assert not is_told or f"{engine} is older than 28" in told[0] and "no API key" in told[0]
 
 
+@pytest.mark.parametrize(
+    ("volume", "is_refused"),
+    [
+        ("mine:/var/cache/vllm", True),
+        ("mine:/var/cache/vllm-kernels/", True),
+        ("mine:/var/cache", False),
+        ("/mine:/var/cache/vllm", False),
+    ],
+)
+def test_a_volume_of_somebody_is_never_taken_for_ours(volume: str, is_refused: bool) -> None:
+    problems = engine_problems(Engine(), spec(volumes=[volume], keep_caches=False))
+    assert [problem.message.startswith(f"volumes: {volume.rstrip('/')} would lie") for problem in problems] == [
+        True
+    ] * is_refused
+
+
 @pytest.fixture
 def old(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Client:
     """A server that serves with Docker, before the engine is another one."""
