@@ -253,6 +253,12 @@ server:
     api_key_file:
       description: File on the host that holds the API key, or null.
       type: str
+    access:
+      description:
+        - How its own host asks it, beside that, as parameters of M(gpufleet.vllm.vllm_health). C(uds) of a server that
+          listens on a Unix socket, C(validate_certs=false) of one with TLS, whose certificate is not for the address of
+          loopback, and C(runner=pooling) of one that is known to generate nothing.
+      type: dict
     fingerprint:
       description: Identifies what was asked for.
       type: str
@@ -280,6 +286,7 @@ server:
     served_model_name: gpt-oss-120b
     served_model_names: [gpt-oss-120b]
     api_key_file: null
+    access: {}
     fingerprint: v1:5bd2
     started_at: "2026-11-21T08:00:00Z"
     away_seconds: null

@@ -64,7 +64,7 @@ def _restart_words(policy: t.Any) -> list[str]:
 
 
 def _port_bindings(spec: ServerSpec) -> dict[str, list[dict[str, str]]]:
-    if spec.network_mode == "host":
+    if spec.network_mode == "host" or spec.uds:
         return {}
     return {f"{spec.port}/tcp": [{"HostIp": spec.bind, "HostPort": str(spec.port)}]}
 

@@ -60,6 +60,12 @@ ROLE_ONLY_KEYS = (
     *("host_reserve_gib", "load_seconds", "memory_timeout", "exclusive", "pin_kv", "pull", "replace_others"),
 )
 
+# What makes a server one that does not generate.
+POOLING = {
+    "runner": ("pooling",),
+    "convert": ("classify", "embed", "reward"),
+    "task": ("classify", "embed", "embedding", "reward", "score"),
+}
 DEFAULT_ULIMITS = {"memlock": -1, "stack": 67108864}
 NUMBER_TEXT = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)")
 HOME = re.compile(r"^(?:/root|/home/[^/]+|/var/root|/Users/[^/]+)/")
@@ -150,27 +156,56 @@ class ServerSpec:
         volume there is none that anybody could look into."""
         if not self.model.startswith("/"):
             return None
-        mounted = self._mount_of_model
-        if mounted is None:
-            return self.model
-        source, target = mounted.split(":")[:2]
-        return None if is_named(mounted) else source.rstrip("/") + self.model[len(target.rstrip("/")) :]
+        return self.on_host(self.model) if self._mount_of(self.model) else self.model
 
     @property
     def model_in_volume(self) -> bool:
         """Whether the weights lie in a named volume of the engine's."""
-        return self._mount_of_model is not None and is_named(self._mount_of_model)
+        return is_named(self._mount_of(self.model) or "/")
 
-    @property
-    def _mount_of_model(self) -> str | None:
+    def on_host(self, path: str) -> str | None:
+        """Where on the host a path lies that the server sees; None below a named volume, and within an image."""
+        mounted = self._mount_of(path)
+        if mounted is None:
+            return path if self.venv else None
+        source, target = mounted.split(":")[:2]
+        return None if is_named(mounted) else source.rstrip("/") + path[len(target.rstrip("/")) :]
+
+    def _mount_of(self, path: str) -> str | None:
+        """The mount that a path lies in: the innermost one."""
         targets = {volume: volume.split(":")[1].rstrip("/") for volume in self.volumes}
-        return next((one for one, target in targets.items() if f"{self.model}/".startswith(f"{target}/")), None)
+        found = [one for one, target in targets.items() if f"{path}/".startswith(f"{target}/")]
+        return max(found, key=lambda one: len(targets[one]), default=None)
 
     @property
     def url(self) -> str:
         """Where the server answers, seen from its own host."""
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.bind, self.bind)
-        return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
+        scheme = "https" if self.flag("ssl_certfile") else "http"
+        return f"{scheme}://{f'[{host}]' if ':' in host else host}:{self.port}"
+
+    def flag(self, name: str) -> EngineValue | None:
+        """The value of a flag of vLLM's, checked or not."""
+        return self.engine.get(name, self.engine_unchecked.get(name))
+
+    @property
+    def uds(self) -> str | None:
+        """The Unix socket that it listens on in place of a port, as the server sees it."""
+        path = self.flag("uds")
+        return path if isinstance(path, str) else None
+
+    @property
+    def access(self) -> dict[str, t.Any]:
+        """How its own host asks it, beside URL, names and key, as parameters of vllm_health.
+
+        A certificate is for the name that clients know, which the host does not ask by. Who listens there is looked up
+        otherwise.
+        """
+        return {
+            **({"runner": "pooling"} if pools({**self.engine, **self.engine_unchecked}) else {}),
+            **({"uds": self.on_host(self.uds) or self.uds} if self.uds else {}),
+            **({"validate_certs": False} if self.url.startswith("https:") else {}),
+        }
 
     @property
     def reads_encodings(self) -> bool:
@@ -232,6 +267,18 @@ OWN_KEYS: dict[str, frozenset[str]] = {
     backend: frozenset((*(f.name for f in fields(ServerSpec) if f.metadata["only"] == backend), further))
     for backend, further in ((CONTAINER, "pull"), (SERVICE, "allow_daemon_reload"))
 }
+
+
+def pools(engine: t.Mapping[str, t.Any]) -> bool:
+    """Whether a server with these flags embeds, classifies or scores, and generates nothing."""
+    return any(engine.get(key) in POOLING[key] for key in POOLING)
+
+
+def asked(access: t.Mapping[str, t.Any], health: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    """Parameters of vllm_health: how a server is asked, and what somebody wishes, who may know another way to it."""
+    ways = {"runner"} if health.get("url") else {*access}
+    wishes = {key: value for key, value in health.items() if value is not None}
+    return {**{key: value for key, value in access.items() if key in ways}, **wishes}
 
 
 def is_named(volume: str) -> bool:

@@ -117,6 +117,7 @@ def test_the_server_is_told_as_it_is(host: Host) -> None:
         "served_model_name": "gpt",
         "served_model_names": ["gpt"],
         "api_key_file": None,
+        "access": {},
         "fingerprint": found["Config"]["Labels"][LABEL_FINGERPRINT],
         "started_at": found["State"]["StartedAt"],
         "away_seconds": None,

@@ -219,7 +219,7 @@ def test_gpus_that_cannot_be_looked_at_are_a_failure() -> None:
             {"server": {**SERVER, "health": {"timout": 1}}},
             "Unknown key 'vllm_server.health.timout'. Did you mean timeout?",
         ),
-        ({"server": {**SERVER, "health": 5}}, "vllm_server.health must be a mapping with the keys checks, "),
+        ({"server": {**SERVER, "health": 5}}, "vllm_server.health must be a mapping with the keys ca_path, "),
         ({"server": {**SERVER, "fallbacks": [{"cause": 1}]}}, "Unknown key 'vllm_server.fallbacks[0].cause'. Did you"),
         ({"server": {**SERVER, "fallbacks": ["x"]}}, "vllm_server.fallbacks[0] must be a mapping with the keys "),
         (

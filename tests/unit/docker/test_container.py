@@ -314,6 +314,7 @@ def test_the_environment(said: dict[str, t.Any], env: list[str]) -> None:
             [{"Driver": "", "Count": 0, "DeviceIDs": ["GPU-1", "GPU-2"], "Capabilities": [["gpu"]], "Options": {}}],
         ),
         ({"network_mode": "host"}, "PortBindings", {}),
+        ({"engine": {"uds": "/run/a.sock"}}, "PortBindings", {}),
         ({"network_mode": "host"}, "NetworkMode", "host"),
         ({"bind": "::1"}, "PortBindings", {"8000/tcp": [{"HostIp": "::1", "HostPort": "8000"}]}),
         ({"port": 9}, "PortBindings", {"9/tcp": [{"HostIp": "127.0.0.1", "HostPort": "9"}]}),

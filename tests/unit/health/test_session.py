@@ -291,7 +291,7 @@ def test_parameters_that_come_as_text(name: str, value: t.Any, expected: t.Any) 
     [
         ("max_tokens", "many", "max_tokens must be a whole number; got 'many'."),
         ("request_timeout", [1], "request_timeout must be a whole number; got [1]."),
-        ("checks", ["health", "sanity"], "checks must be of health, models, completion; got sanity."),
+        ("checks", ["health", "sanity"], "checks must be of health, models, completion, embedding, score; got sanity."),
     ],
 )
 def test_parameters_that_cannot_be(name: str, value: t.Any, said: str) -> None:

@@ -444,6 +444,45 @@ def test_the_url_is_where_the_host_itself_reaches_the_server(bind: str, url: str
 
 
 @pytest.mark.parametrize(
+    ("said", "url", "access"),
+    [
+        ({}, "http://127.0.0.1:8000", {}),
+        ({"engine": {"ssl_certfile": "/c"}}, "https://127.0.0.1:8000", {"validate_certs": False}),
+        ({"engine_unchecked": {"ssl_certfile": "/c"}}, "https://127.0.0.1:8000", {"validate_certs": False}),
+        (
+            {"engine": {"uds": "/run/vllm/a.sock"}, "volumes": ["/srv/run:/run", "/srv/a:/run/vllm"]},
+            "http://127.0.0.1:8000",
+            {"uds": "/srv/a/a.sock"},
+        ),
+        ({"engine": {"uds": "/run/vllm/a.sock"}, "venv": "/v"}, "http://127.0.0.1:8000", {"uds": "/run/vllm/a.sock"}),
+        *(
+            ({"engine": engine}, "http://127.0.0.1:8000", {"runner": "pooling"})
+            for engine in ({"runner": "pooling"}, {"task": "embed"}, {"task": "score"}, {"convert": "classify"})
+        ),
+        ({"engine": {"runner": "auto", "convert": "none", "task": "generate"}}, "http://127.0.0.1:8000", {}),
+    ],
+    ids=str,
+)
+def test_how_a_server_is_asked_follows_from_its_flags(said: dict[str, t.Any], url: str, access: t.Any) -> None:
+    made = spec(**said)
+    assert (made.url, made.access) == (url, access)
+
+
+@pytest.mark.parametrize(
+    ("health", "asked"),
+    [
+        ({}, {"runner": "pooling", "validate_certs": False}),
+        ({"timeout": 9, "prompt": None}, {"runner": "pooling", "validate_certs": False, "timeout": 9}),
+        ({"ca_path": "/ca"}, {"runner": "pooling", "validate_certs": False, "ca_path": "/ca"}),
+        ({"url": "https://a.example"}, {"runner": "pooling", "url": "https://a.example"}),
+    ],
+)
+def test_who_knows_another_way_to_a_server_says_how_it_is_trusted(health: t.Any, asked: t.Any) -> None:
+    access = spec(engine={"runner": "pooling", "ssl_certfile": "/c"}).access
+    assert server_spec.asked(access, health) == asked
+
+
+@pytest.mark.parametrize(
     ("model", "volumes", "directory"),
     [
         (MODEL, [], None),
