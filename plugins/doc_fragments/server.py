@@ -110,6 +110,7 @@ options:
       - V(unless-stopped), V(no), V(on-failure) or V(on-failure:N), as Docker names them.
       - A service becomes C(Restart=always), C(no) or C(on-failure), always with a limit. After five starts within two
         hours, or N restarts, it stays down.
+      - Podman 5.1 to 5.7 is given C(always), which alone outlives a reboot there, and C(no) when the server is stopped.
       - vLLM leaves with status 0 when its engine dies, and V(on-failure) does not restart that, nor anything after a
         reboot.
     type: str

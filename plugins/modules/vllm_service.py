@@ -187,7 +187,8 @@ reason:
     - V(permission-denied) - the user on the host may not do it.
     - V(backend-unavailable) - the Docker Engine, systemd or a Python package that talks to them is not there.
     - V(backend-failed) - the Docker Engine or systemd refused a step; the message quotes it.
-    - V(backend-unsupported) - the engine at docker_host cannot run this server (Podman, userns-remap, rootless).
+    - V(backend-unsupported) - the engine at docker_host cannot run this server (an older Podman, userns-remap,
+      rootless).
     - V(server-missing) - there is no server, container or unit of that name.
     - V(server-not-running) - the server does not run, so what it replaced is kept.
     - V(locked) - another run is changing the same server.

@@ -145,17 +145,17 @@ def fetching(body: t.Mapping[str, t.Any], model: str, revision: str) -> dict[str
     }
 
 
-def docker_argv(name: str, body: t.Mapping[str, t.Any]) -> list[str]:
+def docker_argv(name: str, body: t.Mapping[str, t.Any], program: str = "docker") -> list[str]:
     """The same configuration as the C(docker create) command that would make it, for people to read and try."""
     entrypoint = list(body.get("Entrypoint") or ())
-    words = ["docker", "create", "--name", name, *option_words(body)]
+    words = [program, "create", "--name", name, *option_words(body)]
     words += ["--entrypoint", entrypoint[0]] if entrypoint else []
     return [*words, body["Image"], *entrypoint[1:], *body["Cmd"]]
 
 
-def stop_argv(name: str, at_once: bool) -> list[str]:
+def stop_argv(name: str, at_once: bool, program: str = "docker") -> list[str]:
     """The C(docker stop) command that gives a server its own time, or none."""
-    return ["docker", "stop", *(["-t", "0"] if at_once else []), name]
+    return [program, "stop", *(["-t", "0"] if at_once else []), name]
 
 
 def instance(slot: Slot, inspected: t.Mapping[str, t.Any], proof: Entry | None = None) -> Instance:

@@ -41,6 +41,9 @@ def _gpu_words(requests: t.Any) -> list[str]:
     found = []
     for request in requests:
         ids = request["DeviceIDs"]
+        if request["Driver"] == "cdi":
+            found += [word for name in ids for word in ("--device", name)]
+            continue
         found += ["--gpus", '"device={}"'.format(",".join(ids)) if ids else "all"]
     return found
 

@@ -216,18 +216,74 @@ def connecting_to(address: str | None) -> str:
 
 
 @pytest.mark.parametrize(
-    ("installed", "said"),
+    ("socket", "installed", "said"),
     [
-        (None, "it is not installed. Install Docker Engine (Debian, Ubuntu: docker.io)."),
-        ("/usr/bin/dockerd", "it is not running (there is no such socket). Start it: 'sudo systemctl start docker'."),
+        (
+            "docker.sock",
+            "",
+            "it is not installed. Install Docker Engine (Debian, Ubuntu: docker.io), or Podman 5.4 or later (RHEL: "
+            "podman) and set docker_host: unix:///run/podman/podman.sock.",
+        ),
+        (
+            "docker.sock",
+            "podman",
+            "it is not installed, but Podman is. To use that, run 'sudo systemctl enable --now podman.socket' and set "
+            "docker_host: unix:///run/podman/podman.sock.",
+        ),
+        (
+            "docker.sock",
+            "dockerd podman",
+            "it is not running (there is no such socket). Start it: 'sudo systemctl start docker'.",
+        ),
+        (
+            "podman.sock",
+            "dockerd",
+            "it is not installed. Install Podman 5.4 or later, or Docker Engine and leave docker_host out.",
+        ),
+        (
+            "podman.sock",
+            "podman",
+            "its socket is not there. Start it: 'systemctl enable --now podman.socket'.",
+        ),
     ],
 )
 def test_without_a_socket_there_is_no_engine(
-    installed: str | None, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    socket: str, installed: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(docker_client.shutil, "which", lambda name, path: installed)
-    address = f"unix://{tmp_path}/docker.sock"
-    assert connecting_to(address) == f"Cannot talk to the Docker Engine at {address}: {said}"
+    monkeypatch.setattr(docker_client.shutil, "which", lambda name, path: name if name in installed.split() else None)
+    address = f"unix://{tmp_path}/{socket}"
+    engine = "Podman" if socket == "podman.sock" else "the Docker Engine"
+    assert connecting_to(address) == f"Cannot talk to {engine} at {address}: {said}"
+
+
+def test_the_link_of_a_podman_in_dockers_place_is_podmans(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(docker_client.shutil, "which", lambda name, path: name if name == "podman" else None)
+    (tmp_path / "docker.sock").symlink_to(tmp_path / "podman.sock")
+    assert connecting_to(f"unix://{tmp_path}/docker.sock").endswith("'systemctl enable --now podman.socket'.")
+
+
+@pytest.mark.parametrize(
+    ("seen", "said"),
+    [
+        ("x/y:1: manifest unknown", "check the name and tag, run podman login on the host, or load the image there with podman load."),
+        ("setrlimit RLIMIT_MEMLOCK", "Podman may not raise the memlock limit"),
+        ("setting up CDI devices: unresolvable CDI devices nvidia.com/gpu=all", "(nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml)."),
+        ('the container name "a" is already in use by 12ab. You have to remove that container', "Another run is deploying the same"),
+        ("network llm not found", "create it ('podman network create NAME')"),
+        ("lookup docker.io: no such host", "Podman says: lookup docker.io: no such host"),
+        ("read-only file system", "Podman cannot reach a mounted path: check that root may."),
+    ],
+)  # fmt: skip
+def test_the_words_of_podman(seen: str, said: str) -> None:
+    told = sentence("start c", docker.errors.APIError("x", explanation=seen), is_podman=True)
+    assert said in told
+    assert "Docker" not in told and "docker login" not in told
+
+
+@pytest.mark.parametrize(("pattern", "remedy"), docker_client.EXPLANATIONS)
+def test_no_remedy_of_podman_speaks_of_docker(pattern: str, remedy: str) -> None:
+    told = docker_client.of_podman(remedy)
+    assert "Docker" not in told and "docker" not in told.replace("docker.io", "")
 
 
 def test_a_socket_that_nobody_listens_on_is_a_stopped_engine(tmp_path: Path) -> None:

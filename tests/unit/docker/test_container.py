@@ -43,6 +43,7 @@ from ansible_collections.gpufleet.vllm.plugins.module_utils._docker.container im
     name_of,
 )
 from ansible_collections.gpufleet.vllm.plugins.module_utils._docker.options import NOT_OPTIONS, OPTIONS
+from ansible_collections.gpufleet.vllm.plugins.module_utils._docker.reader import Identity
 from ansible_collections.gpufleet.vllm.plugins.module_utils._server.spec import CONTAINER, ServerSpec, from_params
 from ansible_collections.gpufleet.vllm.plugins.module_utils._version import COLLECTION_VERSION
 
@@ -461,6 +462,9 @@ def test_an_action_as_a_command(action: Action, line: str) -> None:
 
 class NoImage:
     """An engine that holds nothing."""
+
+    def identity(self) -> Identity:
+        return Identity()
 
     def image(self, reference: str) -> None:
         return None
