@@ -178,6 +178,29 @@ def test_a_service_is_made_by_its_module_from_its_environment(said: Result) -> N
     assert (result["probe"]["unit"], "container" in result["probe"]) == ("vllm-a", False)
 
 
+@pytest.mark.parametrize(
+    ("health", "asked"),
+    [
+        ({}, {"url": "https://127.0.0.1:8000", "validate_certs": False, "runner": "pooling"}),
+        ({"ca_path": "/ca"}, {"url": "https://127.0.0.1:8000", "ca_path": "/ca", "runner": "pooling"}),
+        ({"url": "https://a.example:8000"}, {"url": "https://a.example:8000", "runner": "pooling"}),
+    ],
+)
+def test_the_wait_asks_a_server_as_its_host_can(health: Result, asked: Result) -> None:
+    access = {"validate_certs": False, "runner": "pooling"}
+    server = {**FOUND["server"], "url": "https://127.0.0.1:8000", "access": access}
+    result = Plugin({**FOUND, "server": server}, server={**SERVER, "health": health}).over()
+    assert {key: result["probe"][key] for key in asked} == asked
+    assert ("validate_certs" in result["probe"]) is ("url" not in health)
+
+
+def test_the_class_of_a_host_is_looked_at_with_its_engine() -> None:
+    facts = {"ansible_facts": {"gpufleet": {"hardware_class": "h100"}}}
+    plugin = Plugin(facts, FOUND, model="phi", models=OWN, overrides={"docker_host": "unix:///run/p.sock"})
+    plugin.over()
+    assert plugin.calls[0] == (FACTS, {"docker_host": "unix:///run/p.sock"})
+
+
 def test_an_environment_of_a_container_in_the_catalogue_is_left_out() -> None:
     model = {**OWN["phi"], "server": {**OWN["phi"]["server"], "user": "llm", "allow_daemon_reload": True}}
     plugin = Plugin(FOUND, model="phi", models={"phi": model}, hardware_class="h100")
