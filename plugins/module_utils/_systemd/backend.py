@@ -26,9 +26,8 @@ from .program import PROGRAMS, Programs, archive
 from .systemctl import Host, SystemdError
 from .unit import NAME, Files, Found, environment_path, fetching, rendered, seal_in, trial
 from .venv import artifact_of, interpreter_of
+from .words import ENVIRONMENTS
 
-# For root alone: the environments of servers, a file a unit.
-ENVIRONMENTS = "/etc/gpufleet.vllm"
 PREFIX = "vllm-"
 # What is read of a journal for what a start measured: the start is at its end when the server is committed.
 LOG_LINES, LOG_BYTES = 20000, 8 << 20
