@@ -15,6 +15,7 @@ import typing as t
 from pathlib import Path
 
 import pytest
+from ansible_collections.gpufleet.vllm.plugins.module_utils._docker.reader import Identity
 from ansible_collections.gpufleet.vllm.plugins.module_utils._docker.source import ContainerSource
 from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
 from ansible_collections.gpufleet.vllm.plugins.module_utils._health import session
@@ -74,6 +75,9 @@ class Docker:
 
     def __init__(self, looks: int) -> None:
         self.looks = looks
+
+    def identity(self) -> Identity:
+        return Identity()
 
     def container(self, name: str) -> dict[str, t.Any] | None:
         if name != "vllm-a":
