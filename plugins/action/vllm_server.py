@@ -98,7 +98,9 @@ class ActionModule(ActionBase):
         known = known_class(options["hardware_class"], task_vars)
         if known:
             return known
-        seen = self._execute_module(module_name="gpufleet.vllm.gpu_facts", module_args={}, task_vars=task_vars)
+        engine = (options["overrides"] or {}).get("docker_host")
+        arguments = {"docker_host": engine} if engine else {}
+        seen = self._execute_module(module_name="gpufleet.vllm.gpu_facts", module_args=arguments, task_vars=task_vars)
         if seen.get("failed"):
             raise Failed(seen)
         gathered["ansible_facts"] = seen.get("ansible_facts") or {}

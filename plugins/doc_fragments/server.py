@@ -101,7 +101,10 @@ options:
     default: {}
   volumes:
     description:
-      - Further mounts, each C(SOURCE:DESTINATION[:ro]) with absolute paths. The sources have to exist.
+      - Further mounts, each C(SOURCE:DESTINATION[:OPTIONS]) with absolute paths, where C(OPTIONS) may be V(ro). The
+        sources have to exist.
+      - Of a container, the source may be the name of a volume, which the engine makes when it is missing and which is
+        never removed. Further options, such as V(ro,z) with SELinux, are the engine's.
     type: list
     elements: str
     default: []
@@ -110,6 +113,7 @@ options:
       - V(unless-stopped), V(no), V(on-failure) or V(on-failure:N), as Docker names them.
       - A service becomes C(Restart=always), C(no) or C(on-failure), always with a limit. After five starts within two
         hours, or N restarts, it stays down.
+      - Podman 5.1 to 5.7 is given C(always), which alone outlives a reboot there, and C(no) when the server is stopped.
       - vLLM leaves with status 0 when its engine dies, and V(on-failure) does not restart that, nor anything after a
         reboot.
     type: str
@@ -150,8 +154,17 @@ options:
 options:
   image:
     description:
-      - The image with tag or digest. Its entrypoint is kept.
+      - The image with tag or digest. Its entrypoint is kept, unless O(entrypoint) is set.
     type: str
+  entrypoint:
+    description:
+      - Program and words that are run in place of the image's entrypoint, and are handed the command that starts the
+        server, C(vllm serve MODEL ...), as further words. V([numactl, -N, "0"]) runs it below another program, and
+        V([sh, -c, 'pip install mistral-common && exec "$@"', sh]) runs something before it.
+      - One that ends in C(vllm serve) is handed the arguments alone.
+    type: list
+    elements: str
+    default: []
   container_name:
     description:
       - Name of the container. C(vllm-NAME) by default, with O(name).
@@ -162,11 +175,64 @@ options:
     type: str
     choices: [bridge, host]
     default: bridge
+  network:
+    description:
+      - Name of a network on the engine that the container joins in place of the default bridge. It has to exist.
+        Whoever is on it reaches the server as O(container_name), whatever O(bind) says; O(port) is published as well.
+    type: str
+  hostname:
+    description:
+      - Host name inside the container.
+    type: str
+  extra_hosts:
+    description:
+      - Further names that the container knows, each C(NAME:ADDRESS). V(host-gateway) in place of the address is the
+        host.
+    type: list
+    elements: str
+    default: []
   ipc_mode:
     description:
       - IPC namespace. Tensor parallel workers exchange data through shared memory, hence the host's by default.
     type: str
     default: host
+  shm_size:
+    description:
+      - Size of C(/dev/shm), such as V(16g), for a container that has one of its own (O(ipc_mode=private)).
+    type: str
+  devices:
+    description:
+      - Devices of the host, each C(HOST[:CONTAINER][:rwm]), such as V(/dev/infiniband). They have to exist. GPUs are
+        handed over by O(gpus).
+    type: list
+    elements: str
+    default: []
+  cap_add:
+    description:
+      - Capabilities that the container gets, such as V(SYS_PTRACE) or V(IPC_LOCK).
+    type: list
+    elements: str
+    default: []
+  group_add:
+    description:
+      - Further groups of the server's process, by name in the image or by number.
+    type: list
+    elements: str
+    default: []
+  security_opt:
+    description:
+      - Options of the security modules, such as V(label=disable) or V(label=type:container_runtime_t) with SELinux,
+        V(seccomp=unconfined) or V(apparmor=unconfined).
+      - What is rendered for SELinux is not tested on a host that enforces it.
+    type: list
+    elements: str
+    default: []
+  privileged:
+    description:
+      - Give the container every device of the host and all capabilities. Whoever breaks into the server is root on the
+        host then, so a warning says so; O(devices), O(cap_add) or O(security_opt) mostly do.
+    type: bool
+    default: false
   labels:
     description:
       - Further labels. Names that start with C(gpufleet.vllm.) are the collection's own.

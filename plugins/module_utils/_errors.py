@@ -67,7 +67,7 @@ REASONS: dict[Reason, str] = {
     "permission-denied": "the user on the host may not do it",
     "backend-unavailable": "the Docker Engine, systemd or a Python package that talks to them is not there",
     "backend-failed": "the Docker Engine or systemd refused a step; the message quotes it",
-    "backend-unsupported": "the engine at docker_host cannot run this server (Podman, userns-remap, rootless)",
+    "backend-unsupported": "the engine at docker_host cannot run this server (an older Podman, userns-remap, rootless)",
     "server-missing": "there is no server, container or unit of that name",
     "server-not-running": "the server does not run, so what it replaced is kept",
     "locked": "another run is changing the same server",

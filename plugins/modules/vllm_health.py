@@ -13,7 +13,8 @@ author:
   - gpufleet contributors (@gpufleet)
 description:
   - Waits until the process runs, C(/health) is 200, C(/v1/models) lists the expected name and a chat completion holds
-    text that is not one token repeated, and until all of that still holds a moment later.
+    text that is not one token repeated, and until all of that still holds a moment later. A server that embeds or
+    scores is asked for that.
   - With O(container) or O(unit) it reads the log meanwhile, and shows how far the start is; see the notes.
   - Fails at once when the process is gone, when the log holds a cause that cannot heal, when a process of the server is
     stopped, when another server answers on the port, or when the API key is refused. Fails after O(stall_timeout) when
@@ -108,20 +109,28 @@ options:
     default: 0.25
   checks:
     description:
-      - What to ask, in order.
+      - What to ask, in order. V(completion) is a chat completion, V(embedding) the embedding of O(prompt), and V(score)
+        how two texts relate, which a reranker tells.
+      - Without it, V(health), V(models) and what the server does. It is asked for a completion; one that refuses that
+        is asked for an embedding, and one that refuses that for a score.
     type: list
     elements: str
-    choices: [health, models, completion]
-    default: [health, models, completion]
+    choices: [health, models, completion, embedding, score]
+  runner:
+    description:
+      - What the server is known to do, as vLLM's C(--runner) says it, where O(checks) is not set. V(pooling) is not
+        asked for a completion, and V(generate) for nothing else.
+    type: str
+    choices: [generate, pooling]
   prompt:
     description:
-      - The question of the chat completion.
+      - The question of the chat completion, or the text of the embedding and of the score.
     type: str
     default: Reply with one short sentence.
   expected_answer:
     description:
-      - A regular expression that the answer has to match somewhere, in letters of any case. Ask something with a known
-        answer in O(prompt), and leave enough O(max_tokens) for a model that reasons first.
+      - A regular expression that the answer of a completion has to match somewhere, in letters of any case. Ask
+        something with a known answer in O(prompt), and leave enough O(max_tokens) for a model that reasons first.
     type: str
   max_tokens:
     description:

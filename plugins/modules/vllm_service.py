@@ -187,7 +187,8 @@ reason:
     - V(permission-denied) - the user on the host may not do it.
     - V(backend-unavailable) - the Docker Engine, systemd or a Python package that talks to them is not there.
     - V(backend-failed) - the Docker Engine or systemd refused a step; the message quotes it.
-    - V(backend-unsupported) - the engine at docker_host cannot run this server (Podman, userns-remap, rootless).
+    - V(backend-unsupported) - the engine at docker_host cannot run this server (an older Podman, userns-remap,
+      rootless).
     - V(server-missing) - there is no server, container or unit of that name.
     - V(server-not-running) - the server does not run, so what it replaced is kept.
     - V(locked) - another run is changing the same server.
@@ -253,6 +254,12 @@ server:
     api_key_file:
       description: File on the host that holds the API key, or null.
       type: str
+    access:
+      description:
+        - How its own host asks it, beside that, as parameters of M(gpufleet.vllm.vllm_health). C(uds) of a server that
+          listens on a Unix socket, C(validate_certs=false) of one with TLS, whose certificate is not for the address of
+          loopback, and C(runner=pooling) of one that is known to generate nothing.
+      type: dict
     fingerprint:
       description: Identifies what was asked for.
       type: str
@@ -280,6 +287,7 @@ server:
     served_model_name: gpt-oss-120b
     served_model_names: [gpt-oss-120b]
     api_key_file: null
+    access: {}
     fingerprint: v1:5bd2
     started_at: "2026-11-21T08:00:00Z"
     away_seconds: null

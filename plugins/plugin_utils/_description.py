@@ -18,7 +18,7 @@ from ansible_collections.gpufleet.vllm.plugins.module_utils._server.catalogue im
     of_another_backend,
     resolve,
 )
-from ansible_collections.gpufleet.vllm.plugins.module_utils._server.spec import CONTAINER, SERVICE
+from ansible_collections.gpufleet.vllm.plugins.module_utils._server.spec import CONTAINER, SERVICE, asked
 from ansible_collections.gpufleet.vllm.plugins.plugin_utils._catalogue_files import catalogued
 
 Spec = dict[str, t.Any]
@@ -32,7 +32,7 @@ WITHOUT_PARAMETER = ("backend", "health", "load_seconds")
 # Keys of `health`, which are parameters of vllm_health; the rest of that module's follows from the server.
 HEALTH_KEYS = (
     *("timeout", "stall_timeout", "request_timeout", "stable_for"),
-    *("prompt", "expected_answer", "max_tokens", "checks"),
+    *("prompt", "expected_answer", "max_tokens", "checks", "url", "ca_path", "validate_certs"),
 )
 FALLBACK_KEYS = ("because", "causes", "change")
 ADDRESS = "vllm_server"
@@ -166,8 +166,8 @@ def parameters(spec: t.Mapping[str, t.Any], options: t.Mapping[str, t.Any]) -> d
 def probe(spec: t.Mapping[str, t.Any], server: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
     """The parameters of vllm_health that wait for this server."""
     arguments = {
-        **(spec.get("health") or {}),
         "url": server.get("url"),
+        **asked(server.get("access") or {}, spec.get("health") or {}),
         "served_model_name": _names(server),
         "unit" if backend_of(spec) == SERVICE else "container": server.get("container_name"),
         "docker_host": spec.get("docker_host"),

@@ -228,8 +228,15 @@ def _conflict(other: Other, spec: ServerSpec | None, exclusive: bool) -> str:
     theirs = recorded_spec(other.intent) if spec else None
     if spec is None or theirs is None:
         return ""
+    socket = spec.access.get("uds")
+    if socket or theirs.uds:
+        return f"it has the socket {socket}" if socket == theirs.access.get("uds") else _alone(exclusive)
     if spec.port == theirs.port and ports.overlaps(spec.bind, theirs.bind):
         return has_port(spec.port)
+    return _alone(exclusive)
+
+
+def _alone(exclusive: bool) -> str:
     return "this host serves one model at a time" if exclusive else ""
 
 
@@ -259,6 +266,9 @@ def encodings_problems(spec: ServerSpec) -> list[Problem]:
 def port_problem(job: Job, spec: ServerSpec, observed: Observed) -> Problem | None:
     """Who holds the port, when that is neither this server nor one whose place it takes."""
     from . import preflight
+
+    if spec.uds:
+        return None
 
     def called(identity: str) -> str:
         holding = (one for one in job.host.backends.values() if identity in one.holders(spec.port, spec.bind))

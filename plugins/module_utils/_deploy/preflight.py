@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from .._errors import Problem, VllmError
 from .._host.ports import PortOwner
 from .._server.check import check, judge
-from .._server.spec import ServerSpec
+from .._server.spec import ServerSpec, is_named
 from .._vllm import measurements
 from .._vllm.architecture import of_config, of_weights
 from .._vllm.versions import Release
@@ -110,13 +110,12 @@ def _without_gpus(start: Start) -> Checked:
 
 
 def _mounts(spec: ServerSpec) -> list[Problem]:
-    sources = (volume.split(":")[0] for volume in spec.volumes)
+    paths = [one for one in spec.volumes if not is_named(one)]
+    wanted = [("volumes mounts", paths, "drop the mount"), ("devices names", spec.devices, "leave it out")]
     return [
-        Problem(
-            "path-missing",
-            f"{source} does not exist on the host, and volumes mounts it. Create it or drop the mount.",
-        )
-        for source in sources
+        Problem("path-missing", f"{source} does not exist on the host, and {who} it. Create it or {instead}.")
+        for who, listed, instead in wanted
+        for source in (one.split(":")[0] for one in listed)
         if not os.path.exists(source)
     ]
 
@@ -149,7 +148,7 @@ class Weights:
 
 def check_weights(spec: ServerSpec, architecture: t.Mapping[str, t.Any] | None = None) -> Weights:
     """Look for the weights of a server, and for space where they have to be fetched."""
-    if spec.engine.get("load_format") in OTHER_LOADERS:
+    if spec.engine.get("load_format") in OTHER_LOADERS or spec.model_in_volume:
         return Weights()
     found = snapshot(spec)
     offline = any(str(spec.env.get(key, "")).lower() in ("1", "true", "yes", "on") for key in OFFLINE)

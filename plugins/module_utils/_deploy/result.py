@@ -11,6 +11,7 @@ import shlex
 import typing as t
 from dataclasses import replace
 
+from .._server.spec import asked
 from .backend import SUFFIX, Action, Effect, Seen
 from .decide import conflicting, looked
 from .job import Decision, Job
@@ -77,6 +78,7 @@ def described(job: Job, decision: Decision, target: str = "current", seen: Seen 
         "served_model_name": spec.served_model_names[0] if spec else None,
         "served_model_names": list(spec.served_model_names) if spec else [],
         "api_key_file": spec.api_key_file if spec else None,
+        "access": spec.access if spec else {},
         "fingerprint": found.fingerprint if found else None,
         "started_at": found.started_at if found else None,
         "away_seconds": found.away_seconds if found else None,
@@ -99,8 +101,7 @@ def with_health(job: Job, found: dict[str, t.Any]) -> dict[str, t.Any]:
     if _is_anothers_port(job, server):
         return found
     known = {"url": server["url"], "served_model_name": _asked(server), "api_key_file": server["api_key_file"]}
-    given = {key: value for key, value in wishes.items() if value is not None}
-    return {**found, "health": t.cast(t.Any, job.host.probe)({**known, **given})}
+    return {**found, "health": t.cast(t.Any, job.host.probe)({**known, **asked(server["access"], wishes)})}
 
 
 def _is_anothers_port(job: Job, server: t.Mapping[str, t.Any]) -> bool:
@@ -108,7 +109,7 @@ def _is_anothers_port(job: Job, server: t.Mapping[str, t.Any]) -> bool:
     and the wait that follows says who it is."""
     spec = job.params
     # A service is always on the host's network.
-    if spec.get("network_mode", "host") != "host" or not server["api_key_file"]:
+    if spec.get("network_mode", "host") != "host" or not server["api_key_file"] or server["access"].get("uds"):
         return False
     owner = job.host.port_owner(spec["port"], "127.0.0.1" if spec["bind"] == "localhost" else spec["bind"])
     if owner is None or owner.pid is None or owner.container_id == server["container_id"]:

@@ -47,7 +47,15 @@ from .container import (
     stop_argv,
     trial,
 )
-from .engine import Engine, engine_doubts, engine_of, engine_problems
+from .engine import (
+    NO_GPU,
+    Engine,
+    adapted,
+    engine_doubts,
+    engine_of,
+    engine_problems,
+    trial_for,
+)
 from .reader import Inspected, Reader, reader
 from .stamps import without_stamps
 
@@ -238,7 +246,18 @@ class DockerBackend:
         return self.reader.logs(name, lines, tty)[-LOG_BYTES:].decode("utf-8", errors="replace")
 
     def log_command(self, server: str) -> t.Sequence[str]:
-        return ["docker", "logs", server]
+        return [self._program, "logs", server]
+
+    @property
+    def _program(self) -> str:
+        """What people type."""
+        return "podman" if self._is_podman else "docker"
+
+    @property
+    def _is_podman(self) -> bool:
+        with contextlib.suppress(VllmError, *docker_client.failures()):
+            return self.engine.is_podman
+        return False  # It does not answer, and another sentence says so.
 
     # --- acting -----------------------------------------------------------------------------------------------------
 
@@ -249,7 +268,7 @@ class DockerBackend:
                 raise docker_client.sdk().errors.APIError(str(event["error"]))
 
     def provide_command(self, reference: str) -> t.Sequence[str]:
-        return ["docker", "pull", reference]
+        return [self._program, "pull", reference]
 
     def effects(self, server: str, making: t.Callable[[], Making]) -> t.Mapping[str, Effect]:
         def at(action: Action) -> str:
@@ -267,29 +286,37 @@ class DockerBackend:
         def ours(action: Action) -> str:
             return self._ours(at(action), action.identity)
 
-        trial_name = named(server, "trial")
+        trial_name, program = named(server, "trial"), self._program
+
+        def trial_argv() -> list[str]:
+            return docker_argv(trial_name, trial_for(trial(body()), self.engine))
+
         return {
             "pull": Effect(lambda a: self.provide(making().spec), lambda a: self.provide_command(a.target)),
             "fetch_weights": Effect(lambda a: self._fetch(server, making()), lambda a: ["hf", "download", a.target]),
             "create": Effect(
-                lambda a: self._create(server, at(a), making(), body()), lambda a: docker_argv(at(a), body())
+                lambda a: self._create(server, at(a), making(), body()), lambda a: docker_argv(at(a), body(), program)
             ),
             "try": Effect(
                 lambda a: self._try(server, trial_name, making(), body()),
-                lambda a: ["docker", "run", "--rm", *docker_argv(trial_name, trial(body()))[2:]],
+                lambda a: [program, "run", "--rm", *trial_argv()[2:]],
             ),
-            **both("start", Effect(lambda a: self._start(at(a), a.identity), lambda a: ["docker", "start", at(a)])),
-            **both("stop", Effect(lambda a: self._stop(ours(a), a.at_once), lambda a: stop_argv(at(a), a.at_once))),
+            **both(
+                "start", Effect(lambda a: self._start_again(at(a), a.identity), lambda a: [program, "start", at(a)])
+            ),
+            **both(
+                "stop", Effect(lambda a: self._stop(ours(a), a.at_once), lambda a: stop_argv(at(a), a.at_once, program))
+            ),
             **both(
                 "remove",
-                Effect(lambda a: self._remove(at(a), a.identity), lambda a: ["docker", "rm", "-f", at(a)]),
+                Effect(lambda a: self._remove(at(a), a.identity), lambda a: [program, "rm", "-f", at(a)]),
             ),
             "rename": Effect(
                 lambda a: self.client.rename(ours(a), named(server, a.to)),
-                lambda a: ["docker", "rename", at(a), named(server, a.to)],
+                lambda a: [program, "rename", at(a), named(server, a.to)],
             ),
             "remove_cache": Effect(
-                lambda a: self._caches.remove(server, a.target), lambda a: ["docker", "volume", "rm", a.target]
+                lambda a: self._caches.remove(server, a.target), lambda a: [program, "volume", "rm", a.target]
             ),
         }
 
@@ -315,9 +342,8 @@ class DockerBackend:
     def _body(self, making: Making) -> dict[str, t.Any]:
         """The configuration of the wanted container; before its image is there, with a plain entrypoint assumed."""
         image = self.reader.image(making.spec.image)
-        return configuration(
-            making, image["Config"].get("Entrypoint") if image else None, image["Id"] if image else None, os.geteuid()
-        )
+        entrypoint = image["Config"].get("Entrypoint") if image else None
+        return adapted(configuration(making, entrypoint, image["Id"] if image else None, os.geteuid()), self.engine)
 
     def _create(self, server: str, name: str, making: Making, body: t.Mapping[str, t.Any]) -> None:
         with self._caches.provided(server, body):
@@ -334,16 +360,35 @@ class DockerBackend:
 
     def _try(self, server: str, name: str, making: Making, body: t.Mapping[str, t.Any]) -> None:
         """Run nothing with everything else the same: shows whether the engine would start the real thing."""
-        self._create(server, name, making, trial(body))
+        self._create(server, name, making, trial_for(trial(body), self.engine))
         try:
             self._start(name)
-            self.client.wait(name)
+            status = self.client.wait(name)["StatusCode"]
+            if status == NO_GPU and self.engine.is_podman:
+                raise VllmError(
+                    f"{self.engine} started a trial of {server} without the GPU that it was asked for. Make the CDI "
+                    "specification ('nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml', with "
+                    "--device-name-strategy=uuid for GPUs by UUID), and look at 'podman run --rm --device "
+                    "nvidia.com/gpu=all IMAGE nvidia-smi'.",
+                    "backend-failed",
+                )
         except docker_client.sdk().errors.APIError as error:
             # The image need not have a `true`; everything before it was set up, and that is what was asked.
             if "executable file not found" not in str(error):
                 raise
         finally:
             self._remove(name)
+
+    def _start_again(self, name: str, seen: str) -> None:
+        """Start a server, which may have been stopped before."""
+        self._start(name, seen)
+        found = self.reader.container(name) if self.engine.restarts_always else None
+        one = _entry(self.ledger.known(), name, found) if found and _policy(found) == "no" else None
+        if one and one.intent.get("restart_policy", "unless-stopped") == "unless-stopped":
+            self._restarts(name, "always")
+
+    def _restarts(self, name: str, policy: str) -> None:
+        self.client.update_container(name, restart_policy={"Name": policy, "MaximumRetryCount": 0})
 
     def _start(self, name: str, seen: str = "") -> None:
         self._ours(name, seen)
@@ -356,6 +401,9 @@ class DockerBackend:
         self._note_stop(found)
         # The client waits a little longer than the engine does before it kills.
         self.client.stop(identity, timeout=patience)
+        if self.engine.restarts_always and _policy(found) == "always":
+            # A reboot would start it, too.
+            self._restarts(identity, "no")
 
     def _note_stop(self, found: Inspected) -> None:
         """Write down when it is told to stop, which the engine does not; without that, only a number is too small."""
@@ -416,7 +464,7 @@ class DockerBackend:
         return docker_client.failures()
 
     def sentence(self, attempt: str, error: BaseException) -> str:
-        return docker_client.sentence(attempt, error)
+        return docker_client.sentence(attempt, error, self._is_podman)
 
     def reason(self, error: BaseException) -> Reason:
         said = docker_client.words(error)
@@ -430,6 +478,10 @@ def docker_backend(docker_host: str | None = None, stop_timeout: int = 30) -> Do
     place = f"{scheme}{slashes}{os.path.realpath(path)}" if scheme == "unix" else address
     connect = functools.partial(docker_client.connect, docker_host)
     return DockerBackend(reader(docker_host), connect, stop_timeout, Ledger(place=place))
+
+
+def _policy(found: Inspected) -> str:
+    return str(((found.get("HostConfig") or {}).get("RestartPolicy") or {}).get("Name"))
 
 
 def _entry(known: Known, name: str, container: Inspected) -> Entry | None:

@@ -16,6 +16,8 @@ import typing as t
 from .._errors import Reason, VllmError
 
 SOCKET = "/var/run/docker.sock"
+# Where that of root's Podman is.
+PODMAN_SOCKET = "/run/podman/podman.sock"
 # Seconds without a word from the engine after which a call has failed. Checking a layer of 10 GB takes a minute.
 SILENCE = 300
 
@@ -39,7 +41,7 @@ EXPLANATIONS: tuple[tuple[str, str], ...] = (
     ),
     (r"cannot assign requested address", "bind is not an address of this host: 'ip address' lists those it has."),
     (
-        r"is already in use by container",
+        r"name \S+ is already in use by",
         "another run is deploying the same server at this moment: run it again when that one has ended.",
     ),
     (
@@ -71,6 +73,14 @@ EXPLANATIONS: tuple[tuple[str, str], ...] = (
     (
         r"error while creating mount source path|error while mounting|read-only file system",
         "Docker cannot reach a mounted path: check that root may, and that Docker is not a snap.",
+    ),
+    (
+        r"network \S+ not found|unable to find network",
+        "there is no such network on the engine: create it ('docker network create NAME'), or leave network out.",
+    ),
+    (
+        r"error gathering device information",
+        "a device that devices names is not there, or is none: 'ls -l' shows what it is.",
     ),
     (r"executable file not found", "the image does not hold that program: is it an image of vLLM?"),
     (r"device error: .*unknown device", "the host has no GPU of that UUID: 'nvidia-smi -L' lists those it has."),
@@ -180,11 +190,18 @@ def _kind(error: str) -> str:
 def unreachable(address: str, kind: str, seen: str) -> VllmError:
     """That the engine cannot be reached, with the remedy for the kind of the failure."""
     path = address[len("unix://") :]
+    is_podman = "podman" in os.path.basename(os.path.realpath(path))
     why = REACHED.get(kind) or f"{seen.rstrip('.')}. Check DOCKER_HOST, and docker_host of the server."
     if kind in ("missing", "refused"):
-        why = _not_there(path)
+        why = _not_there(path, is_podman)
+    elif kind == "permission" and is_podman:
+        why = (
+            "this user has no permission. Run with become: true, or start a socket of the user's own ('systemctl "
+            "--user start podman.socket') and name it with docker_host: unix:///run/user/UID/podman/podman.sock."
+        )
     reason: Reason = "permission-denied" if kind == "permission" else "backend-unavailable"
-    return VllmError(f"Cannot talk to the Docker Engine at {address}: {why}", reason)
+    engine = "Podman" if is_podman else "the Docker Engine"
+    return VllmError(f"Cannot talk to {engine} at {address}: {why}", reason)
 
 
 REACHED = {
@@ -195,10 +212,25 @@ REACHED = {
 }
 
 
-def _not_there(path: str) -> str:
-    installed = os.path.exists(path) or shutil.which("dockerd", path=f"{os.defpath}:/usr/sbin:/usr/local/bin")
-    if not installed:
-        return "it is not installed. Install Docker Engine (Debian, Ubuntu: docker.io)."
+def _not_there(path: str, is_podman: bool) -> str:
+    def has(program: str) -> bool:
+        return shutil.which(program, path=f"{os.defpath}:/usr/sbin:/usr/local/bin") is not None
+
+    if not (is_podman or os.path.exists(path) or has("dockerd")):
+        if has("podman"):
+            return (
+                "it is not installed, but Podman is. To use that, run 'sudo systemctl enable --now podman.socket' and "
+                f"set docker_host: unix://{PODMAN_SOCKET}."
+            )
+        return (
+            "it is not installed. Install Docker Engine (Debian, Ubuntu: docker.io), or Podman 5.4 or later (RHEL: "
+            f"podman) and set docker_host: unix://{PODMAN_SOCKET}."
+        )
+    if is_podman and not has("podman"):
+        return "it is not installed. Install Podman 5.4 or later, or Docker Engine and leave docker_host out."
+    if is_podman:
+        scope = "--user " if "/user/" in path else ""
+        return f"its socket is not there. Start it: 'systemctl {scope}enable --now podman.socket'."
     seen = "nothing listens on that socket" if os.path.exists(path) else "there is no such socket"
     return f"it is not running ({seen}). Start it: 'sudo systemctl start docker'."
 
@@ -232,13 +264,35 @@ def words(error: BaseException) -> str:
     return str(getattr(error, "explanation", None) or error).strip()
 
 
-def sentence(attempt: str, error: BaseException) -> str:
-    """Docker's error as what was attempted, what was seen and what to change."""
+def sentence(attempt: str, error: BaseException, is_podman: bool = False) -> str:
+    """The engine's error as what was attempted, what was seen and what to change."""
     if is_lost(error):
-        return (
-            f"Cannot {attempt}: the Docker Engine ended or was restarted meanwhile. Look at 'systemctl status docker' "
-            "and its log ('journalctl -u docker'), then run it again."
+        lost = (
+            "the Docker Engine ended or was restarted meanwhile. Look at 'systemctl status docker' and its log "
+            "('journalctl -u docker'), then run it again."
         )
+        return f"Cannot {attempt}: {of_podman(lost) if is_podman else lost}"
     seen = LONG_ID.sub(r"\1", ENDPOINT.sub("", words(error)))
     remedy = explain(seen)
-    return f"Cannot {attempt}. Docker says: {seen.rstrip('.')}. {remedy[:1].upper() + remedy[1:]}".strip()
+    remedy = remedy[:1].upper() + remedy[1:]
+    says = "Podman" if is_podman else "Docker"
+    return f"Cannot {attempt}. {says} says: {seen.rstrip('.')}. {of_podman(remedy) if is_podman else remedy}".strip()
+
+
+# What is said of Docker, as it is with Podman.
+PODMAN_WORDS = (
+    ("run 'nvidia-ctk runtime configure --runtime=docker' and restart Docker", "run 'nvidia-ctk cdi generate'"),
+    (r" \(a Docker installed as a snap cannot use it\)|, and that Docker is not a snap", ""),
+    (r"\(nvidia-ctk cdi generate\) and restart Docker", "(nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml)"),
+    ("'systemctl status docker'", "'systemctl status podman.socket'"),
+    ("'journalctl -u docker'", "'journalctl -u podman.service'"),
+    (r"\b(?:the )?Docker (?:Engine|daemon)\b|\bDocker\b(?! Engine)", "Podman"),
+    (r"\bdocker (?=(?:login|load|network|system)\b)", "podman "),
+)
+
+
+def of_podman(text: str) -> str:
+    """A sentence of ours about Docker as it is for a host with Podman."""
+    for pattern, words_ in PODMAN_WORDS:
+        text = re.sub(pattern, words_, text)
+    return text[:1].upper() + text[1:] if text.startswith("podman") else text

@@ -58,17 +58,20 @@ def configuration(
 
 
 def _command(spec: ServerSpec, entrypoint: list[str]) -> dict[str, list[str]]:
-    """Everything after the image's entrypoint, which stays as it is (NGC's sets the host up and then runs its words).
+    """Everything after the image's entrypoint, which stays as it is (NGC's sets the host up and then runs its words),
+    unless the spec has another one.
 
     Some images have the server itself as the entrypoint; only there, and only to hand over secrets, it is wrapped.
     """
+    entrypoint = [*spec.entrypoint] or entrypoint
+    own = {"Entrypoint": entrypoint} if spec.entrypoint else {}
     before = _words_before_arguments(entrypoint)
     words = [*before, *argv(spec)]
     if not (spec.api_key_file or spec.env_file):
-        return {"Cmd": words}
+        return {**own, "Cmd": words}
     shell = ["sh", "-c", SECRETS_SHELL, "vllm"]
     serves = before != ["vllm", "serve"]
-    return {"Entrypoint": [*shell, *entrypoint], "Cmd": words} if serves else {"Cmd": [*shell, *words]}
+    return {"Entrypoint": [*shell, *entrypoint], "Cmd": words} if serves else {**own, "Cmd": [*shell, *words]}
 
 
 def _words_before_arguments(entrypoint: list[str]) -> list[str]:
@@ -129,7 +132,10 @@ def fetching(body: t.Mapping[str, t.Any], model: str, revision: str) -> dict[str
     once = trial(body)
     # It reads neither the API key nor the env file, so it gets neither.
     needless = tuple(f":{SECRETS_TARGET}/{SECRET_NAMES[key]}:ro" for key in ("api_key_file", "env_file"))
-    binds = [bind for bind in once["HostConfig"]["Binds"] if bind.startswith("/") and not bind.endswith(needless)]
+    caches = (*caches_of(body),)
+    binds = [
+        bind for bind in once["HostConfig"]["Binds"] if bind.split(":")[0] not in caches and not bind.endswith(needless)
+    ]
     return {
         **once,
         "HostConfig": {**once["HostConfig"], "DeviceRequests": [], "Binds": binds},
@@ -139,17 +145,17 @@ def fetching(body: t.Mapping[str, t.Any], model: str, revision: str) -> dict[str
     }
 
 
-def docker_argv(name: str, body: t.Mapping[str, t.Any]) -> list[str]:
+def docker_argv(name: str, body: t.Mapping[str, t.Any], program: str = "docker") -> list[str]:
     """The same configuration as the C(docker create) command that would make it, for people to read and try."""
     entrypoint = list(body.get("Entrypoint") or ())
-    words = ["docker", "create", "--name", name, *option_words(body)]
+    words = [program, "create", "--name", name, *option_words(body)]
     words += ["--entrypoint", entrypoint[0]] if entrypoint else []
     return [*words, body["Image"], *entrypoint[1:], *body["Cmd"]]
 
 
-def stop_argv(name: str, at_once: bool) -> list[str]:
+def stop_argv(name: str, at_once: bool, program: str = "docker") -> list[str]:
     """The C(docker stop) command that gives a server its own time, or none."""
-    return ["docker", "stop", *(["-t", "0"] if at_once else []), name]
+    return [program, "stop", *(["-t", "0"] if at_once else []), name]
 
 
 def instance(slot: Slot, inspected: t.Mapping[str, t.Any], proof: Entry | None = None) -> Instance:

@@ -18,7 +18,8 @@ Words = t.Callable[[t.Any], list[str]]
 class Option:
     """One row: the fields of the spec that it takes in, its place in the body, its value, its words for people.
 
-    Without C(value) the row tells only where the value stands: container.py composes it from more than the spec.
+    Without C(value) the row tells only where the value stands: container.py composes it from more than the spec. A
+    value of None leaves the place empty, for the engine's own default.
     """
 
     fields: tuple[str, ...]
@@ -40,6 +41,9 @@ def _gpu_words(requests: t.Any) -> list[str]:
     found = []
     for request in requests:
         ids = request["DeviceIDs"]
+        if request["Driver"] == "cdi":
+            found += [word for name in ids for word in ("--device", name)]
+            continue
         found += ["--gpus", '"device={}"'.format(",".join(ids)) if ids else "all"]
     return found
 
@@ -63,7 +67,7 @@ def _restart_words(policy: t.Any) -> list[str]:
 
 
 def _port_bindings(spec: ServerSpec) -> dict[str, list[dict[str, str]]]:
-    if spec.network_mode == "host":
+    if spec.network_mode == "host" or spec.uds:
         return {}
     return {f"{spec.port}/tcp": [{"HostIp": spec.bind, "HostPort": str(spec.port)}]}
 
@@ -84,6 +88,19 @@ def _each(flag: str) -> Words:
     return lambda values: [word for value in values for word in (flag, value)]
 
 
+def _listed(key: str) -> t.Callable[[ServerSpec], t.Any]:
+    return lambda spec: list(getattr(spec, key)) or None
+
+
+def _devices(spec: ServerSpec) -> list[dict[str, str]] | None:
+    keys = ("PathOnHost", "PathInContainer", "CgroupPermissions")
+    return [dict(zip(keys, one.split(":"))) for one in spec.devices] or None
+
+
+def _device_words(devices: t.Any) -> list[str]:
+    return [word for one in devices for word in ("--device", ":".join(one.values()))]
+
+
 def _label_words(labels: t.Any) -> list[str]:
     return [word for key, value in sorted(labels.items()) for word in ("--label", f"{key}={value}")]
 
@@ -91,8 +108,26 @@ def _label_words(labels: t.Any) -> list[str]:
 # In the order of the command line.
 OPTIONS: tuple[Option, ...] = (
     Option(("gpus",), ("HostConfig", "DeviceRequests"), _gpu_words, _device_requests),
+    Option(("devices",), ("HostConfig", "Devices"), _device_words, _devices),
+    Option(
+        ("privileged",),
+        ("HostConfig", "Privileged"),
+        lambda value: ["--privileged"],
+        lambda spec: spec.privileged or None,
+    ),
+    Option(("cap_add",), ("HostConfig", "CapAdd"), _each("--cap-add"), _listed("cap_add")),
+    Option(("group_add",), ("HostConfig", "GroupAdd"), _each("--group-add"), _listed("group_add")),
+    Option(("security_opt",), ("HostConfig", "SecurityOpt"), _each("--security-opt"), _listed("security_opt")),
     Option(("ipc_mode",), ("HostConfig", "IpcMode"), _one("--ipc"), lambda spec: spec.ipc_mode),
-    Option(("network_mode",), ("HostConfig", "NetworkMode"), _one("--network"), lambda spec: spec.network_mode),
+    Option(("shm_size",), ("HostConfig", "ShmSize"), _one("--shm-size"), lambda spec: spec.shm_size),
+    Option(
+        ("network_mode", "network"),
+        ("HostConfig", "NetworkMode"),
+        _one("--network"),
+        lambda spec: spec.network or spec.network_mode,
+    ),
+    Option(("hostname",), ("Hostname",), _one("--hostname"), lambda spec: spec.hostname),
+    Option(("extra_hosts",), ("HostConfig", "ExtraHosts"), _each("--add-host"), _listed("extra_hosts")),
     Option(("ulimits",), ("HostConfig", "Ulimits"), _ulimit_words, _ulimits),
     Option(("restart_policy",), ("HostConfig", "RestartPolicy"), _restart_words, _restart_policy),
     Option(("stop_timeout",), ("StopTimeout",), _one("--stop-timeout"), lambda spec: spec.stop_timeout),
@@ -107,7 +142,7 @@ OPTIONS: tuple[Option, ...] = (
 )
 # Fields of the spec that no option of Docker's takes in: what is run, and what is known or judged about it.
 NOT_OPTIONS = (
-    *("name", "container_name", "image", "model", "served_model_name", "engine", "engine_unchecked"),
+    *("name", "container_name", "image", "entrypoint", "model", "served_model_name", "engine", "engine_unchecked"),
     *("allow_unauthenticated", "vllm_version", "validation"),
 )
 
@@ -115,12 +150,13 @@ NOT_OPTIONS = (
 def place_options(body: dict[str, t.Any], spec: ServerSpec) -> None:
     """Put the value of every option into the body."""
     for option in OPTIONS:
-        if option.value:
+        value = option.value(spec) if option.value else None
+        if value is not None:
             *parents, key = option.place
             found = body
             for parent in parents:
                 found = found.setdefault(parent, {})
-            found[key] = option.value(spec)
+            found[key] = value
 
 
 def option_words(body: t.Mapping[str, t.Any]) -> list[str]:
@@ -129,6 +165,6 @@ def option_words(body: t.Mapping[str, t.Any]) -> list[str]:
     for option in OPTIONS:
         value: t.Any = body
         for key in option.place:
-            value = value[key]
-        words += option.words(value)
+            value = value.get(key) if value is not None else None
+        words += option.words(value) if value is not None else []
     return words

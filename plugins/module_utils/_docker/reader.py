@@ -32,6 +32,16 @@ class Identity(t.NamedTuple):
     path: str = ""
     uid: int = 0
 
+    @property
+    def is_podman(self) -> bool:
+        """Whether Podman answers in the place of a Docker Engine."""
+        version = self.version if isinstance(self.version, dict) else {}
+        platform, components = version.get("Platform"), version.get("Components")
+        said = [one.get("Name") for one in components if isinstance(one, dict)] if isinstance(components, list) else []
+        said += [platform.get("Name") if isinstance(platform, dict) else "", self.server]
+        words = " ".join(str(name) for name in said).lower()
+        return "podman" in words or "libpod" in words
+
 
 class Reader(t.Protocol):
     """The questions. A thing that does not exist is None."""

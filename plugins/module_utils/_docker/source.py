@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import json
 import re
@@ -34,14 +35,20 @@ class ContainerSource:
         try:
             return ask()
         except failures() as error:
-            raise VllmError(sentence(attempt, error), "backend-failed") from None
+            raise VllmError(sentence(attempt, error, self._is_podman()), "backend-failed") from None
+
+    def _is_podman(self) -> bool:
+        with contextlib.suppress(VllmError, *failures()):
+            return self.engine.identity().is_podman
+        return False
 
     def inspected(self) -> Inspected:
         """What the engine says of it now."""
         attempt = f"look at container {self.name}"
         found = self._ask(attempt, lambda: self.engine.container(self.name))
         if found is None:
-            raise VllmError(f"Cannot {attempt}. Docker says: No such container: {self.name}.", "server-missing")
+            says = "Podman" if self._is_podman() else "Docker"
+            raise VllmError(f"Cannot {attempt}. {says} says: No such container: {self.name}.", "server-missing")
         self.tty = bool((found.get("Config") or {}).get("Tty"))
         return found
 
@@ -111,7 +118,8 @@ class ContainerSource:
 
     def versions(self) -> dict[str, str]:
         try:
-            return {"docker": self._ask("ask the Docker Engine for its version", self.engine.version)}
+            version = self._ask("ask the engine for its version", self.engine.version)
+            return {"podman" if self._is_podman() else "docker": version}
         except VllmError:
             return {}
 

@@ -10,6 +10,7 @@ import os
 import re
 import stat
 import typing as t
+from dataclasses import replace
 
 from .._errors import VllmError
 from .._host.http import LASTING, HttpError, Kind, Server
@@ -33,7 +34,8 @@ OPTIONS: dict[str, dict[str, t.Any]] = {
     "validate_certs": {"type": "bool", "default": True},
     "ca_path": {"type": "path"},
     "request_timeout": {"type": "int", "default": 120},
-    "checks": {"type": "list", "elements": "str", "choices": list(wait.CHECKS), "default": list(wait.CHECKS)},
+    "checks": {"type": "list", "elements": "str", "choices": list(wait.CHECKS)},
+    "runner": {"type": "str", "choices": ["generate", "pooling"]},
     "prompt": {"type": "str", "default": "Reply with one short sentence."},
     "expected_answer": {"type": "str"},
     "max_tokens": {"type": "int", "default": 16, "no_log": False},
@@ -61,6 +63,9 @@ class Api:
         self.patience = min(params["request_timeout"], params["timeout"] or params["request_timeout"])
         self.names = wait.names(params["served_model_name"])
         self.model: str | None = next(iter(self.names), None)
+        self.checks: t.Sequence[str] = params.get("checks") or wait.DEFAULT_CHECKS
+        # What the last of the checks may be; once one of them was answered, that one.
+        self.tasks = self._tasks()
         self.key = _key(params)
         self.server = Server(
             url,
@@ -87,7 +92,37 @@ class Api:
             return wait.judge_health(self.request("GET", "/health"))
         if check == "models":
             return wait.judge_models(self._models(), self.names)
-        return wait.judge_completion(self._complete(), self.params.get("expected_answer"))
+        if self.params.get("checks"):
+            return self._try(check)[1]
+        return self._first_of(check)
+
+    def _tasks(self) -> tuple[str, ...]:
+        """What may be asked for where nobody says what to ask."""
+        every = ("completion", *wait.POOLING_CHECKS)
+        return {"generate": every[:1], "pooling": every[1:]}.get(str(self.params.get("runner")), every)
+
+    def _first_of(self, check: str) -> Verdict:
+        """The verdict of what the server does: of the first task that it does not refuse."""
+        verdicts = {}
+        for task in self.tasks:
+            status, verdicts[task] = self._try(task)
+            if status not in wait.REFUSALS:
+                # Nobody answered, or this one did.
+                self.tasks = (task,) if status == 200 else self.tasks
+                return replace(verdicts[task], instead="" if task == check else task)
+        return verdicts[self.tasks[0]]
+
+    def _try(self, task: str) -> tuple[int | None, Verdict]:
+        if task == "embedding":
+            response = self._asked("/v1/embeddings", {"input": self.params["prompt"]})
+            return response.status, wait.judge_embedding(response)
+        if task == "score":
+            # Where it is in every version; /v1/score is deprecated.
+            texts = {"text_1": self.params["prompt"], "text_2": self.params["prompt"]}
+            response = self._asked("/score", texts)
+            return response.status, wait.judge_score(response)
+        response = self._complete()
+        return response.status, wait.judge_completion(response, self.params.get("expected_answer"))
 
     def _models(self) -> Response:
         response = self.request("GET", "/v1/models")
@@ -95,12 +130,15 @@ class Api:
         return response
 
     def _complete(self) -> Response:
-        if self.model is None:
-            self._models()
         message = {"role": "user", "content": self.params["prompt"]}
         # max_tokens rather than max_completion_tokens: every version of vLLM takes it.
-        body = {"model": self.model, "messages": [message], "max_tokens": self.params["max_tokens"], "temperature": 0}
-        return self.request("POST", "/v1/chat/completions", body)
+        limits = {"max_tokens": self.params["max_tokens"], "temperature": 0}
+        return self._asked("/v1/chat/completions", {"messages": [message], **limits})
+
+    def _asked(self, path: str, body: t.Mapping[str, t.Any]) -> Response:
+        if self.model is None:
+            self._models()
+        return self.request("POST", path, {"model": self.model, **body})
 
 
 def _key(params: t.Mapping[str, t.Any]) -> str | None:

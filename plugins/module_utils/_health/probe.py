@@ -44,7 +44,7 @@ def probe(params: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
     said = {name: typed(name, value) for name, value in params.items() if value is not None}
     asked = {**defaults, **said, "timeout": 0}
     api = Api(asked)
-    report = Wait(asked["checks"], api.ask, ProcessState, 0, 0, once=True, interval=0).run()
+    report = Wait(api.checks, api.ask, ProcessState, 0, 0, once=True, interval=0).run()
     seen = without_key(outcome(report), api.key)
     result = {"changed": False, **seen, "phases": [], "percent": None, "detail": ""}
     if report.healthy:

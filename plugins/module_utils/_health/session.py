@@ -91,7 +91,7 @@ class Session:
         """Wait until it is healthy, hopeless, out of time, or until this slice is over."""
         first, bad_since = self.carried.get("first"), self.carried.get("bad_since")
         wait = Wait(
-            self.params["checks"],
+            self.api.checks,
             self._ask,
             self.source.state if self.source else ProcessState,
             self.params["timeout"],

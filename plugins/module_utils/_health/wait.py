@@ -9,6 +9,7 @@ What does the asking comes from outside, and so do time and sleep: tests take no
 
 from __future__ import annotations
 
+import math
 import re
 import threading
 import time
@@ -17,13 +18,19 @@ from dataclasses import dataclass, field, replace
 
 from .._host.processes import ProcessState
 
-CHECKS = ("health", "models", "completion")
+CHECKS = ("health", "models", "completion", "embedding", "score")
+# What is asked where nobody says; in place of the last one, what the server does instead.
+DEFAULT_CHECKS = ("health", "models", "completion")
+# What a server that generates nothing may do instead, in the order in which it is asked for.
+POOLING_CHECKS = ("embedding", "score")
 # A short unit, four times or more and nothing else: "!!!!!", "multmultmultmult".
 REPEATED = re.compile(r"(.{1,24}?)\1{3,}", re.DOTALL)
 EXCERPT = 120
 # Names of models that are shown of a longer list, and characters of an answer that are looked at.
 NAMES = 3
 ANSWER = 64 * 1024
+# Statuses of what a server does not do: there is no such route, no such task, or the request is wrong for its model.
+REFUSALS = (400, 404, 405, 422, 501)
 # Kinds of faults that a server does not grow out of, once it answers at all.
 LASTING = ("bad-answer", "request-failed")
 
@@ -47,6 +54,8 @@ class Verdict:
     final: bool = False
     # The id of the diagnosis, for a fault that no log tells.
     kind: str = ""
+    # The check that was made in place of the one that was asked for.
+    instead: str = ""
 
 
 @dataclass(frozen=True)
@@ -163,8 +172,45 @@ def judge_completion(response: Response, expected: str | None = None) -> Verdict
     return Verdict(True, _excerpt(text))
 
 
+def judge_embedding(response: Response) -> Verdict:
+    """An embedding holds numbers, not all of them zero."""
+    refused = _unanswered(response)
+    if refused:
+        return _refused(refused, response.status)
+    found = _first(response.body, "embedding")
+    if not isinstance(found, list):
+        return Verdict(False, "the answer is no embedding")
+    if not (found and all(map(_is_finite, found)) and any(found)):
+        return Verdict(False, f"the embedding is no direction: {_excerpt(str(found[:4]))}", kind="bad-answer")
+    return Verdict(True, f"an embedding of {len(found)} numbers")
+
+
+def judge_score(response: Response) -> Verdict:
+    """A score of two texts is a number."""
+    refused = _unanswered(response)
+    if refused:
+        return _refused(refused, response.status)
+    found = _first(response.body, "score")
+    if found is None:
+        return Verdict(False, "the answer is no score")
+    if not _is_finite(found):
+        return Verdict(False, f"the score is no number: {_excerpt(str(found))}", kind="bad-answer")
+    return Verdict(True, f"a score of {found:.3g}")
+
+
+def _first(body: t.Any, key: str) -> t.Any:
+    """The value in the first entry of an answer's data. JSON of vLLM's has NaN as null."""
+    data = body.get("data") if isinstance(body, dict) else None
+    first = data[0] if isinstance(data, list) and data and isinstance(data[0], dict) else {}
+    return first[key] if first.get(key) is not None else math.nan if key in first else None
+
+
+def _is_finite(value: t.Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
 def _refused(refused: Verdict, status: int | None) -> Verdict:
-    if status in (400, 404, 422):
+    if status in REFUSALS:
         # A server that is up refuses the same request again: no chat template, no such model.
         return Verdict(False, refused.detail, True, "request-refused")
     kind = "request-failed" if status in (500, 502) else refused.kind
@@ -290,7 +336,8 @@ class Wait:
         for name in self.checks:
             began = self.monotonic()
             verdict = self._asked_watchfully(name) if self.watchful else self.ask(name)
-            self.results[name] = CheckResult(name, verdict.ok, verdict.detail, self.monotonic() - began)
+            shown = verdict.instead or name
+            self.results[name] = CheckResult(shown, verdict.ok, verdict.detail, self.monotonic() - began)
             if not verdict.ok:
                 self.kind = verdict.kind
                 return verdict

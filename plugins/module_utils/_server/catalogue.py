@@ -10,6 +10,7 @@ changes or adds stands in C(hardware).
 
 from __future__ import annotations
 
+import os
 import typing as t
 
 from .._errors import VllmError
@@ -25,6 +26,7 @@ from .spec import (
     SERVICE_PARAMETERS,
     ServerSpec,
     from_params,
+    is_named,
     merge,
 )
 
@@ -127,6 +129,8 @@ def _of_backend(spec: Spec, backend: str) -> Spec:
     """A spec without what only the other backend has; a fallback that changes nothing else is none."""
     others = {key for other, keys in OWN_KEYS.items() if other != backend and backend in OWN_KEYS for key in keys}
     kept = {key: value for key, value in spec.items() if key not in others}
+    if backend == SERVICE and isinstance(kept.get("volumes"), list):
+        kept["volumes"] = [one for one in kept["volumes"] if not is_named(os.path.expanduser(str(one)))]
     if kept.get("fallbacks"):
         rungs = [
             {**rung, "change": {key: value for key, value in rung["change"].items() if key not in others}}

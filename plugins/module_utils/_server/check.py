@@ -560,6 +560,20 @@ def _rule_environment(spec: ServerSpec, release: Release) -> t.Iterator[Finding]
             yield _note(f"env.{name}", message, "pick GPUs that nobody else uses")
 
 
+def _rule_container(spec: ServerSpec, release: Release) -> t.Iterator[Finding]:
+    if spec.privileged:
+        message = (
+            "the container gets every device of the host, all GPUs too whatever gpus says, and can become root there"
+        )
+        yield _odd("privileged", message, "name what it needs in devices, cap_add or security_opt instead")
+    if spec.uds and spec.image and not spec.on_host(spec.uds):
+        message = f"the socket {spec.uds} would lie in the container, where nobody on the host reaches it"
+        yield _error("engine.uds", message, "mount its directory with volumes, from a directory of the host")
+    if spec.shm_size and spec.ipc_mode == "host":
+        message = "with ipc_mode host the container has /dev/shm of the host, whatever its size"
+        yield _warning("shm_size", message, "set ipc_mode: private, or leave it out")
+
+
 RULES: tuple[Rule, ...] = (
     _rule_gpt_oss,
     _rule_mxfp4,
@@ -572,6 +586,7 @@ RULES: tuple[Rule, ...] = (
     _rule_needs,
     _rule_defaults,
     _rule_environment,
+    _rule_container,
 )
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from .._errors import VllmError
 from .._vllm.architecture import finite
 from .._vllm.versions import NEWEST, Release, choice_life, within
-from .spec import ServerSpec
+from .spec import ServerSpec, pools
 
 Engine = t.Mapping[str, t.Any]
 
@@ -25,12 +25,6 @@ KV_BYTES = {"bfloat16": 2, "float16": 2, "fp8": 1, "fp8_ds_mla": 1, "fp8_e4m3": 
 ESTIMATE_GRAPHS = "VLLM_MEMORY_PROFILER_ESTIMATE_CUDAGRAPHS"
 PARTITION = "VLLM_PP_LAYER_PARTITION"
 STATE_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
-# What makes a server one that does not generate.
-POOLING = {
-    "runner": ("pooling",),
-    "convert": ("classify", "embed", "reward"),
-    "task": ("classify", "embed", "embedding", "reward", "score"),
-}
 MODEL_BYTES = {"float32": 4, "float": 4}
 # What remains of the weights at least when vLLM quantizes them while it loads; before that they are whole.
 LOADED_SHARE = {"fp8": 0.5, "ptpc_fp8": 0.5, "experts_int8": 0.5, "bitsandbytes": 0.27, "mxfp8": 0.5, "mxfp4": 0.27}
@@ -120,7 +114,7 @@ def settings_of(spec: ServerSpec) -> Settings:
         state_mode=_state_mode(engine, release),
         state_conv_bytes=STATE_BYTES.get(str(engine.get("mamba_cache_dtype")), 2),
         state_bytes=STATE_BYTES.get(str(engine.get("mamba_ssm_cache_dtype"))),
-        is_pooling=any(engine.get(key) in POOLING[key] for key in POOLING),
+        is_pooling=pools(engine),
         stages=_stages(spec.env),
     )
 

@@ -21,6 +21,7 @@ from dataclasses import MISSING, dataclass, field, fields
 from .._errors import VllmError
 from .._host import redaction
 from .._vllm import versions as vllm_versions
+from .container_keys import NAME, normalized as of_containers
 
 # What clients may call the model: one name, or several, of which the first is the main one.
 Names = t.Union[str, tuple[str, ...]]
@@ -59,11 +60,16 @@ ROLE_ONLY_KEYS = (
     *("host_reserve_gib", "load_seconds", "memory_timeout", "exclusive", "pin_kv", "pull", "replace_others"),
 )
 
+# What makes a server one that does not generate.
+POOLING = {
+    "runner": ("pooling",),
+    "convert": ("classify", "embed", "reward"),
+    "task": ("classify", "embed", "embedding", "reward", "score"),
+}
 DEFAULT_ULIMITS = {"memlock": -1, "stack": 67108864}
 NUMBER_TEXT = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)")
 HOME = re.compile(r"^(?:/root|/home/[^/]+|/var/root|/Users/[^/]+)/")
 RESTART_POLICY = re.compile(r"no|unless-stopped|on-failure(:[1-9][0-9]*)?")
-NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
 # What every useradd takes; a name of digits would be a number.
 USER = re.compile(r"[a-z_][a-z0-9_-]{0,30}")
 # What the plan appends to a container's name: a server called like that would be taken for a leftover of another one.
@@ -84,6 +90,8 @@ TEXT, NUMBER, SWITCH = _parameter("str"), _parameter("int"), _parameter("bool")
 PATH, MAPPING, TEXTS = _parameter("path"), _parameter("dict"), _parameter("list", elements="str")
 # The backends, as the role names them.
 CONTAINER, SERVICE = "container", "systemd"
+OF_CONTAINERS = _parameter("str", only=CONTAINER)
+TEXTS_OF_CONTAINERS = _parameter("list", only=CONTAINER, elements="str")
 # Who has what nobody writes down: no module has a parameter for it.
 NOBODY = "nobody"
 # Its name alone makes Ansible hide such a path.
@@ -96,14 +104,20 @@ class ServerSpec:
 
     name: str = field(metadata=TEXT)
     model: str = field(metadata=TEXT)
-    image: str = field(metadata=_parameter("str", only=CONTAINER))
-    container_name: str = field(metadata=_parameter("str", only=CONTAINER))
+    image: str = field(metadata=OF_CONTAINERS)
+    container_name: str = field(metadata=OF_CONTAINERS)
     served_model_name: Names = field(metadata=_parameter("raw"))
     port: int = field(default=8000, metadata=NUMBER)
     bind: str = field(default="127.0.0.1", metadata=TEXT)
     network_mode: str = field(default="bridge", metadata=_parameter("str", only=CONTAINER, choices=["bridge", "host"]))
+    network: str | None = field(default=None, metadata=OF_CONTAINERS)
+    hostname: str | None = field(default=None, metadata=OF_CONTAINERS)
+    extra_hosts: tuple[str, ...] = field(default=(), metadata=TEXTS_OF_CONTAINERS)
     gpus: Gpus = field(default="all", metadata=_parameter("raw"))
-    ipc_mode: str = field(default="host", metadata=_parameter("str", only=CONTAINER))
+    devices: tuple[str, ...] = field(default=(), metadata=TEXTS_OF_CONTAINERS)
+    ipc_mode: str = field(default="host", metadata=OF_CONTAINERS)
+    # In bytes.
+    shm_size: int | None = field(default=None, metadata=OF_CONTAINERS)
     ulimits: t.Mapping[str, int] = field(default_factory=lambda: dict(DEFAULT_ULIMITS), metadata=MAPPING)
     huggingface_dir: str | None = field(default=None, metadata=PATH)
     encodings_dir: str | None = field(default=None, metadata=PATH)
@@ -115,6 +129,12 @@ class ServerSpec:
     engine_unchecked: t.Mapping[str, EngineValue] = field(default_factory=dict, metadata=MAPPING)
     env: t.Mapping[str, str] = field(default_factory=dict, metadata=MAPPING)
     volumes: tuple[str, ...] = field(default=(), metadata=TEXTS)
+    # The program that the command of the server is handed to, in place of the image's.
+    entrypoint: tuple[str, ...] = field(default=(), metadata=TEXTS_OF_CONTAINERS)
+    privileged: bool = field(default=False, metadata=_parameter("bool", only=CONTAINER))
+    cap_add: tuple[str, ...] = field(default=(), metadata=TEXTS_OF_CONTAINERS)
+    group_add: tuple[str, ...] = field(default=(), metadata=TEXTS_OF_CONTAINERS)
+    security_opt: tuple[str, ...] = field(default=(), metadata=TEXTS_OF_CONTAINERS)
     labels: t.Mapping[str, str] = field(default_factory=dict, metadata=_parameter("dict", only=CONTAINER))
     restart_policy: str = field(default="unless-stopped", metadata=TEXT)
     stop_timeout: int = field(default=30, metadata=NUMBER)
@@ -136,20 +156,60 @@ class ServerSpec:
 
     @property
     def model_dir(self) -> str | None:
-        """The directory on the host that holds the weights, when the model is not a Hugging Face id."""
+        """The directory on the host that holds the weights, when the model is not a Hugging Face id; below a named
+        volume there is none that anybody could look into."""
         if not self.model.startswith("/"):
             return None
-        for volume in self.volumes:
-            source, target = volume.split(":")[:2]
-            if (self.model + "/").startswith(target.rstrip("/") + "/"):
-                return source.rstrip("/") + self.model[len(target.rstrip("/")) :]
-        return self.model
+        return self.on_host(self.model) if self._mount_of(self.model) else self.model
+
+    @property
+    def model_in_volume(self) -> bool:
+        """Whether the weights lie in a named volume of the engine's."""
+        return is_named(self._mount_of(self.model) or "/")
+
+    def on_host(self, path: str) -> str | None:
+        """Where on the host a path lies that the server sees; None below a named volume, and within an image."""
+        mounted = self._mount_of(path)
+        if mounted is None:
+            return path if self.venv else None
+        source, target = mounted.split(":")[:2]
+        return None if is_named(mounted) else source.rstrip("/") + path[len(target.rstrip("/")) :]
+
+    def _mount_of(self, path: str) -> str | None:
+        """The mount that a path lies in: the innermost one."""
+        targets = {volume: volume.split(":")[1].rstrip("/") for volume in self.volumes}
+        found = [one for one, target in targets.items() if f"{path}/".startswith(f"{target}/")]
+        return max(found, key=lambda one: len(targets[one]), default=None)
 
     @property
     def url(self) -> str:
         """Where the server answers, seen from its own host."""
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.bind, self.bind)
-        return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
+        scheme = "https" if self.flag("ssl_certfile") else "http"
+        return f"{scheme}://{f'[{host}]' if ':' in host else host}:{self.port}"
+
+    def flag(self, name: str) -> EngineValue | None:
+        """The value of a flag of vLLM's, checked or not."""
+        return self.engine.get(name, self.engine_unchecked.get(name))
+
+    @property
+    def uds(self) -> str | None:
+        """The Unix socket that it listens on in place of a port, as the server sees it."""
+        path = self.flag("uds")
+        return path if isinstance(path, str) else None
+
+    @property
+    def access(self) -> dict[str, t.Any]:
+        """How its own host asks it, beside URL, names and key, as parameters of vllm_health.
+
+        A certificate is for the name that clients know, which the host does not ask by. Who listens there is looked up
+        otherwise.
+        """
+        return {
+            **({"runner": "pooling"} if pools({**self.engine, **self.engine_unchecked}) else {}),
+            **({"uds": self.on_host(self.uds) or self.uds} if self.uds else {}),
+            **({"validate_certs": False} if self.url.startswith("https:") else {}),
+        }
 
     @property
     def reads_encodings(self) -> bool:
@@ -211,6 +271,23 @@ OWN_KEYS: dict[str, frozenset[str]] = {
     backend: frozenset((*(f.name for f in fields(ServerSpec) if f.metadata["only"] == backend), further))
     for backend, further in ((CONTAINER, "pull"), (SERVICE, "allow_daemon_reload"))
 }
+
+
+def pools(engine: t.Mapping[str, t.Any]) -> bool:
+    """Whether a server with these flags embeds, classifies or scores, and generates nothing."""
+    return any(engine.get(key) in POOLING[key] for key in POOLING)
+
+
+def asked(access: t.Mapping[str, t.Any], health: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    """Parameters of vllm_health: how a server is asked, and what somebody wishes, who may know another way to it."""
+    ways = {"runner"} if health.get("url") else {*access}
+    wishes = {key: value for key, value in health.items() if value is not None}
+    return {**{key: value for key, value in access.items() if key in ways}, **wishes}
+
+
+def is_named(volume: str) -> bool:
+    """Whether a mount is of a volume that the engine keeps by its name, and not of a path on the host."""
+    return not volume.startswith("/")
 
 
 def canonical_json(value: t.Any) -> str:
@@ -312,7 +389,7 @@ def _normalized(given: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
     for key in ("port", "stop_timeout"):
         if key in given:
             normal[key] = _integer(key, given[key])
-    return normal
+    return {**normal, **of_containers(given)}
 
 
 def _mapping(key: str, given: t.Mapping[str, t.Any]) -> t.Mapping[str, t.Any]:
@@ -412,14 +489,17 @@ def _volumes(given: t.Any) -> tuple[str, ...]:
 def _volume(text: t.Any) -> str:
     source, colon, rest = str(text).partition(":")
     if not colon or not rest.startswith("/"):
-        raise VllmError(f"volumes must hold SOURCE:DESTINATION[:ro] with absolute paths; got {text!r}.")
+        raise VllmError(f"volumes must hold SOURCE:DESTINATION[:ro] with an absolute destination; got {text!r}.")
     source = os.path.expanduser(source)
-    if not source.startswith("/"):
-        raise VllmError(
-            f"volumes must name an absolute path as source (named volumes are not supported); got {text!r}."
-        )
     target, colon, options = rest.partition(":")
-    return f"{absolute_path('volumes', source)}:{absolute_path('volumes', target)}{colon}{options}"
+    if not NAME.fullmatch(source):
+        if not source.startswith("/"):
+            raise VllmError(
+                "volumes must have an absolute path or the name of a volume (letters, digits, '_', '.' and '-') as "
+                f"source; got {text!r}."
+            )
+        source = absolute_path("volumes", source)
+    return f"{source}:{absolute_path('volumes', target)}{colon}{options}"
 
 
 def _gpus(value: t.Any) -> Gpus:
@@ -506,7 +586,8 @@ def _validate(spec: ServerSpec) -> None:
         if key.startswith(RESERVED_LABELS):
             raise VllmError(f"labels.{key}: labels that start with {RESERVED_LABELS} are reserved for the collection.")
     _validate_secret_files(spec)
-    refuse_secrets({key: getattr(spec, key) for key in ("env", "engine", "engine_unchecked", "labels")})
+    refuse_secrets({key: getattr(spec, key) for key in ("env", "engine", "engine_unchecked", "labels", "entrypoint")})
+    _validate_network(spec)
     _validate_exposure(spec)
 
 
@@ -545,6 +626,13 @@ def _refuse_secrets(settings: t.Mapping[str, t.Any], where: str) -> None:
             raise VllmError(
                 f"{address}: a secret in {group} shows in docker inspect and in the list of processes; keep it in "
                 "a file: as a variable in env_file, or as a file that volumes mounts, and name that here."
+            )
+    words = settings.get("entrypoint") or ()
+    for word in [words] if isinstance(words, str) else words:
+        if _looks_secret("", word):
+            raise VllmError(
+                f"{where}entrypoint: a secret in a command shows in docker inspect and in the list of processes; keep "
+                "it in env_file, and read the variable."
             )
     for key, value in _mapping("labels", settings).items():
         if _looks_secret("", value):
@@ -606,6 +694,11 @@ def _validate_names(spec: ServerSpec) -> None:
                 f"container_name must not end with {suffix}, which marks what a deployment keeps of a server while it "
                 f"replaces it; got {spec.container_name!r}."
             )
+
+
+def _validate_network(spec: ServerSpec) -> None:
+    if spec.network and spec.network_mode == "host":
+        raise VllmError(f"network: {spec.network} and network_mode: host exclude each other. Remove one of the two.")
 
 
 def _validate_exposure(spec: ServerSpec) -> None:

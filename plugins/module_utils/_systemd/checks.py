@@ -11,7 +11,7 @@ import re
 import typing as t
 
 from .._errors import Problem
-from .._server.spec import ServerSpec
+from .._server.spec import ServerSpec, is_named
 from .systemctl import Host, Place
 from .words import NAME_OF_A_VARIABLE
 
@@ -57,6 +57,11 @@ def _of_words(spec: ServerSpec) -> t.Iterator[Problem]:
     for one in spec.gpus if isinstance(spec.gpus, tuple) else ():
         if not GPU.fullmatch(one):
             yield Problem("invalid-parameter", f"gpus must hold UUIDs of GPUs, as 'nvidia-smi -L' prints; got {one!r}.")
+    for one in filter(is_named, spec.volumes):
+        sentence = (
+            f"volumes: {one} is a volume of a container engine; a service mounts paths of the host. Write a path."
+        )
+        yield Problem("invalid-parameter", sentence)
     if spec.model_dir and (":" in spec.model_dir or not spec.model_dir.isprintable()):
         sentence = f"model must be a path without a colon and control characters to be bound; got {spec.model_dir!r}."
         yield Problem("invalid-parameter", sentence)

@@ -168,13 +168,17 @@ def _reads(given: Given) -> Value:
     named = [spec.venv, *given.reads, spec.huggingface_dir, spec.model_dir]
     named += [spec.encodings_dir] if spec.reads_encodings else []
     paths = sorted({one for one in named if one} - {*given.writes})
-    volumes = [volume for volume in spec.volumes if volume.endswith(":ro")]
+    volumes = [volume for volume in spec.volumes if _is_read_only(volume)]
     return [*(words([one]) for one in paths), *(_volume(one) for one in volumes)]
 
 
 def _writes(given: Given) -> Value:
-    volumes = [_volume(one) for one in given.spec.volumes if not one.endswith(":ro")]
+    volumes = [_volume(one) for one in given.spec.volumes if not _is_read_only(one)]
     return [*(words([one]) for one in given.writes), *volumes]
+
+
+def _is_read_only(volume: str) -> bool:
+    return "ro" in ":".join(volume.split(":")[2:]).split(",")
 
 
 def _volume(text: str) -> str:

@@ -16,6 +16,7 @@ import time
 import typing as t
 from pathlib import Path
 
+import docker.errors
 import pytest
 from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.record import LABEL_SEAL
 from ansible_collections.gpufleet.vllm.plugins.module_utils._docker import client
@@ -116,6 +117,7 @@ def test_the_server_is_told_as_it_is(host: Host) -> None:
         "served_model_name": "gpt",
         "served_model_names": ["gpt"],
         "api_key_file": None,
+        "access": {},
         "fingerprint": found["Config"]["Labels"][LABEL_FINGERPRINT],
         "started_at": found["State"]["StartedAt"],
         "away_seconds": None,
@@ -145,6 +147,62 @@ def test_the_engine_has_what_was_asked_for(host: Host, tmp_path: Path) -> None:
     assert configured["RestartPolicy"] == {"Name": "on-failure", "MaximumRetryCount": 3}
     assert {one["Name"]: one["Hard"] for one in configured["Ulimits"]} == ULIMITS
     assert not configured["DeviceRequests"]
+
+
+OPTIONS: dict[str, t.Any] = {
+    "entrypoint": ["sh", "-c", 'echo "before $0" && exec "$@"', "a b"],
+    "hostname": "gpt",
+    "extra_hosts": ["hub.example:10.9.9.9"],
+    "ipc_mode": "private",
+    "shm_size": "96m",
+    "devices": ["/dev/null:/dev/nothing:r"],
+    "cap_add": ["SYS_PTRACE"],
+    "group_add": ["44"],
+    "security_opt": ["seccomp=unconfined"],
+}
+
+
+@pytest.mark.parametrize("typed", [False, True], ids=["created", "typed"])
+def test_the_engine_takes_every_option(typed: bool, host: Host) -> None:
+    """From us, and from the command line that is told to people."""
+    network, volume = f"{host.name}-net", f"{host.name}-mine"
+    identity = host.engine.create_network(network)["Id"]
+    said = {**OPTIONS, "network": network, "volumes": [f"{volume}:/mine:ro"]}
+    try:
+        if typed:
+            for line in host.run(check=True, **said)["commands"]:
+                subprocess.run(["sh", "-c", line], check=True, capture_output=True)
+        else:
+            host.run(**said)
+        assert "before a b" in host.wait_for_log()
+        found = host.inspect()
+        configured = found["HostConfig"]
+        assert [*found["NetworkSettings"]["Networks"]] == [network]
+        assert len(found["NetworkSettings"]["Ports"]) == 1
+        assert found["Config"]["Hostname"] == "gpt"
+        assert configured["ExtraHosts"] == OPTIONS["extra_hosts"]
+        assert configured["ShmSize"] == 96 << 20
+        assert [one["PathInContainer"] for one in configured["Devices"]] == ["/dev/nothing"]
+        # The command line writes it as CAP_SYS_PTRACE.
+        assert [name.removeprefix("CAP_") for name in configured["CapAdd"]] == ["SYS_PTRACE"]
+        assert configured["GroupAdd"] == ["44"]
+        assert configured["SecurityOpt"] == ["seccomp=unconfined"]
+        if not typed:
+            host.manage("absent")
+            assert volume in host.volumes()
+    finally:
+        with contextlib.suppress(docker.errors.NotFound):
+            host.engine.remove_container(host.name, force=True)
+        host.engine.remove_network(identity)
+        host.engine.remove_volume(volume, force=True)
+
+
+def test_a_network_that_is_not_there_is_told_before_anything_stops(host: Host) -> None:
+    host.run()
+    there = host.states
+    told = failing(host.run, network=f"{host.name}-nowhere")
+    assert "There is no such network on the engine: create it" in told
+    assert host.states == there
 
 
 @pytest.mark.parametrize("bind", ["127.0.0.1", "localhost"])

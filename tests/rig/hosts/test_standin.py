@@ -22,6 +22,9 @@ from pathlib import Path
 import pytest
 from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.weights import find
 from ansible_collections.gpufleet.vllm.plugins.module_utils._docker.container import FETCH_PROGRAM
+from ansible_collections.gpufleet.vllm.plugins.module_utils._health.probe import probe
+from ansible_collections.gpufleet.vllm.plugins.module_utils._server.arguments import argv
+from ansible_collections.gpufleet.vllm.plugins.module_utils._server.spec import from_params
 from ansible_collections.gpufleet.vllm.plugins.module_utils._vllm.architecture import of_config
 from ansible_collections.gpufleet.vllm.plugins.module_utils._vllm.measurements import measured
 
@@ -111,6 +114,32 @@ def _start(tmp_path: Path) -> t.Iterator[Start]:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(run.process.pid, signal.SIGKILL)
         run.process.wait()
+
+
+@pytest.mark.parametrize(
+    ("engine", "task"),
+    [
+        pytest.param({"runner": "pooling"}, "embedding", id="a server that embeds"),
+        pytest.param({"uds": "{0}/api.sock"}, "completion", id="a Unix socket"),
+        pytest.param({"ssl_certfile": "{0}/c.pem", "ssl_keyfile": "{0}/k.pem"}, "completion", id="TLS"),
+        pytest.param(
+            {"runner": "pooling", "ssl_certfile": "{0}/c.pem", "ssl_keyfile": "{0}/k.pem"}, "embedding", id="both"
+        ),
+    ],
+)
+def test_a_server_is_asked_as_its_description_says(
+    engine: dict[str, str], task: str, start: Start, tmp_path: Path
+) -> None:
+    engine = {key: value.format(tmp_path) for key, value in engine.items()}
+    if "ssl_certfile" in engine:
+        paths = ["-keyout", engine["ssl_keyfile"], "-out", engine["ssl_certfile"]]
+        request = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=llm.example.com", *paths]
+        subprocess.run(request, check=True, capture_output=True)
+    port = free_port()
+    server = from_params({"model": MODEL, "served_model_name": "m", "port": port, "venv": "/v", "engine": engine})
+    start(MODEL, *argv(server)[5:], version="0.26.0", port=port).wait_ready()
+    found = probe({"url": server.url, "served_model_name": "m", **server.access})
+    assert [(one["name"], one["ok"]) for one in found["checks"]] == [("health", True), ("models", True), (task, True)]
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from ansible.errors import AnsibleActionFail
 from ansible.parsing.dataloader import DataLoader
 from ansible.playbook.task import Task
 from ansible_collections.gpufleet.vllm.plugins.action import vllm_server
+from ansible_collections.gpufleet.vllm.plugins.module_utils._server.spec import OWN_KEYS
 from ansible_collections.gpufleet.vllm.plugins.plugin_utils._outcome import DETAILS, PUBLIC
 
 Result = dict[str, t.Any]
@@ -30,7 +31,11 @@ OWN: Result = {
 OF_CONTAINERS: Result = {
     "container_name": "phi",
     "network_mode": "bridge",
-    "ipc_mode": "host",
+    "ipc_mode": "private",
+    "shm_size": "16g",
+    "devices": ["/dev/infiniband"],
+    "entrypoint": ["numactl", "-N", "0"],
+    "volumes": ["weights:/models", "/a:/b"],
     "labels": {"a": "b"},
     "pull": "never",
     "fallbacks": [
@@ -165,12 +170,35 @@ def test_a_service_is_made_by_its_module_from_its_environment(said: Result) -> N
     result = plugin.over()
     ((module, arguments),) = plugin.calls
     assert (module, arguments["venv"], arguments["state"]) == (SERVICE, "/opt/vllm", "started")
-    others = {"image", "container_name", "network_mode", "ipc_mode", "labels", "pull", "backend"}
-    assert not others & set(arguments)
+    assert not {*OWN_KEYS["container"], "backend"} & set(arguments)
+    assert arguments.get("volumes", []) == ["/a:/b"] * ("model" in said)
     assert arguments.get("fallbacks", []) == (
         [{"causes": ["y"], "change": {"engine": {"max_num_seqs": 4}}}] * ("model" in said)
     )
     assert (result["probe"]["unit"], "container" in result["probe"]) == ("vllm-a", False)
+
+
+@pytest.mark.parametrize(
+    ("health", "asked"),
+    [
+        ({}, {"url": "https://127.0.0.1:8000", "validate_certs": False, "runner": "pooling"}),
+        ({"ca_path": "/ca"}, {"url": "https://127.0.0.1:8000", "ca_path": "/ca", "runner": "pooling"}),
+        ({"url": "https://a.example:8000"}, {"url": "https://a.example:8000", "runner": "pooling"}),
+    ],
+)
+def test_the_wait_asks_a_server_as_its_host_can(health: Result, asked: Result) -> None:
+    access = {"validate_certs": False, "runner": "pooling"}
+    server = {**FOUND["server"], "url": "https://127.0.0.1:8000", "access": access}
+    result = Plugin({**FOUND, "server": server}, server={**SERVER, "health": health}).over()
+    assert {key: result["probe"][key] for key in asked} == asked
+    assert ("validate_certs" in result["probe"]) is ("url" not in health)
+
+
+def test_the_class_of_a_host_is_looked_at_with_its_engine() -> None:
+    facts = {"ansible_facts": {"gpufleet": {"hardware_class": "h100"}}}
+    plugin = Plugin(facts, FOUND, model="phi", models=OWN, overrides={"docker_host": "unix:///run/p.sock"})
+    plugin.over()
+    assert plugin.calls[0] == (FACTS, {"docker_host": "unix:///run/p.sock"})
 
 
 def test_an_environment_of_a_container_in_the_catalogue_is_left_out() -> None:
@@ -214,7 +242,7 @@ def test_gpus_that_cannot_be_looked_at_are_a_failure() -> None:
             {"server": {**SERVER, "health": {"timout": 1}}},
             "Unknown key 'vllm_server.health.timout'. Did you mean timeout?",
         ),
-        ({"server": {**SERVER, "health": 5}}, "vllm_server.health must be a mapping with the keys checks, "),
+        ({"server": {**SERVER, "health": 5}}, "vllm_server.health must be a mapping with the keys ca_path, "),
         ({"server": {**SERVER, "fallbacks": [{"cause": 1}]}}, "Unknown key 'vllm_server.fallbacks[0].cause'. Did you"),
         ({"server": {**SERVER, "fallbacks": ["x"]}}, "vllm_server.fallbacks[0] must be a mapping with the keys "),
         (
@@ -229,6 +257,13 @@ def test_gpus_that_cannot_be_looked_at_are_a_failure() -> None:
         (
             {"server": {**SERVED, "image": "i:1"}},
             "Unknown key 'vllm_server.image' for a server with backend systemd: only backend container has it.",
+        ),
+        *(
+            (
+                {"server": {**SERVED, key: "x"}},
+                f"Unknown key 'vllm_server.{key}' for a server with backend systemd: only backend container has it.",
+            )
+            for key in ("shm_size", "devices", "cap_add", "privileged", "group_add", "extra_hosts", "entrypoint")
         ),
         (
             {"server": {**SERVER, "venv": "/v"}},

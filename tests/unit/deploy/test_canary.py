@@ -12,6 +12,7 @@ import urllib.parse
 from pathlib import Path
 
 import pytest
+from ansible_collections.gpufleet.vllm.plugins.module_utils._docker.reader import Identity
 from ansible_collections.gpufleet.vllm.plugins.module_utils._docker.source import ContainerSource
 from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
 from ansible_collections.gpufleet.vllm.plugins.module_utils._health.report import examine
@@ -137,6 +138,9 @@ class Engine:
             },
             "HostConfig": {},
         }
+
+    def identity(self) -> Identity:
+        return Identity()
 
     def container(self, name: str) -> dict[str, t.Any]:
         return self.inspected

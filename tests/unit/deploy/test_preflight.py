@@ -513,6 +513,11 @@ def test_which_server_is_recreated_for_it(known: dict[str, t.Any] | None, renewe
 @pytest.mark.parametrize(
     ("files", "said", "told"),
     [
+        pytest.param([], {"volumes": ["weights:/v"]}, [], id="a volume of the engine"),
+        pytest.param(["v"], {"devices": ["{0}/v:/dev/v"]}, [], id="a device"),
+        pytest.param(
+            [], {"devices": ["{0}/v"]}, ["{0}/v does not exist on the host, and devices names it."], id="no device"
+        ),
         pytest.param(["v"], {"volumes": ["{0}/v:/v:ro"]}, [], id="a mount"),
         pytest.param(
             [],

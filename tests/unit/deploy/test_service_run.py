@@ -255,9 +255,10 @@ def test_a_user_who_was_there_stays(systemd: Systemd) -> None:
         ({"user": "root"}, {"users": {"root": 0}}, "invalid-parameter", "user must not be root"),
         ({"env": {"a.b": "1"}}, {}, "invalid-parameter", "env.a.b: systemd takes names"),
         ({"gpus": ["0;1"]}, {}, "invalid-parameter", "gpus must hold UUIDs"),
+        ({"volumes": ["weights:/m"]}, {}, "invalid-parameter", "weights:/m is a volume of a container engine"),
         ({"venv": "/nowhere"}, {}, "venv-missing", "/nowhere is no virtual environment with vLLM in it"),
     ],
-    ids=["a login user", "root", "a variable that systemd drops", "no GPU", "no environment"],
+    ids=["a login user", "root", "a variable that systemd drops", "no GPU", "a named volume", "no environment"],
 )
 def test_what_a_unit_cannot_be_is_refused_before_anything_stops(
     said: dict[str, t.Any], host: dict[str, t.Any], reason: str, told: str, systemd: Systemd

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import typing as t
+from pathlib import Path
 
 import pytest
 from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.record import (
@@ -213,13 +214,20 @@ def test_the_run_that_made_the_server_goes_on(state: str, client: Client) -> Non
     ("said", "others"),
     [
         pytest.param({"port": 8001}, [], id="another port"),
+        pytest.param({"engine": {"uds": "/run/a.sock"}, "volumes": ["{0}:/run"]}, [], id="a socket"),
+        pytest.param(
+            {"engine": {"uds": "/run/a.sock"}, "volumes": ["{0}:/run"], "exclusive": True},
+            ["vllm-b", "vllm-c"],
+            id="a socket, one at a time",
+        ),
         pytest.param({"bind": "127.0.0.2"}, [], id="another address"),
         pytest.param({"bind": "0.0.0.0", "allow_unauthenticated": True}, ["vllm-b"], id="every address"),
         pytest.param({"port": 8001, "exclusive": True}, ["vllm-b", "vllm-c"], id="one at a time"),
         pytest.param({"bind": "127.0.0.2", "exclusive": True}, ["vllm-b", "vllm-c"], id="one at a time, elsewhere"),
     ],
 )
-def test_who_gives_way(said: dict[str, t.Any], others: list[str], client: Client) -> None:
+def test_who_gives_way(said: dict[str, t.Any], others: list[str], client: Client, tmp_path: Path) -> None:
+    said = {**said, **({"volumes": [one.format(tmp_path) for one in said["volumes"]]} if "volumes" in said else {})}
     run_b()
     run(name="c", port=9000)
     assert run(**said)["server"]["stopped_for_it"] == others
@@ -227,6 +235,14 @@ def test_who_gives_way(said: dict[str, t.Any], others: list[str], client: Client
     if others:
         with pytest.raises(VllmError, match="^vllm-b is not started: It cannot run together with vllm-a "):
             run_b(replace_others=False, **({"exclusive": True} if "exclusive" in said else {}))
+
+
+def test_a_server_on_the_same_socket_gives_way(client: Client, tmp_path: Path) -> None:
+    said = {"engine": {"uds": "/run/a.sock"}, "volumes": [f"{tmp_path}:/run"]}
+    run_b(port=9000, **said)
+    assert f"stop vllm-b (it has the socket {tmp_path}/a.sock)" in run(port=9001, **said)["actions"]
+    situation().owner = PortOwner("somebody", 1)
+    assert run(port=9001, **{**said, "engine": {"uds": "/run/b.sock"}})["changed"]
 
 
 def test_a_server_on_the_network_of_the_host_gives_way_though_nobody_can_see_who_listens(

@@ -6,22 +6,14 @@
 
 from __future__ import annotations
 
-import gc
 import json
 import os
 import shlex
-import socketserver
 import subprocess
-import sys
-import threading
 import typing as t
-import warnings
 from dataclasses import fields
-from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
-import docker
-import docker.errors
 import pytest
 from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.backend import Action, Making
 from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.effects import on_files
@@ -38,11 +30,7 @@ from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.record impor
     LABEL_WROTE,
     server_name,
 )
-from ansible_collections.gpufleet.vllm.plugins.module_utils._docker import (
-    backend as docker_backend,
-    client as docker_client,
-)
-from ansible_collections.gpufleet.vllm.plugins.module_utils._docker.client import explain, sentence
+from ansible_collections.gpufleet.vllm.plugins.module_utils._docker import backend as docker_backend
 from ansible_collections.gpufleet.vllm.plugins.module_utils._docker.container import (
     SECRETS_SHELL,
     SECRETS_TARGET,
@@ -55,7 +43,7 @@ from ansible_collections.gpufleet.vllm.plugins.module_utils._docker.container im
     name_of,
 )
 from ansible_collections.gpufleet.vllm.plugins.module_utils._docker.options import NOT_OPTIONS, OPTIONS
-from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
+from ansible_collections.gpufleet.vllm.plugins.module_utils._docker.reader import Identity
 from ansible_collections.gpufleet.vllm.plugins.module_utils._server.spec import CONTAINER, ServerSpec, from_params
 from ansible_collections.gpufleet.vllm.plugins.module_utils._version import COLLECTION_VERSION
 
@@ -96,8 +84,9 @@ def making(**said: t.Any) -> Making:
     return Making(from_params({**GB10, **said}), "v1:stamp", "salt", **other)
 
 
-def body(entrypoint: list[str] | None = None, **said: t.Any) -> dict[str, t.Any]:
-    return configuration(making(**said), entrypoint)
+def body(image: list[str] | None = None, /, **said: t.Any) -> dict[str, t.Any]:
+    """What is sent for an image with that entrypoint."""
+    return configuration(making(**said), image)
 
 
 EMPTY_LABELS = (LABEL_CACHE, LABEL_FALLBACKS, LABEL_FETCH, LABEL_SUPERSEDES, LABEL_WROTE)
@@ -154,6 +143,7 @@ def test_the_gb10_server_is_exactly_this() -> None:
 
 SHELL = ["sh", "-c", SECRETS_SHELL, "vllm"]
 SERVE = ["vllm", "serve"]
+OWN = ["sh", "-c", 'pip install "x y" && exec "$@"', "sh"]
 API_SERVER = ["python3", "-m", "vllm.entrypoints.openai.api_server"]
 
 
@@ -184,6 +174,27 @@ API_SERVER = ["python3", "-m", "vllm.entrypoints.openai.api_server"]
             {"api_key_file": "/k"},
             {"Entrypoint": [*SHELL, *API_SERVER], "Cmd": ["--model", *ARGUMENTS]},
             id="an image that is the older API server, with a key",
+        ),
+        pytest.param(
+            SERVE, {"entrypoint": OWN}, {"Entrypoint": OWN, "Cmd": [*SERVE, *ARGUMENTS]}, id="another entrypoint"
+        ),
+        pytest.param(
+            SERVE,
+            {"entrypoint": OWN, "api_key_file": "/k"},
+            {"Entrypoint": OWN, "Cmd": [*SHELL, *SERVE, *ARGUMENTS]},
+            id="another entrypoint, with a key",
+        ),
+        pytest.param(
+            [],
+            {"entrypoint": ["nsys", "profile", *SERVE]},
+            {"Entrypoint": ["nsys", "profile", *SERVE], "Cmd": ARGUMENTS},
+            id="another entrypoint that ends in vllm serve",
+        ),
+        pytest.param(
+            [],
+            {"entrypoint": ["nsys", "profile", *SERVE], "env_file": "/e"},
+            {"Entrypoint": [*SHELL, "nsys", "profile", *SERVE], "Cmd": ARGUMENTS},
+            id="the same, with an env file",
         ),
     ],
 )
@@ -304,12 +315,29 @@ def test_the_environment(said: dict[str, t.Any], env: list[str]) -> None:
             [{"Driver": "", "Count": 0, "DeviceIDs": ["GPU-1", "GPU-2"], "Capabilities": [["gpu"]], "Options": {}}],
         ),
         ({"network_mode": "host"}, "PortBindings", {}),
+        ({"engine": {"uds": "/run/a.sock"}}, "PortBindings", {}),
         ({"network_mode": "host"}, "NetworkMode", "host"),
         ({"bind": "::1"}, "PortBindings", {"8000/tcp": [{"HostIp": "::1", "HostPort": "8000"}]}),
         ({"port": 9}, "PortBindings", {"9/tcp": [{"HostIp": "127.0.0.1", "HostPort": "9"}]}),
         ({"restart_policy": "on-failure:3"}, "RestartPolicy", {"Name": "on-failure", "MaximumRetryCount": 3}),
         ({"restart_policy": "no"}, "RestartPolicy", {"Name": "no", "MaximumRetryCount": 0}),
         ({"ipc_mode": "private"}, "IpcMode", "private"),
+        ({"shm_size": "16g"}, "ShmSize", 17179869184),
+        ({"network": "llm"}, "NetworkMode", "llm"),
+        ({"network": "llm"}, "PortBindings", {"8000/tcp": [{"HostIp": "127.0.0.1", "HostPort": "8000"}]}),
+        (
+            {"devices": ["/dev/infiniband", "/dev/a:/dev/b:r"]},
+            "Devices",
+            [
+                {"PathOnHost": "/dev/a", "PathInContainer": "/dev/b", "CgroupPermissions": "r"},
+                {"PathOnHost": "/dev/infiniband", "PathInContainer": "/dev/infiniband", "CgroupPermissions": "rwm"},
+            ],
+        ),
+        ({"privileged": True}, "Privileged", True),
+        ({"cap_add": ["IPC_LOCK"]}, "CapAdd", ["IPC_LOCK"]),
+        ({"group_add": [44]}, "GroupAdd", ["44"]),
+        ({"security_opt": ["label=disable"]}, "SecurityOpt", ["label=disable"]),
+        ({"extra_hosts": ["hub=10.0.0.1"]}, "ExtraHosts", ["hub:10.0.0.1"]),
         (
             {"ulimits": {"memlock": 8388608}},
             "Ulimits",
@@ -369,6 +397,26 @@ def test_the_command_line_says_the_same() -> None:
         ({"bind": "::1"}, [], ["--publish", "[::1]:8000:8000"]),
         ({"network_mode": "host"}, [], ["--network", "host"]),
         ({"restart_policy": "on-failure:3"}, [], ["--restart", "on-failure:3"]),
+        (
+            {"devices": ["/dev/fuse"], "privileged": True, "cap_add": ["IPC_LOCK", "ALL"], "group_add": ["video"]},
+            [],
+            [
+                *("--device", "/dev/fuse:/dev/fuse:rwm", "--privileged", "--cap-add", "ALL", "--cap-add", "IPC_LOCK"),
+                *("--group-add", "video"),
+            ],
+        ),
+        ({"security_opt": ["label=disable"]}, [], ["--security-opt", "label=disable", "--ipc", "host"]),
+        (
+            {"ipc_mode": "private", "shm_size": "1g", "network": "llm", "hostname": "h", "extra_hosts": ["a:::1"]},
+            [],
+            [
+                *("--ipc", "private", "--shm-size", "1073741824", "--network", "llm", "--hostname", "h"),
+                *("--add-host", "a:::1"),
+            ],
+        ),
+        ({"entrypoint": OWN}, [], ["--entrypoint", "sh"]),
+        ({"entrypoint": OWN}, [], [*OWN[1:], *SERVE, *ARGUMENTS]),
+        ({"volumes": ["hf:/root/.cache/huggingface"]}, [], ["--volume", "hf:/root/.cache/huggingface"]),
         ({"api_key_file": "/k"}, SERVE, ["--entrypoint", "sh"]),
         (
             {"api_key_file": "/k"},
@@ -380,6 +428,13 @@ def test_the_command_line_says_the_same() -> None:
 def test_words_of_the_command_line(said: dict[str, t.Any], entrypoint: list[str], words: list[str]) -> None:
     line = docker_argv("c", body(entrypoint, **said))
     assert any(line[i : i + len(words)] == words for i in range(len(line)))
+
+
+def test_the_command_line_is_quoted_for_a_shell() -> None:
+    engine = docker_backend.DockerBackend(t.cast(t.Any, NoImage()), lambda: None)
+    effects = engine.effects("c", lambda: making(entrypoint=OWN))
+    line = shlex.join(effects["create"].command(Action("create", "next")))
+    assert "--entrypoint sh " in line and """ -c 'pip install "x y" && exec "$@"' sh vllm serve """ in line
 
 
 def test_a_server_without_gpu_asks_for_none() -> None:
@@ -407,6 +462,9 @@ def test_an_action_as_a_command(action: Action, line: str) -> None:
 
 class NoImage:
     """An engine that holds nothing."""
+
+    def identity(self) -> Identity:
+        return Identity()
 
     def image(self, reference: str) -> None:
         return None
@@ -505,132 +563,7 @@ def test_the_exit_status_is_that_of_the_server(tmp_path: Path) -> None:
     assert environment(tmp_path, "sh", "-c", "exit 7")[0] == 7
 
 
-# --- what Docker says -----------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("message", "remedy"),
-    [
-        ('could not select device driver "" with capabilities: [[gpu]]', "Docker has no NVIDIA runtime"),
-        (
-            "OCI runtime create failed: container_linux.go:380: starting container process caused: process_linux.go:545"
-            ": container init caused: process_linux.go:508: setting rlimits for ready process caused: error setting"
-            " rlimit type 8: operation not permitted: unknown",
-            "the Docker daemon may not raise the memlock limit",
-        ),
-        (
-            "driver failed programming external connectivity on endpoint c (d0d3): Bind for 127.0.0.1:8000 failed: port"
-            " is already allocated",
-            "another program holds the port",
-        ),
-        (
-            "Error starting userland proxy: listen tcp4 127.0.0.1:8000: bind: address already in use",
-            "another program holds the port",
-        ),
-        (
-            "Error starting userland proxy: listen tcp4 10.9.9.9:8000: bind: cannot assign requested address",
-            "bind is not an address of this host",
-        ),
-        (
-            "write /var/lib/docker/tmp/GetImageBlob1: no space left on device",
-            "the disk of the Docker data directory is full",
-        ),
-        (
-            "manifest for vllm/vllm-openai:v9 not found: manifest unknown: manifest unknown",
-            "the registry does not have it",
-        ),
-        (
-            "pull access denied for nope, repository does not exist or may require 'docker login': denied: requested "
-            "access to the resource is denied",
-            "the registry does not have it or wants a login",
-        ),
-        (
-            'Head "https://nvcr.io/v2/nvidia/vllm/manifests/1": unauthorized: authentication required',
-            "the registry does not",
-        ),
-        ("No such image: vllm:1", "the registry does not have it"),
-        (
-            "no matching manifest for linux/arm64/v8 in the manifest list entries",
-            "the image is not built for this machine's processor",
-        ),
-        ("toomanyrequests: You have reached your pull rate limit.", "the registry limits downloads"),
-        (
-            'Get "https://registry-1.docker.io/v2/": dial tcp: lookup registry-1.docker.io: no such host',
-            "the registry cannot be reached",
-        ),
-        (
-            'Get "https://nvcr.io/v2/": dial tcp: lookup nvcr.io on 127.0.0.53:53: server misbehaving',
-            "the registry cannot be reached",
-        ),
-        (
-            'Get "https://127.0.0.1:9/v2/": dial tcp 127.0.0.1:9: connect: connection refused',
-            "the registry cannot be reached",
-        ),
-        (
-            'Get "https://nvcr.io/v2/": net/http: request canceled while waiting for connection (Client.Timeout'
-            " exceeded while awaiting headers)",
-            "the registry cannot be reached",
-        ),
-        ('Get "https://nvcr.io/v2/": context deadline exceeded', "the registry cannot be reached"),
-        ('Get "https://nvcr.io/v2/": EOF', "the registry cannot be reached"),
-        (
-            "UnixHTTPConnectionPool(host='localhost', port=None): Read timed out. (read timeout=60)",
-            "the Docker Engine did not answer in time",
-        ),
-        (
-            'Conflict. The container name "/vllm-a-next" is already in use by container "ab12". You have to remove (or'
-            " rename) that container to be able to reuse that name.",
-            "another run is deploying the same server",
-        ),
-        (
-            'invalid mount config for type "bind": bind source path does not exist: /x',
-            "a mounted path is missing on the host",
-        ),
-        (
-            "error while creating mount source path '/x': mkdir /x: read-only file system",
-            "Docker cannot reach a mounted path",
-        ),
-        (
-            "nvidia-container-cli: device error: GPU-aaaa: unknown device: unknown",
-            "the host has no GPU of that UUID",
-        ),
-        (
-            "failed to inject CDI devices: unresolvable CDI devices nvidia.com/gpu=all: unknown",
-            "the NVIDIA Container Toolkit could not hand over the GPU",
-        ),
-        (
-            "nvidia-container-cli: initialization error: nvml error: driver/library version mismatch: unknown",
-            "the NVIDIA Container Toolkit could not hand over the GPU",
-        ),
-        (
-            'OCI runtime create failed: starting container process caused: exec: "vllm": executable file not found in $PATH',
-            "the image does not hold that program",
-        ),
-        ("something nobody has seen", ""),
-    ],
-)
-def test_what_docker_says_is_explained(message: str, remedy: str) -> None:
-    assert explain(message).startswith(remedy) and bool(explain(message)) == bool(remedy)
-
-
-@pytest.mark.parametrize(
-    ("error", "text"),
-    [
-        (
-            docker.errors.APIError("500 Server Error", explanation="something odd."),
-            "Cannot start c. Docker says: something odd.",
-        ),
-        (
-            docker.errors.APIError("x", explanation="No such image: i"),
-            "Cannot start c. Docker says: No such image: i. The registry does not have it or wants a login: check the "
-            "name and tag, run docker login on the host, or load the image there with docker load.",
-        ),
-        (docker.errors.DockerException("plain"), "Cannot start c. Docker says: plain."),
-        (OSError(5, "Input/output error"), "Cannot start c. Docker says: [Errno 5] Input/output error."),
-    ],
-)
-def test_an_error_becomes_a_sentence(error: BaseException, text: str) -> None:
-    assert sentence("start c", error) == text
+# --- what is read of a container -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -727,142 +660,6 @@ def test_a_cache_is_what_is_mounted_where_caches_are(bind: str, caches: list[str
 
 
 def test_a_download_gets_neither_the_api_key_nor_the_env_file() -> None:
-    fetch = fetching(body(api_key_file="/k", env_file="/e", hf_token_file="/t"), "m", "")
+    fetch = fetching(body(api_key_file="/k", env_file="/e", hf_token_file="/t", volumes=["hf:/hf"]), "m", "")
     sources = [bind.split(":")[0] for bind in fetch["HostConfig"]["Binds"]]
-    assert "/t" in sources and not {"/k", "/e"} & {*sources}
-
-
-# --- the way to the engine ------------------------------------------------------------------------------------------
-
-
-class Engine29(BaseHTTPRequestHandler):
-    """Docker Engine 29: it refuses clients that speak a version of the API below 1.44."""
-
-    def do_GET(self) -> None:
-        version = float(self.path[2:].split("/")[0]) if self.path.startswith("/v") and self.path != "/version" else 1.44
-        answer: t.Any = {"ApiVersion": "1.52", "MinAPIVersion": "1.44"} if self.path.endswith("/version") else "OK"
-        if version < 1.44:
-            answer = {"message": f"client version {version} is too old. Minimum supported API version is 1.44"}
-        content = json.dumps(answer).encode()
-        self.send_response(400 if version < 1.44 else 200)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
-
-    def address_string(self) -> str:
-        return "client"
-
-    def log_message(self, *_arguments: t.Any) -> None:
-        pass
-
-
-@pytest.fixture
-def engine29(tmp_path: Path) -> t.Iterator[str]:
-    path = str(tmp_path / "docker.sock")
-    with socketserver.UnixStreamServer(path, Engine29) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        yield f"unix://{path}"
-        server.shutdown()
-        thread.join()
-
-
-def test_an_engine_that_refuses_old_clients_is_talked_to(engine29: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The SDK that Ubuntu 24.04 and DGX OS package is of the sort that has to be told to ask."""
-    asked: dict[str, t.Any] = {}
-    connect = docker.from_env
-
-    def from_env(**said: t.Any) -> t.Any:
-        asked.update(said)
-        return connect(**said)
-
-    monkeypatch.setattr(docker, "from_env", from_env)
-    client = docker_client.connect(engine29)
-    assert (asked["version"], client.api_version) == ("auto", "1.52")
-    client.close()
-
-
-def connecting_to(address: str | None) -> str:
-    with warnings.catch_warnings():
-        # The SDK leaves the sockets open that it could not connect.
-        warnings.simplefilter("ignore", ResourceWarning)
-        with pytest.raises(VllmError) as caught:
-            docker_client.connect(address)
-        told = str(caught.value)
-        del caught
-        gc.collect()
-    return told
-
-
-@pytest.mark.parametrize(
-    ("installed", "said"),
-    [
-        (None, "it is not installed. Install Docker Engine (Debian, Ubuntu: docker.io)."),
-        ("/usr/bin/dockerd", "it is not running (there is no such socket). Start it: 'sudo systemctl start docker'."),
-    ],
-)
-def test_without_a_socket_there_is_no_engine(
-    installed: str | None, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(docker_client.shutil, "which", lambda name, path: installed)
-    address = f"unix://{tmp_path}/docker.sock"
-    assert connecting_to(address) == f"Cannot talk to the Docker Engine at {address}: {said}"
-
-
-def test_a_socket_that_nobody_listens_on_is_a_stopped_engine(tmp_path: Path) -> None:
-    socketserver.UnixStreamServer(str(tmp_path / "docker.sock"), Engine29).server_close()
-    assert connecting_to(f"unix://{tmp_path}/docker.sock").endswith(
-        "it is not running (nothing listens on that socket). Start it: 'sudo systemctl start docker'."
-    )
-
-
-def test_the_address_may_come_from_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/other.sock")
-    assert connecting_to(None).startswith(f"Cannot talk to the Docker Engine at unix://{tmp_path}/other.sock: ")
-
-
-@pytest.mark.parametrize(
-    ("error", "said"),
-    [
-        (PermissionError(13, "Permission denied"), "this user has no permission. Add the user to group docker"),
-        (
-            docker.errors.DockerException("Not supported URL scheme http+docker"),
-            "the Python packages docker and requests on",
-        ),
-        (docker.errors.DockerException("odd."), "odd. Check DOCKER_HOST, and docker_host of the server."),
-        (OSError(5, "Input/output error"), "[Errno 5] Input/output error. Check DOCKER_HOST"),
-    ],
-)
-def test_other_reasons_not_to_reach_the_engine(error: Exception, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(**_said: t.Any) -> t.NoReturn:
-        raise error
-
-    monkeypatch.setattr(docker, "from_env", fail)
-    assert connecting_to("unix:///").startswith(f"Cannot talk to the Docker Engine at unix:///: {said}")
-
-
-def test_an_address_that_is_none_is_told() -> None:
-    assert connecting_to("docker.example.com").startswith(
-        "docker_host must be the Unix socket of an engine on the host"
-    )
-
-
-def test_without_the_sdk_there_is_a_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "docker", None)
-    assert "). Install python3-docker (Debian" in connecting_to("unix:///")
-
-
-@pytest.mark.parametrize(
-    ("names", "name"),
-    [
-        (["/vllm-a"], "vllm-a"),
-        (["/open-webui/llm", "/vllm-a"], "vllm-a"),
-        (["/vllm-a", "/open-webui/llm"], "vllm-a"),
-        ([], ""),
-        (None, ""),
-    ],
-    ids=["one", "an alias first", "an alias later", "removed at this moment", "null"],
-)
-def test_the_name_of_a_container_is_none_of_its_aliases(names: list[str] | None, name: str) -> None:
-    assert name_of({"Names": names}) == name
+    assert {"/t", "hf"} < {*sources} and not {"/k", "/e", CACHES.split(":")[0]} & {*sources}

@@ -23,6 +23,7 @@ from ansible_collections.gpufleet.vllm.plugins.module_utils._docker import (
     source as source_module,
 )
 from ansible_collections.gpufleet.vllm.plugins.module_utils._docker.reader import (
+    Identity,
     SocketReader,
     demultiplexed,
 )
@@ -122,6 +123,9 @@ class Engine:
 
     def version(self) -> str:
         return "20.10.24"
+
+    def identity(self) -> Identity:
+        return Identity()
 
 
 @pytest.fixture
@@ -359,7 +363,8 @@ def test_a_container_that_is_not_there_is_told(socket_path: str) -> None:
     with pytest.raises(VllmError, match="Cannot look at container x y. Docker says: No such container: x y.") as caught:
         ContainerSource("x y", SocketReader(socket_path)).state()
     assert caught.value.reason == "server-missing"
-    assert Handler.asked == ["/containers/x%20y/json"]
+    # Then which engine it is that says so.
+    assert Handler.asked == ["/containers/x%20y/json", "/version", "/info"]
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import socketserver
+import subprocess
 import threading
 import typing as t
 from http.server import BaseHTTPRequestHandler
@@ -16,17 +17,22 @@ from pathlib import Path
 
 import pytest
 import yaml
+from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.backend import Making
 from ansible_collections.gpufleet.vllm.plugins.module_utils._docker import client
+from ansible_collections.gpufleet.vllm.plugins.module_utils._docker.container import configuration, docker_argv, trial
 from ansible_collections.gpufleet.vllm.plugins.module_utils._docker.engine import (
+    SEES_GPU,
     Engine,
+    adapted,
     engine_doubts,
     engine_of,
     engine_problems,
+    trial_for,
 )
 from ansible_collections.gpufleet.vllm.plugins.module_utils._docker.reader import Identity, SocketReader, reader
 from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
 from ansible_collections.gpufleet.vllm.plugins.module_utils._server.spec import ServerSpec, from_params
-from docker_model import Client, installed, run, situation, warnings
+from docker_model import Client, installed, manage, run, situation, warnings
 
 # --- addresses ----------------------------------------------------------------------------------------------------------
 
@@ -167,7 +173,17 @@ ME, OTHER = os.geteuid(), os.geteuid() + 1000
         (Engine(is_rootless=True, uid=OTHER), True, [None], ["is rootless"]),
         (Engine(is_rootless=True, uid=OTHER), True, [], []),
         (Engine(is_rootless=True, uid=ME), True, [0o600, None], []),
-        (Engine(is_podman=True, is_rootless=True, uid=OTHER), True, [0o600], ["drops the request", "is rootless"]),
+        (Engine("Podman", "4.9.3", is_podman=True), True, [], ["drops the request for GPUs"]),
+        (Engine("Podman", "5.4.2", is_podman=True), True, [], []),
+        (Engine("Podman", "10.0", is_podman=True), True, [], []),
+        (Engine("Podman", "5.4.2", is_podman=True, is_rootless=True, uid=ME), True, [], ["GPUs are not handed over"]),
+        (Engine("Podman", "5.4.2", is_podman=True, is_rootless=True, uid=ME), False, [0o600], []),
+        (
+            Engine(is_podman=True, is_rootless=True, uid=OTHER),
+            True,
+            [0o600],
+            ["GPUs are not handed over", "is rootless"],
+        ),
     ],
 )
 def test_what_an_engine_is_not_given(
@@ -201,7 +217,9 @@ def test_an_engine_that_maps_users_gives_nobody_the_network_of_the_host(mode: st
         pytest.param(Engine(version="28.0.0"), {}, False, id="one that keeps loopback to itself"),
         pytest.param(Engine(version="100.1"), {}, False, id="a later one"),
         pytest.param(Engine(), {}, False, id="one that tells no version"),
-        pytest.param(Engine("Podman", "4.3.1", is_podman=True), {"gpus": "none"}, False, id="Podman"),
+        pytest.param(
+            Engine("Podman", "4.3.1", is_podman=True), {"gpus": "none", "restart_policy": "no"}, False, id="Podman"
+        ),
         pytest.param(Engine(version="27.0", is_rootless=True), {}, False, id="a network without neighbours"),
         pytest.param(Engine(version="27.0"), {"network_mode": "host"}, False, id="the network of the host"),
         pytest.param(Engine(version="27.0"), {"api_key_file": "/k"}, False, id="a key"),
@@ -215,6 +233,123 @@ def test_a_loopback_that_neighbours_reach_is_told(engine: Engine, said: dict[str
     told = engine_doubts(engine, spec(**said))
     assert len(told) == is_told
     assert not is_told or f"{engine} is older than 28" in told[0] and "no API key" in told[0]
+
+
+# --- what Podman is given -----------------------------------------------------------------------------------------------
+
+OLD_PODMAN, PODMAN_54, PODMAN_58 = (
+    Engine("Podman", version, is_podman=True) for version in ("4.3.1", "5.4.2", "5.8.0")
+)
+
+
+@pytest.mark.parametrize(
+    ("engine", "said", "policy"),
+    [
+        (Engine(), {}, "unless-stopped"),
+        # There it could not be taken back.
+        (OLD_PODMAN, {}, "unless-stopped"),
+        (PODMAN_54, {}, "always"),
+        (PODMAN_54, {"restart_policy": "no"}, "no"),
+        (PODMAN_54, {"restart_policy": "on-failure:3"}, "on-failure"),
+        (PODMAN_58, {}, "unless-stopped"),
+    ],
+)
+def test_the_policy_that_outlives_a_reboot(engine: Engine, said: dict[str, t.Any], policy: str) -> None:
+    made = adapted(body(**said), engine)
+    assert made["HostConfig"]["RestartPolicy"]["Name"] == policy
+
+
+@pytest.mark.parametrize(
+    ("gpus", "names"),
+    [
+        ("all", ["nvidia.com/gpu=all"]),
+        (["GPU-1", "GPU-2"], ["nvidia.com/gpu=GPU-1", "nvidia.com/gpu=GPU-2"]),
+        (["0"], ["nvidia.com/gpu=0"]),
+        ("none", []),
+    ],
+)
+def test_podman_is_given_gpus_as_cdi_devices(gpus: t.Any, names: list[str]) -> None:
+    made = adapted(body(gpus=gpus), PODMAN_54)
+    assert [name for one in made["HostConfig"]["DeviceRequests"] for name in one["DeviceIDs"]] == names
+    line = docker_argv("c", made, "podman")
+    assert [line[at + 1] for at, word in enumerate(line) if word == "--device"] == names
+    assert line[:2] == ["podman", "create"] and "--gpus" not in line
+    tried = trial_for(trial(made), PODMAN_54)
+    assert tried["Entrypoint"] == (["sh", "-c", SEES_GPU] if names else ["true"])
+    assert trial_for(trial(body(gpus=gpus)), Engine())["Entrypoint"] == ["true"]
+
+
+def body(**said: t.Any) -> dict[str, t.Any]:
+    return configuration(Making(spec(**said), "v1:stamp", "salt"))
+
+
+@pytest.mark.parametrize(("devices", "status"), [(["nvidia0"], 0), (["nvidiactl"], 3), (["dxg"], 0), ([], 3)])
+def test_the_trial_sees_a_gpu_by_its_device(devices: list[str], status: int, tmp_path: Path) -> None:
+    for name in devices:
+        (tmp_path / name).touch()
+    program = SEES_GPU.replace("/dev/", f"{tmp_path}/")
+    assert subprocess.run(["sh", "-c", program], check=False).returncode == status
+
+
+@pytest.fixture
+def podman(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Client:
+    # A server that serves.
+    made = installed(Client(), monkeypatch, tmp_path)
+    situation().engine = Identity({**PODMAN, "Version": "5.4.2"}, path="/s")
+    run()
+    return made
+
+
+def policies(client: Client) -> dict[str, str]:
+    return {name: one["HostConfig"]["RestartPolicy"]["Name"] for name, one in client.containers_by_name.items()}
+
+
+def test_what_podman_has_stopped_stays_down_after_a_reboot(podman: Client) -> None:
+    assert policies(podman) == {"vllm-a": "always"}
+    run(engine={"max_model_len": 2})
+    assert policies(podman) == {"vllm-a": "always", "vllm-a-superseded": "no"}
+    manage(state="reverted")
+    assert policies(podman)["vllm-a"] == "always"
+    manage(state="stopped")
+    assert policies(podman)["vllm-a"] == "no"
+    run()
+    assert policies(podman)["vllm-a"] == "always"
+
+
+def test_gpus_that_a_trial_does_not_see_are_told_before_anything_stops(podman: Client) -> None:
+    before, podman.trial_status = podman.now, 3
+    with pytest.raises(VllmError, match=r"Podman 5.4.2 at unix:///s started a trial of vllm-a without the GPU"):
+        run(engine={"max_model_len": 2})
+    assert podman.now == before
+
+
+@pytest.mark.parametrize("is_enabled", [False, True])
+def test_who_starts_containers_after_a_reboot_is_checked(is_enabled: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    def exists(path: str) -> bool:
+        return is_enabled and path == "/etc/systemd/system/default.target.wants/podman-restart.service"
+
+    monkeypatch.setattr(os.path, "lexists", exists)
+    told = engine_doubts(PODMAN_54, spec())
+    assert ["systemctl enable podman-restart.service" in one for one in told] == [True] * (not is_enabled)
+    assert engine_doubts(PODMAN_54, spec(restart_policy="no")) == ()
+    assert "does not start the server after a reboot: upgrade Podman to 5.1" in engine_doubts(OLD_PODMAN, spec())[0]
+    assert engine_doubts(Engine(version="28.1"), spec()) == ()
+
+
+@pytest.mark.parametrize(
+    ("volume", "is_refused"),
+    [
+        ("mine:/var/cache/vllm", True),
+        ("mine:/var/cache/vllm-kernels/", True),
+        ("mine:/var/cache", False),
+        ("/mine:/var/cache/vllm", False),
+    ],
+)
+def test_a_volume_of_somebody_is_never_taken_for_ours(volume: str, is_refused: bool) -> None:
+    problems = engine_problems(Engine(), spec(volumes=[volume], keep_caches=False))
+    assert [problem.message.startswith(f"volumes: {volume.rstrip('/')} would lie") for problem in problems] == [
+        True
+    ] * is_refused
 
 
 @pytest.fixture

@@ -93,6 +93,103 @@ def test_other_answers_fail_a_check(
     assert verdict.detail.startswith(detail)
 
 
+CHAT, EMBEDDINGS, SCORE = "/v1/chat/completions", "/v1/embeddings", "/score"
+NO_CHAT = (400, {"error": {"message": "The model does not support Chat Completions API"}})
+VECTOR = (200, {"data": [{"embedding": [0.1, -0.2, 0]}]})
+
+
+@pytest.mark.parametrize(
+    ("answers", "said", "asked", "instead", "detail"),
+    [
+        pytest.param({}, {}, [CHAT], "", "We need to", id="a server that completes is asked for nothing else"),
+        pytest.param(
+            {CHAT: NO_CHAT, EMBEDDINGS: VECTOR},
+            {},
+            [CHAT, EMBEDDINGS],
+            "embedding",
+            "an embedding of 3 numbers",
+            id="a server that embeds",
+        ),
+        pytest.param(
+            {CHAT: (404, {"detail": "Not Found"}), EMBEDDINGS: (404, {}), SCORE: (200, {"data": [{"score": 0.5}]})},
+            {},
+            [CHAT, EMBEDDINGS, SCORE],
+            "score",
+            "a score of 0.5",
+            id="a reranker",
+        ),
+        pytest.param(
+            {EMBEDDINGS: VECTOR}, {"runner": "pooling"}, [EMBEDDINGS], "embedding", "an embedding", id="known to pool"
+        ),
+        pytest.param(
+            {CHAT: NO_CHAT, EMBEDDINGS: VECTOR},
+            {"runner": "generate"},
+            [CHAT],
+            "",
+            "HTTP 400: The model does not support",
+            id="known to generate",
+        ),
+        pytest.param(
+            {CHAT: (400, {"error": {"message": "no chat template"}})},
+            {},
+            [CHAT, EMBEDDINGS, SCORE],
+            "",
+            "HTTP 400: no chat template",
+            id="a server that completes, and not in a chat",
+        ),
+        pytest.param({CHAT: (500, "oops")}, {}, [CHAT], "", "HTTP 500", id="a server that fails"),
+        pytest.param(
+            {CHAT: NO_CHAT, EMBEDDINGS: (200, {"data": [{"embedding": [None, None]}]})},
+            {},
+            [CHAT, EMBEDDINGS],
+            "embedding",
+            "the embedding is no direction: [None, None]",
+            id="a server that embeds nonsense",
+        ),
+        pytest.param(
+            {CHAT: NO_CHAT, EMBEDDINGS: VECTOR},
+            {"checks": ["completion"]},
+            [CHAT],
+            "",
+            "HTTP 400: The model",
+            id="somebody said what to ask",
+        ),
+    ],
+)
+def test_a_server_is_asked_for_what_it_does(
+    answers: dict[str, t.Any], said: dict[str, t.Any], asked: list[str], instead: str, detail: str, api: Make
+) -> None:
+    Handler.answers.update(answers)
+    asking = api(served_model_name="gpt", **{"checks": None, **said})
+    verdict = asking.ask("completion")
+    assert verdict.detail.startswith(detail)
+    assert ([path for _method, path, _body in Handler.asked], verdict.instead) == (asked, instead)
+    Handler.asked.clear()
+    assert asking.ask("completion") == verdict
+    # What it does is known by now; what nobody answered is asked again.
+    assert len(Handler.asked) == (1 if verdict.ok or instead else len(asked))
+
+
+@pytest.mark.parametrize(
+    ("check", "body", "detail"),
+    [
+        ("embedding", {"data": [{"embedding": [0, 0.0]}]}, "the embedding is no direction"),
+        ("embedding", {"data": [{"embedding": []}]}, "the embedding is no direction"),
+        ("embedding", {"data": [{"embedding": [1, True]}]}, "the embedding is no direction"),
+        ("embedding", {"data": [{"embedding": "AACAPw=="}]}, "the answer is no embedding"),
+        ("embedding", {"data": []}, "the answer is no embedding"),
+        ("embedding", "<html>", "the answer is no embedding"),
+        ("score", {"data": [{"score": None}]}, "the score is no number"),
+        ("score", {"data": [{"score": "high"}]}, "the score is no number"),
+        ("score", {"results": []}, "the answer is no score"),
+    ],
+)
+def test_a_number_that_is_none_fails_a_check(check: str, body: t.Any, detail: str, api: Make) -> None:
+    Handler.answers.update({EMBEDDINGS: (200, body), SCORE: (200, body)})
+    verdict = api(checks=[check]).ask(check)
+    assert not verdict.ok and verdict.detail.startswith(detail)
+
+
 @pytest.mark.parametrize("source", ["api_key", "api_key_file"])
 def test_the_key_is_sent(source: str, api: Make, tmp_path: Path) -> None:
     (tmp_path / "key").write_text("CANARY\n")

@@ -15,6 +15,7 @@ import typing as t
 from pathlib import Path
 
 import pytest
+from ansible_collections.gpufleet.vllm.plugins.module_utils._docker.reader import Identity
 from ansible_collections.gpufleet.vllm.plugins.module_utils._docker.source import ContainerSource
 from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
 from ansible_collections.gpufleet.vllm.plugins.module_utils._health import session
@@ -74,6 +75,9 @@ class Docker:
 
     def __init__(self, looks: int) -> None:
         self.looks = looks
+
+    def identity(self) -> Identity:
+        return Identity()
 
     def container(self, name: str) -> dict[str, t.Any] | None:
         if name != "vllm-a":
@@ -291,7 +295,7 @@ def test_parameters_that_come_as_text(name: str, value: t.Any, expected: t.Any) 
     [
         ("max_tokens", "many", "max_tokens must be a whole number; got 'many'."),
         ("request_timeout", [1], "request_timeout must be a whole number; got [1]."),
-        ("checks", ["health", "sanity"], "checks must be of health, models, completion; got sanity."),
+        ("checks", ["health", "sanity"], "checks must be of health, models, completion, embedding, score; got sanity."),
     ],
 )
 def test_parameters_that_cannot_be(name: str, value: t.Any, said: str) -> None:

@@ -191,6 +191,10 @@ EVERY_KEY = {
     # Each secret has a file of its own.
     **{key: f"/{key}" for key in ("hf_token_file", "api_key_file", "env_file")},
     "engine_unchecked": {"z": 1},
+    "shm_size": "1g",
+    "cap_add": ["IPC_LOCK"],
+    "group_add": ["video"],
+    "extra_hosts": ["hub:10.0.0.1"],
     "vllm_version": "0.26.0",
 }
 

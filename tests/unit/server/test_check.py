@@ -472,6 +472,11 @@ def test_a_slip_in_a_variable(version: str, env: dict[str, t.Any], severity: str
             "0.26.0 is not what the name of the image vllm/vllm-openai:v0.25.0 says (0.25.0)",
         ),
         ({"image": "nvcr.io/nvidia/vllm:25.09-py3", "vllm_version": "0.10.1.1+381074ae.nv25.09"}, None, ""),
+        ({"engine": {"uds": "/run/a.sock"}}, "error", "the socket /run/a.sock would lie in the container"),
+        ({"engine": {"uds": "/run/a.sock"}, "volumes": ["/srv/run:/run"]}, None, ""),
+        ({"privileged": True}, "warning", "the container gets every device of the host"),
+        ({"shm_size": "16g"}, "warning", "with ipc_mode host the container has /dev/shm of the host"),
+        ({"shm_size": "16g", "ipc_mode": "private"}, None, ""),
     ],
 )
 def test_keys_that_do_not_go_together(said: dict[str, t.Any], severity: str | None, sentence: str) -> None:

@@ -73,12 +73,27 @@ def stamp(**said: t.Any) -> str:
             "labels.gpufleet.vllm.wrote: labels that start with gpufleet.vllm.",
         ),
         ({"volumes": "/a:/b"}, "volumes must be a list"),
-        ({"volumes": ["/a"]}, "volumes must hold SOURCE:DESTINATION[:ro] with absolute paths; got"),
-        ({"volumes": ["/a:b"]}, "volumes must hold SOURCE:DESTINATION[:ro] with absolute paths; got"),
-        (
-            {"volumes": ["cache:/b"]},
-            "volumes must name an absolute path as source (named volumes are not supported); got",
-        ),
+        ({"volumes": ["/a"]}, "volumes must hold SOURCE:DESTINATION[:ro] with an absolute destination; got"),
+        ({"volumes": ["/a:b"]}, "volumes must hold SOURCE:DESTINATION[:ro] with an absolute destination; got"),
+        ({"volumes": ["./cache:/b"]}, "volumes must have an absolute path or the name of a volume"),
+        ({"shm_size": "lots"}, "shm_size must be a size such as 16g, 512m or a number of bytes; got 'lots'."),
+        ({"shm_size": 0}, "shm_size must be a size such as 16g, 512m or a number of bytes; got 0."),
+        ({"devices": "/dev/fuse"}, "devices must be a list; got '/dev/fuse'."),
+        ({"devices": ["fuse"]}, "devices must hold devices of the host, each HOST[:CONTAINER][:rwm]"),
+        ({"devices": ["nvidia.com/gpu=all"]}, "devices must hold devices of the host"),
+        ({"devices": ["/dev/a:/dev/b:/dev/c"]}, "devices must hold devices of the host"),
+        ({"cap_add": ["SYS-PTRACE"]}, "cap_add must hold names of capabilities, such as SYS_PTRACE; got 'SYS-PTRACE'."),
+        ({"group_add": ["a b"]}, "group_add must hold names or numbers of groups; got 'a b'."),
+        ({"extra_hosts": ["hub.example"]}, "extra_hosts must hold NAME:ADDRESS with an IP address"),
+        ({"extra_hosts": ["hub:example"]}, "extra_hosts must hold NAME:ADDRESS with an IP address"),
+        ({"security_opt": ["label="]}, "security_opt must hold options such as label=disable"),
+        ({"security_opt": ["seccomp=/etc/p.json"]}, "security_opt: seccomp must be unconfined or builtin"),
+        ({"hostname": "a_b"}, "hostname must be the name of a host"),
+        ({"network": "host"}, "network must be the name of a network that exists on the engine"),
+        ({"network": "container:a"}, "network must be the name of a network that exists on the engine"),
+        ({"network": "a", "network_mode": "host"}, "network: a and network_mode: host exclude each other."),
+        ({"entrypoint": [""]}, "entrypoint must begin with a program; got ['']."),
+        ({"entrypoint": ["sh", "-c", "HF_TOKEN=hf_abcdefghijklmnopqrst exec $@"]}, "entrypoint: a secret in a command"),
         ({"gpus": "0"}, "gpus must be 'all', 'none' or a list of GPU UUIDs (nvidia-smi -L prints them"),
         ({"gpus": 2}, "gpus must be 'all', 'none' or a list"),
         ({"served_model_name": ["a", ""]}, "served_model_name must be a name or a list of names; got ['a', '']."),
@@ -111,7 +126,7 @@ def stamp(**said: t.Any) -> str:
         ),
         ({"hf_token_file": "/a:b"}, "hf_token_file must be a path without a colon and without control characters"),
         ({"huggingface_dir": "/a\nb"}, "huggingface_dir must be a path without a colon and without control"),
-        ({"volumes": ["~nobody-of-that-name:/b"]}, "volumes must name an absolute path as source"),
+        ({"volumes": ["~nobody-of-that-name:/b"]}, "volumes must have an absolute path or the name of a volume"),
         ({"model": "./m"}, "model must be an absolute path on the host"),
         ({"model": "../m"}, "model must be an absolute path on the host"),
         ({"model": "~nobody-of-that-name/m"}, "model must be an absolute path on the host"),
@@ -366,6 +381,35 @@ def test_only_loopback_needs_neither_key_nor_consent(
         pytest.param(
             {"restart_policy": "on-failure:3"}, "restart_policy", "on-failure:3", id="a bounded restart policy"
         ),
+        pytest.param({"volumes": ["hf:/x", "/a:/b"]}, "volumes", ("/a:/b", "hf:/x"), id="a volume by its name"),
+        *(
+            pytest.param({"shm_size": size}, "shm_size", 16 << 30, id=f"shm_size {size}")
+            for size in ("16g", "16GB", "16 GiB", 16 << 30, str(16 << 30), "0.015625t")
+        ),
+        pytest.param({"shm_size": ""}, "shm_size", None, id="no shm_size"),
+        pytest.param({"entrypoint": []}, "entrypoint", (), id="no entrypoint"),
+        pytest.param(
+            {"devices": ["/dev/fuse:r", "/dev/a:/dev/b", "/dev/c:/dev/d:rw"]},
+            "devices",
+            ("/dev/a:/dev/b:rwm", "/dev/c:/dev/d:rw", "/dev/fuse:/dev/fuse:r"),
+            id="devices",
+        ),
+        pytest.param(
+            {"cap_add": ["sys_ptrace", "CAP_IPC_LOCK", "SYS_PTRACE"]}, "cap_add", ("IPC_LOCK", "SYS_PTRACE"), id="caps"
+        ),
+        pytest.param({"group_add": [44, "video"]}, "group_add", ("44", "video"), id="groups"),
+        pytest.param(
+            {"extra_hosts": ["hub=10.0.0.1", "host.docker.internal:host-gateway", "six:[::1]"]},
+            "extra_hosts",
+            ("host.docker.internal:host-gateway", "hub:10.0.0.1", "six:::1"),
+            id="extra hosts",
+        ),
+        pytest.param(
+            {"security_opt": ["no-new-privileges", "label:type:spc_t", "seccomp=unconfined"]},
+            "security_opt",
+            ("label=type:spc_t", "no-new-privileges", "seccomp=unconfined"),
+            id="security options in their newer spelling",
+        ),
         pytest.param({"bind": "localhost"}, "bind", "127.0.0.1", id="localhost is an address"),
         pytest.param({"bind": "0:0::1"}, "bind", "::1", id="an address in its shortest form"),
         pytest.param({}, "ulimits", {"memlock": -1, "stack": 67108864}, id="limits by default"),
@@ -399,9 +443,62 @@ def test_the_url_is_where_the_host_itself_reaches_the_server(bind: str, url: str
     assert spec(bind=bind, allow_unauthenticated=True).url == url
 
 
-@pytest.mark.parametrize(("model", "directory"), [(MODEL, None), ("/models/x", "/models/x")])
-def test_a_model_that_is_a_path_is_a_directory_of_the_host(model: str, directory: str | None) -> None:
-    assert spec(model=model).model_dir == directory
+@pytest.mark.parametrize(
+    ("said", "url", "access"),
+    [
+        ({}, "http://127.0.0.1:8000", {}),
+        ({"engine": {"ssl_certfile": "/c"}}, "https://127.0.0.1:8000", {"validate_certs": False}),
+        ({"engine_unchecked": {"ssl_certfile": "/c"}}, "https://127.0.0.1:8000", {"validate_certs": False}),
+        (
+            {"engine": {"uds": "/run/vllm/a.sock"}, "volumes": ["/srv/run:/run", "/srv/a:/run/vllm"]},
+            "http://127.0.0.1:8000",
+            {"uds": "/srv/a/a.sock"},
+        ),
+        ({"engine": {"uds": "/run/vllm/a.sock"}, "venv": "/v"}, "http://127.0.0.1:8000", {"uds": "/run/vllm/a.sock"}),
+        *(
+            ({"engine": engine}, "http://127.0.0.1:8000", {"runner": "pooling"})
+            for engine in ({"runner": "pooling"}, {"task": "embed"}, {"task": "score"}, {"convert": "classify"})
+        ),
+        ({"engine": {"runner": "auto", "convert": "none", "task": "generate"}}, "http://127.0.0.1:8000", {}),
+    ],
+    ids=str,
+)
+def test_how_a_server_is_asked_follows_from_its_flags(said: dict[str, t.Any], url: str, access: t.Any) -> None:
+    made = spec(**said)
+    assert (made.url, made.access) == (url, access)
+
+
+@pytest.mark.parametrize(
+    ("health", "asked"),
+    [
+        ({}, {"runner": "pooling", "validate_certs": False}),
+        ({"timeout": 9, "prompt": None}, {"runner": "pooling", "validate_certs": False, "timeout": 9}),
+        ({"ca_path": "/ca"}, {"runner": "pooling", "validate_certs": False, "ca_path": "/ca"}),
+        ({"url": "https://a.example"}, {"runner": "pooling", "url": "https://a.example"}),
+    ],
+)
+def test_who_knows_another_way_to_a_server_says_how_it_is_trusted(health: t.Any, asked: t.Any) -> None:
+    access = spec(engine={"runner": "pooling", "ssl_certfile": "/c"}).access
+    assert server_spec.asked(access, health) == asked
+
+
+@pytest.mark.parametrize(
+    ("model", "volumes", "directory"),
+    [
+        (MODEL, [], None),
+        ("/models/x", [], "/models/x"),
+        ("/models/x", ["/srv/m:/models"], "/srv/m/x"),
+        ("/models/x", ["/:/models:ro"], "/x"),
+        ("/models/x", ["weights:/models"], None),
+        ("/models/x", ["weights:/model"], "/models/x"),
+    ],
+)
+def test_a_model_that_is_a_path_is_a_directory_of_the_host(
+    model: str, volumes: list[str], directory: str | None
+) -> None:
+    made = spec(model=model, volumes=volumes)
+    assert made.model_dir == directory
+    assert made.model_in_volume is (volumes == ["weights:/models"])
 
 
 def test_secret_files_are_named_by_their_key() -> None:
@@ -443,6 +540,16 @@ EVERYTHING: dict[str, t.Any] = {
     "port": 8001,
     "bind": "0.0.0.0",
     "network_mode": "host",
+    "network": "llm",
+    "hostname": "gpt",
+    "extra_hosts": ["hub:10.0.0.1"],
+    "devices": ["/dev/infiniband"],
+    "shm_size": "16g",
+    "entrypoint": ["numactl", "-N", "0"],
+    "privileged": True,
+    "cap_add": ["IPC_LOCK"],
+    "group_add": ["video"],
+    "security_opt": ["label=disable"],
     "gpus": ["GPU-1", "GPU-2"],
     "ipc_mode": "private",
     "ulimits": {"memlock": 8, "nofile": 9},
@@ -454,7 +561,7 @@ EVERYTHING: dict[str, t.Any] = {
     "allow_unauthenticated": True,
     "engine": {"a": True, "b": [1, 2], "c": {"d": None}, "e": "f", "middleware": ["g"]},
     "env": {"A": 1},
-    "volumes": ["/a:/b:ro"],
+    "volumes": ["/a:/b:ro", "hf:/c"],
     "labels": {"l": "m"},
     "restart_policy": "no",
     "stop_timeout": 5,
@@ -493,7 +600,8 @@ def test_the_version_is_what_was_said_or_what_the_image_is_called(said: dict[str
 
 
 def test_a_record_makes_the_same_server_again() -> None:
-    original = spec(**EVERYTHING)
+    # The two modes exclude each other.
+    original = spec(**{**EVERYTHING, "network_mode": "bridge"})
     assert from_params(json.loads(json.dumps(original.to_dict()))) == original
 
 
@@ -603,14 +711,17 @@ def test_parameters_fields_and_defaults_agree() -> None:
     written = [field for field in dataclasses.fields(ServerSpec) if field.metadata["only"] != server_spec.NOBODY]
     for field in written:
         parameter = {**server_spec.SERVICE_PARAMETERS, **server_spec.SERVER_PARAMETERS}[field.name]
-        if field.name in ("engine", "env", "ulimits", "labels", "volumes"):
+        if parameter["type"] in ("dict", "list"):
             assert not parameter["default"]
         elif field.default is not dataclasses.MISSING:
             assert parameter.get("default") == field.default
     containers, services = set(server_spec.SERVER_PARAMETERS), set(server_spec.SERVICE_PARAMETERS)
     assert containers | services == {field.name for field in written} == {*server_spec.ALL_KEYS}
     assert services - containers == {"venv", "user"}
-    assert containers - services == {"image", "container_name", "network_mode", "ipc_mode", "labels"}
+    assert containers - services == {
+        *("image", "container_name", "entrypoint", "network_mode", "network", "hostname", "extra_hosts", "ipc_mode"),
+        *("shm_size", "devices", "cap_add", "group_add", "security_opt", "privileged", "labels"),
+    }
 
 
 @pytest.mark.parametrize("name", ["Vllm", "7", "-", "a b", "", "root;", "v" * 32])
