@@ -77,7 +77,7 @@ def choose(wish: Wish, facts: Facts, system: System, is_complete: bool) -> Drive
     if not is_prebuilt:
         versioned.append(modules)
     version, known = _version(wish, facts, naming, versioned, is_complete)
-    install = [(name, known.get(name, "")) for name in versioned if not _is_at(facts, name, version)]
+    install = [(name, known.get(name, "")) for name in versioned if not _is_at(facts, name, version, wish.branch)]
     others, serves = _other_packages(wish, facts, naming, modules if is_prebuilt else "", is_complete)
     if "nvlsm" in parts:
         others.append("nvlsm")
@@ -304,9 +304,11 @@ def _no_version(wish: Wish, facts: Facts, naming: Naming, offers: t.Mapping[str,
     return f"Not all packages of the driver can be had in {wanted} from {title}, and they only work together ({seen})."
 
 
-def _is_at(facts: Facts, name: str, version: str) -> bool:
+def _is_at(facts: Facts, name: str, version: str, branch: str) -> bool:
+    """Whether a package has the version; while that is not known, whether it is of the branch."""
     package = facts.package(name)
-    return bool(version) and upstream(package.installed) == version and not package.is_half
+    fits = upstream(package.installed) == version if version else is_of_branch(package.installed, branch)
+    return fits and not package.is_half
 
 
 # --- what has to go ---------------------------------------------------------------------------------------------------
