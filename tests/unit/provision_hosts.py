@@ -22,7 +22,12 @@ from ansible_collections.gpufleet.vllm.plugins.module_utils._provision.facts imp
     Wish,
 )
 from ansible_collections.gpufleet.vllm.plugins.module_utils._provision.packages import TOOLKIT
-from ansible_collections.gpufleet.vllm.plugins.module_utils._provision.plan import Step, plan, userland_version
+from ansible_collections.gpufleet.vllm.plugins.module_utils._provision.plan import (
+    Step,
+    key_file,
+    plan,
+    userland_version,
+)
 
 Offers = dict[str, list[str]]
 
@@ -118,13 +123,17 @@ def done(facts: Facts, step: Step) -> Facts:
             key: replace(facts.package(key), available=(*one.available, *facts.package(key).available))
             for key, one in packages(offers[name]).items()
         }
-        return replace(facts, lists_age=None, sources=facts.sources + step.text, packages={**facts.packages, **new})
+        files = {**facts.files, step.target: step.text, **({key_file(name): "a key"} if step.key else {})}
+        sources = facts.sources + step.text
+        return replace(facts, lists_age=None, sources=sources, files=files, packages={**facts.packages, **new})
     if step.verb == "stream":
         return replace(facts, stream=step.target)
     if step.verb == "file":
         return replace(facts, files={**facts.files, step.target: step.text})
     if step.verb == "packages":
         return _installed(facts, step)
+    if step.verb == "build":
+        return replace(facts, gpus=replace(facts.gpus, module=userland_version(facts)))
     if step.verb == "module":
         return replace(facts, gpus=replace(facts.gpus, loaded=facts.gpus.module, status="ok"))
     if step.verb == "cdi":

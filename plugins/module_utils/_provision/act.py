@@ -127,6 +127,7 @@ class Actor:
             "stream": self._stream,
             "file": self._file,
             "packages": self._packages,
+            "build": lambda one: self._run(one, "dkms", "autoinstall", "-k", one.target),
             "module": lambda one: self._run(one, "modprobe", "nvidia"),
             "start": self._start_unit,
             "reload": lambda one: self._run(one, "systemctl", "reload", one.target),

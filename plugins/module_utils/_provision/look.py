@@ -28,6 +28,8 @@ HOOK = "/usr/bin/nvidia-container-runtime-hook"
 LISTS = "/var/lib/apt/lists"
 SOURCES = ("/etc/apt/sources.list", "/etc/apt/sources.list.d/*.list", "/etc/apt/sources.list.d/*.sources")
 DNF_SOURCES = ("/etc/yum.repos.d/*.repo",)
+# The repositories that were added by an earlier run, and their keys.
+OWN = ("/etc/apt/sources.list.d/gpufleet-*", "/etc/apt/keyrings/gpufleet-*", "/etc/yum.repos.d/gpufleet-*")
 STREAM = "/etc/dnf/modules.d/nvidia-driver.module"
 
 
@@ -42,6 +44,7 @@ def look(host: Host, wish: Wish, kernel: str, machine: str) -> Facts:
     names = [path for pattern in (SOURCES if _is_apt(system) else DNF_SOURCES) for path in host.matching(pattern)]
     cdi_version, cdi_mig_devices = parse.cdi(host.read(path) for path in sorted(seen.cdi))
     written = [DAEMON_JSON, PREFERENCES, UNATTENDED, NOUVEAU]
+    written += [path for pattern in OWN for path in host.matching(pattern)]
     return Facts(
         os_id=release.get("ID", ""),
         os_version=release.get("VERSION_ID", ""),

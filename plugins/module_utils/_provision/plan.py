@@ -35,7 +35,18 @@ from .packages import (
 )
 
 Verb = t.Literal[
-    "repair", "repository", "refresh", "stream", "file", "packages", "module", "start", "reload", "restart", "cdi"
+    "repair",
+    "repository",
+    "refresh",
+    "stream",
+    "file",
+    "packages",
+    "build",
+    "module",
+    "start",
+    "reload",
+    "restart",
+    "cdi",
 ]
 DAEMON_JSON = "/etc/docker/daemon.json"
 PREFERENCES = "/etc/apt/preferences.d/gpufleet-nvidia.pref"
@@ -88,6 +99,7 @@ class Step:
             "refresh": "read the lists of packages",
             "stream": f"enable the module stream nvidia-driver:{self.target}",
             "file": f"write {self.target}",
+            "build": f"build the kernel modules for {self.target}",
             "module": "load the kernel module nvidia",
             "start": f"enable and start {self.target}",
             "reload": f"reload {self.target}",
@@ -145,7 +157,7 @@ def plan(wish: Wish, facts: Facts) -> Plan:
     daemon = _daemon_json(wish, facts)
     engine_install = _packages(engine, _docker_source(wish, facts, system), "servers run in containers")
     _need_space(facts, [*install, *engine_install])
-    now = Reboot(tuple(_reasons_now(facts)), _blockers(facts))
+    now = Reboot(tuple(_reasons_now(facts, chosen.is_prebuilt)), _blockers(facts))
     after = now if not install else Reboot(tuple(_reasons_after(facts, chosen, now.reasons)), _blockers(facts))
     if not install and not engine_install:
         fetched = [step for step in fetched if step.verb not in ("refresh", "repository")]
@@ -153,11 +165,12 @@ def plan(wish: Wish, facts: Facts) -> Plan:
         fetched.append(Step("refresh", "", "they are older than a day"))
     steps = [*fetched, *_pins(wish, facts, chosen), *install]
     if not after.reasons:
-        steps += _running(facts)
+        steps += _modules(facts, bool(install), chosen) + _running(facts)
     steps += [*daemon, *engine_install, *_engine(wish, facts, bool(daemon))]
     if not after.reasons:
         steps += _cdi(facts)
-    return Plan(tuple(steps), tuple(_left(wish, facts, steps)), tuple(_warnings(facts, steps)), now, after)
+    left = _left(wish, facts, is_settled=not (steps or now.reasons))
+    return Plan(tuple(steps), tuple(left), tuple(_warnings(facts, steps)), now, after)
 
 
 def _supported(facts: Facts) -> System:
@@ -199,7 +212,10 @@ def _lists(wish: Wish, facts: Facts, system: System) -> tuple[list[Step], set[st
     is_unread = facts.lists_age is None
     if is_unread:
         steps.append(Step("refresh", "", "they are missing, or older than the list of repositories"))
-    missing = [one for one in _needed_repositories(wish, facts, system) if one.url.rstrip("/") not in facts.sources]
+    known = {name: _mirrored(one, wish) for name, one in repositories(system, facts.machine).items()}
+    needed = [known[name] for name in _needed_repositories(wish, facts, system)]
+    missing = [one for one in needed if one.url.rstrip("/") not in facts.sources]
+    missing += [one for one in known.values() if one not in missing and _is_outdated(one, facts, system)]
     for one in missing:
         path, text = source_file(one, system)
         steps.append(Step("repository", path, f"{one.title}, {one.url}", text=text, key=one.key))
@@ -214,20 +230,29 @@ def _lists(wish: Wish, facts: Facts, system: System) -> tuple[list[Step], set[st
     return steps, {"cuda", "toolkit", "docker"} if is_unread else unknown
 
 
-def _needed_repositories(wish: Wish, facts: Facts, system: System) -> list[Repository]:
+def _is_outdated(one: Repository, facts: Facts, system: System) -> bool:
+    """Whether an earlier run added the repository, and its file says something else now, or its key is gone."""
+    path, text = source_file(one, system)
+    if path not in facts.files:
+        return False
+    return facts.files[path] != text or bool(
+        one.key and system.manager == "apt" and key_file(one.name) not in facts.files
+    )
+
+
+def _needed_repositories(wish: Wish, facts: Facts, system: System) -> list[str]:
     """The repositories of what neither is installed nor can be had from those that the host has."""
-    known = {name: _mirrored(one, wish) for name, one in repositories(system, facts.machine).items()}
     needed = []
 
     def is_there(name: str) -> bool:
         return bool(facts.installed(name) or facts.package(name).available)
 
     if driver.origin(wish, facts, system) == "nvidia" and not driver.has_userland(wish, facts, system):
-        needed.append(known["cuda"])
+        needed.append("cuda")
     if not all(map(is_there, TOOLKIT)):
-        needed.append(known["toolkit"])
+        needed.append("toolkit")
     if _engine_kind(wish, facts, system) == "docker" and not all(map(is_there, DOCKER["docker"])):
-        needed.append(known["docker"])
+        needed.append("docker")
     return needed
 
 
@@ -291,11 +316,11 @@ def _toolkit(wish: Wish, facts: Facts, is_complete: bool) -> list[tuple[str, str
         for name in TOOLKIT
     }
     common = set.intersection(*(set(found) for found in offers.values()))
-    have = {upstream(facts.installed(name)) for name in TOOLKIT}
+    have = {upstream(facts.installed(name)) for name in TOOLKIT} - {""}
     current = next(iter(have)) if len(have) == 1 else ""
     if wish.toolkit_version:
         target = wish.toolkit_version if wish.toolkit_version in common else ""
-    elif current and numbers(current) >= LEAST_TOOLKIT:
+    elif current in common and numbers(current) >= LEAST_TOOLKIT:
         target = current
     else:
         target = max(common, key=numbers, default="")
@@ -306,7 +331,8 @@ def _toolkit(wish: Wish, facts: Facts, is_complete: bool) -> list[tuple[str, str
             "repositories: toolkit.",
             "packages-refused",
         )
-    found = [(name, offers[name].get(target, "")) for name in TOOLKIT if have != {target} or not target]
+    found = [(name, offers[name].get(target, "")) for name in TOOLKIT if upstream(facts.installed(name)) != target]
+    found = found if target else [(name, "") for name in TOOLKIT if not facts.installed(name)]
     held = [name for name, _version in found if facts.package(name).is_held and facts.installed(name)]
     if held:
         raise VllmError(
@@ -455,11 +481,19 @@ def _may_restart(wish: Wish, facts: Facts) -> bool:
 # --- what runs --------------------------------------------------------------------------------------------------------
 
 
+def _modules(facts: Facts, is_being_installed: bool, chosen: Driver) -> list[Step]:
+    """The module of the running kernel. DKMS builds it when it is installed, but not for a kernel that came later."""
+    if facts.gpus.loaded:
+        return []
+    load = Step("module", "nvidia", "it is not loaded")
+    if is_being_installed or facts.gpus.module or chosen.is_prebuilt:
+        return [load]
+    return [Step("build", facts.kernel, "DKMS has not built any for this kernel"), load]
+
+
 def _running(facts: Facts) -> list[Step]:
-    """The module and the units, once everything is installed and no reboot stands before them."""
+    """The units, once everything is installed and no reboot stands before them."""
     steps = []
-    if not facts.gpus.loaded:
-        steps.append(Step("module", "nvidia", "it is not loaded"))
     parts = fabric_parts(facts.gpus.hardware, facts.gpus.has_switch)
     wanted = [(PERSISTENCE_UNIT, "keeps the driver initialized")]
     if "fabric_manager" in parts:
@@ -488,7 +522,7 @@ def _cdi(facts: Facts) -> list[Step]:
 # --- reboot -----------------------------------------------------------------------------------------------------------
 
 
-def _reasons_now(facts: Facts) -> list[str]:
+def _reasons_now(facts: Facts, is_prebuilt: bool = True) -> list[str]:
     gpus = facts.gpus
     installed = userland_version(facts)
     if gpus.nouveau:
@@ -499,7 +533,7 @@ def _reasons_now(facts: Facts) -> list[str]:
         return [f"driver {gpus.loaded} is loaded, and its libraries are of {installed}"]
     if gpus.status == "driver_mismatch":
         return [gpus.message or "the libraries and the loaded kernel module have different versions"]
-    if installed and not gpus.loaded and not gpus.module:
+    if installed and not gpus.loaded and not gpus.module and is_prebuilt:
         return [f"the running kernel {facts.kernel} has no module of the driver, and an installed one has"]
     return []
 
@@ -531,7 +565,7 @@ def _blockers(facts: Facts) -> tuple[str, ...]:
 # --- what people have to know -----------------------------------------------------------------------------------------
 
 
-def _left(wish: Wish, facts: Facts, steps: t.Sequence[Step]) -> list[str]:
+def _left(wish: Wish, facts: Facts, is_settled: bool) -> list[str]:
     """What keeps the host from being fit, and no step mends."""
     found = []
     if facts.docker.version and wish.docker != "none" and _needs_restart(wish, facts) and not _may_restart(wish, facts):
@@ -540,7 +574,7 @@ def _left(wish: Wish, facts: Facts, steps: t.Sequence[Step]) -> list[str]:
             "running "
             "containers. Set restart_docker: true, or run 'systemctl restart docker' when they may stop."
         )
-    if not steps and facts.gpus.loaded:
+    if is_settled and facts.gpus.loaded:
         found += verify.fabric(facts)
         if facts.gpus.status not in ("ok", "driver_mismatch") and facts.gpus.message:
             found.append(facts.gpus.message)

@@ -122,10 +122,22 @@ def _carried_out(wish: Wish, machine: Machine, actor: Actor) -> tuple[list[Step]
                     "else may be changing this host, such as unattended upgrades.",
                     "install-failed",
                 )
-            actor.do(step)
+            _do(actor, step, userland_version(facts))
             done.append(step)
     except VllmError as error:
         error.actions = [one.words() for one in done]  # type: ignore[attr-defined]
+        raise
+
+
+def _do(actor: Actor, step: Step, before: str) -> None:
+    try:
+        actor.do(step)
+    except VllmError as error:
+        if step.remove and before:
+            branch = before.partition(".")[0]
+            error.args = (
+                f"{error} To go back to what was there, run this with branch: {branch} and version: {before}.",
+            )
         raise
 
 

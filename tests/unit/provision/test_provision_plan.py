@@ -421,6 +421,19 @@ def test_a_directory_of_the_host_may_come_without_a_key() -> None:
     assert step.text == "deb [trusted=yes] file:/srv/packages ./\n"
 
 
+def test_a_key_that_was_removed_is_fetched_again_and_another_mirror_takes_its_place() -> None:
+    facts = provisioned(host(offers=ubuntu_archive("24.04")))[0]
+    key = "/etc/apt/keyrings/gpufleet-toolkit.asc"
+    assert key in facts.files
+    bare = {name: replace(one, installed="") for name, one in facts.packages.items()}
+    facts = replace(facts, packages=bare)
+    assert [step.verb for step in plan(Wish(), facts).steps[:1]] == ["packages"]
+    without = replace(facts, files={path: text for path, text in facts.files.items() if path != key})
+    assert [step.verb for step in plan(Wish(), without).steps[:2]] == ["repository", "refresh"]
+    wish = Wish(repositories={"toolkit": {"url": "https://mirror/toolkit"}})
+    assert "https://mirror/toolkit" in plan(wish, facts).steps[0].text
+
+
 def test_what_the_host_has_from_its_own_mirror_needs_no_repository() -> None:
     facts = with_repositories(host(), DOCKER_OFFERS)
     assert [step.verb for step in plan(Wish(), facts).steps if step.verb in ("repository", "refresh")] == []
@@ -568,6 +581,25 @@ def test_prebuilt_modules_for_another_kernel_need_a_reboot() -> None:
         "the prebuilt modules are not for the running kernel 6.8.0-90-generic, but for the one they bring",
     )
     assert OWN not in {name for name, _version in driver_step(found).install}
+
+
+def test_dkms_builds_for_a_kernel_that_came_later() -> None:
+    wish = Wish(kernel_modules="dkms")
+    fit = provisioned(host(offers=ubuntu_archive("24.04")), wish)[0]
+    found = plan(wish, replace(fit, docker=RUNNING, gpus=BARE))
+    assert found.reboot.reasons == ()
+    assert [step.words() for step in found.steps][:2] == [
+        "build the kernel modules for 6.8.0-151-generic (DKMS has not built any for this kernel)",
+        "load the kernel module nvidia (it is not loaded)",
+    ]
+
+
+def test_a_part_of_the_toolkit_that_is_missing_comes_in_the_version_of_the_others() -> None:
+    have = dict.fromkeys(list(TOOLKIT_OFFERS)[1:], "1.19.1-1")
+    facts = host(packages=packages({**ubuntu_archive("24.04"), **TOOLKIT_OFFERS}, have, held=list(have)))
+    (step,) = (step for step in plan(Wish(), facts).steps if "toolkit" in step.target)
+    assert step.install == (("nvidia-container-toolkit", "1.19.1-1"),)
+    assert "held" in str(refused(Wish(toolkit_version="1.20.0"), facts))
 
 
 def test_a_fabric_that_is_not_ready_is_explained() -> None:

@@ -18,7 +18,7 @@ from ansible_collections.gpufleet.vllm.plugins.module_utils._provision import ac
 from ansible_collections.gpufleet.vllm.plugins.module_utils._provision.act import Actor, explained
 from ansible_collections.gpufleet.vllm.plugins.module_utils._provision.facts import Facts, Job, Wish
 from ansible_collections.gpufleet.vllm.plugins.module_utils._provision.plan import Step
-from provision_hosts import HGX, RUNNING, done, host, provisioned, rebooted, ubuntu_archive
+from provision_hosts import HGX, RUNNING, done, host, packages, provisioned, rebooted, ubuntu_archive
 
 DEFAULTS: dict[str, t.Any] = {key: spec.get("default") for key, spec in run.PARAMETERS.items()}
 
@@ -112,6 +112,16 @@ def test_an_upgrade_ends_with_the_reboot_that_it_needs_and_who_stands_in_its_way
         "Reboot needed (driver 570.211.01 is loaded, and 580.178.04 is installed), once nobody computes any more: python "
         "(process 41 of ada)."
     )
+
+
+def test_an_upgrade_that_fails_says_how_to_go_back() -> None:
+    old = replace(provisioned(bare())[0], docker=RUNNING)
+    wish = {**DEFAULTS, "branch": "570"}
+    offers = ubuntu_archive("24.04", "570")
+    facts = replace(old, packages={**packages(offers), **{k: v for k, v in old.packages.items() if k not in offers}})
+    played = Played(facts, fails=0)
+    with pytest.raises(VllmError, match="run this with branch: 580 and version: 580.178.04"):
+        run.run(wish, False, played.machine())
 
 
 # --- commands ---------------------------------------------------------------------------------------------------------
