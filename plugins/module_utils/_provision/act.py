@@ -292,7 +292,7 @@ def explained(step: Step, argv: t.Sequence[str], status: int, output: str) -> Fa
     """A command that failed, in words."""
     lines = [redact(line.rstrip()) for line in output.splitlines() if line.strip()]
     errors = [line for line in lines if re.match(r"(?:E|Err|Error|modprobe|dpkg|Job for|Failed)\b", line)] or lines[-1:]
-    said = f" It said: {errors[0].strip()}" if errors else ""
+    said = f" It said: {errors[0].strip().rstrip('.')}." if errors else ""
     for one in EXPLANATIONS:
         if found := re.search(one.pattern, output):
             who = found.groupdict().get("who")
