@@ -107,6 +107,12 @@ options:
       - Compare the host with what is known to work, and change nothing, as on DGX OS.
     type: bool
     default: false
+  protect_memory:
+    description:
+      - On a host whose GPU and CPU share one memory, such as GB10, keep memory for the SSH server (C(MemoryMin)) and
+        run C(earlyoom), so that the host can be reached when its memory is full. Nothing else is changed there.
+    type: bool
+    default: false
   repositories:
     description:
       - Mirrors, by the repository whose place they take. A repository is added only when the host cannot have the

@@ -24,6 +24,7 @@ from .._host.download import HttpSource, fetch
 from .._host.redaction import redact
 from .facts import Wish
 from .plan import Step, key_file
+from .verify import SSH_BYTES
 
 KEY_BYTES = 1 << 20
 # Seconds that a command may wait for another one that installs packages.
@@ -133,6 +134,8 @@ class Actor:
             "reload": lambda one: self._run(one, "systemctl", "reload", one.target),
             "restart": lambda one: self._run(one, "systemctl", "restart", one.target),
             "cdi": self._cdi,
+            # Takes effect at once, and needs no reload.
+            "protect": lambda one: self._run(one, "systemctl", "set-property", one.target, f"MemoryMin={SSH_BYTES}"),
         }
         actions[step.verb](step)
 

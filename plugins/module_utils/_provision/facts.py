@@ -32,6 +32,8 @@ class Wish:
     restart_docker: bool = False
     # Look and tell, and change nothing: as on DGX OS.
     verify_only: bool = False
+    # Whether a host whose GPU and CPU share one memory gets what keeps it reachable when that is full.
+    protect_memory: bool = False
     # By name (cuda, toolkit, docker): url, key, suite, where they are not the default.
     repositories: t.Mapping[str, t.Mapping[str, str]] = field(default_factory=dict)
     proxy: str = ""

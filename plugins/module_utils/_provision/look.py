@@ -15,14 +15,24 @@ from .._gpu.observation import Observation
 from .._gpu.probe import Argv, Host, observe
 from . import driver, parse
 from .facts import Docker, Facts, Gpus, Job, Package, Wish
-from .packages import DOCKER, DOCKER_UNIT, FABRIC_MANAGER_UNIT, IMEX_UNIT, PERSISTENCE_UNIT, TOOLKIT, System, system_of
+from .packages import (
+    DOCKER,
+    DOCKER_UNIT,
+    EARLYOOM_UNIT,
+    FABRIC_MANAGER_UNIT,
+    IMEX_UNIT,
+    PERSISTENCE_UNIT,
+    SSH_UNITS,
+    TOOLKIT,
+    System,
+    system_of,
+)
 from .plan import DAEMON_JSON, NEEDED_BYTES, NOUVEAU, PREFERENCES, UNATTENDED
 
 # Seconds for what asks the package manager, and for the GPUs.
 SECONDS, GPU_SECONDS = 60.0, 60.0
 MOK = "/var/lib/shim-signed/mok/MOK.der"
-SSH_UNITS = ("ssh.service", "sshd.service")
-UNITS = (PERSISTENCE_UNIT, FABRIC_MANAGER_UNIT, IMEX_UNIT, DOCKER_UNIT, "earlyoom.service", *SSH_UNITS)
+UNITS = (PERSISTENCE_UNIT, FABRIC_MANAGER_UNIT, IMEX_UNIT, DOCKER_UNIT, EARLYOOM_UNIT, *SSH_UNITS)
 UNIT_PROPERTIES = "Id,LoadState,ActiveState,UnitFileState,ActiveEnterTimestamp,MemoryMin"
 HOOK = "/usr/bin/nvidia-container-runtime-hook"
 LISTS = "/var/lib/apt/lists"
@@ -68,7 +78,7 @@ def look(host: Host, wish: Wish, kernel: str, machine: str) -> Facts:
         cdi_version=cdi_version,
         cdi_mig_devices=cdi_mig_devices,
         swap_mib=seen.memory.swap_total_mib or 0,
-        earlyoom=units["earlyoom.service"][0].active if "earlyoom.service" in units else False,
+        earlyoom=units[EARLYOOM_UNIT][0].active if EARLYOOM_UNIT in units else False,
         ssh_memory_min=max((units[name][1] for name in SSH_UNITS if name in units), default=0),
     )
 
@@ -90,7 +100,7 @@ def _questions(host: Host, wish: Wish, system: System | None, kernel: str) -> di
     else:
         questions["rpm"] = ("rpm", "-qa", "--qf", parse.RPM_FORMAT)
     if system:
-        names = [*driver.names(wish, system, kernel), *TOOLKIT, *DOCKER["distribution"], *DOCKER["docker"]]
+        names = [*driver.names(wish, system, kernel), *TOOLKIT, *DOCKER["distribution"], *DOCKER["docker"], "earlyoom"]
         if system.manager == "apt":
             questions["policy"] = ("apt-cache", "policy", *names)
         else:

@@ -31,6 +31,8 @@ FABRIC_MANAGER_UNIT = "nvidia-fabricmanager.service"
 PERSISTENCE_UNIT = "nvidia-persistenced.service"
 IMEX_UNIT = "nvidia-imex.service"
 DOCKER_UNIT = "docker.service"
+EARLYOOM_UNIT = "earlyoom.service"
+SSH_UNITS = ("ssh.service", "sshd.service")
 
 
 @dataclass(frozen=True)

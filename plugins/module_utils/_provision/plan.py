@@ -21,10 +21,12 @@ from .facts import Facts, Wish
 from .packages import (
     DOCKER,
     DOCKER_UNIT,
+    EARLYOOM_UNIT,
     FABRIC_MANAGER_UNIT,
     IMEX_UNIT,
     LEAST_TOOLKIT,
     PERSISTENCE_UNIT,
+    SSH_UNITS,
     TOOLKIT,
     Repository,
     System,
@@ -47,6 +49,7 @@ Verb = t.Literal[
     "reload",
     "restart",
     "cdi",
+    "protect",
 ]
 DAEMON_JSON = "/etc/docker/daemon.json"
 PREFERENCES = "/etc/apt/preferences.d/gpufleet-nvidia.pref"
@@ -105,6 +108,7 @@ class Step:
             "reload": f"reload {self.target}",
             "restart": f"restart {self.target}",
             "cdi": "write the CDI specification of the GPUs",
+            "protect": f"keep {verify.SSH_BYTES >> 20} MiB of memory for {self.target}",
         }[self.verb]
 
 
@@ -144,7 +148,8 @@ def plan(wish: Wish, facts: Facts) -> Plan:
     """
     if is_verified_only(wish, facts):
         reboot = Reboot(tuple(_reasons_now(facts)), _blockers(facts))
-        return Plan(deviations=tuple(verify.deviations(wish, facts)), reboot=reboot, reboot_after=reboot)
+        steps = _protections(facts) if wish.protect_memory and facts.gpus.hardware in verify.UNIFIED else []
+        return Plan(tuple(steps), tuple(verify.deviations(wish, facts)), (), reboot, reboot)
     system = _supported(facts)
     fetched, missing = _lists(wish, facts, system)
     chosen = driver.choose(wish, facts, system, "cuda" not in missing)
@@ -171,6 +176,21 @@ def plan(wish: Wish, facts: Facts) -> Plan:
         steps += _cdi(facts)
     left = _left(wish, facts, is_settled=not (steps or now.reasons))
     return Plan(tuple(steps), tuple(left), tuple(_warnings(facts, steps)), now, after)
+
+
+def _protections(facts: Facts) -> list[Step]:
+    """What keeps a host reachable when the memory that its GPU and CPU share is full."""
+    steps = []
+    ssh = next((name for name in SSH_UNITS if name in facts.units), "")
+    if ssh and facts.ssh_memory_min < verify.SSH_BYTES:
+        steps.append(Step("protect", ssh, "the host answers when its memory is full"))
+    if not facts.installed("earlyoom") and not facts.earlyoom:
+        offers = facts.package("earlyoom").available
+        wanted = (("earlyoom", offers[0].version if offers else ""),)
+        steps.append(Step("packages", "the distribution", "it ends a process before the memory is full", wanted))
+    if not facts.earlyoom:
+        steps.append(Step("start", EARLYOOM_UNIT, "it does not run"))
+    return steps
 
 
 def _supported(facts: Facts) -> System:

@@ -36,6 +36,7 @@ PARAMETERS: dict[str, dict[str, t.Any]] = {
     "unattended_upgrades": {"type": "str", "choices": ["block", "leave"], "default": "block"},
     "restart_docker": {"type": "bool", "default": False},
     "verify_only": {"type": "bool", "default": False},
+    "protect_memory": {"type": "bool", "default": False},
     "repositories": {
         "type": "dict",
         "options": {

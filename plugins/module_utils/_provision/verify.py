@@ -24,7 +24,7 @@ UPDATE = "Update the host by its vendor's way (DGX OS: 'apt full-upgrade' or the
 def deviations(wish: Wish, facts: Facts) -> list[str]:
     """Each way in which a host differs from what is known to work."""
     found = [*_driver(wish, facts), *fabric(facts), *_containers(wish, facts)]
-    return found + (_unified(facts) if facts.gpus.hardware in UNIFIED else [])
+    return found + (_unified(wish, facts) if facts.gpus.hardware in UNIFIED else [])
 
 
 def _driver(wish: Wish, facts: Facts) -> list[str]:
@@ -101,7 +101,7 @@ def _containers(wish: Wish, facts: Facts) -> list[str]:
     return found
 
 
-def _unified(facts: Facts) -> list[str]:
+def _unified(wish: Wish, facts: Facts) -> list[str]:
     """What keeps a host reachable when the memory that CPU and GPU share is full."""
     found = []
     if facts.swap_mib:
@@ -110,6 +110,8 @@ def _unified(facts: Facts) -> list[str]:
             "until it "
             "freezes. Turn it off: 'swapoff -a', and take it out of /etc/fstab."
         )
+    if wish.protect_memory:
+        return found
     if not facts.earlyoom:
         found.append("earlyoom does not run: nothing ends a process before the shared memory is full.")
     if facts.ssh_memory_min < SSH_BYTES:

@@ -660,3 +660,17 @@ def test_a_dgx_is_compared_and_never_changed(change: dict[str, t.Any], wish: Wis
     assert len(found.deviations) == len(words), found.deviations
     assert all(word in sentence for word, sentence in zip(words, found.deviations))
     assert found.is_fit == (not words)
+
+
+def test_a_host_with_one_memory_is_protected_on_request_alone() -> None:
+    facts = host(**{**GOOD, "earlyoom": False, "ssh_memory_min": 0, "units": {"ssh.service": Unit(True, True)}})
+    assert plan(Wish(), facts).steps == ()
+    found = plan(Wish(protect_memory=True), facts)
+    assert [step.words() for step in found.steps] == [
+        "keep 64 MiB of memory for ssh.service (the host answers when its memory is full)",
+        "install earlyoom from the distribution (it ends a process before the memory is full)",
+        "enable and start earlyoom.service (it does not run)",
+    ]
+    assert found.deviations == ()
+    assert plan(Wish(protect_memory=True), host(**GOOD)).is_fit
+    assert not [step for step in plan(Wish(protect_memory=True), host()).steps if "earlyoom" in step.words()]
