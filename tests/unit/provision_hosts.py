@@ -64,6 +64,15 @@ def ubuntu_archive(release: str, *branches: str) -> Offers:
     return offers
 
 
+def only_leading_to(newer: str, older: str, offers: Offers) -> dict[str, Package]:
+    """What Ubuntu's archive has of a branch that has ended: versions of that branch, which bring a newer one."""
+    ended = packages({name.replace(newer, older): ["570.211.01-0ubuntu1.24.04.1"] for name in offers if newer in name})
+    return {
+        name: replace(one, available=tuple(replace(offer, leads_to=newer) for offer in one.available))
+        for name, one in ended.items()
+    }
+
+
 def cuda_repository(branch: str = "580") -> Offers:
     """NVIDIA's repository for Ubuntu, which also has newer branches."""
     suffix = f"-{branch}" if int(branch) <= 580 else ""

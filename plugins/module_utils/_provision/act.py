@@ -70,30 +70,26 @@ EXPLANATIONS = (
         r"(?:couldn't|were invalid)"
         r"|GPG check FAILED|Missing key|not be verified",
         "The signature of the repository could not be verified: its key is expired, or another one. Name the current "
-        "key as "
-        "key of the repository, or remove its file in /etc/apt/keyrings to fetch it again",
+        "key as key of the repository, or remove its file in /etc/apt/keyrings to fetch it again",
         "download-failed",
     ),
     Explanation(
         r"Bad return status for module build|Error! Your kernel headers|dkms.*(?:failed|error)",
         "DKMS could not build the kernel modules. Its log is /var/lib/dkms/nvidia/*/build/make.log; most often "
-        "compiler and "
-        "headers do not fit the running kernel",
+        "compiler and headers do not fit the running kernel",
         "install-failed",
     ),
     Explanation(
         r"held broken packages|unmet dependencies|Unable to correct problems|conflicting requests|nothing provides"
         r"|held packages were changed",
-        "The packages do not fit those that are installed or held. 'apt-mark showhold' lists what is held; packages of "
-        "another "
-        "repository of NVIDIA must be removed first",
+        "The packages do not fit those that are installed or held. 'apt-mark showhold' lists what is held; packages "
+        "of another repository of NVIDIA must be removed first",
         "packages-refused",
     ),
     Explanation(
         r"Key was rejected by service|Required key not available",
         "Secure Boot does not let the kernel load the module: nobody enrolled the key that it is signed with. Use "
-        "prebuilt "
-        "modules, or enrol the key with mokutil at the console",
+        "prebuilt modules, or enrol the key with mokutil at the console",
         "host-unsupported",
     ),
     Explanation(
@@ -284,8 +280,7 @@ class Actor:
         except subprocess.TimeoutExpired:
             raise VllmError(
                 f"'{' '.join(argv[:2])}' (process {child.pid}) was not done after {self.seconds:.0f} s. It was left "
-                "running: "
-                "run this again when it has ended, or with a larger timeout.",
+                "running: run this again when it has ended, or with a larger timeout.",
                 "install-failed",
             ) from None
         return child.returncode, output.decode("utf-8", "replace")
@@ -303,8 +298,7 @@ def explained(step: Step, argv: t.Sequence[str], status: int, output: str) -> Fa
             return Failed(f"Cannot {step.words()}. {sentence}.{said}", one.reason, lines[-TAIL_LINES:])
     return Failed(
         f"Cannot {step.words()}: '{' '.join(argv[:2])}' ended with exit status {status}.{said} What was done stays, "
-        "and "
-        "the next run goes on from there.",
+        "and the next run goes on from there.",
         "install-failed",
         lines[-TAIL_LINES:],
     )

@@ -138,8 +138,8 @@ def origin(wish: Wish, facts: Facts, system: System) -> Origin:
     if wanted == "ubuntu" and needs_nvidia:
         what = f"{facts.gpus.hardware} needs nvlsm, which" if system.manager == "apt" else "the driver"
         raise VllmError(
-            f"{what} is in NVIDIA's repository alone. Set origin: nvidia"
-            f"{', and remove the driver from Ubuntu archive first' if present else ''}.",
+            f"{what} is in NVIDIA's repository alone. Set origin: "
+            f"nvidia{', and remove the driver from Ubuntu archive first' if present else ''}.",
             "packages-refused",
         )
     if present and wanted not in present:
@@ -182,7 +182,8 @@ def _naming(wish: Wish, facts: Facts, system: System, wanted: Origin) -> Naming:
 
 def _has_branch(facts: Facts, name: str, wish: Wish) -> bool:
     package = facts.package(name)
-    return any(is_of_branch(one, wish.branch) for one in (package.installed, *(a.version for a in package.available)))
+    offers = (one.version for one in package.available if not one.leads_to)
+    return any(is_of_branch(one, wish.branch) for one in (package.installed, *offers))
 
 
 # --- kernel modules ---------------------------------------------------------------------------------------------------
@@ -192,7 +193,7 @@ def _modules(wish: Wish, facts: Facts, system: System, naming: Naming, is_comple
     """The package of the kernel modules, and whether they are prebuilt."""
     dkms = _called(naming.dkms, wish)
     named = [_called(naming.prebuilt, wish, one) for one in flavours(system, facts.kernel)] if naming.prebuilt else []
-    there = [name for name in named if facts.installed(name) or facts.package(name).available]
+    there = [name for name in named if facts.installed(name) or _is_real(facts, name)]
     keeps_dkms = facts.installed(dkms) and not facts.secure_boot
     if wish.kernel_modules != "dkms" and not (wish.kernel_modules == "auto" and keeps_dkms):
         if there or (named and not is_complete):
@@ -212,13 +213,17 @@ def _modules(wish: Wish, facts: Facts, system: System, naming: Naming, is_comple
             else "Enrol a key that DKMS signs with"
         )
         raise VllmError(
-            f"Secure Boot is on, and kernel {facts.kernel} would not load the modules that {dkms} builds: the key that "
-            f"signs them is not enrolled. {way}, or enrol the key at the console ('mokutil --import "
+            f"Secure Boot is on, and kernel {facts.kernel} would not load the modules that {dkms} builds: the key "
+            f"that signs them is not enrolled. {way}, or enrol the key at the console ('mokutil --import "
             "/var/lib/shim-signed/mok/MOK.der' on Ubuntu, '/var/lib/dkms/mok.pub' elsewhere, then reboot), or turn "
             "Secure Boot off.",
             "host-unsupported",
         )
     return dkms, False
+
+
+def _is_real(facts: Facts, name: str) -> bool:
+    return any(not one.leads_to for one in facts.package(name).available)
 
 
 def _other_packages(
@@ -233,8 +238,8 @@ def _other_packages(
     for name, remedy in ((headers, NO_HEADERS), *((("dkms", NO_DKMS),) if naming.manager == "dnf" else ())):
         if is_complete and not facts.installed(name) and not facts.package(name).available:
             raise VllmError(
-                f"The kernel modules have to be built for the running kernel {facts.kernel}, and no repository of this "
-                f"host has {name}. {remedy}, then run this again; nothing was changed.",
+                f"The kernel modules have to be built for the running kernel {facts.kernel}, and no repository of "
+                f"this host has {name}. {remedy}, then run this again; nothing was changed.",
                 "packages-refused",
             )
     return [headers, *(["dkms"] if naming.manager == "dnf" else [])], True
@@ -273,27 +278,27 @@ def _version(
 def _offers(facts: Facts, naming: Naming, name: str, branch: str) -> dict[str, str]:
     """The versions of a package in the branch, by NVIDIA's version: what is installed, and what the origin has."""
     package = facts.package(name)
-    versions = [one.version for one in package.available]
+    versions = [one.version for one in package.available if not one.leads_to]
     if naming.manager == "apt":
         versions = [one for one in versions if origin_of(name, one) == naming.origin]
-    found = [*versions, *([package.installed] if package.installed else [])]
+    leading = [one.version for one in package.available if one.leads_to]
+    found = [*versions, *([package.installed] if package.installed and package.installed not in leading else [])]
     return {upstream(one): one for one in reversed(found) if is_of_branch(one, branch)}
 
 
 def _no_version(wish: Wish, facts: Facts, naming: Naming, offers: t.Mapping[str, t.Mapping[str, str]]) -> str:
     title = TITLES[naming.origin]
     elsewhere = {
-        name: one.version
+        name: one.leads_to or upstream(one.version).partition(".")[0]
         for name, found in offers.items()
         for one in reversed(facts.package(name).available)
         if not found and (naming.manager == "dnf" or origin_of(name, one.version) == naming.origin)
     }
     if elsewhere:
-        name, version = next(iter(elsewhere.items()))
+        name, branch = next(iter(elsewhere.items()))
         return (
-            f"{name} is at {version} in {title}: branch {wish.branch} is no longer there, and the package only leads "
-            "to "
-            f"another branch. Set branch: {upstream(version).partition('.')[0]}, or one that is still maintained."
+            f"{title} no longer has branch {wish.branch}: {name} only leads to branch {branch}. Set branch: {branch}, "
+            "or one that is still maintained."
         )
     missing = [name for name, found in offers.items() if not found]
     if missing:
@@ -334,10 +339,9 @@ def _refuse_held(facts: Facts, install: t.Sequence[str], remove: t.Sequence[str]
     held = sorted({name for name in (*install, *remove) if facts.package(name).is_held})
     if held:
         raise VllmError(
-            f"{_few(held)} {'is' if len(held) == 1 else 'are'} held, and would have to change: apt would end with held "
-            f"broken packages. Release with 'apt-mark unhold {' '.join(held)}'; this role keeps what belongs together "
-            "by "
-            "other means.",
+            f"{_few(held)} {'is' if len(held) == 1 else 'are'} held, and would have to change: apt would end with "
+            f"held broken packages. Release with 'apt-mark unhold {' '.join(held)}'; this role keeps what belongs "
+            "together by other means.",
             "packages-refused",
         )
 

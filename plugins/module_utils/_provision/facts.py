@@ -48,6 +48,8 @@ class Available:
 
     version: str
     source: str
+    # The branch that it only leads to: a transitional package has a version of the old branch, and brings the new one.
+    leads_to: str = ""
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import time
 import typing as t
+from dataclasses import replace
 
 from .._gpu.facts import host_facts
 from .._gpu.observation import Observation
@@ -103,6 +104,7 @@ def _questions(host: Host, wish: Wish, system: System | None, kernel: str) -> di
         names = [*driver.names(wish, system, kernel), *TOOLKIT, *DOCKER["distribution"], *DOCKER["docker"], "earlyoom"]
         if system.manager == "apt":
             questions["policy"] = ("apt-cache", "policy", *names)
+            questions["show"] = ("apt-cache", "show", *names)
         else:
             query = ("dnf", "-q", "repoquery", "--available", "--qf", parse.REPOQUERY_FORMAT)
             questions["repoquery"] = (*query, *names, "kernel-devel")
@@ -112,7 +114,11 @@ def _questions(host: Host, wish: Wish, system: System | None, kernel: str) -> di
 def _packages(answers: t.Mapping[str, str], kernel: str, is_apt: bool) -> dict[str, Package]:
     if is_apt:
         installed = parse.dpkg_packages(answers.get("dpkg", ""))
-        available = parse.apt_policy(answers.get("policy", ""))
+        leads = parse.transitional(answers.get("show", ""))
+        available = {
+            name: tuple(replace(one, leads_to=leads.get((name, one.version), "")) for one in offers)
+            for name, offers in parse.apt_policy(answers.get("policy", "")).items()
+        }
     else:
         installed = parse.rpm_packages(answers.get("rpm", ""), kernel)
         available = parse.dnf_available(answers.get("repoquery", ""))

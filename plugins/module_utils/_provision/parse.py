@@ -10,6 +10,7 @@ import re
 import typing as t
 
 from .facts import Available, Package, Unit
+from .packages import branch_of
 
 DPKG_FORMAT = "${db:Status-Abbrev}\t${Package}\t${Version}\n"
 RPM_FORMAT = "%{NAME}\t%{VERSION}-%{RELEASE}\t%{ARCH}\n"
@@ -50,6 +51,19 @@ def apt_policy(text: str) -> dict[str, tuple[Available, ...]]:
             if not url.startswith("/var/lib/dpkg") and version not in [one.version for one in found.get(name, [])]:
                 found.setdefault(name, []).append(Available(version, url))
     return {key: tuple(value) for key, value in found.items()}
+
+
+def transitional(text: str) -> dict[tuple[str, str], str]:
+    """The branch that a package of another branch depends on, by name and version, from C(apt-cache show)."""
+    found = {}
+    for block in text.split("\n\n"):
+        values = dict(re.findall(r"(?m)^(Package|Version|Depends): (.*)$", block))
+        own = branch_of(values.get("Package", ""))
+        needed = (branch_of(word) for word in re.findall(r"(?:^|[,|] ?)([a-z0-9.+-]+)", values.get("Depends", "")))
+        other = next((branch for branch in needed if branch and branch != own), "")
+        if own and other:
+            found[values["Package"], values.get("Version", "")] = other
+    return found
 
 
 def rpm_packages(text: str, kernel: str) -> dict[str, Package]:

@@ -31,6 +31,7 @@ from .packages import (
     Repository,
     System,
     fabric_parts,
+    is_of_driver,
     numbers,
     repositories,
     upstream,
@@ -199,22 +200,27 @@ def _supported(facts: Facts) -> System:
     if system is None:
         raise VllmError(
             f"Cannot provision {name}: drivers are installed on Ubuntu 22.04 and 24.04 and on RHEL 9. With "
-            "verify_only: "
-            "true the host is only looked at.",
+            "verify_only: true the host is only looked at.",
             "host-unsupported",
         )
     if not facts.gpus.count:
         raise VllmError(
             f"Cannot provision this host ({name}): its PCI bus shows no NVIDIA GPU, so nothing was installed. Check "
-            "that "
-            "the card is seated, or passed through to the virtual machine.",
+            "that the card is seated, or passed through to the virtual machine.",
+            "host-unsupported",
+        )
+    packaged = any(is_of_driver(name) for name, one in facts.packages.items() if one.installed or one.is_half)
+    if facts.gpus.module and not packaged:
+        raise VllmError(
+            f"Driver {facts.gpus.module} is here, and no package has installed it: NVIDIA's .run installer has. "
+            "Packages beside it would break both. Remove it ('nvidia-uninstall'), then run this again; with "
+            "verify_only: true the host is only looked at.",
             "host-unsupported",
         )
     if facts.docker.is_snap:
         raise VllmError(
             "Docker is installed as a snap here, and that one cannot give containers GPUs through NVIDIA's toolkit. "
-            "Remove "
-            "it ('snap remove docker', which stops its containers), then run this again.",
+            "Remove it ('snap remove docker', which stops its containers), then run this again.",
             "host-unsupported",
         )
     return system
@@ -285,8 +291,7 @@ def _mirrored(one: Repository, wish: Wish) -> Repository:
     if not key and not url.startswith("file:"):
         raise VllmError(
             f"repositories: {one.name} has no key. Packages without a signature are accepted from a directory of the "
-            "host "
-            f"(file:) alone; got {url}."
+            f"host (file:) alone; got {url}."
         )
     return replace(one, url=url, key=key, suite=own.get("suite") or one.suite)
 
@@ -357,8 +362,7 @@ def _toolkit(wish: Wish, facts: Facts, is_complete: bool) -> list[tuple[str, str
     if held:
         raise VllmError(
             f"{', '.join(held)} {'is' if len(held) == 1 else 'are'} held, and the toolkit would have to change. "
-            "Release "
-            f"with 'apt-mark unhold {' '.join(held)}'.",
+            f"Release with 'apt-mark unhold {' '.join(held)}'.",
             "packages-refused",
         )
     return found
@@ -375,8 +379,7 @@ def _engine_kind(wish: Wish, facts: Facts, system: System) -> str:
     if present and wanted != present:
         raise VllmError(
             f"{DOCKER[present][0]} is installed, and docker: {wanted} asks for {DOCKER[wanted][0]}: one replaces the "
-            "other "
-            "and stops all containers. Set docker: auto, or remove it first.",
+            "other and stops all containers. Set docker: auto, or remove it first.",
             "packages-refused",
         )
     if wanted == "distribution" and system.manager == "dnf":
@@ -408,8 +411,7 @@ def _need_space(facts: Facts, steps: t.Sequence[Step]) -> None:
         if free is not None and free < needed:
             raise VllmError(
                 f"Cannot install packages: {place} has {free / GIB:.1f} GiB free, and {needed / GIB:.1f} GiB are "
-                "needed. "
-                "Free some space ('apt-get clean', old kernels), then run this again; nothing was changed.",
+                "needed. Free some space ('apt-get clean', old kernels), then run this again; nothing was changed.",
                 "disk-full",
             )
 
@@ -559,11 +561,16 @@ def _reasons_now(facts: Facts, is_prebuilt: bool = True) -> list[str]:
 
 
 def userland_version(facts: Facts) -> str:
-    """The version of the driver's libraries; empty where none are installed, or from no package."""
-    for name, package in facts.packages.items():
-        if package.installed and name.startswith(("nvidia-utils-", "nvidia-driver-cuda")) and "libs" not in name:
-            return upstream(package.installed)
-    return ""
+    """The version of the driver's libraries; empty where none are installed, or from no package.
+
+    A transitional package of an older branch may be installed beside the one that it led to.
+    """
+    found = (
+        package.installed
+        for name, package in facts.packages.items()
+        if name.startswith(("nvidia-utils-", "nvidia-driver-cuda")) and "libs" not in name and package.installed
+    )
+    return upstream(max(found, key=numbers, default=""))
 
 
 def _reasons_after(facts: Facts, chosen: Driver, now: t.Sequence[str]) -> list[str]:
@@ -591,8 +598,7 @@ def _left(wish: Wish, facts: Facts, is_settled: bool) -> list[str]:
     if facts.docker.version and wish.docker != "none" and _needs_restart(wish, facts) and not _may_restart(wish, facts):
         found.append(
             f"Docker must be restarted ({_restart_reason(wish, facts)}), and that would stop {facts.docker.running} "
-            "running "
-            "containers. Set restart_docker: true, or run 'systemctl restart docker' when they may stop."
+            "running containers. Set restart_docker: true, or run 'systemctl restart docker' when they may stop."
         )
     if is_settled and facts.gpus.loaded:
         found += verify.fabric(facts)
@@ -606,8 +612,8 @@ def _warnings(facts: Facts, steps: t.Sequence[Step]) -> list[str]:
     if facts.docker.running and any(step.verb == "packages" for step in steps) and facts.cdi_version is None:
         found.append(
             f"{facts.docker.running} containers run. Packages reload systemd, and containers that were started with "
-            "--gpus "
-            "and without CDI may lose their GPUs then ('Failed to initialize NVML: Unknown Error'): recreate them."
+            "--gpus and without CDI may lose their GPUs then ('Failed to initialize NVML: Unknown Error'): recreate "
+            "them."
         )
     if facts.gpus.has_switch and facts.gpus.hardware in ("gb200", "gb300"):
         found.append("The fabric manager of this board runs on its switch trays and is not looked at here.")

@@ -119,8 +119,7 @@ def _carried_out(wish: Wish, machine: Machine, actor: Actor) -> tuple[list[Step]
             if done[-1:] == [step] or len(done) > MOST_STEPS:
                 raise VllmError(
                     f"This run did '{step.words()}', and the host looks as if it had not. Look at it by hand: "
-                    "something "
-                    "else may be changing this host, such as unattended upgrades.",
+                    "something else may be changing this host, such as unattended upgrades.",
                     "install-failed",
                 )
             _do(actor, step, userland_version(facts))

@@ -54,8 +54,7 @@ def fabric(facts: Facts) -> list[str]:
     if gpus.fabric_version and gpus.fabric_version != gpus.loaded:
         return [
             f"The fabric manager is {gpus.fabric_version} and the driver is {gpus.loaded}: they must be the same to "
-            "the "
-            "last digit, or CUDA fails with error 802, system not yet initialized."
+            "the last digit, or CUDA fails with error 802, system not yet initialized."
         ]
     if unit is None or not unit.active:
         return [
@@ -65,8 +64,7 @@ def fabric(facts: Facts) -> list[str]:
     if gpus.fabric_ready is False:
         return [
             "The fabric manager runs, and the GPUs are not registered with the NVSwitch fabric, so CUDA fails with "
-            "error "
-            "802: see 'journalctl -u nvidia-fabricmanager' and the field fabric.state of nvidia-smi."
+            "error 802: see 'journalctl -u nvidia-fabricmanager' and the field fabric.state of nvidia-smi."
         ]
     return []
 
@@ -95,8 +93,7 @@ def _containers(wish: Wish, facts: Facts) -> list[str]:
     if facts.cdi_version and facts.gpus.loaded and facts.cdi_version != facts.gpus.loaded:
         found.append(
             f"The CDI specification is of driver {facts.cdi_version}, and {facts.gpus.loaded} is loaded: 'nvidia-ctk "
-            "cdi "
-            "generate --output=/var/run/cdi/nvidia.yaml'."
+            "cdi generate --output=/var/run/cdi/nvidia.yaml'."
         )
     return found
 
@@ -107,8 +104,7 @@ def _unified(wish: Wish, facts: Facts) -> list[str]:
     if facts.swap_mib:
         found.append(
             f"{facts.swap_mib} MiB of swap are in use as memory: a server that takes too much makes the host swap "
-            "until it "
-            "freezes. Turn it off: 'swapoff -a', and take it out of /etc/fstab."
+            "until it freezes. Turn it off: 'swapoff -a', and take it out of /etc/fstab."
         )
     if wish.protect_memory:
         return found

@@ -118,6 +118,29 @@ def test_apt_tells_what_repositories_offer_and_no_pin_forbids() -> None:
     }
 
 
+def test_apt_tells_which_packages_only_lead_to_another_branch() -> None:
+    text = """Package: nvidia-headless-no-dkms-570-server-open
+Version: 570.211.01-0ubuntu1.24.04.1
+Depends: nvidia-headless-no-dkms-580-server-open
+Description: NVIDIA headless metapackage - no DKMS (open kernel module)
+
+Package: nvidia-utils-580-server
+Version: 580.178.04-0ubuntu0.24.04.1
+Depends: nvidia-kernel-common-580-server-580.178.04, libc6 (>= 2.34), libnvidia-compute-580-server (>= 580.178.04)
+
+Package: linux-modules-nvidia-570-server-open-generic
+Version: 6.8.0-151.151
+Depends: linux-modules-nvidia-580-server-open-generic
+
+Package: docker.io
+Version: 29.1.3-0ubuntu3~24.04.2
+"""
+    assert parse.transitional(text) == {
+        ("nvidia-headless-no-dkms-570-server-open", "570.211.01-0ubuntu1.24.04.1"): "580",
+        ("linux-modules-nvidia-570-server-open-generic", "6.8.0-151.151"): "580",
+    }
+
+
 def test_rpm_and_dnf_tell_the_headers_of_a_kernel_by_its_name() -> None:
     rows = "kernel-devel\t5.14.0-611.el9\tx86_64\nnvidia-driver-cuda\t580.178.04-1.el9\tx86_64\n"
     assert parse.rpm_packages(rows, "")["kernel-devel-5.14.0-611.el9.x86_64"].installed == "5.14.0-611.el9"

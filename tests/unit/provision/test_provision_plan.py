@@ -30,6 +30,7 @@ from provision_hosts import (
     Offers,
     cuda_repository,
     host,
+    only_leading_to,
     packages,
     provisioned,
     rebooted,
@@ -191,6 +192,23 @@ def test_the_host_is_told_what_comes_from_where_and_why() -> None:
     assert "error 802" in lines[7]
 
 
+def with_ended(branch: str) -> Facts:
+    """A bare host, and an archive in which a branch only leads to 580."""
+    facts = host()
+    return replace(facts, packages={**facts.packages, **only_leading_to("580", branch, ubuntu_archive("24.04"))})
+
+
+def test_transitional_packages_of_an_ended_branch_go_and_the_driver_stays() -> None:
+    fit = provisioned(with_ended("570"))[0]
+    name = UTILS.replace("580", "570")
+    old = replace(fit.package(name), installed=fit.package(name).available[0].version)
+    found = plan(Wish(), replace(fit, packages={name: old, **{k: v for k, v in fit.packages.items() if k != name}}))
+    assert found.reboot.reasons == ()
+    assert [step.words() for step in found.steps] == [
+        "remove nvidia-utils-570-server (driver and all that belongs to it, in one version; prebuilt, signed modules)"
+    ]
+
+
 # --- refusals ---------------------------------------------------------------------------------------------------------
 
 BOTH = packages(
@@ -231,11 +249,18 @@ REFUSALS = [
         id="held",
     ),
     pytest.param(
-        host(offers={**ubuntu_archive("24.04"), **TOOLKIT_OFFERS, HEADLESS.replace("580", "570"): [f"{NEWEST}-x"]}),
+        with_ended("570"),
         Wish(branch="570"),
         "packages-refused",
-        "Set branch: 580",
+        "no longer has branch 570: nvidia-headless-no-dkms-570-server-open only leads to branch 580. Set branch: 580",
         id="a branch that only leads to another one",
+    ),
+    pytest.param(
+        host(gpus=replace(BARE, loaded="570.86.10", module="570.86.10", status="ok")),
+        Wish(),
+        "host-unsupported",
+        "NVIDIA's .run installer",
+        id="a driver of no package",
     ),
     pytest.param(
         host(), Wish(version="580.1.2"), "packages-refused", "version 580.1.2", id="a version that is not there"
@@ -426,7 +451,7 @@ def test_a_key_that_was_removed_is_fetched_again_and_another_mirror_takes_its_pl
     key = "/etc/apt/keyrings/gpufleet-toolkit.asc"
     assert key in facts.files
     bare = {name: replace(one, installed="") for name, one in facts.packages.items()}
-    facts = replace(facts, packages=bare)
+    facts = replace(facts, packages=bare, gpus=BARE)
     assert [step.verb for step in plan(Wish(), facts).steps[:1]] == ["packages"]
     without = replace(facts, files={path: text for path, text in facts.files.items() if path != key})
     assert [step.verb for step in plan(Wish(), without).steps[:2]] == ["repository", "refresh"]
