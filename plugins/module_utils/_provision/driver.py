@@ -71,9 +71,12 @@ def choose(wish: Wish, facts: Facts, system: System, is_complete: bool) -> Drive
     """
     _check(wish, facts)
     naming = _naming(wish, facts, system, origin(wish, facts, system))
+    userland = [_called(name, wish) for name in naming.userland]
+    # First of all: a branch that has ended explains whatever else is missing.
+    _version(wish, facts, naming, userland, is_complete)
     modules, is_prebuilt = _modules(wish, facts, system, naming, is_complete)
     parts = [_called(getattr(naming, part), wish) for part in fabric_parts(facts.gpus.hardware, facts.gpus.has_switch)]
-    versioned = [*(_called(name, wish) for name in naming.userland), *(name for name in parts if name != "nvlsm")]
+    versioned = [*userland, *(name for name in parts if name != "nvlsm")]
     if not is_prebuilt:
         versioned.append(modules)
     version, known = _version(wish, facts, naming, versioned, is_complete)

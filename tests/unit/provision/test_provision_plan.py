@@ -249,7 +249,7 @@ REFUSALS = [
         id="held",
     ),
     pytest.param(
-        with_ended("570"),
+        replace(with_ended("570"), secure_boot=True),
         Wish(branch="570"),
         "packages-refused",
         "no longer has branch 570: nvidia-headless-no-dkms-570-server-open only leads to branch 580. Set branch: 580",
