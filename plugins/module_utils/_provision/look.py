@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 import typing as t
@@ -35,6 +36,7 @@ SECONDS, GPU_SECONDS = 60.0, 60.0
 MOK = "/var/lib/shim-signed/mok/MOK.der"
 UNITS = (PERSISTENCE_UNIT, FABRIC_MANAGER_UNIT, IMEX_UNIT, DOCKER_UNIT, EARLYOOM_UNIT, *SSH_UNITS)
 UNIT_PROPERTIES = "Id,LoadState,ActiveState,UnitFileState,ActiveEnterTimestamp,MemoryMin"
+UVM = "/dev/nvidia-uvm"
 HOOK = "/usr/bin/nvidia-container-runtime-hook"
 LISTS = "/var/lib/apt/lists"
 SOURCES = ("/etc/apt/sources.list", "/etc/apt/sources.list.d/*.list", "/etc/apt/sources.list.d/*.sources")
@@ -72,7 +74,7 @@ def look(host: Host, wish: Wish, kernel: str, machine: str) -> Facts:
         sources="\n".join(host.read(path) for path in names),
         files={path: host.read(path) for path in written if os.path.exists(host.path(path))},
         free_bytes={place: free for place in NEEDED_BYTES if (free := _free(host.path(place))) is not None},
-        gpus=_gpus(seen),
+        gpus=_gpus(host, seen),
         docker=_docker(host, seen),
         units={name: unit for name, (unit, _least) in units.items()},
         hook_since=_changed(host.path(HOOK)),
@@ -129,7 +131,7 @@ def _packages(answers: t.Mapping[str, str], kernel: str, is_apt: bool) -> dict[s
     return found
 
 
-def _gpus(seen: Observation) -> Gpus:
+def _gpus(host: Host, seen: Observation) -> Gpus:
     facts = host_facts(seen)
     fabric = facts["fabric_manager"]
     processes = {
@@ -137,6 +139,8 @@ def _gpus(seen: Observation) -> Gpus:
         for gpu in facts["gpus"]
         for process in gpu["processes"] or ()
     }
+    if facts["status"] != "ok":
+        processes = {job.pid: job for job in _holders(host)}
     return Gpus(
         hardware=facts["hardware_class"] or "none",
         count=max(len(seen.gpus_on_pci), len(facts["gpus"])),
@@ -151,6 +155,20 @@ def _gpus(seen: Observation) -> Gpus:
         jobs=tuple(processes[pid] for pid in sorted(processes)),
         mig_devices=sum(len(gpu["mig"]["devices"] or ()) for gpu in facts["gpus"] if gpu["mig"]),
     )
+
+
+def _holders(host: Host) -> t.Iterator[Job]:
+    """Who computes where nvidia-smi cannot tell, as with a driver of another version than its libraries.
+
+    CUDA keeps this device open, and neither the persistence daemon nor the fabric manager does.
+    """
+    for pid in filter(str.isdigit, host.names("/proc") or ()):
+        directory = f"/proc/{pid}/fd"
+        for name in host.names(directory) or ():
+            with contextlib.suppress(OSError):
+                if os.readlink(host.path(f"{directory}/{name}")) == UVM:
+                    yield Job(int(pid), host.read(f"/proc/{pid}/comm", 64).strip() or "a process")
+                    break
 
 
 def _docker(host: Host, seen: Observation) -> Docker:

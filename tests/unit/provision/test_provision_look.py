@@ -19,6 +19,7 @@ from ansible_collections.gpufleet.vllm.plugins.module_utils._provision import pa
 from ansible_collections.gpufleet.vllm.plugins.module_utils._provision.facts import (
     Available,
     Facts,
+    Job,
     Package,
     Unit,
     Wish,
@@ -280,6 +281,18 @@ def test_a_dgx_is_recognized_and_only_compared(tmp_path: Path) -> None:
     seen = looked(tmp_path, {"dpkg-query": "", "apt-cache": ""})
     assert (seen.dgx, seen.gpus.hardware) == ("7.3.1", "gb10")
     assert plan(Wish(), seen).steps == ()
+
+
+def test_who_computes_is_found_where_nvidia_smi_cannot_tell(tmp_path: Path) -> None:
+    with_pci(tmp_path, H100)
+    version = "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  570.211.01  Release Build\n"
+    write(tmp_path, {"/etc/os-release": UBUNTU, "/proc/driver/nvidia/version": version, "/proc/41/comm": "python\n"})
+    for path, device in (("41/fd/3", "/dev/nvidia-uvm"), ("41/fd/4", "/dev/nvidia-uvm"), ("42/fd/3", "/dev/nvidiactl")):
+        link = tmp_path / "proc" / path
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(device)
+    seen = looked(tmp_path, {"dpkg-query": "", "apt-cache": ""})
+    assert (seen.gpus.loaded, seen.gpus.jobs) == ("570.211.01", (Job(41, "python"),))
 
 
 def test_rhel_is_asked_in_its_own_way(tmp_path: Path) -> None:
