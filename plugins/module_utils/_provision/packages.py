@@ -159,6 +159,8 @@ class Repository:
     key: str
     # What stands behind the URL in a list of apt.
     suite: str = "/"
+    # For dnf: whether its lists are signed, and not each package.
+    has_signed_lists: bool = False
 
 
 def repositories(system: System, machine: str) -> dict[str, Repository]:
@@ -176,6 +178,7 @@ def repositories(system: System, machine: str) -> dict[str, Repository]:
             "NVIDIA's repository of the container toolkit",
             f"{toolkit}/stable/{'deb' if is_apt else 'rpm'}/{arch}",
             f"{toolkit}/gpgkey",
+            has_signed_lists=True,
         ),
         Repository(
             "docker",
@@ -211,9 +214,12 @@ def origin_of(package: str, version: str) -> Origin:
     return "ubuntu" if is_ubuntus else "nvidia"
 
 
+# By what their names begin with: others with nvidia in their names (toolkits, tools, CUDA) have versions of their own.
 DRIVER = re.compile(
-    r"(?:linux-(?:modules|objects|signatures)-nvidia-|kmod-nvidia|cuda-drivers"
-    r"|(?:lib)?nvidia-(?!container|ctk|detector|prime|settings|xconfig|modprobe|cuda-toolkit|ml|vaapi)|nvlsm|libnvsdm)"
+    r"linux-(?:modules|objects|signatures)-nvidia-|kmod-nvidia|cuda-drivers|nvlsm|libnvsdm|xserver-xorg-video-nvidia-"
+    r"|nvidia-(?:driver(?!-assistant)|headless|utils|dkms|kernel|compute-utils|firmware|fabric-?manager|imex|open"
+    r"|persistenced)"
+    r"|libnvidia-(?:compute|cfg1|common|decode|encode|extra|fbc1|gl|nscq|gpucomp)"
 )
 
 

@@ -306,7 +306,8 @@ def source_file(one: Repository, system: System) -> tuple[str, str]:
     if system.manager == "apt":
         options = f"signed-by={key_file(one.name)}" if one.key else "trusted=yes"
         return f"/etc/apt/sources.list.d/gpufleet-{one.name}.list", f"deb [{options}] {one.url} {one.suite}\n"
-    check = f"gpgcheck=1\ngpgkey={one.key}" if one.key else "gpgcheck=0"
+    signed = "gpgcheck=0\nrepo_gpgcheck=1" if one.has_signed_lists else "gpgcheck=1"
+    check = f"{signed}\ngpgkey={one.key}" if one.key else "gpgcheck=0"
     text = f"[gpufleet-{one.name}]\nname={one.title}\nbaseurl={one.url}\nenabled=1\n{check}\n"
     return f"/etc/yum.repos.d/gpufleet-{one.name}.repo", text
 

@@ -11,6 +11,11 @@ from dataclasses import replace
 import pytest
 from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
 from ansible_collections.gpufleet.vllm.plugins.module_utils._provision.facts import Docker, Facts, Gpus, Job, Unit, Wish
+from ansible_collections.gpufleet.vllm.plugins.module_utils._provision.packages import (
+    branch_of,
+    is_of_driver,
+    origin_of,
+)
 from ansible_collections.gpufleet.vllm.plugins.module_utils._provision.plan import (
     DAEMON_JSON,
     NEEDED_BYTES,
@@ -207,6 +212,29 @@ def test_transitional_packages_of_an_ended_branch_go_and_the_driver_stays() -> N
     assert [step.words() for step in found.steps] == [
         "remove nvidia-utils-570-server (driver and all that belongs to it, in one version; prebuilt, signed modules)"
     ]
+
+
+@pytest.mark.parametrize(
+    ("name", "version", "found"),
+    [
+        pytest.param("nvidia-utils-580-server", f"{NEWEST}-{UBUNTU_24}", ("ubuntu", "580"), id="Ubuntu"),
+        pytest.param("nvidia-fabricmanager-570", "570.211.01-0ubuntu1.24.04.1", ("ubuntu", "570"), id="Ubuntu, ended"),
+        pytest.param("nvidia-fabricmanager-570", "570.211.01-1", ("nvidia", "570"), id="NVIDIA"),
+        pytest.param("nvidia-open", "590.48.01-1ubuntu1", ("nvidia", ""), id="NVIDIA, without a branch in its name"),
+        pytest.param("cuda-drivers-570", "570.211.01-0ubuntu1", ("nvidia", "570"), id="NVIDIA's meta package"),
+        pytest.param(OWN, "6.8.0-151.151", ("ubuntu", "580"), id="modules of a kernel"),
+        pytest.param("linux-modules-6.8.0-151-generic", "6.8.0-151.151", None, id="kernel"),
+        pytest.param("nvidia-container-toolkit", "1.20.0-1", None, id="toolkit"),
+        pytest.param("libnvidia-container1", "1.20.0-1", None, id="toolkit's library"),
+        pytest.param("nvidia-driver-assistant", "0.21.57.08-1", None, id="a tool"),
+        pytest.param("nvidia-cuda-toolkit", "12.0.140~12.0.1-4build4", None, id="CUDA"),
+        pytest.param("libnvidia-ml-dev", "12.0.140~12.0.1-4build4", None, id="CUDA's headers"),
+        pytest.param("libnvidia-egl-wayland1", "1:1.1.13-1build1", None, id="a library with a life of its own"),
+        pytest.param("nvidia-prime", "0.8.17.2", None, id="a desktop's tool"),
+    ],
+)
+def test_a_package_tells_whether_it_is_of_a_driver(name: str, version: str, found: tuple[str, str] | None) -> None:
+    assert ((origin_of(name, version), branch_of(name)) if is_of_driver(name) else None) == found
 
 
 # --- refusals ---------------------------------------------------------------------------------------------------------
@@ -457,6 +485,16 @@ def test_a_key_that_was_removed_is_fetched_again_and_another_mirror_takes_its_pl
     assert [step.verb for step in plan(Wish(), without).steps[:2]] == ["repository", "refresh"]
     wish = Wish(repositories={"toolkit": {"url": "https://mirror/toolkit"}})
     assert "https://mirror/toolkit" in plan(wish, facts).steps[0].text
+
+
+def test_dnf_verifies_what_each_repository_signs() -> None:
+    steps = [step for step in plan(Wish(), host("rhel", "9", {})).steps if step.verb == "repository"]
+    texts = {step.target.rpartition("-")[2]: step.text for step in steps}
+    assert "gpgcheck=1\ngpgkey=https://" in texts["cuda.repo"]
+    assert "gpgcheck=0\nrepo_gpgcheck=1\ngpgkey=https://" in texts["toolkit.repo"]
+    assert "/linux/rhel/9/x86_64/stable\n" in texts["docker.repo"]
+    unsigned = Wish(repositories={"cuda": {"url": "file:///srv/cuda", "key": ""}})
+    assert "gpgcheck=0\n" in next(s.text for s in plan(unsigned, host("rhel", "9", {})).steps if "cuda" in s.target)
 
 
 def test_what_the_host_has_from_its_own_mirror_needs_no_repository() -> None:
