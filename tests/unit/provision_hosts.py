@@ -157,7 +157,8 @@ def done(facts: Facts, step: Step) -> Facts:
 def _installed(facts: Facts, step: Step) -> Facts:
     there = dict(facts.packages)
     for name, version in step.install:
-        there[name] = replace(there[name], installed=version, is_half=False)
+        newest = there[name].available[0].version
+        there[name] = replace(there[name], installed=version or newest, is_half=False)
     for name in step.remove:
         there[name] = replace(there[name], installed="", is_half=False)
     after = replace(facts, packages=there)

@@ -82,8 +82,8 @@ EXPLANATIONS = (
     Explanation(
         r"held broken packages|unmet dependencies|Unable to correct problems|conflicting requests|nothing provides"
         r"|held packages were changed",
-        "The packages do not fit those that are installed or held. 'apt-mark showhold' lists what is held; packages "
-        "of another repository of NVIDIA must be removed first",
+        "The packages do not fit those that are installed or held. 'apt-mark showhold' or 'dnf versionlock list' "
+        "shows what is held; packages of another repository of NVIDIA must be removed first",
         "packages-refused",
     ),
     Explanation(
@@ -100,6 +100,8 @@ EXPLANATIONS = (
         "download-failed",
     ),
 )
+# A line that says what went wrong; dnf's heading says nothing yet.
+FAULT = re.compile(r"(?!Error:$)(?:E|Err|Error|modprobe|dpkg|Job for|Failed)\b")
 
 
 @dataclass(frozen=True)
@@ -289,7 +291,7 @@ class Actor:
 def explained(step: Step, argv: t.Sequence[str], status: int, output: str) -> Failed:
     """A command that failed, in words."""
     lines = [redact(line.rstrip()) for line in output.splitlines() if line.strip()]
-    errors = [line for line in lines if re.match(r"(?:E|Err|Error|modprobe|dpkg|Job for|Failed)\b", line)] or lines[-1:]
+    errors = [line for line in lines if FAULT.match(line)] or lines[-1:]
     said = f" It said: {errors[0].strip().rstrip('.')}." if errors else ""
     for one in EXPLANATIONS:
         if found := re.search(one.pattern, output):

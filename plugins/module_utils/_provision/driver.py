@@ -253,6 +253,9 @@ def _has_newer(facts: Facts, name: str) -> bool:
 
 
 def _newest(facts: Facts, name: str) -> str:
+    if name.startswith(f"{HEADERS['dnf']}-"):
+        # Its name has the version.
+        return ""
     available = facts.package(name).available
     return available[0].version if available else ""
 

@@ -52,7 +52,10 @@ def look(host: Host, wish: Wish, kernel: str, machine: str) -> Facts:
     system = system_of(release.get("ID", ""), release.get("VERSION_ID", ""))
     wait = host.start(_questions(host, wish, system, kernel))
     seen = observe(host, timeout=GPU_SECONDS)
-    answers = {key: answer.out for key, answer in wait(SECONDS).items()}
+    results = wait(SECONDS)
+    answers = {key: answer.out for key, answer in results.items()}
+    # dnf reads its lists when it is asked, and fails where one cannot be had.
+    dnf_age = 0 if "repoquery" not in results or results["repoquery"].rc == 0 else None
     units = parse.units(answers.get("units", ""))
     names = [path for pattern in (SOURCES if _is_apt(system) else DNF_SOURCES) for path in host.matching(pattern)]
     cdi_version, cdi_mig_devices = parse.cdi(host.read(path) for path in sorted(seen.cdi))
@@ -69,7 +72,7 @@ def look(host: Host, wish: Wish, kernel: str, machine: str) -> Facts:
         is_mok_enrolled="is already enrolled" in answers.get("mok", ""),
         packages=_packages(answers, kernel, _is_apt(system)),
         interrupted=any(name.isdigit() for name in host.names("/var/lib/dpkg/updates") or ()),
-        lists_age=_lists_age(host, names) if _is_apt(system) else 0,
+        lists_age=_lists_age(host, names) if _is_apt(system) else dnf_age,
         stream=parse.dnf_stream(host.read(STREAM)),
         sources="\n".join(host.read(path) for path in names),
         files={path: host.read(path) for path in written if os.path.exists(host.path(path))},

@@ -353,8 +353,8 @@ def _toolkit(wish: Wish, facts: Facts, is_complete: bool) -> list[tuple[str, str
     if not target and is_complete:
         wanted = f"version {wish.toolkit_version}" if wish.toolkit_version else "one version"
         raise VllmError(
-            f"No repository of this host has all of {', '.join(TOOLKIT)} in {wanted}. Name a mirror that has them as "
-            "repositories: toolkit.",
+            f"No repository that this host can read has all of {', '.join(TOOLKIT)} in {wanted}. Name a mirror that "
+            "has them as repositories: toolkit.",
             "packages-refused",
         )
     found = [(name, offers[name].get(target, "")) for name in TOOLKIT if upstream(facts.installed(name)) != target]
@@ -393,8 +393,8 @@ def _docker(wish: Wish, facts: Facts, system: System, is_complete: bool) -> list
     absent = [name for name in names if not facts.package(name).available]
     if absent and is_complete:
         raise VllmError(
-            f"No repository of this host has {', '.join(absent)}. Enable the component universe, or name a mirror as "
-            "repositories: docker.",
+            f"No repository that this host can read has {', '.join(absent)}. Enable the component universe, or name a "
+            "mirror as repositories: docker.",
             "packages-refused",
         )
     return [(name, next((one.version for one in facts.package(name).available), "")) for name in names]

@@ -308,3 +308,11 @@ def test_rhel_is_asked_in_its_own_way(tmp_path: Path) -> None:
     assert seen.installed("dkms") == "3.3.0-1.el9"
     assert (seen.stream, seen.lists_age) == ("580-open", 0)
     assert not [argv for argv in asked if argv[0] in ("dpkg-query", "apt-cache")]
+
+
+def test_dnf_that_cannot_read_a_repository_has_no_lists(tmp_path: Path) -> None:
+    write(tmp_path, {"/etc/os-release": 'ID="rhel"\nVERSION_ID="9.6"\n'})
+    host = Host(
+        str(tmp_path), lambda given: lambda _s: dict.fromkeys(given, Result(1)), lambda name: name, lambda _p: None
+    )
+    assert look(host, Wish(), "5.14.0-611.el9.x86_64", "x86_64").lists_age is None

@@ -280,7 +280,7 @@ FAULTS = [
     pytest.param(
         "Error: \n Problem: conflicting requests\n  - nothing provides dkms needed by kmod-nvidia-open-dkms",
         "packages-refused",
-        "do not fit",
+        "It said: - nothing provides dkms needed by kmod-nvidia-open-dkms.",
         id="dnf: unmet",
     ),
 ]
