@@ -42,6 +42,8 @@ Reason = t.Literal[
     "install-failed",
     "environment-broken",
     "environment-in-use",
+    "host-unsupported",
+    "packages-refused",
 ]
 
 # What each means, as the documentation of the modules lists them.
@@ -79,6 +81,8 @@ REASONS: dict[Reason, str] = {
     "install-failed": "packages could not be installed; the message quotes the installer",
     "environment-broken": "packages were installed, and vLLM cannot be imported from them",
     "environment-in-use": "an environment that is to be removed is used by a server",
+    "host-unsupported": "a host of this kind, or as it is set up, cannot be provisioned",
+    "packages-refused": "packages of a driver, of the toolkit or of Docker are missing, held, or do not fit together",
 }
 
 

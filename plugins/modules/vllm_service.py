@@ -200,6 +200,8 @@ reason:
     - V(install-failed) - packages could not be installed; the message quotes the installer.
     - V(environment-broken) - packages were installed, and vLLM cannot be imported from them.
     - V(environment-in-use) - an environment that is to be removed is used by a server.
+    - V(host-unsupported) - a host of this kind, or as it is set up, cannot be provisioned.
+    - V(packages-refused) - packages of a driver, of the toolkit or of Docker are missing, held, or do not fit together.
   returned: on failure
   type: str
   sample: port-in-use

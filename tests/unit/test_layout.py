@@ -28,6 +28,7 @@ LAYERS = (
     ("_errors.py",),
     ("_host",),
     ("_gpu",),
+    ("_provision",),
     ("_vllm",),
     ("_server",),
     ("_deploy",),
@@ -40,6 +41,7 @@ LAYERS = (
 # failures; every module that deploys reads logs.
 BUDGETS = {
     "gpu_facts": 72,
+    "gpu_host": 240,
     "model_cache": 205,
     "model_cache_info": 145,
     "tiktoken_encodings": 55,

@@ -1,0 +1,306 @@
+# Copyright (c) 2026, gpufleet contributors
+# GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""How a step is done: the commands of each, and what their errors mean. The only file that changes a host.
+
+Each step is whole or can be made again. No command reloads systemd by itself: that takes the GPUs from containers that
+were started without CDI.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import typing as t
+from dataclasses import dataclass
+
+from .._errors import Reason, VllmError
+from .._gpu.probe import DIRECTORIES
+from .._host import files
+from .._host.download import HttpSource, fetch
+from .._host.redaction import redact
+from .facts import Wish
+from .plan import Step, key_file
+from .verify import SSH_BYTES
+
+KEY_BYTES = 1 << 20
+# Seconds that a command may wait for another one that installs packages.
+LOCK_SECONDS = 120
+TAIL_LINES = 15
+# What a CDI specification is written to by nvidia-cdi-refresh.service, too.
+CDI_FILE = "/var/run/cdi/nvidia.yaml"
+
+
+class Failed(VllmError):
+    """A command that failed, with the last lines that it printed."""
+
+    def __init__(self, message: str, reason: Reason, log: t.Sequence[str] = ()) -> None:
+        super().__init__(message, reason)
+        self.log = list(log)
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What a program prints when it fails, what that means, and what to change."""
+
+    pattern: str
+    sentence: str
+    reason: Reason
+
+
+EXPLANATIONS = (
+    Explanation(
+        r"(?:Could not get lock|Unable to acquire the dpkg frontend lock|[Ff]ailed to obtain the transaction lock)"
+        r"(?:.*?held by process (?P<who>\d+(?: \([^)]*\))?))?",
+        "Another program installs packages on this host{who}, and was not done within {seconds} s. Run this again when "
+        "it is; "
+        "unattended upgrades may take some minutes after a boot",
+        "locked",
+    ),
+    Explanation(
+        r"No space left on device|You don't have enough free space|needs? \S+ more space",
+        "The disk is full. Free some space ('df -h' shows where), then run this again: it goes on where it stopped",
+        "disk-full",
+    ),
+    Explanation(
+        r"EXPKEYSIG|KEYEXPIRED|[Kk]ey (?:is|has) expired|expired key|NO_PUBKEY|is not signed|signatures? "
+        r"(?:couldn't|were invalid)"
+        r"|GPG check FAILED|Missing key|not be verified",
+        "The signature of the repository could not be verified: its key is expired, or another one. Name the current "
+        "key as key of the repository, or remove its file in /etc/apt/keyrings to fetch it again",
+        "download-failed",
+    ),
+    Explanation(
+        r"Bad return status for module build|Error! Your kernel headers|dkms.*(?:failed|error)",
+        "DKMS could not build the kernel modules. Its log is /var/lib/dkms/nvidia/*/build/make.log; most often "
+        "compiler and headers do not fit the running kernel",
+        "install-failed",
+    ),
+    Explanation(
+        r"held broken packages|unmet dependencies|Unable to correct problems|conflicting requests|nothing provides"
+        r"|held packages were changed",
+        "The packages do not fit those that are installed or held. 'apt-mark showhold' or 'dnf versionlock list' "
+        "shows what is held; packages of another repository of NVIDIA must be removed first",
+        "packages-refused",
+    ),
+    Explanation(
+        r"Key was rejected by service|Required key not available",
+        "Secure Boot does not let the kernel load the module: nobody enrolled the key that it is signed with. Use "
+        "prebuilt modules, or enrol the key with mokutil at the console",
+        "host-unsupported",
+    ),
+    Explanation(
+        r"Could not resolve|Temporary failure|[Cc]onnection (?:timed out|refused)|Could not connect|Unable to "
+        r"connect|Network is"
+        r" unreachable|404 +Not Found|Failed to (?:fetch|download)|Cannot download|File not found|certificate",
+        "A repository cannot be reached. Check network, proxy and CA bundle, or name a mirror in repositories",
+        "download-failed",
+    ),
+)
+# A line that says what went wrong; dnf's heading says nothing yet.
+FAULT = re.compile(r"(?!Error:$)(?:E|Err|Error|modprobe|dpkg|Job for|Failed)\b")
+
+
+@dataclass(frozen=True)
+class Actor:
+    """Does steps on this host. C(seconds) bounds each command."""
+
+    wish: Wish
+    manager: str
+    seconds: float
+    start: t.Callable[..., t.Any] = subprocess.Popen
+
+    def do(self, step: Step) -> None:
+        """Do one step.
+
+        Raises:
+            VllmError: when it fails, with what to change; the host is as before, or the next run finishes it.
+        """
+        actions: dict[str, t.Callable[[Step], None]] = {
+            "repair": self._repair,
+            "repository": self._repository,
+            "refresh": self._refresh,
+            "stream": self._stream,
+            "file": self._file,
+            "packages": self._packages,
+            "build": lambda one: self._run(one, "dkms", "autoinstall", "-k", one.target),
+            "module": lambda one: self._run(one, "modprobe", "nvidia"),
+            "start": self._start_unit,
+            "reload": lambda one: self._run(one, "systemctl", "reload", one.target),
+            "restart": lambda one: self._run(one, "systemctl", "restart", one.target),
+            "cdi": self._cdi,
+            # Takes effect at once, and needs no reload.
+            "protect": lambda one: self._run(one, "systemctl", "set-property", one.target, f"MemoryMin={SSH_BYTES}"),
+        }
+        actions[step.verb](step)
+
+    # --- packages ---
+
+    def _apt(self, step: Step, *arguments: str) -> None:
+        options = [
+            f"DPkg::Lock::Timeout={LOCK_SECONDS}",
+            "Dpkg::Options::=--force-confdef",
+            "Dpkg::Options::=--force-confold",
+            "APT::Install-Recommends=false",
+            "APT::Update::Error-Mode=any",
+        ]
+        if self.wish.proxy:
+            options += [f"Acquire::http::Proxy={self.wish.proxy}", f"Acquire::https::Proxy={self.wish.proxy}"]
+        if self.wish.ca_bundle:
+            options.append(f"Acquire::https::CAInfo={self.wish.ca_bundle}")
+        given = [word for option in options for word in ("-o", option)]
+        self._run(step, "apt-get", "-q", "-y", *given, *arguments)
+
+    def _dnf(self, step: Step, *arguments: str) -> None:
+        proxy = [f"--setopt=proxy={self.wish.proxy}"] if self.wish.proxy else []
+        bundle = [f"--setopt=sslcacert={self.wish.ca_bundle}"] if self.wish.ca_bundle else []
+        self._run(step, "dnf", "-q", "-y", *proxy, *bundle, *arguments)
+
+    def _repair(self, step: Step) -> None:
+        self._run(step, "dpkg", "--force-confdef", "--force-confold", "--configure", "-a")
+        self._apt(step, "--fix-broken", "install")
+
+    def _refresh(self, step: Step) -> None:
+        if self.manager == "dnf":
+            self._dnf(step, "makecache", "--refresh")
+            return
+        self._apt(step, "update")
+        # Where nothing was new, apt leaves no trace of having looked.
+        os.utime("/var/lib/apt/lists")
+
+    def _stream(self, step: Step) -> None:
+        self._dnf(step, "module", "reset", "nvidia-driver")
+        self._dnf(step, "module", "enable", f"nvidia-driver:{step.target}")
+
+    def _packages(self, step: Step) -> None:
+        if self.manager == "dnf":
+            if step.remove:
+                self._dnf(step, "remove", *step.remove)
+            if step.install:
+                wanted = ["-".join(filter(None, one)) for one in step.install]
+                self._dnf(step, "install", "--allowerasing", "--setopt=install_weak_deps=False", *wanted)
+            return
+        wanted = ["=".join(filter(None, one)) for one in step.install]
+        self._apt(step, "install", "--allow-downgrades", *wanted, *(f"{name}-" for name in step.remove))
+
+    # --- files ---
+
+    def _repository(self, step: Step) -> None:
+        name = re.sub(r"^gpufleet-|\.(?:list|repo)$", "", os.path.basename(step.target))
+        if step.key and self.manager == "apt":
+            self._write(step, key_file(name), self._key(step))
+        self._write(step, step.target, step.text.encode())
+
+    def _key(self, step: Step) -> bytes:
+        if not step.key.startswith(("http://", "https://")):
+            content = files.read(step.key.partition("file://")[2] or step.key, KEY_BYTES)
+            if content is None:
+                raise VllmError(f"Cannot {step.words()}: there is no key at {step.key}. Copy it there.", "path-missing")
+            return content
+        before = dict(os.environ)
+        if self.wish.proxy:
+            os.environ.update(http_proxy=self.wish.proxy, https_proxy=self.wish.proxy)
+        try:
+            return fetch(HttpSource(step.key, ca_path=self.wish.ca_bundle or None), KEY_BYTES)
+        finally:
+            os.environ.clear()
+            os.environ.update(before)
+
+    def _file(self, step: Step) -> None:
+        if os.path.basename(step.target) == "gpufleet-nouveau.conf":
+            # First the image of the early boot, then the file by which the next run knows that this was done.
+            self._run(step, "dracut", "--force", "--omit-drivers", "nouveau")
+        self._write(step, step.target, step.text.encode())
+
+    def _write(self, step: Step, path: str, content: bytes) -> None:
+        try:
+            os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
+            files.write_whole(path, content, mode=0o644, durable=True)
+        except OSError as error:
+            way = files.remedy(error, "Run with become: true.")
+            raise VllmError(f"Cannot {step.words()}: {path}: {error.strerror}. {way}", files.reason(error)) from None
+
+    # --- what runs ---
+
+    def _start_unit(self, step: Step) -> None:
+        self._run(step, "systemctl", "enable", "--no-reload", step.target)
+        self._run(step, "systemctl", "start", step.target)
+
+    def _cdi(self, step: Step) -> None:
+        try:
+            os.makedirs(os.path.dirname(CDI_FILE), mode=0o755, exist_ok=True)
+        except OSError as error:
+            raise VllmError(f"Cannot {step.words()}: {error.strerror}.", files.reason(error)) from None
+        self._run(step, "nvidia-ctk", "cdi", "generate", f"--output={CDI_FILE}")
+
+    def prove(self) -> tuple[bool | None, str]:
+        """Whether a container gets GPUs; None where that cannot be proven."""
+        image = self.wish.proof_image
+        if not image:
+            return None, "Not proven that containers get GPUs: proof_image names no image."
+        if self._answer("docker", "image", "inspect", image)[0] != 0:
+            return None, f"Not proven that containers get GPUs: {image} is not on this host."
+        run = ("docker", "run", "--rm", "--network", "none", "--device", "nvidia.com/gpu=all")
+        status, output = self._answer(*run, "--entrypoint", "nvidia-smi", image, "-L")
+        seen = output.strip().splitlines() or ["nothing"]
+        if status == 0 and any("GPU" in line for line in seen):
+            return True, f"A container of {image} sees the GPUs."
+        return False, f"A container of {image} does not see the GPUs: {seen[-1].strip()}"
+
+    # --- commands ---
+
+    def _run(self, step: Step, *argv: str) -> None:
+        status, output = self._answer(*argv)
+        if status:
+            raise explained(step, argv, status, output)
+
+    def _answer(self, *argv: str) -> tuple[int, str]:
+        """Exit status and output of a command. One that takes too long is left to end: it may be writing packages."""
+        environment = {
+            **os.environ,
+            "LC_ALL": "C",
+            "DEBIAN_FRONTEND": "noninteractive",
+            "NEEDRESTART_SUSPEND": "1",
+            "PATH": f"{os.environ.get('PATH', '')}:{DIRECTORIES}",
+        }
+        program = shutil.which(argv[0], path=environment["PATH"])
+        if program is None:
+            return 127, f"{argv[0]} is not on this host"
+        child = self.start(
+            (program, *argv[1:]),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            start_new_session=True,
+        )
+        try:
+            output = child.communicate(timeout=self.seconds)[0]
+        except subprocess.TimeoutExpired:
+            raise VllmError(
+                f"'{' '.join(argv[:2])}' (process {child.pid}) was not done after {self.seconds:.0f} s. It was left "
+                "running: run this again when it has ended, or with a larger timeout.",
+                "install-failed",
+            ) from None
+        return child.returncode, output.decode("utf-8", "replace")
+
+
+def explained(step: Step, argv: t.Sequence[str], status: int, output: str) -> Failed:
+    """A command that failed, in words."""
+    lines = [redact(line.rstrip()) for line in output.splitlines() if line.strip()]
+    errors = [line for line in lines if FAULT.match(line)] or lines[-1:]
+    said = f" It said: {errors[0].strip().rstrip('.')}." if errors else ""
+    for one in EXPLANATIONS:
+        if found := re.search(one.pattern, output):
+            who = found.groupdict().get("who")
+            sentence = one.sentence.format(who=f" (process {who})" if who else "", seconds=LOCK_SECONDS)
+            return Failed(f"Cannot {step.words()}. {sentence}.{said}", one.reason, lines[-TAIL_LINES:])
+    return Failed(
+        f"Cannot {step.words()}: '{' '.join(argv[:2])}' ended with exit status {status}.{said} What was done stays, "
+        "and the next run goes on from there.",
+        "install-failed",
+        lines[-TAIL_LINES:],
+    )
