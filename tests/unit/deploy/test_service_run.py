@@ -351,6 +351,17 @@ def test_a_server_that_was_stopped_is_not_started_at_boot(systemd: Systemd) -> N
     assert systemd.enabled == set()
 
 
+def test_a_run_that_is_killed_leaves_no_server_that_runs_and_does_not_come_back_at_boot(
+    systemd: Systemd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched, pytest.raises(Killed):
+        patched.setattr(systemd, "enable", lambda name: (_ for _ in ()).throw(Killed))
+        run()
+    assert systemd.state["vllm-a"] != "running"
+    run()
+    assert (systemd.state["vllm-a"], systemd.enabled) == ("running", {"vllm-a"})
+
+
 def test_a_policy_without_restarts_starts_nothing_at_boot(systemd: Systemd) -> None:
     run(restart_policy="no")
     assert (systemd.state["vllm-a"], systemd.enabled) == ("running", set())
