@@ -324,12 +324,13 @@ class SystemdBackend:
         # systemd reads a unit that it does not know by itself. One that it remembers otherwise it has to be told of.
         if self.host.show([name]).get(name, {}).get("NeedDaemonReload") == "yes":
             self._reload()
+        # First: one that runs is what was wanted, and no later run would look at whether it comes back at boot.
+        if _is_installed(text):
+            self.host.enable(name)
         try:
             self.host.start(name, timeout)
         except SystemdError as error:
             raise SystemdError(f"{error}.{self._last_lines(name)}") from None
-        if _is_installed(text):
-            self.host.enable(name)
 
     def _last_lines(self, name: str) -> str:
         from .._host.redaction import redact
