@@ -330,7 +330,7 @@ class SystemdBackend:
         try:
             self.host.start(name, timeout)
         except SystemdError as error:
-            raise SystemdError(f"{error}.{self._last_lines(name)}") from None
+            raise SystemdError(f"{str(error).rstrip('.')}.{self._last_lines(name)}") from None
 
     def _last_lines(self, name: str) -> str:
         from .._host.redaction import redact
