@@ -20,7 +20,12 @@ from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.backend impo
 from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.ledger import SYSTEMD, Ledger
 from ansible_collections.gpufleet.vllm.plugins.module_utils._systemd import unit as units
 from ansible_collections.gpufleet.vllm.plugins.module_utils._systemd.backend import SystemdBackend
-from ansible_collections.gpufleet.vllm.plugins.module_utils._systemd.systemctl import Host, Place, SystemdError
+from ansible_collections.gpufleet.vllm.plugins.module_utils._systemd.systemctl import (
+    LOADS_CREDENTIALS,
+    Host,
+    Place,
+    SystemdError,
+)
 from docker_model import SERVER, Client, FailsOnce, Killed, Situation, installed, situation, situations
 
 
@@ -70,7 +75,7 @@ class Systemd(Host):
         return self.release
 
     def loads_credentials(self) -> bool:
-        return True
+        return self.release >= LOADS_CREDENTIALS
 
     def texts(self, prefix: str = "") -> dict[str, str]:
         return {name: text for name, text in self.units.items() if name.startswith(prefix)}

@@ -280,6 +280,15 @@ def test_what_the_user_cannot_read_is_refused(systemd: Systemd) -> None:
     assert caught.value.reason == "permission-denied"
 
 
+def test_below_the_home_of_root_nothing_is_read_where_systemd_hands_no_credentials_over(systemd: Systemd) -> None:
+    kept = {"huggingface_dir": "/root/vllm/huggingface"}
+    run(state="present", **kept)
+    systemd.release = 246
+    with pytest.raises(VllmError, match="/root/vllm/huggingface cannot be read by user vllm") as caught:
+        run(**NEW, **kept)
+    assert caught.value.reason == "permission-denied"
+
+
 def test_check_mode_before_the_environment_is_there(systemd: Systemd, tmp_path: Path) -> None:
     planned = run(check=True, venv=str(tmp_path / "later"))
     assert (planned["actions"], planned["needs"]) == (["create vllm-a", "start vllm-a"], ["venv"])
