@@ -71,7 +71,9 @@ def lanes(request: pytest.FixtureRequest, scratch: Path) -> t.Iterator[list[tupl
 
 
 @pytest.fixture(scope="session")
-def played(lanes: list[tuple[Host, list[Case]]]) -> t.Iterator[dict[str, concurrent.futures.Future[Line]]]:
+def played(
+    lanes: list[tuple[Host, list[Case]]], report: dict[str, Line]
+) -> t.Iterator[dict[str, concurrent.futures.Future[Line]]]:
     """Every case that was asked for, at work or to come, by its name."""
     futures = {case.name: concurrent.futures.Future[Line]() for _host, share in lanes for case in share}
 
@@ -87,7 +89,9 @@ def played(lanes: list[tuple[Host, list[Case]]]) -> t.Iterator[dict[str, concurr
             began = time.monotonic()
             try:
                 futures[case.name].set_result(case.row.play(host, case.ways))
+                report[case.name] = futures[case.name].result()
             except BaseException as error:
+                report.pop(case.name, None)
                 futures[case.name].set_exception(error)
             failed = futures[case.name].exception()
             seconds = f"{time.monotonic() - began:5.1f} s"
@@ -103,7 +107,7 @@ def played(lanes: list[tuple[Host, list[Case]]]) -> t.Iterator[dict[str, concurr
 
 @pytest.fixture(scope="session")
 def report() -> t.Iterator[dict[str, Line]]:
-    """What was seen so far, by the names of the cases."""
+    """What was seen so far, by the names of the cases; of one that fails now, what was seen before is no more true."""
     before = json.loads(SEEN.read_text("utf-8")) if SEEN.exists() else {}
     seen = {name: Line(*cells) for name, cells in before.items()}
     yield seen

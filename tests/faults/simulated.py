@@ -30,7 +30,9 @@ CONTAINER, SERVICE = "container", "systemd"
 IMAGE, VERSION = "nvcr.io/nvidia/vllm:25.09-py3", "0.10.1.1"
 VENV, VENV_VERSION = "/opt/vllm/0.26.0", "0.26.0"
 TOKEN = "hf_canary4711"
-CACHE = "/home/gpu/vllm/huggingface"
+HOME = "/home/gpu/vllm"
+CACHE = f"{HOME}/huggingface"
+WEIGHTS = ("openai/gpt-oss-120b", "google/gemma-3-27b-it")
 PORT = 8000
 ON_HOST = ("held_calls.py", "systemctl.py", "registry.py", "broken_mirror.py")
 LOAD_SECONDS = 0.2
@@ -46,10 +48,12 @@ OVERRIDES: dict[str, t.Any] = {
     "architecture": {"weights_gib": 0.01},
 }
 ENGINE: dict[str, t.Any] = {"docker_host": "unix:///run/fault-docker.sock"}
-OF_BACKEND: dict[str, dict[str, t.Any]] = {CONTAINER: ENGINE, SERVICE: {"backend": SERVICE, "venv": VENV}}
+# Root is connected to systemd, whose home no service reads.
+PLACES = {"huggingface_dir": CACHE, "encodings_dir": f"{HOME}/encodings", "hf_token_file": f"{HOME}/secrets/hf_token"}
+OF_BACKEND: dict[str, dict[str, t.Any]] = {CONTAINER: ENGINE, SERVICE: {"backend": SERVICE, "venv": VENV, **PLACES}}
 # Where one replaces the other: one user has both, and a service asks for containers.
 OF_BOTH: dict[str, dict[str, t.Any]] = {
-    CONTAINER: {**ENGINE, "backend": CONTAINER},
+    CONTAINER: {**ENGINE, **PLACES, "backend": CONTAINER},
     SERVICE: {**OF_BACKEND[SERVICE], **ENGINE, "allow_daemon_reload": True},
 }
 # What is ours and belongs to no unit that is there.
@@ -261,6 +265,9 @@ class Host:
         self.sh(f"echo '#!/bin/sh\nexec python3 /opt/systemctl.py \"$@\"' >{program} && chmod 0755 {program}")
         self.sh(f"install -d -o gpu -g gpu /home/gpu/vllm {CACHE}")
         self.stand_in()
+        for model in WEIGHTS:
+            program = f"from huggingface_hub import snapshot_download as fetch; fetch('{model}')"
+            self.sh(f'HF_HUB_CACHE={CACHE}/hub HF_TOKEN=hf {VENV}/bin/python -c "{program}"', user="gpu")
         self.calls = Held(self.name)
 
     def _start(self) -> None:

@@ -206,9 +206,7 @@ def served(host: Host, ways: Ways) -> Wish:
     fits = wish and (wish.backend, wish.beside) == (ways.old, ways.beside)
     if not (wish and fits and host.answers() == wish.model and host.names() == [wish.instance]):
         host.reset()
-        # The weights of both: which of them a host has makes no difference then.
-        for one in (GEMMA, GPT_OSS):
-            serving(host, one.on(ways.old, ways.beside))
+        serving(host, GPT_OSS.on(ways.old, ways.beside))
     return t.cast(Wish, host.wish)
 
 

@@ -170,6 +170,6 @@ CASES = cases([*ROWS, *ROWS_ACROSS])
 
 @pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
 def test_a_server_answers_and_the_next_run_gets_there(
-    case: Case, played: dict[str, concurrent.futures.Future[Line]], report: dict[str, Line]
+    case: Case, played: dict[str, concurrent.futures.Future[Line]]
 ) -> None:
-    report[case.name] = played[case.name].result()
+    played[case.name].result()

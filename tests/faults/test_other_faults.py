@@ -270,7 +270,5 @@ CASES = cases(PROMISES)
 
 
 @pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
-def test_a_promise_is_kept(
-    case: Case, played: dict[str, concurrent.futures.Future[Line]], report: dict[str, Line]
-) -> None:
-    report[case.name] = played[case.name].result()
+def test_a_promise_is_kept(case: Case, played: dict[str, concurrent.futures.Future[Line]]) -> None:
+    played[case.name].result()
