@@ -45,7 +45,7 @@ STEPS = (
     ("create", r"systemctl --version"),
     ("fetch", r"systemctl start -- \S+-fetch\.service"),
     ("try", r"systemctl start -- \S+-try\.service"),
-    ("stop", r"systemctl (stop|kill) "),
+    ("stop", r"systemctl stop "),
     # The last before a unit's file is renamed.
     ("set aside", r"systemctl disable "),
     ("reload", r"systemctl daemon-reload"),

@@ -247,6 +247,9 @@ def with_fault(row: Row, host: Host, ways: Ways, old: Wish, new: Wish) -> Run:
     if (row.step, row.fault) == ("preflight", TAKEN):
         wish = new.with_(port=ANOTHER_PORT)
         host.take_port(ANOTHER_PORT)
+    if row.step == "reload":
+        # As after a boot: what was started then stays in systemd's memory.
+        host.sh("systemctl daemon-reload")
     is_renamed = old.container == new.container
     host.stand_in(only_with=f"--served-model-name {new.model}" if is_renamed else new.model, **row.stand_in)
     try:

@@ -118,7 +118,12 @@ ROWS = [
     Row("start", BOTH, serves="none"),
     Row("start", BOTH, serves="none", back=True),
     Row("start", RESTARTS, CUT, on=CONTAINERS),
-    Row("start", TAKEN, "Port 8000 is taken by", serves={CONTAINER: "none", SERVICE: "old"}),
+    Row(
+        "start",
+        TAKEN,
+        {CONTAINER: "Port 8000 is taken by", SERVICE: "8000"},
+        serves={CONTAINER: "none", SERVICE: "old"},
+    ),
     Row("read back", FAILS, says="", serves="new", answer=SILENT),
     Row("read back", CONTROLLER, serves="new"),
     Row("read back", BOTH, serves="new", back=True),
