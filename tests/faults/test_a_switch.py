@@ -124,7 +124,7 @@ ROWS = [
         {CONTAINER: "Port 8000 is taken by", SERVICE: "8000"},
         serves={CONTAINER: "none", SERVICE: "old"},
     ),
-    Row("read back", FAILS, says="", serves="new", answer=SILENT),
+    Row("read back", FAILS, {CONTAINER: "", SERVICE: NO_BUS}, serves="new", answer=SILENT),
     Row("read back", CONTROLLER, serves="new"),
     Row("read back", BOTH, serves="new", back=True),
     Row("read back", RESTARTS, says="", serves="new", on=CONTAINERS),

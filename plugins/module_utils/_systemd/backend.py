@@ -304,8 +304,12 @@ class SystemdBackend:
             with contextlib.suppress(FileExistsError):
                 os.mkdir(self.environments, 0o700)
             files.write_whole(made_from.environment_path, made_from.environment.encode("utf-8"), durable=True)
-        with _written(os.path.join(self.host.directory, f"{made.name}.service")):
-            self.host.install(made.name, made_from.unit)
+        try:
+            with _written(os.path.join(self.host.directory, f"{made.name}.service")):
+                self.host.install(made.name, made_from.unit)
+        except Exception:
+            self._delete_environment(made.seal)
+            raise
 
     def _delete_environment(self, seal: str) -> None:
         files.delete_file(environment_path(self.environments, seal))
@@ -381,7 +385,9 @@ class SystemdBackend:
         self._delete_environment(seal_in(text) or "")
 
     def _rename(self, name: str, to: str, seen: str = "") -> None:
-        self._ours(name, seen)
+        # What starts at boot is called by its name: one that is not there any more would be looked for.
+        if _is_installed(self._ours(name, seen)):
+            self.host.disable(name)
         with _written(os.path.join(self.host.directory, f"{to}.service")):
             self.host.rename(name, to)
 
