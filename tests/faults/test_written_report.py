@@ -15,6 +15,8 @@ from test_other_faults import PROMISES
 
 HEAD = HERE / "reliability.head.md"
 WRITTEN = ROOT / ".cache/faults/reliability.md"
+# Of a case that no run has reached since the last one of all.
+UNSEEN = "(not run yet)"
 ACROSS_HEAD = """
 ## Where one replaces the other
 
@@ -28,7 +30,7 @@ def table(rows: t.Iterable[Playable], ways: tuple[Ways, Ways], report: dict[str,
     for row in rows:
         step, _colon, fault = row.name.rpartition(": ")
         fault = fault.replace(" - and back", "")
-        cells = [str(report[Case(row, one).name]) if one in row.on else "-" for one in ways]
+        cells = [str(report.get(Case(row, one).name, UNSEEN)) if one in row.on else "-" for one in ways]
         lines.append(f"| {step} | {fault} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
