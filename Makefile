@@ -51,9 +51,9 @@ molecule-all: venv ## every scenario of molecule/ (Docker)
 	@tools/gate/molecule
 
 faults: venv ## a fault at each of some steps of a switch, on simulated GPU hosts (Docker)
-	@tools/gate/faults -k "(stop or start) and (fails or killed) and not back"
+	@tools/gate/faults -k "(stop or start) and (fails or killed) and not (back or service)"
 
-reliability: venv ## every fault at every step; writes the table of docs/reliability.md (Docker, 20 minutes and more)
+reliability: venv ## every fault at every step; writes the table of docs/reliability.md (Docker, an hour and more)
 	@tools/gate/faults
 
 e2e: venv ## from nothing to a chat completion of a real vLLM, and back (Docker)

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import json
 import shutil
 import subprocess
 import sys
@@ -23,22 +24,14 @@ sys.path.insert(0, str(Path(__file__).parent))
 pytest.register_assert_rewrite("simulated", "switch")
 
 from simulated import ROOT, TOKEN, Host  # noqa: E402
-from switch import Line  # noqa: E402
+from switch import Case, Line  # noqa: E402
 
-
-class Case(t.Protocol):
-    """A row of a table: a fault, and what is to come of it."""
-
-    name: str
-    waits: bool
-
-    def play(self, host: Host) -> Line: ...
-
-
-# So many work, and the others wait for clients of Docker Engine to lose their patience.
+# So many work, and the others wait for clients to lose their patience.
 WORKING, WAITING = 3, 2
-# Written as it goes: pytest says nothing before it is a row's turn.
+# Written as it goes: pytest says nothing before it is a case's turn.
 LOG = ROOT / ".cache/faults/rows.log"
+# What was seen, by the names of the cases: a run of some of them leaves the others as they are.
+SEEN = ROOT / ".cache/faults/seen.json"
 
 
 @pytest.fixture(scope="session")
@@ -52,11 +45,12 @@ def scratch() -> t.Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def lanes(request: pytest.FixtureRequest, scratch: Path) -> t.Iterator[list[tuple[Host, list[Case]]]]:
-    """The hosts that are needed, each with its rows."""
+    """The hosts that are needed, each with its cases; a host that changes what runs its servers begins from nothing."""
     items = [getattr(item, "callspec", None) for item in request.session.items]
-    rows = [item.params["row"] for item in items if item and "row" in item.params]
-    waiting = [row for row in rows if row.waits]
-    working = [row for row in rows if not row.waits]
+    found = [item.params["case"] for item in items if item and "case" in item.params]
+    cases = sorted(found, key=lambda case: (case.ways.beside, not case.ways.beside and case.ways.old))
+    waiting = [case for case in cases if case.row.waits]
+    working = [case for case in cases if not case.row.waits]
     shares = [waiting[n::WAITING] for n in range(WAITING)] + [working[n::WORKING] for n in range(WORKING)]
     env = {
         "HF_TOKEN": TOKEN,
@@ -65,39 +59,43 @@ def lanes(request: pytest.FixtureRequest, scratch: Path) -> t.Iterator[list[tupl
         "ANSIBLE_HOME": str(scratch / "ansible"),
         "ANSIBLE_SSH_CONTROL_PATH_DIR": str(scratch / "cp"),
     }
-    found = [
+    hosts = [
         (Host(f"gpufleet-faults-{number}", scratch / "key", env), share)
         for number, share in enumerate(filter(None, shares), 1)
     ]
-    for host, _share in found:
+    for host, _share in hosts:
         host.up()
-    yield found
-    for host, _share in found:
+    yield hosts
+    for host, _share in hosts:
         host.down()
 
 
 @pytest.fixture(scope="session")
-def played(lanes: list[tuple[Host, list[Case]]]) -> t.Iterator[dict[str, concurrent.futures.Future[Line]]]:
-    """Every row that was asked for, at work or to come, by its name."""
-    futures = {row.name: concurrent.futures.Future[Line]() for _host, share in lanes for row in share}
+def played(
+    lanes: list[tuple[Host, list[Case]]], report: dict[str, Line]
+) -> t.Iterator[dict[str, concurrent.futures.Future[Line]]]:
+    """Every case that was asked for, at work or to come, by its name."""
+    futures = {case.name: concurrent.futures.Future[Line]() for _host, share in lanes for case in share}
 
     LOG.parent.mkdir(parents=True, exist_ok=True)
     log = LOG.open("w")
     over = threading.Event()
 
     def work(host: Host, share: list[Case]) -> None:
-        for row in share:
+        for case in share:
             if over.is_set():
-                futures[row.name].cancel()
+                futures[case.name].cancel()
                 continue
             began = time.monotonic()
             try:
-                futures[row.name].set_result(row.play(host))
+                futures[case.name].set_result(case.row.play(host, case.ways))
+                report[case.name] = futures[case.name].result()
             except BaseException as error:
-                futures[row.name].set_exception(error)
-            failed = futures[row.name].exception()
+                report.pop(case.name, None)
+                futures[case.name].set_exception(error)
+            failed = futures[case.name].exception()
             seconds = f"{time.monotonic() - began:5.1f} s"
-            print(host.name, seconds, row.name, failed or futures[row.name].result(), sep="  ", file=log, flush=True)
+            print(host.name, seconds, case.name, failed or futures[case.name].result(), sep="  ", file=log, flush=True)
 
     with concurrent.futures.ThreadPoolExecutor(len(lanes)) as pool:
         for host, share in lanes:
@@ -108,6 +106,10 @@ def played(lanes: list[tuple[Host, list[Case]]]) -> t.Iterator[dict[str, concurr
 
 
 @pytest.fixture(scope="session")
-def report() -> dict[str, Line]:
-    """The lines so far, by the names of their rows."""
-    return {}
+def report() -> t.Iterator[dict[str, Line]]:
+    """What was seen so far, by the names of the cases; of one that fails now, what was seen before is no more true."""
+    before = json.loads(SEEN.read_text("utf-8")) if SEEN.exists() else {}
+    seen = {name: Line(*cells) for name, cells in before.items()}
+    yield seen
+    SEEN.parent.mkdir(parents=True, exist_ok=True)
+    SEEN.write_text(json.dumps(seen, indent=1) + "\n", "utf-8")

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A simulated GB10 host whose Docker Engine is asked through a proxy, and runs of playbooks on it."""
+"""A simulated GB10 host whose Docker Engine and systemd are asked through the rig, and runs of playbooks on it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import subprocess
 import threading
 import time
 import typing as t
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -25,24 +25,69 @@ RIG = str(ROOT / "tests/rig/hosts/host")
 BIN = ROOT / ".venv" / "bin"
 COLLECTIONS = os.environ.get("ANSIBLE_COLLECTIONS_PATH", str(ROOT / ".ansible/collections"))
 PLAYBOOKS = Path(COLLECTIONS) / "ansible_collections/gpufleet/vllm/playbooks"
+# What runs servers, as the key `backend` calls it.
+CONTAINER, SERVICE = "container", "systemd"
 IMAGE, VERSION = "nvcr.io/nvidia/vllm:25.09-py3", "0.10.1.1"
+VENV, VENV_VERSION = "/opt/vllm/0.26.0", "0.26.0"
 TOKEN = "hf_canary4711"
-CACHE = "/home/gpu/vllm/huggingface"
+HOME = "/home/gpu/vllm"
+CACHE = f"{HOME}/huggingface"
+WEIGHTS = ("openai/gpt-oss-120b", "google/gemma-3-27b-it")
 PORT = 8000
-ON_HOST = ("engine_proxy.py", "registry.py", "broken_mirror.py")
+ON_HOST = ("held_calls.py", "systemctl.py", "registry.py", "broken_mirror.py")
 LOAD_SECONDS = 0.2
-# A switch of servers takes some six seconds here, and a minute more where a client of the engine has to give up.
-PATIENCE = 200.0
+# A switch of servers takes some six seconds here, and up to three minutes more where a client has to give up.
+PATIENCE = 300.0
 
 # What differs from the catalogue: a simulated host may not raise memlock, and nobody waits long for a stand-in.
 OVERRIDES: dict[str, t.Any] = {
-    "docker_host": "unix:///run/fault-docker.sock",
     "ulimits": {"memlock": 8388608},
     "health": {"timeout": 8, "request_timeout": 3, "stable_for": 0.1},
     "stop_timeout": 3,
     # The disk is that of the machine that simulates; the stand-in's weights are next to none.
     "architecture": {"weights_gib": 0.01},
 }
+ENGINE: dict[str, t.Any] = {"docker_host": "unix:///run/fault-docker.sock"}
+# Root is connected to systemd, whose home no service reads.
+PLACES = {"huggingface_dir": CACHE, "encodings_dir": f"{HOME}/encodings", "hf_token_file": f"{HOME}/secrets/hf_token"}
+OF_BACKEND: dict[str, dict[str, t.Any]] = {CONTAINER: ENGINE, SERVICE: {"backend": SERVICE, "venv": VENV, **PLACES}}
+# Where one replaces the other: one user has both, and a service asks for containers.
+OF_BOTH: dict[str, dict[str, t.Any]] = {
+    CONTAINER: {**ENGINE, **PLACES, "backend": CONTAINER},
+    SERVICE: {**OF_BACKEND[SERVICE], **ENGINE, "allow_daemon_reload": True},
+}
+# What is ours and belongs to no unit that is there.
+LITTER = r"""
+cd /etc/systemd/system
+for file in $(ls -A /etc/gpufleet.vllm 2>/dev/null); do
+    grep -qs "/$file$" vllm-*.service || echo "/etc/gpufleet.vllm/$file"
+done
+for link in *.wants/vllm-*; do test ! -L "$link" -o -e "$link" || echo "$link leads nowhere"; done
+for unit in $(/usr/bin/systemctl list-units --all --plain --no-legend 'vllm-*' | cut -d ' ' -f 1); do
+    test -e "$unit" || echo "systemd remembers $unit"
+done
+for place in $(ls -d /run/vllm-* 2>/dev/null); do
+    /usr/bin/systemctl is-active --quiet "${place#/run/}" || echo "$place"
+done
+ls -A | grep '^[.]gpufleet-'
+true
+"""
+# Name, identity, state, whether it comes back at boot, and start of each unit.
+UNITS = r"""
+for file in $(ls /etc/systemd/system | grep '^vllm-.*[.]service$'); do
+    shown=$(/usr/bin/systemctl show --value --property ActiveState --property InvocationID "$file" | xargs)
+    digest=$(sha256sum "/etc/systemd/system/$file" | cut -d ' ' -f 1)
+    echo "$file $digest ${shown% *}/$(/usr/bin/systemctl is-enabled "$file") ${shown#* }"
+done
+"""
+RESET = r"""
+docker ps --all --quiet | xargs --no-run-if-empty docker rm --force
+/usr/bin/systemctl stop 'vllm-*'
+rm -rf /etc/systemd/system/vllm-* /etc/systemd/system/*.wants/vllm-* /etc/gpufleet.vllm /var/lib/gpufleet.vllm
+/usr/bin/systemctl daemon-reload
+/usr/bin/systemctl reset-failed 'vllm-*'
+rm -rf /home/gpu/vllm/secrets
+"""
 
 
 @dataclass(frozen=True)
@@ -54,15 +99,29 @@ class Wish:
     container: str
     overrides: t.Mapping[str, t.Any] = field(default_factory=dict)
     variables: t.Mapping[str, t.Any] = field(default_factory=dict)
+    backend: str = CONTAINER
+    # Whether the other backend may have servers on the host too.
+    beside: bool = False
 
     def but(self, **variables: t.Any) -> Wish:
-        return Wish(self.playbook, self.model, self.container, self.overrides, {**self.variables, **variables})
+        return replace(self, variables={**self.variables, **variables})
 
     def with_(self, **overrides: t.Any) -> Wish:
-        return Wish(self.playbook, self.model, self.container, {**self.overrides, **overrides}, self.variables)
+        return replace(self, overrides={**self.overrides, **overrides})
 
     def answering(self, model: str) -> Wish:
-        return Wish(self.playbook, model, self.container, self.overrides, self.variables)
+        return replace(self, model=model)
+
+    def on(self, backend: str, beside: bool = False) -> Wish:
+        """The same server on this backend."""
+        user = {"ansible_become": True} if beside or backend == SERVICE else {}
+        overrides = (OF_BOTH if beside else OF_BACKEND)[backend]
+        return replace(self.with_(**overrides).but(**user), backend=backend, beside=beside)
+
+    @property
+    def instance(self) -> str:
+        """What its container or unit is called."""
+        return self.container + (".service" if self.backend == SERVICE else "")
 
     def arguments(self) -> list[str]:
         variables = {**self.variables, "vllm_overrides": {**OVERRIDES, **self.overrides}}
@@ -140,12 +199,12 @@ class Run:
         return re.findall(r"^changed: .*", self.text, re.MULTILINE)
 
 
-class Proxy:
-    """The proxy on a host, which holds the call that begins a chosen step."""
+class Held:
+    """What holds the call that begins a chosen step, on a host."""
 
     def __init__(self, host: str) -> None:
         self.process = subprocess.Popen(
-            ["docker", "exec", "-i", host, "python3", "/opt/engine_proxy.py"],
+            ["docker", "exec", "-i", host, "python3", "/opt/held_calls.py"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -201,22 +260,28 @@ class Host:
         for file in ON_HOST:
             output(["docker", "cp", "--quiet", str(HERE / file), f"{self.name}:/opt/{file}"])
         output([RIG, "image", self.name, IMAGE, VERSION])
+        output([RIG, "venv", self.name, VENV, VENV_VERSION, CACHE])
+        program = "/usr/local/sbin/systemctl"
+        self.sh(f"echo '#!/bin/sh\nexec python3 /opt/systemctl.py \"$@\"' >{program} && chmod 0755 {program}")
         self.sh(f"install -d -o gpu -g gpu /home/gpu/vllm {CACHE}")
         self.stand_in()
-        self.proxy = Proxy(self.name)
+        for model in WEIGHTS:
+            program = f"from huggingface_hub import snapshot_download as fetch; fetch('{model}')"
+            self.sh(f'HF_HUB_CACHE={CACHE}/hub HF_TOKEN=hf {VENV}/bin/python -c "{program}"', user="gpu")
+        self.calls = Held(self.name)
 
     def _start(self) -> None:
         self.address = output([RIG, "up", self.name, "--key", f"{self.key}.pub", "--gpu", "gb10"])
         assert eventually(lambda: self.sh("docker version >/dev/null 2>&1 && echo up", check=False) == "up", 30)
 
     def reboot(self) -> None:
-        self.proxy.close()
+        self.calls.close()
         output(["docker", "restart", "--timeout", "20", self.name])
         self._start()
-        self.proxy = Proxy(self.name)
+        self.calls = Held(self.name)
 
     def down(self) -> None:
-        self.proxy.close()
+        self.calls.close()
         output([RIG, "down", self.name])
 
     def sh(self, script: str, check: bool = True, user: str = "root") -> str:
@@ -233,7 +298,7 @@ class Host:
 
     def reset(self) -> None:
         """Take away whatever a row left, for the next one to begin from nothing."""
-        self.sh("docker ps --all --quiet | xargs --no-run-if-empty docker rm --force; rm -rf /home/gpu/vllm/secrets")
+        self.sh(RESET, check=False)
         self.wish = None
 
     @contextlib.contextmanager
@@ -300,18 +365,25 @@ class Host:
             return ""
         return str(answer["model"]) if sane else ""
 
-    def containers(self) -> list[list[str]]:
-        """Name, id, state and start of each container."""
+    def servers(self) -> list[list[str]]:
+        """Name, identity, state and start of each container and unit."""
         form = "{{.Name}} {{.Id}} {{.State.Status}} {{.State.StartedAt}}"
         listed = self.sh(f"docker ps --all --quiet | xargs --no-run-if-empty docker inspect --format '{form}'")
-        return sorted(line.lstrip("/").split() for line in listed.splitlines())
+        listed += "\n" + self.sh(UNITS, check=False)
+        return sorted(line.lstrip("/").split() for line in listed.splitlines() if line)
 
     def names(self) -> list[str]:
-        return [one[0] for one in self.containers()]
+        return [one[0] for one in self.servers()]
+
+    def litter(self) -> list[str]:
+        """What is left of units that are not there."""
+        return self.sh(LITTER).splitlines()
 
     def visible(self) -> str:
-        """What any user in group docker sees: processes with their arguments, and all that Docker tells of containers."""
-        return self.sh("ps -eww -o args; docker ps --all --quiet | xargs --no-run-if-empty docker inspect", check=False)
+        """What any user in group docker sees: processes with their arguments, and all that Docker and systemd tell."""
+        shown = "/usr/bin/systemctl show 'vllm-*'; cat /etc/systemd/system/vllm-*; journalctl --quiet --lines 500"
+        containers = "docker ps --all --quiet | xargs --no-run-if-empty docker inspect"
+        return self.sh(f"ps -eww -o args; {containers}; {shown}", check=False)
 
     def leaks(self) -> list[str]:
         """Files with the token in them that others than their owner may read, or that are not the one it is meant for."""
@@ -319,7 +391,8 @@ class Host:
         # On standard input, so that the token is in no command line.
         found = self.sh(f"printf {TOKEN} | grep --recursive --files-with-matches --file=- {places} 2>/dev/null; true")
         modes = self.sh("; ".join(f"stat --format '%n %a %U' {path}" for path in found.split()) or "true")
-        return [line for line in modes.splitlines() if line != "/home/gpu/vllm/secrets/hf_token 600 gpu"]
+        meant = [f"/home/gpu/vllm/secrets/hf_token 600 {owner}" for owner in ("gpu", "root")]
+        return [line for line in modes.splitlines() if line not in meant]
 
 
 def output(command: list[str]) -> str:

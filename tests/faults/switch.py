@@ -10,30 +10,66 @@ import re
 import typing as t
 from dataclasses import dataclass, field
 
-from simulated import CACHE, TOKEN, Host, Run, Wish, eventually
+from simulated import CACHE, CONTAINER, SERVICE, TOKEN, Host, Run, Wish, eventually
 
 GPT_OSS = Wish("deploy_gptoss.yml", "gpt-oss-120b", "vllm-gpt-oss")
 GEMMA = Wish("deploy_gemma3.yml", "gemma-3-27b", "vllm-gemma3")
+PLAIN = {wish.container: wish for wish in (GPT_OSS, GEMMA)}
 REGISTRY_IMAGE = "127.0.0.1:5000/nvidia/vllm:25.10-py3"
 # A server that is started again by the engine, or by a module whose controller died, takes its time.
 COMES_BACK = 15.0
 
+# For each backend its own, or the same.
+Each = t.Union[str, t.Mapping[str, str]]
+
+
+def of(value: Each, backend: str) -> str:
+    return value if isinstance(value, str) else value[backend]
+
+
 # Steps that only a server takes that is replaced by itself, changed: two servers have names of their own.
-RENAMING = ("set aside", "rename")
+RENAMING = ("set aside", "rename", "reload", "way back: reload")
 ANOTHER_PORT = 8001
 # Where a step writes; a file system that has no room for another file takes its place.
-FULL = {
+FULL: dict[str, Each] = {
     "prepare": "/home/gpu/vllm/secrets",
     "pull": "/var/lib/docker/tmp",
     "fetch": f"{CACHE}/hub",
-    "create": "/var/lib/docker/containers",
+    "create": {CONTAINER: "/var/lib/docker/containers", SERVICE: "/etc/systemd/system"},
 }
+# What is there stays, and has no room beside it.
+FILL = """
+install -d /mnt/full && mount -t tmpfs -o size=2m full /mnt/full && cp -a {place}/. /mnt/full
+cat /dev/zero >/mnt/full/filler; mount --bind /mnt/full {place}
+"""
 
 FAILS, HANGS, RESTARTS = "fails", "hangs", "Docker Engine restarts"
 CONTROLLER, BOTH = "controller killed", "controller and module killed"
 DISK, TAKEN = "disk full", "port taken"
 # Steps of which a failure has the old server go on as if nothing had been tried.
+WAY_BACK = "way back: "
+WITH_OLD = ("stop", "set aside", "commit")
 UNTOUCHED = ("preflight", "prepare", "pull", "fetch", "create", "try")
+
+
+@dataclass(frozen=True)
+class Ways:
+    """What runs the old server, and what the new one."""
+
+    old: str
+    new: str
+
+    def __str__(self) -> str:
+        called = {CONTAINER: "container", SERVICE: "service"}
+        return called[self.old] if self.old == self.new else f"{called[self.old]} to {called[self.new]}"
+
+    @property
+    def beside(self) -> bool:
+        return self.old != self.new
+
+
+BY_CONTAINER, BY_SERVICE = Ways(CONTAINER, CONTAINER), Ways(SERVICE, SERVICE)
+ACROSS = (Ways(CONTAINER, SERVICE), Ways(SERVICE, CONTAINER))
 
 
 @dataclass(frozen=True)
@@ -42,20 +78,23 @@ class Row:
 
     step: str
     fault: str
-    # Words of the sentence that the user gets; none where the controller died.
-    says: str = ""
+    # Words of the sentence that the user gets, those of `answer` unless it says otherwise; none where the controller died.
+    says: Each | None = None
     # Who answers afterwards: the old server, the new one, or none until the next run.
-    serves: str = "old"
+    serves: Each = "old"
     # Whether the next run goes back to the old server instead.
     back: bool = False
-    docker: str = ""
+    # What Docker Engine, or systemctl, says to a call that fails.
+    answer: Each = ""
     stand_in: t.Mapping[str, t.Any] = field(default_factory=dict)
+    # Where there is that step and that fault.
+    on: tuple[Ways, ...] = (BY_CONTAINER, BY_SERVICE)
 
     @property
     def told(self) -> str:
         """The fault, and how the server that is new fails, where that is what happens."""
-        how = self.stand_in.get("fault", "") if self.fault in (FAILS, HANGS) else ""
-        return self.fault + (f" ({how})" if how else "")
+        how = self.stand_in.get("fault", "") if not self.is_held else ""
+        return self.fault + (f" ({how})" if how and self.fault in (FAILS, HANGS) else "")
 
     @property
     def name(self) -> str:
@@ -66,61 +105,114 @@ class Row:
         return self.fault in (CONTROLLER, BOTH)
 
     @property
+    def is_held(self) -> bool:
+        """Whether a call is held for the fault to happen then; otherwise it is there from the beginning."""
+        if self.kills or self.fault == RESTARTS or self.step.startswith(WAY_BACK):
+            return True
+        if self.stand_in:
+            return False
+        return (self.step, self.fault) != ("preflight", TAKEN) and (self.fault != DISK or self.step == "create")
+
+    @property
     def waits(self) -> bool:
-        """Whether a client of the engine has to lose its patience: a minute, in which this machine does nothing."""
-        return self.fault == HANGS and not self.stand_in
+        """Whether a client of what runs servers has to lose its patience: minutes, in which this machine does nothing."""
+        return self.fault == HANGS and self.is_held
 
-    def play(self, host: Host) -> Line:
-        return play(self, host)
+    def serving(self, ways: Ways) -> str:
+        return of(self.serves, ways.new)
+
+    def words(self, ways: Ways) -> str:
+        if self.kills:
+            return ""
+        return self.message(ways).rstrip(".") if self.says is None else of(self.says, self._asked(ways))
+
+    def message(self, ways: Ways) -> str:
+        return of(self.answer, self._asked(ways))
+
+    def _asked(self, ways: Ways) -> str:
+        """What runs the server that the step is taken with."""
+        return ways.old if self.step in (*WITH_OLD, f"{WAY_BACK}start") else ways.new
+
+    def play(self, host: Host, ways: Ways) -> Line:
+        return play(self, host, ways)
 
 
-@dataclass(frozen=True)
-class Line:
-    """A line of the report."""
+class Playable(t.Protocol):
+    """A row of a table."""
 
-    step: str
-    fault: str
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def waits(self) -> bool: ...
+
+    @property
+    def on(self) -> tuple[Ways, ...]: ...
+
+    def play(self, host: Host, ways: Ways) -> Line: ...
+
+
+class Case(t.NamedTuple):
+    """A row with what runs its servers."""
+
+    row: Playable
+    ways: Ways
+
+    @property
+    def name(self) -> str:
+        return f"{self.ways}: {self.row.name}"
+
+
+def cases(rows: t.Iterable[Playable]) -> list[Case]:
+    return [Case(row, ways) for row in rows for ways in row.on]
+
+
+class Line(t.NamedTuple):
+    """What was seen of a case: a cell of the report."""
+
     sees: str
     serves: str
     then: str
 
     def __str__(self) -> str:
-        return f"| {self.step} | {self.fault} | {self.sees} | {self.serves} | {self.then} |"
+        return f"{self.sees}<br>*{self.serves}; {self.then}*"
 
 
-def play(row: Row, host: Host) -> Line:
+def play(row: Row, host: Host, ways: Ways) -> Line:
     """Switch with the fault, look, run again without it, and once more.
 
     Raises:
         AssertionError: when something is not as the row says.
     """
-    old = served(host)
-    new = changed(old) if row.step in RENAMING else another(old)
-    before = host.containers()
-    switching = with_fault(row, host, old, new)
+    old = served(host, ways)
+    new = changed(old, ways.new) if row.step in RENAMING or ways.beside else another(old)
+    before = host.servers()
+    switching = with_fault(row, host, ways, old, new)
     assert TOKEN not in switching.text
-    told = seen(row, switching)
-    serves = who_answers(row, host, old, new)
-    if row.serves == "old" and not row.kills:
-        # The same container with the same name, and where nothing had to stop it, the same process.
+    told = seen(row, ways, switching)
+    serves = who_answers(row, host, ways, old, new)
+    if row.serving(ways) == "old" and not row.kills:
+        # The same server with the same name, and where nothing had to stop it, the same process.
         depth = 4 if row.step in UNTOUCHED and row.fault != RESTARTS else 3
-        assert [one[:depth] for one in host.containers()] == [one[:depth] for one in before]
+        assert [one[:depth] for one in host.servers()] == [one[:depth] for one in before]
     # A switch that left no trace is followed by one as any other, which needs no third run.
-    converges(host, for_(row, old if row.back else new), twice=row.serves != "old" or row.kills)
-    return Line(row.step, row.told, neutral(told, old, new), serves, "goes back to the old" if row.back else "goes on")
+    converges(host, for_(row, old if row.back else new), twice=row.serving(ways) != "old" or row.kills)
+    return Line(neutral(told, old, new), serves, "goes back to the old" if row.back else "goes on")
 
 
-def served(host: Host) -> Wish:
+def served(host: Host, ways: Ways) -> Wish:
     """What serves on the host; gpt-oss, where a row before this one left something else."""
-    if host.wish is None or host.answers() != host.wish.model or host.names() != [host.wish.container]:
+    wish = host.wish
+    fits = wish and (wish.backend, wish.beside) == (ways.old, ways.beside)
+    if not (wish and fits and host.answers() == wish.model and host.names() == [wish.instance]):
         host.reset()
-        serving(host, GPT_OSS)
+        serving(host, GPT_OSS.on(ways.old, ways.beside))
     return t.cast(Wish, host.wish)
 
 
 def serving(host: Host, wish: Wish) -> None:
     """Have the host serve this."""
-    if host.wish != wish or host.answers() != wish.model or host.names() != [wish.container]:
+    if host.wish != wish or host.answers() != wish.model or host.names() != [wish.instance]:
         run = host.run(wish)
         assert run.status == 0, run.text[-3000:]
         host.wish = wish
@@ -128,13 +220,16 @@ def serving(host: Host, wish: Wish) -> None:
 
 def another(old: Wish) -> Wish:
     """Another server, which cannot run beside this one."""
-    return GEMMA if old.container == GPT_OSS.container else GPT_OSS
+    plain = GEMMA if old.container == GPT_OSS.container else GPT_OSS
+    return plain.on(old.backend, old.beside)
 
 
-def changed(old: Wish) -> Wish:
-    """The same server with another name for its model."""
-    plain = another(another(old))
-    return plain if old != plain else plain.answering("another-name").with_(served_model_name="another-name")
+def changed(old: Wish, backend: str) -> Wish:
+    """The same server on that backend, with another name for its model."""
+    plain = PLAIN[old.container].on(backend, old.beside)
+    if old.model != plain.model:
+        return plain
+    return plain.answering("another-name").with_(served_model_name="another-name")
 
 
 def for_(row: Row, wish: Wish) -> Wish:
@@ -142,7 +237,7 @@ def for_(row: Row, wish: Wish) -> Wish:
     return wish.but(vllm_image=f"{REGISTRY_IMAGE}-{row.told.replace(' ', '-')}".lower()) if row.step == "pull" else wish
 
 
-def with_fault(row: Row, host: Host, old: Wish, new: Wish) -> Run:
+def with_fault(row: Row, host: Host, ways: Ways, old: Wish, new: Wish) -> Run:
     """The run that is to fail, up to its end and that of the module on the host."""
     wish = for_(row, new)
     if row.step == "pull":
@@ -152,37 +247,42 @@ def with_fault(row: Row, host: Host, old: Wish, new: Wish) -> Run:
     if (row.step, row.fault) == ("preflight", TAKEN):
         wish = new.with_(port=ANOTHER_PORT)
         host.take_port(ANOTHER_PORT)
-    host.stand_in(only_with=new.model, **row.stand_in)
+    if row.step == "reload":
+        # As after a boot: what was started then stays in systemd's memory.
+        host.sh("systemctl daemon-reload")
+    is_renamed = old.container == new.container
+    host.stand_in(only_with=f"--served-model-name {new.model}" if is_renamed else new.model, **row.stand_in)
     try:
-        with host.so(*condition(row)):
-            return play_with_fault(row, host, wish)
+        with host.so(*condition(row, ways)):
+            return play_with_fault(row, host, ways, wish)
     finally:
         host.stand_in()
 
 
-def condition(row: Row) -> tuple[str, str]:
+def condition(row: Row, ways: Ways) -> tuple[str, str]:
     """What is so during the whole run: how it is brought about, and how it is ended."""
     if row.fault == TAKEN:
         return "true", "systemctl stop squatter"
-    place = FULL.get(row.step) if row.fault == DISK else None
-    if row.step == "create" and place:
-        return "true", f"umount {place}"
-    return (f"mount -t tmpfs -o nr_inodes=1,mode=0777 full {place}", f"umount {place}") if place else ("true", "true")
+    if row.fault != DISK or row.step not in FULL:
+        return "true", "true"
+    place = of(FULL[row.step], ways.new)
+    if row.is_held:
+        return "true", f"umount {place}; if mountpoint -q /mnt/full; then umount /mnt/full; fi"
+    return f"mount -t tmpfs -o nr_inodes=1,mode=0777 full {place}", f"umount {place}"
 
 
-def play_with_fault(row: Row, host: Host, wish: Wish) -> Run:
-    run_only = row.stand_in and not row.kills and row.fault != RESTARTS
-    if run_only or row.fault == DISK and row.step != "create" or (row.step, row.fault) == ("preflight", TAKEN):
+def play_with_fault(row: Row, host: Host, ways: Ways, wish: Wish) -> Run:
+    if not row.is_held:
         return host.run(wish, "-vvv", "--diff").wait()
-    host.proxy.arm(row.step)
+    host.calls.arm(row.step)
     run = host.run(wish, "-vvv", "--diff")
-    reached = host.proxy.reached(run)
+    reached = host.calls.reached(run)
     assert TOKEN not in host.visible()
-    inject(row, host, run, reached["pid"])
+    inject(row, host, ways, run, reached["pid"])
     return run.wait()
 
 
-def inject(row: Row, host: Host, run: Run, pid: int) -> None:
+def inject(row: Row, host: Host, ways: Ways, run: Run, pid: int) -> None:
     """Let the fault happen while the call that begins the step is held."""
     if row.kills:
         run.kill()
@@ -193,20 +293,22 @@ def inject(row: Row, host: Host, run: Run, pid: int) -> None:
     if row.fault == TAKEN:
         host.take_port()
     if row.fault == DISK:
-        host.sh(f"mount -t tmpfs -o nr_inodes=1 full {FULL['create']}")
+        place = of(FULL["create"], ways.new)
+        full = FILL.format(place=place) if ways.new == SERVICE else f"mount -t tmpfs -o nr_inodes=1 full {place}"
+        host.sh(full)
     then = {FAILS: "fail", HANGS: "hang", BOTH: "drop", RESTARTS: "drop"}.get(row.fault, "forward")
-    host.proxy.send(then=then, message=row.docker)
+    host.calls.send(then=then, message=row.message(ways))
     if row.kills:
         # The module on the host runs to its end.
         assert eventually(lambda: not host.lives(pid), 60)
 
 
-def seen(row: Row, run: Run) -> str:
+def seen(row: Row, ways: Ways, run: Run) -> str:
     """What the user sees."""
     if row.kills:
         return "(nobody is there)"
-    if row.says:
-        return refused(run, row.says)
+    if row.words(ways):
+        return refused(run, row.words(ways))
     assert run.status == 0, run.text[-3000:]
     return "(the run goes on, and succeeds)"
 
@@ -224,14 +326,15 @@ def refused(run: Run, says: str) -> str:
     return said[: end.start() if end else len(said)]
 
 
-def who_answers(row: Row, host: Host, old: Wish, new: Wish) -> str:
-    model = {"old": old.model, "new": new.model, "none": ""}[row.serves]
+def who_answers(row: Row, host: Host, ways: Ways, old: Wish, new: Wish) -> str:
+    serves = row.serving(ways)
+    model = {"old": old.model, "new": new.model, "none": ""}[serves]
     if model:
-        assert eventually(lambda: host.answers() == model, COMES_BACK), (host.answers(), host.containers())
+        assert eventually(lambda: host.answers() == model, COMES_BACK), (host.answers(), host.servers())
     else:
         assert host.answers() == ""
     assert host.leaks() == []
-    return {"old": "the old server", "new": "the new server", "none": "none until the next run"}[row.serves]
+    return {"old": "the old server", "new": "the new server", "none": "none until the next run"}[serves]
 
 
 def converges(host: Host, wish: Wish, twice: bool = True) -> None:
@@ -241,13 +344,14 @@ def converges(host: Host, wish: Wish, twice: bool = True) -> None:
     assert TOKEN not in run.text
     assert host.answers() == wish.model
     host.wish = wish
-    after = host.containers()
-    assert [one[0] for one in after] == [wish.container], after
-    assert host.leaks() == []
+    after = host.servers()
+    state = "active/enabled" if wish.backend == SERVICE else "running"
+    assert [(one[0], one[2]) for one in after] == [(wish.instance, state)], after
+    assert (host.litter(), host.leaks()) == ([], [])
     if twice:
         again = host.run(wish)
         assert (again.status, again.changed) == (0, []), again.text[-3000:]
-        assert host.containers() == after
+        assert host.servers() == after
 
 
 def neutral(told: str, old: Wish, new: Wish) -> str:

@@ -12,8 +12,26 @@ import typing as t
 from dataclasses import dataclass
 
 import pytest
-from simulated import CACHE, Host, Wish, eventually
-from switch import COMES_BACK, GEMMA, GPT_OSS, Line, another, converges, neutral, refused, served, serving
+from simulated import CACHE, CONTAINER, SERVICE, Host, Wish, eventually
+from switch import (
+    BY_CONTAINER,
+    BY_SERVICE,
+    COMES_BACK,
+    GEMMA,
+    GPT_OSS,
+    Case,
+    Each,
+    Line,
+    Ways,
+    another,
+    cases,
+    converges,
+    neutral,
+    of,
+    refused,
+    served,
+    serving,
+)
 
 SOURCE = "/home/gpu/vllm/encodings"
 ELSEWHERE = "/home/gpu/other-encodings"
@@ -26,171 +44,174 @@ class Promise:
 
     step: str
     fault: str
-    keep: t.Callable[[Host, Promise], Line]
-    says: str = ""
-    what: str = ""
+    keep: t.Callable[[Host, Promise, Ways], Line]
+    says: Each = ""
+    what: Each = ""
+    on: tuple[Ways, ...] = (BY_CONTAINER, BY_SERVICE)
     waits = False
 
     @property
     def name(self) -> str:
         return f"{self.step}: {self.fault}"
 
-    def play(self, host: Host) -> Line:
-        return self.keep(host, self)
-
-    def line(self, sees: str, serves: str, then: str) -> Line:
-        for wish in (GPT_OSS, GEMMA):
-            sees = neutral(sees, wish, wish)
-        return Line(self.step, self.fault, sees, serves, then)
+    def play(self, host: Host, ways: Ways) -> Line:
+        return self.keep(host, self, ways)
 
 
-def refuses_a_switch(host: Host, promise: Promise, new: Wish, before: str, after: str) -> Line:
+def line(sees: str, serves: str, then: str) -> Line:
+    for wish in (GPT_OSS, GEMMA):
+        sees = neutral(sees, wish, wish)
+    return Line(sees, serves, then)
+
+
+def refuses_a_switch(host: Host, says: Each, new: Wish, before: str, after: str) -> Line:
     """The switch fails with a sentence, and what served is not even touched."""
-    unchanged = host.containers()
+    unchanged = host.servers()
     with host.so(before, after):
-        told = refused(host.run(new, "-vvv", "--diff"), promise.says)
-        assert host.containers() == unchanged
+        told = refused(host.run(new, "-vvv", "--diff"), of(says, new.backend))
+        assert host.servers() == unchanged
         assert host.answers()
-    return promise.line(told, OLD, GOES_ON)
+    return line(told, OLD, GOES_ON)
 
 
-def gpu_is_gone(host: Host, promise: Promise) -> Line:
+def gpu_is_gone(host: Host, promise: Promise, ways: Ways) -> Line:
     """nvidia-smi answers everything with this, and what serves is not stopped for a server that could not."""
-    new = another(served(host))
+    new = another(served(host, ways))
     known = json.loads(host.sh("cat /etc/sim-gpu/gb10.json"))
-    answers = [{"argv": ["*"], **GONE[promise.what]}]
+    answers = [{"argv": ["*"], **GONE[of(promise.what, ways.new)]}]
     profile = {"gpus": known["gpus"], "host": known["host"], "answers": answers}
     before = (
         f"printf %s '{json.dumps(profile)}' > /etc/sim-gpu/gone.json && ln -sfn gone.json /etc/sim-gpu/current.json"
     )
-    line = refuses_a_switch(host, promise, new, before, "ln -sfn gb10.json /etc/sim-gpu/current.json")
+    told = refuses_a_switch(host, promise.says, new, before, "ln -sfn gb10.json /etc/sim-gpu/current.json")
     converges(host, new)
-    return line
+    return told
 
 
-def bad_download(host: Host, promise: Promise) -> Line:
+def bad_download(host: Host, promise: Promise, ways: Ways) -> Line:
     """No encodings on the host yet, and a mirror that fails: no partial file is ever at the final path."""
-    serving(host, GEMMA)
-    new = GPT_OSS.with_(encodings_dir=ELSEWHERE)
-    mirror = f"python3 /opt/broken_mirror.py {promise.what} {SOURCE}"
+    serving(host, GEMMA.on(ways.new))
+    new = GPT_OSS.on(ways.new).with_(encodings_dir=ELSEWHERE)
+    mirror = f"python3 /opt/broken_mirror.py {of(promise.what, ways.new)} {SOURCE}"
     before = f"systemd-run --quiet --unit mirror --collect {mirror}; until ss -Hltn sport = 9000 | grep -q .; do sleep 0.1; done"
     wish = new.but(vllm_server_encodings_source={"url": "http://127.0.0.1:9000"})
-    line = refuses_a_switch(host, promise, wish, before, "systemctl stop mirror")
+    told = refuses_a_switch(host, promise.says, wish, before, "systemctl stop mirror")
     assert host.sh(f"ls {ELSEWHERE}/*.tiktoken 2>/dev/null", check=False) == ""
     converges(host, new)
-    converges(host, GEMMA)
+    converges(host, GEMMA.on(ways.new))
     host.sh(f"rm -r {ELSEWHERE}")
-    return line
+    return told
 
 
-def cut_short(host: Host, promise: Promise) -> Line:
+def cut_short(host: Host, promise: Promise, ways: Ways) -> Line:
     """Weights that arrive cut short are noticed, and stay noticed until somebody does what the message says."""
-    new = another(served(host))
+    new = another(served(host, ways))
     weights = f"{CACHE}/hub/models--*{new.model}*"
     host.stand_in(only_with=new.model, fault="fetch-truncates")
-    line = refuses_a_switch(host, promise, new, f"rm -rf {weights}", "true")
+    told = refuses_a_switch(host, promise.says, new, f"rm -rf {weights}", "true")
     host.stand_in()
     refused(host.run(new), "Delete the file")
     host.sh(f"rm -rf {weights}")
     converges(host, new)
-    return Line(line.step, line.fault, line.sees, line.serves, "refuses, and says which file to delete")
+    return Line(told.sees, told.serves, "refuses, and says which file to delete")
 
 
-def full_disk(host: Host, promise: Promise) -> Line:
+def full_disk(host: Host, promise: Promise, ways: Ways) -> Line:
     """Room for a part of the encodings only."""
-    serving(host, GEMMA)
-    new = GPT_OSS.with_(encodings_dir=ELSEWHERE)
+    serving(host, GEMMA.on(ways.new))
+    new = GPT_OSS.on(ways.new).with_(encodings_dir=ELSEWHERE)
     before = f"install -d {ELSEWHERE} && mount -t tmpfs -o size=1m,uid=$(id -u gpu) small {ELSEWHERE}"
-    line = refuses_a_switch(host, promise, new, before, f"umount {ELSEWHERE}; chown gpu: {ELSEWHERE}")
+    told = refuses_a_switch(host, promise.says, new, before, f"umount {ELSEWHERE}; chown gpu: {ELSEWHERE}")
     converges(host, new)
-    converges(host, GEMMA)
+    converges(host, GEMMA.on(ways.new))
     host.sh(f"rm -r {ELSEWHERE}")
-    return line
+    return told
 
 
-def killed_with_a_bad_server(host: Host, promise: Promise) -> Line:
+def killed_with_a_bad_server(host: Host, promise: Promise, ways: Ways) -> Line:
     """Nobody is there to see that the new server hangs: the next run does, and goes back."""
-    old = served(host)
+    old = served(host, ways)
     new = another(old)
     host.stand_in(only_with=new.model, fault="hang-completion")
     run = host.run(new, "-vvv", "--diff")
     assert eventually(host.is_asked, 30)
     run.kill()
-    told = refused(host.run(new), promise.says)
+    told = refused(host.run(new), of(promise.says, ways.new))
     assert host.answers() == old.model
     host.stand_in()
     converges(host, new)
-    return promise.line(neutral(told, old, new), "none until the next run", "puts the old server back, and says so")
+    return line(neutral(told, old, new), "none until the next run", "puts the old server back, and says so")
 
 
-def second_operator(host: Host, promise: Promise) -> Line:
+def second_operator(host: Host, promise: Promise, ways: Ways) -> Line:
     """The first one is held in the middle of its switch while the second tries."""
-    new = another(served(host))
+    new = another(served(host, ways))
     host.proxy.arm("create")
     first = host.run(new)
     host.proxy.reached(first)
-    told = refused(host.run(new), promise.says)
+    told = refused(host.run(new), of(promise.says, ways.new))
     host.proxy.send(then="forward")
     assert first.status == 0, first.text[-3000:]
     converges(host, new)
-    return promise.line(told, "the new server", "changes nothing")
+    return line(told, "the new server", "changes nothing")
 
 
-def engine_restarts(host: Host, promise: Promise) -> Line:
-    old = served(host)
+def engine_restarts(host: Host, promise: Promise, ways: Ways) -> Line:
+    old = served(host, ways)
     host.restart_engine()
-    return comes_back(host, promise, old)
+    return comes_back(host, old)
 
 
-def host_reboots(host: Host, promise: Promise) -> Line:
-    old = served(host)
+def host_reboots(host: Host, promise: Promise, ways: Ways) -> Line:
+    old = served(host, ways)
     host.reboot()
-    return comes_back(host, promise, old)
+    return comes_back(host, old)
 
 
-def server_dies(host: Host, promise: Promise) -> Line:
-    old = served(host)
-    pid = host.sh(f"docker inspect --format '{{{{.State.Pid}}}}' {old.container}")
+def server_dies(host: Host, promise: Promise, ways: Ways) -> Line:
+    old = served(host, ways)
+    asked = of(promise.what, ways.new).format(name=old.container)
+    pid = host.sh(asked)
     host.sh(f"kill -KILL {pid}")
     assert eventually(lambda: not host.lives(int(pid)), 10)
-    return comes_back(host, promise, old)
+    return comes_back(host, old)
 
 
-def comes_back(host: Host, promise: Promise, old: Wish) -> Line:
+def comes_back(host: Host, old: Wish) -> Line:
     """Without Ansible."""
     assert eventually(lambda: host.answers() == old.model, COMES_BACK)
     converges(host, old)
-    return promise.line("(it comes back by itself)", OLD, "changes nothing")
+    return line("(it comes back by itself)", OLD, "changes nothing")
 
 
-def drifts(host: Host, promise: Promise) -> Line:
+def drifts(host: Host, promise: Promise, ways: Ways) -> Line:
     """Seen by --check, and healed by a run."""
-    old = served(host)
-    host.sh(promise.what.format(name=old.container))
+    old = served(host, ways)
+    host.sh(of(promise.what, ways.new).format(name=old.container))
     predicted = host.run(old, "--check", "--diff")
     assert predicted.status == 0, predicted.text[-3000:]
     assert predicted.changed != []
-    said = promise.says.format(name=old.container)
+    said = of(promise.says, ways.new).format(name=old.container)
     assert said in predicted.text
     converges(host, old)
-    return promise.line(f"--check says: {said}", "none until the next run", "heals it")
+    return line(f"--check says: {said}", "none until the next run", "heals it")
 
 
-def recreated_by_hand(host: Host, promise: Promise) -> Line:
+def recreated_by_hand(host: Host, promise: Promise, ways: Ways) -> Line:
     """Without the record of this collection it is somebody else's, and left alone until it is adopted."""
-    old = GPT_OSS
+    old = GPT_OSS.on(ways.new)
     serving(host, old)
-    host.sh(promise.what.format(name=old.container))
+    host.sh(of(promise.what, ways.new).format(name=old.container))
     assert eventually(lambda: host.answers() == old.model, COMES_BACK)
-    told = refused(host.run(old, "--check", "--diff"), promise.says)
+    told = refused(host.run(old, "--check", "--diff"), of(promise.says, ways.new))
     assert host.answers() == old.model
     converges(host, old.but(vllm_server_replace_unmanaged=True))
-    return promise.line(told, "the container made by hand", "replaces it with vllm_server_replace_unmanaged: true")
+    return line(told, "the container made by hand", "replaces it with vllm_server_replace_unmanaged: true")
 
 
-def no_network(host: Host, promise: Promise) -> Line:
+def no_network(host: Host, promise: Promise, ways: Ways) -> Line:
     """A run that changes nothing needs nothing from outside the host."""
-    old = served(host)
+    old = served(host, ways)
     after = "ip route add $(cat /root/route); cp /root/resolv.conf /etc/resolv.conf"
     before = (
         "ip route show default > /root/route; ip route del default; cp /etc/resolv.conf /root; "
@@ -198,7 +219,7 @@ def no_network(host: Host, promise: Promise) -> Line:
     )
     with host.so(before, after):
         converges(host, old)
-    return promise.line("(the run succeeds)", OLD, "changes nothing")
+    return line("(the run succeeds)", OLD, "changes nothing")
 
 
 RECREATE = (
@@ -211,6 +232,16 @@ RECREATE = (
 LOST = "Unable to determine the device handle for GPU0: 0000000F:01:00.0: GPU is lost.  Reboot the system to recover this GPU"
 GONE = {"none": {"stdout": ["No devices were found"], "rc": 6}, "lost": {"stdout": [LOST], "rc": 15}}
 
+ONLY_CONTAINERS = (BY_CONTAINER,)
+MAIN_PID = {
+    CONTAINER: "docker inspect --format '{{{{.State.Pid}}}}' {name}",
+    SERVICE: "systemctl show --value --property MainPID {name}",
+}
+STOPPED = {CONTAINER: "docker stop {name}", SERVICE: "systemctl stop {name}"}
+REMOVED = {
+    CONTAINER: "docker rm --force {name}",
+    SERVICE: "systemctl disable --now {name} && rm /etc/systemd/system/{name}.service",
+}
 PROMISES = [
     Promise("encodings (F7)", "download breaks off", bad_download, "of 3613922 bytes", "cut"),
     Promise("encodings (F7)", "download is corrupt", bad_download, "is not what was published", "corrupt"),
@@ -220,18 +251,24 @@ PROMISES = [
     Promise("preflight (F13)", "the GPU is lost", gpu_is_gone, "GPU", "lost"),
     Promise("health", "controller killed, and the new server hangs", killed_with_a_bad_server, "completion: no answer"),
     Promise("any (F10)", "a second operator", second_operator, "Another run is changing"),
-    Promise("serving (F6)", "the server is killed", server_dies),
-    Promise("serving (F11)", "Docker Engine restarts", engine_restarts),
+    Promise("serving (F6)", "the server is killed", server_dies, what=MAIN_PID),
+    Promise("serving (F11)", "Docker Engine restarts", engine_restarts, on=ONLY_CONTAINERS),
     Promise("serving (F12)", "the host reboots", host_reboots),
-    Promise("serving (F18)", "docker stop", drifts, "start {name}", "docker stop {name}"),
-    Promise("serving (F18)", "docker rm", drifts, "create {name}", "docker rm --force {name}"),
-    Promise("serving (F18)", "recreated by hand", recreated_by_hand, "was not created by gpufleet.vllm", RECREATE),
+    Promise("serving (F18)", "stopped by hand", drifts, "start {name}", STOPPED),
+    Promise("serving (F18)", "removed by hand", drifts, "create {name}", REMOVED),
+    Promise(
+        "serving (F18)",
+        "recreated by hand",
+        recreated_by_hand,
+        "was not created by gpufleet.vllm",
+        RECREATE,
+        ONLY_CONTAINERS,
+    ),
     Promise("serving (F19)", "no way out of the host", no_network),
 ]
+CASES = cases(PROMISES)
 
 
-@pytest.mark.parametrize("row", PROMISES, ids=[row.name for row in PROMISES])
-def test_a_promise_is_kept(
-    row: Promise, played: dict[str, concurrent.futures.Future[Line]], report: dict[str, Line]
-) -> None:
-    report[row.name] = played[row.name].result()
+@pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
+def test_a_promise_is_kept(case: Case, played: dict[str, concurrent.futures.Future[Line]]) -> None:
+    played[case.name].result()

@@ -22,7 +22,12 @@ from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.ledger impor
 from ansible_collections.gpufleet.vllm.plugins.module_utils._systemd import unit as units
 from ansible_collections.gpufleet.vllm.plugins.module_utils._systemd.backend import SystemdBackend
 from ansible_collections.gpufleet.vllm.plugins.module_utils._systemd.program import Programs
-from ansible_collections.gpufleet.vllm.plugins.module_utils._systemd.systemctl import Host, Place, SystemdError
+from ansible_collections.gpufleet.vllm.plugins.module_utils._systemd.systemctl import (
+    LOADS_CREDENTIALS,
+    Host,
+    Place,
+    SystemdError,
+)
 from docker_model import SERVER, Client, FailsOnce, Killed, Situation, installed, situation, situations
 
 
@@ -74,7 +79,7 @@ class Systemd(Host):
         return self.release
 
     def loads_credentials(self) -> bool:
-        return True
+        return self.release >= LOADS_CREDENTIALS
 
     def texts(self, prefix: str = "") -> dict[str, str]:
         return {name: text for name, text in self.units.items() if name.startswith(prefix)}

@@ -318,8 +318,12 @@ class SystemdBackend:
             with contextlib.suppress(FileExistsError):
                 os.mkdir(self.environments, 0o700)
             files.write_whole(made_from.environment_path, made_from.environment.encode("utf-8"), durable=True)
-        with _written(os.path.join(self.host.directory, f"{made.name}.service")):
-            self.host.install(made.name, made_from.unit)
+        try:
+            with _written(os.path.join(self.host.directory, f"{made.name}.service")):
+                self.host.install(made.name, made_from.unit)
+        except Exception:
+            self._delete_environment(made.seal)
+            raise
 
     def _delete_environment(self, seal: str) -> None:
         files.delete_file(environment_path(self.environments, seal))
@@ -338,12 +342,13 @@ class SystemdBackend:
         # systemd reads a unit that it does not know by itself. One that it remembers otherwise it has to be told of.
         if self.host.show([name]).get(name, {}).get("NeedDaemonReload") == "yes":
             self._reload()
+        # First: one that runs is what was wanted, and no later run would look at whether it comes back at boot.
+        if _is_installed(text):
+            self.host.enable(name)
         try:
             self.host.start(name, timeout)
         except SystemdError as error:
-            raise SystemdError(f"{error}.{self._last_lines(name)}") from None
-        if _is_installed(text):
-            self.host.enable(name)
+            raise SystemdError(f"{str(error).rstrip('.')}.{self._last_lines(name)}") from None
         self._note(name, text, started_as=self._invocation(name))
 
     def _note(self, name: str, text: str, **known: t.Any) -> None:
@@ -403,7 +408,9 @@ class SystemdBackend:
         self._delete_environment(seal_in(text) or "")
 
     def _rename(self, name: str, to: str, seen: str = "") -> None:
-        self._ours(name, seen)
+        # What starts at boot is called by its name: one that is not there any more would be looked for.
+        if _is_installed(self._ours(name, seen)):
+            self.host.disable(name)
         with _written(os.path.join(self.host.directory, f"{to}.service")):
             self.host.rename(name, to)
 

@@ -15,7 +15,7 @@ from .._server.spec import ServerSpec, is_named
 from .systemctl import Host, Place
 from .words import NAME_OF_A_VARIABLE
 
-# Empty for a service but for what is bound below them (ProtectHome).
+# Empty for a service but for what is bound below them (TemporaryFileSystem, ProtectHome).
 HOMES = ("/home", "/root", "/run/user")
 # logind deletes the shared memory of all other users at their last logout.
 SYSTEM_UIDS = range(1, 1000)
@@ -84,6 +84,14 @@ def _of_user(spec: ServerSpec, host: Host) -> t.Iterator[Problem]:
 
 def _of_paths(spec: ServerSpec, host: Host, reads: t.Sequence[str]) -> t.Iterator[Problem]:
     """What is missing is told by others; what is there the user of the service has to be able to read."""
+    shut = [path for path in reads if path.startswith("/root/")]
+    if shut and not host.loads_credentials():
+        sentence = (
+            f"{', '.join(shut)} cannot be read by user {spec.user}, whom the server runs as: where systemd hands no "
+            "credentials over, as on this host, nobody but root gets below /root in a service. Keep it elsewhere, as "
+            "in /srv/vllm."
+        )
+        yield Problem("permission-denied", sentence)
     places = [place for path in reads if os.path.exists(path) for place in _places(spec, path)]
     for path in host.unreadable(spec.user, places) if places else ():
         yield Problem(

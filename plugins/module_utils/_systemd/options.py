@@ -335,7 +335,18 @@ DIRECTIVES: tuple[Directive, ...] = (
     ),
     Directive("Service", "BindPaths", "what the user mounts to be written", _writes, ("volumes",)),
     Directive("Service", "ProtectSystem", "the host is read-only but for what is bound", _one("strict")),
-    Directive("Service", "ProtectHome", "homes are empty but for what is bound below them", _one("tmpfs")),
+    Directive(
+        "Service",
+        "TemporaryFileSystem",
+        "homes are empty but for what is bound below them, below /root too",
+        lambda g: "/home:ro /root:ro,mode=0755 /run/user:ro" if g.loads else None,
+    ),
+    Directive(
+        "Service",
+        "ProtectHome",
+        "the same, except that nobody but root gets below /root, and that what copies the secrets sees all homes",
+        lambda g: None if g.loads else "tmpfs",
+    ),
     Directive(
         "Service",
         "PrivateTmp",

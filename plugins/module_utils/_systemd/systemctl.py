@@ -140,11 +140,15 @@ class Host:
         self._run(["systemctl", "kill", "--signal=SIGKILL", "--", name + SUFFIX])
 
     def enable(self, name: str) -> None:
-        """Have it started at boot; that needs no reload."""
-        self._run(["systemctl", "enable", "--no-reload", "--quiet", "--", name + SUFFIX])
+        """Have it started at boot."""
+        self._on_disk("enable", name)
 
     def disable(self, name: str) -> None:
-        self._run(["systemctl", "disable", "--no-reload", "--quiet", "--", name + SUFFIX])
+        self._on_disk("disable", name)
+
+    def _on_disk(self, verb: str, name: str) -> None:
+        """Without asking systemd, which would take all units of the host for outdated until it is told to reload."""
+        self._run(["systemctl", verb, "--root=/", "--quiet", "--", name + SUFFIX])
 
     def left_in(self, control_group: str) -> list[int]:
         """The processes in a control group, once those that were killed had time to go."""
@@ -188,6 +192,7 @@ class Host:
         return os.path.join(self.directory, name + SUFFIX)
 
     def _run(self, command: list[str], timeout: float | None = ANSWER) -> str:
+        told = " ".join(word for word in command if not word.startswith("--property="))
         environment = {**os.environ, "LC_ALL": "C.UTF-8", "SYSTEMD_COLORS": "0", "SYSTEMD_PAGER": ""}
         try:
             done = subprocess.run(
@@ -199,14 +204,14 @@ class Host:
                 stdin=subprocess.DEVNULL,
             )
         except subprocess.TimeoutExpired:
-            raise SystemdError(f"{' '.join(command)} did not end within {timeout:g} s") from None
+            raise SystemdError(f"{told} did not end within {timeout:g} s") from None
         except OSError as error:
             raise VllmError(
                 f"Cannot run {command[0]}: {error.strerror}. Is this host run by systemd?", "backend-unavailable"
             ) from None
         if done.returncode:
             said = (done.stderr or done.stdout).decode("utf-8", errors="replace")
-            raise SystemdError(f"{' '.join(command)} ended with status {done.returncode}: {_one_line(said)}")
+            raise SystemdError(f"{told} ended with status {done.returncode}: {_one_line(said)}")
         return done.stdout.decode("utf-8", errors="replace")
 
 

@@ -7,6 +7,7 @@ the containers."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import typing as t
 from pathlib import Path
@@ -155,6 +156,62 @@ def test_a_switch_from_a_container_that_was_killed_is_undone_by_a_revert(calls: 
     assert (client.now, systemd.now) == ({"vllm-a": "id1 running"}, {})
 
 
+class AlsoAtBoot(Systemd):
+    """What is written for the next boot may fail, too."""
+
+    fails_at: int | None = None
+
+    def _call(self, verb: str, name: str) -> None:
+        fails = self.fails_at is not None and len(self.calls) >= self.fails_at
+        if fails:
+            self.fails_at, self.failing = None, (verb, name)
+        try:
+            super()._call(verb, name)
+        finally:
+            self.failing = None
+
+    def enable(self, name: str) -> None:
+        self._call("enable", name)
+        super().enable(name)
+
+    def disable(self, name: str) -> None:
+        self._call("disable", name)
+        super().disable(name)
+
+    @property
+    def serving(self) -> set[str]:
+        return {name for name, state in self.state.items() if state == "running"}
+
+    @property
+    def environments(self) -> int:
+        return len([*services().environments.glob("*")])
+
+
+@pytest.mark.parametrize("at", range(10))
+@pytest.mark.parametrize("is_killed", [False, True], ids=["fails", "killed"])
+@pytest.mark.parametrize("ways", [(as_container, run), (run, as_container), (run, run)], ids=["in", "out", "within"])
+def test_whatever_goes_wrong_in_a_switch_what_serves_comes_back_at_boot_and_nothing_else(
+    ways: tuple[t.Any, t.Any], is_killed: bool, at: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    systemd = t.cast(AlsoAtBoot, installed_units(AlsoAtBoot(), monkeypatch, tmp_path))
+    client, (old, new) = situation().client, ways
+    client.calls = systemd.calls
+    old()
+    manage(state="committed")
+    if is_killed:
+        client.dies_after = systemd.dies_after = len(systemd.calls) + at
+    else:
+        systemd.fails_at = len(systemd.calls) + at
+    with contextlib.suppress(Killed, VllmError):
+        new(**NEW)
+    client.dies_after = systemd.dies_after = systemd.fails_at = None
+    assert is_killed or (systemd.enabled, systemd.environments) == (systemd.serving, len(systemd.units))
+    new(**NEW)
+    manage(state="committed")
+    assert [*client.now, *systemd.now] == ["vllm-a"]
+    assert (systemd.enabled, systemd.environments) == (systemd.serving, len(systemd.units))
+
+
 def test_a_secret_that_both_read_goes_with_the_last(systemd: Systemd, tmp_path: Path) -> None:
     key = tmp_path / "keys" / "key"
     secret = {"api_key_file": str(key), "api_key": KEY}
@@ -281,6 +338,15 @@ def test_what_the_user_cannot_read_is_refused(systemd: Systemd) -> None:
     assert caught.value.reason == "permission-denied"
 
 
+def test_below_the_home_of_root_nothing_is_read_where_systemd_hands_no_credentials_over(systemd: Systemd) -> None:
+    kept = {"huggingface_dir": "/root/vllm/huggingface"}
+    run(state="present", **kept)
+    systemd.release = 246
+    with pytest.raises(VllmError, match="/root/vllm/huggingface cannot be read by user vllm") as caught:
+        run(**NEW, **kept)
+    assert caught.value.reason == "permission-denied"
+
+
 def test_check_mode_before_the_environment_is_there(systemd: Systemd, tmp_path: Path) -> None:
     planned = run(check=True, venv=str(tmp_path / "later"))
     assert (planned["actions"], planned["needs"]) == (["create vllm-a", "start vllm-a"], ["venv"])
@@ -350,6 +416,17 @@ def test_a_server_that_was_stopped_is_not_started_at_boot(systemd: Systemd) -> N
     assert systemd.enabled == {"vllm-a"}
     manage(state="stopped")
     assert systemd.enabled == set()
+
+
+def test_a_run_that_is_killed_leaves_no_server_that_runs_and_does_not_come_back_at_boot(
+    systemd: Systemd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched, pytest.raises(Killed):
+        patched.setattr(systemd, "enable", lambda name: (_ for _ in ()).throw(Killed))
+        run()
+    assert systemd.state["vllm-a"] != "running"
+    run()
+    assert (systemd.state["vllm-a"], systemd.enabled) == ("running", {"vllm-a"})
 
 
 def test_a_policy_without_restarts_starts_nothing_at_boot(systemd: Systemd) -> None:

@@ -51,6 +51,19 @@ def test_several_units_are_asked_for_at_once(host: Host, plays: t.Callable[[str,
     assert len(said.read_text().splitlines()) == 1
 
 
+def test_what_starts_at_boot_is_written_without_asking_systemd(host: Host, plays: t.Callable[[str, str], Path]) -> None:
+    said = plays("systemctl", "exit 0")
+    host.enable("a")
+    host.disable("a")
+    assert said.read_text() == "enable --root=/ --quiet -- a.service\ndisable --root=/ --quiet -- a.service\n"
+
+
+def test_a_look_that_fails_does_not_tell_what_it_looked_for(host: Host, plays: t.Callable[[str, str], Path]) -> None:
+    plays("systemctl", "echo no bus >&2; exit 1")
+    with pytest.raises(SystemdError, match="^systemctl show --no-pager -- a.service ended with status 1: no bus$"):
+        host.show(["a"])
+
+
 def test_nobody_is_asked_about_nothing(host: Host, plays: t.Callable[[str, str], Path]) -> None:
     said = plays("systemctl", "exit 1")
     assert host.show([]) == {}

@@ -358,7 +358,14 @@ def test_a_trial_is_the_same_but_runs_nothing_and_once() -> None:
     for name in ("Restart", "WantedBy", "StartLimitBurst", "ExecStart", "TimeoutStartSec"):
         assert lines(once, name) != lines(whole, name)
     for row in DIRECTIVES:
-        if row.name in ("User", "LoadCredential", "BindPaths", "BindReadOnlyPaths", "ProtectHome", "EnvironmentFile"):
+        if row.name in (
+            "User",
+            "LoadCredential",
+            "BindPaths",
+            "BindReadOnlyPaths",
+            "TemporaryFileSystem",
+            "EnvironmentFile",
+        ):
             assert lines(once, row.name) == lines(whole, row.name)
     assert " serve " not in once.unit
 

@@ -2,12 +2,13 @@
 # GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A Unix socket in front of Docker Engine's, on a simulated host: it stops a call at a chosen step of a switch.
+"""Hold a call to what runs servers, on a simulated host, at a chosen step of a switch.
 
-Standard input and output speak lines of JSON. {"arm": STEP} chooses the step; as soon as a call belongs to it, the call is
-held and {"step": STEP, "pid": PID of the caller, "call": "POST /containers/..."} is written. {"then": WHAT} decides:
-"forward" lets it go on, "fail" answers 500 with "message", "drop" closes the connection and the engine never hears of it,
-"hang" lets the engine do it and never tells the caller. Every step is stopped once. The end of input is the end.
+Docker Engine is asked through a Unix socket in front of its own, systemd through the program systemctl.py in front of its
+own, which asks here. Standard input and output speak lines of JSON. {"arm": STEP} chooses the step; as soon as a call
+belongs to it, the call is held and {"step": STEP, "pid": PID of the caller, "call": "POST /containers/..."} is written.
+{"then": WHAT} decides: "forward" lets it go on, "fail" answers with "message" as an error, "drop" ends the call before it
+is heard, "hang" lets it be done and never tells the caller. Every step is stopped once. The end of input is the end.
 """
 
 from __future__ import annotations
@@ -26,8 +27,9 @@ import threading
 import typing as t
 
 ENGINE, SOCKET = "/run/docker.sock", "/run/fault-docker.sock"
+SYSTEMCTL = "/run/fault-systemctl.sock"
 
-# What a call to the engine means for a switch, by its method and path; the first that fits.
+# What a call means for a switch: to the engine by its method and path, to systemd by its words; the first that fits.
 STEPS = (
     ("pull", r"POST /images/create\b"),
     ("fetch", r"POST /containers/[^/]+-fetch/start"),
@@ -39,8 +41,20 @@ STEPS = (
     # An image that does not tell its version is asked in a container without a name.
     ("start", r"POST /containers/(?![0-9a-f]{64})[^/]+/start"),
     ("commit", r"DELETE /containers/(?!.*-(try|next|fetch)\b)[^/]+"),
+    # The last that a unit's file is rendered from; it is written next.
+    ("create", r"systemctl --version"),
+    ("fetch", r"systemctl start -- \S+-fetch\.service"),
+    ("try", r"systemctl start -- \S+-try\.service"),
+    ("stop", r"systemctl stop "),
+    # The last before a unit's file is renamed.
+    ("set aside", r"systemctl disable "),
+    ("reload", r"systemctl daemon-reload"),
+    ("enable", r"systemctl enable "),
+    ("start", r"systemctl start "),
 )
-READING = re.compile(r"GET /(containers|images)/")
+READING = re.compile(r"GET /(containers|images)/|systemctl show ")
+# What a step is once the new server was started: the first look at a unit that goes, or a step of the way back.
+COMMIT, BACK = ("commit", "set aside"), ("stop", "reload", "start")
 
 
 class Control:
@@ -80,13 +94,29 @@ class Control:
     def _step(self, call: str, pid: int) -> str:
         if READING.match(call):
             return "preflight" if not self.starter else "read back" if pid == self.starter else "warm-up"
-        return next((step for step, pattern in STEPS if re.match(pattern, call)), "")
+        step = next((step for step, pattern in STEPS if re.match(pattern, call)), "")
+        if self.starter and step in (*COMMIT, *BACK):
+            return "commit" if step in COMMIT else f"way back: {step}"
+        return step
 
 
 class Handler(socketserver.StreamRequestHandler):
-    """One call a connection: the answer says so, and clients open another."""
+    """One call a connection."""
 
     control: t.ClassVar[Control]
+
+
+class Words(Handler):
+    """What systemctl.py is about to run, for whom; it is told what to do."""
+
+    def handle(self) -> None:
+        said = json.loads(self.rfile.readline())
+        with contextlib.suppress(OSError):
+            self.wfile.write(json.dumps(self.control.decision(said["call"], said["pid"])).encode())
+
+
+class Request(Handler):
+    """A call to Docker Engine; the answer says that the connection ends, and clients open another."""
 
     def handle(self) -> None:
         head = b""
@@ -136,14 +166,19 @@ class Server(socketserver.ThreadingUnixStreamServer):
     request_queue_size = 64
 
 
-def main() -> None:
+def serve(path: str, handler: type[Handler]) -> None:
     with contextlib.suppress(FileNotFoundError):
-        os.unlink(SOCKET)
-    Handler.control = Control()
-    server = Server(SOCKET, Handler)
-    shutil.chown(SOCKET, "root", "docker")
-    os.chmod(SOCKET, 0o660)
+        os.unlink(path)
+    server = Server(path, handler)
+    shutil.chown(path, "root", "docker")
+    os.chmod(path, 0o660)
     threading.Thread(target=server.serve_forever, daemon=True).start()
+
+
+def main() -> None:
+    Handler.control = Control()
+    serve(SOCKET, Request)
+    serve(SYSTEMCTL, Words)
     Handler.control.tell(ready=True)
     Handler.control.listen()
 
