@@ -27,7 +27,7 @@ LIMIT_SECONDS, LIMIT_STARTS = 7200, 5
 # Python unlinks the shared memory of a server that ended in a process of its own, which systemd kills at that moment.
 # Only what no process has mapped goes, and nothing that a server which just starts may not have mapped yet.
 LEFT_IN_MEMORY = (
-    'find /dev/shm -maxdepth 1 -type f -user "$$(id -u)" -mmin +1 | while read -r f; do '
+    'find /dev/shm -maxdepth 1 -type f -user "$$(id -u)" -mmin +5 | while read -r f; do '
     'grep -qF "$$f" /proc/[0-9]*/maps 2> /dev/null || rm -f "$$f"; done'
 )
 # NCCL opens a file for each pair of ranks.
