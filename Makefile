@@ -59,7 +59,7 @@ reliability: venv ## every fault at every step; writes the table of docs/reliabi
 e2e: venv ## from nothing to a chat completion of a real vLLM, and back (Docker)
 	@tests/real/e2e/run
 
-e2e-service: venv ## a real vLLM as a service, from a bare host over two switches that fail to a teardown (Docker, 8 minutes)
+e2e-service: venv ## a real vLLM as a service, from a bare host over two switches that fail to a teardown (Docker, 10 minutes)
 	@tests/real/service/run
 
 real-failures: venv ## failures of a real vLLM, made on purpose and named within two seconds (Docker, 5 minutes)

@@ -407,7 +407,7 @@ def test_teardown_leaves_nothing(play: Play, told: Told) -> None:
     assert on_host("id vllm", check=False) == "id: 'vllm': no such user"
     stopped = on_host("journalctl --no-pager --unit 'vllm-*' --identifier systemd")
     # Each left when it was asked to, within its time.
-    assert "Stopped vllm-qwen.service" in stopped
+    assert "Stopped vllm-" in stopped
     assert "timed out" not in stopped
     pruned = " -o ".join(f"-path {path}" for path in NOISE)
     left = on_host(f"find / -xdev \\( {pruned} \\) -prune -o -newercc /var/lib/prepared ! -type d -print").splitlines()
