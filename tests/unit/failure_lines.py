@@ -357,6 +357,13 @@ SAMPLES: dict[str, list[tuple[str, str]]] = {
             "error: No space left on device (28)",
         ),
     ],
+    "shm-full": [
+        (
+            "0.32 on",
+            "RuntimeError: Insufficient space in /dev/shm for shared-memory allocation: 160 MiB required, 64 MiB free. "
+            "Increase /dev/shm (e.g. --shm-size or --ipc=host).",
+        )
+    ],
     "nccl-error": [
         (
             "torch",
@@ -573,6 +580,7 @@ LOOK_ALIKES: dict[str, str] = {
     "ray-missing": f"{INFO}Ray is not used",
     "ray-placement": f"{INFO}Waiting for creating a placement group of specs for 10 seconds.",
     "nccl-shm": "host:1:2 [0] NCCL INFO Channel 00/0 : 0[0] -> 1[1] via SHM/direct/direct /dev/shm/nccl-Ewjreo",
+    "shm-full": f"{INFO}Cgroup memory preflight for shared-memory allocation: 160 MiB required, 9000 MiB current usage",
     "nccl-error": "[rank0]:[W1121 03:31:24 ProcessGroupNCCL.cpp:1575] Warning: destroy_process_group() was not called",
     "nvlink-multicast": f"{WARNING}Device does not support multicast, SymmMemCommunicator is not available.",
     "driver-too-old": f"{INFO}NVIDIA driver 580.159.04",

@@ -28,6 +28,12 @@ TAKES_UUIDS = "0.24.0"
 AFTER_DRAIN = 15
 # A start takes minutes: a loop of crashes is one that comes back so often within two hours.
 LIMIT_SECONDS, LIMIT_STARTS = 7200, 5
+# Python unlinks the shared memory of a server that ended in a process of its own, which systemd kills at that moment.
+# Only what no process has mapped goes, and nothing that a server which just starts may not have mapped yet.
+LEFT_IN_MEMORY = (
+    'find /dev/shm -maxdepth 1 -type f -user "$$(id -u)" -mmin +5 | while read -r f; do '
+    'grep -qF "$$f" /proc/[0-9]*/maps 2> /dev/null || rm -f "$$f"; done'
+)
 # NCCL opens a file for each pair of ranks.
 NOFILE = 1048576
 
@@ -282,6 +288,12 @@ DIRECTIVES: tuple[Directive, ...] = (
         "the server itself; before it, a look whether its GPUs are still free",
         lambda g: exec_line(g.command),
         ("venv", "gpus_at_start", "model", "served_model_name", "port", "bind", "engine", "engine_unchecked"),
+    ),
+    Directive(
+        "Service",
+        "ExecStopPost",
+        "shared memory that servers of its user left behind; it would add up with every start",
+        lambda g: None if g.once else f"-{SHELL} -c '{LEFT_IN_MEMORY}'",
     ),
     Directive(
         "Service",

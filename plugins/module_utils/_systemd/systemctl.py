@@ -61,6 +61,7 @@ class Host:
 
     directory = DIRECTORY
     elsewhere = ELSEWHERE
+    shared_memory = "/dev/shm"
 
     # --- looking ------------------------------------------------------------------------------------------------------
 
@@ -174,7 +175,13 @@ class Host:
         self._run(["useradd", "--system", "--user-group", *home, "--shell", shell, user])
 
     def remove_user(self, user: str) -> None:
+        uid = self.uid(user)
         self._run(["userdel", user])
+        # What servers that were killed left; the next user of that number would have it.
+        with contextlib.suppress(OSError), os.scandir(self.shared_memory) as entries:
+            for one in entries:
+                if one.stat(follow_symlinks=False).st_uid == uid:
+                    os.unlink(one.path)
 
     def unreadable(self, user: str, wanted: t.Sequence[Place]) -> list[str]:
         """The paths among these that a user could not read; one who does not exist yet is in no group."""

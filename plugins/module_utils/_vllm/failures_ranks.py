@@ -128,6 +128,15 @@ RANKS: tuple[Signature, ...] = (
         narrows=("disk-full",),
     ),
     Signature(
+        "shm-full",
+        "root",
+        ("Insufficient space in /dev/shm",),
+        r"Insufficient space in /dev/shm for (?P<what>[^:\n]+): (?P<needed>\d+) MiB required, (?P<free>\d+) MiB free",
+        "/dev/shm has {free} MiB free, and vLLM asks for {needed} MiB there.",
+        "Set ipc_mode: host (the default) for a container. Where it is the host's, as for a service, delete "
+        "what servers that were killed left there, or enlarge it (mount -o remount,size=16g /dev/shm).",
+    ),
+    Signature(
         "nccl-network",
         "root",
         (

@@ -10,7 +10,6 @@ import hashlib
 import json
 import os
 import pathlib
-import shutil
 import subprocess
 import time
 import typing as t
@@ -83,24 +82,9 @@ def digest(path: pathlib.Path) -> str:
 @pytest.fixture(scope="session")
 def models() -> pathlib.Path:
     """A folder with a small model of another architecture, qwen, and one whose engine dies of a completion, dying."""
-    place = ROOT / ".cache" / "e2e"
-    scripts = [
-        ROOT / "tests/rig/cpu/model.py",
-        ROOT / "tests/real/failures/model_that_dies.py",
-        ROOT / "tests/real/e2e/models.py",
-    ]
-    stamp = "".join(digest(script) for script in scripts)
-    if not (place / "stamp").exists() or (place / "stamp").read_text() != stamp:
-        shutil.rmtree(place, ignore_errors=True)
-        (place / "models").mkdir(parents=True)
-        binds = [f"{script}:/{script.name}:ro" for script in scripts]
-        binds += [f"{CACHE / 'encodings-source'}:/encodings:ro", f"{place / 'models'}:/models"]
-        volumes = [word for bind in binds for word in ("--volume", bind)]
-        command = ["python3", "/models.py", "/encodings/o200k_base.tiktoken", "/models"]
-        written = run("docker", "run", "--rm", "--network", "none", *volumes, "gpufleet/vllm-cpu:0.32.0", *command)
-        assert written.returncode == 0, written.stdout
-        (place / "stamp").write_text(stamp)
-    return place / "models"
+    written = run("tests/real/models")
+    assert written.returncode == 0, written.stdout
+    return ROOT / ".cache" / "e2e" / "models"
 
 
 def test_demo_deploys_and_shows_an_answer() -> None:

@@ -78,6 +78,18 @@ def test_the_release(printed: str, number: int, host: Host, plays: t.Callable[[s
     assert host.version() == number
 
 
+def test_shared_memory_of_a_user_goes_with_him(host: Host, plays: t.Callable[[str, str], Path], tmp_path: Path) -> None:
+    said, left = plays("userdel", ""), tmp_path / "shm" / "psm_1"
+    left.parent.mkdir()
+    left.touch()
+    host.shared_memory = str(left.parent)
+    for uid, is_kept in ((os.getuid() + 1, True), (os.getuid(), False)):
+        host.uid = lambda _user, one=uid: one  # type: ignore[method-assign]
+        host.remove_user("vllm")
+        assert left.exists() is is_kept
+    assert said.read_text() == "vllm\nvllm\n"
+
+
 def test_a_step_that_is_refused_is_quoted(host: Host, plays: t.Callable[[str, str], Path]) -> None:
     plays("systemctl", 'echo "Job for a.service failed." >&2; echo "See journalctl." >&2; exit 1')
     with pytest.raises(SystemdError) as caught:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import datetime
 import json
+import mmap
+import os
 import shlex
 import shutil
 import subprocess
@@ -223,6 +225,19 @@ def test_how_it_is_restarted(policy: str, restart: str, starts: str, at_boot: bo
 )
 def test_it_may_take_longer_to_stop_than_its_drain_takes(said: dict[str, t.Any], seconds: str) -> None:
     assert lines(files(**said), "TimeoutStopSec") == [seconds]
+
+
+def test_shared_memory_that_nobody_has_mapped_goes_when_a_server_ends(tmp_path: Path) -> None:
+    (line,) = lines(files(), "ExecStopPost")
+    program = line.partition(" -c ")[2].strip("'").replace("$$", "$").replace("/dev/shm", str(tmp_path))
+    for name in ("left", "mapped", "new"):
+        (tmp_path / name).write_bytes(b"x")
+    for name in ("left", "mapped"):
+        os.utime(tmp_path / name, (0, 0))
+    with open(tmp_path / "mapped", "rb") as file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ):
+        subprocess.run(["/bin/sh", "-c", program], check=True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mapped", "new"]
+    assert lines(trial(Making(spec(), "v1:f", "salt"), HOST, SEAL), "ExecStopPost") == []
 
 
 def test_no_secret_and_no_environment_is_in_a_unit() -> None:
