@@ -33,6 +33,7 @@ LAYERS = (
     ("_deploy",),
     ("_models", "_venv"),
     ("_health",),
+    ("_grpo",),
     ("_docker", "_systemd"),
     ("_backends.py", "_sources.py"),
 )
@@ -40,6 +41,8 @@ LAYERS = (
 # failures; every module that deploys reads logs.
 BUDGETS = {
     "gpu_facts": 72,
+    "grpo_check": 300,
+    "grpo_environment": 300,
     "model_cache": 200,
     "model_cache_info": 145,
     "tiktoken_encodings": 55,
