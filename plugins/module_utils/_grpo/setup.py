@@ -97,7 +97,7 @@ def compose(spec: Settings, catalogue: Settings, facts: Facts, trainer: Settings
             "name": server.name,
             "url": server.url,
             "served_model_name": server.served_model_names[0],
-            "weights": not on_cpu,
+            "weights": server.engine.get("weight_transfer_config") is not None,
         },
         trl_version=pair.trl,
         vllm_version=pair.vllm,

@@ -14,7 +14,9 @@ import typing as t
 from dataclasses import dataclass
 
 from .._errors import VllmError
+from .._gpu.facts import UNATTRIBUTED_MIB
 from .._gpu.selection import Candidate, Wish, refusal, select, whole
+from .._gpu.tenants import gib, holders
 
 Facts = t.Mapping[str, t.Any]
 REST = "rest"
@@ -166,3 +168,19 @@ def _of_the_trainer(facts: Facts, left: t.Sequence[Facts], wanted: Wanted) -> tu
 
 def _ordered(facts: Facts, uuids: t.Collection[str]) -> tuple[str, ...]:
     return tuple(str(gpu["uuid"]) for gpu in facts.get("gpus") or () if gpu.get("uuid") in uuids)
+
+
+def held(facts: Facts, server: str) -> list[str]:
+    """What a server that was stopped holds of each GPU, and what nobody does whose process is listed; in words."""
+    found = []
+    for gpu in facts.get("gpus") or ():
+        processes = gpu.get("processes") or ()
+        own = [process for process in processes if process.get("server") == server]
+        known, used = gpu.get("process_memory_mib"), gpu.get("memory_used_mib")
+        # Where a process does not tell what it holds, no rest can be told either.
+        hidden = 0 if known is None or used is None else used - known
+        if own:
+            found.append(f"GPU {gpu.get('index')}: {holders(own)}")
+        elif hidden > UNATTRIBUTED_MIB:
+            found.append(f"GPU {gpu.get('index')}: {gib(hidden)} GiB belong to no process that is listed")
+    return found

@@ -10,7 +10,7 @@ import typing as t
 
 import pytest
 from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
-from ansible_collections.gpufleet.vllm.plugins.module_utils._grpo.split import Wanted, split, wanted_gpus
+from ansible_collections.gpufleet.vllm.plugins.module_utils._grpo.split import Wanted, held, split, wanted_gpus
 
 Facts = dict[str, t.Any]
 
@@ -167,3 +167,28 @@ def test_gpus_as_a_user_writes_them(value: t.Any, found: t.Any) -> None:
 def test_what_is_neither_a_number_nor_a_list(value: t.Any) -> None:
     with pytest.raises(VllmError, match="^gpus must "):
         wanted_gpus("gpus", value)
+
+
+def of_memory(used: int | None, **said: t.Any) -> Facts:
+    return {"memory_used_mib": used, "process_memory_mib": 0, **said}
+
+
+@pytest.mark.parametrize(
+    ("facts", "sentences"),
+    [
+        pytest.param(host(2, gpu0=of_memory(4), gpu1=of_memory(4)), [], id="all is back"),
+        pytest.param(
+            host(2, gpu0={**of_memory(70004, process_memory_mib=70000), **server(0)}),
+            ["GPU 0: PID 1 (server rollout) holds 68.4 GiB"],
+            id="the process is still there",
+        ),
+        pytest.param(
+            host(2, gpu1=of_memory(70004)), ["GPU 1: 68.4 GiB belong to no process that is listed"], id="only its memory"
+        ),
+        pytest.param(host(1, gpu0={**of_memory(41004, process_memory_mib=41000), **TENANT}), [], id="a neighbour's"),
+        pytest.param(host(1, gpu0=of_memory(41004, process_memory_mib=None)), [], id="nobody tells"),
+        pytest.param(host(1, gpu0={**of_memory(70004, process_memory_mib=70000), **server(0, "chat")}), [], id="another's"),
+    ],
+)
+def test_what_a_stopped_server_holds(facts: Facts, sentences: list[str]) -> None:
+    assert held(facts, "rollout") == sentences
