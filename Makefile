@@ -9,7 +9,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 SCENARIOS := default switch h100_service vllm_venv hostile
 
 .PHONY: help demo demo-stop test unit types lint docs-lint sanity artifact integration molecule molecule-all faults \
-	reliability e2e real-failures bench bench-fleet format pins venv clean
+	reliability e2e e2e-grpo real-failures bench bench-fleet format pins venv clean
 
 help: ## show this list
 	@sed -nE 's/^([a-z0-9-]+):.*## (.*)/make \1@\2/p' Makefile | column -t -s @
@@ -58,6 +58,9 @@ reliability: venv ## every fault at every step; writes the table of docs/reliabi
 
 e2e: venv ## from nothing to a chat completion of a real vLLM, and back (Docker)
 	@tests/real/e2e/run
+
+e2e-grpo: venv ## TRL's own client against a real vLLM, by what role grpo_trainer wrote (Docker, package index, 10 minutes)
+	@tests/real/grpo/run
 
 real-failures: venv ## failures of a real vLLM, made on purpose and named within two seconds (Docker, 5 minutes)
 	@tests/real/failures/run

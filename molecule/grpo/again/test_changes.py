@@ -18,7 +18,9 @@ TRAINERS = "GPU-00000001-0000-4000-8000-000000000001"
 
 def state(host: t.Any) -> list[str]:
     """The container, and what belongs to the trainer."""
-    look = "docker ps --all --no-trunc --format '{{.Names}} {{.ID}} {{.State}}'; sha256sum ~/vllm/grpo/*; ls ~/vllm/venvs"
+    look = (
+        "docker ps --all --no-trunc --format '{{.Names}} {{.ID}} {{.State}}'; sha256sum ~/vllm/grpo/*; ls ~/vllm/venvs"
+    )
     return t.cast("list[str]", host.run(look).stdout.splitlines())
 
 
@@ -58,7 +60,9 @@ def test_a_trainer_at_work_changes_nothing(host: t.Any, deploy: Deploy) -> None:
             "The server is to get 2 and the trainer 1 GPUs, and this host has 2.",
             id="no GPU for the trainer",
         ),
-        pytest.param({"server_bind": "0.0.0.0"}, "bind must be 127.0.0.1 for the server of a trainer", id="in the open"),
+        pytest.param(
+            {"server_bind": "0.0.0.0"}, "bind must be 127.0.0.1 for the server of a trainer", id="in the open"
+        ),
     ],
 )
 def test_a_sentence_and_no_change(host: t.Any, deploy: Deploy, variables: dict[str, str], sentence: str) -> None:

@@ -14,5 +14,7 @@ def test_no_server_is_left(host: t.Any) -> None:
 
 def test_the_trainers_part_is_left(host: t.Any) -> None:
     assert host.check_output("ls ~/vllm/grpo").split() == ["environment", "profile.sh"]
-    said = host.check_output("sh -c '. ~/vllm/grpo/profile.sh; exec python -c \"import vllm; print(vllm.__version__)\"'")
+    said = host.check_output(
+        "sh -c '. ~/vllm/grpo/profile.sh; exec python -c \"import vllm; print(vllm.__version__)\"'"
+    )
     assert said == "0.26.0"

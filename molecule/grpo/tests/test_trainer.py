@@ -58,7 +58,7 @@ def test_a_script_finds_the_server_and_what_it_imports(host: t.Any) -> None:
             "print(json.load(urllib.request.urlopen(url + '/get_world_size')), vllm.__version__, *names)",
         ]
     )
-    said = host.check_output('sh -c \'. ~/vllm/grpo/profile.sh; exec python -c "$0"\' %s', script)
+    said = host.check_output("sh -c '. ~/vllm/grpo/profile.sh; exec python -c \"$0\"' %s", script)
     assert said == "{'world_size': 1} 0.26.0 1.16.0 5.17.0 0.21.2 5.2.0 1.15.0"
 
 

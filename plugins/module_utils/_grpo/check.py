@@ -111,8 +111,8 @@ def look(ask: Ask, expected: Expected) -> Seen:
     if health.status != 200:
         said = health.error or f"HTTP {health.status}"
         seen.missing.append(
-            f"/health does not answer 200 ({said}): the server is not started, still loads, or has failed; vllm_diagnose "
-            "tells which"
+            f"/health does not answer 200 ({said}): the server is not started, still loads, or has failed; "
+            "vllm_diagnose tells which"
         )
         return seen
     _identify(ask, expected, seen)
@@ -137,8 +137,8 @@ def _identify(ask: Ask, expected: Expected, seen: Seen) -> None:
     seen.served_model_name = next(iter(names), None)
     if expected.served_model_name and seen.served_model_name != expected.served_model_name:
         seen.missing.append(
-            f"it serves {seen.served_model_name or 'no model'}, not {expected.served_model_name}: another server answers "
-            "on this port"
+            f"it serves {seen.served_model_name or 'no model'}, not {expected.served_model_name}: another server "
+            "answers on this port"
         )
     version = _mapping(ask("GET", "/version").body).get("version")
     seen.vllm_version = str(version) if version else None
@@ -181,7 +181,9 @@ def _endpoints(ask: Ask, seen: Seen) -> None:
     absent = [path for path in wanted if ask("GET", path).status == 404]
     # Without the mode there are none, which is said by then.
     if absent and not seen.missing:
-        seen.missing.append(f"it has no {', '.join(absent)}: vLLM 0.19.0 or later is needed, with VLLM_SERVER_DEV_MODE 1")
+        seen.missing.append(
+            f"it has no {', '.join(absent)}: vLLM 0.19.0 or later is needed, with VLLM_SERVER_DEV_MODE 1"
+        )
 
 
 def _generates(ask: Ask, seen: Seen) -> None:

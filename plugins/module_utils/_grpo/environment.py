@@ -73,7 +73,9 @@ def _checked(own: t.Mapping[str, t.Any]) -> dict[str, str]:
         if not NAME.fullmatch(str(name)):
             raise VllmError(f"{address} must be the name of a variable, such as NCCL_DEBUG; got {name!r}.")
         if name in OURS:
-            raise VllmError(f"{address} follows from the server and the GPUs: set gpus, or port of the server, instead.")
+            raise VllmError(
+                f"{address} follows from the server and the GPUs: set gpus, or port of the server, instead."
+            )
         if name in WITHOUT_EFFECT:
             raise VllmError(f"{address} has no effect: {WITHOUT_EFFECT[name]}. Leave it out.")
         if secret_at("env", str(name), value):

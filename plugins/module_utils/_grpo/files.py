@@ -33,7 +33,9 @@ def run(params: Params, check_mode: bool) -> dict[str, t.Any]:
     """
     directory = os.path.normpath(params["path"])
     if not os.path.isabs(directory) or directory == "/":
-        raise VllmError(f"path must be an absolute path of a directory for the trainer's files; got {params['path']!r}.")
+        raise VllmError(
+            f"path must be an absolute path of a directory for the trainer's files; got {params['path']!r}."
+        )
     wanted = _wanted(params, directory)
     before = {path: _ours(path) for path in wanted}
     changed = [path for path, text in wanted.items() if before[path] != text]

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What a trainer and its server on one host come to: GPUs, versions, packages, variables, settings of the server. Pure."""
+"""What a trainer and its server on one host come to: GPUs, versions, packages, variables, the server's settings. Pure."""
 
 from __future__ import annotations
 
@@ -80,7 +80,9 @@ def compose(spec: Settings, catalogue: Settings, facts: Facts, trainer: Settings
     pair = versions.pair(version, trainer.get("trl_version"), trainer.get("version_check") or versions.CHECKS[0])
     overrides = catalogue.get("overrides") or {}
     parts = Split((), ()) if on_cpu else split(facts, _wanted(overrides, trainer, server, kept))
-    capabilities = {gpu.get("compute_capability") for gpu in facts.get("gpus") or () if gpu.get("uuid") in parts.trainer}
+    capabilities = {
+        gpu.get("compute_capability") for gpu in facts.get("gpus") or () if gpu.get("uuid") in parts.trainer
+    }
     capability = capabilities.pop() if len(capabilities) == 1 else None
     attention = trainer.get("attention") or environment.attention(server.model, capability)
     return Setup(
@@ -129,13 +131,13 @@ def _refuse_other_servers(spec: Settings, server: ServerSpec, on_cpu: bool) -> N
         raise VllmError("api_key_file must be left out for the server of a trainer: TRL's client sends no key.")
     if server.network_mode != "host":
         raise VllmError(
-            "network_mode must be host for the server of a trainer: it connects to the trainer's port 51216, and to the "
-            "ports that NCCL opens."
+            "network_mode must be host for the server of a trainer: it connects to the trainer's port 51216, and to "
+            "the ports that NCCL opens."
         )
     if (spec.get("health") or {}).get("expected_answer"):
         raise VllmError(
-            "health.expected_answer must be left out for the server of a trainer: once it has taken weights, its answers "
-            "are others."
+            "health.expected_answer must be left out for the server of a trainer: once it has taken weights, its "
+            "answers are others."
         )
     if str(server.env.get("VLLM_SERVER_DEV_MODE")) != "1":
         raise VllmError(f"{server.model} cannot take weights: set env.VLLM_SERVER_DEV_MODE of the server to 1.")
@@ -152,7 +154,9 @@ def _version(spec: Settings, server: ServerSpec, trainer: Settings) -> str:
     """The release of vLLM that the server runs, as far as its description tells."""
     venv = spec.get("venv")
     lines = venv.get("packages") or () if isinstance(venv, t.Mapping) else ()
-    pinned = [one.version for one in (package(line, "venv.packages") for line in lines) if one.name in (GPU_NAME, CPU_NAME)]
+    pinned = [
+        one.version for one in (package(line, "venv.packages") for line in lines) if one.name in (GPU_NAME, CPU_NAME)
+    ]
     known = trainer.get("vllm_version") or server.vllm_version or next(filter(None, pinned), None)
     if not known:
         raise VllmError(

@@ -80,7 +80,9 @@ def split(facts: Facts, wanted: Wanted) -> Split:
 
 
 def _why_not(gpu: Facts) -> str | None:
-    return refusal(Candidate(gpu, str(gpu.get("uuid")), gpu.get("memory_free_mib"), gpu.get("memory_total_mib")), Wish())
+    return refusal(
+        Candidate(gpu, str(gpu.get("uuid")), gpu.get("memory_free_mib"), gpu.get("memory_total_mib")), Wish()
+    )
 
 
 def _refuse_too_few(facts: Facts, usable: t.Sequence[Facts], wanted: Wanted) -> None:

@@ -76,7 +76,9 @@ CROSSED = {"0-2": "NV4", "1-3": "NV4"}
         pytest.param(host(3, gpu0={"health": "lost"}), Wanted(), "1", "2", id="a lost GPU counts for nobody"),
         pytest.param(host(2), Wanted(server=("GPU-1",)), "1", "0", id="a server's GPU by UUID"),
         pytest.param(host(2), Wanted(trainer=("0",)), "1", "0", id="a trainer's by index"),
-        pytest.param(host(4), Wanted(server=("1", "0"), trainer=("3",)), "01", "3", id="both, in the order of the host"),
+        pytest.param(
+            host(4), Wanted(server=("1", "0"), trainer=("3",)), "01", "3", id="both, in the order of the host"
+        ),
     ],
 )
 def test_who_gets_what(facts: Facts, wanted: Wanted, of_server: str, of_trainer: str) -> None:
@@ -183,11 +185,15 @@ def of_memory(used: int | None, **said: t.Any) -> Facts:
             id="the process is still there",
         ),
         pytest.param(
-            host(2, gpu1=of_memory(70004)), ["GPU 1: 68.4 GiB belong to no process that is listed"], id="only its memory"
+            host(2, gpu1=of_memory(70004)),
+            ["GPU 1: 68.4 GiB belong to no process that is listed"],
+            id="only its memory",
         ),
         pytest.param(host(1, gpu0={**of_memory(41004, process_memory_mib=41000), **TENANT}), [], id="a neighbour's"),
         pytest.param(host(1, gpu0=of_memory(41004, process_memory_mib=None)), [], id="nobody tells"),
-        pytest.param(host(1, gpu0={**of_memory(70004, process_memory_mib=70000), **server(0, "chat")}), [], id="another's"),
+        pytest.param(
+            host(1, gpu0={**of_memory(70004, process_memory_mib=70000), **server(0, "chat")}), [], id="another's"
+        ),
     ],
 )
 def test_what_a_stopped_server_holds(facts: Facts, sentences: list[str]) -> None:

@@ -62,7 +62,10 @@ def test_without_gpus_nothing_is_said_of_them() -> None:
         ({"VLLM_SERVER_PORT": 1}, "env.VLLM_SERVER_PORT follows from the server"),
         ({"VLLM_USE_V1": "1"}, "env.VLLM_USE_V1 has no effect: the V1 engine is the only one. Leave it out."),
         ({"TORCH_CUDA_ARCH_LIST": "9.0"}, "env.TORCH_CUDA_ARCH_LIST has no effect: nothing is compiled"),
-        ({"HF_TOKEN": "hf_abcdefghijklmnop"}, "env.HF_TOKEN looks like a secret, and the file is readable by everybody"),
+        (
+            {"HF_TOKEN": "hf_abcdefghijklmnop"},
+            "env.HF_TOKEN looks like a secret, and the file is readable by everybody",
+        ),
         ({"A B": "1"}, "env.A B must be the name of a variable, such as NCCL_DEBUG; got 'A B'."),
         ({"NOTE": "one\ntwo"}, "env.NOTE must be one line of text without quotes, backslashes and $; got"),
         ({"NOTE": "$HOME"}, "env.NOTE must be one line of text without quotes, backslashes and $; got '$HOME'."),

@@ -230,7 +230,9 @@ def test_the_rest_of_the_environment_reaches_its_role() -> None:
             "A trainer cannot use this server: set engine.logprobs_mode to processed_logprobs; it is 'raw_logprobs'.",
             id="log-probabilities",
         ),
-        pytest.param({"engine": {"max_logprobs": 20}}, {}, "A trainer cannot use this server: set engine.max_lo", id="20"),
+        pytest.param(
+            {"engine": {"max_logprobs": 20}}, {}, "A trainer cannot use this server: set engine.max_lo", id="20"
+        ),
         pytest.param(
             {"image": "registry.local/mine:7"},
             {},
