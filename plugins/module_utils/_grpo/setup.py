@@ -2,7 +2,7 @@
 # GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What a trainer and its server on one host come to: GPUs, versions, packages, variables, the server's settings. Pure."""
+"""What a trainer and its server on one host come to: GPUs, versions, packages, variables, settings. Pure."""
 
 from __future__ import annotations
 
