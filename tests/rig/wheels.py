@@ -4,8 +4,7 @@
 
 """A wheelhouse with distributions named vllm and torch that hold next to nothing, for tests of environments.
 
-As a program: tests/rig/wheels.py DIRECTORY VERSION... writes vLLM in these versions, each with its torch; NAME==VERSION
-instead of a version is another distribution, which holds nothing.
+As a program: tests/rig/wheels.py DIRECTORY VERSION... writes vLLM in these versions, each with its torch.
 """
 
 from __future__ import annotations
@@ -63,6 +62,5 @@ def vllm(
 
 
 if __name__ == "__main__":
-    for wanted in sys.argv[2:]:
-        name, pinned, number = wanted.partition("==")
-        print(wheel(Path(sys.argv[1]), name, number, {}) if pinned else vllm(Path(sys.argv[1]), wanted))
+    for wanted_version in sys.argv[2:]:
+        print(vllm(Path(sys.argv[1]), wanted_version))

@@ -47,6 +47,7 @@ def overrides() -> dict[str, t.Any]:
     CPUs once.
     """
     said = {
+        "backend": "container",
         "model": str(DEMO / "model"),
         "port": PORT,
         "vllm_version": VLLM,
