@@ -84,7 +84,9 @@ def compose(spec: Settings, catalogue: Settings, facts: Facts, trainer: Settings
         gpu.get("compute_capability") for gpu in facts.get("gpus") or () if gpu.get("uuid") in parts.trainer
     }
     capability = capabilities.pop() if len(capabilities) == 1 else None
-    attention = trainer.get("attention") or environment.attention(server.model, capability)
+    # A directory may tell less than the name that its model is served by.
+    names = " ".join((server.model, *server.served_model_names))
+    attention = trainer.get("attention") or environment.attention(names, capability)
     return Setup(
         catalogue={**catalogue, "overrides": merge(overrides, _settings(overrides, parts, version))},
         venv={
