@@ -16,8 +16,8 @@ def test_check_mode_said_what_would_change(log: str) -> None:
         '"trl[kernels]==1.16.0"',
         "create vllm-rollout",
         "start vllm-rollout",
-        "write /home/gpu/vllm/grpo/environment",
+        "+++ after: /home/gpu/vllm/grpo/environment",
         "+CUDA_VISIBLE_DEVICES=GPU-00000001-0000-4000-8000-000000000001",
-        "write /home/gpu/vllm/grpo/profile.sh",
+        "+++ after: /home/gpu/vllm/grpo/profile.sh",
     ):
         assert line in log
