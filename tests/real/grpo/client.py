@@ -13,17 +13,17 @@ from importlib.metadata import version
 
 from trl.generation.vllm_client import VLLMClient
 
-PROMPTS = ["Hello, who are you?", "One and one is"]
+# The likeliest token always, so that two answers can be compared.
+PROMPTS, HOW = ["Hello, who are you?", "One and one is"], {"max_tokens": 8, "top_k": 1}
 
-# TRL looks the version up under the name of the package that holds it.
 client = VLLMClient(
     host=os.environ["VLLM_SERVER_HOST"], server_port=int(os.environ["VLLM_SERVER_PORT"]), connection_timeout=5
 )
 info = client.get_server_info()
 started = time.monotonic()
-first = client.generate(PROMPTS, n=2, max_tokens=8, temperature=0.0)
+first = client.generate(PROMPTS, n=2, **HOW)
 seconds = time.monotonic() - started
-chat = client.chat([[{"role": "user", "content": "Who is there?"}]], max_tokens=8, temperature=0.0)
+chat = client.chat([[{"role": "user", "content": "Who is there?"}]], **HOW)
 try:
     client.init_communicator(device="cpu")
     refused = ""
@@ -33,7 +33,7 @@ except NotImplementedError as error:
 with client.weight_update():
     pass
 client.reset_prefix_cache()
-after = client.generate(PROMPTS, n=2, max_tokens=8, temperature=0.0)
+after = client.generate(PROMPTS, n=2, **HOW)
 print(
     json.dumps(
         {
