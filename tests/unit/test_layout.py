@@ -41,8 +41,8 @@ LAYERS = (
 # failures; every module that deploys reads logs.
 BUDGETS = {
     "gpu_facts": 72,
-    "grpo_check": 300,
-    "grpo_environment": 300,
+    "grpo_check": 122,
+    "grpo_environment": 136,
     "model_cache": 200,
     "model_cache_info": 145,
     "tiktoken_encodings": 55,
