@@ -22,7 +22,7 @@ import yaml
 from test_grpo_role import FACTS
 
 ROOT = Path(__file__).resolve().parents[3]
-MODULES = ("gpu_facts", "vllm_venv", "vllm_container", "vllm_health", "grpo_check")
+MODULES = ("gpu_facts", "vllm_venv", "vllm_container", "vllm_service", "vllm_health", "grpo_check")
 # A stand-in writes down what it was asked, and answers as its host has it for this module and state.
 STAND_IN = """#!/usr/bin/python
 # WANT_JSON
@@ -35,7 +35,7 @@ with open(os.path.join(folder, "calls"), "a") as stream:
     stream.write(json.dumps({"module": "MODULE", **asked}) + "\\n")
 with open(os.path.join(folder, "answers")) as stream:
     answers = json.load(stream)
-print(json.dumps(answers.get("MODULE " + asked.get("state", ""), answers.get("MODULE", {"failed": True, "msg": "MODULE?"}))))
+print(json.dumps(answers.get("MODULE " + asked.get("state", ""), answers.get("MODULE", {"failed": True}))))
 """
 Answer = dict[str, t.Any]
 SERVER: Answer = {
@@ -69,8 +69,16 @@ ANSWERS: dict[str, Answer] = {
     "grpo_check": {"changed": False, "missing": [], "server": {"vllm_version": "0.26.0"}},
 }
 UNFIT = {"failed": True, "msg": "TRL cannot train against http://127.0.0.1:8000: it has no engine.", "missing": ["x"]}
+UNIT: Answer = {**SERVES, "backend": "systemd", "server": {**SERVER, "backend": "systemd"}}
 HOSTS: dict[str, tuple[dict[str, Answer], Answer]] = {
     "both": ({}, {}),
+    "service": (
+        {"vllm_service": UNIT},
+        {
+            "vllm_overrides": {"backend": "systemd", "venv": "/opt/vllm/0.26", "hf_token_file": None},
+            "grpo_trainer": {"vllm_version": "0.26.0"},
+        },
+    ),
     "refused": ({}, {"grpo_trainer": {"trl_version": "1.10.0"}}),
     "unfit": ({"grpo_check": UNFIT}, {}),
     "stopped": ({}, {"grpo_trainer_state": "stopped"}),
@@ -173,6 +181,15 @@ def test_the_trainer_gets_its_environment_and_the_other_gpu(seen: dict[str, Seen
     text = (both.folder / "trainer/environment").read_text("utf-8")
     assert "\nCUDA_VISIBLE_DEVICES=GPU-1\n" in text and "\nVLLM_SERVER_PORT=8000\n" in text
     assert "VIRTUAL_ENV=/opt/vllm/venvs/vllm-0.26.0-1\n" in (both.folder / "trainer/profile.sh").read_text("utf-8")
+
+
+def test_a_service_is_no_different(seen: dict[str, Seen]) -> None:
+    service = seen["service"]
+    assert service.made() == [one.replace("container", "service") for one in seen["both"].made()], service.output
+    assert (service.of("vllm_service")["gpus"], service.of("vllm_service")["venv"]) == (["GPU-0"], "/opt/vllm/0.26")
+    assert (service.folder / "trainer/environment").read_bytes() == (
+        seen["both"].folder / "trainer/environment"
+    ).read_bytes()
 
 
 def test_the_server_is_checked_as_the_trainer_will_use_it(seen: dict[str, Seen]) -> None:
