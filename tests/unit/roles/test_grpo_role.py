@@ -35,6 +35,7 @@ FACTS = {
     ],
 }
 ROLLOUT = {"model": "gpt-oss-20b-rollout"}
+PLAIN = {"model": "gpt-oss-20b", "overrides": {"backend": "container"}}
 
 
 def test_the_keys_are_those_that_are_known() -> None:
@@ -112,7 +113,7 @@ def test_the_file_on_the_host_is_read() -> None:
     [
         (None, {}, ROLLOUT, "grpo_setup: the facts must be a mapping; got NoneType."),
         (FACTS, [], ROLLOUT, "grpo_setup: trainer must be a mapping; got list."),
-        (FACTS, {}, {"model": "gpt-oss-20b"}, "network_mode must be host for the server of a trainer"),
+        (FACTS, {}, PLAIN, "network_mode must be host for the server of a trainer"),
         (FACTS, {"trl_version": "1.0.0"}, ROLLOUT, "TRL 1.0.0 trains against its own server"),
         (FACTS, {}, {**ROLLOUT, "overrides": {"prot": 1}}, "Unknown key 'overrides.prot'."),
     ],
