@@ -34,7 +34,7 @@ def test_the_environment_file(host: t.Any) -> None:
 
 def test_the_server_has_the_other_gpu_and_no_more_workers_than_gpus(inspected: dict[str, t.Any]) -> None:
     assert inspected["HostConfig"]["DeviceRequests"][0]["DeviceIDs"] == [SERVERS]
-    arguments = inspected["Args"]
+    arguments = inspected["Config"]["Cmd"]
     assert arguments[arguments.index("--tensor-parallel-size") + 1] == "1"
     assert "NCCL_SOCKET_IFNAME=lo" in inspected["Config"]["Env"]
 
