@@ -34,6 +34,7 @@ LAYERS = (
     ("_deploy",),
     ("_models", "_venv"),
     ("_health",),
+    ("_grpo",),
     ("_docker", "_systemd"),
     ("_backends.py", "_sources.py"),
 )
@@ -42,6 +43,8 @@ LAYERS = (
 BUDGETS = {
     "gpu_facts": 72,
     "gpu_host": 240,
+    "grpo_check": 126,
+    "grpo_environment": 146,
     "model_cache": 205,
     "model_cache_info": 145,
     "tiktoken_encodings": 55,
@@ -50,7 +53,7 @@ BUDGETS = {
     "vllm_diagnose": 275,
     "vllm_health": 340,
     "vllm_service": 870,
-    "vllm_venv": 360,
+    "vllm_venv": 380,
     # Runs on the controller.
     "vllm_server": 0,
 }

@@ -22,6 +22,7 @@ from pathlib import Path
 import pytest
 from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.weights import find
 from ansible_collections.gpufleet.vllm.plugins.module_utils._docker.container import FETCH_PROGRAM
+from ansible_collections.gpufleet.vllm.plugins.module_utils._grpo.check import Expected, asker, look
 from ansible_collections.gpufleet.vllm.plugins.module_utils._health.probe import probe
 from ansible_collections.gpufleet.vllm.plugins.module_utils._server.arguments import argv
 from ansible_collections.gpufleet.vllm.plugins.module_utils._server.spec import from_params
@@ -488,3 +489,18 @@ def test_a_stopped_engine_hangs_behind_a_healthy_server(start: Start) -> None:
         run.chat(timeout=0.5)
     assert run.request("/health")[0] == 200
     os.kill(run.engine, signal.SIGKILL)
+
+
+@pytest.mark.parametrize(
+    ("words", "env", "missing"),
+    [
+        pytest.param(["--weight-transfer-config", '{"backend":"nccl"}'], {"VLLM_SERVER_DEV_MODE": "1"}, "", id="ready"),
+        pytest.param([], {"VLLM_SERVER_DEV_MODE": "1"}, "it has no weight-transfer engine", id="no engine for weights"),
+        pytest.param([], {}, "/server_info answers HTTP 404", id="no development endpoints"),
+    ],
+)
+def test_a_server_for_a_trainer(start: Start, words: list[str], env: dict[str, str], missing: str) -> None:
+    flags = ["--logprobs-mode", "processed_logprobs", "--max-logprobs", "-1", *words]
+    run = start(MODEL, *flags, version="0.26.0", **env).wait_ready()
+    seen = look(asker(f"http://127.0.0.1:{run.port}", 5), Expected("m", "0.26.0"))
+    assert [sentence.startswith(missing) for sentence in seen.missing] == ([True] if missing else [])
