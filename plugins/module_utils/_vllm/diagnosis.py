@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from .._host.processes import ProcessState
 from .exceptions import Told, clip, sort_of, told
 from .failures import BY_ID, GENERIC, SIGNATURES
-from .log import QUIET, Line, Log, Words, lives, parse_lines
+from .log import QUIET, Line, Log, Words, is_quoted, lives, parse_lines, seconds_of
 from .phase_lines import READY, SERVING, begins, is_progress_bar
 from .signature import PANE, Found, Signature, say
 
@@ -114,6 +114,8 @@ class Hit:
     index: int
     groups: t.Mapping[str, str]
     is_quiet: bool = False
+    # Between quotation marks, as in an exception that shows its input.
+    is_quoted: bool = False
 
 
 def diagnose(text: str, state: ProcessState = NOT_KNOWN, facts: t.Mapping[str, t.Any] | None = None) -> Diagnosis:
@@ -133,6 +135,20 @@ def diagnose(text: str, state: ProcessState = NOT_KNOWN, facts: t.Mapping[str, t
         before = list(ended)[-2:]
         found = before[-1] if len(before) == 2 and all(one.failed for one in before) else found
     return found
+
+
+# What a server failed of, it told no longer before that: a request that failed in the morning is not why it died at night.
+LATELY = 1800.0
+
+
+def _before_end(life: Log, hits: list[Hit], ready: int, state: ProcessState) -> int:
+    """The last line of a server that served which tells nothing of its end: the one where it listened, or a later one."""
+    ends = (hit.index for hit in hits if hit.index > ready and hit.signature.kind == "symptom" and hit.signature.final)
+    end = next(ends, len(life.lines) - 1 if is_dead(state) else ready)
+    times = [seconds_of(line.time) for line in life.lines[: end + 1]]
+    at = next((time for time in reversed(times) if time is not None), None)
+    old = (i for i in range(end, ready, -1) if (time := times[i]) is not None and at is not None and at - time > LATELY)
+    return max(ready, next(old, ready))
 
 
 def _with_exit(state: ProcessState, life: Log) -> ProcessState:
@@ -158,11 +174,12 @@ def _before_usage(life: Log) -> list[Log]:
 def _diagnosed(life: Log, state: ProcessState, facts: t.Mapping[str, t.Any]) -> Diagnosis:
     ready = life.last(IS_READY)
     served = ready is not None or life.first(HAS_SERVED) is not None
-    part = life if ready is None else life.after(ready)
+    # What a server that listens quotes, its users said.
+    mine = [hit for hit in _hits(life) if not (served and hit.is_quoted)]
+    part = life.after(_before_end(life, mine, -1 if ready is None else ready, state) if served else -1)
     stopping = part.first(STOPPING)
-    every = _hits(life)
     begin = len(life.lines) - len(part.lines)
-    hits = [replace(hit, index=hit.index - begin) for hit in every if hit.index >= begin]
+    hits = [replace(hit, index=hit.index - begin) for hit in mine if hit.index >= begin]
     hits = [hit for hit in hits if stopping is None or hit.index < stopping]
     symptoms = [hit for hit in hits if hit.signature.kind == "symptom" and not _healed(hit, part)]
     is_ending = any(hit.signature.final for hit in symptoms) or is_dead(state)
@@ -170,7 +187,7 @@ def _diagnosed(life: Log, state: ProcessState, facts: t.Mapping[str, t.Any]) -> 
     if not is_ending:
         roots = [hit for hit in roots if not hit.is_quiet]
         roots = [hit for hit in roots if _stands(hit, part, served)]
-    notes = _ids(hit for hit in every if hit.signature.kind == "warn")
+    notes = _ids(hit for hit in mine if hit.signature.kind == "warn")
     chosen = _first(roots) or _by_state(state)
     if chosen and chosen.signature.general and _is_beside(chosen, roots, told(part, is_ending), part):
         chosen = None
@@ -230,7 +247,8 @@ def _hits(log: Log) -> list[Hit]:
                 if is_told or not is_quiet or signature.warned and log.lines[index].level == "WARNING":
                     # Names that differ in a number at their end alone are spellings of one.
                     groups = {k.rstrip(DIGITS): v for k, v in match.groupdict().items() if v is not None}
-                    hits.append(Hit(signature, index, groups, is_quiet))
+                    quoted = is_quoted(log.lines[index].text, match.start() - log.starts[index])
+                    hits.append(Hit(signature, index, groups, is_quiet, quoted))
     return sorted(hits, key=lambda hit: hit.index)
 
 

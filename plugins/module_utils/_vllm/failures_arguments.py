@@ -156,7 +156,7 @@ ARGUMENTS: tuple[Signature, ...] = (
         "config-invalid",
         "root",
         ("validation error",),
-        r"\d validation errors? for (?P<what>\w[\w.\[\]]*)\s*\n(?:(?P<field>[\w.\[\]-]+) *\n)?"
+        r"\d validation errors? for (?!\w*Request\b)(?P<what>\w[\w.\[\]]*)\s*\n(?:(?P<field>[\w.\[\]-]+) *\n)?"
         r"\s*(?P<why>(?!.*failed to be inspected)\S[^\n]*(?:\n(?!\s+For further|\w+Error)[^\n]+){0,6}?)"
         r"\s*\[type=(?P<kind>\w+)",
         _invalid,

@@ -64,6 +64,20 @@ SHOWN_ESCAPES = re.compile(
 )
 FRAME = re.compile(r"\s*[\u2502\u2503|](.*?)\s*[\u2502\u2503|]\s*$")
 QUIET = frozenset(("DEBUG", "INFO", "WARNING"))
+# What users sent and got, as vLLM logs it, and how such a line ends where nobody broke it: 0.8 on, from 0.14 on the prompt
+# in a line of its own, from 0.33 on the body as it came. Their numbers are the users' own, too (X-Request-Id).
+REQUESTS = (
+    (r"Received request ", r"_request: (?:None|\w+\(.*\))\.$"),
+    (r"Request .{1,200}? details: ", r"shape: (?:None|[\w.]+\(.*\))\.$"),
+    (r"Request .{1,200}? JSON body: ", r"\}$"),
+    (r"Generated response .{1,200}? details: ", r"(?:\]|\)|None)$"),
+    (r"Generated response ", r"finish_reason: \w+$"),
+    (r"response_body=", r"\}$"),
+    (r"(?:Added|Aborted) request(?:\(s\))? ", ""),
+)
+REQUEST = re.compile("|".join(f"({begin})" for begin, _end in REQUESTS))
+# What a line quotes: in the marks of Python, JSON and Markdown, the last perhaps cut off.
+QUOTATION = re.compile(r"(?<!\w)(['\"`])(?:\\.|(?!\1).)*(?:\1|$)")
 
 
 @dataclass(frozen=True)
@@ -75,6 +89,8 @@ class Line:
     time: str = ""
     process: str = ""
     pid: str = ""
+    # Of the log of requests, broken by a collector: it goes on in the next line.
+    goes_on: bool = False
 
     @property
     def is_error(self) -> bool:
@@ -90,9 +106,20 @@ def parse_lines(text: str) -> list[Line]:
     plain = _plain(text)
     prefix = _learned(plain)
     lines: list[Line] = []
+    broken: Line | None = None
     for line, stamp in plain:
-        lines += _lines(line, stamp, prefix)
+        found = _lines(line, stamp, prefix)
+        if broken and _is_rest(found[0], broken):
+            continue
+        broken = found[-1] if found[-1].goes_on else None
+        lines += found
     return lines
+
+
+def _is_rest(line: Line, broken: Line) -> bool:
+    """Whether a line may be the rest of a broken one: it has no head, and begins as nothing does that a process writes."""
+    has_head = line.process or line.level and not broken.process
+    return not (has_head or OWN.match(line.text))
 
 
 def _plain(text: str) -> list[tuple[str, str]]:
@@ -126,6 +153,10 @@ USUAL = frozenset(n - less for n in (80, 100, 120, 132, 160, 200) for less in (0
 BEGINS = (
     r"Traceback \(|The above exception|During handling|Process \S+:$|usage: "
     r"|(?:[a-z_]\w*\.)*(?:OS|IO|[A-Z][a-z]\w*)(?:Error|Exception|Exit): "
+)
+OWN = re.compile(
+    r"Traceback \(|The above exception|During handling|Process \S+:$|Exception (?:ignored|in) |Fatal Python error"
+    r"|\*\*\* SIG|terminate called|!!!!!!! |\[rank\d+\]:|\S+:\d+:\d+ \[\d+\] NCCL "
 )
 ANEW = {
     "column": re.compile(BEGINS),
@@ -192,7 +223,8 @@ def _learned(lines: list[tuple[str, str]]) -> re.Pattern[str] | None:
     if not shapes:
         common = _common([line for line, _stamp in sample])
         shapes = {common: 1} if common else {}
-    least = sum(shapes.values()) / ONE_IN
+    # What stands before one line alone is a prefix where there is none before more of them.
+    least = max(sum(shapes.values()) / ONE_IN, min(2, max(shapes.values(), default=0)))
     known = sorted((shape for shape, n in shapes.items() if n >= least and _is_prefix(shape)), key=len, reverse=True)
     # What Ray or torch put before is a head.
     return re.compile("|".join(map(_pattern, known))) if known else None
@@ -279,7 +311,14 @@ def _line(text: str, start: int, stamp: str) -> Line:
             level = head["level"] or head["plain"] or LETTERS[head["letter"]]
             own = head["time"] or ""
         start = head.end()
-    return Line(text[start:].rstrip(), level, stamp or own, process, pid)
+    message = text[start:].rstrip()
+    asked = REQUEST.match(message)
+    if not asked:
+        return Line(message, level, stamp or own, process, pid)
+    # Whatever its level is set to, it tells of no failure; and what users say is no evidence.
+    end = REQUESTS[(asked.lastindex or 1) - 1][1]
+    goes_on = bool(end) and not re.search(end, message)
+    return Line(asked.group().split(" ")[0], "INFO" if level else "", stamp or own, process, pid, goes_on)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -301,7 +340,7 @@ def _banner(line: Line) -> str:
     text = line.text
     if "version" not in text and "args: " not in text and "Started " not in text:
         return ""
-    return next((kind for kind, pattern in BANNERS if pattern.search(text)), "")
+    return next((kind for kind, pattern in BANNERS if said(pattern, text)), "")
 
 
 def is_banner(line: Line) -> bool:
@@ -317,7 +356,18 @@ class Words:
     literals: tuple[str, ...]
 
     def search(self, text: str) -> re.Match[str] | None:
-        return self.pattern.search(text)
+        """What a line says itself: what it quotes does not count."""
+        return said(self.pattern, text)
+
+
+def said(pattern: re.Pattern[str], text: str) -> re.Match[str] | None:
+    """Where a line says something itself, and does not quote it."""
+    return next((match for match in pattern.finditer(text) if not is_quoted(text, match.start())), None)
+
+
+def is_quoted(text: str, at: int) -> bool:
+    """Whether what stands there in a line stands in quotation marks."""
+    return any(match.start() < at < match.end() for match in QUOTATION.finditer(text))
 
 
 @dataclass(frozen=True)
