@@ -120,18 +120,45 @@ class Hit:
 
 def diagnose(text: str, state: ProcessState = NOT_KNOWN, facts: t.Mapping[str, t.Any] | None = None) -> Diagnosis:
     """What is wrong with a server, from its log, how its process ended and what C(gpu_facts) says of the host."""
-    every = lives(parse_lines(f"{text}\n{state.error}" if state.error else text))
+    text = f"{text}\n{state.error}" if state.error else text
+    lines = parse_lines(text)
+    found = _newest(lines, state, facts or {})
+    if found.failed:
+        # A line that a window of an odd width broke shows by what it tells once it is whole.
+        wholes = [whole for how in ("column", "blank") if (whole := parse_lines(text, how)) != lines]
+        every = [_newest(whole, state, facts or {}) for whole in wholes]
+        found = max([found, *(again for again in every if _tells_more(again, found))], key=_exactness)
+    return found
+
+
+def _tells_more(again: Diagnosis, found: Diagnosis) -> bool:
+    is_longer = len(again.evidence) > len(found.evidence) and again.evidence.startswith(found.evidence)
+    return _exactness(again)[0] > _exactness(found)[0] or again.id == found.id and is_longer
+
+
+def _exactness(found: Diagnosis) -> tuple[int, int]:
+    """How much a diagnosis tells: nothing of what is known, of what kind it is, or what exactly; and in how many words."""
+    is_known, is_exact = (
+        found.id in BY_ID,
+        found.id in BY_ID and not BY_ID[found.id].general and found.id != "args-invalid",
+    )
+    return is_known + is_exact, len("".join(found.cause.split()))
+
+
+def _newest(lines: list[Line], state: ProcessState, facts: t.Mapping[str, t.Any]) -> Diagnosis:
+    """The diagnosis of the life that counts."""
+    every = lives(lines)
     state = _with_exit(state, every[-1])
     if not state.running and "usage: " in every[-1].text:
         every = [*every[:-1], *_before_usage(every[-1])]
-    found = _diagnosed(every[-1], state, facts or {})
+    found = _diagnosed(every[-1], state, facts)
     if not found.failed and state.restarts and every[-1].last(IS_READY) is None:
         # It is starting again after a failure, and will fail again. A start that has written little has no banner yet.
-        ended = (_diagnosed(life, replace(state, running=None, stopped=()), facts or {}) for life in every[:-3:-1])
+        ended = (_diagnosed(life, replace(state, running=None, stopped=()), facts) for life in every[:-3:-1])
         found = next((one for one in ended if one.failed), found)
     if not found.failed and state.running is None and every[-1].last(IS_READY) is None:
         # Nobody tells of restarts, but that it failed twice, one start after the other, does.
-        ended = (_diagnosed(life, replace(state, running=None), facts or {}) for life in every[:-1])
+        ended = (_diagnosed(life, replace(state, running=None), facts) for life in every[:-1])
         before = list(ended)[-2:]
         found = before[-1] if len(before) == 2 and all(one.failed for one in before) else found
     return found

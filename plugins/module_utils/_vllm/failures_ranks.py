@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from .signature import HIGHER_ABOVE, Found, Signature
+from .signature import HIGHER_ABOVE, Found, Signature, of
 
 
 def _world_size(found: Found) -> str:
@@ -111,9 +111,9 @@ RANKS: tuple[Signature, ...] = (
     Signature(
         "ray-placement",
         "root",
-        ("Cannot provide a placement group of",),
-        r"Cannot provide a placement group of",
-        "The Ray cluster has fewer free GPUs than the server asks for.",
+        ("Cannot provide a placement group",),
+        r"Cannot provide a placement group (?:of\b|requiring (?P<gpus>\d+) GPUs)",
+        lambda f: f"The Ray cluster has fewer free GPUs than the server asks for{of(f, 'gpus')}.",
         "Look at 'ray status', and join the missing hosts first.",
         retryable=True,
     ),
@@ -215,8 +215,9 @@ RANKS: tuple[Signature, ...] = (
     Signature(
         "engine-ready-timeout",
         "root",
-        ("Timed out waiting for engine", "response from front-end", "Did not receive response"),
-        r"Timed out waiting for engine(?:s to send initial message|[ -]core processes to start)[^\n]*?(?:Waited "
+        ("Timed out waiting for ", "response from front-end", "Did not receive response"),
+        # 0.10 and 0.11 leave out a blank.
+        r"Timed out waiting for (?:new )?engine(?:s to send ?initial message|[ -]core processes to start)[^\n]*?(?:Waited "
         r"(?P<s>\d+) ?s|$)"
         r"|Did not receive response from front-end process within (?P<min>\d+)",
         lambda f: (
