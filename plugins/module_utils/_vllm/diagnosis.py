@@ -41,6 +41,8 @@ class Diagnosis:
     symptoms: tuple[str, ...] = ()
     # A process that still runs will not get over it. Not part of the result.
     final: bool = False
+    # How much of it is names and numbers out of the log. Not part of the result either.
+    named: int = 0
 
     def to_dict(self) -> dict[str, t.Any]:
         """As results have it."""
@@ -132,17 +134,17 @@ def diagnose(text: str, state: ProcessState = NOT_KNOWN, facts: t.Mapping[str, t
 
 
 def _tells_more(again: Diagnosis, found: Diagnosis) -> bool:
-    is_longer = len(again.evidence) > len(found.evidence) and again.evidence.startswith(found.evidence)
-    return _exactness(again)[0] > _exactness(found)[0] or again.id == found.id and is_longer
+    is_same = again.id == found.id and "".join(again.evidence.split()).startswith("".join(found.evidence.split()))
+    return _exactness(again)[0] > _exactness(found)[0] or is_same
 
 
-def _exactness(found: Diagnosis) -> tuple[int, int]:
-    """How much a diagnosis tells: nothing of what is known, of what kind it is, or what exactly; and in how many words."""
+def _exactness(found: Diagnosis) -> tuple[int, int, int]:
+    """How much a diagnosis tells: nothing of what is known, of what kind it is, or what exactly; and with how much of it."""
     is_known, is_exact = (
         found.id in BY_ID,
         found.id in BY_ID and not BY_ID[found.id].general and found.id != "args-invalid",
     )
-    return is_known + is_exact, len("".join(found.cause.split()))
+    return is_known + is_exact, found.named, len("".join(found.cause.split()))
 
 
 def _newest(lines: list[Line], state: ProcessState, facts: t.Mapping[str, t.Any]) -> Diagnosis:
@@ -359,6 +361,7 @@ def _diagnosis_of(hit: Hit, part: Log, life: Log, facts: t.Mapping[str, t.Any], 
         retryable=signature.retryable,
         symptoms=symptoms,
         final=signature.final,
+        named=sum(len("".join(group.split())) for group in hit.groups.values()),
     )
 
 

@@ -185,7 +185,7 @@ def _rejoined(lines: list[tuple[str, str]], broken: str) -> list[tuple[str, str]
         is_bare = (
             prefix is not None and not prefix.match(lines[i][0]) and (i - 1 in joints or prefix.match(lines[i - 1][0]))
         )
-        kind = _joint(lines[i - 1][0], lines[i][0], width, bool(is_bare))
+        kind = _joint(lines[i - 1][0], lines[i][0], width, bool(is_bare or broken))
         if kind:
             joints[i] = kind
             bare += bool(is_bare)
@@ -204,8 +204,8 @@ def _rejoined(lines: list[tuple[str, str]], broken: str) -> list[tuple[str, str]
 
 
 def _joint(before: str, line: str, width: int, is_bare: bool) -> str:
-    """How a line goes on with the one before: broken at the last column, at a blank, or not at all. A bare one lacks the
-    prefix of the others."""
+    """How a line goes on with the one before: broken at the last column, at a blank, or not at all. A bare one is known not
+    to be whole: it lacks the prefix of the others."""
     if not before.strip():
         return ""
     kind = "column" if len(before) == width else "blank"
