@@ -41,8 +41,8 @@ class Diagnosis:
     symptoms: tuple[str, ...] = ()
     # A process that still runs will not get over it. Not part of the result.
     final: bool = False
-    # How much of it is names and numbers out of the log. Not part of the result either.
-    named: int = 0
+    # The names and numbers of it that stand in the log, without blanks. Not part of the result either.
+    named: str = ""
 
     def to_dict(self) -> dict[str, t.Any]:
         """As results have it."""
@@ -139,12 +139,10 @@ def _tells_more(again: Diagnosis, found: Diagnosis) -> bool:
 
 
 def _exactness(found: Diagnosis) -> tuple[int, int, int]:
-    """How much a diagnosis tells: nothing of what is known, of what kind it is, or what exactly; and with how much of it."""
-    is_known, is_exact = (
-        found.id in BY_ID,
-        found.id in BY_ID and not BY_ID[found.id].general and found.id != "args-invalid",
-    )
-    return is_known + is_exact, found.named, len("".join(found.cause.split()))
+    """How much a diagnosis tells: nothing that is known, of what kind it is, or what exactly; and how much of that."""
+    is_known = found.id in BY_ID
+    is_exact = is_known and not BY_ID[found.id].general and found.id != "args-invalid"
+    return is_known + is_exact, len(found.named), len("".join(found.cause.split()))
 
 
 def _newest(lines: list[Line], state: ProcessState, facts: t.Mapping[str, t.Any]) -> Diagnosis:
@@ -166,12 +164,12 @@ def _newest(lines: list[Line], state: ProcessState, facts: t.Mapping[str, t.Any]
     return found
 
 
-# What a server failed of, it told no longer before that: a request that failed in the morning is not why it died at night.
+# What a server died of, it told no longer before, in seconds: not what failed in the morning when it died at night.
 LATELY = 1800.0
 
 
 def _before_end(life: Log, hits: list[Hit], ready: int, state: ProcessState) -> int:
-    """The last line of a server that served which tells nothing of its end: the one where it listened, or a later one."""
+    """Of a server that served the last line that tells nothing of its end: where it listened, or a later one."""
     ends = (hit.index for hit in hits if hit.index > ready and hit.signature.kind == "symptom" and hit.signature.final)
     end = next(ends, len(life.lines) - 1 if is_dead(state) else ready)
     times = [seconds_of(line.time) for line in life.lines[: end + 1]]
@@ -361,7 +359,7 @@ def _diagnosis_of(hit: Hit, part: Log, life: Log, facts: t.Mapping[str, t.Any], 
         retryable=signature.retryable,
         symptoms=symptoms,
         final=signature.final,
-        named=sum(len("".join(group.split())) for group in hit.groups.values()),
+        named="".join("".join(hit.groups.values()).split()),
     )
 
 

@@ -169,7 +169,7 @@ ARGUMENTS: tuple[Signature, ...] = (
         ("Error: Unknown vLLM environment variable",),
         r"Error: Unknown vLLM environment variable detected: (?P<env>\w+)",
         "This version of vLLM does not know the variable {env}, and fail_on_environ_validation is set.",
-        "Remove {env} from env: it is misspelt, or went with an older version. Or leave out fail_on_environ_validation.",
+        "Remove {env} from env: it is misspelt or went with an older version. Or leave fail_on_environ_validation out.",
     ),
     Signature(
         "env-unknown",

@@ -217,7 +217,8 @@ RANKS: tuple[Signature, ...] = (
         "root",
         ("Timed out waiting for ", "response from front-end", "Did not receive response"),
         # 0.10 and 0.11 leave out a blank.
-        r"Timed out waiting for (?:new )?engine(?:s to send ?initial message|[ -]core processes to start)[^\n]*?(?:Waited "
+        r"Timed out waiting for (?:new )?engine(?:s to send ?initial message|[ -]core processes to start)[^\n]*?"
+        r"(?:Waited "
         r"(?P<s>\d+) ?s|$)"
         r"|Did not receive response from front-end process within (?P<min>\d+)",
         lambda f: (

@@ -20,7 +20,8 @@ if t.TYPE_CHECKING:
 
 # The words of an engine, or of one of its processes, that is not coming back. /health answers 200 for seconds after.
 DEAD = (
-    r"^Worker (?:proc )?\S+ (?:pid \d+ )?died(?: unexpectedly|, exit code)|^RayWorkerProc rank=.{1,80}? died unexpectedly"
+    r"^Worker (?:proc )?\S+ (?:pid \d+ )?died(?: unexpectedly|, exit code)"
+    r"|^RayWorkerProc rank=.{1,80}? died unexpectedly"
     r"|^(?:RuntimeError: )?Engine core proc(?:ess)? \S+ died unexpectedly|process died before responding to readiness"
     r"|^EngineCore (?:encountered a fatal error|encountered an issue|hit an exception)|EngineCore failed to start"
     r"|[Gg]ot fatal signal from worker processes|Engine core initialization failed|Engine process failed to start"

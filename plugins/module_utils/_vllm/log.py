@@ -64,8 +64,8 @@ SHOWN_ESCAPES = re.compile(
 )
 FRAME = re.compile(r"\s*[\u2502\u2503|](.*?)\s*[\u2502\u2503|]\s*$")
 QUIET = frozenset(("DEBUG", "INFO", "WARNING"))
-# What users sent and got, as vLLM logs it, and how such a line ends where nobody broke it: 0.8 on, from 0.14 on the prompt
-# in a line of its own, from 0.33 on the body as it came. Their numbers are the users' own, too (X-Request-Id).
+# What users sent and got, as vLLM logs it, and how such a line ends where nobody broke it: from 0.14 on with the prompt
+# in a line of its own, from 0.33 on with the body as it came. The numbers are the users' own, too (X-Request-Id).
 REQUESTS = (
     (r"Received request ", r"_request: (?:None|\w+\(.*\))\.$"),
     (r"Request .{1,200}? details: ", r"shape: (?:None|[\w.]+\(.*\))\.$"),
@@ -204,8 +204,8 @@ def _rejoined(lines: list[tuple[str, str]], broken: str) -> list[tuple[str, str]
 
 
 def _joint(before: str, line: str, width: int, is_bare: bool) -> str:
-    """How a line goes on with the one before: broken at the last column, at a blank, or not at all. A bare one is known not
-    to be whole: it lacks the prefix of the others."""
+    """How a line goes on with the one before: broken at the last column, at a blank, or not at all. A bare one is known
+    not to be whole: it lacks the prefix of the others."""
     if not before.strip():
         return ""
     kind = "column" if len(before) == width else "blank"
