@@ -208,6 +208,12 @@ FAILED_REQUEST = "Traceback (most recent call last):\nMemoryError: a picture of 
 ENGINE = "(EngineCore pid=2) ERROR 11-21 {} [core.py:1] "
 
 
+def test_what_breaks_a_server_that_serves_on_counts_however_long_ago() -> None:
+    lost = "(Worker pid=3) ERROR 11-21 10:00:00 [w.py:1] RuntimeError: GPU is lost. Reboot the system.\n"
+    work = f"{API}INFO 11-21 10:00:00 [a.py:1] at work\n{API}INFO 11-21 23:00:00 [a.py:1] at work\n"
+    assert diagnose(SERVING + lost + work, ProcessState(running=True)).id == "gpu-fault"
+
+
 @pytest.mark.parametrize(
     ("hour", "id"), [("10:05:00", "host-memory"), ("23:00:00", "engine-fatal")], ids=["at once", "in the evening"]
 )
