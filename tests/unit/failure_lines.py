@@ -337,12 +337,22 @@ SAMPLES: dict[str, list[tuple[str, str]]] = {
             "its misspelt sister",
             "AssertionError: local_world_size (16) must be be less than or equal to the number of visible devices (8).",
         ),
+        ("0.26 on", "AssertionError: local_world_size (2) exceeds assigned_physical_gpu_ids count (1)"),
+        ("0.33", "AssertionError: DP adjusted local rank 1 is out of bounds for 1 devices."),
     ],
     "heads-not-divisible": [
         ("all", "ValueError: Total number of attention heads (12) must be divisible by tensor parallel size (8).")
     ],
     "ray-missing": [
-        ("all", "ValueError: Failed to import Ray: No module named 'ray'.Please install Ray with `pip install ray`.")
+        (
+            "0.10 on",
+            "ValueError: Failed to import Ray: No module named 'ray'.Please install Ray with `pip install ray`.",
+        ),
+        ("0.8", "ValueError: Failed to import Ray, please install Ray with `pip install ray`."),
+        (
+            "0.20, in its process",
+            "(EngineCore pid=9) ERROR 11-21 10:00:00 [core.py:1] ValueError: Failed to import Ray: No module named 'ray'.",
+        ),
     ],
     "ray-placement": [
         (

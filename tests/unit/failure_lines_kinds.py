@@ -412,6 +412,7 @@ SAMPLES: dict[str, list[tuple[str, str]]] = {
         ),
         ("0.25 on", "vllm.third_party.pynvml.NVMLError_NotFound: Not Found"),
         ("an index", "RuntimeError: CUDA error: invalid device ordinal"),
+        ("0.26 on", "IndexError: visible device ordinal 1 is out of range for CUDA_VISIBLE_DEVICES=0"),
         ("CDI", "docker: Error response from daemon: unresolvable CDI devices nvidia.com/gpu=7"),
     ],
     "gpu-fault": [

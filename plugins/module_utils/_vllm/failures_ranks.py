@@ -85,10 +85,14 @@ RANKS: tuple[Signature, ...] = (
     Signature(
         "local-world-size",
         "root",
-        ("local_world_size",),
+        ("local_world_size", "is out of bounds for "),
         r"local_world_size \((?P<lws>\d+)\) must (?:be )?(?:be )?less than or equal to the number of visible devices "
-        r"\((?P<n>\d+)\)",
-        "The server is to use {lws} GPUs on this host and sees {n}.",
+        r"\((?P<n>\d+)\)|local_world_size \((?P<lws2>\d+)\) exceeds assigned_physical_gpu_ids count \((?P<n2>\d+)\)"
+        r"|local[_ ]rank (?P<rank>\d+) is out of bounds for (?P<n3>\d+) devices",
+        lambda f: (
+            f"The server is to use {int(f.number('rank') or 0) + 1 if 'rank' in f else f['lws']} GPUs on this host and "
+            f"sees {f['n']}."
+        ),
         _world_size,
     ),
     Signature(
