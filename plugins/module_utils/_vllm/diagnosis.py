@@ -26,6 +26,8 @@ from .signature import PANE, Found, Signature, say
 NONE, UNKNOWN = "none", "unknown"
 NOT_KNOWN = ProcessState()
 EVIDENCE_LINES = 12
+# Nobody copies more than so many characters out of a window.
+PASTED = 512 * 1024
 DIGITS = "0123456789"
 
 
@@ -125,7 +127,7 @@ def diagnose(text: str, state: ProcessState = NOT_KNOWN, facts: t.Mapping[str, t
     text = f"{text}\n{state.error}" if state.error else text
     lines = parse_lines(text)
     found = _newest(lines, state, facts or {})
-    if found.failed:
+    if found.failed and len(text) <= PASTED:
         # A line that a window of an odd width broke shows by what it tells once it is whole.
         wholes = [whole for how in ("column", "blank") if (whole := parse_lines(text, how)) != lines]
         every = [_newest(whole, state, facts or {}) for whole in wholes]
