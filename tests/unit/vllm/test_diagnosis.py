@@ -380,6 +380,13 @@ def chain(*errors: str) -> str:
             id="the start that went on",
         ),
         pytest.param(
+            f"{START}{TRACE}{FREE}\nINFO 01-01 10:00:00 [x.py:1] Starting to load model m\n",
+            ProcessState(running=True),
+            "mem-free-below-budget",
+            "",
+            id="one worker that failed for good, and another that goes on",
+        ),
+        pytest.param(
             f"{START}{chain('AError: first', 'BError: second', 'CError: third')}",
             ProcessState(running=False, exit_status=1),
             "unknown",
