@@ -143,7 +143,6 @@ def parameters(spec: t.Mapping[str, t.Any], options: t.Mapping[str, t.Any]) -> d
     arguments = {
         **{key: value for key, value in spec.items() if key not in WITHOUT_PARAMETER},
         **{key: options[key] for key in (*passed, *secrets) if options[key]},
-        **_gpus(spec, plan),
         "state": state,
     }
     if state not in MAKING_STATES and isinstance(spec.get("gpus"), t.Mapping):
@@ -162,11 +161,6 @@ def parameters(spec: t.Mapping[str, t.Any], options: t.Mapping[str, t.Any]) -> d
     ):
         arguments.setdefault("vllm_version", plan["vllm_version"])  # A fallback or a newer image may have another one.
     return arguments
-
-
-def _gpus(spec: t.Mapping[str, t.Any], plan: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
-    """The GPUs that were selected before, in place of the wish for some: later steps speak of the same server."""
-    return {"gpus": plan["gpus"]} if isinstance(spec.get("gpus"), t.Mapping) and plan.get("gpus") else {}
 
 
 def probe(spec: t.Mapping[str, t.Any], server: t.Mapping[str, t.Any]) -> dict[str, t.Any]:

@@ -10,6 +10,7 @@ which ends early when there is something new to show, and at once when the wait 
 
 from __future__ import annotations
 
+import abc
 import sys
 import threading
 import time
@@ -50,17 +51,17 @@ class SlicedAction(ActionBase):
     _supports_async = True
     _requires_connection = True
 
+    @abc.abstractmethod
     def words(self) -> Words:
         """What is shown."""
-        raise NotImplementedError
 
     def arguments(self, task_vars: dict[str, t.Any]) -> dict[str, t.Any]:
         """What the module is given."""
         return {**self._task.args}
 
+    @abc.abstractmethod
     def subject(self, arguments: Seen) -> str:
         """What is waited for."""
-        raise NotImplementedError
 
     def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
         task_vars = task_vars or {}

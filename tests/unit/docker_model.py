@@ -9,6 +9,7 @@ tests/integration/docker asks the real engine the same; here every step can go w
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
 import os
@@ -20,11 +21,12 @@ import docker.errors
 import pytest
 import requests.exceptions
 from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy import job, room, run as deploy_run
-from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.backend import Backend
+from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.backend import SUFFIX, Backend
 from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.ledger import Ledger
 from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.record import LABEL_SPEC
 from ansible_collections.gpufleet.vllm.plugins.module_utils._docker.backend import DockerBackend
 from ansible_collections.gpufleet.vllm.plugins.module_utils._docker.reader import Identity, Inspected
+from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
 from ansible_collections.gpufleet.vllm.plugins.module_utils._host import lock
 from ansible_collections.gpufleet.vllm.plugins.module_utils._server.spec import SERVER_PARAMETERS
 
@@ -365,12 +367,23 @@ class Situation:
     def host(self) -> job.Host:
         return job.Host(
             {backend.name: backend for backend in self.backends()},
-            gpus=lambda samples=1: self.gpus(),
+            gpus=lambda samples=1: self._settled(self.gpus()),
             port_owner=lambda port, bind: self.owner,
             probe=self._probe,
             state_directory=str(self.state),
             warn=warnings.append,
         )
+
+    def _settled(self, facts: dict[str, t.Any]) -> dict[str, t.Any]:
+        """On the host with a free GPU every server has all the memory that it is ever going to take."""
+        if facts is not FREE:
+            return facts
+        with contextlib.suppress(VllmError):
+            known = Ledger(str(self.record), self.place).known()
+            names = [one.server + suffix for one in (*known.entries, *known.elsewhere) for suffix in SUFFIX.values()]
+            held = [{"pid": 1, "container": name, "used_memory_mib": 81559} for name in {*names}]
+            return {**FREE, "gpus": [{**FREE_GPU, "processes": held}]}
+        return facts
 
     def _probe(self, parameters: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
         self.probed.append(parameters)

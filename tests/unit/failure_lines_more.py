@@ -68,10 +68,23 @@ SAMPLES: dict[str, list[tuple[str, str]]] = {
         ("0.10 on, output", "(EngineCore_DP0 pid=7) Exception in thread Thread-3 (process_output_sockets):"),
         ("Python 3.9", "Exception in thread Thread-4:"),
     ],
+    "gpu-taken": [
+        (
+            "a service that keeps its GPUs",
+            "ERROR gpufleet.vllm: qwen does not start: GPU 4: 11.0 of 80.0 GiB free, needs 60.0; PID 7 (ann) holds "
+            "68.4 GiB. Put that right, or deploy the server again for other GPUs.",
+        ),
+        (
+            "one that chooses",
+            "ERROR gpufleet.vllm: qwen does not start: Cannot select 1 GPU with 60.0 GiB free on this host: 0 of 1 can "
+            "be taken. GPU 4: 11.0 of 80.0 GiB free, needs 60.0.",
+        ),
+    ],
 }
 
 # id -> a line that only looks like it
 LOOK_ALIKES: dict[str, str] = {
+    "gpu-taken": "INFO gpufleet.vllm: qwen waits up to 20 s for its GPUs. GPU 4: 11.0 of 80.0 GiB free, needs 60.0.",
     "no-model": f"{INFO}No model was specified for the draft; n-grams are used",
     "config-invalid": f"{WARNING}1 validation error for Odd\n  Value error, x [type=value_error]",
     "ray-actor-died": f"{INFO}The actor dies with the engine",

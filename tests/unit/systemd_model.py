@@ -11,6 +11,7 @@ tests walk through both.
 from __future__ import annotations
 
 import sys
+import time
 import typing as t
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +21,7 @@ from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.backend impo
 from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.ledger import SYSTEMD, Ledger
 from ansible_collections.gpufleet.vllm.plugins.module_utils._systemd import unit as units
 from ansible_collections.gpufleet.vllm.plugins.module_utils._systemd.backend import SystemdBackend
+from ansible_collections.gpufleet.vllm.plugins.module_utils._systemd.program import Programs
 from ansible_collections.gpufleet.vllm.plugins.module_utils._systemd.systemctl import Host, Place, SystemdError
 from docker_model import SERVER, Client, FailsOnce, Killed, Situation, installed, situation, situations
 
@@ -46,6 +48,8 @@ class Systemd(Host):
     # Processes that are left after a stop.
     stuck: list[int] = field(default_factory=list)
     made: list[str] = field(default_factory=list)
+    # What the last start of each is called, and when it was, in microseconds; of a stop nothing is remembered.
+    starts: dict[str, tuple[str, str]] = field(default_factory=dict)
     release: int = 252
     log: str = ""
 
@@ -90,6 +94,7 @@ class Systemd(Host):
             "ExecMainStartTimestampMonotonic": "0" if state == "created" else "1000000",
             "NeedDaemonReload": "yes" if stale else "no",
             "ControlGroup": f"/system.slice/{name}.service",
+            **dict(zip(("InvocationID", "InactiveExitTimestampMonotonic"), self.starts.get(name, ()))),
         }
 
     def journal(self, name: str, invocation: str, lines: int) -> str:
@@ -127,6 +132,7 @@ class Systemd(Host):
     def start(self, name: str, timeout: float | None) -> None:
         assert self._shown(name)["NeedDaemonReload"] == "no"
         self._call("start", name)
+        self.starts[name] = (f"start {len(self.calls)} of {name}", str(int(time.monotonic() * 1e6)))
         cache = units.cache_of(self.units[name])
         if cache:
             Path(cache).mkdir(parents=True, exist_ok=True)
@@ -206,6 +212,7 @@ class Services(Situation):
             lambda: self.cut_off,
             self.allow_daemon_reload,
             str(self.environments),
+            Programs(str(self.environments.parent / "programs"), str(self.environments.parent / "run" / "turn")),
         )
         both: list[Backend] = [systemd, *super().backends()]
         return sorted(both, key=lambda backend: backend.name != self.makes)

@@ -177,6 +177,8 @@ class Backend(t.Protocol):
     name: str
     # Whether its servers cannot fetch weights by themselves, so that those are there before a start.
     fetches_first: bool
+    # Whether its servers look at their GPUs again whenever they start by themselves.
+    looks_at_start: bool
     # What this user's servers own.
     ledger: Ledger
     # What the program is called that listens on a port in place of an instance; empty when instances listen themselves.

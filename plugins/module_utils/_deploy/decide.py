@@ -36,9 +36,6 @@ from .used import paths_in
 if t.TYPE_CHECKING:
     from .preflight import Measurement, PortView
 
-# How often the use of the GPUs is sampled before some are chosen.
-SAMPLES = 3
-
 
 def decide(job: Job, lenient: bool = False) -> Decision:
     """Look at what is there and decide what to do. Lenient: what another role will provide is no problem.
@@ -115,8 +112,8 @@ NOT_OF_THE_SETTINGS = ("port-in-use", "conflicting-server")
 PROVIDED: dict[Reason, str] = {"encodings-missing": "encodings", "venv-missing": "venv"}
 
 
-def _decide_with(job: Job, seen: Seen, fallbacks: Fallbacks, lenient: bool) -> Decision:
-    wish = wished(job, seen, fallbacks)
+def _decide_with(job: Job, seen: Seen, fallbacks: Fallbacks, lenient: bool, anew: bool = False) -> Decision:
+    wish = wished(job, seen, fallbacks, anew)
     spec, secrets = t.cast(ServerSpec, wish.spec), t.cast(Secrets, wish.secrets)
     artifact = job.backend.artifact(spec)
     spec = with_version(job.backend, spec, artifact, seen.instances.values())
@@ -136,11 +133,15 @@ def _decide_with(job: Job, seen: Seen, fallbacks: Fallbacks, lenient: bool) -> D
     )
     needs = tuple(sorted({PROVIDED[problem.reason] for problem in lacking}))
     first = Decision(wish, observed, seen, plan(wish.wanted, observed), needs=needs)
+    if first.plan.starts and not anew and spec.gpus_at_start.get("at_start") == "reselect":
+        # It may be on other GPUs by now than those that it was deployed with.
+        return _decide_with(job, seen, fallbacks, lenient, anew=True)
     return _with_preflight(job, first, seen, () if lenient else lacking) if first.plan.starts else first
 
 
 def _with_preflight(job: Job, first: Decision, seen: Seen, lacking: t.Sequence[Problem]) -> Decision:
     """The decision once all is checked that only matters because a server will start."""
+    from .claims import takers
     from .preflight import Limits, Start, checked
 
     spec, observed = t.cast(ServerSpec, first.wish.spec), first.observed
@@ -152,6 +153,7 @@ def _with_preflight(job: Job, first: Decision, seen: Seen, lacking: t.Sequence[P
             Limits(**job.limits()),
             runs=any(action.verb == "start" for action in first.plan.actions),
             gpus=job.host.gpus,
+            takers=lambda: takers(job, lambda: looked(job)),
             port_problem=lambda: port_problem(job, spec, observed),
             encodings=lacking,
             refusals=job.backend.refusals(spec),
@@ -164,10 +166,10 @@ def _with_preflight(job: Job, first: Decision, seen: Seen, lacking: t.Sequence[P
     return replace(first, plan=decided, preflight=found.preflight, question=found.question)
 
 
-def wished(job: Job, seen: Seen, fallbacks: Fallbacks) -> Wish:
-    """What is wanted, with the fallbacks that this server uses already."""
+def wished(job: Job, seen: Seen, fallbacks: Fallbacks, anew: bool = False) -> Wish:
+    """What is wanted, with the fallbacks that this server uses already. C(anew): whatever GPUs it was deployed with."""
     params = job.params
-    settings, gpus = with_gpus(job, fallbacks.settings, seen.instances.get("current"))
+    settings, gpus = with_gpus(job, fallbacks.settings, seen, anew)
     spec = from_params(settings)
     given = {"hf_token_file": params["hf_token"], "api_key_file": params["api_key"]}
     keeps = ("hf_token_file",) if params["keep_hf_token"] else ()
@@ -202,22 +204,19 @@ def _wanted(job: Job) -> Wanted:
 
 
 def with_gpus(
-    job: Job, settings: dict[str, t.Any], current: Instance | None
+    job: Job, settings: dict[str, t.Any], seen: Seen, anew: bool = False
 ) -> tuple[dict[str, t.Any], tuple[str, ...] | None]:
-    """The settings with the GPUs that a wish for some becomes; those that the server holds stay its own."""
+    """The settings with the GPUs that a wish for some becomes."""
     if not isinstance(settings.get("gpus"), t.Mapping):
         return settings, None
-    from .._gpu.selection import select, wish_of
+    from .claims import Looks, granted
 
-    wish = wish_of(settings["gpus"], settings.get("name") or job.server)
-    held = tuple(map(str, current.intent.get("gpus") or ())) if current and _has_list(current) else ()
-    keeps = current is not None and (current.running or job.params["failure_id"]) and len(held) == wish.count
-    chosen = held if keeps else tuple(select(job.host.gpus(SAMPLES), wish))
-    return {**settings, "gpus": list(chosen)}, chosen
+    def leaving(now: Seen, spec: ServerSpec) -> list[str]:
+        others = conflicting(now.others, spec, job.params["exclusive"]) if job.params["replace_others"] else ()
+        return [one.name for one in others if one.running and one.conflict]
 
-
-def _has_list(current: Instance) -> bool:
-    return current.owned and isinstance(current.intent.get("gpus"), (list, tuple))
+    current = None if anew else seen.instances.get("current")
+    return granted(job, settings, current, Looks(lambda: looked(job), leaving))
 
 
 def conflicting(others: t.Iterable[Other], spec: ServerSpec | None, exclusive: bool) -> tuple[Other, ...]:

@@ -58,6 +58,8 @@ class Job:
     asked: Fallbacks | None = None
     # Servers that a run in check mode would have removed before this one.
     gone: tuple[str, ...] = ()
+    # Whether what is decided is done: then GPUs that are chosen are this run's.
+    acts: bool = False
 
     @property
     def makes(self) -> bool:

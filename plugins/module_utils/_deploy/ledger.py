@@ -12,6 +12,7 @@ the entry, and the seal counts no more. Only C(Ledger) touches the disk.
 from __future__ import annotations
 
 import contextlib
+import datetime
 import json
 import os
 import re
@@ -28,8 +29,8 @@ SYSTEM_STATE = "/var/lib"
 OWNED = "owned"
 VERSION = 1
 FILE_LIMIT = 1 << 20
-# Later kinds of things that are owned (leases) share the directory; whoever does not know a kind skips it.
-CONTAINER, UNIT, COMMITTED = "container", "unit", "committed"
+# Further kinds (CLAIM: GPUs that a run has chosen) share the directory; whoever does not know a kind skips it.
+CONTAINER, UNIT, COMMITTED, CLAIM = "container", "unit", "committed", "gpus"
 # Where units are; containers are on an engine, which has an address.
 SYSTEMD = "systemd"
 # What a secret's file held before the first server wrote into it: somebody's own, until that server goes.
@@ -37,8 +38,8 @@ ORIGINAL = ".before-gpufleet"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,200}")
 
 # What is compiled is a server's C(cache), or C(kernels) of its image: these are of each server that has an entry.
-Purpose = t.Literal["server", "fetch", "probe", "adopted", "files", "cache", "kernels", "user"]
-PURPOSES: tuple[Purpose, ...] = ("server", "fetch", "probe", "adopted", "files", "cache", "kernels", "user")
+Purpose = t.Literal["server", "fetch", "probe", "adopted", "files", "cache", "kernels", "user", "program"]
+PURPOSES: tuple[Purpose, ...] = ("server", "fetch", "probe", "adopted", "files", "cache", "kernels", "user", "program")
 
 
 def state_directory() -> str:
@@ -76,6 +77,8 @@ class Entry:
     fallbacks: t.Any = None
     # When it was told to stop, in UTC (ISO 8601): from then on it answers nobody, and it may take its time.
     stopping_since: str = ""
+    # What its next start is called, where what runs it forgets when it stopped: for that one alone the time counts.
+    started_as: str = ""
     # Of what is compiled: whether a start that was healthy has filled it.
     filled: bool = False
     # The engine that it is on, by its address: what another one of this host has is not gone because this one lacks it.
@@ -91,6 +94,11 @@ class Entry:
 def entry(server: str, purpose: Purpose, **known: t.Any) -> Entry:
     """A new entry, with a seal of its own."""
     return Entry(server, secrets.token_hex(16), purpose, **known)
+
+
+def now_text() -> str:
+    """The time, as C(stopping_since) has it."""
+    return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="microseconds")
 
 
 def new_salt() -> str:
@@ -359,7 +367,7 @@ def _seen(error: Exception) -> str:
     )
 
 
-TEXTS = ("server", "seal", "name", "identity", "stopping_since", "place", "salt")
+TEXTS = ("server", "seal", "name", "identity", "stopping_since", "started_as", "place", "salt")
 OPTIONAL = ("fingerprint", "vllm_version")
 LISTS = ("supersedes", "wrote", "replaced")
 

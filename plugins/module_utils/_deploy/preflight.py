@@ -59,6 +59,8 @@ class Start:
     gpus: t.Callable[[], room.Facts]
     # Who has the port, when that is neither this server nor one whose place it takes.
     port_problem: t.Callable[[], Problem | None]
+    # Other servers, whose memory is spoken for before they have it.
+    takers: t.Callable[[], t.Sequence[room.Taker]] = lambda: ()
     encodings: t.Sequence[Problem] = ()
     # What the backend cannot do.
     refusals: t.Sequence[Problem] = ()
@@ -250,6 +252,7 @@ def _with_room(start: Start, found: Checked) -> Checked:
     spec, limits, observed = start.spec, start.limits, start.observed
     wants_gpus = spec.gpus != "none"
     facts = start.gpus() if wants_gpus and (limits.fit != "off" or limits.pin_kv != "never") else {}
+    facts = room.promised(facts, start.takers()) if facts else facts
     here = snapshot(spec)
     memory = history.Memory(spec.container_name, start.state_directory)
     known = memory.recall(measurement_key(spec, observed.artifact_id, here, facts))
@@ -266,7 +269,7 @@ def _judged(start: Start, preflight: Preflight, question: room.Question, facts: 
     spec, limits, observed = start.spec, start.limits, start.observed
     current = observed.instances.get("current")
     stops = _stops(spec, current, rivals(observed))
-    names = room.givers(question, facts, stops, _candidates(spec, observed))
+    names = room.givers(question, facts, stops, _candidates(spec, observed, facts))
     gives_way = dict.fromkeys(names, "the GPUs have no room for both")
     if gives_way and not limits.replace_others:
         others = tuple(replace(one, conflict=one.conflict or gives_way.get(one.name, "")) for one in observed.others)
@@ -288,11 +291,11 @@ def _stops(spec: ServerSpec, current: Instance | None, others: t.Iterable[Other]
     return [*([spec.container_name] if current else []), *(one.name for one in others)]
 
 
-def _candidates(spec: ServerSpec, observed: Observed) -> list[str]:
+def _candidates(spec: ServerSpec, observed: Observed, facts: room.Facts) -> list[str]:
     """Other servers on the same GPUs that could be stopped to make room."""
     running = (one for one in observed.others if one.running and not one.conflict and one.slot == "current")
     specs = ((one.name, recorded_spec(one.intent)) for one in running)
-    return [name for name, theirs in specs if theirs and room.overlap(spec.gpus, theirs.gpus)]
+    return [name for name, theirs in specs if theirs and room.overlap(spec, theirs, facts)]
 
 
 def memory_words(spec: ServerSpec) -> str:
@@ -327,7 +330,12 @@ def _pinned(start: Start, preflight: Preflight, known: t.Mapping[str, t.Any] | N
 def measurement_key(spec: ServerSpec, artifact_id: str | None, here: weights.Snapshot, facts: room.Facts) -> str:
     """What a measurement is remembered by."""
     gpus = facts.get("gpus") or ()
-    names = [str(gpu.get("name")) for gpu in gpus if spec.gpus == "all" or gpu.get("uuid") in spec.gpus]
+    wanted = {*spec.gpus}
+    names = [
+        str(gpu.get("name"))
+        for gpu in gpus
+        if spec.gpus == "all" or wanted & {str(gpu.get("uuid")), str(gpu.get("index"))}
+    ]
     return history.key(spec, artifact_id, here.revision, names)
 
 

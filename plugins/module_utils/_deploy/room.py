@@ -6,15 +6,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 import typing as t
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .._errors import VllmError
 from .._gpu.facts import host_facts
 from .._gpu.probe import Sampling, host_with, observe
-from .._server import fit as server_fit
-from .._server.spec import Gpus, ServerSpec, default_container_name
+from .._gpu.selection import RESELECT
+from .._server import budget, fit as server_fit
+from .._server.spec import ServerSpec, default_container_name
 from .._vllm.architecture import Architecture
 
 Facts = t.Mapping[str, t.Any]
@@ -62,11 +64,93 @@ def _instance_of(process: t.Mapping[str, t.Any]) -> str | None:
     return container or (default_container_name(server) if server else None)
 
 
-def overlap(one: Gpus, other: Gpus) -> bool:
-    """Whether two servers may use the same GPU."""
-    if "none" in (one, other):
+@dataclass(frozen=True)
+class Taker:
+    """A server that runs or is about to: its memory is spoken for before it has it."""
+
+    # The name of its instance, as that of a process's container is.
+    instance: str
+    spec: ServerSpec
+    architecture: Architecture | None = None
+
+
+def promised(facts: Facts, takers: t.Iterable[Taker]) -> Facts:
+    """The facts with the memory taken that servers are still going to take on their GPUs: what each asks for, less what
+    its processes hold there already."""
+    most: dict[tuple[str, str], float] = {}
+    servers: dict[str, str] = {}
+    for taker in takers:
+        servers[taker.instance] = taker.spec.name
+        there = _where(taker, facts)
+        for uuid, mib in there.items():
+            # Of two instances of one server, one takes the place of the other.
+            key = (taker.instance, uuid)
+            most[key] = max(most.get(key, 0.0), mib)
+    for (instance, uuid), mib in most.items():
+        facts = {**facts, "gpus": [_with_promise(gpu, uuid, instance, servers[instance], mib) for gpu in facts["gpus"]]}
+    return facts
+
+
+def _where(taker: Taker, facts: Facts) -> dict[str, float]:
+    """What a server takes, by uuid. One that chooses again at each start is where its processes are."""
+    moved = taker.spec.gpus_at_start.get("at_start") == RESELECT and [*returning(facts, {taker.instance})]
+    spec = replace(taker.spec, gpus=tuple(moved)) if moved else taker.spec
+    return budget.takes(spec, taker.architecture, facts)
+
+
+def _with_promise(gpu: Facts, uuid: str, instance: str, server: str, mib: float) -> Facts:
+    """The GPU with that much taken on it, or on its MIG device of that uuid, if that is more than is held already."""
+    device = next((one for one in (gpu.get("mig") or {}).get("devices") or () if one.get("uuid") == uuid), None)
+    if device is not None:
+        # Whose memory it is nobody can tell: nvidia-smi lists processes of the whole card.
+        total, free = device.get("memory_total_mib"), device.get("memory_free_mib")
+        held = 0.0 if total is None or free is None else total - free
+        devices = [_less(one, mib - held) if one is device else one for one in gpu["mig"]["devices"]]
+        return {**gpu, "mig": {**gpu["mig"], "devices": devices}}
+    if gpu.get("uuid") != uuid:
+        return gpu
+    missing = int(mib - returning({"gpus": [gpu]}, {instance}).get(uuid, 0.0))
+    if missing <= 0:
+        return gpu
+    promise = {"container": instance, "server": server, "managed": True, "used_memory_mib": missing, "promised": True}
+    return {**_less(gpu, missing), "processes": [*(gpu.get("processes") or ()), {"pid": None, "user": None, **promise}]}
+
+
+def _less(gpu: Facts, mib: float) -> Facts:
+    """A GPU or a device with that much less free, or more. More may be promised than there is: then less than nothing
+    is free, until something comes back."""
+    free, used, total = (gpu.get(f"memory_{key}_mib") for key in ("free", "used", "total"))
+    least = None if free is None else int(free - mib)
+    most = least if least is None or total is None else min(least, total)
+    return {**gpu, "memory_free_mib": most, "memory_used_mib": None if used is None else max(0, int(used + mib))}
+
+
+def without(facts: Facts, stopped: t.Collection[str]) -> Facts:
+    """The facts once the instances of these names are gone."""
+    back = returning(facts, stopped)
+    gpus = [
+        {
+            **_less(gpu, -back.get(str(gpu.get("uuid")), 0.0)),
+            "processes": [one for one in gpu.get("processes") or () if _instance_of(one) not in stopped],
+        }
+        for gpu in facts.get("gpus") or ()
+    ]
+    return {**facts, "gpus": gpus}
+
+
+def overlap(one: ServerSpec, other: ServerSpec, facts: Facts) -> bool:
+    """Whether two servers may use the same GPU, whichever of its names each has it by."""
+    if "none" in (one.gpus, other.gpus):
         return False
-    return "all" in (one, other) or bool({*one} & {*other})
+    return "all" in (one.gpus, other.gpus) or bool(_uuids(one, facts) & _uuids(other, facts))
+
+
+def _uuids(spec: ServerSpec, facts: Facts) -> set[str]:
+    """The GPUs that a server names, also those that are not on the host."""
+    names = {*spec.gpus}
+    with contextlib.suppress(VllmError):
+        names |= {device.uuid for device in budget.chosen(spec, facts, None)}
+    return names
 
 
 def givers(question: Question, facts: Facts, stopped: t.Collection[str], candidates: t.Sequence[str]) -> list[str]:

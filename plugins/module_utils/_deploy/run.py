@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import typing as t
+from dataclasses import replace
 
 from .._errors import VllmError
 from .._host import lock
@@ -20,6 +21,7 @@ from .._server.spec import default_container_name, from_params
 from .backend import SUFFIX, Backend
 from .decide import decide, looked
 from .job import Decision, Host, Job, Params, failures, sentence, settings_of
+from .ledger import CLAIM
 from .plan import MAKING_STATES, PURGEABLE, STATES
 from .record import server_name
 from .result import described, merged, result, with_health
@@ -159,11 +161,12 @@ def carry_out(job: Job) -> dict[str, t.Any]:
     """A run, with the server's lock held, and those of the servers that it stops."""
     from .apply import apply, pull_newer
 
-    token = job.params["container_id"] or ""
+    job, token = replace(job, acts=True), job.params["container_id"] or ""
     with contextlib.ExitStack() as locks:
         locks.enter_context(lock.alone(job.server, token, docker_host=job.params["docker_host"]))
         _refuse_overtaken(job)
         _settle(job)
+        locks.callback(_let_go, job)
         decision = decide(job)
         pulled = pull_newer(job, decision)
         if pulled:
@@ -195,6 +198,16 @@ def _settle(job: Job) -> None:
     except VllmError:
         if job.makes:
             raise
+
+
+def _let_go(job: Job) -> None:
+    """What this run has chosen is no claim any more: it is what its server has, or nobody's."""
+    with contextlib.suppress(VllmError):
+        if not job.backend.ledger.others(CLAIM)[0]:
+            return
+        from .claims import let_go
+
+        let_go(job.backend.ledger, job.server)
 
 
 def _recorded(job: Job, decision: Decision) -> None:

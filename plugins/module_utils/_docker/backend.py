@@ -15,7 +15,7 @@ import typing as t
 from dataclasses import replace
 
 from .._deploy.backend import SUFFIX, Action, Artifact, Effect, Life, Making, Other, Seen, both
-from .._deploy.ledger import Entry, Known, Ledger, bound, entry, left
+from .._deploy.ledger import Entry, Known, Ledger, bound, entry, left, now_text
 from .._deploy.record import (
     FETCH_SUFFIX,
     LABEL_SEAL,
@@ -43,7 +43,6 @@ from .container import (
     instance,
     life_of,
     name_of,
-    now_text,
     seal_of,
     stop_argv,
     trial,
@@ -71,6 +70,7 @@ class DockerBackend:
     name = NAME
     proxy = "docker-proxy"
     fetches_first = False
+    looks_at_start = False
 
     def __init__(
         self, looks: Reader, client: t.Callable[[], t.Any], stop_timeout: int = 30, ledger: Ledger | None = None

@@ -224,11 +224,6 @@ def _told_to_stop(stopped: datetime.datetime, proof: Entry | None) -> datetime.d
     return told if 0 <= (stopped - told).total_seconds() <= longest else stopped
 
 
-def now_text() -> str:
-    """The time as C(_time) reads it."""
-    return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="microseconds")
-
-
 def life_of(state: t.Mapping[str, t.Any], log: str, lines: int) -> Life:
     """What a container has logged since its last start, from its state and the last so many stamped lines."""
     text, begins_before = since(log, str(state.get("StartedAt") or ""))

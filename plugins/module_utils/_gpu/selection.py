@@ -22,6 +22,9 @@ UTILIZATION_STEP = 10
 LINKS = ("NV", "C2C", "PIX", "PXB", "PHB", "NODE", "SYS")
 
 PREFERENCES = ("nvlink", "numa", "free")
+# What a service does about its GPUs when it starts by itself: it keeps them, or chooses again.
+SAME, RESELECT = "same", "reselect"
+AT_START = (SAME, RESELECT)
 
 Gpu = t.Mapping[str, t.Any]
 
@@ -35,6 +38,10 @@ class Wish:
     prefer: str = "nvlink"
     mig: bool = False
     server: str | None = None
+    # What it does when it starts by itself.
+    at_start: str = SAME
+    # The share of a GPU's memory that has to be free, as vLLM counts it.
+    share: float = 0.0
 
 
 def wish_of(mapping: t.Mapping[str, t.Any], server: str | None = None) -> Wish:
@@ -43,7 +50,7 @@ def wish_of(mapping: t.Mapping[str, t.Any], server: str | None = None) -> Wish:
     Raises:
         VllmError: for an unknown key or a value that cannot be.
     """
-    known = ("count", "min_free_mib", "min_free", "prefer", "mig")
+    known = ("count", "min_free_mib", "min_free", "prefer", "mig", "at_start")
     unknown = sorted({*map(str, mapping)} - {*known})
     if unknown:
         raise VllmError(f"gpus: unknown key {unknown[0]!r}. Valid keys: {', '.join(known)}.")
@@ -53,7 +60,15 @@ def wish_of(mapping: t.Mapping[str, t.Any], server: str | None = None) -> Wish:
         raise VllmError(f"gpus.prefer must be one of {', '.join(PREFERENCES)}; got {prefer!r}.")
     least = whole("gpus.min_free_mib", given.get("min_free", given.get("min_free_mib", 0)), 0)
     mig = str(given.get("mig", False)).lower() in ("true", "yes", "1", "on")
-    return Wish(whole("gpus.count", given.get("count", 1), 1), least, prefer, mig, server)
+    at_start = given.get("at_start", SAME)
+    if at_start not in AT_START:
+        raise VllmError(f"gpus.at_start must be one of {', '.join(AT_START)}; got {at_start!r}.")
+    if at_start == RESELECT and "count" not in given:
+        raise VllmError(
+            "gpus.at_start: reselect needs gpus.count: only a wish for some GPUs can be granted again, and GPUs that "
+            "are named are never exchanged for others."
+        )
+    return Wish(whole("gpus.count", given.get("count", 1), 1), least, prefer, mig, server, at_start)
 
 
 def whole(address: str, value: t.Any, least: int) -> int:
@@ -112,6 +127,33 @@ def select(facts: t.Mapping[str, t.Any], wish: Wish) -> list[str]:
     return [candidate.uuid for candidate in best]
 
 
+def named(facts: t.Mapping[str, t.Any], names: t.Sequence[str]) -> list[Candidate]:
+    """The GPUs, or with MIG their devices, that are called so: by UUID, by index, or with MIG by C(INDEX:DEVICE).
+
+    Raises:
+        VllmError: when one is not on this host, or nobody can tell.
+    """
+    gpus = facts.get("gpus") or []
+    if not gpus:
+        raise VllmError(facts.get("message") or "The facts list no GPU.", "no-free-gpu")
+    known: dict[str, Candidate] = {}
+    for gpu in gpus:
+        devices = _candidates(gpu, Wish(mig=True)) if _mig_enabled(gpu) else []
+        known.update({name: one for n, one in enumerate(devices) for name in (one.uuid, f"{_index(gpu)}:{n}")})
+        whole_gpu = _candidates(gpu, Wish())[0]
+        known.update(dict.fromkeys((str(gpu.get("uuid")), _index(gpu)), whole_gpu))
+    missing = [name for name in names if name not in known]
+    if missing:
+        raise VllmError(absent(missing, gpus), "no-free-gpu")
+    return [known[name] for name in names]
+
+
+def absent(missing: t.Iterable[str], gpus: t.Iterable[Gpu]) -> str:
+    """The sentence about GPUs that a host does not have."""
+    have = ", ".join(f"{_index(gpu)} ({gpu.get('uuid')})" for gpu in gpus) or "none"
+    return f"gpus: {', '.join(sorted(missing))} is not on this host; it has {have}."
+
+
 def _candidates(gpu: Gpu, wish: Wish) -> list[Candidate]:
     """The GPU itself or, when MIG devices are wanted, each of its devices."""
     if wish.mig and _mig_enabled(gpu):
@@ -121,8 +163,9 @@ def _candidates(gpu: Gpu, wish: Wish) -> list[Candidate]:
         ]
     own = _own_mib(gpu, wish.server)
     free, total = gpu.get("memory_free_mib"), gpu.get("memory_total_mib")
-    if own and free is not None:
-        free = free + own if total is None else min(free + own, total)
+    if free is not None:
+        # More may be promised than there is.
+        free = max(0, free + (own or 0) if total is None else min(free + (own or 0), max(free, total)))
     return [Candidate(gpu, str(gpu.get("uuid")), free, total, own is not None)]
 
 
@@ -154,13 +197,24 @@ def refusal(candidate: Candidate, wish: Wish) -> str | None:
         return f"{name}: MIG is off, and a MIG device is wanted"
     if not wish.mig and _mig_enabled(gpu):
         return f"{name}: MIG is on, and a whole GPU is wanted"
-    if wish.min_free_mib and (candidate.free_mib is None or candidate.free_mib < wish.min_free_mib):
-        return f"{name}: {_too_small(candidate, wish)}"
+    needed = _needed(candidate, wish)
+    if needed and (candidate.free_mib is None or candidate.free_mib < needed):
+        return f"{name}: {_too_small(candidate, wish, needed)}"
     return None
 
 
-def _too_small(candidate: Candidate, wish: Wish) -> str:
-    need = f"needs {gib(wish.min_free_mib)}"
+def _needed(candidate: Candidate, wish: Wish) -> float:
+    """The MiB that have to be free there. Of the whole, CUDA does not see what the driver keeps for itself."""
+    total, free, used = candidate.total_mib, candidate.free_mib, candidate.gpu.get("memory_used_mib")
+    if not wish.share or total is None or free is None:
+        return wish.min_free_mib
+    if used is not None and candidate.total_mib == candidate.gpu.get("memory_total_mib"):
+        total = min(total, free + used)
+    return max(wish.min_free_mib, wish.share * total)
+
+
+def _too_small(candidate: Candidate, wish: Wish, needed: float) -> str:
+    need = f"needs {gib(needed)}"
     if candidate.free_mib is None:
         return f"its free memory is not known, {need}"
     total = "" if candidate.total_mib is None else f" of {gib(candidate.total_mib)}"

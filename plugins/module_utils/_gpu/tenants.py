@@ -28,8 +28,11 @@ def owner(process: Process) -> str | None:
 
 
 def holder(process: Process) -> str:
-    """The one sentence about a process that holds memory: "PID 4711 (uid 1004) holds 36.0 GiB"."""
+    """The one sentence about a process that holds memory: "PID 4711 (uid 1004) holds 36.0 GiB"; or about a server
+    whose memory is still to come, which is C(promised): it has no process there yet."""
     whose, used = owner(process), process.get("used_memory_mib")
+    if process.get("promised"):
+        return f"{whose}, which is starting, takes {gib(used or 0)} GiB"
     amount = "an unknown amount" if used is None else f"{gib(used)} GiB"
     return f"PID {process.get('pid')}{f' ({whose})' if whose else ''} holds {amount}"
 

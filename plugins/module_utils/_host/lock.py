@@ -146,7 +146,7 @@ def _taken(attempt: Attempt) -> str:
         fcntl.flock(attempt.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         status = os.fstat(attempt.descriptor)
-        return f"{_holder(status, _locks()) or 'its process'} holds {attempt.path}"
+        return f"{_holder(status, listed()) or 'its process'} holds {attempt.path}"
     who = _lease_of(os.path.dirname(attempt.path), attempt) or _held_by_others(attempt)
     if who:
         # Who only waits is in nobody's way: the next step of the run that is waited for above all.
@@ -251,7 +251,7 @@ def _directories(place: str, prefix: str = PREFIX) -> list[str]:
 
 def _held_by_others(attempt: Attempt) -> str:
     """Who else has the server, or nothing."""
-    locks = _locks()
+    locks = listed()
     own = os.path.dirname(attempt.path)
     for directory in (DIRECTORY, *(path for place in PLACES for path in _directories(place))):
         if directory == own or not _is_an_operators(directory, attempt.socket):
@@ -326,7 +326,7 @@ def _content(path: str, owner: int) -> bytes:
         os.close(descriptor)
 
 
-def _locks(path: str = "/proc/locks") -> str:
+def listed(path: str = "/proc/locks") -> str:
     """All locks of this host, as the kernel lists them.
 
     It does so a page at a time, and lines that move up in between are missed: a longer list is read more than once.
@@ -343,8 +343,7 @@ def _locks(path: str = "/proc/locks") -> str:
 
 def _holder(status: os.stat_result, locks: str) -> str:
     """The process of that file's owner, or of root, that holds the lock on it, and since when it runs; or nothing."""
-    for match in re.finditer(rf"FLOCK +ADVISORY +WRITE +(\d+) (\w+:\w+):{status.st_ino} ", locks):
-        pid, device = match.groups()
+    for pid, device in _holding(status, locks):
         try:
             process = os.stat(f"/proc/{pid}")
         except OSError:
@@ -357,6 +356,16 @@ def _holder(status: os.stat_result, locks: str) -> str:
             who = "" if process.st_uid == os.geteuid() else f" of {_user(process.st_uid)}"
             return f"PID {pid}{who}, since {time.strftime('%H:%M:%S', time.localtime(process.st_mtime))},"
     return ""
+
+
+def _holding(status: os.stat_result, locks: str) -> list[tuple[str, str]]:
+    """Who holds a lock on a file of that number, and its device."""
+    return re.findall(rf"FLOCK +ADVISORY +WRITE +(\d+) (\w+:\w+):{status.st_ino} ", locks)
+
+
+def pids(status: os.stat_result, locks: str) -> list[int]:
+    """The processes that hold the lock on a file."""
+    return [int(pid) for pid, device in _holding(status, locks) if device == _device(status)]
 
 
 def _device(status: os.stat_result) -> str:

@@ -104,6 +104,12 @@ def process_started(pid: int, proc: str = "/proc") -> float | None:
     return int(boot.group(1)) + int(words[19]) / os.sysconf("SC_CLK_TCK")
 
 
+def born(pid: int, proc: str = "/proc") -> str:
+    """What tells a process of this host from a later one with its number; empty when there is none any more."""
+    words = read_proc(f"{proc}/{pid}/stat").rpartition(")")[2].split()
+    return f"{pid} {words[19]}" if len(words) >= 20 and words[0] not in ("Z", "X") else ""
+
+
 def container_of(pid: int, proc: str = "/proc") -> str | None:
     """The container that a process of this host is in, by its control group."""
     return container_id(read_proc(f"{proc}/{pid}/cgroup"), read_proc(f"{proc}/1/cgroup"))

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 
 from .._errors import VllmError
 from .._gpu.batches import UNKNOWN_BATCH, default_batch, has_small_batches
+from .._gpu.selection import absent
 from .._gpu.tenants import GIB_MIB, holders
 from .._vllm.architecture import Architecture, finite
 from .kv_cache import MIB, Cache, Capacity, cache_of
@@ -76,8 +77,8 @@ def device_of(gpu: Facts, returning: t.Mapping[str, float] | None) -> Device:
 
 
 def _with(free: float | None, back: float, total: float | None) -> float | None:
-    """What is free once that much came back: never more than there is."""
-    return None if free is None else min(free + back, free + back if total is None else total)
+    """What is free once that much came back: never more than there is, nor less than nothing."""
+    return None if free is None else max(0.0, min(free + back, free + back if total is None else total))
 
 
 def _mig_devices(gpu: Facts, returning: t.Mapping[str, float] | None) -> dict[str, Device]:
@@ -117,8 +118,7 @@ def chosen(spec: ServerSpec, facts: Facts, returning: t.Mapping[str, float] | No
         chosen += [d for key, d in devices.items() if wanted is None or names[key] & wanted]
         wanted = None if wanted is None else wanted - {uuid, index}.union(*names.values())
     if wanted:
-        have = ", ".join(f"{gpu.get('index')} ({gpu.get('uuid')})" for gpu in gpus) or "none"
-        raise VllmError(f"gpus: {', '.join(sorted(wanted))} is not on this host; it has {have}.", "no-free-gpu")
+        raise VllmError(absent(wanted, gpus), "no-free-gpu")
     return chosen
 
 
@@ -303,6 +303,23 @@ class Case:
             return Range(requested, requested + outside.high)
         pinned = self.settings.pinned_kv / MIB
         return Range(besides.low + pinned, besides.high + pinned + outside.high)
+
+
+def takes(spec: ServerSpec, architecture: Architecture | None, facts: Facts) -> dict[str, float]:
+    """What a server takes of each of its GPUs once it runs, in MiB by uuid; nothing of GPUs that nobody knows."""
+    if spec.gpus == "none":
+        return {}
+    try:
+        case = Case(settings_of(spec), architecture, {}, tuple(chosen(spec, facts, None)), 0.0)
+    except VllmError:
+        return {}
+    found: dict[str, float] = {}
+    for device in case.used:
+        # vLLM keeps no cache for an encoder, whatever its utilization.
+        is_encoder = architecture is not None and architecture.is_encoder
+        besides = case.besides_kv(device) if is_encoder else None
+        found[device.uuid] = besides.low if besides else case.taken(device).low
+    return found
 
 
 def budget_of(case: Case) -> Range | None:

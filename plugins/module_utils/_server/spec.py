@@ -84,6 +84,8 @@ TEXT, NUMBER, SWITCH = _parameter("str"), _parameter("int"), _parameter("bool")
 PATH, MAPPING, TEXTS = _parameter("path"), _parameter("dict"), _parameter("list", elements="str")
 # The backends, as the role names them.
 CONTAINER, SERVICE = "container", "systemd"
+# Who has what nobody writes down: no module has a parameter for it.
+NOBODY = "nobody"
 # Its name alone makes Ansible hide such a path.
 SECRET_PATH = _parameter("path", no_log=False)
 
@@ -120,6 +122,8 @@ class ServerSpec:
     # The virtual environment that a service runs, and the user that it runs as.
     venv: str | None = field(default=None, metadata=_parameter("path", only=SERVICE))
     user: str = field(default="vllm", metadata=_parameter("str", only=SERVICE))
+    # What of a wish for GPUs a service looks at again whenever it starts: no key, a wish becomes GPUs and this.
+    gpus_at_start: t.Mapping[str, t.Any] = field(default_factory=dict, metadata=_parameter("dict", only=NOBODY))
     # What is known about the image, and how strictly to judge: neither is part of what was asked for.
     vllm_version: str | None = field(default=None, metadata=_parameter("str", recorded=False))
     validation: str = field(default="normal", metadata=_parameter("str", recorded=False, choices=[*VALIDATIONS]))
@@ -201,7 +205,7 @@ def _is_of(f: t.Any, backend: str) -> bool:
 # gpufleet.vllm.server; a unit test holds the two and the role's argument_specs.yml together.
 SERVER_PARAMETERS: dict[str, t.Any] = {f.name: _as_parameter(f) for f in fields(ServerSpec) if _is_of(f, CONTAINER)}
 SERVICE_PARAMETERS: dict[str, t.Any] = {f.name: _as_parameter(f) for f in fields(ServerSpec) if _is_of(f, SERVICE)}
-ALL_KEYS = tuple(f.name for f in fields(ServerSpec))
+ALL_KEYS = tuple(f.name for f in fields(ServerSpec) if f.metadata["only"] != NOBODY)
 # Keys of the role's dict that one backend alone has.
 OWN_KEYS: dict[str, frozenset[str]] = {
     backend: frozenset((*(f.name for f in fields(ServerSpec) if f.metadata["only"] == backend), further))
@@ -238,7 +242,7 @@ def from_params(params: t.Mapping[str, t.Any]) -> ServerSpec:
     known = {f.name for f in fields(ServerSpec)}
     unknown = sorted(set(given) - known)
     if unknown:
-        raise VllmError(f"Unknown key {unknown[0]!r}. Valid keys: {', '.join(sorted(known))}.")
+        raise VllmError(f"Unknown key {unknown[0]!r}. Valid keys: {', '.join(sorted(ALL_KEYS))}.")
     model = _model(given)
     name = str(given.get("name") or re.sub(r"[^a-zA-Z0-9_.-]+", "-", model.rstrip("/").rsplit("/", 1)[-1]))
     spec = ServerSpec(
@@ -298,6 +302,7 @@ def _normalized(given: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
         "labels": {str(k): _text(v) for k, v in _mapping("labels", given).items() if v is not None},
         "volumes": _volumes(given.get("volumes") or ()),
         "gpus": _gpus(given.get("gpus", "all")),
+        "gpus_at_start": dict(_mapping("gpus_at_start", given)),
         "ulimits": _ulimits(_mapping("ulimits", given)),
         "bind": _address(given.get("bind", "127.0.0.1")),
         "restart_policy": _restart_policy(given.get("restart_policy", "unless-stopped")),

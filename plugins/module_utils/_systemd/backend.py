@@ -15,19 +15,19 @@ import typing as t
 from dataclasses import replace
 
 from .._deploy.backend import SUFFIX, Action, Artifact, Effect, Life, Making, Other, Seen, both
-from .._deploy.ledger import SYSTEMD, Entry, Known, Ledger, entry, left
+from .._deploy.ledger import SYSTEMD, Entry, Known, Ledger, entry, left, now_text
 from .._deploy.record import FETCH_SUFFIX, gone, named, not_a_download, other, recorded, with_warmth
 from .._errors import Problem, Reason, VllmError
 from .._host import files
 from .._server.spec import ServerSpec
 from . import unit as units
 from .checks import cut_off_sentence, needed, refusals
+from .program import PROGRAMS, Programs, archive
 from .systemctl import Host, SystemdError
 from .unit import NAME, Files, Found, environment_path, fetching, rendered, seal_in, trial
 from .venv import artifact_of, interpreter_of
+from .words import ENVIRONMENTS
 
-# For root alone: the environments of servers, a file a unit.
-ENVIRONMENTS = "/etc/gpufleet.vllm"
 PREFIX = "vllm-"
 # What is read of a journal for what a start measured: the start is at its end when the server is committed.
 LOG_LINES, LOG_BYTES = 20000, 8 << 20
@@ -47,6 +47,7 @@ class SystemdBackend:
     name = NAME
     # What is bound read-only cannot be fetched by the server itself.
     fetches_first = True
+    looks_at_start = True
     # A service is on the host's network.
     proxy = ""
 
@@ -57,12 +58,14 @@ class SystemdBackend:
         cut_off: t.Callable[[], t.Sequence[str]] = lambda: (),
         allow_daemon_reload: bool = False,
         environments: str = ENVIRONMENTS,
+        programs: Programs = PROGRAMS,
     ) -> None:
         self.host = host
         self.ledger = ledger or Ledger(place=SYSTEMD)
         self.cut_off = cut_off
         self.allow_daemon_reload = allow_daemon_reload
         self.environments = environments
+        self.programs = programs
 
     # --- looking ------------------------------------------------------------------------------------------------------
 
@@ -117,7 +120,11 @@ class SystemdBackend:
         there = {id(one) for one in known.entries if one.identity in identities}
         kept = {path for one in known.entries if id(one) in there or one.server != server for path in one.wrote}
         used = {units.cache_of(text) for text in texts.values()}
+        own = [texts.get(named(server, slot), "") for slot in SUFFIX]
+        self.programs.let_go(server, own, self.ledger)
         for one in known.of(server):
+            if one.purpose == "program":
+                continue
             if one.purpose == "user":
                 is_over = gone and self._user_is_over(one, known)
             elif one.purpose == "cache":
@@ -280,8 +287,9 @@ class SystemdBackend:
             self.host.version(),
             self.host.loads_credentials(),
             self.environments,
-            tuple(one for one in reads if one),
-            artifact.identity if artifact else "",
+            artifact_id=artifact.identity if artifact else "",
+            program=self.programs.path(archive()),
+            reads=tuple(one for one in reads if one),
         )
 
     def _reads(self, spec: ServerSpec) -> tuple[str, ...]:
@@ -302,6 +310,10 @@ class SystemdBackend:
             self.ledger.write(entry(made.server, "user", name=user))
             self.host.add_user(user)
         self.ledger.write(replace(made, identity=made_from.identity))
+        program = archive()
+        if self.programs.path(program) in made_from.unit:
+            with _written(self.programs.directory):
+                self.programs.provide(made.server, program, self.ledger)
         with _written(made_from.environment_path):
             with contextlib.suppress(FileExistsError):
                 os.mkdir(self.environments, 0o700)
@@ -332,6 +344,14 @@ class SystemdBackend:
             raise SystemdError(f"{error}.{self._last_lines(name)}") from None
         if _is_installed(text):
             self.host.enable(name)
+        self._note(name, text, started_as=self._invocation(name))
+
+    def _note(self, name: str, text: str, **known: t.Any) -> None:
+        """Write down what systemd forgets of one that served; without that, only a number is missing."""
+        one = _proof(self.ledger.known(), name, text)
+        with contextlib.suppress(VllmError):
+            if one and one.purpose == "server" and (one.stopping_since or "stopping_since" in known):
+                self.ledger.write(replace(one, **known))
 
     def _last_lines(self, name: str) -> str:
         from .._host.redaction import redact
@@ -351,6 +371,7 @@ class SystemdBackend:
     def _stop(self, name: str, seen: str = "", at_once: bool = False) -> None:
         text = self._ours(name, seen)
         group = self.host.show([name]).get(name, {}).get("ControlGroup", "")
+        self._note(name, text, stopping_since=now_text(), started_as="")
         if at_once:
             # What is being restarted already has no process; the stop that follows keeps it from coming back.
             with contextlib.suppress(SystemdError):

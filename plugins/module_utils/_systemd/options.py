@@ -18,6 +18,10 @@ SHELL = "/bin/sh"
 # Below /var/cache: where a server keeps what it compiles.
 CACHES = "gpufleet.vllm"
 HAS_EXEC = 240
+# Locked by a server that starts: in a directory of root's, for the services of every user to open.
+TURN = "/run/gpufleet.vllm/turn"
+# What root runs is no program of the environment, whose owner may be anybody.
+AS_ROOT = f"+{{}}{SHELL} -c 'PATH=/usr/sbin:/usr/bin:/sbin:/bin; {{}}'"
 # From which release on vLLM takes UUIDs in CUDA_VISIBLE_DEVICES.
 TAKES_UUIDS = "0.24.0"
 # vLLM ends its drain, then the engine and its workers; only then may systemd end them.
@@ -50,6 +54,8 @@ class Given:
     # The version of systemd on the host, and whether it hands credentials over.
     systemd: int = 252
     loads: bool = True
+    # Whether its start waits for those of others.
+    waits: bool = False
     # Whether it runs once: a trial or a download. Such a unit is never started again, nor at boot.
     once: bool = False
     # Who runs it instead of the spec's user, and what it may write to.
@@ -142,7 +148,12 @@ def _device_nodes(given: Given) -> list[str]:
     if given.spec.gpus == "none":
         return []
     # A host without the program has its nodes from the driver's own service.
-    return [f"+-{SHELL} -c 'command -v nvidia-modprobe > /dev/null && nvidia-modprobe -u -c 0'"]
+    return [AS_ROOT.format("-", "command -v nvidia-modprobe > /dev/null && nvidia-modprobe -u -c 0")]
+
+
+def _turn(given: Given) -> list[str]:
+    made = f"mkdir -p -m 0755 {TURN.rpartition('/')[0]} && touch {TURN} && chmod 0644 {TURN}"
+    return [AS_ROOT.format("", made)] if given.waits else []
 
 
 def _environment(given: Given) -> Value:
@@ -256,16 +267,17 @@ DIRECTIVES: tuple[Directive, ...] = (
     Directive(
         "Service",
         "ExecStartPre",
-        "run as root: the device nodes that CUDA needs, which the hardened service may not make",
-        lambda g: [*_device_nodes(g), *_copied(g)],
+        "run as root: the device nodes that CUDA needs, which the hardened service may not make, and the file that the "
+        "starts of all users' services wait for",
+        lambda g: [*_device_nodes(g), *_turn(g), *_copied(g)],
         ("gpus",),
     ),
     Directive(
         "Service",
         "ExecStart",
-        "the server itself",
+        "the server itself; before it, a look whether its GPUs are still free",
         lambda g: exec_line(g.command),
-        ("venv", "model", "served_model_name", "port", "bind", "engine", "engine_unchecked"),
+        ("venv", "gpus_at_start", "model", "served_model_name", "port", "bind", "engine", "engine_unchecked"),
     ),
     Directive(
         "Service",

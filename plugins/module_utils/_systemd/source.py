@@ -13,7 +13,9 @@ import typing as t
 
 from .._errors import VllmError
 from .._health.logfile import TAIL_BYTES, TAIL_LINES, RunCommand, port_among
+from .._host.files import read_text
 from .._host.processes import ProcessState
+from .words import ENVIRONMENTS, read_environment
 
 PROPERTIES = (
     "LoadState",
@@ -37,6 +39,7 @@ RESULTS = {
     "exec-condition": "a condition in the unit is not met",
 }
 CURSOR = "-- cursor: "
+NO_ENTRIES = "-- No entries --"
 
 
 class UnitSource:
@@ -83,9 +86,9 @@ class UnitSource:
         return str(out)
 
     def tail(self) -> str:
-        # This start alone: an earlier one may have had other settings.
-        lines = self._journal([f"--lines={TAIL_LINES}", *self._invocation()])
-        return lines if lines.strip() else self._journal([f"--lines={TAIL_LINES}"])
+        # This start alone: an earlier one may have had other settings, and have failed. One whose program has not
+        # written anything yet, or never ran, is what systemd says of it.
+        return self.life() or self._journal([f"--lines={TAIL_LINES}", *self._invocation("INVOCATION_ID")])
 
     def life(self) -> str:
         return self._journal([f"--lines={TAIL_LINES}", *self._invocation()])
@@ -99,19 +102,21 @@ class UnitSource:
         text = self._journal([f"--lines={TAIL_LINES}", *since, "--show-cursor"])
         head, mark, tail = text.rpartition(CURSOR)
         if not mark:
-            return "" if text.startswith("-- No entries") else text
+            return text
         self.cursor = tail.strip()
         return head
 
-    def _invocation(self) -> list[str]:
+    def _invocation(self, key: str = "_SYSTEMD_INVOCATION_ID") -> list[str]:
+        """What matches the lines of this start: those of its processes, or by INVOCATION_ID those about it."""
         identifier = self.shown().get("InvocationID")
-        return [f"_SYSTEMD_INVOCATION_ID={identifier}"] if identifier else []
+        return [f"{key}={identifier}"] if identifier else []
 
     def _journal(self, arguments: list[str]) -> str:
-        matches = [a for a in arguments if a.startswith("_")]
-        options = [a for a in arguments if not a.startswith("_")]
+        matches = [a for a in arguments if not a.startswith("-")]
+        options = [a for a in arguments if a.startswith("-")]
         unit = [] if matches else [f"--unit={self.name}"]
-        return self._run(["journalctl", "--no-pager", "--all", "--output=cat", *unit, *options, *matches])[-TAIL_BYTES:]
+        text = self._run(["journalctl", "--no-pager", "--all", "--output=cat", *unit, *options, *matches])
+        return "" if text.startswith(NO_ENTRIES) else text[-TAIL_BYTES:]
 
     def root_pid(self) -> int | None:
         return int(self.shown().get("MainPID") or 0) or None
@@ -128,8 +133,11 @@ class UnitSource:
         from .._host.redaction import read_secrets, redact_value, secrets_among
 
         text = self._text()
-        files = re.findall(r"^EnvironmentFile=-?(\S+)|^LoadCredential=[^:\s]+:(\S+)", text, re.MULTILINE)
-        secrets = [secret for pair in files for path in pair if path for secret in read_secrets(path)]
+        files = re.findall(r"^(?:EnvironmentFile=-?|LoadCredential=[^:\s]+:)(\S+)", text, re.MULTILINE)
+        # Of what we wrote, only what its name says; of a file of somebody else, every value.
+        ours = [path for path in files if path.startswith(f"{ENVIRONMENTS}/")]
+        secrets = [secret for path in files if path not in ours for secret in read_secrets(path)]
+        secrets += [secret for path in ours for secret in secrets_among(read_environment(read_text(path)))]
         secrets += secrets_among(*_written_in(text))
         return {"spec": None, "unit": redact_value(text, secrets), "secrets": secrets}
 

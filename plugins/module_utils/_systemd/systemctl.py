@@ -99,7 +99,8 @@ class Host:
     def journal(self, name: str, invocation: str, lines: int) -> str:
         """The end of what one start of a unit has logged; of all its starts when that one is not known."""
         match = [f"_SYSTEMD_INVOCATION_ID={invocation}"] if invocation else [f"--unit={name}{SUFFIX}"]
-        return self._run(["journalctl", "--no-pager", "--all", "--output=cat", f"--lines={lines}", *match])
+        text = self._run(["journalctl", "--no-pager", "--all", "--output=cat", f"--lines={lines}", *match])
+        return "" if text.startswith("-- No entries --") else text
 
     def listening(self, port: int, bind: str) -> str | None:
         """The unit whose process listens there."""

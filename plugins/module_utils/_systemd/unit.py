@@ -18,10 +18,13 @@ from dataclasses import dataclass, replace
 from .._deploy.backend import Instance, Making, Slot
 from .._deploy.ledger import Entry
 from .._deploy.record import known_of
+from .._gpu.selection import PREFERENCES, SAME
 from .._server.arguments import SECRET_NAMES, Places, argv, env, secrets_shell
+from .._server.memory_settings import settings_of
 from .._server.spec import ServerSpec
 from . import options
-from .options import SHELL, Given, takes_uuids
+from .options import SHELL, TURN, Given, takes_uuids
+from .start import Start
 from .words import environment_file
 
 NAME = "systemd"
@@ -33,13 +36,6 @@ SEAL = re.compile(r"^# Virtual environment: (\S*)\. Seal: ([0-9a-f]{32})$", re.M
 CACHE = re.compile(rf"^CacheDirectory={re.escape(options.CACHES)}/(\S+)$", re.MULTILINE)
 # Directories of programs that vLLM runs, behind those of its environment: compilers above all.
 PROGRAMS = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-# The index of each GPU in the order of the bus, which is the one that nvidia-smi has.
-INDICES = (
-    "a=$(nvidia-smi --query-gpu=index,uuid --format=csv,noheader) || exit 1; i=; for u in $GPUFLEET_GPUS; do "
-    'n=$(printf "%s\\n" "$a" | sed -n "s/^ *\\([0-9]*\\), *$u *\\$/\\1/p"); '
-    '[ -n "$n" ] || { echo "GPU $u is not on this host" >&2; exit 1; }; i=$i,$n; done; '
-    'export CUDA_VISIBLE_DEVICES="${i#,}"; '
-)
 TOKEN = 'export HF_TOKEN_PATH="${HF_TOKEN_PATH:-$CREDENTIALS_DIRECTORY/hf_token}"; '
 # Runs nothing but the interpreter, with everything else the same; and asks the driver for the GPUs.
 TRIAL = '"$1" -c "" || exit 1; [ "$2" = none ] || nvidia-smi -L > /dev/null'
@@ -77,6 +73,8 @@ class Host:
     loads: bool
     # Where the files of environments are.
     directory: str
+    # The program that it runs first.
+    program: str = ""
     # What the virtual environment needs to be read beside itself: the interpreter that it was made with.
     reads: tuple[str, ...] = ()
     artifact_id: str = ""
@@ -107,7 +105,34 @@ def rendered(making: Making, host: Host, seal: str) -> Files:
     """The unit of a server."""
     spec = making.spec
     served = replace(spec, engine={**spec.engine, **making.learned_engine})
-    return _files(_given(making, host, seal, _command(served)), making)
+    start = started(served, _command(served))
+    command = start.argv(f"{spec.venv}/bin/python", host.program) if start else _command(served)
+    given = replace(_given(making, host, seal, command), waits=bool(start and start.turn))
+    return _files(given, making)
+
+
+def started(spec: ServerSpec, command: tuple[str, ...]) -> Start | None:
+    """How the server starts on its GPUs; None without any."""
+    if spec.gpus == "none":
+        return None
+    settings, wish = settings_of(spec), spec.gpus_at_start
+    # With the size of its cache given, vLLM measures nothing that others could disturb.
+    measures = settings.pinned_kv is None
+    return Start(
+        spec.name,
+        command,
+        gpus=() if spec.gpus == "all" else tuple(spec.gpus),
+        at_start=wish.get("at_start", SAME),
+        min_free_mib=int(wish.get("min_free_mib", 0)),
+        prefer=wish.get("prefer", PREFERENCES[0]),
+        mig=bool(wish.get("mig")),
+        share=settings.utilization if measures else 0.0,
+        used=settings.local_gpus,
+        takes_uuids=takes_uuids(spec),
+        bind=spec.bind,
+        port=spec.port,
+        turn=TURN if measures else "",
+    )
 
 
 def trial(making: Making, host: Host, seal: str) -> Files:
@@ -147,9 +172,8 @@ def _command(spec: ServerSpec) -> tuple[str, ...]:
     """The server, in a shell only where something is looked up first."""
     # A service is on the host's network.
     serve = (f"{spec.venv}/bin/vllm", "serve", *argv(replace(spec, network_mode="host")))
-    before = INDICES if _by_index(spec) else ""
     # A server whose key did not arrive would let everybody in.
-    before += "".join(f"{_demanded(SECRET_NAMES[key])}; " for key in spec.secret_files)
+    before = "".join(f"{_demanded(SECRET_NAMES[key])}; " for key in spec.secret_files)
     before += TOKEN if spec.hf_token_file else ""
     if spec.api_key_file or spec.env_file:
         return (SHELL, "-c", before + secrets_shell(CREDENTIALS), "vllm", *serve)
@@ -158,10 +182,6 @@ def _command(spec: ServerSpec) -> tuple[str, ...]:
 
 def _demanded(secret: str) -> str:
     return f'[ -r {CREDENTIALS}/{secret} ] || {{ echo "{secret} did not reach the server" >&2; exit 1; }}'
-
-
-def _by_index(spec: ServerSpec) -> bool:
-    return isinstance(spec.gpus, tuple) and not takes_uuids(spec)
 
 
 def _given(making: Making, host: Host, seal: str, command: tuple[str, ...]) -> Given:
@@ -201,7 +221,8 @@ def environment(given: Given) -> dict[str, str]:
         "PATH": f"{spec.venv}/bin:{PROGRAMS}",
         "HF_HOME": f"{place}/huggingface",
         **_weights(spec),
-        **_gpus(spec),
+        # Which GPUs it sees, the program tells it that it is started by.
+        **({"CUDA_VISIBLE_DEVICES": ""} if spec.gpus == "none" else {}),
         **env(
             replace(spec, network_mode="host", hf_token_file=None),
             Places(str(spec.encodings_dir), "", place if given.cache else None),
@@ -214,17 +235,6 @@ def _weights(spec: ServerSpec) -> dict[str, str]:
     if not spec.huggingface_dir:
         return {}
     return {"HF_HUB_CACHE": f"{spec.huggingface_dir}/hub", "HF_HUB_OFFLINE": "1"}
-
-
-def _gpus(spec: ServerSpec) -> dict[str, str]:
-    if spec.gpus == "all":
-        return {}
-    if spec.gpus == "none":
-        return {"CUDA_VISIBLE_DEVICES": ""}
-    order = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
-    if _by_index(spec):
-        return {**order, "GPUFLEET_GPUS": " ".join(spec.gpus)}
-    return {**order, "CUDA_VISIBLE_DEVICES": ",".join(spec.gpus)}
 
 
 # --- a unit as an instance --------------------------------------------------------------------------------------------
@@ -274,7 +284,7 @@ def instance(slot: Slot, found: Found, proof: Entry | None, monotonic: float, no
         "is_pinned": "--kv-cache-memory-bytes" in found.text,
         "can_be_adopted": False,
         "started_at": _started_at(found.shown, monotonic, now) if found.running else None,
-        "away_seconds": _away(found.shown),
+        "away_seconds": _away(found.shown, proof, now - datetime.timedelta(seconds=monotonic)),
     }
     if proof is None:
         return Instance(**known)
@@ -297,11 +307,23 @@ def _started_at(shown: t.Mapping[str, str], monotonic: float, now: datetime.date
     return when.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _away(shown: t.Mapping[str, str]) -> float | None:
-    """How long it served nobody before its last start, from when it was told to stop; None when it was not."""
+def _away(shown: t.Mapping[str, str], proof: Entry | None, boot: datetime.datetime) -> float | None:
+    """How long it served nobody before its last start, from when it was told to stop; None when it was not.
+
+    systemd forgets a unit that is stopped and not enabled: then the record says when that was.
+    """
     stopped = _number(shown.get("ActiveExitTimestampMonotonic"))
     started = _number(shown.get("InactiveExitTimestampMonotonic"))
-    return round((started - stopped) / 1e6, 1) if 0 < stopped <= started else None
+    if 0 < stopped <= started:
+        return round((started - stopped) / 1e6, 1)
+    if proof is None or not started or not proof.started_as or proof.started_as != shown.get("InvocationID"):
+        return None
+    try:
+        told = datetime.datetime.fromisoformat(proof.stopping_since)
+        away = (boot + datetime.timedelta(microseconds=started) - told).total_seconds()
+    except (ValueError, TypeError):
+        return None
+    return round(away, 1) if away >= 0 else None
 
 
 def _number(text: str | None) -> int:

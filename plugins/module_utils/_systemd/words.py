@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 import typing as t
 
+# For root alone: the environments of servers, a file a unit.
+ENVIRONMENTS = "/etc/gpufleet.vllm"
 PLAIN = re.compile(r"[A-Za-z0-9_@+=:,./-]+")
 NAME_OF_A_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 ESCAPED = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\t": "\\t", "\r": "\\r"}
@@ -43,6 +45,12 @@ def path(text: str) -> str:
 def environment_file(variables: t.Mapping[str, str]) -> str:
     """Variables as C(EnvironmentFile) reads them."""
     return "".join(f"{key}={_assigned(value)}\n" for key, value in sorted(variables.items()))
+
+
+def read_environment(text: str) -> dict[str, str]:
+    """The variables of such a file."""
+    pairs = re.findall(r'^(\w+)="((?:[^"\\]|\\.)*)"$', text, re.MULTILINE)
+    return {key: re.sub(r"\\(.)", r"\1", value, flags=re.DOTALL) for key, value in pairs}
 
 
 def _assigned(value: str) -> str:

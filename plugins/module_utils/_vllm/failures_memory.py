@@ -121,6 +121,17 @@ MEMORY: tuple[Signature, ...] = (
         _free_memory,
     ),
     Signature(
+        "gpu-taken",
+        "root",
+        ("gpufleet.vllm: ",),
+        # What a service runs before vLLM says so; it is in the way of nothing but this start.
+        r"gpufleet\.vllm: (?P<who>\S+) does not start: (?P<why>(?!cannot run)[^\n]+?)(?: Put that right[^\n]*)?$",
+        "Server {who} cannot have its GPUs at this start: {why}",
+        "Free those GPUs and start it again (systemctl reset-failed, then systemctl start), or deploy it again, which "
+        "chooses among those that are free now. With gpus.at_start: reselect it chooses by itself at each start.",
+        retryable=None,
+    ),
+    Signature(
         "mem-no-cache-blocks",
         "root",
         ("No available memory for the cache blocks",),

@@ -93,6 +93,17 @@ def test_an_engine_holds_what_it_asks_for(
 
 
 @pytest.mark.parametrize(
+    ("devices", "expected"),
+    [(A100[4], {A100[4]: 73172}), ("4", {A100[4]: 73172}), ("", {})],
+    ids=["by its UUID", "by its index", "none"],
+)
+def test_an_engine_of_a_service_holds_its_own_gpu(
+    gpus: t.Callable[[str], t.Any], hold: t.Callable[..., dict[str, int]], devices: str, expected: dict[str, int]
+) -> None:
+    assert hold(gpus("a100-shared"), ENGINE, CUDA_VISIBLE_DEVICES=devices) == expected
+
+
+@pytest.mark.parametrize(
     ("env", "expected"),
     [
         ({"SIM_GPU_MIB": "20000"}, {A100[0]: 20000}),

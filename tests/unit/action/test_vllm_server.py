@@ -321,9 +321,9 @@ def test_a_plan_is_neither_resolved_nor_asked_again(said: Result, version: str |
     assert ("health" in arguments, arguments.get("vllm_version")) == (False, version)
 
 
-def test_the_gpus_that_were_selected_stay_the_same_in_later_steps() -> None:
+def test_each_step_has_the_wish_for_gpus_which_the_host_grants() -> None:
     plan = Plugin({**FOUND, "gpus": ["GPU-1"]}, server={**SERVER, "gpus": {"count": 1}}, look=True).over()
-    for said, gpus in (({}, ["GPU-1"]), ({"failure_id": "x"}, ["GPU-1"]), ({"state": "stopped"}, None)):
+    for said, gpus in (({}, {"count": 1}), ({"failure_id": "x"}, {"count": 1}), ({"state": "stopped"}, None)):
         plugin = Plugin(FOUND, plan=plan, **said)
         plugin.over()
         assert plugin.calls[0][1].get("gpus") == gpus

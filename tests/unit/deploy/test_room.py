@@ -7,18 +7,24 @@
 from __future__ import annotations
 
 import typing as t
+from dataclasses import replace
 
 import pytest
 from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy import room as deploy_room
 from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.room import (
     Question,
+    Taker,
     givers,
     overlap,
+    promised,
     returning,
     wait,
+    without,
 )
 from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
+from ansible_collections.gpufleet.vllm.plugins.module_utils._gpu.selection import Wish, select
 from ansible_collections.gpufleet.vllm.plugins.module_utils._server.spec import from_params
+from ansible_collections.gpufleet.vllm.plugins.module_utils._vllm.architecture import Architecture
 from hypothesis import given, settings, strategies as st
 
 TOTAL = 80000
@@ -96,14 +102,126 @@ def test_the_memory_of_a_unit_comes_back_by_the_name_of_its_server(stopped: list
         ("all", ("GPU-1",), True),
         (("GPU-0",), ("GPU-1",), False),
         (("GPU-0", "GPU-1"), ("GPU-1",), True),
+        (("1",), ("GPU-1",), True),
+        (("0",), ("GPU-1",), False),
+        (("0", "1"), ("1",), True),
+        (("GPU-9",), ("GPU-9",), True),
+        (("MIG-0",), ("2:0",), True),
+        (("MIG-0",), ("MIG-1",), False),
+        (("MIG-0",), ("2",), True),
         ("none", "all", False),
         ("none", "none", False),
-        ((), ("GPU-1",), False),
     ],
 )
 def test_whether_two_servers_may_use_the_same_gpu(one: t.Any, other: t.Any, same: bool) -> None:
+    split = {"enabled": True, "devices": [{"uuid": "MIG-0"}, {"uuid": "MIG-1"}]}
+    facts = host(gpu(), gpu(number=1), {**gpu(number=2), "mig": split})
     for first, second in ((one, other), (other, one)):
-        assert overlap(first, second) == same
+        assert overlap(asking(0.9, first).spec, asking(0.9, second).spec, facts) == same
+        if "GPU-1" in first and "GPU-1" in second:
+            assert overlap(asking(0.9, first).spec, asking(0.9, second).spec, {})
+
+
+# --- what is still to be taken --------------------------------------------------------------------------------------
+
+
+def taker(share: float = 0.5, gpus: t.Any = ("GPU-0",), instance: str = "vllm-b", **said: t.Any) -> Taker:
+    spec = asking(share, gpus).spec
+    known = said.pop("architecture", None)
+    engine = {**spec.engine, **said.pop("engine", {})}
+    return Taker(instance, replace(spec, name=instance[len("vllm-") :], engine=engine, **said), known)
+
+
+def free(facts: t.Mapping[str, t.Any]) -> list[int]:
+    return [one["memory_free_mib"] for one in facts["gpus"]]
+
+
+WEIGHTS = Architecture.from_mapping({"weights_gib": 10})
+
+
+@pytest.mark.parametrize(
+    ("takers", "processes", "left"),
+    [
+        pytest.param([], [], [80000, 80000], id="nobody"),
+        pytest.param([taker()], [], [40000, 80000], id="one that has nothing yet"),
+        pytest.param([taker(gpus=("0",))], [], [40000, 80000], id="by its index"),
+        pytest.param([taker(gpus="all")], [], [40000, 80000], id="on all GPUs, of which it uses one"),
+        pytest.param(
+            [taker(gpus="all", engine={"tensor_parallel_size": "2"})], [], [40000, 40000], id="on both, for both"
+        ),
+        pytest.param([taker()], [holds("vllm-b", 30000)], [40000, 80000], id="one that has a part"),
+        pytest.param([taker()], [holds(None, 30000, server="b")], [40000, 80000], id="a unit that has a part"),
+        pytest.param([taker()], [holds("vllm-b", 41000)], [39000, 80000], id="one that has it all, and more"),
+        pytest.param([taker()], [holds("vllm-c", 30000)], [10000, 80000], id="beside somebody else"),
+        pytest.param([taker(0.9)], [holds("vllm-c", 30000)], [-22000, 80000], id="more than there is"),
+        pytest.param([taker(), taker(0.25, instance="vllm-c")], [], [20000, 80000], id="two servers"),
+        pytest.param([taker(), taker(0.25)], [], [40000, 80000], id="two instances of one, of which one goes"),
+        pytest.param([taker(gpus=("GPU-7",))], [], [80000, 80000], id="a GPU that is not there"),
+        pytest.param([taker(gpus="none")], [], [80000, 80000], id="without a GPU"),
+    ],
+)
+def test_what_a_server_is_going_to_take_is_not_free(
+    takers: list[Taker], processes: list[dict[str, t.Any]], left: list[int]
+) -> None:
+    facts = host(gpu(*processes), gpu(number=1))
+    found = promised(facts, takers)
+    assert free(found) == left
+    for one, before in zip(found["gpus"], facts["gpus"]):
+        assert one["memory_used_mib"] - before["memory_used_mib"] >= before["memory_free_mib"] - one["memory_free_mib"]
+    assert promised(found, takers) == found
+
+
+def test_a_pinned_cache_is_taken_with_the_weights_and_not_the_utilization() -> None:
+    pinned = taker(0.9, engine={"kv_cache_memory_bytes": str(20 << 30)}, architecture=WEIGHTS)
+    (left,) = free(promised(host(gpu()), [pinned]))
+    assert TOTAL - 32 * 1024 < left < TOTAL - 29 * 1024
+
+
+def test_an_encoder_takes_its_weights_alone() -> None:
+    (left,) = free(promised(host(gpu()), [taker(architecture=replace(WEIGHTS, is_encoder=True))]))
+    assert TOTAL - 20 * 1024 < left < TOTAL - 9 * 1024
+
+
+def test_one_that_chooses_at_each_start_is_where_its_processes_are() -> None:
+    moved = taker(gpus_at_start={"at_start": "reselect"})
+    there = holds("vllm-b", 30000)
+    assert free(promised(host(gpu(), gpu(there, number=1)), [moved])) == [80000, 40000]
+    assert free(promised(host(gpu(), gpu(number=1)), [moved])) == [40000, 80000]
+
+
+def test_on_a_mig_device_what_is_held_there_counts_whoever_holds_it() -> None:
+    device = {"uuid": "MIG-0", "memory_total_mib": 20000, "memory_free_mib": 17000}
+    split = {**gpu(), "mig": {"enabled": True, "devices": [device, {**device, "uuid": "MIG-1"}]}}
+    (found,) = promised(host(split), [taker(gpus=("MIG-0",))])["gpus"]
+    assert [one["memory_free_mib"] for one in found["mig"]["devices"]] == [10000, 17000]
+    assert found["memory_free_mib"] == TOTAL
+
+
+def test_a_promise_is_told_and_comes_back_with_its_server() -> None:
+    facts = promised(host(gpu()), [taker(0.6)])
+    refused = asking(0.7).fit(facts, [])
+    assert refused.verdict == "refuse"
+    assert "server b, which is starting, takes 46.9 GiB" in " ".join(refused.refusals)
+    assert asking(0.7).fit(facts, ["vllm-b"]).verdict == "ok"
+    assert givers(asking(0.7), facts, [], ["vllm-b"]) == ["vllm-b"]
+
+
+def test_of_more_than_there_is_no_more_comes_back_than_there_is() -> None:
+    facts = promised(host(gpu(holds(None, 70000))), [taker(0.9)])
+    assert asking(0.7).fit(facts, ["vllm-b"]).free_mib == 10000
+    assert asking(0.7).fit(facts, []).free_mib == 0
+    assert select({**facts, "gpus": [{**facts["gpus"][0], "health": "ok"}]}, Wish()) == ["GPU-0"]
+
+
+@pytest.mark.parametrize(
+    ("stopped", "left", "who"),
+    [([], 40000, ["vllm-b", None]), (["vllm-b"], 70000, [None]), (["vllm-c"], 40000, ["vllm-b", None])],
+    ids=["nobody goes", "one goes", "one that is not there"],
+)
+def test_the_facts_without_servers_that_stop(stopped: list[str], left: int, who: list[str | None]) -> None:
+    (found,) = without(host(gpu(holds("vllm-b", 30000), holds(None, 10000))), stopped)["gpus"]
+    assert (found["memory_free_mib"], found["memory_used_mib"]) == (left, TOTAL - left)
+    assert [one["container"] for one in found["processes"]] == who
 
 
 # --- who makes room -------------------------------------------------------------------------------------------------

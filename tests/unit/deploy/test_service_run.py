@@ -224,7 +224,7 @@ def test_the_record_says_that_it_is_of_units(systemd: Systemd) -> None:
     run()
     assert {one["kind"] for one in entries()} == {"unit"}
     assert {one["place"] for one in entries()} == {"systemd"}
-    assert {one["purpose"] for one in entries()} == {"server", "user", "cache"}
+    assert {one["purpose"] for one in entries()} == {"server", "user", "cache", "program"}
 
 
 # --- the host ---------------------------------------------------------------------------------------------------------
@@ -393,3 +393,17 @@ def test_a_download_that_fails_leaves_nothing(systemd: Systemd, tmp_path: Path) 
         run(huggingface_dir=str(tmp_path / "hf"))
     assert caught.value.reason == "download-failed"
     assert systemd.now == {}
+
+
+# --- how long it was away ---------------------------------------------------------------------------------------------
+
+
+def test_what_is_put_back_tells_how_long_it_was_away_though_systemd_forgot_that_it_stopped(systemd: Systemd) -> None:
+    run()
+    run(**NEW)
+    back = manage(state="reverted")["server"]["away_seconds"]
+    assert 0 <= back < 60
+    assert run()["server"]["away_seconds"] == back
+    # Whoever starts it by himself knows better than its record.
+    systemd.starts["vllm-a"] = ("by hand", systemd.starts["vllm-a"][1])
+    assert run()["server"]["away_seconds"] is None

@@ -10,7 +10,7 @@ import typing as t
 
 import pytest
 from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.backend import Action, Life
-from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.ledger import Ledger
+from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.ledger import Ledger, now_text
 from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.plan import Plan
 from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.stopping import (
     DEAD,
@@ -19,7 +19,6 @@ from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.stopping imp
     why_at_once,
 )
 from ansible_collections.gpufleet.vllm.plugins.module_utils._docker.client import EngineError
-from ansible_collections.gpufleet.vllm.plugins.module_utils._docker.container import now_text
 from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
 from docker_model import NEW, Client, FailsOnce, manage, run, situation
 from switches import run_b, running

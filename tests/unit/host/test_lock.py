@@ -371,6 +371,6 @@ def test_a_long_list_of_locks_is_read_more_than_once(tmp_path: Path) -> None:
     line = "1: FLOCK  ADVISORY  WRITE 1 00:01:1 0 EOF\n"
     (tmp_path / "short").write_text(line)
     (tmp_path / "long").write_text(line * 1000)
-    assert lock._locks(str(tmp_path / "short")) == line
-    assert lock._locks(str(tmp_path / "long")).count("FLOCK") == 3000
-    assert lock._locks(f"{tmp_path}/none") == ""
+    assert lock.listed(str(tmp_path / "short")) == line
+    assert lock.listed(str(tmp_path / "long")).count("FLOCK") == 3000
+    assert lock.listed(f"{tmp_path}/none") == ""

@@ -14,7 +14,9 @@ import pytest
 from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
 from ansible_collections.gpufleet.vllm.plugins.module_utils._health.logfile import TAIL_LINES
 from ansible_collections.gpufleet.vllm.plugins.module_utils._host.processes import ProcessState
+from ansible_collections.gpufleet.vllm.plugins.module_utils._systemd import source as source_module
 from ansible_collections.gpufleet.vllm.plugins.module_utils._systemd.source import UnitSource, unit_state
+from ansible_collections.gpufleet.vllm.plugins.module_utils._systemd.words import environment_file, read_environment
 
 ACTIVE = {
     "LoadState": "loaded",
@@ -68,6 +70,8 @@ class Systemd:
     def __init__(self, shown: t.Mapping[str, str] | None = None) -> None:
         self.shown = ACTIVE if shown is None else shown
         self.journal: list[str] = []
+        # What systemd itself says of this start.
+        self.about: list[str] = []
         self.commands: list[list[str]] = []
 
     def __call__(self, command: list[str], **_said: t.Any) -> tuple[int, str, str]:
@@ -77,8 +81,9 @@ class Systemd:
         said = dict(word.partition("=")[::2] for word in command)
         after, count = int(said.get("--after-cursor", 0)), int(said.get("--lines", len(self.journal)))
         # As journalctl does it: the first lines after a cursor, else the last.
-        start = after if "--after-cursor" in said else max(0, len(self.journal) - count)
-        lines = self.journal[start : start + count]
+        journal = self.about if "INVOCATION_ID" in said else self.journal
+        start = after if "--after-cursor" in said else max(0, len(journal) - count)
+        lines = journal[start : start + count]
         if not lines:
             return 0, "-- No entries --\n", ""
         cursor = f"-- cursor: {start + len(lines)}\n" if "--show-cursor" in command else ""
@@ -98,6 +103,31 @@ def test_a_unit_tells_only_what_is_new() -> None:
     assert [word for word in systemd.commands[-1] if word.startswith("_SYSTEMD")] == ["_SYSTEMD_INVOCATION_ID=abc"]
     assert source.life() == "one\ntwo\nthree\n"
     assert [word for word in systemd.commands[-1] if word.startswith("_SYSTEMD")] == ["_SYSTEMD_INVOCATION_ID=abc"]
+
+
+def test_of_an_environment_that_we_wrote_only_secrets_are_hidden(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(source_module, "ENVIRONMENTS", str(tmp_path))
+    variables = {"CUDA_HOME": "/usr/local/cuda", "MY_TOKEN": 'canary"8\\451', "LINES": "a\nMY_KEY=b"}
+    (tmp_path / "0.env").write_text(environment_file(variables))
+    assert read_environment(environment_file(variables)) == variables
+
+    def run(command: list[str], **_said: t.Any) -> tuple[int, str, str]:
+        shown = "LoadState=loaded\nFragmentPath=/etc/systemd/system/x.service\n"
+        return 0, shown if "show" in command else f"[Service]\nEnvironmentFile={tmp_path}/0.env\n", ""
+
+    assert UnitSource("x", run).about()["secrets"] == ['canary"8\\451']
+
+
+def test_a_start_that_wrote_nothing_is_not_told_by_an_earlier_one() -> None:
+    systemd = Systemd()
+    source = UnitSource("vllm-a", systemd)
+    assert (source.tail(), source.life(), source.news()) == ("", "", "")
+    looks = [command for command in systemd.commands if command[0] == "journalctl"]
+    assert not any(word.startswith("--unit") for command in looks for word in command)
+    systemd.about += ["vllm-a.service: Failed at step EXEC spawning /opt/vllm/bin/vllm: No such file or directory"]
+    assert source.tail().startswith("vllm-a.service: Failed at step EXEC")
 
 
 def test_a_unit_that_writes_more_than_is_read_at_once_loses_no_line() -> None:

@@ -6,29 +6,33 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import shlex
 import shutil
 import subprocess
 import typing as t
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
 from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.backend import Making
-from ansible_collections.gpufleet.vllm.plugins.module_utils._server.spec import SERVICE, ServerSpec, from_params
+from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.ledger import Entry
+from ansible_collections.gpufleet.vllm.plugins.module_utils._server.spec import CONTAINER, ServerSpec, from_params
 from ansible_collections.gpufleet.vllm.plugins.module_utils._systemd import options, unit as units
 from ansible_collections.gpufleet.vllm.plugins.module_utils._systemd.options import (
     DIRECTIVES,
     FORBIDDEN,
     NOT_DIRECTIVES,
 )
+from ansible_collections.gpufleet.vllm.plugins.module_utils._systemd.start import Start, parsed
 from ansible_collections.gpufleet.vllm.plugins.module_utils._systemd.unit import Files, Host, fetching, rendered, trial
 from ansible_collections.gpufleet.vllm.plugins.module_utils._systemd.words import environment_file, exec_line, words
 
 SEAL = "0" * 32
 VENV = "/opt/vllm"
-HOST = Host(252, True, "/etc/gpufleet.vllm", artifact_id="a1b2c3d4e5f6a7b8")
+PROGRAM = "/usr/local/lib/gpufleet.vllm/start-0.pyz"
+HOST = Host(252, True, "/etc/gpufleet.vllm", PROGRAM, artifact_id="a1b2c3d4e5f6a7b8")
 # Every option that a service has, away from its default.
 EVERYTHING: dict[str, t.Any] = {
     "served_model_name": ["gpt", "gpt-4"],
@@ -47,6 +51,7 @@ EVERYTHING: dict[str, t.Any] = {
     "restart_policy": "on-failure:3",
     "stop_timeout": 45,
     "user": "llm",
+    "gpus_at_start": {"min_free_mib": 7},
     "vllm_version": "0.26.0",
 }
 
@@ -72,7 +77,7 @@ def environment(made: Files) -> dict[str, str]:
 
 def test_every_option_of_a_service_is_taken_in_or_named_as_none() -> None:
     taken = {name for row in DIRECTIVES for name in row.fields}
-    of_services = {field.name for field in fields(ServerSpec) if field.metadata["only"] in ("", SERVICE)}
+    of_services = {field.name for field in fields(ServerSpec) if field.metadata["only"] != CONTAINER}
     assert taken | {*NOT_DIRECTIVES} == of_services
     assert not taken & {*NOT_DIRECTIVES}
 
@@ -257,43 +262,61 @@ def test_what_the_user_sets_comes_last() -> None:
 
 
 @pytest.mark.parametrize(
-    ("version", "variable"),
-    [("0.24.0", "CUDA_VISIBLE_DEVICES"), ("0.26.0+cu129", "CUDA_VISIBLE_DEVICES"), ("0.23.1", ""), (None, "")],
-)
-def test_an_old_vllm_is_given_indices_that_are_looked_up_at_each_start(version: str | None, variable: str) -> None:
-    made = files(gpus=["GPU-1", "GPU-2"], vllm_version=version)
-    seen = environment(made)
-    assert seen["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"
-    if variable:
-        assert seen[variable] == "GPU-1,GPU-2"
-        assert lines(made, "ExecStart")[0].startswith("/opt/vllm/bin/vllm serve ")
-    else:
-        assert "CUDA_VISIBLE_DEVICES" not in seen
-        assert seen["GPUFLEET_GPUS"] == "GPU-1 GPU-2"
-        assert lines(made, "ExecStart")[0].startswith("/bin/sh -c ")
-
-
-@pytest.mark.parametrize(
-    ("listed", "wanted", "result"),
+    ("said", "start"),
     [
-        pytest.param("0, GPU-1\n1, GPU-2\n", "GPU-1 GPU-2", "0,1", id="as they are listed"),
-        pytest.param("0, GPU-2\n1, GPU-3\n2, GPU-1\n", "GPU-1 GPU-2", "2,0", id="in another order than asked for"),
-        pytest.param("0, GPU-10\n", "GPU-1", "GPU GPU-1 is not on this host", id="one that is gone"),
+        pytest.param({"gpus": "none"}, None, id="no GPU"),
+        pytest.param(
+            {"gpus": ["GPU-1", "GPU-2"], "vllm_version": "0.26.0+cu129", "engine": {"tensor_parallel_size": 2}},
+            {"gpus": ("GPU-1", "GPU-2"), "takes_uuids": True, "share": 0.92, "used": 2},
+            id="UUIDs",
+        ),
+        pytest.param(
+            {"gpus": ["1"], "vllm_version": "0.23.1", "engine": {"gpu_memory_utilization": 0.5}},
+            {"gpus": ("1",), "share": 0.5},
+            id="a vLLM that takes indices",
+        ),
+        pytest.param(
+            {"gpus": ["GPU-1"], "vllm_version": None}, {"gpus": ("GPU-1",), "share": 0.92}, id="of no version"
+        ),
+        pytest.param(
+            {"port": 8001, "bind": "0.0.0.0"}, {"port": 8001, "bind": "0.0.0.0", "share": 0.92}, id="all GPUs"
+        ),
+        pytest.param(
+            {"engine": {"kv_cache_memory_bytes": "20G"}}, {"share": 0.0, "turn": ""}, id="with its cache pinned"
+        ),
+        pytest.param(
+            {"gpus": ["GPU-1"], "gpus_at_start": {"min_free_mib": 7, "at_start": "reselect", "prefer": "free"}},
+            {"gpus": ("GPU-1",), "min_free_mib": 7, "at_start": "reselect", "prefer": "free", "share": 0.92},
+            id="a wish to be granted again",
+        ),
+        pytest.param(
+            {"gpus": ["MIG-1"], "gpus_at_start": {"at_start": "reselect", "prefer": "nvlink", "mig": True}},
+            {"gpus": ("MIG-1",), "at_start": "reselect", "mig": True, "share": 0.92},
+            id="a wish for a MIG device",
+        ),
     ],
 )
-def test_the_shell_finds_the_index_of_a_gpu(listed: str, wanted: str, result: str, tmp_path: Path) -> None:
-    (tmp_path / "listed").write_text(listed)
-    (tmp_path / "nvidia-smi").write_text(f"#!/bin/sh\ncat {tmp_path}/listed\n")
-    (tmp_path / "nvidia-smi").chmod(0o755)
-    done = subprocess.run(
-        ["sh", "-c", units.INDICES + 'echo "$CUDA_VISIBLE_DEVICES"'],
-        env={"PATH": f"{tmp_path}:/usr/bin:/bin", "GPUFLEET_GPUS": wanted},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=10,
-    )
-    assert (done.stdout or done.stderr).strip() == result
+def test_how_a_server_starts_on_its_gpus(said: dict[str, t.Any], start: dict[str, t.Any] | None) -> None:
+    made = files(**{"allow_unauthenticated": True, **said})
+    (line,) = lines(made, "ExecStart")
+    if start is None:
+        assert line.startswith("/opt/vllm/bin/vllm serve ")
+        assert environment(made)["CUDA_VISIBLE_DEVICES"] == ""
+        return
+    python, isolated, program, *rest = shlex.split(line)
+    assert (python, isolated, program) == ("/opt/vllm/bin/python", "-I", HOST.program)
+    found = parsed(rest)
+    assert found == replace(Start("a", found.command, turn=options.TURN), **start)
+    assert found.command[:2] == ("/opt/vllm/bin/vllm", "serve")
+    assert "CUDA_VISIBLE_DEVICES" not in environment(made)
+    assert len([one for one in lines(made, "ExecStartPre") if options.TURN in one]) == bool(found.turn)
+
+
+def test_root_runs_no_program_of_the_environment() -> None:
+    """Its PATH begins with the one of the environment, whose owner may be anybody."""
+    shells = [one for one in lines(files(), "ExecStartPre") if "/bin/sh" in one]
+    assert len(shells) == 2
+    assert all(one.lstrip("+-").startswith("/bin/sh -c 'PATH=/usr/sbin:/usr/bin:/sbin:/bin; ") for one in shells)
 
 
 def test_the_shell_hands_secrets_to_the_server_alone(tmp_path: Path) -> None:
@@ -356,3 +379,29 @@ def test_a_setting_of_json_comes_through() -> None:
     made = files(engine={"hf_overrides": {"a": "100 % of $HOME"}})
     command = lines(made, "ExecStart")[0].replace("%%", "%").replace("$$", "$")
     assert json.loads(shlex.split(command)[-1]) == {"a": "100 % of $HOME"}
+
+
+STARTED = {"InvocationID": "i", "InactiveExitTimestampMonotonic": "90000000"}
+
+
+@pytest.mark.parametrize(
+    ("shown", "told", "started_as", "away"),
+    [
+        pytest.param({"ActiveExitTimestampMonotonic": "80500000"}, "", "", 9.5, id="systemd remembers it"),
+        pytest.param({"ActiveExitTimestampMonotonic": "0"}, "2026-11-21T12:01:18+00:00", "i", 12.0, id="it forgot"),
+        pytest.param({}, "2026-11-21T12:01:18+00:00", "i", 12.0, id="it says nothing of it"),
+        pytest.param({}, "2026-11-21T12:01:18+00:00", "j", None, id="this is a later start"),
+        pytest.param({}, "2026-11-21T12:01:18+00:00", "", None, id="it did not start since"),
+        pytest.param({}, "2026-11-21T12:01:31+00:00", "i", None, id="a clock that was set"),
+        pytest.param({}, "2026-11-21T12:01:18", "i", None, id="a time of no zone"),
+        pytest.param({}, "soon", "i", None, id="it cannot be read"),
+        pytest.param({"InactiveExitTimestampMonotonic": "0"}, "2026-11-21T12:01:18+00:00", "i", None, id="never ran"),
+    ],
+)
+def test_how_long_a_unit_was_away(shown: dict[str, str], told: str, started_as: str, away: float | None) -> None:
+    # The host has been up for 100 s.
+    now = datetime.datetime(2026, 11, 21, 12, 1, 40, tzinfo=datetime.timezone.utc)
+    proof = Entry("vllm-a", "s", stopping_since=told, started_as=started_as)
+    found = units.Found("vllm-a", "", {**STARTED, **shown})
+    assert units.instance("current", found, proof, 100.0, now).away_seconds == away
+    assert units.instance("current", found, None, 100.0, now).away_seconds == (away if away == 9.5 else None)

@@ -48,8 +48,10 @@ class Gpus:
         return cls(total, is_unified, meminfo)
 
     def visible(self, environment: dict[str, str]) -> list[str]:
-        named = environment.get("NVIDIA_VISIBLE_DEVICES", "")
-        return [uuid for uuid in self.total if named == "all" or uuid in named.split(",")]
+        """The GPUs of a process, by the variable of containers or else of CUDA, which takes indices too."""
+        named = environment.get("NVIDIA_VISIBLE_DEVICES") or environment.get("CUDA_VISIBLE_DEVICES", "")
+        words = named.split(",")
+        return [uuid for n, uuid in enumerate(self.total) if named == "all" or uuid in words or str(n) in words]
 
 
 @dataclass

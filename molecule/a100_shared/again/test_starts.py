@@ -1,0 +1,110 @@
+# Copyright (c) 2026, gpufleet contributors
+# GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Starts that nobody deploys: after a neighbour took the GPU, two at once, after a reboot; and the end."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import typing as t
+from pathlib import Path
+
+if t.TYPE_CHECKING:
+    from ...conftest import Run
+
+NAME = "gpufleet-mol-shared"
+READY = "curl --silent --fail --output /dev/null http://127.0.0.1:{}/health"
+GPU = "GPU-{0:08d}-0000-4000-8000-{0:012d}"
+
+
+def on(host: t.Any, command: str) -> str:
+    return t.cast(str, host.check_output(f"sudo sh -c '{command}'"))
+
+
+def serves(host: t.Any, port: int = 8000, seconds: int = 60) -> None:
+    on(host, f'timeout {seconds} sh -c "until {READY.format(port)}; do sleep 0.2; done"')
+
+
+def gpu_of(host: t.Any, unit: str = "vllm-qwen") -> str:
+    pid = on(host, f"systemctl show --property MainPID --value {unit}")
+    return on(host, f"cat /proc/{pid}/environ").split("CUDA_VISIBLE_DEVICES=")[1].split("\0")[0]
+
+
+def journal(host: t.Any, *units: str) -> str:
+    chosen = " ".join(f"--unit={unit}" for unit in units)
+    return on(host, f"journalctl --no-pager --output=short-monotonic --lines=400 {chosen}")
+
+
+def neighbour(host: t.Any, gpu: int) -> None:
+    on(host, f"systemd-run --quiet --unit hog env SIM_GPU_MIB=70000 NVIDIA_VISIBLE_DEVICES={GPU.format(gpu)} sleep 900")
+    held = "nvidia-smi --query-compute-apps=used_memory --format=csv"
+    on(host, f'timeout 10 sh -c "until {held} | grep -q 70000; do sleep 0.1; done"')
+
+
+def test_one_that_keeps_its_gpu_stays_down_and_says_who_has_it(host: t.Any, deploy: t.Callable[..., Run]) -> None:
+    on(host, "systemctl stop vllm-qwen")
+    neighbour(host, 4)
+    on(host, "systemctl start vllm-qwen")
+    on(host, 'timeout 60 sh -c "until journalctl --unit vllm-qwen | grep -q does.not.start; do sleep 0.5; done"')
+    told = re.findall(r"ERROR gpufleet\.vllm: (qwen does not start: .*)", journal(host, "vllm-qwen"))[-1]
+    assert re.match(
+        r"qwen does not start: GPU 4: 11\.0 of 80\.0 GiB free, needs 60\.0; PID \d+ \(root\) holds 68\.4 GiB\. ", told
+    )
+    assert host.run(READY.format(8000)).rc
+    run = deploy("--extra-vars", "name=vllm-qwen", playbook="gpufleet.vllm.diagnose")
+    assert "gpu-taken" in run.text and "holds 68.4 GiB" in run.text
+    on(host, "systemctl stop hog; systemctl reset-failed vllm-qwen || true; systemctl restart vllm-qwen")
+    serves(host)
+    assert gpu_of(host) == "4"
+
+
+def test_one_that_chooses_again_moves_and_serves(host: t.Any, deploy: t.Callable[..., Run]) -> None:
+    again = ("--extra-vars", "at_start=reselect")
+    deploy(*again)
+    assert gpu_of(host) == "4"
+    on(host, "systemctl stop vllm-qwen")
+    neighbour(host, 4)
+    on(host, "systemctl reset-failed vllm-qwen; systemctl start vllm-qwen")
+    serves(host)
+    moved = gpu_of(host)
+    assert moved in ("1", "3", "7")
+    assert f"So it moves to GPU {moved} (" in journal(host, "vllm-qwen")
+    assert "changed=0" in deploy(*again).text
+    assert gpu_of(host) == moved
+
+
+def test_two_at_once_start_one_after_the_other(host: t.Any, deploy: t.Callable[..., Run]) -> None:
+    deploy("--extra-vars", "server=second port=8001 at_start=reselect")
+    assert gpu_of(host, "vllm-second") not in ("4", gpu_of(host))
+    on(host, "systemctl restart vllm-qwen vllm-second")
+    serves(host, 8000)
+    serves(host, 8001)
+    lines = journal(host, "vllm-qwen", "vllm-second").splitlines()
+    waits = max(n for n, line in enumerate(lines) if " waits for server " in line)
+    waiting = re.search(r"vllm: (\w+) waits for server (\w+), which is starting", lines[waits])
+    assert waiting and {*waiting.groups()} == {"qwen", "second"}
+    own, other = (f"vllm-{name}[" for name in waiting.groups())
+    up = [n for n, line in enumerate(lines) if other in line and "Application startup complete" in line and n > waits]
+    begins = [n for n, line in enumerate(lines) if own in line and "vLLM API server version" in line and n > waits]
+    assert up and begins and up[0] < begins[0]
+
+
+def test_after_a_reboot_both_serve_and_a_teardown_leaves_nothing(host: t.Any, deploy: t.Callable[..., Run]) -> None:
+    """The way to log in is another one then."""
+    inventory = Path(os.environ["MOLECULE_INVENTORY_FILE"])
+    before = docker("port", NAME, "22/tcp").rpartition(":")[2]
+    docker("restart", NAME)
+    after = docker("port", NAME, "22/tcp").rpartition(":")[2]
+    inventory.write_text(re.sub(rf"\b{before}\b", after, inventory.read_text()))
+    for port in (8000, 8001):
+        docker("exec", NAME, "timeout", "60", "sh", "-c", f"until {READY.format(port)}; do sleep 0.2; done")
+    deploy(playbook="gpufleet.vllm.teardown")
+    left = "/usr/local/lib/gpufleet.vllm /run/gpufleet.vllm /etc/gpufleet.vllm /var/lib/gpufleet.vllm"
+    assert docker("exec", NAME, "sh", "-c", f"ls -d {left} /etc/systemd/system/vllm-* 2>/dev/null; true") == ""
+
+
+def docker(*words: str) -> str:
+    done = subprocess.run(["docker", *words], capture_output=True, text=True, check=True, timeout=120)
+    return done.stdout.strip()

@@ -1,0 +1,303 @@
+# Copyright (c) 2026, gpufleet contributors
+# GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What a unit runs before it becomes its server: it waits for its turn and looks at its GPUs again.
+
+Runs as the user of the service, from the zip file that C(program) makes of this file and what it imports: the standard
+library, C(_errors), C(_gpu) and C(_host) alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import fcntl
+import os
+import re
+import socket
+import sys
+import time
+import typing as t
+from dataclasses import dataclass
+
+from .._errors import VllmError
+from .._gpu.facts import host_facts
+from .._gpu.probe import Host, observe
+from .._gpu.selection import AT_START, PREFERENCES, RESELECT, SAME, Candidate, Wish, named, refusal, select
+from .._host import lock
+from .._host.processes import born, printable, read_proc
+
+Facts = t.Mapping[str, t.Any]
+Say = t.Callable[[str], None]
+
+# The unit of a server, as the kernel names its control group; what a user runs for himself is below user.slice.
+UNIT = re.compile(r"^(?!.*/user\.slice/).*/system\.slice/vllm-([^/\n]+)\.service(?:/|$)", re.MULTILINE)
+# All times are seconds. How long the turn of one start lasts at most, and so the wait for it.
+LONGEST = 1800.0
+# How long somebody who is no server of ours is waited for: anybody may lock what anybody may open.
+STRANGER = 10.0
+# How often a wait is told of: more often than any health wait takes silence for a stall.
+EVERY = 30.0
+# How long memory may take to come back that an earlier life of the server had.
+PATIENCE = 20.0
+INTERVAL = 1.0
+SMI_TIMEOUT = 30.0
+
+
+@dataclass(frozen=True)
+class Start:
+    """A start of one server: what of its GPUs is to be looked at, and what it becomes then."""
+
+    server: str
+    command: tuple[str, ...]
+    # By UUID or index; none for all of the host.
+    gpus: tuple[str, ...] = ()
+    at_start: str = SAME
+    min_free_mib: int = 0
+    prefer: str = PREFERENCES[0]
+    mig: bool = False
+    # The share of the memory that vLLM wants to be free, on so many of the GPUs.
+    share: float = 0.0
+    used: int = 1
+    # Whether its vLLM takes UUIDs.
+    takes_uuids: bool = False
+    # Where it answers once it is up, and the file that is locked until then; none for a start that disturbs nobody.
+    bind: str = "127.0.0.1"
+    port: int = 8000
+    turn: str = ""
+
+    def argv(self, python: str, program: str) -> tuple[str, ...]:
+        """The command line of the unit. Isolated, the interpreter reads no variable and no directory of the user's."""
+        options = [f"--server={self.server}"]
+        options += [f"--gpu={one}" for one in self.gpus]
+        options += [] if self.at_start == SAME else [f"--at-start={self.at_start}", f"--prefer={self.prefer}"]
+        options += [f"--min-free-mib={self.min_free_mib}"] if self.min_free_mib else []
+        options += ["--mig"] if self.mig else []
+        options += [f"--share={self.share:g}", f"--used={self.used}"] if self.share else []
+        options += ["--takes-uuids"] if self.takes_uuids else []
+        options += [f"--turn={self.turn}", f"--answers={self.bind}", f"--at-port={self.port}"] if self.turn else []
+        return (python, "-I", program, *options, "--", *self.command)
+
+
+def parsed(argv: t.Sequence[str]) -> Start:
+    """The start that a command line says; ends the program when it says none."""
+    own, _separator, command = _parted(argv)
+    parser = argparse.ArgumentParser(prog="start", allow_abbrev=False)
+    parser.add_argument("--server", required=True)
+    parser.add_argument("--gpu", action="append", default=[])
+    parser.add_argument("--at-start", choices=AT_START, default=SAME)
+    parser.add_argument("--prefer", choices=PREFERENCES, default=PREFERENCES[0])
+    parser.add_argument("--min-free-mib", type=int, default=0)
+    parser.add_argument("--mig", action="store_true")
+    parser.add_argument("--share", type=float, default=0.0)
+    parser.add_argument("--used", type=int, default=1)
+    parser.add_argument("--takes-uuids", action="store_true")
+    parser.add_argument("--turn", default="")
+    parser.add_argument("--answers", default="127.0.0.1")
+    parser.add_argument("--at-port", type=int, default=8000)
+    said = vars(parser.parse_args(own))
+    if not command:
+        parser.error("the command of the server is missing, behind --")
+    gpus, bind, port = tuple(said.pop("gpu")), said.pop("answers"), said.pop("at_port")
+    return Start(command=tuple(command), gpus=gpus, bind=bind, port=port, **said)
+
+
+def _parted(argv: t.Sequence[str]) -> tuple[list[str], str, list[str]]:
+    at = [*argv, "--"].index("--")
+    return [*argv[:at]], "--", [*argv[at + 1 :]]
+
+
+# --- the GPUs ---------------------------------------------------------------------------------------------------------
+
+
+def chosen(start: Start, facts: Facts) -> tuple[list[Candidate], str]:
+    """The GPUs that the server takes now, and what is to be told of that.
+
+    Raises:
+        VllmError: when it cannot have those it was deployed with, nor choose others.
+    """
+    try:
+        return _same(start, facts), ""
+    except VllmError as error:
+        if start.at_start != RESELECT:
+            way = "Put that right, or deploy the server again for other GPUs"
+            offer = ", or with gpus.at_start: reselect, which chooses again at each start" if start.gpus else ""
+            raise VllmError(f"{error} {way}{offer}.", "no-free-gpu") from None
+        wish = Wish(len(start.gpus), start.min_free_mib, start.prefer, start.mig, share=start.share)
+        found = named(facts, select(facts, wish))
+        return found, f"{error} So it moves to {', '.join(map(_called, found))}."
+
+
+def _same(start: Start, facts: Facts) -> list[Candidate]:
+    every = [str(gpu.get("index")) for gpu in facts.get("gpus") or ()]
+    found = named(facts, start.gpus or every)
+    reasons = []
+    for number, one in enumerate(found):
+        # Of all GPUs of the host, vLLM takes the first ones.
+        is_used = number < start.used
+        is_device = bool((one.gpu.get("mig") or {}).get("enabled"))
+        if start.gpus or (is_used and not is_device):
+            wish = Wish(1, start.min_free_mib, mig=is_device, share=start.share if is_used else 0.0)
+            reasons.append(refusal(one, wish))
+    why = [f"{reason}." for reason in reasons if reason]
+    if why:
+        raise VllmError(" ".join(why), "no-free-gpu")
+    return found
+
+
+def _called(candidate: Candidate) -> str:
+    return f"GPU {candidate.gpu.get('index')} ({candidate.uuid})"
+
+
+def visible(start: Start, candidates: t.Sequence[Candidate]) -> dict[str, str]:
+    """The variables by which its vLLM knows these GPUs; none for all of the host.
+
+    Raises:
+        VllmError: when it cannot be told.
+    """
+    order = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
+    if not start.gpus:
+        return order
+    if start.takes_uuids:
+        return {**order, "CUDA_VISIBLE_DEVICES": ",".join(one.uuid for one in candidates)}
+    devices = [one.uuid for one in candidates if one.uuid != one.gpu.get("uuid")]
+    if devices:
+        raise VllmError(f"{', '.join(devices)} is a MIG device, which vLLM takes from 0.24 on.", "invalid-parameter")
+    return {**order, "CUDA_VISIBLE_DEVICES": ",".join(str(one.gpu.get("index")) for one in candidates)}
+
+
+def settled(
+    start: Start,
+    look: t.Callable[[], Facts],
+    say: Say,
+    monotonic: t.Callable[[], float] = time.monotonic,
+    sleep: t.Callable[[float], None] = time.sleep,
+) -> list[Candidate]:
+    """The GPUs to take. What an earlier life of the server held may take a moment to come back.
+
+    Raises:
+        VllmError: when it cannot have them, after some patience.
+    """
+    deadline, told = monotonic() + PATIENCE, False
+    while True:
+        try:
+            found, note = chosen(start, look())
+        except VllmError as error:
+            if monotonic() >= deadline:
+                raise
+            if not told:
+                say(f"{start.server} waits up to {PATIENCE:.0f} s for its GPUs. {error}")
+            told = True
+            sleep(INTERVAL)
+        else:
+            if note:
+                say(f"{start.server} chooses its GPUs again. {note}")
+            return found
+
+
+# --- the turn ---------------------------------------------------------------------------------------------------------
+
+
+def turn(
+    path: str,
+    server: str,
+    say: Say,
+    monotonic: t.Callable[[], float] = time.monotonic,
+    sleep: t.Callable[[float], None] = time.sleep,
+) -> int | None:
+    """The locked file, once no other server of this host starts; None when that is not waited for any longer."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError as error:
+        say(f"{server} starts without regard to others: cannot open {path}: {error.strerror}.")
+        return None
+    began, told = monotonic(), -EVERY
+    while True:
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return descriptor
+        who, is_ours = _before(os.fstat(descriptor))
+        waited = monotonic() - began
+        if waited >= (LONGEST if is_ours else STRANGER):
+            say(f"{server} starts without its turn: {who} has held {path} for {waited:.0f} s.")
+            os.close(descriptor)
+            return None
+        if waited - told >= EVERY:
+            say(f"{server} waits for {who}, since two that start at once disturb each other ({waited:.0f} s so far).")
+            told = waited
+        sleep(INTERVAL)
+
+
+def _before(status: os.stat_result, locks: str | None = None) -> tuple[str, bool]:
+    """Who has the turn, and whether that is a server of this collection."""
+    pids = [*lock.pids(status, lock.listed() if locks is None else locks)]
+    for pid in pids:
+        unit = UNIT.search(read_proc(f"/proc/{pid}/cgroup"))
+        if unit:
+            return f"server {unit[1]}, which is starting", True
+    return (
+        f"PID {pids[0]}, which is no server of gpufleet.vllm" if pids else "a process that is gone or hidden"
+    ), False
+
+
+def hold(descriptor: int, start: Start, deadline: float = LONGEST) -> None:
+    """Keep the turn until the server is up, without a child that it would not know: a process of its own has it."""
+    main = born(os.getpid())
+    child = os.fork()
+    if child:
+        os.waitpid(child, 0)
+        return
+    try:
+        if not os.fork():
+            _keep(descriptor, main, start, deadline)
+    finally:
+        os._exit(0)
+
+
+def _keep(descriptor: int, main: str, start: Start, deadline: float) -> None:
+    """Let go when the server answers, when it is gone, or when it has had its time."""
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for stream in (0, 1, 2):
+        os.dup2(nowhere, stream)
+    until = time.monotonic() + deadline
+    pid = int(main.partition(" ")[0])
+    while time.monotonic() < until and born(pid) == main and not _answers(start.bind, start.port):
+        time.sleep(INTERVAL / 2)
+    os.close(descriptor)
+
+
+def _answers(bind: str, port: int) -> bool:
+    address = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(bind, bind)
+    with contextlib.suppress(OSError), socket.create_connection((address, port), timeout=INTERVAL):
+        return True
+    return False
+
+
+# --- the program ------------------------------------------------------------------------------------------------------
+
+
+def tell(text: str, level: str = "INFO") -> None:
+    print(f"{level} gpufleet.vllm: {printable(text)}", file=sys.stderr, flush=True)
+
+
+def look() -> Facts:
+    return host_facts(observe(Host(), timeout=SMI_TIMEOUT))
+
+
+def main(argv: t.Sequence[str]) -> int:
+    """Become the server; the exit status when that is not to be."""
+    start = parsed(argv)
+    held = turn(start.turn, start.server, tell) if start.turn else None
+    try:
+        found = visible(start, settled(start, look, tell))
+    except VllmError as error:
+        tell(f"{start.server} does not start: {error}", "ERROR")
+        return 1
+    if held is not None:
+        hold(held, start)
+    try:
+        os.execvpe(start.command[0], start.command, {**found, **os.environ})
+    except OSError as error:
+        tell(f"{start.server} does not start: cannot run {start.command[0]}: {error.strerror}.", "ERROR")
+        return 127
