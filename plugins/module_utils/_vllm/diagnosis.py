@@ -82,7 +82,7 @@ HAS_SERVED = Words(re.compile(SERVING), (" HTTP/", "Avg generation "))
 # What is no good end of a log, in whatever a collector or a terminal put around it: an error, a usage, an exception, a
 # process that was ended. The words after which a process is known to go on are those of QUIETLY.
 LOUDLY = re.compile(
-    r"(?:^|[\s\u2500-\u257f|])(?:usage: \S|(?:[\w./-]+: )?(?:[Ff]atal )?[Ee]rror:(?: |$)|(?:fatal|panic|FATAL): "
+    r"(?:^|[\s\u2500-\u257f|])(?:usage: (?!\d)\S|(?:[\w./-]+: )?(?:[Ff]atal )?[Ee]rror:(?: |$)|(?:fatal|panic|FATAL): "
     r"|(?:ERROR|CRITICAL|FATAL)\b(?!:? *$)|Error response from daemon|Traceback \(most recent call last\)"
     r"|Segmentation fault|Bus error|Illegal instruction|terminate called|Aborted\b|Killed\s*(?:[\u2500-\u257f|]|$)"
     r"|[A-Za-z_][\w.]*(?:Error|Exception|Exit|Interrupt|Failure|Fault)(?:: |$))"
@@ -102,7 +102,7 @@ DYING = re.compile(
     r"|[Tt]erminated"
     r"|Parent process exited|[Ss]hutting down"
 )
-USAGE = re.compile(r"(?:^|[\s\u2500-\u257f|])usage: \S", re.MULTILINE)
+USAGE = re.compile(r"(?:^|[\s\u2500-\u257f|])usage: (?!\d)\S", re.MULTILINE)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

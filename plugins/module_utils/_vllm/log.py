@@ -152,7 +152,7 @@ WIDTHS = range(60, 251)
 USUAL = frozenset(n - less for n in (80, 100, 120, 132, 160, 200) for less in (0, 1))
 # Whatever begins so is a line of its own; and, where no line was broken within a word, what is indented or named.
 BEGINS = (
-    r"Traceback \(|The above exception|During handling|Process \S+:$|usage: |\S+:\d+:\d+ \[\d+\] "
+    r"Traceback \(|The above exception|During handling|Process \S+:$|usage: (?!\d)|\S+:\d+:\d+ \[\d+\] "
     r"|(?:[a-z_]\w*\.)*(?:OS|IO|[A-Z][a-z]\w*)(?:Error|Exception|Exit): "
 )
 OWN = re.compile(

@@ -288,6 +288,14 @@ def test_no_window_makes_a_healthy_server_sick(name: str, width: int, how: t.Cal
     assert diagnose(how(shown(name), width)).id == "none"
 
 
+@pytest.mark.parametrize(
+    ("how", "width"), [(at_the_column, 97), (at_the_column, 194), (at_blanks, 98), (at_blanks, 100)]
+)
+def test_how_full_a_cache_is_is_no_usage_of_a_program(how: t.Callable[[str, int], str], width: int) -> None:
+    """Broken before "usage: 0.0%"."""
+    assert diagnose(how(shown("h200_gptoss20b_serving"), width)).id == "none"
+
+
 @given(st.data())
 @settings(max_examples=40, deadline=None)
 def test_users_and_workers_may_speak_at_once(data: st.DataObject) -> None:
