@@ -613,6 +613,8 @@ def test_a_handled_exception_of_a_start_that_goes_on_is_no_failure() -> None:
     text = f"{START}{TRACE}ImportError: no flash\nINFO 01-01 10:00:09 [x.py:1] Starting to load model m...\n"
     assert diagnose(text).id == "none"
     assert diagnose(text, ProcessState(running=True)).id == "none"
+    # Nor while it runs and has said no more.
+    assert diagnose(f"{START}{TRACE}ZorkError: odd\n", ProcessState(running=True)).id == "none"
 
 
 @given(

@@ -126,6 +126,16 @@ def test_what_stands_before_few_lines_is_no_prefix() -> None:
     work = "INFO 11-21 03:31:23 [a.py:1] at work\n" * 30
     said = "Sent to (Worker pid=3) INFO 11-21 03:31:23 [a.py:1] x\n"
     assert "Sent to nobody" in [line.text for line in parse_lines(f"{work}{said}Sent to nobody\n")]
+    few = "INFO 11-21 03:31:23 [a.py:1] at work\n" * 3
+    assert "Sent to nobody" in [line.text for line in parse_lines(f"{few}{said}Sent to nobody\n")]
+
+
+def test_two_collectors_may_write_into_one_log() -> None:
+    work = "(APIServer pid=1) INFO 11-21 03:31:23 [a.py:1] at work\n"
+    log = "".join(
+        [f"first | {work}" * 8, f"second> {work}" * 2, "second> ValueError: odd\n", "first | ValueError: odder\n"]
+    )
+    assert [line.text for line in parse_lines(log)][-3:] == ["ValueError: odd", "ValueError: odder", ""]
 
 
 @pytest.mark.parametrize("mark", ["\ufeff", "\ufeff\r\n"])
