@@ -245,6 +245,11 @@ SAMPLES: dict[str, list[tuple[str, str]]] = {
         ("python -m", "python3 -m vllm.entrypoints.openai.api_server: error: argument --port: expected one argument"),
     ],
     "env-unknown": [("0.17 on", f"{WARNING}Unknown vLLM environment variable detected: VLLM_USE_V1")],
+    "env-refused": [
+        ("0.17", "ValueError: Unknown vLLM environment variable detected: VLLM_USE_V1"),
+        ("0.26", "(APIServer pid=1) ValueError: Unknown vLLM environment variable detected: VLLM_ATTENTION_BACKEND"),
+        ("0.33", "ValueError: Unknown vLLM environment variable detected: VLLM_ODD"),
+    ],
     "v0-removed": [
         (
             "0.8.5 to 0.11.0",
@@ -332,18 +337,38 @@ SAMPLES: dict[str, list[tuple[str, str]]] = {
             "its misspelt sister",
             "AssertionError: local_world_size (16) must be be less than or equal to the number of visible devices (8).",
         ),
+        ("0.26 on", "AssertionError: local_world_size (2) exceeds assigned_physical_gpu_ids count (1)"),
+        ("0.33", "AssertionError: DP adjusted local rank 1 is out of bounds for 1 devices."),
     ],
     "heads-not-divisible": [
         ("all", "ValueError: Total number of attention heads (12) must be divisible by tensor parallel size (8).")
     ],
     "ray-missing": [
-        ("all", "ValueError: Failed to import Ray: No module named 'ray'.Please install Ray with `pip install ray`.")
+        (
+            "0.10 on",
+            "ValueError: Failed to import Ray: No module named 'ray'.Please install Ray with `pip install ray`.",
+        ),
+        ("0.8", "ValueError: Failed to import Ray, please install Ray with `pip install ray`."),
+        (
+            "0.20, in its process",
+            "(EngineCore pid=9) ERROR 11-21 10:00:00 [core.py:1] ValueError: Failed to import Ray: No module named 'ray'.",
+        ),
     ],
     "ray-placement": [
         (
-            "all",
+            "0.8 to 0.13",
             "ValueError: Cannot provide a placement group of placement_group_specs=[{'GPU': 1.0}] within 1800 seconds.",
-        )
+        ),
+        (
+            "0.14 on",
+            "ValueError: Cannot provide a placement group requiring 16 GPUs (placement_group_specs=[{'GPU': 1.0}]) within "
+            "1800 seconds.\nTips:\n    Check available GPUs in your cluster using `ray status`.",
+        ),
+        (
+            "0.20, in its process",
+            "(EngineCore pid=9) ERROR 11-21 10:00:00 [core.py:1136] ValueError: Cannot provide a placement group requiring 2 "
+            "GPUs (placement_group_specs=[{'GPU': 1.0}]) within 1800 seconds.",
+        ),
     ],
     "nccl-shm": [
         (
@@ -473,6 +498,11 @@ SAMPLES: dict[str, list[tuple[str, str]]] = {
             "ERROR 07-04 17:35:16 [multiproc_executor.py:315] Worker proc VllmWorker-0 died unexpectedly (exit code: "
             "None), shutting down executor.",
         ),
+        (
+            "0.22 on, Ray",
+            "(EngineCore pid=9) ERROR 07-04 17:35:16 [ray_executor_v2.py:400] RayWorkerProc rank=[1, 3] died unexpectedly, "
+            "shutting down executor.",
+        ),
     ],
     "engine-proc-died": [
         ("0.10.1 to 0.19", "Engine core proc EngineCore_DP0 died unexpectedly, shutting down client."),
@@ -562,6 +592,7 @@ LOOK_ALIKES: dict[str, str] = {
     "args-unrecognized": f"{WARNING}Found duplicate keys --port, unrecognized arguments are ignored",
     "args-invalid-choice": "    choose from 'auto', 'bfloat16'",
     "args-invalid": f"{WARNING}triton.py: error: argument of the tuner is left out",
+    "env-refused": f"{WARNING}Unknown vLLM environment variable detected: VLLM_ODD",
     "env-unknown": f"{INFO}vLLM environment variable VLLM_PORT is set",
     "v0-removed": f"{INFO}Initializing a V1 LLM engine (v0.11.0) with config: model='m'",
     "model-arch-unsupported": f"{INFO}Resolved architecture: GptOssForCausalLM",

@@ -36,6 +36,17 @@ SAMPLES: dict[str, list[tuple[str, str]]] = {
     "lora-unsupported": [
         ("0.10 on", "ValueError: Qwen3NextForCausalLM does not support LoRA yet."),
         ("0.8", "AssertionError: GPTBigCode does not support LoRA"),
+        ("0.10, a worker", "ValueError: <class 'vllm.worker.odd.OddWorker'> does not support LoRA"),
+        (
+            "0.22 to 0.33, experts",
+            "NotImplementedError: FlashInferExperts does not support LoRA. For unquantized MoE, set moe_backend='triton' or "
+            "moe_backend='auto' (auto selects Triton automatically when LoRA is enabled).",
+        ),
+        (
+            "0.33, experts",
+            "ValueError: LoRA is not supported with moe_backend='deep_gemm'. Disable LoRA or select another.",
+        ),
+        ("0.33", "ValueError: LoRA is not supported for OddForCausalLM (m). Supported models implement the interface."),
     ],
     "quant-block-split": [
         (
@@ -84,6 +95,11 @@ SAMPLES: dict[str, list[tuple[str, str]]] = {
         ("0.13 on", ("KeyError: \"Reasoning parser 'telechat' not found. Available parsers: cohere_command3, qwen3\"")),
         ("0.13 on, tools", "KeyError: \"Tool parser 'qwen25' not found. Available parsers: hermes, mistral\""),
         ("0.11", "ValueError: Invalid reasoning parser: odd"),
+        ("0.14 to 0.33, by name", "KeyError: \"Tool parser 'qwen25' not found.\""),
+        (
+            "0.8 to 0.33, automatic",
+            "TypeError: Error: --enable-auto-tool-choice requires tool_parser:'qwen25' which has not been registered",
+        ),
     ],
     "tool-parser-missing": [("all", "TypeError: Error: --enable-auto-tool-choice requires --tool-call-parser")],
     "chat-template-missing": [
@@ -303,7 +319,13 @@ SAMPLES: dict[str, list[tuple[str, str]]] = {
         ("the store", ("torch.distributed.DistStoreError: wait timeout after 300000ms, keys: /default_pg/0//cuda//0")),
     ],
     "engine-ready-timeout": [
-        ("0.9 to 0.16", "TimeoutError: Timed out waiting for engines to send initial message on input socket."),
+        ("0.9 to 0.11", "TimeoutError: Timed out waiting for engines to sendinitial message on input socket."),
+        ("0.12 to 0.16", "TimeoutError: Timed out waiting for engines to send initial message on input socket."),
+        (
+            "0.17 on, more of them",
+            "TimeoutError: Timed out waiting for new engine core processes to start. Waited 600s (configured by "
+            "VLLM_ENGINE_READY_TIMEOUT_S). To increase the timeout",
+        ),
         (
             "0.17 on",
             (
@@ -390,6 +412,7 @@ SAMPLES: dict[str, list[tuple[str, str]]] = {
         ),
         ("0.25 on", "vllm.third_party.pynvml.NVMLError_NotFound: Not Found"),
         ("an index", "RuntimeError: CUDA error: invalid device ordinal"),
+        ("0.26 on", "IndexError: visible device ordinal 1 is out of range for CUDA_VISIBLE_DEVICES=0"),
         ("CDI", "docker: Error response from daemon: unresolvable CDI devices nvidia.com/gpu=7"),
     ],
     "gpu-fault": [

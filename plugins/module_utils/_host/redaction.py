@@ -127,12 +127,16 @@ SHAPES: tuple[tuple[re.Pattern[str], str], ...] = (
         ),
         rf"\1{HIDDEN}",
     ),
-    # What users asked, in vLLM's log of requests.
+    # What users asked and got, in vLLM's log of requests.
     (
-        re.compile(r"(\bprompt: )(?:'(?:\\.|[^'\\\n])*(?:'|$)|\"(?:\\.|[^\"\\\n])*(?:\"|$))", re.MULTILINE),
+        re.compile(
+            r"(\bprompt: |\boutput: |\bcontent=)(?:'(?:\\.|[^'\\\n])*(?:'|$)|\"(?:\\.|[^\"\\\n])*(?:\"|$))",
+            re.MULTILINE,
+        ),
         rf"\1{HIDDEN}",
     ),
-    (re.compile(r"(\bprompt_token_ids: )\[[\d, ]*\]?"), rf"\1{HIDDEN}"),
+    (re.compile(r"(\b(?:prompt|output)_token_ids: )\[[\d, ]*\]?"), rf"\1{HIDDEN}"),
+    (re.compile(r"(\bJSON body: |\bresponse_body=)\{(?!streaming_|<)[^\n]*"), rf"\1{HIDDEN}"),
 )
 KEY_BEGINS = re.compile(r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY[A-Z ]{0,10}-----")
 KEY_ENDS = re.compile(r"-----END [A-Z0-9 ]{0,40}PRIVATE KEY[A-Z ]{0,10}-----")

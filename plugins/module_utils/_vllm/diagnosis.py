@@ -19,13 +19,15 @@ from dataclasses import dataclass, replace
 from .._host.processes import ProcessState
 from .exceptions import Told, clip, sort_of, told
 from .failures import BY_ID, GENERIC, SIGNATURES
-from .log import QUIET, Line, Log, Words, lives, parse_lines
+from .log import QUIET, Line, Log, Words, is_quoted, lives, parse_lines, seconds_of
 from .phase_lines import READY, SERVING, begins, is_progress_bar
 from .signature import PANE, Found, Signature, say
 
 NONE, UNKNOWN = "none", "unknown"
 NOT_KNOWN = ProcessState()
 EVIDENCE_LINES = 12
+# Nobody copies more than so many characters out of a window.
+PASTED = 512 * 1024
 DIGITS = "0123456789"
 
 
@@ -41,6 +43,8 @@ class Diagnosis:
     symptoms: tuple[str, ...] = ()
     # A process that still runs will not get over it. Not part of the result.
     final: bool = False
+    # The names and numbers of it that stand in the log, without blanks. Not part of the result either.
+    named: str = ""
 
     def to_dict(self) -> dict[str, t.Any]:
         """As results have it."""
@@ -78,7 +82,7 @@ HAS_SERVED = Words(re.compile(SERVING), (" HTTP/", "Avg generation "))
 # What is no good end of a log, in whatever a collector or a terminal put around it: an error, a usage, an exception, a
 # process that was ended. The words after which a process is known to go on are those of QUIETLY.
 LOUDLY = re.compile(
-    r"(?:^|[\s\u2500-\u257f|])(?:usage: \S|(?:[\w./-]+: )?(?:[Ff]atal )?[Ee]rror:(?: |$)|(?:fatal|panic|FATAL): "
+    r"(?:^|[\s\u2500-\u257f|])(?:usage: (?!\d)\S|(?:[\w./-]+: )?(?:[Ff]atal )?[Ee]rror:(?: |$)|(?:fatal|panic|FATAL): "
     r"|(?:ERROR|CRITICAL|FATAL)\b(?!:? *$)|Error response from daemon|Traceback \(most recent call last\)"
     r"|Segmentation fault|Bus error|Illegal instruction|terminate called|Aborted\b|Killed\s*(?:[\u2500-\u257f|]|$)"
     r"|[A-Za-z_][\w.]*(?:Error|Exception|Exit|Interrupt|Failure|Fault)(?:: |$))"
@@ -98,7 +102,7 @@ DYING = re.compile(
     r"|[Tt]erminated"
     r"|Parent process exited|[Ss]hutting down"
 )
-USAGE = re.compile(r"(?:^|[\s\u2500-\u257f|])usage: \S", re.MULTILINE)
+USAGE = re.compile(r"(?:^|[\s\u2500-\u257f|])usage: (?!\d)\S", re.MULTILINE)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -114,25 +118,66 @@ class Hit:
     index: int
     groups: t.Mapping[str, str]
     is_quiet: bool = False
+    # Between quotation marks, as in an exception that shows its input.
+    is_quoted: bool = False
 
 
 def diagnose(text: str, state: ProcessState = NOT_KNOWN, facts: t.Mapping[str, t.Any] | None = None) -> Diagnosis:
     """What is wrong with a server, from its log, how its process ended and what C(gpu_facts) says of the host."""
-    every = lives(parse_lines(f"{text}\n{state.error}" if state.error else text))
+    text = f"{text}\n{state.error}" if state.error else text
+    lines = parse_lines(text)
+    found = _newest(lines, state, facts or {})
+    if found.failed and len(text) <= PASTED:
+        # A line that a window of an odd width broke shows by what it tells once it is whole.
+        wholes = [whole for how in ("column", "blank") if (whole := parse_lines(text, how)) != lines]
+        every = [_newest(whole, state, facts or {}) for whole in wholes]
+        found = max([found, *(again for again in every if _tells_more(again, found))], key=_exactness)
+    return found
+
+
+def _tells_more(again: Diagnosis, found: Diagnosis) -> bool:
+    is_same = again.id == found.id and "".join(again.evidence.split()).startswith("".join(found.evidence.split()))
+    return _exactness(again)[0] > _exactness(found)[0] or is_same
+
+
+def _exactness(found: Diagnosis) -> tuple[int, int, int]:
+    """How much a diagnosis tells: nothing that is known, of what kind it is, or what exactly; and how much of that."""
+    is_known = found.id in BY_ID
+    is_exact = is_known and not BY_ID[found.id].general and found.id != "args-invalid"
+    return is_known + is_exact, len(found.named), len("".join(found.cause.split()))
+
+
+def _newest(lines: list[Line], state: ProcessState, facts: t.Mapping[str, t.Any]) -> Diagnosis:
+    """The diagnosis of the life that counts."""
+    every = lives(lines)
     state = _with_exit(state, every[-1])
     if not state.running and "usage: " in every[-1].text:
         every = [*every[:-1], *_before_usage(every[-1])]
-    found = _diagnosed(every[-1], state, facts or {})
+    found = _diagnosed(every[-1], state, facts)
     if not found.failed and state.restarts and every[-1].last(IS_READY) is None:
         # It is starting again after a failure, and will fail again. A start that has written little has no banner yet.
-        ended = (_diagnosed(life, replace(state, running=None, stopped=()), facts or {}) for life in every[:-3:-1])
+        ended = (_diagnosed(life, replace(state, running=None, stopped=()), facts) for life in every[:-3:-1])
         found = next((one for one in ended if one.failed), found)
     if not found.failed and state.running is None and every[-1].last(IS_READY) is None:
         # Nobody tells of restarts, but that it failed twice, one start after the other, does.
-        ended = (_diagnosed(life, replace(state, running=None), facts or {}) for life in every[:-1])
+        ended = (_diagnosed(life, replace(state, running=None), facts) for life in every[:-1])
         before = list(ended)[-2:]
         found = before[-1] if len(before) == 2 and all(one.failed for one in before) else found
     return found
+
+
+# What a server died of, it told no longer before, in seconds: not what failed in the morning when it died at night.
+LATELY = 1800.0
+
+
+def _before_end(life: Log, hits: list[Hit], ready: int, state: ProcessState) -> int:
+    """Of a server that served the last line that tells nothing of its end: where it listened, or a later one."""
+    ends = (hit.index for hit in hits if hit.index > ready and hit.signature.kind == "symptom" and hit.signature.final)
+    end = next(ends, len(life.lines) - 1 if is_dead(state) else ready)
+    times = [seconds_of(line.time) for line in life.lines[: end + 1]]
+    at = next((time for time in reversed(times) if time is not None), None)
+    old = (i for i in range(end, ready, -1) if (time := times[i]) is not None and at is not None and at - time > LATELY)
+    return max(ready, next(old, ready))
 
 
 def _with_exit(state: ProcessState, life: Log) -> ProcessState:
@@ -158,11 +203,12 @@ def _before_usage(life: Log) -> list[Log]:
 def _diagnosed(life: Log, state: ProcessState, facts: t.Mapping[str, t.Any]) -> Diagnosis:
     ready = life.last(IS_READY)
     served = ready is not None or life.first(HAS_SERVED) is not None
-    part = life if ready is None else life.after(ready)
+    # What a server that listens quotes, its users said.
+    mine = [hit for hit in _hits(life) if not (served and hit.is_quoted)]
+    part = life.after(_before_end(life, mine, -1 if ready is None else ready, state) if served else -1)
     stopping = part.first(STOPPING)
-    every = _hits(life)
     begin = len(life.lines) - len(part.lines)
-    hits = [replace(hit, index=hit.index - begin) for hit in every if hit.index >= begin]
+    hits = [replace(hit, index=hit.index - begin) for hit in mine if hit.index >= begin]
     hits = [hit for hit in hits if stopping is None or hit.index < stopping]
     symptoms = [hit for hit in hits if hit.signature.kind == "symptom" and not _healed(hit, part)]
     is_ending = any(hit.signature.final for hit in symptoms) or is_dead(state)
@@ -170,7 +216,7 @@ def _diagnosed(life: Log, state: ProcessState, facts: t.Mapping[str, t.Any]) -> 
     if not is_ending:
         roots = [hit for hit in roots if not hit.is_quiet]
         roots = [hit for hit in roots if _stands(hit, part, served)]
-    notes = _ids(hit for hit in every if hit.signature.kind == "warn")
+    notes = _ids(hit for hit in mine if hit.signature.kind == "warn")
     chosen = _first(roots) or _by_state(state)
     if chosen and chosen.signature.general and _is_beside(chosen, roots, told(part, is_ending), part):
         chosen = None
@@ -230,7 +276,8 @@ def _hits(log: Log) -> list[Hit]:
                 if is_told or not is_quiet or signature.warned and log.lines[index].level == "WARNING":
                     # Names that differ in a number at their end alone are spellings of one.
                     groups = {k.rstrip(DIGITS): v for k, v in match.groupdict().items() if v is not None}
-                    hits.append(Hit(signature, index, groups, is_quiet))
+                    quoted = is_quoted(log.lines[index].text, match.start() - log.starts[index])
+                    hits.append(Hit(signature, index, groups, is_quiet, quoted))
     return sorted(hits, key=lambda hit: hit.index)
 
 
@@ -314,6 +361,7 @@ def _diagnosis_of(hit: Hit, part: Log, life: Log, facts: t.Mapping[str, t.Any], 
         retryable=signature.retryable,
         symptoms=symptoms,
         final=signature.final,
+        named="".join("".join(hit.groups.values()).split()),
     )
 
 

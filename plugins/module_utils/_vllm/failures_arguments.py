@@ -156,7 +156,7 @@ ARGUMENTS: tuple[Signature, ...] = (
         "config-invalid",
         "root",
         ("validation error",),
-        r"\d validation errors? for (?P<what>\w[\w.\[\]]*)\s*\n(?:(?P<field>[\w.\[\]-]+) *\n)?"
+        r"\d validation errors? for (?!\w*Request\b)(?P<what>\w[\w.\[\]]*)\s*\n(?:(?P<field>[\w.\[\]-]+) *\n)?"
         r"\s*(?P<why>(?!.*failed to be inspected)\S[^\n]*(?:\n(?!\s+For further|\w+Error)[^\n]+){0,6}?)"
         r"\s*\[type=(?P<kind>\w+)",
         _invalid,
@@ -164,10 +164,18 @@ ARGUMENTS: tuple[Signature, ...] = (
         general=True,
     ),
     Signature(
+        "env-refused",
+        "root",
+        ("Error: Unknown vLLM environment variable",),
+        r"Error: Unknown vLLM environment variable detected: (?P<env>\w+)",
+        "This version of vLLM does not know the variable {env}, and fail_on_environ_validation is set.",
+        "Remove {env} from env: it is misspelt or went with an older version. Or leave fail_on_environ_validation out.",
+    ),
+    Signature(
         "env-unknown",
         "warn",
         ("Unknown vLLM environment variable",),
-        r"Unknown vLLM environment variable detected: (?P<env>\w+)",
+        r"(?<!Error: )Unknown vLLM environment variable detected: (?P<env>\w+)",
         "vLLM does not know the variable {env}.",
         "Remove {env} from env: it is misspelt, or went with an older version.",
         retryable=None,

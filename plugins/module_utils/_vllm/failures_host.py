@@ -166,11 +166,12 @@ HOST: tuple[Signature, ...] = (
             "NVMLError_InvalidArgument",
             "invalid device ordinal",
             "unresolvable CDI devices",
+            "visible device ordinal",
         ),
         r"device error: (?P<id>\S+): unknown device|invalid literal for int\(\) with base 10: '(?P<id2>(?:GPU"
         r"|MIG)-[^']*)'"
         r"|NVMLError_(?:NotFound|InvalidArgument)\b|CUDA error: invalid device ordinal|unresolvable CDI devices "
-        r"(?P<id3>\S+)",
+        r"(?P<id3>\S+)|visible device ordinal \d+ is out of range for (?P<id4>\w+=\S*)",
         lambda f: f"A GPU that the server is to use is not there{of(f, 'id')}, or vLLM cannot find it by that name.",
         "Compare gpus and CUDA_VISIBLE_DEVICES with nvidia-smi -L: write the whole UUID as it stands there, or the "
         "index. Up to "

@@ -63,10 +63,15 @@ LIMITS: tuple[Signature, ...] = (
     Signature(
         "lora-unsupported",
         "root",
-        ("not support LoRA",),
-        r"(?P<model>\w+) does not support LoRA",
+        ("not support LoRA", "LoRA is not supported "),
+        r"(?P<model>\w+)(?:'>)? does not support LoRA|LoRA is not supported (?:for (?P<model2>\w+)"
+        r"|with moe_backend='?(?P<model3>\w+)'?)",
         "This version of vLLM cannot use LoRA adapters with {model}.",
-        "Remove enable_lora and lora_modules, use a version that can, or merge the adapter into the weights.",
+        lambda f: (
+            "Set moe_backend to triton or auto, which can, or remove enable_lora and lora_modules."
+            if "moe_backend=" in f.text
+            else "Remove enable_lora and lora_modules, use a version that can, or merge the adapter into the weights."
+        ),
     ),
     Signature(
         "quant-block-split",
@@ -106,11 +111,11 @@ LIMITS: tuple[Signature, ...] = (
     Signature(
         "parser-unknown",
         "root",
-        ("tool call parser", "easoning parser", "ool parser"),
+        ("tool call parser", "easoning parser", "ool parser", "tool_parser:'"),
         r"[Ii]nvalid (?P<kind>tool call|reasoning) parser: (?P<name>[\w.-]+)"
         r"(?:\s*(?:\(chose from|Supported parsers:) *(?P<known>[^\n)]*))?"
         r"|(?P<kind2>[Tt]ool|[Rr]easoning) parser '(?P<name2>[^']+)' not found(?:\. Available parsers: "
-        r"(?P<known2>[^\n\"]*))?",
+        r"(?P<known2>[^\n\"]*))?|(?P<kind3>tool)_parser:'(?P<name3>[^']+)' which has not been registered",
         lambda f: f"This version of vLLM has no {f['kind'].lower()} parser {f['name']}.",
         _parser,
     ),

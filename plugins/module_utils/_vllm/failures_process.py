@@ -29,6 +29,7 @@ PROCESS: tuple[Signature, ...] = (
         "symptom",
         ("died unexpectedly", "died, exit code"),
         r"Worker proc (?P<w>\S+) died unexpectedly(?: \(exit code: (?P<code>-?\d+|None)\))?, shutting down executor"
+        r"|RayWorkerProc (?P<w1>rank=[^\n]{1,80}?) died unexpectedly, shutting down executor"
         r"|Worker (?P<w0>\S+ pid \d+) died, exit code: (?P<code0>-?\d+)",
         lambda f: f"The worker process {f['w']} died{_exit_code(f)}, and the engine with it.",
         "Look at dmesg for the kernel's out-of-memory killer and for Xid lines, at the host's free memory and at "

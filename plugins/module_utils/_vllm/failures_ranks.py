@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from .signature import HIGHER_ABOVE, Found, Signature
+from .signature import HIGHER_ABOVE, Found, Signature, of
 
 
 def _world_size(found: Found) -> str:
@@ -85,10 +85,14 @@ RANKS: tuple[Signature, ...] = (
     Signature(
         "local-world-size",
         "root",
-        ("local_world_size",),
+        ("local_world_size", "is out of bounds for "),
         r"local_world_size \((?P<lws>\d+)\) must (?:be )?(?:be )?less than or equal to the number of visible devices "
-        r"\((?P<n>\d+)\)",
-        "The server is to use {lws} GPUs on this host and sees {n}.",
+        r"\((?P<n>\d+)\)|local_world_size \((?P<lws2>\d+)\) exceeds assigned_physical_gpu_ids count \((?P<n2>\d+)\)"
+        r"|local[_ ]rank (?P<rank>\d+) is out of bounds for (?P<n3>\d+) devices",
+        lambda f: (
+            f"The server is to use {int(f.number('rank') or 0) + 1 if 'rank' in f else f['lws']} GPUs on this host and "
+            f"sees {f['n']}."
+        ),
         _world_size,
     ),
     Signature(
@@ -111,9 +115,9 @@ RANKS: tuple[Signature, ...] = (
     Signature(
         "ray-placement",
         "root",
-        ("Cannot provide a placement group of",),
-        r"Cannot provide a placement group of",
-        "The Ray cluster has fewer free GPUs than the server asks for.",
+        ("Cannot provide a placement group",),
+        r"Cannot provide a placement group (?:of\b|requiring (?P<gpus>\d+) GPUs)",
+        lambda f: f"The Ray cluster has fewer free GPUs than the server asks for{of(f, 'gpus')}.",
         "Look at 'ray status', and join the missing hosts first.",
         retryable=True,
     ),
@@ -224,8 +228,10 @@ RANKS: tuple[Signature, ...] = (
     Signature(
         "engine-ready-timeout",
         "root",
-        ("Timed out waiting for engine", "response from front-end", "Did not receive response"),
-        r"Timed out waiting for engine(?:s to send initial message|[ -]core processes to start)[^\n]*?(?:Waited "
+        ("Timed out waiting for ", "response from front-end", "Did not receive response"),
+        # 0.10 and 0.11 leave out a blank.
+        r"Timed out waiting for (?:new )?engine(?:s to send ?initial message|[ -]core processes to start)[^\n]*?"
+        r"(?:Waited "
         r"(?P<s>\d+) ?s|$)"
         r"|Did not receive response from front-end process within (?P<min>\d+)",
         lambda f: (

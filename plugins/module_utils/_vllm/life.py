@@ -21,6 +21,7 @@ if t.TYPE_CHECKING:
 # The words of an engine, or of one of its processes, that is not coming back. /health answers 200 for seconds after.
 DEAD = (
     r"^Worker (?:proc )?\S+ (?:pid \d+ )?died(?: unexpectedly|, exit code)"
+    r"|^RayWorkerProc rank=.{1,80}? died unexpectedly"
     r"|^(?:RuntimeError: )?Engine core proc(?:ess)? \S+ died unexpectedly|process died before responding to readiness"
     r"|^EngineCore (?:encountered a fatal error|encountered an issue|hit an exception)|EngineCore failed to start"
     r"|[Gg]ot fatal signal from worker processes|Engine core initialization failed|Engine process failed to start"
@@ -42,20 +43,20 @@ def engine_is_dead(log: str) -> bool:
     """Whether the engine died in the last life that a log tells; what a request quotes is no such news."""
     if not re.search(HINT, log):
         return False
-    from .log import is_banner, parse_lines
+    from .log import is_banner, parse_lines, said
 
-    is_dead = False
+    ready, is_dead = re.compile(READY), False
     for line in parse_lines(log):
-        begins = is_banner(line) or re.search(READY, line.text) is not None
+        begins = is_banner(line) or said(ready, line.text) is not None
         is_dead = not begins and (is_dead or tells_death(line))
     return is_dead
 
 
 def tells_death(line: Line) -> bool:
     """Whether a line says that the engine is dead."""
-    from .log import QUIET
+    from .log import QUIET, said
 
-    return line.level not in QUIET and re.search(DEAD, line.text) is not None
+    return line.level not in QUIET and said(re.compile(DEAD), line.text) is not None
 
 
 def has_answered(log: str) -> bool:

@@ -64,6 +64,20 @@ SHOWN_ESCAPES = re.compile(
 )
 FRAME = re.compile(r"\s*[\u2502\u2503|](.*?)\s*[\u2502\u2503|]\s*$")
 QUIET = frozenset(("DEBUG", "INFO", "WARNING"))
+# What users sent and got, as vLLM logs it, and how such a line ends where nobody broke it: from 0.14 on with the prompt
+# in a line of its own, from 0.33 on with the body as it came. The numbers are the users' own, too (X-Request-Id).
+REQUESTS = (
+    (r"Received request ", r"_request: (?:None|\w+\(.*\))\.$"),
+    (r"Request .{1,200}? details: ", r"shape: (?:None|[\w.]+\(.*\))\.$"),
+    (r"Request .{1,200}? JSON body: ", r"\}$"),
+    (r"Generated response .{1,200}? details: ", r"(?:\]|\)|None)$"),
+    (r"Generated response ", r"finish_reason: \w+$"),
+    (r"response_body=", r"\}$"),
+    (r"(?:Added|Aborted) request(?:\(s\))? ", ""),
+)
+REQUEST = re.compile("|".join(f"({begin})" for begin, _end in REQUESTS))
+# What a line quotes: in the marks of Python, JSON and Markdown, the last perhaps cut off.
+QUOTATION = re.compile(r"(?<!\w)(?:(['\"])(?:\\.|(?!\1).)*(?:\1|$)|`[^`']*(?:[`']|$))")
 
 
 @dataclass(frozen=True)
@@ -75,6 +89,8 @@ class Line:
     time: str = ""
     process: str = ""
     pid: str = ""
+    # Of the log of requests, broken by a collector: it goes on in the next line.
+    goes_on: bool = False
 
     @property
     def is_error(self) -> bool:
@@ -82,20 +98,32 @@ class Line:
         return self.level in ("ERROR", "CRITICAL")
 
 
-def parse_lines(text: str) -> list[Line]:
+def parse_lines(text: str, broken: str = "") -> list[Line]:
     """The lines of a log. A progress bar that rewrites its line becomes one line for each of its states.
 
-    What stands before them is not known beforehand: whatever the lines that begin as vLLM's do have before that.
+    What stands before them is not known beforehand: whatever the lines that begin as vLLM's do have before that. With
+    C(broken) the longest line may be one that a window of any width broke, at the last C(column) or at a C(blank).
     """
-    plain = _plain(text)
+    plain = _plain(text, broken)
     prefix = _learned(plain)
     lines: list[Line] = []
+    asked: Line | None = None
     for line, stamp in plain:
-        lines += _lines(line, stamp, prefix)
+        found = _lines(line, stamp, prefix)
+        if asked and _is_rest(found[0], asked):
+            continue
+        asked = found[-1] if found[-1].goes_on else None
+        lines += found
     return lines
 
 
-def _plain(text: str) -> list[tuple[str, str]]:
+def _is_rest(line: Line, asked: Line) -> bool:
+    """Whether a line may be the rest of a request's: it has no head, and begins as nothing that a process writes."""
+    has_head = line.process or line.level and not asked.process
+    return not (has_head or OWN.match(line.text))
+
+
+def _plain(text: str, broken: str) -> list[tuple[str, str]]:
     """Lines without escapes, frames and the ends that a window put into them, each with the time that JSON gave it."""
     text = text.lstrip("\ufeff")
     if "\x1b" in text or "\x9b" in text:
@@ -107,7 +135,7 @@ def _plain(text: str) -> list[tuple[str, str]]:
         for line, stamp in _unwrapped(raw) if raw.startswith("{") else [(raw, "")]:
             inner = ESCAPES.sub("", line) if "\x1b" in line else line
             lines += [(part, stamp) for part in inner.split("\r") if part or "\r" not in inner]
-    return _rejoined(_unframed(lines))
+    return _rejoined(_unframed(lines), broken)
 
 
 def _unframed(lines: list[tuple[str, str]]) -> list[tuple[str, str]]:
@@ -124,8 +152,12 @@ WIDTHS = range(60, 251)
 USUAL = frozenset(n - less for n in (80, 100, 120, 132, 160, 200) for less in (0, 1))
 # Whatever begins so is a line of its own; and, where no line was broken within a word, what is indented or named.
 BEGINS = (
-    r"Traceback \(|The above exception|During handling|Process \S+:$|usage: "
+    r"Traceback \(|The above exception|During handling|Process \S+:$|usage: (?!\d)|\S+:\d+:\d+ \[\d+\] "
     r"|(?:[a-z_]\w*\.)*(?:OS|IO|[A-Z][a-z]\w*)(?:Error|Exception|Exit): "
+)
+OWN = re.compile(
+    r"Traceback \(|The above exception|During handling|Process \S+:$|Exception (?:ignored|in) |Fatal Python error"
+    r"|\*\*\* SIG|terminate called|!!!!!!! |\[rank\d+\]:|\S+:\d+:\d+ \[\d+\] NCCL "
 )
 ANEW = {
     "column": re.compile(BEGINS),
@@ -135,19 +167,31 @@ ANEW = {
 }
 
 
-def _rejoined(lines: list[tuple[str, str]]) -> list[tuple[str, str]]:
+def _rejoined(lines: list[tuple[str, str]], broken: str) -> list[tuple[str, str]]:
     """What a window of so many columns broke, whole again; where none did, the lines as they are.
 
     No line is longer than the window then, and one goes on in the next that has no beginning of its own: broken at the
-    last column, or at the last blank before it, where the next word would have been too long.
+    last column, or at the last blank before it, where the next word would have been too long. A line alone is believed
+    where the window is as wide as windows are, where a prefix stands before all lines but that one, and where asked to.
     """
     width = max((len(line) for line, _stamp in lines), default=0)
     if width not in WIDTHS:
         return lines
-    joints = {i: kind for i in range(1, len(lines)) if (kind := _joint(lines[i - 1][0], lines[i][0], width))}
-    if not joints or len(joints) < 2 and width not in USUAL:
+    prefix = _learned(lines)
+    joints: dict[int, str] = {}
+    bare = 0
+    for i in range(1, len(lines)):
+        # The rest of a line has not the prefix of the line.
+        is_bare = (
+            prefix is not None and not prefix.match(lines[i][0]) and (i - 1 in joints or prefix.match(lines[i - 1][0]))
+        )
+        kind = _joint(lines[i - 1][0], lines[i][0], width, bool(is_bare or broken))
+        if kind:
+            joints[i] = kind
+            bare += bool(is_bare)
+    if not joints or len(joints) < 2 and not (width in USUAL or bare or broken):
         return lines
-    is_hard = sum(kind == "column" for kind in joints.values()) * 2 > len(joints)
+    is_hard = broken == "column" if broken else sum(kind == "column" for kind in joints.values()) * 2 > len(joints)
     joined: list[tuple[str, str]] = []
     for i, (line, stamp) in enumerate(lines):
         if i in joints and (joints[i] == "column" or not is_hard):
@@ -159,8 +203,9 @@ def _rejoined(lines: list[tuple[str, str]]) -> list[tuple[str, str]]:
     return joined
 
 
-def _joint(before: str, line: str, width: int) -> str:
-    """How a line goes on with the one before: broken at the last column, at a blank, or not at all."""
+def _joint(before: str, line: str, width: int, is_bare: bool) -> str:
+    """How a line goes on with the one before: broken at the last column, at a blank, or not at all. A bare one is known
+    not to be whole: it lacks the prefix of the others."""
     if not before.strip():
         return ""
     kind = "column" if len(before) == width else "blank"
@@ -168,8 +213,9 @@ def _joint(before: str, line: str, width: int) -> str:
         return ""
     if HEAD.match(line) or MARK.search(line, 0, REACH) or begins(line):
         return ""
-    # Not after a quotation mark that opens.
-    if ANEW[kind].match(line) and not (kind == "column" and before.endswith(("`", "'", '"', "("))):
+    # Not within quotation marks, or after a bracket.
+    is_within = kind == "column" and (before.endswith("(") or is_quoted(f"{before} ", len(before)))
+    if ANEW["column" if is_bare else kind].match(line) and not is_within:
         return ""
     # Two that begin alike have a prefix. Pydantic has the name of a field below.
     if not line[:1].isspace() and _shape(line[:12])[:8] == _shape(before[:12])[:8]:
@@ -192,7 +238,8 @@ def _learned(lines: list[tuple[str, str]]) -> re.Pattern[str] | None:
     if not shapes:
         common = _common([line for line, _stamp in sample])
         shapes = {common: 1} if common else {}
-    least = sum(shapes.values()) / ONE_IN
+    # What stands before one line alone is a prefix where there is none before more of them.
+    least = max(sum(shapes.values()) / ONE_IN, min(2, max(shapes.values(), default=0)))
     known = sorted((shape for shape, n in shapes.items() if n >= least and _is_prefix(shape)), key=len, reverse=True)
     # What Ray or torch put before is a head.
     return re.compile("|".join(map(_pattern, known))) if known else None
@@ -279,7 +326,14 @@ def _line(text: str, start: int, stamp: str) -> Line:
             level = head["level"] or head["plain"] or LETTERS[head["letter"]]
             own = head["time"] or ""
         start = head.end()
-    return Line(text[start:].rstrip(), level, stamp or own, process, pid)
+    message = text[start:].rstrip()
+    asked = REQUEST.match(message)
+    if not asked:
+        return Line(message, level, stamp or own, process, pid)
+    # Whatever its level is set to, it tells of no failure; and what users say is no evidence.
+    end = REQUESTS[(asked.lastindex or 1) - 1][1]
+    goes_on = bool(end) and not re.search(end, message)
+    return Line(asked.group().split(" ")[0], "INFO" if level else "", stamp or own, process, pid, goes_on)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -301,7 +355,7 @@ def _banner(line: Line) -> str:
     text = line.text
     if "version" not in text and "args: " not in text and "Started " not in text:
         return ""
-    return next((kind for kind, pattern in BANNERS if pattern.search(text)), "")
+    return next((kind for kind, pattern in BANNERS if said(pattern, text)), "")
 
 
 def is_banner(line: Line) -> bool:
@@ -317,7 +371,18 @@ class Words:
     literals: tuple[str, ...]
 
     def search(self, text: str) -> re.Match[str] | None:
-        return self.pattern.search(text)
+        """What a line says itself: what it quotes does not count."""
+        return said(self.pattern, text)
+
+
+def said(pattern: re.Pattern[str], text: str) -> re.Match[str] | None:
+    """Where a line says something itself, and does not quote it."""
+    return next((match for match in pattern.finditer(text) if not is_quoted(text, match.start())), None)
+
+
+def is_quoted(text: str, at: int) -> bool:
+    """Whether what stands there in a line stands in quotation marks."""
+    return any(match.start() < at < match.end() for match in QUOTATION.finditer(text))
 
 
 @dataclass(frozen=True)

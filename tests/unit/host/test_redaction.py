@@ -134,6 +134,10 @@ CANARY_NUMBER = "84518451"
         # What users asked.
         f"Received request c-1: prompt: 'who is {CANARY}?', params: x",
         f"prompt: \"it's {CANARY}",
+        f"Generated response c-1 (streaming complete): output: 'I am {CANARY}', finish_reason: stop",
+        f"response_body={{streaming_complete: content='I am {CANARY}', chunks=2}}",
+        f'response_body={{{{"text": "{CANARY}"}}}}',
+        f'Request c-1 JSON body: {{"prompt": "{CANARY}',
     ],
 )
 def test_what_looks_like_a_secret_is_hidden(text: str) -> None:

@@ -380,6 +380,13 @@ def chain(*errors: str) -> str:
             id="the start that went on",
         ),
         pytest.param(
+            f"{START}{TRACE}{FREE}\nINFO 01-01 10:00:00 [x.py:1] Starting to load model m\n",
+            ProcessState(running=True),
+            "mem-free-below-budget",
+            "",
+            id="one worker that failed for good, and another that goes on",
+        ),
+        pytest.param(
             f"{START}{chain('AError: first', 'BError: second', 'CError: third')}",
             ProcessState(running=False, exit_status=1),
             "unknown",
@@ -606,6 +613,8 @@ def test_a_handled_exception_of_a_start_that_goes_on_is_no_failure() -> None:
     text = f"{START}{TRACE}ImportError: no flash\nINFO 01-01 10:00:09 [x.py:1] Starting to load model m...\n"
     assert diagnose(text).id == "none"
     assert diagnose(text, ProcessState(running=True)).id == "none"
+    # Nor while it runs and has said no more.
+    assert diagnose(f"{START}{TRACE}ZorkError: odd\n", ProcessState(running=True)).id == "none"
 
 
 @given(

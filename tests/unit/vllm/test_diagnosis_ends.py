@@ -151,3 +151,18 @@ def test_what_only_names_a_kind_gives_way() -> None:
     assert BY_ID["config-invalid"].general
     assert diagnose(START + kind + heads).id == diagnose(START + heads + kind).id == "heads-not-divisible"
     assert diagnose(START + kind).id == "config-invalid"
+    # Said once on the way, and once at the end.
+    assert diagnose(f"{START}{kind}{WORK}{kind}").id == "config-invalid"
+
+
+def test_what_is_more_exact_counts_wherever_it_stands() -> None:
+    general = "RuntimeError: Failed to infer device type\n"
+    exact = "RuntimeError: The NVIDIA driver on your system is too old (found version 12040).\n"
+    assert diagnose(START + general + exact).id == diagnose(START + exact + general).id == "driver-too-old"
+
+
+def test_a_cause_that_may_heal_is_final_once_the_engine_is_dead() -> None:
+    oom = "Traceback (most recent call last):\ntorch.OutOfMemoryError: CUDA out of memory. Tried to allocate 1 GiB.\n"
+    dead = "ERROR 04-20 10:00:00 [core.py:387] EngineCore encountered a fatal error.\n"
+    assert not diagnose(START + oom, ProcessState(running=True)).final
+    assert diagnose(START + oom + dead, ProcessState(running=True)).final

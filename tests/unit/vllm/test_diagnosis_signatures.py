@@ -196,6 +196,13 @@ SETTINGS = ARGS + "'gpu_memory_utilization': 0.9, 'max_num_batched_tokens': 8192
             ["Set max_num_seqs in engine to a value of the type int; 'many' is none"],
         ),
         ("the longest spelling", SAMPLES["args-invalid"][4][1], {}, ["Correct compilation_config in engine"]),
+        (
+            "a key that a version does not know",
+            SAMPLES["config-invalid"][2][1],
+            {},
+            ["Remove backendd from the setting"],
+        ),
+        ("no JSON", SAMPLES["config-invalid"][3][1], {}, ["Write kv_transfer_config as a mapping"]),
         ("what the model allows", SAMPLES["max-len-exceeds-model"][0][1], {}, ["131072 or less"]),
     ],
 )

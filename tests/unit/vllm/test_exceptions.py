@@ -115,6 +115,8 @@ def test_two_workers_of_one_name_are_told_apart_by_their_numbers() -> None:
 
 def test_where_it_was_raised_is_told() -> None:
     assert "It was raised in odd/a.py, line 1, in f." in dead(f"{TRACE}{ROOT}").remedy
+    # A traceback without frames has no place, whatever stands above it.
+    assert "raised" not in dead(f"{TRACE}SystemExit: 1\nTraceback (most recent call last):\n{ROOT}").remedy
 
 
 @pytest.mark.parametrize(

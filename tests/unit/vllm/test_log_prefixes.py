@@ -15,6 +15,7 @@ import pytest
 from ansible_collections.gpufleet.vllm.plugins.module_utils._host.printable import ESCAPES
 from ansible_collections.gpufleet.vllm.plugins.module_utils._host.processes import ProcessState
 from ansible_collections.gpufleet.vllm.plugins.module_utils._vllm.diagnosis import Diagnosis, diagnose
+from ansible_collections.gpufleet.vllm.plugins.module_utils._vllm.failures import GENERIC
 from ansible_collections.gpufleet.vllm.plugins.module_utils._vllm.log import parse_lines
 from ansible_collections.gpufleet.vllm.plugins.module_utils._vllm.phases import timeline
 from hypothesis import given, settings, strategies as st
@@ -125,6 +126,16 @@ def test_what_stands_before_few_lines_is_no_prefix() -> None:
     work = "INFO 11-21 03:31:23 [a.py:1] at work\n" * 30
     said = "Sent to (Worker pid=3) INFO 11-21 03:31:23 [a.py:1] x\n"
     assert "Sent to nobody" in [line.text for line in parse_lines(f"{work}{said}Sent to nobody\n")]
+    few = "INFO 11-21 03:31:23 [a.py:1] at work\n" * 3
+    assert "Sent to nobody" in [line.text for line in parse_lines(f"{few}{said}Sent to nobody\n")]
+
+
+def test_two_collectors_may_write_into_one_log() -> None:
+    work = "(APIServer pid=1) INFO 11-21 03:31:23 [a.py:1] at work\n"
+    log = "".join(
+        [f"first | {work}" * 8, f"second> {work}" * 2, "second> ValueError: odd\n", "first | ValueError: odder\n"]
+    )
+    assert [line.text for line in parse_lines(log)][-3:] == ["ValueError: odd", "ValueError: odder", ""]
 
 
 @pytest.mark.parametrize("mark", ["\ufeff", "\ufeff\r\n"])
@@ -186,6 +197,69 @@ def test_one_line_is_whole_again(how: t.Callable[[str, int], str], width: int) -
     assert "62.37 of 139.8 GiB free, 118.83 wanted" in found.remedy
 
 
+# A line that a window broke once, at a width that windows seldom have: what it tells once it is whole shows that.
+ONCE = {
+    "mem-free-below-budget": "62.37 of 139.8 GiB free, 118.83 wanted",
+    "lora-rank": "Set max_lora_rank to 64",
+    "heads-not-divisible": "one of 1, 2, 3, 4, 6",
+    "max-len-exceeds-model": "131072 or less",
+    "parser-unknown": "hermes, mistral, qwen3_coder",
+    "weights-damaged": "Compare the sizes",
+    "missing-library": "libmpi.so.40",
+}
+BROKEN = (
+    "ValueError: Free memory on device cuda:0 (62.37/139.8 GiB) on startup is less than desired GPU memory utilization "
+    "(0.85, 118.83 GiB).",
+    "ValueError: LoRA rank 64 is greater than max_lora_rank 16.",
+    "ValueError: Total number of attention heads (12) must be divisible by tensor parallel size (8).",
+    "ValueError: User-specified max_model_len (200000) is greater than the derived max_model_len "
+    "(max_position_embeddings=131072 or model_max_length=None in model's config.json).",
+    "KeyError: 'invalid tool call parser: qwen25 (chose from { hermes,mistral,qwen3_coder })'",
+    "safetensors_rust.SafetensorError: Error while deserializing header: incomplete metadata, file not fully covered",
+    "ImportError: libmpi.so.40: cannot open shared object file: No such file or directory",
+)
+
+
+@pytest.mark.parametrize("ahead", ["", "Nov 21 03:31:23 gpu-1 vllm[921]: ", "2026-11-21T03:31:23.000000001Z "])
+@pytest.mark.parametrize("how", [at_the_column, at_blanks])
+@pytest.mark.parametrize(("id", "said", "line"), [(*row, line) for row, line in zip(ONCE.items(), BROKEN)])
+def test_a_line_that_a_window_of_an_odd_width_broke_once_is_whole_again(
+    id: str, said: str, line: str, how: t.Callable[[str, int], str], ahead: str
+) -> None:
+    head = f"{ahead}(EngineCore pid=7) {{}} 11-21 03:31:23 [core.py:7] "
+    start = "".join(f"{head.format('INFO')}{text}\n" for text in ("vLLM API server version 0.11.0", "at work"))
+    for width in range(len(start.splitlines()[0]) + 1, len(head) + len(line) - 3):
+        text = how(f"{start}{head.format('ERROR')}{line}\n", width)
+        if width not in (79, 80, 99, 100, 119, 120, 131, 132, 159, 160, 199, 200) and text.count("\n") == 4:
+            found = diagnose(text)
+            assert found.id == id, text
+            assert said in f"{found.cause} {found.remedy}", text
+
+
+USAGE = (
+    "usage: vllm serve [-h] [--headless] [--api-server-count API_SERVER_COUNT]\n"
+    "                  [--config CONFIG] [--host HOST] [--port PORT]\n"
+    "vllm serve: error: argument --kv-cache-dtype: invalid choice: 'bf16' (choose from 'auto', 'fp8', 'fp8_e4m3', 'fp8_inc')\n"
+)
+
+
+@pytest.mark.parametrize("width", [100, 110, 117, 120, 132, 140])
+@pytest.mark.parametrize("how", [at_the_column, at_blanks])
+@pytest.mark.parametrize("prefix", [name for name in PREFIXES if "escapes" not in name])
+def test_a_usage_behind_a_prefix_is_whole_again(prefix: str, how: t.Callable[[str, int], str], width: int) -> None:
+    found = diagnose(how(prefixed(prefix, USAGE), width))
+    assert (found.id, found.retryable) == ("args-invalid-choice", False)
+    assert "bf16 for --kv-cache-dtype" in found.cause
+
+
+def test_what_stands_below_a_long_line_is_none_of_it() -> None:
+    """Only what a process would not begin a line with goes on with the line above."""
+    error = "FileNotFoundError: [Errno 2] No such file or directory: '/models/x/model.bin'"
+    for below in ("Process EngineCore:", "Traceback (most recent call last):", "gpu-1:1:2 [0] NCCL WARN odd"):
+        found = diagnose(f"{START}Traceback (most recent call last):\n{error}\n{below}\n")
+        assert found.evidence == error, below
+
+
 # --- several processes, cut anywhere ----------------------------------------------------------------------------------
 
 
@@ -204,6 +278,56 @@ def test_lines_of_several_processes_may_come_in_any_order(data: st.DataObject) -
     assert found.id == "unknown"
     assert "ZorkError: the flux is missing" in found.cause
     assert found.evidence.splitlines()[0] == "ZorkError: the flux is missing"
+
+
+@given(st.sampled_from(SHORT), st.integers(60, 250), st.sampled_from([at_the_column, at_blanks]), st.floats(0, 1))
+@settings(max_examples=60, deadline=None)
+def test_no_window_makes_up_a_cause(name: str, width: int, how: t.Callable[[str, int], str], part: float) -> None:
+    """Whatever the width, wherever it begins: a failure is known by its own name, by what follows from it, or not."""
+    lines = how(shown(name), width).splitlines(keepends=True)
+    plain = said(captured(name))
+    found = diagnose("".join(lines[int(len(lines) * part) :]), ProcessState(running=False, exit_status=1))
+    assert found.failed
+    kinds = {plain.id, *plain.symptoms, *GENERIC, "unknown", "args-invalid", "hf-offline", "config-invalid"}
+    assert found.id in kinds
+
+
+@given(st.sampled_from(HEALTHY), st.integers(60, 250), st.sampled_from([at_the_column, at_blanks]))
+@settings(max_examples=40, deadline=None)
+def test_no_window_makes_a_healthy_server_sick(name: str, width: int, how: t.Callable[[str, int], str]) -> None:
+    assert diagnose(how(shown(name), width)).id == "none"
+
+
+@pytest.mark.parametrize(
+    ("how", "width"), [(at_the_column, 97), (at_the_column, 194), (at_blanks, 98), (at_blanks, 100)]
+)
+def test_how_full_a_cache_is_is_no_usage_of_a_program(how: t.Callable[[str, int], str], width: int) -> None:
+    """Broken before "usage: 0.0%"."""
+    assert diagnose(how(shown("h200_gptoss20b_serving"), width)).id == "none"
+
+
+@given(st.data())
+@settings(max_examples=40, deadline=None)
+def test_users_and_workers_may_speak_at_once(data: st.DataObject) -> None:
+    """What dies is told whatever users say at that time, and nothing of what they say is told."""
+    words = data.draw(
+        st.sampled_from(["CUDA out of memory. Tried to allocate 2 GiB", "EngineDeadError", "NVRM: Xid (x): 79"])
+    )
+    asked = [f"(APIServer pid=9) INFO 11-21 03:31:23 [logger.py:1] Received request {n}: prompt: {words!r}, params: x, "
+             "lora_request: None." for n in range(4)]  # fmt: skip
+    dies = [
+        "EngineCore encountered a fatal error.",
+        "Traceback (most recent call last):",
+        '  File "a.py", line 1, in f',
+        "ZorkError: odd",
+    ]
+    streams = [asked, [f"(EngineCore pid=7) ERROR 11-21 03:31:23 [core.py:7] {line}" for line in dies]]
+    lines: list[str] = []
+    while any(streams):
+        lines.append(data.draw(st.sampled_from([stream for stream in streams if stream])).pop(0))
+    found = diagnose(START + "INFO:     Application startup complete.\n" + "\n".join(lines) + "\n")
+    assert (found.id, found.symptoms) == ("engine-fatal", ())
+    assert "ZorkError: odd" in found.cause and words not in f"{found.cause} {found.evidence}"
 
 
 @given(st.sampled_from(SHORT), st.floats(0, 1), st.sampled_from(sorted(PREFIXES)))
