@@ -43,11 +43,11 @@ BUDGETS = {
     "model_cache": 200,
     "model_cache_info": 145,
     "tiktoken_encodings": 55,
-    # With the other backend: a container may take the place of a unit.
-    "vllm_container": 800,
+    # With the other backend: a container may take the place of a unit. And with what a unit runs at its start.
+    "vllm_container": 825,
     "vllm_diagnose": 275,
     "vllm_health": 340,
-    "vllm_service": 800,
+    "vllm_service": 825,
     "vllm_venv": 360,
     # Runs on the controller.
     "vllm_server": 0,
