@@ -29,7 +29,7 @@ def serves(host: t.Any, port: int = 8000, seconds: int = 60) -> None:
 
 def gpu_of(host: t.Any, unit: str = "vllm-qwen") -> str:
     pid = on(host, f"systemctl show --property MainPID --value {unit}")
-    return on(host, f"cat /proc/{pid}/environ").split("CUDA_VISIBLE_DEVICES=")[1].split("\0")[0]
+    return on(host, f"xargs -0 -n1 echo < /proc/{pid}/environ | sed -n s/^CUDA_VISIBLE_DEVICES=//p")
 
 
 def journal(host: t.Any, *units: str) -> str:
