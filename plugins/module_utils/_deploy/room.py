@@ -107,7 +107,12 @@ def _with_promise(gpu: Facts, uuid: str, instance: str, server: str, mib: float)
         held = 0.0 if total is None or free is None else total - free
         devices = [_less(one, mib - held) if one is device else one for one in gpu["mig"]["devices"]]
         return {**gpu, "mig": {**gpu["mig"], "devices": devices}}
-    if gpu.get("uuid") != uuid:
+    mine = [one for one in gpu.get("processes") or () if _instance_of(one) == instance]
+    is_told = gpu.get("process_memory_mib", 0) is not None and all(
+        one.get("used_memory_mib") is not None for one in mine
+    )
+    # Where the driver does not tell what its processes hold, that may be all of it.
+    if gpu.get("uuid") != uuid or not is_told:
         return gpu
     missing = int(mib - returning({"gpus": [gpu]}, {instance}).get(uuid, 0.0))
     if missing <= 0:

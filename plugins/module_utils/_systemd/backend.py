@@ -22,11 +22,13 @@ from .._host import files
 from .._server.spec import ServerSpec
 from . import unit as units
 from .checks import cut_off_sentence, needed, refusals
-from .program import PROGRAMS, Programs, archive
 from .systemctl import Host, SystemdError
 from .unit import NAME, Files, Found, environment_path, fetching, rendered, seal_in, trial
 from .venv import artifact_of, interpreter_of
 from .words import ENVIRONMENTS
+
+if t.TYPE_CHECKING:
+    from .program import Programs
 
 PREFIX = "vllm-"
 # What is read of a journal for what a start measured: the start is at its end when the server is committed.
@@ -58,14 +60,14 @@ class SystemdBackend:
         cut_off: t.Callable[[], t.Sequence[str]] = lambda: (),
         allow_daemon_reload: bool = False,
         environments: str = ENVIRONMENTS,
-        programs: Programs = PROGRAMS,
+        programs: Programs | None = None,
     ) -> None:
         self.host = host
         self.ledger = ledger or Ledger(place=SYSTEMD)
         self.cut_off = cut_off
         self.allow_daemon_reload = allow_daemon_reload
         self.environments = environments
-        self.programs = programs
+        self._programs = programs
 
     # --- looking ------------------------------------------------------------------------------------------------------
 
@@ -121,7 +123,7 @@ class SystemdBackend:
         kept = {path for one in known.entries if id(one) in there or one.server != server for path in one.wrote}
         used = {units.cache_of(text) for text in texts.values()}
         own = [texts.get(named(server, slot), "") for slot in SUFFIX]
-        self.programs.let_go(server, own, self.ledger)
+        self._program().let_go(server, own, self.ledger)
         for one in known.of(server):
             if one.purpose == "program":
                 continue
@@ -288,9 +290,15 @@ class SystemdBackend:
             self.host.loads_credentials(),
             self.environments,
             artifact_id=artifact.identity if artifact else "",
-            program=self.programs.path(archive()),
+            program=self._program().path,
             reads=tuple(one for one in reads if one),
         )
+
+    def _program(self) -> Programs:
+        """What units run first; a run that makes and removes none does not load it."""
+        from .program import Programs
+
+        return self._programs or Programs()
 
     def _reads(self, spec: ServerSpec) -> tuple[str, ...]:
         return needed(spec, interpreter_of(spec.venv) if spec.venv else None)
@@ -310,10 +318,10 @@ class SystemdBackend:
             self.ledger.write(entry(made.server, "user", name=user))
             self.host.add_user(user)
         self.ledger.write(replace(made, identity=made_from.identity))
-        program = archive()
-        if self.programs.path(program) in made_from.unit:
-            with _written(self.programs.directory):
-                self.programs.provide(made.server, program, self.ledger)
+        program = self._program()
+        if program.path in made_from.unit:
+            with _written(program.path):
+                program.provide(made.server, self.ledger)
         with _written(made_from.environment_path):
             with contextlib.suppress(FileExistsError):
                 os.mkdir(self.environments, 0o700)

@@ -11,6 +11,7 @@ unit runs it has an entry in the record; with the last of them it goes.
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import io
 import os
@@ -41,6 +42,7 @@ MAIN = "import sys\nfrom gpufleet._systemd.start import main\nsys.exit(main(sys.
 LOCK = "@program"
 
 
+@functools.lru_cache(maxsize=1)
 def archive() -> bytes:
     """The program, byte for byte the same wherever it is made of the same sources."""
     base = start.__name__[: -len("_systemd.start")]
@@ -66,17 +68,19 @@ class Programs:
     directory: str = DIRECTORY
     turn: str = TURN
 
-    def path(self, content: bytes) -> str:
-        return f"{self.directory}/start-{hashlib.sha256(content).hexdigest()[:16]}.pyz"
+    @property
+    def path(self) -> str:
+        """Where the program of this version is."""
+        return f"{self.directory}/start-{hashlib.sha256(archive()).hexdigest()[:16]}.pyz"
 
-    def provide(self, server: str, content: bytes, ledger: Ledger) -> None:
+    def provide(self, server: str, ledger: Ledger) -> None:
         """Record that a server's unit runs the program, and write it where it is not there as it should be.
 
         Raises:
             OSError: when it cannot be written.
             VllmError: when others could change it.
         """
-        path = self.path(content)
+        path, content = self.path, archive()
         with lock.alone(LOCK, doing="is writing or removing what units run at their start"):
             if path not in {one.name for one in ledger.known().of(server, "program")}:
                 ledger.write(entry(server, "program", name=path))
@@ -98,10 +102,6 @@ class Programs:
                     if not os.path.isdir(self.directory):
                         files.delete_file(self.turn)
                 ledger.drop(one)
-
-
-# Those of this host.
-PROGRAMS = Programs()
 
 
 def _refuse_unsafe(directory: str) -> None:

@@ -18,14 +18,14 @@ from dataclasses import dataclass, replace
 from .._deploy.backend import Instance, Making, Slot
 from .._deploy.ledger import Entry
 from .._deploy.record import known_of
-from .._gpu.selection import PREFERENCES, SAME
 from .._server.arguments import SECRET_NAMES, Places, argv, env, secrets_shell
-from .._server.memory_settings import settings_of
 from .._server.spec import ServerSpec
 from . import options
 from .options import SHELL, TURN, Given, takes_uuids
-from .start import Start
 from .words import environment_file
+
+if t.TYPE_CHECKING:
+    from .start import Start
 
 NAME = "systemd"
 VAR_CACHE = "/var/cache"
@@ -115,6 +115,11 @@ def started(spec: ServerSpec, command: tuple[str, ...]) -> Start | None:
     """How the server starts on its GPUs; None without any."""
     if spec.gpus == "none":
         return None
+    # A run that makes no unit has no use for these.
+    from .._gpu.selection import PREFERENCES, SAME
+    from .._server.memory_settings import settings_of
+    from .start import Start
+
     settings, wish = settings_of(spec), spec.gpus_at_start
     # With the size of its cache given, vLLM measures nothing that others could disturb.
     measures = settings.pinned_kv is None

@@ -171,6 +171,15 @@ def test_what_a_server_is_going_to_take_is_not_free(
     assert promised(found, takers) == found
 
 
+@pytest.mark.parametrize(
+    "there",
+    [gpu(holds("vllm-b", None)), {**gpu(holds(None, 30000)), "process_memory_mib": None}],
+    ids=["of its process", "of any process"],
+)
+def test_where_the_driver_does_not_tell_what_is_held_nothing_is_counted_twice(there: dict[str, t.Any]) -> None:
+    assert promised(host(there), [taker()]) == host(there)
+
+
 def test_a_pinned_cache_is_taken_with_the_weights_and_not_the_utilization() -> None:
     pinned = taker(0.9, engine={"kv_cache_memory_bytes": str(20 << 30)}, architecture=WEIGHTS)
     (left,) = free(promised(host(gpu()), [pinned]))

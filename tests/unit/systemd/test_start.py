@@ -41,6 +41,7 @@ from ansible_collections.gpufleet.vllm.plugins.module_utils._systemd.start impor
 from ansible_collections.gpufleet.vllm.plugins.module_utils._vllm.log import parse_lines
 from ansible_collections.gpufleet.vllm.plugins.module_utils._vllm.phase_lines import is_progress
 
+COLLECTIONS = Path(starts.__file__).parents[6]
 COMMAND = ("/opt/vllm/bin/vllm", "serve", "m", "--port", "8000")
 PLAIN = Start("a", COMMAND)
 
@@ -354,7 +355,18 @@ def test_it_is_made_of_all_that_is_reached_and_of_nothing_else() -> None:
 
 
 def test_it_is_the_same_each_time() -> None:
-    assert archive() == archive()
+    before = archive()
+    archive.cache_clear()
+    assert archive() == before
+
+
+def test_a_run_that_makes_no_unit_does_not_load_it() -> None:
+    name = "ansible_collections.gpufleet.vllm.plugins.module_utils._systemd.backend"
+    words = f"import sys; sys.path[:0] = {sys.path!r}; import {name}; print([m for m in sys.modules if '._gpu.' in m])"
+    found = subprocess.run(
+        [sys.executable, "-c", words], capture_output=True, text=True, check=True, timeout=60, cwd=COLLECTIONS
+    )
+    assert found.stdout == "[]\n"
 
 
 @pytest.fixture
@@ -363,8 +375,8 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Programs
     monkeypatch.setattr(lock, "DIRECTORY", str(tmp_path / "locks"))
     made = Programs(str(tmp_path / "lib" / "programs"), str(tmp_path / "run" / "turn"))
     ledger = Ledger(str(tmp_path / "record"), SYSTEMD)
-    made.provide("vllm-a", archive(), ledger)
-    return made, ledger, made.path(archive())
+    made.provide("vllm-a", ledger)
+    return made, ledger, made.path
 
 
 def test_it_is_written_for_all_to_read(installed: tuple[Programs, Ledger, str]) -> None:
@@ -377,7 +389,7 @@ def test_it_is_written_for_all_to_read(installed: tuple[Programs, Ledger, str]) 
 def test_what_was_changed_is_written_again(installed: tuple[Programs, Ledger, str]) -> None:
     made, ledger, path = installed
     Path(path).write_bytes(b"x")
-    made.provide("vllm-a", archive(), ledger)
+    made.provide("vllm-a", ledger)
     assert Path(path).read_bytes() == archive()
     assert len(ledger.known().entries) == 1
 
@@ -386,13 +398,13 @@ def test_a_directory_that_others_may_write_to_is_refused(installed: tuple[Progra
     made, ledger, path = installed
     os.chmod(os.path.dirname(path), 0o777)
     with pytest.raises(VllmError, match="others than this user may write there") as caught:
-        made.provide("vllm-b", archive(), ledger)
+        made.provide("vllm-b", ledger)
     assert caught.value.reason == "permission-denied"
 
 
 def test_it_goes_with_the_last_unit_that_runs_it(installed: tuple[Programs, Ledger, str]) -> None:
     made, ledger, path = installed
-    made.provide("vllm-b", archive(), ledger)
+    made.provide("vllm-b", ledger)
     turn_file = Path(made.turn)
     turn_file.parent.mkdir()
     turn_file.touch()
