@@ -43,11 +43,11 @@ BUDGETS = {
     "model_cache": 200,
     "model_cache_info": 145,
     "tiktoken_encodings": 55,
-    # With the other backend: a container may take the place of a unit.
-    "vllm_container": 800,
+    # With the other backend: a container may take the place of a unit, and that may be the last to use an environment.
+    "vllm_container": 830,
     "vllm_diagnose": 275,
     "vllm_health": 340,
-    "vllm_service": 800,
+    "vllm_service": 830,
     "vllm_venv": 360,
     # Runs on the controller.
     "vllm_server": 0,

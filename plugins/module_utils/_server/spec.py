@@ -118,7 +118,7 @@ class ServerSpec:
     stop_timeout: int = field(default=30, metadata=NUMBER)
     keep_caches: bool = field(default=True, metadata=SWITCH)
     # The virtual environment that a service runs, and the user that it runs as.
-    venv: str | None = field(default=None, metadata=_parameter("path", only=SERVICE))
+    venv: str | None = field(default=None, metadata=_parameter("raw", only=SERVICE))
     user: str = field(default="vllm", metadata=_parameter("str", only=SERVICE))
     # What is known about the image, and how strictly to judge: neither is part of what was asked for.
     vllm_version: str | None = field(default=None, metadata=_parameter("str", recorded=False))
