@@ -105,6 +105,11 @@ commands:
   returned: always
   type: list
   elements: str
+backend:
+  description: What runs the server after this, V(container) or V(systemd).
+  returned: for one server
+  type: str
+  sample: systemd
 needs:
   description:
     - What is missing on the host and another role of the collection provides. In check mode this is only reported;
@@ -296,7 +301,7 @@ import functools
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.gpufleet.vllm.plugins.module_utils._backends import service_backends
+from ansible_collections.gpufleet.vllm.plugins.module_utils._backends import backends_of
 from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.job import Host, look_at_gpus
 from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.run import (
     OF_CONTAINERS,
@@ -307,7 +312,7 @@ from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.run import (
 from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
 from ansible_collections.gpufleet.vllm.plugins.module_utils._host.printable import printable
 from ansible_collections.gpufleet.vllm.plugins.module_utils._host.redaction import secrets_within
-from ansible_collections.gpufleet.vllm.plugins.module_utils._server.spec import SERVICE_PARAMETERS
+from ansible_collections.gpufleet.vllm.plugins.module_utils._server.spec import SERVICE, SERVICE_PARAMETERS
 
 SHOWN = ("env", "engine", "engine_unchecked")
 
@@ -335,8 +340,9 @@ def main() -> None:
     module.no_log_values.update(secrets_within([{key: module.params[key] for key in SHOWN}, changes]))
     try:
         gpus = functools.partial(look_at_gpus, docker_host=module.params["docker_host"])
-        host = Host(service_backends(module.params), gpus, probe=probe, warn=lambda text: module.warn(printable(text)))
-        result = run(module.params, check_mode=module.check_mode, host=host)
+        backends, params = backends_of(SERVICE, module.params)
+        host = Host(backends, gpus, probe=probe, warn=lambda text: module.warn(printable(text)))
+        result = run(params, check_mode=module.check_mode, host=host)
     except VllmError as error:
         module.fail_json(msg=printable(str(error)), reason=error.reason)
     module.exit_json(**printable(result))

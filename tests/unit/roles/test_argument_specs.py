@@ -191,6 +191,7 @@ EVERY_KEY = {
     # Each secret has a file of its own.
     **{key: f"/{key}" for key in ("hf_token_file", "api_key_file", "env_file")},
     "engine_unchecked": {"z": 1},
+    "venv": "/venv",
     "vllm_version": "0.26.0",
 }
 
