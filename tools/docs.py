@@ -42,9 +42,9 @@ ansible-playbook gpufleet.vllm.deploy_gptoss -i inventory -l gb10      # 120b wh
 ansible-playbook gpufleet.vllm.deploy_gemma3 -i inventory -l gb10
 ```
 
-What runs a server is what runs it already, unless `backend` in `vllm_overrides` (or `-e vllm_backend=`) says otherwise. A
-new one gets the backend of its row below: a container from the image, or with `systemd` a service from a virtual
-environment with the packages, which the role builds. A service needs `become: true`.
+What runs a server already goes on to run it, unless `backend` in `vllm_overrides` (or `-e vllm_backend=`) says
+otherwise. A new one gets the backend of its row below: a container from the image, or with `systemd` a service from a
+virtual environment with the packages, which the role builds. A service needs `become: true`.
 
 The hardware class of a host is its variable `vllm_hardware_class`, else the group it is in, else what its GPUs turn
 out to be. What should differ goes into `vllm_overrides` of the inventory; `null` takes away what the catalogue

@@ -189,7 +189,9 @@ def test_a_playbook_serves(playbook: str, variables: dict[str, t.Any], model: st
 @pytest.mark.parametrize("group", ["gb10", "h100", "a100"])
 def test_the_example_inventory_has_a_spec_for_each_of_its_groups(group: str) -> None:
     variables = yaml.safe_load((ROOT / "inventories" / "example" / "group_vars" / f"{group}.yml").read_text())
-    assert served("deploy_gptoss.yml", group_names=[group], **variables)["huggingface_dir"] == "~/vllm/huggingface"
+    server = served("deploy_gptoss.yml", group_names=[group], **variables)
+    runs = ("container", "~/vllm/huggingface") if group == "gb10" else ("systemd", "/srv/vllm/huggingface")
+    assert (server["backend"], server["huggingface_dir"]) == runs
 
 
 # --- vllm_spec_check ------------------------------------------------------------------------------------------------
