@@ -376,7 +376,8 @@ def main() -> None:
     )
     # What the engine would show is refused; until then it shall not show here.
     changes = [rung.get("change") for rung in module.params["fallbacks"]]
-    module.no_log_values.update(secrets_within([{key: module.params[key] for key in SHOWN}, changes]))
+    shown = [{key: module.params[key] for key in SHOWN}, changes, module.params["alternative"]]
+    module.no_log_values.update(secrets_within(shown))
     try:
         gpus = functools.partial(look_at_gpus, docker_host=module.params["docker_host"])
         backends, params = backends_of(CONTAINER, module.params)

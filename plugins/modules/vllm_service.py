@@ -32,7 +32,8 @@ notes:
     Without O(huggingface_dir), the server fetches into its own cache.
   - A list in O(gpus) becomes C(CUDA_VISIBLE_DEVICES). Before vLLM 0.24 that has to be indices, which are looked up at
     each start. Whether the GPUs are still free is not checked again when systemd starts it by itself.
-  - Packages of the virtual environment are not installed by this module. Role P(gpufleet.vllm.vllm_venv#role) does.
+  - Packages of the virtual environment are not installed by this module. Role P(gpufleet.vllm.vllm_server#role) does
+    where O(venv) says what they are.
 requirements:
   - systemd 238 or later, as the init process of the host
   - root (C(become=true))
@@ -314,7 +315,7 @@ from ansible_collections.gpufleet.vllm.plugins.module_utils._host.printable impo
 from ansible_collections.gpufleet.vllm.plugins.module_utils._host.redaction import secrets_within
 from ansible_collections.gpufleet.vllm.plugins.module_utils._server.spec import SERVICE, SERVICE_PARAMETERS
 
-SHOWN = ("env", "engine", "engine_unchecked")
+SHOWN = ("env", "engine", "engine_unchecked", "venv")
 
 
 def probe(parameters: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
@@ -337,7 +338,8 @@ def main() -> None:
     )
     # What systemctl and the list of processes would show is refused; until then it shall not show here.
     changes = [rung.get("change") for rung in module.params["fallbacks"]]
-    module.no_log_values.update(secrets_within([{key: module.params[key] for key in SHOWN}, changes]))
+    shown = [{key: module.params[key] for key in SHOWN}, changes, module.params["alternative"]]
+    module.no_log_values.update(secrets_within(shown))
     try:
         gpus = functools.partial(look_at_gpus, docker_host=module.params["docker_host"])
         backends, params = backends_of(SERVICE, module.params)

@@ -7,10 +7,12 @@
 from __future__ import annotations
 
 import os
+import types
 import typing as t
 from pathlib import Path
 
 import pytest
+from ansible_collections.gpufleet.vllm.plugins.module_utils import _backends
 from ansible_collections.gpufleet.vllm.plugins.module_utils._backends import (
     backends_of,
     container_backends,
@@ -143,3 +145,24 @@ def test_an_environment_is_a_path_from_then_on(params: dict[str, t.Any], tmp_pat
     assert getattr(backends["systemd"], "provided") == found["venv"]  # noqa: B009
     _backends, later = backends_of("systemd", {**params, "state": "absent", "name": "a", "venv": venv})
     assert later["venv"] is None
+
+
+@pytest.mark.parametrize("current", ["systemd", "container"])
+def test_in_a_switch_that_was_cut_short_the_newer_one_counts(
+    current: str, params: dict[str, t.Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Both are in the record; the one that was replaced is not in its place any more."""
+
+    def backend(name: str) -> t.Any:
+        ledger = Ledger(str(tmp_path / "state"), name)
+        ledger.write(entry("vllm-a", "server", name="vllm-a"))
+        slots = {"current" if name == current else "superseded": None}
+        return types.SimpleNamespace(
+            name=name, ledger=ledger, look=lambda _server: types.SimpleNamespace(instances=slots)
+        )
+
+    both = {name: backend(name) for name in ("systemd", "container")}
+    monkeypatch.setattr(_backends, "service_backends", lambda *_said: both)
+    monkeypatch.setattr(_backends, "container_backends", lambda *_said: dict(reversed(both.items())))
+    told = {"backend": "container", "parameters": {**IMAGE, "fallbacks": []}}
+    assert next(iter(backends_of("systemd", server(params, VENV, **told))[0])) == current
