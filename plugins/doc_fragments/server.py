@@ -184,9 +184,9 @@ options:
         one.
       - Ray is added to C(packages) when O(engine) or a fallback sets C(distributed_executor_backend=ray) and that vLLM
         does not bring it along.
-      - What changes in an environment is noticed by its list of vLLM's files, and replaces the server. One that was
-        built by M(gpufleet.vllm.vllm_venv) is removed with the last server that uses it, by O(state=committed) when the
-        server runs from another one, else by O(state=absent).
+      - What changes in an environment is noticed by its list of vLLM's files, and replaces the server. One that a
+        mapping describes is removed once no server uses it, by O(state=committed) when this one runs from another, else
+        by O(state=absent). One that is named by its directory is never removed.
     type: raw
   user:
     description:

@@ -67,7 +67,7 @@ class SystemdBackend:
         self.cut_off = cut_off
         self.allow_daemon_reload = allow_daemon_reload
         self.variables = environments
-        # The virtual environment that another role builds, when it is not there.
+        # The virtual environment that a mapping means, which a role builds.
         self.provided = provided
 
     # --- looking ------------------------------------------------------------------------------------------------------
@@ -316,10 +316,12 @@ class SystemdBackend:
         return needed(spec, interpreter_of(spec.venv) if spec.venv else None)
 
     def _create(self, server: str, name: str, making: Making) -> None:
-        from .._venv.servers import claim
-
         made = recorded(server, "server", name, making)
-        claim(self._record, str(making.spec.venv), server)
+        # One that the user names by its directory stays his.
+        if self.provided and making.spec.venv == self.provided:
+            from .._venv.servers import claim
+
+            claim(self._record, self.provided, server)
         self._make(made, rendered(making, self._made_for(making), made.seal), making.spec.user)
 
     def _make(self, made: Entry, made_from: Files, user: str | None) -> None:

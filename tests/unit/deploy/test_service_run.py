@@ -409,6 +409,12 @@ def environments(tmp_path: Path, **users: str) -> dict[str, str]:
     }
 
 
+def described(venv: str, **said: t.Any) -> dict[str, t.Any]:
+    """A server whose environment is described, and found at this path."""
+    services().provided = venv
+    return run(venv=venv, **said)
+
+
 def there(tmp_path: Path) -> dict[str, tuple[str, ...]]:
     """The environments that are there, with the servers that use each."""
     found = Record(str(situation().record)).entries()
@@ -418,7 +424,7 @@ def there(tmp_path: Path) -> dict[str, tuple[str, ...]]:
 
 def test_a_server_is_recorded_for_its_environment_and_takes_it_along(systemd: Systemd, tmp_path: Path) -> None:
     paths = environments(tmp_path)
-    run(venv=paths["v26"])
+    described(venv=paths["v26"])
     assert there(tmp_path) == {"v26": ("vllm-a",), "v25": ()}
     gone = manage(state="absent")
     assert gone["actions"][-1] == f"remove environment {paths['v26']} (no server uses it any more)"
@@ -427,15 +433,28 @@ def test_a_server_is_recorded_for_its_environment_and_takes_it_along(systemd: Sy
     assert there(tmp_path) == {"v25": ()}
 
 
+def test_an_environment_that_is_named_by_its_directory_is_the_users(systemd: Systemd, tmp_path: Path) -> None:
+    paths = environments(tmp_path, v25="vllm-b")
+    run(venv=paths["v26"])
+    run(venv=paths["v25"])
+    manage(state="committed")
+    described(paths["v25"], name="b", port=8001)
+    # It uses it all the same.
+    manage(container_name="vllm-b", state="absent")
+    assert there(tmp_path) == {"v26": (), "v25": ("vllm-b",)}
+    manage(state="absent")
+    assert there(tmp_path) == {"v26": (), "v25": ("vllm-b",)}
+
+
 def test_the_commit_removes_the_environment_of_the_old_server_and_a_revert_none(
     systemd: Systemd, tmp_path: Path
 ) -> None:
     paths = environments(tmp_path)
-    run(venv=paths["v25"])
-    run(venv=paths["v26"])
+    described(venv=paths["v25"])
+    described(venv=paths["v26"])
     manage(state="reverted")
     assert there(tmp_path) == {"v26": ("vllm-a",), "v25": ("vllm-a",)}
-    run(venv=paths["v26"])
+    described(venv=paths["v26"])
     predicted = manage(check=True, state="committed")
     assert there(tmp_path) == {"v26": ("vllm-a",), "v25": ("vllm-a",)}
     committed = manage(state="committed")
@@ -447,8 +466,8 @@ def test_the_commit_removes_the_environment_of_the_old_server_and_a_revert_none(
 
 def test_what_another_server_uses_stays_until_it_goes_too(systemd: Systemd, tmp_path: Path) -> None:
     paths = environments(tmp_path)
-    run(venv=paths["v26"])
-    run(name="b", port=8001, venv=paths["v26"])
+    described(venv=paths["v26"])
+    described(name="b", port=8001, venv=paths["v26"])
     manage(state="absent")
     assert there(tmp_path) == {"v26": ("vllm-b",), "v25": ()}
     manage(container_name="vllm-b", state="absent")
@@ -457,8 +476,8 @@ def test_what_another_server_uses_stays_until_it_goes_too(systemd: Systemd, tmp_
 
 def test_the_environment_goes_with_a_server_that_another_one_replaced(systemd: Systemd, tmp_path: Path) -> None:
     paths = environments(tmp_path)
-    run(venv=paths["v25"])
-    run(name="b", venv=paths["v26"])
+    described(venv=paths["v25"])
+    described(name="b", venv=paths["v26"])
     assert there(tmp_path) == {"v26": ("vllm-b",), "v25": ("vllm-a",)}
     manage(container_name="vllm-b", state="committed")
     assert there(tmp_path) == {"v26": ("vllm-b",)}
@@ -468,7 +487,7 @@ def test_a_container_that_took_the_place_lets_the_environment_go_with_its_commit
     systemd: Systemd, tmp_path: Path
 ) -> None:
     paths = environments(tmp_path)
-    run(venv=paths["v26"])
+    described(venv=paths["v26"])
     as_container()
     assert there(tmp_path)["v26"] == ("vllm-a",)
     manage(state="committed")
@@ -477,7 +496,7 @@ def test_a_container_that_took_the_place_lets_the_environment_go_with_its_commit
 
 def test_a_teardown_takes_what_was_built_for_a_server_that_never_came_to_be(systemd: Systemd, tmp_path: Path) -> None:
     paths = environments(tmp_path, v26="vllm-a", v25="chat")
-    run(name="b", port=8001, venv=paths["v26"])
+    described(name="b", port=8001, venv=paths["v26"])
     manage(container_name=None, state="absent", all=True)
     # Somebody else recorded it, by a name that no server of ours has.
     assert there(tmp_path) == {"v25": ("chat",)}
