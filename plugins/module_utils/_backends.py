@@ -14,7 +14,7 @@ import typing as t
 
 from ._deploy.plan import MAKING_STATES
 from ._errors import VllmError
-from ._server.spec import CONTAINER, OWN_KEYS, default_container_name
+from ._server.spec import CONTAINER, OWN_KEYS, SERVER_PARAMETERS, SERVICE_PARAMETERS, default_container_name
 
 if t.TYPE_CHECKING:
     from ._deploy.backend import Backend
@@ -38,7 +38,8 @@ def backends_of(backend: str, params: Params) -> tuple[Backends, Params]:
             if "refusal" in alternative:
                 raise VllmError(_refusal(alternative["refusal"], serving))
             kept = {key: value for key, value in params.items() if key not in (*OWN_KEYS[backend], "alternative")}
-            return backends_of(alternative["backend"], {**kept, **alternative["parameters"]})
+            other = alternative["backend"]
+            return backends_of(other, {**_defaults(other), **kept, **alternative["parameters"]})
     if backend == CONTAINER:
         return container_backends(params), params
     params, provided = _with_environment(params)
@@ -53,6 +54,12 @@ def container_backends(params: Params) -> Backends:
 def service_backends(params: Params, provided: str = "") -> Backends:
     """Likewise for vllm_service. A host without a Docker Engine is one without containers."""
     return {**_systemd(params, provided), **(_docker(params) if _has_engine(params) else {})}
+
+
+def _defaults(backend: str) -> Params:
+    """Of the parameters that a backend alone has: another module was asked."""
+    options = SERVER_PARAMETERS if backend == CONTAINER else SERVICE_PARAMETERS
+    return {key: option.get("default") for key, option in options.items() if key in OWN_KEYS[backend]}
 
 
 def _refusal(sentence: str, serving: str) -> str:

@@ -99,6 +99,9 @@ def test_what_runs_a_server_goes_on_to_run_it(
     assert next(iter(backends)) == runs
     assert (found.get("image"), found.get("venv")) == (("i:1", None) if runs == "container" else (None, "/opt/vllm"))
     assert (found["port"], found["fallbacks"]) == (8000, [1] if runs == asked else [])
+    if runs != asked:
+        # What the module that was asked has no parameter for.
+        assert found["network_mode" if runs == "container" else "user"] == ("bridge" if runs == "container" else "vllm")
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="The record belongs to who runs this, and units to root.")
