@@ -42,6 +42,10 @@ ansible-playbook gpufleet.vllm.deploy_gptoss -i inventory -l gb10      # 120b wh
 ansible-playbook gpufleet.vllm.deploy_gemma3 -i inventory -l gb10
 ```
 
+What runs a server already goes on to run it, unless `backend` in `vllm_overrides` (or `-e vllm_backend=`) says
+otherwise. A new one gets the backend of its row below: a container from the image, or with `systemd` a service from a
+virtual environment with the packages, which the role builds. A service needs `become: true`.
+
 The hardware class of a host is its variable `vllm_hardware_class`, else the group it is in, else what its GPUs turn
 out to be. What should differ goes into `vllm_overrides` of the inventory; `null` takes away what the catalogue
 says.
@@ -73,8 +77,9 @@ vllm_models:
       experts: 0                   # of a mixture of experts, how many it has; matters with data parallel alone
     hardware:                      # one entry for each class; its keys go over those of server
       h100:
+        backend: systemd           # optional; what runs it unless the user says otherwise
         image: vllm/vllm-openai:v0.26.0
-        venv:                      # what a virtual environment needs instead
+        venv:                      # what a service runs from instead, keys of role vllm_venv
           packages: ["vllm==0.26.0"]
         engine:
           gpu_memory_utilization: 0.5
@@ -105,7 +110,7 @@ def catalogue() -> str:
     lines = [*_table(("model", "what it is", "needs", "weights", "classes"), map(_overview, models().items())), ""]
     for name, model in models().items():
         lines += [f"## {name}", "", model["description"], "", *_server_lines(model), ""]
-        heads = ("class", "image", "vLLM", "engine", "load")
+        heads = ("class", "backend", "packages of a service", "image of a container", "vLLM in it", "engine", "load")
         lines += [*_table(heads, (_class_row(name, model, one) for one in model["hardware"])), ""]
         lines += _remarks(model)
     return CATALOGUE_HEAD + "\n".join(lines).rstrip() + "\n"
@@ -140,10 +145,14 @@ def _server_lines(model: dict[str, t.Any]) -> list[str]:
 
 
 def _class_row(name: str, model: dict[str, t.Any], one: str) -> tuple[str, ...]:
-    spec = server_catalogue.merged(model, one, {}, name)
+    spec = server_catalogue.merged(model, one, {}, name, server_catalogue.CONTAINER)
+    backend = server_catalogue.default_backend(name, model, one, {})
+    service = server_catalogue.with_ray(server_catalogue.merged(model, one, {}, name, server_catalogue.SERVICE))
+    packages = ", ".join(f"`{line}`" for line in service.get("venv", {}).get("packages", ()))
     version = versions.version_of_image(spec["image"]) or ""
     engine = [f"`{key}: {_value(value)}`" for key, value in spec.get("engine", {}).items() if value is not None]
-    return one, f"`{spec['image']}`", version, ", ".join(engine), f"{spec['load_seconds']} s"
+    made_from = (backend, packages, f"`{spec['image']}`", version)
+    return (one, *made_from, ", ".join(engine), f"{spec['load_seconds']} s")
 
 
 def _value(value: t.Any) -> str:

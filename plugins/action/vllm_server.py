@@ -18,6 +18,9 @@ from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmE
 from ansible_collections.gpufleet.vllm.plugins.module_utils._host.printable import printable
 from ansible_collections.gpufleet.vllm.plugins.module_utils._host.redaction import hide, secrets_within
 from ansible_collections.gpufleet.vllm.plugins.plugin_utils._description import (
+    Description,
+    alternative,
+    as_planned,
     described,
     known_class,
     module_of,
@@ -35,6 +38,7 @@ ARGUMENTS: dict[str, t.Any] = {
     "model": {"type": "raw"},
     "hardware_class": {"type": "str"},
     "image": {"type": "str"},
+    "backend": {"type": "str"},
     "overrides": {"type": "dict", "default": {}},
     "models": {"type": "dict", "default": {}},
     "hf_token": {"type": "str", "no_log": True},
@@ -73,8 +77,12 @@ class ActionModule(ActionBase):
         spec: Result = {}
         gathered: Result = {}
         try:
-            spec = self._spec(options, task_vars, gathered)
-            found = self._call(spec, options, task_vars)
+            description = self._description(options, task_vars, gathered)
+            spec = description.spec()
+            found = self._call(description, options, task_vars)
+            spec = description.spec(found.get("backend"))
+            if options["look"]:
+                description.refuse_version(found)
         except VllmError as error:
             found = {"failed": True, "msg": str(error), "reason": error.reason}
         except Failed as failed:
@@ -88,10 +96,10 @@ class ActionModule(ActionBase):
             result = hide(result, secrets_within(spec))
         return t.cast(Result, printable(result))
 
-    def _spec(self, options: Result, task_vars: dict[str, t.Any], gathered: Result) -> Result:
+    def _description(self, options: Result, task_vars: dict[str, t.Any], gathered: Result) -> Description:
         """The server: as an earlier step resolved it, else resolved now."""
         planned = (options["plan"] or {}).get("spec")
-        return planned or described(options, lambda: self._class(options, task_vars, gathered))
+        return as_planned(planned) if planned else described(options, lambda: self._class(options, task_vars, gathered))
 
     def _class(self, options: Result, task_vars: dict[str, t.Any], gathered: Result) -> str:
         """The class of the host; where nothing else tells it, its GPUs do."""
@@ -106,8 +114,11 @@ class ActionModule(ActionBase):
         gathered["ansible_facts"] = seen.get("ansible_facts") or {}
         return known_class(None, gathered)
 
-    def _call(self, spec: Result, options: Result, task_vars: dict[str, t.Any]) -> Result:
+    def _call(self, description: Description, options: Result, task_vars: dict[str, t.Any]) -> Result:
+        spec, other = description.spec(), alternative(description, options)
         module, arguments = module_of(spec), parameters(spec, options)
+        if other:
+            arguments["alternative"] = other
         with self._looking(options["look"]):
             found: Result = self._execute_module(module_name=module, module_args=arguments, task_vars=task_vars)
         return found

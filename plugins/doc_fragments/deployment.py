@@ -40,6 +40,11 @@ options:
         operators whose own tokens differ do not change it in turn.
     type: bool
     default: false
+  alternative:
+    description:
+      - What M(gpufleet.vllm.vllm_server) knows of the server on the other backend, which goes on to run it when it does
+        already and nobody named a backend. Not for playbooks.
+    type: dict
   recreate:
     description:
       - Replace the container or unit even when nothing changed.

@@ -146,6 +146,11 @@ commands:
   returned: always
   type: list
   elements: str
+backend:
+  description: What runs the server after this, V(container) or V(systemd).
+  returned: for one server
+  type: str
+  sample: container
 needs:
   description:
     - What is missing on the host and another role of the collection provides. In check mode this is only reported;
@@ -351,13 +356,13 @@ import functools
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.gpufleet.vllm.plugins.module_utils._backends import container_backends
+from ansible_collections.gpufleet.vllm.plugins.module_utils._backends import backends_of
 from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.job import Host, look_at_gpus
 from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.run import PARAMETERS, run
 from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
 from ansible_collections.gpufleet.vllm.plugins.module_utils._host.printable import printable
 from ansible_collections.gpufleet.vllm.plugins.module_utils._host.redaction import secrets_within
-from ansible_collections.gpufleet.vllm.plugins.module_utils._server.spec import SERVER_PARAMETERS
+from ansible_collections.gpufleet.vllm.plugins.module_utils._server.spec import CONTAINER, SERVER_PARAMETERS
 
 SHOWN = ("env", "engine", "engine_unchecked", "labels")
 
@@ -381,13 +386,13 @@ def main() -> None:
     )
     # What the engine would show is refused; until then it shall not show here.
     changes = [rung.get("change") for rung in module.params["fallbacks"]]
-    module.no_log_values.update(secrets_within([{key: module.params[key] for key in SHOWN}, changes]))
+    shown = [{key: module.params[key] for key in SHOWN}, changes, module.params["alternative"]]
+    module.no_log_values.update(secrets_within(shown))
     try:
         gpus = functools.partial(look_at_gpus, docker_host=module.params["docker_host"])
-        host = Host(
-            container_backends(module.params), gpus, probe=probe, warn=lambda text: module.warn(printable(text))
-        )
-        result = run(module.params, check_mode=module.check_mode, host=host)
+        backends, params = backends_of(CONTAINER, module.params)
+        host = Host(backends, gpus, probe=probe, warn=lambda text: module.warn(printable(text)))
+        result = run(params, check_mode=module.check_mode, host=host)
     except VllmError as error:
         module.fail_json(msg=printable(str(error)), reason=error.reason)
     module.exit_json(**printable(result))

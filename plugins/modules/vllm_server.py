@@ -60,6 +60,13 @@ options:
     description:
       - The image to use instead of the one that the catalogue has.
     type: str
+  backend:
+    description:
+      - What runs the server, V(container) or V(systemd). A C(backend) in O(overrides) comes before it.
+      - Unless one is named there or here, what runs a server of that name already goes on to run it. A new one gets
+        what its model says, else what is usual for the class of the host, V(systemd) for V(h100), V(h200) and V(a100)
+        and V(container) for all others. For O(server), it follows from C(image) or C(venv).
+    type: str
   overrides:
     description:
       - Keys of O(server) that differ from the catalogue, as filter P(gpufleet.vllm.vllm_spec#filter) takes them. An

@@ -32,7 +32,8 @@ notes:
     Without O(huggingface_dir), the server fetches into its own cache.
   - A list in O(gpus) becomes C(CUDA_VISIBLE_DEVICES). Before vLLM 0.24 that has to be indices, which are looked up at
     each start. Whether the GPUs are still free is not checked again when systemd starts it by itself.
-  - Packages of the virtual environment are not installed by this module. Role P(gpufleet.vllm.vllm_venv#role) does.
+  - Packages of the virtual environment are not installed by this module. Role P(gpufleet.vllm.vllm_server#role) does
+    where O(venv) says what they are.
 requirements:
   - systemd 238 or later, as the init process of the host
   - root (C(become=true))
@@ -105,6 +106,11 @@ commands:
   returned: always
   type: list
   elements: str
+backend:
+  description: What runs the server after this, V(container) or V(systemd).
+  returned: for one server
+  type: str
+  sample: systemd
 needs:
   description:
     - What is missing on the host and another role of the collection provides. In check mode this is only reported;
@@ -306,7 +312,7 @@ import functools
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.gpufleet.vllm.plugins.module_utils._backends import service_backends
+from ansible_collections.gpufleet.vllm.plugins.module_utils._backends import backends_of
 from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.job import Host, look_at_gpus
 from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.run import (
     OF_CONTAINERS,
@@ -317,9 +323,9 @@ from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.run import (
 from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
 from ansible_collections.gpufleet.vllm.plugins.module_utils._host.printable import printable
 from ansible_collections.gpufleet.vllm.plugins.module_utils._host.redaction import secrets_within
-from ansible_collections.gpufleet.vllm.plugins.module_utils._server.spec import SERVICE_PARAMETERS
+from ansible_collections.gpufleet.vllm.plugins.module_utils._server.spec import SERVICE, SERVICE_PARAMETERS
 
-SHOWN = ("env", "engine", "engine_unchecked")
+SHOWN = ("env", "engine", "engine_unchecked", "venv")
 
 
 def probe(parameters: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
@@ -342,11 +348,13 @@ def main() -> None:
     )
     # What systemctl and the list of processes would show is refused; until then it shall not show here.
     changes = [rung.get("change") for rung in module.params["fallbacks"]]
-    module.no_log_values.update(secrets_within([{key: module.params[key] for key in SHOWN}, changes]))
+    shown = [{key: module.params[key] for key in SHOWN}, changes, module.params["alternative"]]
+    module.no_log_values.update(secrets_within(shown))
     try:
         gpus = functools.partial(look_at_gpus, docker_host=module.params["docker_host"])
-        host = Host(service_backends(module.params), gpus, probe=probe, warn=lambda text: module.warn(printable(text)))
-        result = run(module.params, check_mode=module.check_mode, host=host)
+        backends, params = backends_of(SERVICE, module.params)
+        host = Host(backends, gpus, probe=probe, warn=lambda text: module.warn(printable(text)))
+        result = run(params, check_mode=module.check_mode, host=host)
     except VllmError as error:
         module.fail_json(msg=printable(str(error)), reason=error.reason)
     module.exit_json(**printable(result))

@@ -8,25 +8,29 @@ from __future__ import annotations
 
 import difflib
 import typing as t
+from dataclasses import dataclass, field
 
 from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.plan import MAKING_STATES
 from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
 from ansible_collections.gpufleet.vllm.plugins.module_utils._gpu.hardware import class_of_groups
 from ansible_collections.gpufleet.vllm.plugins.module_utils._server.catalogue import (
+    MADE_FROM,
     SPEC_KEYS,
     backend_of,
+    default_backend,
     of_another_backend,
     resolve,
+    with_ray,
 )
-from ansible_collections.gpufleet.vllm.plugins.module_utils._server.spec import CONTAINER, SERVICE, asked
+from ansible_collections.gpufleet.vllm.plugins.module_utils._server.spec import CONTAINER, OWN_KEYS, SERVICE, asked
+from ansible_collections.gpufleet.vllm.plugins.module_utils._venv.servers import wish_of
+from ansible_collections.gpufleet.vllm.plugins.module_utils._vllm.versions import parse
 from ansible_collections.gpufleet.vllm.plugins.plugin_utils._catalogue_files import catalogued
 
 Spec = dict[str, t.Any]
 
 # What runs a server, and the module that does it.
 BACKENDS = {CONTAINER: "gpufleet.vllm.vllm_container", SERVICE: "gpufleet.vllm.vllm_service"}
-# What a server of it is made from.
-MADE_FROM = {CONTAINER: "image", SERVICE: "venv"}
 # Keys of a server that a backend's module has no parameter for.
 WITHOUT_PARAMETER = ("backend", "health", "load_seconds")
 # Keys of `health`, which are parameters of vllm_health; the rest of that module's follows from the server.
@@ -38,7 +42,54 @@ FALLBACK_KEYS = ("because", "causes", "change")
 ADDRESS = "vllm_server"
 
 
-def described(options: t.Mapping[str, t.Any], hardware_class: t.Callable[[], str]) -> Spec:
+@dataclass(frozen=True)
+class Description:
+    """A server as each backend would run it, by its name; of one that the user named alone.
+
+    What runs the server already is known on its host alone, and goes on unless the user named another one.
+    """
+
+    # What runs it where it is new.
+    default: str
+    specs: t.Mapping[str, Spec]
+    # Why a backend cannot run it.
+    refusals: t.Mapping[str, str] = field(default_factory=dict)
+    # The oldest vLLM that the model runs on.
+    needs_vllm: str | None = None
+
+    @property
+    def backend(self) -> str:
+        """Whose module is asked."""
+        return self.default if self.default in self.specs else next(iter(self.specs))
+
+    def spec(self, backend: t.Any = None) -> Spec:
+        """The server as a backend runs it; one that nobody named is that of the module which is asked."""
+        return self.specs.get(backend) or self.specs[self.backend]
+
+    def refuse_version(self, found: t.Mapping[str, t.Any]) -> None:
+        """Refuse a vLLM, as a look found it, that is too old for the model.
+
+        Raises:
+            VllmError: says what it is.
+        """
+        spec, version = self.spec(found.get("backend")), found.get("vllm_version")
+        if not (self.needs_vllm and version) or spec.get("validation") == "permissive":
+            return
+        if parse(str(version)) < parse(self.needs_vllm):
+            source = MADE_FROM[backend_of(spec)]
+            raise VllmError(
+                f"{spec['name']} needs vLLM {self.needs_vllm} or later, and its {source} has vLLM {version}. Name a "
+                f"newer {source}. Nothing was stopped or changed.",
+                "invalid-flag",
+            )
+
+
+def as_planned(spec: Spec) -> Description:
+    """A server as an earlier step resolved it."""
+    return Description(backend_of(spec), {backend_of(spec): spec})
+
+
+def described(options: t.Mapping[str, t.Any], hardware_class: t.Callable[[], str]) -> Description:
     """The server that was asked for: a model of a catalogue, or a description of its own.
 
     C(hardware_class) is only asked when the catalogue has to know.
@@ -46,17 +97,59 @@ def described(options: t.Mapping[str, t.Any], hardware_class: t.Callable[[], str
     Raises:
         VllmError: with the address of what is wrong.
     """
-    if not options["model"] and options["server"]:
-        return checked(options["server"], options["state"])
+    server, state = options["server"], options["state"]
+    if not options["model"] and server:
+        return _description(options, server, backend_of(server), lambda backend: checked(server, state, backend))
     group = hardware_class() if options["model"] else ""
     name = model_name(options["model"] or "", group)
     models = options["models"] or {}
-    overrides = {**({"image": options["image"]} if options["image"] else {}), **(options["overrides"] or {})}
-    spec = resolve(name, models[name] if name in models else catalogued(name), group, overrides)
-    _refuse_unknown("health", spec.get("health") or {}, HEALTH_KEYS)
-    if options["state"] in MAKING_STATES and backend_of(spec) == SERVICE:
-        _refuse_incomplete("overrides.", spec)
-    return spec
+    model = models[name] if name in models else catalogued(name)
+    said = {key: options[key] for key in ("image", "backend") if options[key]}
+    overrides = {**said, **(options["overrides"] or {})}
+
+    def resolved(backend: str) -> Spec:
+        spec = resolve(name, model, group, overrides, backend)
+        _refuse_unknown("health", spec.get("health") or {}, HEALTH_KEYS)
+        if state in MAKING_STATES and backend_of(spec) == SERVICE:
+            _refuse_incomplete("overrides.", spec)
+        return spec
+
+    default = default_backend(name, model, group, overrides)
+    return _description(options, overrides, default, resolved, (model.get("needs") or {}).get("vllm"))
+
+
+def _description(
+    options: t.Mapping[str, t.Any],
+    said: t.Mapping[str, t.Any],
+    default: str,
+    make: t.Callable[[str], Spec],
+    needs_vllm: str | None = None,
+) -> Description:
+    """The server for the backend that the user named, or for all; C(make) makes it for one.
+
+    Raises:
+        VllmError: when none can run it.
+    """
+    specs: dict[str, Spec] = {}
+    errors: dict[str, VllmError] = {}
+    for backend in dict.fromkeys((default, *(() if said.get("backend") else BACKENDS))):
+        try:
+            specs[backend] = make(backend)
+            _refuse_replacing(specs[backend], options)
+        except VllmError as error:
+            specs.pop(backend, None)
+            errors[backend] = error
+    if not specs:
+        raise errors[default]
+    return Description(default, specs, {backend: str(error) for backend, error in errors.items()}, needs_vllm)
+
+
+def _refuse_replacing(spec: Spec, options: t.Mapping[str, t.Any]) -> None:
+    if options["replace_unmanaged"] and backend_of(spec) == SERVICE:
+        raise VllmError(
+            "replace_unmanaged is for containers: a unit that this collection did not create is never replaced. Leave "
+            "it out, and remove the unit yourself or choose another name."
+        )
 
 
 def known_class(given: str | None, task_vars: t.Mapping[str, t.Any]) -> str:
@@ -83,8 +176,8 @@ def model_name(model: t.Any, hardware_class: str) -> str:
     return str(name)
 
 
-def checked(server: t.Mapping[str, t.Any], state: str) -> Spec:
-    """A description as somebody wrote it, without what is null.
+def checked(server: t.Mapping[str, t.Any], state: str, backend: str | None = None) -> Spec:
+    """A description as somebody wrote it, without what is null, for the backend that runs it.
 
     Raises:
         VllmError: with the address of a key that does not exist, or of one that is missing.
@@ -93,12 +186,14 @@ def checked(server: t.Mapping[str, t.Any], state: str) -> Spec:
     _refuse_unknown(f"{ADDRESS}.health", server.get("health") or {}, HEALTH_KEYS)
     for number, rung in enumerate(server.get("fallbacks") or []):
         _refuse_unknown(f"{ADDRESS}.fallbacks[{number}]", rung, FALLBACK_KEYS)
-    misplaced = of_another_backend(ADDRESS, server, backend_of(server))
+    spec = {key: value for key, value in server.items() if value is not None}
+    spec["backend"] = spec.get("backend") or backend or backend_of(server)
+    misplaced = of_another_backend(ADDRESS, spec, spec["backend"])
     if misplaced:
         raise VllmError(" ".join(misplaced))
     if state in MAKING_STATES:
-        _refuse_incomplete(f"{ADDRESS}.", server)
-    return {key: value for key, value in server.items() if value is not None}
+        _refuse_incomplete(f"{ADDRESS}.", spec)
+    return with_ray(spec)
 
 
 def _refuse_incomplete(address: str, spec: t.Mapping[str, t.Any]) -> None:
@@ -107,11 +202,13 @@ def _refuse_incomplete(address: str, spec: t.Mapping[str, t.Any]) -> None:
     missing = next((key for key in ("name", "model", source) if not spec.get(key)), None)
     if missing == "venv":
         raise VllmError(
-            f"{address}venv is missing; a server with backend {backend} needs name, model and venv, the directory of a "
-            "virtual environment on the host. Role vllm_venv provides one."
+            f"{address}venv is missing; a server with backend {backend} needs name, model and venv: what its virtual "
+            'environment holds, as in {packages: ["vllm==0.26.0"]}, or the directory of one that is on the host.'
         )
     if missing:
         raise VllmError(f"{address}{missing} is missing; a server needs name, model and {source}.")
+    if isinstance(spec.get("venv"), t.Mapping):
+        wish_of(spec["venv"], f"{address}venv")
 
 
 def module_of(spec: t.Mapping[str, t.Any]) -> str:
@@ -127,17 +224,8 @@ def module_of(spec: t.Mapping[str, t.Any]) -> str:
 
 
 def parameters(spec: t.Mapping[str, t.Any], options: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
-    """The parameters of the backend's module for one step.
-
-    Raises:
-        VllmError: for an option that this backend does not have.
-    """
+    """The parameters of the backend's module for one step."""
     state, plan = options["state"], options["plan"] or {}
-    if options["replace_unmanaged"] and backend_of(spec) == SERVICE:
-        raise VllmError(
-            "replace_unmanaged is for containers: a unit that this collection did not create is never replaced. Leave "
-            "it out, and remove the unit yourself or choose another name."
-        )
     passed = ("container_id", "failure_id", "recreate", "replace_unmanaged")
     secrets = [key for key in ("hf_token", "api_key") if spec.get(f"{key}_file")]
     arguments = {
@@ -161,6 +249,23 @@ def parameters(spec: t.Mapping[str, t.Any], options: t.Mapping[str, t.Any]) -> d
     ):
         arguments.setdefault("vllm_version", plan["vllm_version"])  # A fallback or a newer image may have another one.
     return arguments
+
+
+def alternative(description: Description, options: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    """What the module that is asked has to know of the other backend, which may run the server already: what differs
+    in its parameters, or why it cannot go on. Empty when the user named one."""
+    other = next((name for name in (*description.specs, *description.refusals) if name != description.backend), "")
+    told: dict[str, t.Any] = {"backend": other, **({"is_default": True} if other == description.default else {})}
+    if other in description.refusals:
+        return {**told, "refusal": description.refusals[other]}
+    if not other:
+        return {}
+    there = parameters(description.specs[other], options)
+    own = {key: value for key, value in there.items() if key in (*OWN_KEYS[other], "replace_unmanaged")}
+    rungs = there.get("fallbacks", [])
+    if not own and rungs == description.spec().get("fallbacks", []):
+        return {}  # Either module does the same, whatever runs the server.
+    return {**told, "parameters": {**own, "fallbacks": rungs}}
 
 
 def probe(spec: t.Mapping[str, t.Any], server: t.Mapping[str, t.Any]) -> dict[str, t.Any]:

@@ -4,8 +4,9 @@
 
 """A wheelhouse with distributions named vllm and torch that hold next to nothing, for tests of environments.
 
-As a program: tests/rig/wheels.py DIRECTORY VERSION... writes vLLM in these versions, each with its torch, and
-tests/rig/wheels.py --names DIRECTORY VERSION writes what makes vLLM's real build for CPUs an environment of its own.
+As a program: tests/rig/wheels.py DIRECTORY VERSION... writes vLLM in these versions, each with its torch; what it
+serves with is the stand-in of the simulated hosts. And tests/rig/wheels.py --names DIRECTORY VERSION writes what makes
+vLLM's real build for CPUs an environment of its own.
 """
 
 from __future__ import annotations
@@ -37,7 +38,9 @@ def wheel(directory: Path, name: str, version: str, files: t.Mapping[str, str], 
     path = directory / f"{distribution}-{version}-py3-none-any.whl"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for place, text in whole.items():
-            archive.writestr(place, text)
+            info = zipfile.ZipInfo(place)
+            info.external_attr = (0o100755 if ".data/scripts/" in place else 0o100644) << 16
+            archive.writestr(info, text, zipfile.ZIP_DEFLATED)
     return path
 
 
@@ -72,9 +75,24 @@ def names(directory: Path, version: str) -> list[Path]:
     return [called, *(wheel(directory, name, one, {}) for name, one in NOT_FOR_TEXT.items())]
 
 
+def standin(directory: Path, version: str) -> Path:
+    """A vLLM whose program is the stand-in, which plays this version."""
+    usr = Path(__file__).parent / "hosts" / "standin" / "usr"
+    shell, program = (usr / "local/bin/vllm").read_text("utf-8").split("\n", 1)
+    assert shell == "#!/bin/sh"
+    plays = f"import os\nos.environ.setdefault('VLLM_VERSION', {version!r})\n"
+    data, packages = f"vllm-{version}.data", usr / "lib/python3/dist-packages"
+    files = {
+        f"{data}/scripts/vllm": f"#!python\n{plays}{program}",
+        f"{data}/data/share/vllm/flags.tsv": (usr / "local/share/vllm/flags.tsv").read_text("utf-8"),
+        **{path.name: path.read_text("utf-8") for path in packages.glob("*.py")},
+    }
+    return vllm(directory, version, files=files)
+
+
 if __name__ == "__main__":
     if sys.argv[1] == "--names":
         print(*names(Path(sys.argv[2]), sys.argv[3]), sep="\n")
         sys.exit()
     for wanted_version in sys.argv[2:]:
-        print(vllm(Path(sys.argv[1]), wanted_version))
+        print(standin(Path(sys.argv[1]), wanted_version))

@@ -13,7 +13,7 @@ from __future__ import annotations
 import sys
 import time
 import typing as t
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -28,6 +28,9 @@ from ansible_collections.gpufleet.vllm.plugins.module_utils._systemd.systemctl i
     Place,
     SystemdError,
 )
+from ansible_collections.gpufleet.vllm.plugins.module_utils._venv.record import Entry, Record, entry, make
+from ansible_collections.gpufleet.vllm.plugins.module_utils._venv.servers import wish_of
+from ansible_collections.gpufleet.vllm.plugins.module_utils._venv.state import LOCK, contents, digest
 from docker_model import SERVER, Client, FailsOnce, Killed, Situation, installed, situation, situations
 
 
@@ -201,6 +204,8 @@ class Services(Situation):
     environments: Path = Path()
     cut_off: list[str] = field(default_factory=list)
     allow_daemon_reload: bool = False
+    # The environment that a role builds.
+    provided: str = ""
     # Which backend makes servers; and the name of a server that is a container though others are not.
     makes: str = "systemd"
     container: str = ""
@@ -218,6 +223,7 @@ class Services(Situation):
             self.allow_daemon_reload,
             str(self.environments),
             Programs(str(self.environments.parent / "programs"), str(self.environments.parent / "run" / "turn")),
+            self.provided,
         )
         both: list[Backend] = [systemd, *super().backends()]
         return sorted(both, key=lambda backend: backend.name != self.makes)
@@ -273,6 +279,22 @@ def environment_in(directory: Path, version: str = "0.26.0") -> str:
     (venv / "bin" / "vllm").chmod(0o755)
     (venv / "pyvenv.cfg").write_text("home = /usr/bin\n")
     return str(venv)
+
+
+def built_environment(record: Record, root: Path, version: str = "0.26.0", users: tuple[str, ...] = ()) -> Entry:
+    """A whole environment of the record, as role vllm_venv leaves one for C({packages: [vllm==VERSION], root: ROOT})."""
+    wish = wish_of({"packages": [f"vllm=={version}"]})
+    one = record.write(entry(str(root / wish.name), wish.digest, users=users, wish=wish.to_dict()))
+    root.mkdir(exist_ok=True)
+    make(one)
+    made = Path(environment_in(Path(one.path), version))
+    for part in made.iterdir():
+        part.rename(Path(one.path) / part.name)
+    made.rmdir()
+    (Path(one.path) / "bin" / "python").symlink_to(sys.executable)
+    lock = f"vllm=={version}\n".encode()
+    (Path(one.own) / LOCK).write_bytes(lock)
+    return record.write(replace(one, state="built", lock=digest(lock), contents=contents(one.path)))
 
 
 def installed_units(

@@ -25,7 +25,9 @@ def test_check_mode_said_what_would_change(runs: list[Run]) -> None:
         "fetch weights openai/gpt-oss-20b",
         "create vllm-gpt-oss",
         "start vllm-gpt-oss",
-        '"venv": "/opt/vllm/0.26.0"',
+        "build /opt/vllm/venvs/vllm-0.26.0-",
+        '"wheelhouse": "/srv/wheels"',
+        '"venv": "/opt/vllm/venvs/vllm-0.26.0-',
         "/srv/vllm/encodings/o200k_base.tiktoken",
     ):
         assert line in run.text

@@ -15,7 +15,7 @@ ACCOUNTS = {
 }
 # Directories of the system's in which something was for a while.
 ENTERED = {
-    *("/", "/etc", "/etc/systemd", "/etc/systemd/system", "/etc/systemd/system/multi-user.target.wants"),
+    *("/", "/opt", "/etc", "/etc/systemd", "/etc/systemd/system", "/etc/systemd/system/multi-user.target.wants"),
     *("/usr/local/lib", "/var", "/var/cache", "/var/lib", "/var/tmp"),
 }
 
@@ -23,6 +23,10 @@ ENTERED = {
 def test_no_unit_and_no_process_is_left(host: t.Any) -> None:
     assert host.check_output("systemctl list-units --all --plain --no-legend 'vllm-*'") == ""
     assert host.run("pgrep --full '[/]opt/vllm'").stdout == ""
+
+
+def test_the_environment_is_gone(host: t.Any) -> None:
+    assert not host.file("/opt/vllm").exists
 
 
 def test_the_user_is_gone(host: t.Any) -> None:

@@ -19,6 +19,11 @@ KEY = "canary4711-of-the-service"
 COMMIT = "gpufleet.vllm.vllm_server : Commit: remove the replaced server and record start-up measurements"
 
 
+def environment(host: t.Any) -> str:
+    """The one virtual environment of the host."""
+    return t.cast(str, host.check_output("echo /opt/vllm/venvs/*"))
+
+
 def pid(host: t.Any) -> str:
     """The API server."""
     return t.cast(str, host.check_output(f"systemctl show --property MainPID --value {UNIT}"))
@@ -30,6 +35,12 @@ def test_what_check_mode_said_is_what_was_done(runs: list[Run]) -> None:
     assert predicted.changed
     assert done.changed == [*predicted.changed, COMMIT]
     assert again.changed == []
+
+
+def test_the_environment_is_recorded_for_the_server(host: t.Any) -> None:
+    entry = json.loads(host.check_output("sudo sh -c 'cat /var/lib/gpufleet.vllm/owned/environment.*.json'"))
+    assert (entry["path"], entry["users"], entry["state"]) == (environment(host), [UNIT], "built")
+    assert host.check_output(f"readlink -f /proc/{pid(host)}/exe").startswith("/usr/bin/python3")
 
 
 @pytest.mark.parametrize(
@@ -79,7 +90,7 @@ def test_the_process_is_the_services_user_in_the_environment_it_was_given(host: 
     assert {
         key: found.get(key) for key in ("VIRTUAL_ENV", "HF_HUB_CACHE", "HF_HUB_OFFLINE", "TIKTOKEN_ENCODINGS_BASE")
     } == {
-        "VIRTUAL_ENV": "/opt/vllm/0.26.0",
+        "VIRTUAL_ENV": environment(host),
         "HF_HUB_CACHE": "/srv/vllm/huggingface/hub",
         "HF_HUB_OFFLINE": "1",
         "TIKTOKEN_ENCODINGS_BASE": "/srv/vllm/encodings",

@@ -214,6 +214,9 @@ class Backend(t.Protocol):
     def lacking(self, spec: ServerSpec) -> t.Sequence[Problem]:
         """What is not on the host and another role provides: in check mode that is no problem."""
 
+    def environments(self, servers: t.Collection[str], kept: t.Collection[str]) -> tuple[str, ...]:
+        """Virtual environments that these servers alone are recorded for, by path, without those to be kept."""
+
     def refusals(self, spec: ServerSpec) -> t.Sequence[Problem]:
         """Why what runs servers here cannot run this one."""
 

@@ -29,7 +29,7 @@ from .plan import (
     plan,
     rivals,
 )
-from .record import recorded_spec
+from .record import recorded_spec, server_name
 from .secrets import Secrets, kept as kept_secrets, secret_paths
 from .used import paths_in
 
@@ -294,15 +294,15 @@ def _decide_kept(job: Job, seen: Seen) -> Decision:
     current = instances.get("current")
     old = instances.get("superseded") or current
     reference = recorded_spec(old.intent) if old else None
-    keepers = {cache: name for name, one in job.host.backends.items() for cache in one.caches(job.server, job.gone)}
+    caches = {cache: name for name, one in job.host.backends.items() for cache in one.caches(job.server, job.gone)}
     observed = Observed(
         instances,
         in_use=in_use(seen),
         unsure=bool(seen.unknown),
         gone=seen.gone,
         probes=seen.probes if state == "absent" else (),
-        caches=tuple(keepers),
-        keepers=keepers,
+        caches=tuple(caches),
+        keepers=caches,
         others=conflicting(seen.others, reference, job.params["exclusive"]),
         kept_secrets=kept_secrets(secret_paths(one.intent for one in (*instances.values(), *seen.gone))),
         download=seen.download,
@@ -314,10 +314,23 @@ def _decide_kept(job: Job, seen: Seen) -> Decision:
         observed = replace(observed, in_use=in_use(seen, going))
         found = _measurement(job, current, reference)
         observed = replace(observed, to_remember=found.memory.path if found else None)
+        observed = _with_environments(job, observed, seen, going) if current and current.running else observed
     if state == "absent":
         observed = replace(observed, learned_file=_learned_file(job), purge=_purge(job, seen))
+        observed = _with_environments(job, observed, seen, {*job.gone})
     wish = Wish(_wanted(job))
     return Decision(wish, observed, seen, plan(wish.wanted, observed), measurement=found, notes=_notes(job, observed))
+
+
+def _with_environments(job: Job, observed: Observed, seen: Seen, going: t.Collection[str]) -> Observed:
+    """With the virtual environments that nobody uses any more once C(going), the names of other instances, are gone."""
+    staying = [one for one in seen.others if one.name not in going]
+    kept = {str(one.intent.get("venv")) for one in staying}
+    if job.params["state"] == "committed":
+        kept |= {str(one.intent.get("venv")) for slot, one in seen.instances.items() if slot == "current"}
+    servers = {job.server, *map(server_name, going)} - {server_name(one.name) for one in staying}
+    found = {path: name for name, one in job.host.backends.items() for path in one.environments(servers, kept)}
+    return replace(observed, environments=tuple(sorted(found)), keepers={**observed.keepers, **found})
 
 
 def _purge(job: Job, seen: Seen) -> Purge:

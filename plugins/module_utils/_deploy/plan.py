@@ -92,6 +92,8 @@ class Observed:
     # Everything that this server's instances, past ones too, keep compiled, and whose each is.
     caches: tuple[str, ...] = ()
     keepers: t.Mapping[str, str] = field(default_factory=dict)
+    # Virtual environments that nobody uses once this is done; keepers has them too.
+    environments: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -430,11 +432,16 @@ def _absent(wanted: Wanted, observed: Observed, preflight: Preflight) -> tuple[A
     back = () if wanted.all_go or rivals(observed) else _others_started(kept(observed))
     secrets = _restore(observed) if back else _forgotten(observed)
     files = (*secrets, *_deletions(wanted, observed))
-    return (*stops, *removals, *probes, *caches, *files, *back, *learned)
+    return (*stops, *removals, *probes, *caches, *files, *back, *learned, *_environments(observed))
 
 
 def _given_up(caches: t.Iterable[str], because: str) -> list[Action]:
     return [Action("remove_cache", cache, because) for cache in sorted(caches)]
+
+
+def _environments(observed: Observed) -> tuple[Action, ...]:
+    """Last, since a process of somebody else may keep one: then all else is done."""
+    return tuple(Action("remove_environment", path, "no server uses it any more") for path in observed.environments)
 
 
 def _deletions(wanted: Wanted, observed: Observed) -> list[Action]:
@@ -472,7 +479,7 @@ def _committed(wanted: Wanted, observed: Observed, preflight: Preflight) -> tupl
     stale = (*kept(observed), *abandoned(observed))
     old = observed.instances.get("superseded")
     if not (old or stale or observed.kept_secrets):
-        return _cleared(observed, "the new server is healthy") + remembered
+        return _cleared(observed, "the new server is healthy") + remembered + _environments(observed)
     if current is None or not current.running:
         names = [f"{wanted.name}-superseded"] if old else [other.name for other in stale] or [wanted.name]
         raise VllmError(
@@ -490,6 +497,7 @@ def _committed(wanted: Wanted, observed: Observed, preflight: Preflight) -> tupl
         *_others_removed(observed, current, stale),
         *(caches if old else ()),
         *remembered,
+        *_environments(observed),
     )
 
 

@@ -39,6 +39,7 @@ def result(
             "prepared": "".join(f"{line}\n" for line in lines),
         },
         "needs": list(decision.needs),
+        "backend": job.backend.name,
         "vllm_version": wish.spec.vllm_version if wish.spec else None,
         "gpus": list(wish.gpus) if wish.gpus else None,
         "fit": dict(decision.preflight.fit) if decision.preflight.fit else None,

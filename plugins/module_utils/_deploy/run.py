@@ -52,6 +52,7 @@ PARAMETERS: dict[str, t.Any] = {
     "reset_fallbacks": {"type": "bool", "default": False},
     "pin_kv": {"type": "str", "choices": ["never", "learned"], "default": "never"},
     "health": {"type": "dict"},
+    "alternative": {"type": "dict"},
 }
 # Which of them a module of services does not have: an environment is not pulled, and no unit is put aside.
 OF_CONTAINERS = ("pull", "replace_unmanaged")

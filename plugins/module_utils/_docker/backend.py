@@ -231,6 +231,9 @@ class DockerBackend:
     def caches(self, server: str, gone: t.Collection[str] = ()) -> tuple[str, ...]:
         return self._caches.of(server, gone)
 
+    def environments(self, servers: t.Collection[str], kept: t.Collection[str]) -> tuple[str, ...]:
+        return ()
+
     def log(self, server: str) -> str:
         return without_stamps(self._logged(server, self.reader.container(server), LOG_LINES))
 

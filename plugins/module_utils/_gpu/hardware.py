@@ -24,6 +24,8 @@ class Hardware:
     pci_devices: tuple[str, ...] = ()
     # "unified": CPU and GPU share one memory, which nvidia-smi does not report or reports wrongly.
     memory_kind: str = "dedicated"
+    # What runs a server on such hosts unless somebody says otherwise, as C(backend) of a server has it.
+    backend: str = "container"
     # vLLM gives cards with this in their names the batches of a small GPU, however much memory they have.
     small_batches: str = ""
 
@@ -42,14 +44,21 @@ HARDWARE = (
     Hardware("gh200", r"\bGH200(?!\d)", "9.0", ("2342", "2345", "2348")),
     Hardware("b300", r"\bB300(?!\d)", "10.3", ("3182",)),
     Hardware("b200", r"\bB200(?!\d)", "10.0", ("2901", "2909")),
-    Hardware("h200", r"\bH200(?!\d)", "9.0", ("2335", "233b")),
-    Hardware("h100", r"\bH[18]00(?!\d)", "9.0", ("2313", "2321", "2322", "2324", "2330", "2331", "2336", "2339")),
+    Hardware("h200", r"\bH200(?!\d)", "9.0", ("2335", "233b"), backend="systemd"),
+    Hardware(
+        "h100",
+        r"\bH[18]00(?!\d)",
+        "9.0",
+        ("2313", "2321", "2322", "2324", "2330", "2331", "2336", "2339"),
+        backend="systemd",
+    ),
     Hardware("h20", r"\bH20(?!\d)", "9.0", ("2329",)),
     Hardware(
         "a100",
         r"\bA[18]00(?!\d)",
         "8.0",
         ("20b0", "20b1", "20b2", "20b3", "20b5", "20f1", "20f3", "20f5", "20f6"),
+        backend="systemd",
         small_batches="a100",
     ),
     Hardware("a40", r"\bA40(?!\d)", "8.6", ("2235",)),
@@ -74,6 +83,11 @@ INTEGRATED_CAPABILITIES = frozenset(kind.compute_capability for kind in HARDWARE
 def class_names() -> tuple[str, ...]:
     """Every class that an inventory and a model can name, in the order of the table."""
     return (*(kind.name for kind in HARDWARE), CPU)
+
+
+def backend_of_class(name: str) -> str:
+    """What runs a server on hosts of a class unless somebody says otherwise."""
+    return next((kind.backend for kind in HARDWARE if kind.name == name), OTHER.backend)
 
 
 def class_of_groups(groups: t.Collection[str]) -> str | None:

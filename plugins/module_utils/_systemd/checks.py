@@ -11,8 +11,10 @@ import re
 import typing as t
 
 from .._errors import Problem
+from .._server.check import RAY
 from .._server.spec import ServerSpec, is_named
 from .systemctl import Host, Place
+from .venv import holds
 from .words import NAME_OF_A_VARIABLE
 
 # Empty for a service but for what is bound below them (TemporaryFileSystem, ProtectHome).
@@ -34,7 +36,7 @@ def refusals(spec: ServerSpec, host: Host, reads: t.Sequence[str], cut_off: t.Se
     why = host.unavailable()
     if why:
         return (Problem("backend-unavailable", why),)
-    found = [*_of_words(spec), *_of_user(spec, host)]
+    found = [*_of_words(spec), *_of_user(spec, host), *_of_packages(spec)]
     if cut_off:
         found.append(Problem("backend-unsupported", cut_off_sentence(cut_off)))
     return tuple(found or _of_paths(spec, host, reads))
@@ -65,6 +67,17 @@ def _of_words(spec: ServerSpec) -> t.Iterator[Problem]:
     if spec.model_dir and (":" in spec.model_dir or not spec.model_dir.isprintable()):
         sentence = f"model must be a path without a colon and control characters to be bound; got {spec.model_dir!r}."
         yield Problem("invalid-parameter", sentence)
+
+
+def _of_packages(spec: ServerSpec) -> t.Iterator[Problem]:
+    asks = spec.engine.get("distributed_executor_backend") == "ray"
+    if asks and spec.venv and holds(spec.venv, "vllm") and not holds(spec.venv, "ray"):
+        yield Problem(
+            "invalid-flag",
+            f"engine.distributed_executor_backend is ray, and {spec.venv} holds no Ray, without which vLLM stops with "
+            f"'Failed to import Ray'. Run '{spec.venv}/bin/python -m pip install \"{RAY}\"', describe the environment "
+            "by venv.packages, which adds it, or use mp.",
+        )
 
 
 def _of_user(spec: ServerSpec, host: Host) -> t.Iterator[Problem]:

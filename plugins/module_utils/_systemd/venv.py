@@ -14,13 +14,13 @@ import re
 from .._deploy.backend import Artifact
 from .._host import files
 
-DIST_INFO = re.compile(r"vllm-(\d[^-]*)\.dist-info")
+DIST_INFO = re.compile(r"\w+-(\d[^-]*)\.dist-info")
 
 
 def artifact_of(venv: str) -> Artifact | None:
     """What identifies an environment: its path, how it was made, and every file of its vLLM; None without a vLLM."""
     config, program = files.read(f"{venv}/pyvenv.cfg"), f"{venv}/bin/vllm"
-    found = _dist_info(venv)
+    found = _dist_info(venv, "vllm")
     if config is None or found is None or not os.access(program, os.X_OK):
         return None
     # The list of files that pip and uv write, with a digest of each.
@@ -30,8 +30,13 @@ def artifact_of(venv: str) -> Artifact | None:
     return Artifact(digest.hexdigest(), version[1] if version else None)
 
 
-def _dist_info(venv: str) -> str | None:
-    pattern = os.path.join(glob.escape(venv), "lib*", "python3*", "site-packages", "vllm-*.dist-info")
+def holds(venv: str, distribution: str) -> bool:
+    """Whether a distribution, by its name as it is written there, is installed in an environment."""
+    return _dist_info(venv, distribution) is not None
+
+
+def _dist_info(venv: str, distribution: str) -> str | None:
+    pattern = os.path.join(glob.escape(venv), "lib*", "python3*", "site-packages", f"{distribution}-*.dist-info")
     found = sorted(path for path in glob.glob(pattern) if DIST_INFO.fullmatch(os.path.basename(path)))
     return found[0] if found else None
 

@@ -13,14 +13,13 @@ import os
 import shutil
 import signal
 import subprocess
-import time
 import typing as t
 from dataclasses import dataclass, replace
 
 from .._errors import Reason, VllmError
 from .._host import files
-from . import installer, look, plan
-from .plan import Recipe, Step, Terms
+from . import installer, plan, state
+from .plan import Recipe, Terms
 from .record import Entry, Record, make, unmake
 from .spec import Wish
 
@@ -82,24 +81,6 @@ def _end_with_parent() -> None:
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def end_leftovers(seal: str, proc: str = "/proc") -> None:
-    """End what a killed run left behind of the build with that seal, and see it end."""
-    mark = f"{installer.MARK}={seal}".encode()
-    deadline = time.monotonic() + 10
-    while time.monotonic() < deadline:
-        left = [pid for pid in map(int, filter(str.isdigit, os.listdir(proc))) if _has(f"{proc}/{pid}/environ", mark)]
-        if not left:
-            return
-        for pid in left:
-            with contextlib.suppress(OSError):
-                os.kill(pid, signal.SIGKILL)
-        time.sleep(0.05)
-
-
-def _has(path: str, mark: bytes) -> bool:
-    return mark in (files.read(path, 1 << 20) or b"").split(b"\0")
-
-
 @dataclass(frozen=True)
 class Builder:
     """One build: what is wanted, by which recipe, on which host, and how long the installation may take."""
@@ -117,7 +98,7 @@ class Builder:
 
     @property
     def temporary(self) -> str:
-        return look.own_path(self.entry.path, "tmp")
+        return state.own_path(self.entry.path, "tmp")
 
     def build(self, record: Record) -> Entry:
         """Make the environment, from its entry in the record to the proof; what fails leaves nothing behind.
@@ -161,7 +142,7 @@ class Builder:
     def _install(self) -> None:
         constraints = None
         if self.wish.constraints:
-            constraints = look.own_path(self.entry.path, "constraints.txt")
+            constraints = state.own_path(self.entry.path, "constraints.txt")
             text = "".join(f"{line}\n" for line in self.wish.constraints)
             files.write_whole(constraints, text.encode(), mode=0o644)
         argv = installer.install(self.wish, self.recipe, constraints)
@@ -216,13 +197,13 @@ class Builder:
         # uv's own lock, which everybody may write to.
         with contextlib.suppress(FileNotFoundError):
             os.unlink(os.path.join(self.entry.path, ".lock"))
-        files.write_whole(look.own_path(self.entry.path, look.LOCK), lock.encode(), mode=0o644, durable=True)
+        files.write_whole(state.own_path(self.entry.path, state.LOCK), lock.encode(), mode=0o644, durable=True)
         return replace(
             self.entry,
             state="built",
             proved={**proved, "installer": self.recipe.installer},
-            lock=look.digest(lock.encode()),
-            contents=look.contents(self.entry.path),
+            lock=state.digest(lock.encode()),
+            contents=state.contents(self.entry.path),
         )
 
 
@@ -244,45 +225,3 @@ def _last_json(output: str) -> dict[str, t.Any]:
             if isinstance(found, dict):
                 return found
     return {}
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Taking away
-# ---------------------------------------------------------------------------------------------------------------------
-
-
-def take_away(step: Step, record: Record) -> None:
-    """Remove the environment of a step, with its entry.
-
-    Raises:
-        VllmError: when it is somebody else's by now, when a process runs from it, or when it cannot be deleted.
-    """
-    entry = step.entry
-    if not look.seen(entry).is_there:
-        # It is gone, or somebody else's: the record has no business with it any more.
-        record.drop(entry)
-        return
-    if entry.state == "built":
-        _refuse_running(entry)
-    else:
-        end_leftovers(entry.seal)
-    # From here on it is unfinished, and nobody takes it for an environment.
-    removing = record.write(replace(entry, state="removing"))
-    try:
-        unmake(removing)
-    except OSError as error:
-        raise VllmError(
-            f"Cannot remove {entry.path}: {error.strerror or error} at {error.filename or entry.path}. Run with "
-            "become: true; the next run goes on with it.",
-            "permission-denied",
-        ) from None
-    record.drop(removing)
-
-
-def _refuse_running(entry: Entry) -> None:
-    pids = look.runs_from(entry.path)
-    if pids:
-        raise VllmError(
-            f"Cannot remove {entry.path}: PID {', '.join(map(str, pids[:5]))} runs from it. Stop the server first.",
-            "environment-in-use",
-        )

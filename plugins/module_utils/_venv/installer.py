@@ -13,6 +13,7 @@ import typing as t
 from .._errors import Reason
 from .._host.redaction import redact
 from .plan import Recipe
+from .record import MARK
 from .spec import Wish
 
 Argv = list[str]
@@ -33,8 +34,6 @@ KEPT_OF_PIP = (
 PATIENCE_OF_PIP = {"PIP_DEFAULT_TIMEOUT": "30", "PIP_RETRIES": "2"}
 KEPT_OF_UV = ("CONFIG_FILE", "DEFAULT_INDEX", "INDEX", "INSECURE_HOST", "HTTP_TIMEOUT", "PYTHON_INSTALL_MIRROR")
 BUNDLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "PIP_CERT", "CURL_CA_BUNDLE")
-# Every process of a build has the seal of its environment, so that what a killed run left of it is found.
-MARK = "GPUFLEET_BUILD"
 
 
 def environment_of(user: Environment, seal: str, own: str) -> dict[str, str]:

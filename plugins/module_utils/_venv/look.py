@@ -2,16 +2,12 @@
 # GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What is on the host: environments and whether they are whole, interpreters, uv, the driver, the disk, pip's settings.
-
-Looks, and changes nothing. Whether an environment is whole costs no interpreter: a look at its names, and a digest.
-"""
+"""What building an environment depends on: interpreters, uv, the driver, the disk, the settings of pip. Only looks."""
 
 from __future__ import annotations
 
 import configparser
 import glob
-import hashlib
 import json
 import os
 import stat
@@ -25,12 +21,10 @@ from .._gpu.kernel import parse_driver_version
 from .._gpu.nvidia_smi import gpu_query
 from .._gpu.probe import Host
 from .._host import files
-from .plan import Facts, Interpreter, PipConfiguration, Seen
-from .record import OWN, Entry, is_ours
+from .plan import Facts, Interpreter, PipConfiguration
 from .spec import Wish
+from .state import size_of
 
-LOCK = "lock.txt"
-LOCK_BYTES = 1 << 20
 MINORS = range(14, 7, -1)
 # Where the installers of uv put it, for a user whose PATH over SSH does not say so.
 UV_PLACES = ("~/.local/bin/uv", "~/.cargo/bin/uv")
@@ -53,89 +47,6 @@ PIP_SETTINGS = (
     "client-cert",
     "trusted-host",
 )
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Environments
-# ---------------------------------------------------------------------------------------------------------------------
-
-
-def seen(entry: Entry) -> Seen:
-    """An environment of the record as it is now."""
-    if not os.path.lexists(entry.path):
-        return Seen(entry, "its directory is gone", is_there=False)
-    if not is_ours(entry):
-        return Seen(entry, "somebody else's directory is in its place", is_there=False)
-    return Seen(entry, _fault(entry))
-
-
-def _fault(entry: Entry) -> str:
-    if entry.state != "built":
-        return f"a run was interrupted while it was {entry.state}"
-    # A link to an interpreter that an upgrade of the host took away leads nowhere.
-    if not os.access(python_of(entry.path), os.X_OK):
-        return "its Python is gone"
-    lock = files.read(os.path.join(entry.own, LOCK), LOCK_BYTES)
-    if lock is None or digest(lock) != entry.lock:
-        return "its lock file is missing or was changed"
-    if contents(entry.path) != entry.contents:
-        return "packages in it were added, changed or removed"
-    return ""
-
-
-def python_of(path: str) -> str:
-    return os.path.join(path, "bin", "python")
-
-
-def digest(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
-
-
-def contents(path: str) -> str:
-    """A digest of what lies in an environment: the names in its directories of packages, and the size of each record.
-
-    An installer that adds, changes or removes a package changes these, and so does whoever deletes one by hand.
-    """
-    found = []
-    for directory in sorted(glob.glob(os.path.join(glob.escape(path), "lib*", "python3*", "site-packages"))):
-        # lib64 is a link to lib.
-        if os.path.realpath(directory) != os.path.join(os.path.realpath(path), os.path.relpath(directory, path)):
-            continue
-        for name in sorted(os.listdir(directory)):
-            if name != "__pycache__":
-                found.append((name, _size(os.path.join(directory, name, "RECORD"))))
-    return digest(json.dumps(found).encode())
-
-
-def _size(path: str) -> int:
-    try:
-        return os.stat(path).st_size
-    except OSError:
-        return -1
-
-
-def in_the_way(path: str) -> str | None:
-    """What stands at a path, for a sentence; None when nothing does."""
-    try:
-        mode = os.lstat(path).st_mode
-    except OSError:
-        return None
-    return "a directory" if stat.S_ISDIR(mode) else "a link" if stat.S_ISLNK(mode) else "a file"
-
-
-def runs_from(path: str, proc: str = "/proc") -> list[int]:
-    """The processes whose program, or a library of it, is in an environment."""
-    needle, found = f"{path}/".encode(), []
-    for name in filter(str.isdigit, os.listdir(proc)):
-        words = files.read(f"{proc}/{name}/cmdline", 4096) or b""
-        if words.startswith(needle) or needle in (files.read(f"{proc}/{name}/maps", 1 << 24) or b""):
-            found.append(int(name))
-    return sorted(found)
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# What building one depends on
-# ---------------------------------------------------------------------------------------------------------------------
 
 
 def facts(wish: Wish, root: str, host: Host | None = None, user: t.Mapping[str, str] | None = None) -> Facts:
@@ -254,7 +165,7 @@ def unpacked_bytes(wheelhouse: str) -> int | None:
             with zipfile.ZipFile(path) as wheel:
                 total += sum(info.file_size for info in wheel.infolist())
         except (OSError, zipfile.BadZipFile, ValueError):
-            total += max(_size(path), 0)
+            total += max(size_of(path), 0)
     return total
 
 
@@ -299,6 +210,10 @@ def _has_credentials(value: str) -> bool:
     return any("@" in urllib.parse.urlsplit(word).netloc for word in value.split() if "://" in word)
 
 
-def own_path(path: str, name: str) -> str:
-    """A file of the collection in an environment."""
-    return os.path.join(path, OWN, name)
+def in_the_way(path: str) -> str | None:
+    """What stands at a path, for a sentence; None when nothing does."""
+    try:
+        mode = os.lstat(path).st_mode
+    except OSError:
+        return None
+    return "a directory" if stat.S_ISDIR(mode) else "a link" if stat.S_ISLNK(mode) else "a file"

@@ -15,6 +15,7 @@ from .._server.check import check_packages
 from .._vllm import wheels
 from .record import Entry, without_user
 from .spec import Wish
+from .state import Seen
 
 Installer = t.Literal["uv", "pip"]
 GIB = 1 << 30
@@ -74,16 +75,6 @@ class Terms:
     managed_python: bool = False
     cuda_check: t.Literal["enforce", "warn", "off"] = "enforce"
     min_free_gib: float | None = None
-
-
-@dataclass(frozen=True)
-class Seen:
-    """An environment of the record, and what is wrong with it; nothing when it is whole."""
-
-    entry: Entry
-    fault: str = ""
-    # Whether its directory is the one that the record means; else it is gone, or somebody else's.
-    is_there: bool = True
 
 
 @dataclass(frozen=True)
@@ -416,12 +407,3 @@ def proved_problem(
 def _public(version: str) -> str:
     """A version without its build: packages of vendors add their own to it."""
     return version.partition("+")[0].removeprefix("v")
-
-
-def next_path(root: str, wish: Wish, taken: t.Collection[str]) -> str:
-    """Where it is built: under its name, or beside what has that name already."""
-    path, number = os.path.join(root, wish.name), 1
-    while path in taken:
-        number += 1
-        path = os.path.join(root, f"{wish.name}-{number}")
-    return path

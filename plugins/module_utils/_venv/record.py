@@ -28,6 +28,8 @@ KIND = "environment"
 OWN = ".gpufleet"
 SEAL = "seal"
 SEAL_BYTES = 64
+# Every process of a build has the seal of its environment, so that what a killed run left of it is found.
+MARK = "GPUFLEET_BUILD"
 
 State = t.Literal["building", "built", "removing"]
 STATES: tuple[State, ...] = ("building", "built", "removing")

@@ -15,17 +15,18 @@ import typing as t
 from dataclasses import dataclass, field, replace
 
 from .._errors import VllmError
-from .._host.lock import Busy, alone
+from .._host.lock import Busy
 from .._vllm.encodings import missing_directories
-from . import build, look, plan, spec
-from .plan import Seen, Step, Terms
+from . import build, look, plan, spec, state
+from .plan import Step, Terms
 from .record import Entry, Record, entry, with_user, without_user
+from .removal import is_abandoned, locked, take_away
 from .spec import Wish
+from .state import Seen
 
 Params = t.Mapping[str, t.Any]
 
 STATES = ("present", "committed", "absent")
-DEFAULT_ROOT = "/opt/vllm/venvs"
 PARAMETERS: dict[str, dict[str, t.Any]] = {
     "packages": {"type": "list", "elements": "str"},
     "python": {"type": "str"},
@@ -33,7 +34,7 @@ PARAMETERS: dict[str, dict[str, t.Any]] = {
     "extra_index_urls": {"type": "list", "elements": "str"},
     "wheelhouse": {"type": "path"},
     "constraints": {"type": "list", "elements": "str"},
-    "root": {"type": "path", "default": DEFAULT_ROOT},
+    "root": {"type": "path", "default": spec.DEFAULT_ROOT},
     "server": {"type": "str"},
     "state": {"type": "str", "choices": list(STATES), "default": "present"},
     "all": {"type": "bool", "default": False},
@@ -44,7 +45,6 @@ PARAMETERS: dict[str, dict[str, t.Any]] = {
     "timeout": {"type": "int", "default": 3600},
 }
 REQUIRED_IF = [("state", "present", ["packages"]), ("state", "committed", ["packages", "server"])]
-# What another run does to the same environment, for who waits for it.
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class Job:
 
     def found(self) -> list[Seen]:
         """The environments that were made for the wish."""
-        return [look.seen(one) for one in self.host.record.of(self.wanted.digest, self.root)]
+        return [state.seen(one) for one in self.host.record.of(self.wanted.digest, self.root)]
 
 
 def run(params: Params, check_mode: bool, host: Host) -> dict[str, t.Any]:
@@ -123,8 +123,8 @@ def decide(job: Job) -> list[Step]:
     record = job.host.record
     if job.state == "present":
         steps = plan.present(job.found(), job.server, lambda because: _build_step(job, because))
-        others = [one for one in record.entries(job.root) if one.digest != job.wanted.digest and _is_abandoned(one)]
-        return plan.cleared([look.seen(one) for one in others]) + steps
+        others = [one for one in record.entries(job.root) if one.digest != job.wanted.digest and is_abandoned(one)]
+        return plan.cleared([state.seen(one) for one in others]) + steps
     if job.state == "committed":
         keep = next((one.entry for one in job.found() if not one.fault), None)
         if keep is None:
@@ -133,31 +133,20 @@ def decide(job: Job) -> list[Step]:
                 "state: present first.",
                 "path-missing",
             )
-        return plan.committed([look.seen(one) for one in record.entries()], str(job.server), keep)
+        return plan.committed([state.seen(one) for one in record.entries()], str(job.server), keep)
     if job.wish is None and job.server:
-        return plan.released([look.seen(one) for one in record.entries()], job.server)
+        return plan.released([state.seen(one) for one in record.entries()], job.server)
     if job.wish is None:
-        return plan.absent([look.seen(one) for one in record.entries(job.root)], even_if_used=True)
+        return plan.absent([state.seen(one) for one in record.entries(job.root)], even_if_used=True)
     if job.server:
         return plan.released(job.found(), job.server)
     return plan.absent(job.found(), even_if_used=False)
 
 
-def _is_abandoned(one: Entry) -> bool:
-    """Whether a run that was killed left it: it is unfinished, and nobody is at it."""
-    if one.state == "built":
-        return False
-    try:
-        with alone(f"venv-{one.digest}", patience=0):
-            return True
-    except Busy:
-        return False
-
-
 def _build_step(job: Job, because: str) -> Step:
     wish = job.wanted
     ours = [one for one in job.found() if one.is_there]
-    path = plan.next_path(job.root, wish, {one.entry.path for one in ours if one.entry.state == "built"})
+    path = state.target(job.root, wish, ours)
     cleared = {one.entry.path for one in ours if one.entry.state != "built"}
     standing = look.in_the_way(path)
     if standing and path not in cleared:
@@ -180,7 +169,7 @@ def _build_step(job: Job, because: str) -> Step:
 def _carried_out(job: Job, steps: list[Step]) -> list[Step]:
     if job.state != "present":
         return [step for step in steps if _one(job, step)]
-    with _alone(job.wanted.digest, job.seconds):
+    with locked(job.wanted.digest, job.seconds):
         # Another run may have built it meanwhile.
         mine = job.wanted.digest
         return [step for step in decide(job) if (_do if step.entry.digest == mine else _one)(job, step)]
@@ -189,7 +178,7 @@ def _carried_out(job: Job, steps: list[Step]) -> list[Step]:
 def _one(job: Job, step: Step) -> bool:
     """Do a step that is about one environment, under its lock; what another run is at is left to that one."""
     try:
-        with _alone(step.entry.digest):
+        with locked(step.entry.digest):
             again = _again(job, step)
             return again is not None and _do(job, again)
     except Busy as busy:
@@ -230,7 +219,7 @@ def _do(job: Job, step: Step) -> bool:
 
 def _removed(job: Job, step: Step) -> bool:
     try:
-        build.take_away(step, job.host.record)
+        take_away(step.entry, job.host.record)
     except VllmError as error:
         is_meant = job.state == "absent" and not job.everything
         if error.reason != "environment-in-use" or is_meant:
@@ -294,7 +283,7 @@ def _described(job: Job, steps: t.Sequence[Step]) -> dict[str, t.Any] | None:
     proved = {**told, **one.proved}
     return {
         "path": one.path,
-        "python": look.python_of(one.path),
+        "python": state.python_of(one.path),
         "digest": one.digest,
         "packages": list(one.wish.get("packages", [])),
         "vllm_version": proved.get("vllm") or job.wish.version,
@@ -302,13 +291,7 @@ def _described(job: Job, steps: t.Sequence[Step]) -> dict[str, t.Any] | None:
         "cuda_version": proved.get("cuda"),
         "python_version": proved.get("python"),
         "installer": proved.get("installer"),
-        "lock": look.own_path(one.path, look.LOCK),
+        "lock": state.own_path(one.path, state.LOCK),
         "lock_sha256": one.lock or None,
         "users": sorted({*one.users, *({job.server} if job.server else ())}),
     }
-
-
-def _alone(digest: str, patience: float | None = None) -> t.ContextManager[None]:
-    """The lock of one environment of this host."""
-    name = f"venv-{digest}"
-    return alone(name, patience=patience, doing=f"is building or removing the environment {name} on this host")

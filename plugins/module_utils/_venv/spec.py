@@ -20,6 +20,9 @@ from .._vllm import wheels
 from .._vllm.versions import parse
 
 KEYS = ("packages", "python", "index_url", "extra_index_urls", "wheelhouse", "constraints")
+# How it may be built, and where: what is no part of what was asked for.
+TERMS = ("root", "installer", "managed_python", "cuda_check", "min_free_gib", "timeout")
+DEFAULT_ROOT = "/opt/vllm/venvs"
 # Another way to write the same wish down would name every environment anew.
 DIGEST_VERSION = 1
 # What is older than that is a build that does not know its version.

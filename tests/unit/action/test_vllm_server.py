@@ -117,6 +117,7 @@ def test_a_description_is_handed_on_as_it_is_without_what_only_the_role_reads() 
         )
     ]
     assert result["spec"] == {key: value for key, value in server.items() if value is not None}
+    assert "alternative" not in plugin.calls[0][1]
 
 
 @pytest.mark.parametrize(
@@ -201,6 +202,118 @@ def test_the_class_of_a_host_is_looked_at_with_its_engine() -> None:
     assert plugin.calls[0] == (FACTS, {"docker_host": "unix:///run/p.sock"})
 
 
+PACKAGES: Result = {"packages": ["vllm==0.26.0"], "wheelhouse": "/srv/wheels"}
+BOTH: Result = {"phi": {**OWN["phi"], "hardware": {"h100": {**OWN["phi"]["hardware"]["h100"], "venv": PACKAGES}}}}
+
+
+def test_a_service_is_described_by_its_packages() -> None:
+    plugin = Plugin(FOUND, server={"name": "a", "model": "m/n", "venv": PACKAGES})
+    result = plugin.over()
+    ((module, arguments),) = plugin.calls
+    assert (module, arguments["venv"], result["spec"]["backend"]) == (SERVICE, PACKAGES, "systemd")
+
+
+def test_a_server_whose_environment_has_no_packages_is_refused_before_the_host_is_asked() -> None:
+    plugin = Plugin(server={"name": "a", "model": "m/n", "venv": {"packages": ["torch"]}})
+    assert "vllm_server.venv.packages must name vLLM" in plugin.over()["msg"]
+    assert plugin.calls == []
+
+
+# --- which backend ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("said", "module", "alternative"),
+    [
+        pytest.param(
+            {},
+            SERVICE,
+            {"backend": "container", "parameters": {"image": "vllm/vllm-openai:v0.26.0", "fallbacks": []}},
+            id="that of the class, or what runs it",
+        ),
+        pytest.param({"backend": "container"}, CONTAINER, None, id="as it was said"),
+        pytest.param({"overrides": {"backend": "container"}}, CONTAINER, None, id="as an override says"),
+        pytest.param(
+            {"overrides": {"backend": "systemd"}, "backend": "container"}, SERVICE, None, id="which comes first"
+        ),
+        pytest.param(
+            {"image": "b:1"},
+            CONTAINER,
+            {
+                "backend": "systemd",
+                "is_default": True,
+                "refusal": "Unknown key 'overrides.image' for a server with backend systemd: only backend container has "
+                "it. Remove it, or set backend: container.",
+            },
+            id="one that the user describes for the other",
+        ),
+        pytest.param(
+            {"overrides": {"user": "llm"}},
+            SERVICE,
+            {
+                "backend": "container",
+                "refusal": "Unknown key 'overrides.user' for a server with backend container: only backend systemd has "
+                "it. Remove it, or set backend: systemd.",
+            },
+            id="one that the user describes for it alone",
+        ),
+        pytest.param(
+            {"replace_unmanaged": True},
+            CONTAINER,
+            {
+                "backend": "systemd",
+                "is_default": True,
+                "refusal": "replace_unmanaged is for containers: a unit that this collection did not create is never "
+                "replaced. Leave it out, and remove the unit yourself or choose another name.",
+            },
+            id="what containers alone can do",
+        ),
+        pytest.param(
+            {"state": "absent", "server": {"name": "a"}, "model": ""}, CONTAINER, None, id="either removes it"
+        ),
+    ],
+)
+def test_one_call_tells_of_both_backends_unless_the_user_named_one(
+    said: Result, module: str, alternative: Result | None
+) -> None:
+    plugin = Plugin(FOUND, **{"model": "phi", "models": BOTH, "hardware_class": "h100", **said})
+    plugin.over()
+    assert [(called, arguments.get("alternative")) for called, arguments in plugin.calls] == [(module, alternative)]
+
+
+@pytest.mark.parametrize(("backend", "source"), [("container", "image"), ("systemd", "venv")])
+def test_later_steps_speak_of_the_server_as_what_runs_it_has_it(backend: str, source: str) -> None:
+    look = Plugin({**FOUND, "backend": backend}, model="phi", models=BOTH, hardware_class="h100", look=True)
+    plan = look.over()
+    assert [key for key in ("image", "venv") if key in plan["spec"]] == [source]
+    later = Plugin(FOUND, plan=plan)
+    later.over()
+    ((module, arguments),) = later.calls
+    assert (module.endswith(backend.replace("systemd", "service")), source in arguments) == (True, True)
+    assert "alternative" not in arguments
+
+
+@pytest.mark.parametrize(
+    ("version", "said", "told"),
+    [
+        ("0.8.4", {}, "a needs vLLM 0.8.5 or later, and its venv has vLLM 0.8.4. Name a newer venv."),
+        ("0.8.5", {}, None),
+        ("0.8.4", {"validation": "permissive"}, None),
+        (None, {}, None),
+    ],
+)
+def test_a_vllm_that_is_too_old_for_the_model_is_refused_where_it_is_found(
+    version: str | None, said: Result, told: str | None
+) -> None:
+    model = {**OWN["phi"], "server": {**OWN["phi"]["server"], "name": "a"}, "needs": {"vllm": "0.8.5"}}
+    overrides = {**UNIT, **said}
+    found = {**FOUND, "vllm_version": version}
+    plugin = Plugin(found, model="phi", models={"phi": model}, hardware_class="h100", overrides=overrides, look=True)
+    result = plugin.over()
+    assert (result["failed"], result["pending"]) == (told is not None, told is None)
+    assert told is None or result["msg"].startswith(told)
+
+
 def test_an_environment_of_a_container_in_the_catalogue_is_left_out() -> None:
     model = {**OWN["phi"], "server": {**OWN["phi"]["server"], "user": "llm", "allow_daemon_reload": True}}
     plugin = Plugin(FOUND, model="phi", models={"phi": model}, hardware_class="h100")
@@ -252,7 +365,7 @@ def test_gpus_that_cannot_be_looked_at_are_a_failure() -> None:
         ({"server": {**SERVER, "backend": "pod"}}, "vllm_server.backend must be container or systemd; got 'pod'."),
         (
             {"server": {"name": "a", "model": "m", "backend": "systemd"}},
-            "vllm_server.venv is missing; a server with backend systemd needs name, model and venv, the directory of",
+            "vllm_server.venv is missing; a server with backend systemd needs name, model and venv: what its virtual",
         ),
         (
             {"server": {**SERVED, "image": "i:1"}},
@@ -272,6 +385,10 @@ def test_gpus_that_cannot_be_looked_at_are_a_failure() -> None:
         (
             {"server": {**SERVED, "fallbacks": [{"causes": ["x"], "change": {"ipc_mode": "host"}}]}},
             "Unknown key 'vllm_server.fallbacks[0].change.ipc_mode' for a server with backend systemd",
+        ),
+        (
+            {"server": {**SERVED, "venv": {"packages": ["vllm==0.26.0"], "sever": 1}}},
+            "Unknown key 'vllm_server.venv.sever'. Valid keys: constraints, cuda_check, ",
         ),
         (
             {"server": SERVED, "replace_unmanaged": True},
@@ -419,7 +536,7 @@ def test_a_secret_that_is_refused_is_in_no_result(kind: str, state: str) -> None
 
 def test_a_server_that_starts_is_handed_on_as_it_was_described() -> None:
     server = {**SERVER, "env": {"A": "it's a prompt: 'x'"}, "labels": {"token": "1"}}
-    assert Plugin(FOUND, server=server).over()["spec"] == server
+    assert Plugin(FOUND, server=server).over()["spec"] == {**server, "backend": "container"}
 
 
 def test_nothing_unprintable_is_in_a_result() -> None:

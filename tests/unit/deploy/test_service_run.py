@@ -15,10 +15,12 @@ from pathlib import Path
 import pytest
 from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
 from ansible_collections.gpufleet.vllm.plugins.module_utils._systemd import unit as units
+from ansible_collections.gpufleet.vllm.plugins.module_utils._venv.record import Record
 from docker_model import NEW, SERVER, Killed, manage, run, situation
-from systemd_model import Systemd, environment_in, installed_units, services
+from systemd_model import Systemd, built_environment, environment_in, installed_units, services
 
 KEY = "CANARY-of-16-or-more"
+RAY = {"distributed_executor_backend": "ray"}
 
 
 @pytest.fixture
@@ -485,3 +487,141 @@ def test_what_is_put_back_tells_how_long_it_was_away_though_systemd_forgot_that_
     # Whoever starts it by himself knows better than its record.
     systemd.starts["vllm-a"] = ("by hand", systemd.starts["vllm-a"][1])
     assert run()["server"]["away_seconds"] is None
+
+
+# --- environments -----------------------------------------------------------------------------------------------------
+
+
+def environments(tmp_path: Path, **users: str) -> dict[str, str]:
+    """Environments of the record with vLLM 0.26.0 and 0.25.0, by name: v26 and v25, each for these servers."""
+    record, versions = Record(str(situation().record)), {"v26": "0.26.0", "v25": "0.25.0"}
+    return {
+        name: built_environment(record, tmp_path / "venvs", version, tuple(users.get(name, "").split())).path
+        for name, version in versions.items()
+    }
+
+
+def described(venv: str, **said: t.Any) -> dict[str, t.Any]:
+    """A server whose environment is described, and found at this path."""
+    services().provided = venv
+    return run(venv=venv, **said)
+
+
+def there(tmp_path: Path) -> dict[str, tuple[str, ...]]:
+    """The environments that are there, with the servers that use each."""
+    found = Record(str(situation().record)).entries()
+    assert {one.path for one in found} == {str(path) for path in (tmp_path / "venvs").glob("*")}
+    return {f"v{Path(one.path).name.split('.')[1]}": one.users for one in found}
+
+
+def test_a_server_is_recorded_for_its_environment_and_takes_it_along(systemd: Systemd, tmp_path: Path) -> None:
+    paths = environments(tmp_path)
+    described(venv=paths["v26"])
+    assert there(tmp_path) == {"v26": ("vllm-a",), "v25": ()}
+    gone = manage(state="absent")
+    assert gone["actions"][-1] == f"remove environment {paths['v26']} (no server uses it any more)"
+    assert gone["commands"][-1] == f"rm -r {paths['v26']}"
+    # What nobody was recorded for is somebody's.
+    assert there(tmp_path) == {"v25": ()}
+
+
+def test_an_environment_that_is_named_by_its_directory_is_the_users(systemd: Systemd, tmp_path: Path) -> None:
+    paths = environments(tmp_path, v25="vllm-b")
+    run(venv=paths["v26"])
+    run(venv=paths["v25"])
+    manage(state="committed")
+    described(paths["v25"], name="b", port=8001)
+    # It uses it all the same.
+    manage(container_name="vllm-b", state="absent")
+    assert there(tmp_path) == {"v26": (), "v25": ("vllm-b",)}
+    manage(state="absent")
+    assert there(tmp_path) == {"v26": (), "v25": ("vllm-b",)}
+
+
+def test_the_commit_removes_the_environment_of_the_old_server_and_a_revert_none(
+    systemd: Systemd, tmp_path: Path
+) -> None:
+    paths = environments(tmp_path)
+    described(venv=paths["v25"])
+    described(venv=paths["v26"])
+    manage(state="reverted")
+    assert there(tmp_path) == {"v26": ("vllm-a",), "v25": ("vllm-a",)}
+    described(venv=paths["v26"])
+    predicted = manage(check=True, state="committed")
+    assert there(tmp_path) == {"v26": ("vllm-a",), "v25": ("vllm-a",)}
+    committed = manage(state="committed")
+    assert predicted["actions"] == committed["actions"]
+    assert committed["actions"][-1] == f"remove environment {paths['v25']} (no server uses it any more)"
+    assert there(tmp_path) == {"v26": ("vllm-a",)}
+    assert manage(state="committed")["actions"] == []
+
+
+def test_what_another_server_uses_stays_until_it_goes_too(systemd: Systemd, tmp_path: Path) -> None:
+    paths = environments(tmp_path)
+    described(venv=paths["v26"])
+    described(name="b", port=8001, venv=paths["v26"])
+    manage(state="absent")
+    assert there(tmp_path) == {"v26": ("vllm-b",), "v25": ()}
+    manage(container_name="vllm-b", state="absent")
+    assert there(tmp_path) == {"v25": ()}
+
+
+def test_the_environment_goes_with_a_server_that_another_one_replaced(systemd: Systemd, tmp_path: Path) -> None:
+    paths = environments(tmp_path)
+    described(venv=paths["v25"])
+    described(name="b", venv=paths["v26"])
+    assert there(tmp_path) == {"v26": ("vllm-b",), "v25": ("vllm-a",)}
+    manage(container_name="vllm-b", state="committed")
+    assert there(tmp_path) == {"v26": ("vllm-b",)}
+
+
+def test_a_container_that_took_the_place_lets_the_environment_go_with_its_commit(
+    systemd: Systemd, tmp_path: Path
+) -> None:
+    paths = environments(tmp_path)
+    described(venv=paths["v26"])
+    as_container()
+    assert there(tmp_path)["v26"] == ("vllm-a",)
+    manage(state="committed")
+    assert there(tmp_path) == {"v25": ()}
+
+
+def test_a_teardown_takes_what_was_built_for_a_server_that_never_came_to_be(systemd: Systemd, tmp_path: Path) -> None:
+    paths = environments(tmp_path, v26="vllm-a", v25="chat")
+    described(name="b", port=8001, venv=paths["v26"])
+    manage(container_name=None, state="absent", all=True)
+    # Somebody else recorded it, by a name that no server of ours has.
+    assert there(tmp_path) == {"v25": ("chat",)}
+
+
+def test_an_environment_that_is_missing_is_named_as_what_the_role_builds(systemd: Systemd, tmp_path: Path) -> None:
+    services().provided = str(tmp_path / "later")
+    planned = run(check=True, venv=services().provided)
+    assert (planned["actions"], planned["needs"]) == (["create vllm-a", "start vllm-a"], ["venv"])
+    with pytest.raises(
+        VllmError, match="later, which venv asks for, is not built yet, or was damaged since. Role "
+    ) as e:
+        run(venv=services().provided)
+    assert e.value.reason == "venv-missing"
+
+
+@pytest.mark.parametrize("has_ray", [False, True])
+def test_an_environment_without_ray_is_refused_where_ray_is_asked_for(
+    has_ray: bool, systemd: Systemd, tmp_path: Path
+) -> None:
+    packages = next(Path(situation().server["venv"]).rglob("site-packages"))
+    if has_ray:
+        (packages / "ray-2.48.0.dist-info").mkdir()
+        assert run(engine=RAY)["changed"]
+        return
+    run()
+    with pytest.raises(VllmError, match="holds no Ray, .* or use mp. Nothing was stopped or changed.") as caught:
+        run(engine=RAY)
+    assert caught.value.reason == "invalid-flag"
+    assert systemd.now == {"vllm-a": "id1 running"}
+
+
+def test_a_fallback_to_ray_is_left_out_where_there_is_none(systemd: Systemd) -> None:
+    rungs = [{"causes": ["worker-died"], "change": {"engine": one}} for one in (RAY, {"max_model_len": 16384})]
+    run(fallbacks=rungs)
+    assert run(fallbacks=rungs, failure_id="worker-died")["fallback"]["change"] == {"engine": {"max_model_len": 16384}}

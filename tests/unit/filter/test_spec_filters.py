@@ -45,6 +45,7 @@ def test_a_model_of_the_user_is_a_name_too() -> None:
     assert vllm_spec("phi", "h100", {"port": 8001}, OWN) == {
         "name": "phi",
         "model": "microsoft/Phi-4-mini-instruct",
+        "backend": "container",
         "image": "vllm/vllm-openai:v0.26.0",
         "engine": {"gpu_memory_utilization": 0.5},
         "port": 8001,
@@ -118,16 +119,23 @@ def served(playbook: str, **variables: t.Any) -> t.Any:
     play_vars = {key: trusted(value) for one in plays for key, value in one["vars"].items()}
     task_vars = {"group_names": [], **play_vars, **variables}
     catalogue = Templar(loader=DataLoader(), variables=task_vars).template(play_vars["vllm_server_catalogue"])
-    said = {"state": "started", "server": None, **plain(catalogue)}
-    return described(said, lambda: known_class(said["hardware_class"], task_vars))
+    said = {"state": "started", "server": None, "replace_unmanaged": False, **plain(catalogue)}
+    return described(said, lambda: known_class(said["hardware_class"], task_vars)).spec()
 
 
 @pytest.mark.parametrize(
-    ("playbook", "variables", "model", "image"),
+    ("playbook", "variables", "model", "source"),
     [
         ("deploy_gptoss.yml", {"group_names": ["gb10"]}, "openai/gpt-oss-120b", "nvcr.io/nvidia/vllm:25.09-py3"),
-        ("deploy_gptoss.yml", {"group_names": ["all", "h200"]}, "openai/gpt-oss-120b", "vllm/vllm-openai:v0.26.0"),
-        ("deploy_gptoss.yml", {"group_names": ["h100"]}, "openai/gpt-oss-20b", "vllm/vllm-openai:v0.26.0"),
+        ("deploy_gptoss.yml", {"group_names": ["all", "h200"]}, "openai/gpt-oss-120b", ["vllm==0.26.0"]),
+        ("deploy_gptoss.yml", {"group_names": ["h100"]}, "openai/gpt-oss-20b", ["vllm==0.26.0"]),
+        ("deploy_gptoss.yml", {"group_names": ["a100"]}, "openai/gpt-oss-20b", ["vllm==0.26.0"]),
+        (
+            "deploy_gptoss.yml",
+            {"group_names": ["h100"], "vllm_backend": "container"},
+            "openai/gpt-oss-20b",
+            "vllm/vllm-openai:v0.26.0",
+        ),
         ("deploy_gptoss.yml", {"group_names": ["cpu"]}, "openai/gpt-oss-20b", "gpufleet/vllm-cpu:0.32.0"),
         ("deploy_gptoss.yml", {"vllm_hardware_class": "gb10"}, "openai/gpt-oss-120b", "nvcr.io/nvidia/vllm:25.09-py3"),
         (
@@ -140,7 +148,7 @@ def served(playbook: str, **variables: t.Any) -> t.Any:
             "deploy_gptoss.yml",
             {"ansible_facts": {"gpufleet": {"hardware_class": "h200"}}},
             "openai/gpt-oss-120b",
-            "vllm/vllm-openai:v0.26.0",
+            ["vllm==0.26.0"],
         ),
         ("deploy_gptoss.yml", {"group_names": ["h100"], "model": "gpt-oss-120b"}, "openai/gpt-oss-120b", None),
         ("deploy_gemma3.yml", {"group_names": ["gb10"]}, "google/gemma-3-27b-it", "nvcr.io/nvidia/vllm:25.09-py3"),
@@ -171,16 +179,19 @@ def served(playbook: str, **variables: t.Any) -> t.Any:
         ),
     ],
 )
-def test_a_playbook_serves(playbook: str, variables: dict[str, t.Any], model: str, image: str | None) -> None:
+def test_a_playbook_serves(playbook: str, variables: dict[str, t.Any], model: str, source: t.Any) -> None:
+    """C(source) is the image of a container or the packages of a service; None for either."""
     server = served(playbook, **variables)
     assert server["model"] == model
-    assert image in (None, server["image"])
+    assert source in (None, server["image"] if server["backend"] == "container" else server["venv"]["packages"])
 
 
 @pytest.mark.parametrize("group", ["gb10", "h100", "a100"])
 def test_the_example_inventory_has_a_spec_for_each_of_its_groups(group: str) -> None:
     variables = yaml.safe_load((ROOT / "inventories" / "example" / "group_vars" / f"{group}.yml").read_text())
-    assert served("deploy_gptoss.yml", group_names=[group], **variables)["huggingface_dir"] == "~/vllm/huggingface"
+    server = served("deploy_gptoss.yml", group_names=[group], **variables)
+    runs = ("container", "~/vllm/huggingface") if group == "gb10" else ("systemd", "/srv/vllm/huggingface")
+    assert (server["backend"], server["huggingface_dir"]) == runs
 
 
 # --- vllm_spec_check ------------------------------------------------------------------------------------------------

@@ -195,6 +195,7 @@ EVERY_KEY = {
     "cap_add": ["IPC_LOCK"],
     "group_add": ["video"],
     "extra_hosts": ["hub:10.0.0.1"],
+    "venv": "/venv",
     "vllm_version": "0.26.0",
 }
 

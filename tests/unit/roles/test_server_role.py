@@ -30,7 +30,7 @@ import json, os, sys
 
 with open(sys.argv[1]) as stream:
     asked = json.load(stream)
-name = asked.get("name") or str(asked.get("container") or asked.get("unit") or "gpu_facts")[5:]
+name = asked.get("name") or str(asked.get("container") or asked.get("unit") or asked.get("server") or "gpu_facts")[5:]
 folder = os.path.join(os.environ["STAND_IN"], name)
 with open(os.path.join(folder, "calls"), "a+") as stream:
     stream.seek(0)
@@ -121,6 +121,7 @@ def health(check: bool = False) -> tuple[str, str, bool]:
 
 PLAN = container("started", True)
 UNIT: Answer = {"vllm_server": {"backend": "systemd", "venv": "/opt/vllm", "image": None}}
+BUILT: Answer = {"vllm_server": {"venv": {"packages": ["vllm==0.26.0"], "wheelhouse": "/w"}, "image": None}}
 RUNG = {"causes": ["mem-free-below-budget"], "change": {"port": 8001}}
 OLD = {**server("old"), "away_seconds": 2.0}
 FALLBACK = {
@@ -388,7 +389,61 @@ def scenarios() -> list[Scenario]:
     ]
 
 
-SCENARIOS = scenarios()
+def environments() -> list[Scenario]:
+    """A server whose virtual environment the role builds."""
+
+    def needing(name: str, *actions: str, **differs: t.Any) -> Answer:
+        return found(name, *actions, needs=["venv"], backend="systemd", **differs)
+
+    look, venv = service("started", True), ("vllm_venv", "present", False)
+    return [
+        Scenario(
+            "built",
+            [needing("built", *STEPS), {"changed": True}, found("built", *STEPS), GOOD, found("built")],
+            [look, venv, service("started"), health(), service("committed")],
+            'built answers at http://127.0.0.1:8000 on built: "Four."',
+            changed=True,
+            variables=BUILT,
+        ),
+        Scenario(
+            "rebuilt",
+            [needing("rebuilt", health=GOOD), {"changed": True}, found("rebuilt", *STEPS), GOOD, found("rebuilt")],
+            [look, venv, service("started"), health(), service("committed")],
+            'rebuilt answers at http://127.0.0.1:8000 on rebuilt: "Four."',
+            changed=True,
+            variables=BUILT,
+        ),
+        Scenario(
+            "not-built",
+            [needing("not-built", *STEPS), {"failed": True, "msg": "Upgrade the driver.", "reason": "driver-too-old"}],
+            [look, venv],
+            "Upgrade the driver.",
+            failed=True,
+            reason="driver-too-old",
+            variables=BUILT,
+        ),
+        Scenario(
+            "a-directory",
+            [needing("a-directory", *STEPS), {"failed": True, "msg": "Make one there.", "reason": "venv-missing"}],
+            [look, service("started")],
+            "Make one there.",
+            failed=True,
+            reason="venv-missing",
+            variables=UNIT,
+        ),
+        Scenario(
+            "check-built",
+            [needing("check-built", *STEPS), {"changed": True}, needing("check-built", *STEPS)],
+            [look, ("vllm_venv", "present", True), look],
+            "Nothing was changed on check-built. Planned: create vllm-x; start vllm-x.",
+            changed=True,
+            variables=BUILT,
+            check=True,
+        ),
+    ]
+
+
+SCENARIOS = [*scenarios(), *environments()]
 
 
 @dataclass(frozen=True)
@@ -406,7 +461,7 @@ def _seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Seen]:
         shutil.copytree(ROOT / part, copy / part, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(ROOT / "playbooks" / "models", copy / "playbooks" / "models")
     shutil.copy(ROOT / "galaxy.yml", copy)
-    for module in ("vllm_container", "vllm_service", "vllm_health", "gpu_facts"):
+    for module in ("vllm_container", "vllm_service", "vllm_health", "vllm_venv", "gpu_facts"):
         (copy / "plugins" / "modules" / f"{module}.py").write_text(STAND_IN.replace("MODULE", module))
     outputs = {check: run(path, [one for one in SCENARIOS if one.check is check], check) for check in (False, True)}
     seen = {}
@@ -498,6 +553,15 @@ def test_the_next_fallback_is_asked_for_by_the_diagnosis(seen: dict[str, Seen]) 
     assert (plan["reset_fallbacks"], rung.get("reset_fallbacks")) == (True, None)
     assert (rung["failure_id"], rung["container_id"]) == ("mem-free-below-budget", "c1")
     assert "vllm_version" not in rung
+
+
+def test_an_environment_is_built_as_the_server_describes_it_and_for_that_server(seen: dict[str, Seen]) -> None:
+    asked = seen["built"].calls[1]
+    assert {key: asked[key] for key in ("packages", "wheelhouse", "server")} == {
+        "packages": ["vllm==0.26.0"],
+        "wheelhouse": "/w",
+        "server": "vllm-built",
+    }
 
 
 def test_a_wish_for_gpus_is_only_handed_to_a_start(seen: dict[str, Seen]) -> None:

@@ -21,8 +21,11 @@ from ansible_collections.gpufleet.vllm.plugins.module_utils._server.catalogue im
     problems,
     process,
     resolve,
+    version_of_packages,
+    with_ray,
 )
-from ansible_collections.gpufleet.vllm.plugins.module_utils._server.check import check
+from ansible_collections.gpufleet.vllm.plugins.module_utils._server.check import RAY, check
+from ansible_collections.gpufleet.vllm.plugins.module_utils._server.spec import CONTAINER, OWN_KEYS, SERVICE
 from ansible_collections.gpufleet.vllm.plugins.module_utils._vllm.failures import SIGNATURES
 
 ROOT = Path(__file__).parents[3]
@@ -123,6 +126,26 @@ def test_the_mxfp4_of_gemma_is_refused_in_the_image_of_the_rules() -> None:
     assert "image: g needs vLLM 0.30.0 or later, and nvcr.io/nvidia/vllm:25.09-py3 is 0.10.1.1" in str(caught.value)
 
 
+# All but one for which NVIDIA's image alone is known to do.
+WITH_PACKAGES = [(name, one) for name, one in ENTRIES if "venv" in MODELS[name]["hardware"][one]]
+
+
+@pytest.mark.parametrize(("name", "hardware_class"), WITH_PACKAGES)
+def test_an_entry_starts_as_a_service_too(name: str, hardware_class: str) -> None:
+    spec = resolve(name, MODELS[name], hardware_class, backend=SERVICE)
+    server = process(spec)
+    assert (spec["backend"], server.vllm_version) == (SERVICE, version_of_packages(spec["venv"]["packages"]))
+    assert not {*spec} & OWN_KEYS[CONTAINER]
+    assert [str(finding) for finding in check(server) if finding.severity != "note"] == []
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_what_runs_a_new_server_is_usual_for_its_class(name: str) -> None:
+    runs = {one: resolve(name, MODELS[name], one)["backend"] for one in MODELS[name]["hardware"]}
+    services = dict.fromkeys(("h100", "h200", "a100"), SERVICE)
+    assert runs == {**services, "gb10": CONTAINER, "cpu": CONTAINER}
+
+
 def test_a_two_gpu_h100_host_serves_gpt_oss_20b_over_both() -> None:
     words = argv(process(resolve("gpt-oss-20b", MODELS["gpt-oss-20b"], "h100")))
     assert " ".join(words).endswith("--dtype bfloat16 --max-num-seqs 16 --tensor-parallel-size 2")
@@ -136,6 +159,37 @@ def test_the_long_context_profile_is_the_one_that_ran() -> None:
         "--distributed-executor-backend mp",
     ):
         assert wanted in words
+
+
+@pytest.mark.parametrize("executor", ["mp", "ray"])
+def test_the_long_context_profile_has_ray_where_it_may_need_it(executor: str) -> None:
+    model = MODELS["qwen3-8b-long-context"]
+    said = {"engine": {"distributed_executor_backend": executor}}
+    assert resolve("l", model, "a100", said)["venv"]["packages"] == ["vllm==0.26.0", RAY]
+    alone = {**said, "fallbacks": None}
+    packages = resolve("l", model, "a100", alone)["venv"]["packages"]
+    assert packages == (["vllm==0.26.0", RAY] if executor == "ray" else ["vllm==0.26.0"])
+
+
+@pytest.mark.parametrize(
+    ("spec", "packages"),
+    [
+        pytest.param(
+            {"venv": {"packages": ["vllm==0.26.0", "ray==2.50.0"]}}, ["vllm==0.26.0", "ray==2.50.0"], id="has it"
+        ),
+        pytest.param({"venv": {"packages": ["vllm==0.17.1"]}}, ["vllm==0.17.1"], id="vLLM brings it"),
+        pytest.param({"venv": {"packages": ["vllm==0.18.0"]}}, ["vllm==0.18.0", RAY], id="vLLM does not"),
+        pytest.param({"venv": {}}, None, id="no packages"),
+    ],
+)
+def test_ray_is_added_where_nobody_else_brings_it(spec: dict[str, t.Any], packages: list[str] | None) -> None:
+    found = with_ray({**spec, "engine": {"distributed_executor_backend": "ray"}})
+    assert found["venv"].get("packages") == packages
+
+
+def test_a_directory_is_the_users_to_fill() -> None:
+    spec = {"venv": "/opt/vllm", "engine": {"distributed_executor_backend": "ray"}}
+    assert with_ray(spec) == spec
 
 
 def test_few_requests_at_once_need_few_graphs() -> None:
@@ -165,10 +219,11 @@ def test_a_profile_without_graphs_says_what_that_costs(name: str, group: str) ->
 
 def test_a_rollout_server_can_take_weights_and_is_open_to_its_host_alone() -> None:
     spec = resolve("r", MODELS["gpt-oss-20b-rollout"], "h100")
-    assert (spec["bind"], spec["network_mode"], spec["env"]["VLLM_SERVER_DEV_MODE"]) == ("127.0.0.1", "host", 1)
+    assert (spec["bind"], process(spec).network_mode, spec["env"]["VLLM_SERVER_DEV_MODE"]) == ("127.0.0.1", "host", 1)
     assert '--weight-transfer-config {"backend":"nccl"}' in " ".join(argv(process(spec)))
-    with pytest.raises(VllmError, match="r needs vLLM 0.19.0 or later"):
-        resolve("r", MODELS["gpt-oss-20b-rollout"], "h100", {"image": "vllm/vllm-openai:v0.11.0"})
+    for old in ({"backend": CONTAINER, "image": "vllm/vllm-openai:v0.11.0"}, {"venv": {"packages": ["vllm==0.11.0"]}}):
+        with pytest.raises(VllmError, match="r needs vLLM 0.19.0 or later"):
+            resolve("r", MODELS["gpt-oss-20b-rollout"], "h100", old)
 
 
 # --- layers ---------------------------------------------------------------------------------------------------------
@@ -197,11 +252,47 @@ def test_the_layers_of_a_model_become_one_spec() -> None:
         "model": "org/m",
         "port": 9000,
         "env": {"A": "1"},
-        "image": "vllm/vllm-openai:v0.26.0",
+        "backend": "systemd",
+        "venv": {"packages": ["vllm==0.26.0"]},
         "engine": {"dtype": "auto", "max_num_seqs": 4},
         "architecture": {**dict.fromkeys(COMMON_KEYS, 1), "weights_gib": 2},
         "load_seconds": 60,
     }
+
+
+@pytest.mark.parametrize(
+    ("hardware", "overrides", "asked", "runs"),
+    [
+        ({}, {}, None, SERVICE),
+        ({"venv": None}, {}, None, CONTAINER),
+        ({"backend": CONTAINER}, {}, None, CONTAINER),
+        ({}, {"backend": CONTAINER}, None, CONTAINER),
+        ({}, {}, CONTAINER, CONTAINER),
+        ({}, {"backend": SERVICE}, CONTAINER, SERVICE),
+        ({"backend": CONTAINER}, {}, SERVICE, SERVICE),
+    ],
+    ids=[
+        "by its class",
+        "without packages",
+        "as the model says",
+        "as the user says",
+        "that runs it",
+        "over that",
+        "both",
+    ],
+)
+def test_what_runs_a_server(
+    hardware: dict[str, t.Any], overrides: dict[str, t.Any], asked: str | None, runs: str
+) -> None:
+    classes = {"h100": {**MODEL["hardware"]["h100"], **hardware}}
+    spec = merged({**MODEL, "hardware": classes}, "h100", overrides, "m", asked)
+    assert (spec["backend"], "image" in spec, "venv" in spec) == (runs, runs == CONTAINER, runs == SERVICE)
+
+
+def test_what_the_user_says_of_an_environment_is_added_to_the_packages_of_the_catalogue() -> None:
+    venv = resolve("m", MODEL, "h100", {"venv": {"wheelhouse": "/srv/wheels"}})["venv"]
+    assert venv == {"packages": ["vllm==0.26.0"], "wheelhouse": "/srv/wheels"}
+    assert resolve("m", MODEL, "h100", {"venv": "/opt/vllm"})["venv"] == "/opt/vllm"
 
 
 @pytest.mark.parametrize(
@@ -246,9 +337,15 @@ def test_a_wish_for_a_number_of_gpus_is_passed_on() -> None:
         ("h100", {"engine": {"attn_impl": 1}}, "m on h100: engine.attn_impl: vLLM 0.26.0 has no --attn-impl"),
         (
             "h100",
-            {"image": "vllm/vllm-openai:v0.8.4"},
+            {"backend": CONTAINER, "image": "vllm/vllm-openai:v0.8.4"},
             "image: m needs vLLM 0.8.5 or later, and vllm/vllm-openai:v0.8.4",
         ),
+        (
+            "h100",
+            {"venv": {"packages": ["vllm==0.8.4"]}},
+            "venv: m needs vLLM 0.8.5 or later, and its environment is 0.8.4",
+        ),
+        ("h100", {"image": "i:1"}, "Unknown key 'overrides.image' for a server with backend systemd"),
         ("h100", {"validation": "strict", "env": {"VLLM_RPC_TIMEOUT": 1}}, "vLLM 0.26.0 does not read it"),
     ],
 )
@@ -268,7 +365,7 @@ def test_what_cannot_be_made_is_told(hardware_class: str, overrides: dict[str, t
     ],
 )
 def test_what_the_user_insists_on_is_passed_on(overrides: dict[str, t.Any]) -> None:
-    assert resolve("m", MODEL, "h100", overrides)["image"]
+    assert resolve("m", MODEL, "h100", overrides, CONTAINER)["image"]
 
 
 def test_a_model_that_needs_encodings_wants_a_place_for_them() -> None:
@@ -277,7 +374,7 @@ def test_a_model_that_needs_encodings_wants_a_place_for_them() -> None:
     with pytest.raises(VllmError, match="encodings_dir: this version fetches the encodings from the internet"):
         resolve("m", model, "h100", {"validation": "strict"})
     assert resolve("m", model, "h100", {"validation": "strict", "encodings_dir": "/e"})
-    assert resolve("m", model, "h100", {"validation": "strict", "image": "vllm/vllm-openai:v0.31.0"})
+    assert resolve("m", model, "h100", {"validation": "strict", "venv": {"packages": ["vllm==0.31.0"]}})
 
 
 # --- the form -------------------------------------------------------------------------------------------------------
@@ -309,7 +406,8 @@ def changed(path: str, value: t.Any) -> dict[str, t.Any]:
         ("hardware.h100.load_seconds", "long", "m.hardware.h100.load_seconds must be a whole number; got 'long'."),
         ("hardware.h100.load_seconds", True, "m.hardware.h100.load_seconds must be a whole number; got True."),
         ("hardware.h100.notes", "x", "m.hardware.h100.notes must be a list of texts; got 'x'."),
-        ("hardware.h100.venv", [], "m.hardware.h100.venv must be a mapping with the keys packages, python; got []."),
+        ("hardware.h100.venv", [], "m.hardware.h100.venv must be a mapping with the keys constraints, cuda_check, "),
+        ("hardware.h100.venv", {"packages": "x"}, "m.hardware.h100.venv.packages must be a list of texts; got 'x'."),
         ("hardware.h100.venv", {"package": []}, "Unknown key 'm.hardware.h100.venv.package'. Valid keys:"),
         (
             "hardware.h100.venv",
@@ -361,4 +459,4 @@ def test_what_is_no_model(model: t.Any) -> None:
 def test_a_model_of_the_user_may_be_short() -> None:
     short = {"description": "x", "server": {"model": "a/b"}, "hardware": {"b200": {"image": "i"}}}
     assert problems("m", short) == []
-    assert resolve("m", short, "b200") == {"name": "m", "model": "a/b", "image": "i"}
+    assert resolve("m", short, "b200") == {"name": "m", "model": "a/b", "backend": "container", "image": "i"}

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from ansible_collections.gpufleet.vllm.plugins.module_utils._gpu.nvidia_smi import Result
 from ansible_collections.gpufleet.vllm.plugins.module_utils._gpu.probe import Host
-from ansible_collections.gpufleet.vllm.plugins.module_utils._venv import look
+from ansible_collections.gpufleet.vllm.plugins.module_utils._venv import look, state
 from ansible_collections.gpufleet.vllm.plugins.module_utils._venv.plan import PipConfiguration
 
 Answers = t.Mapping[str, Result]
@@ -173,16 +173,16 @@ def packages(path: Path) -> Path:
 
 def test_what_changes_an_environment_changes_the_digest_of_its_contents(tmp_path: Path) -> None:
     place = packages(tmp_path)
-    before = look.contents(str(tmp_path))
+    before = state.contents(str(tmp_path))
     (place / "__pycache__").mkdir()
     (place / "vllm" / "cache.pyc").touch()
-    assert look.contents(str(tmp_path)) == before
+    assert state.contents(str(tmp_path)) == before
     (place / "six.py").touch()
-    added = look.contents(str(tmp_path))
+    added = state.contents(str(tmp_path))
     (place / "six.py").unlink()
-    assert look.contents(str(tmp_path)) == before != added
+    assert state.contents(str(tmp_path)) == before != added
     (place / "vllm-0.26.0.dist-info" / "RECORD").write_text("vllm/__init__.py,,\nvllm/more.py,,\n")
-    assert look.contents(str(tmp_path)) != before
+    assert state.contents(str(tmp_path)) != before
 
 
 def test_who_runs_from_an_environment(tmp_path: Path) -> None:
@@ -195,4 +195,4 @@ def test_who_runs_from_an_environment(tmp_path: Path) -> None:
         (tmp_path / pid).mkdir()
         (tmp_path / pid / "cmdline").write_bytes(words)
         (tmp_path / pid / "maps").write_bytes(maps)
-    assert look.runs_from("/venvs/x", str(tmp_path)) == [20, 21]
+    assert state.runs_from("/venvs/x", str(tmp_path)) == [20, 21]

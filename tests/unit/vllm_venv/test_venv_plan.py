@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import pytest
 from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
-from ansible_collections.gpufleet.vllm.plugins.module_utils._venv import plan
+from ansible_collections.gpufleet.vllm.plugins.module_utils._venv import plan, state
 from ansible_collections.gpufleet.vllm.plugins.module_utils._venv.plan import (
     GIB,
     Facts,
@@ -360,6 +360,6 @@ def test_the_steps_of_a_commit(users: tuple[str, str], steps: list[str]) -> None
 def test_a_path_that_is_taken_is_built_beside() -> None:
     wanted = wish()
     first = f"/venvs/{wanted.name}"
-    assert plan.next_path("/venvs", wanted, []) == first
-    assert plan.next_path("/venvs", wanted, [first]) == f"{first}-2"
-    assert plan.next_path("/venvs", wanted, [first, f"{first}-2"]) == f"{first}-3"
+    assert state.next_path("/venvs", wanted, []) == first
+    assert state.next_path("/venvs", wanted, [first]) == f"{first}-2"
+    assert state.next_path("/venvs", wanted, [first, f"{first}-2"]) == f"{first}-3"
