@@ -121,7 +121,7 @@ ROWS = [
     Row(
         "start",
         TAKEN,
-        {CONTAINER: "Port 8000 is taken by", SERVICE: "8000"},
+        "Port 8000 is taken by",
         serves={CONTAINER: "none", SERVICE: "old"},
     ),
     Row("read back", FAILS, {CONTAINER: "", SERVICE: NO_BUS}, serves="new", answer=SILENT),
