@@ -16,7 +16,7 @@ ACCOUNTS = {
 # Directories of the system's in which something was for a while.
 ENTERED = {
     *("/", "/opt", "/etc", "/etc/systemd", "/etc/systemd/system", "/etc/systemd/system/multi-user.target.wants"),
-    *("/usr/local/lib", "/var", "/var/cache", "/var/lib", "/var/tmp"),
+    *("/usr", "/usr/local", "/usr/local/lib", "/var", "/var/cache", "/var/lib", "/var/tmp"),
 }
 
 
