@@ -112,11 +112,11 @@ from ansible_collections.gpufleet.vllm.plugins.module_utils._host.printable impo
 def main() -> None:
     module = AnsibleModule(argument_spec=OPTIONS, supports_check_mode=True)
     try:
-        result = printable(run(module.params))
+        result = run(module.params)
     except VllmError as error:
         module.fail_json(msg=printable(str(error)), reason=error.reason)
     leave_with = module.fail_json if result["missing"] else module.exit_json
-    leave_with(**result)
+    leave_with(**printable(result))
 
 
 if __name__ == "__main__":

@@ -278,7 +278,8 @@ def _answers(bind: str, port: int) -> bool:
 
 
 def tell(text: str, level: str = "INFO") -> None:
-    print(f"{level} gpufleet.vllm: {printable(text)}", file=sys.stderr, flush=True)
+    sys.stderr.write(f"{level} gpufleet.vllm: {printable(text)}\n")
+    sys.stderr.flush()
 
 
 def look() -> Facts:

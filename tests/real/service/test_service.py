@@ -144,7 +144,7 @@ def url(inventory: pathlib.Path) -> t.Iterator[str]:
     login = ["-i", host["ansible_ssh_private_key_file"], "-p", str(host["ansible_port"]), "gpu@127.0.0.1"]
     forward = ["-N", "-L", f"{port}:127.0.0.1:8000"]
     with subprocess.Popen(["ssh", *options, *forward, *login], stdin=subprocess.DEVNULL) as tunnel:
-        for _ in range(100):
+        for _attempt in range(100):
             with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
                 break
             time.sleep(0.1)

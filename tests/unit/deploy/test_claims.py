@@ -25,12 +25,13 @@ from systemd_model import Systemd, installed_units
 ONE = {"count": 1, "min_free_mib": 40000}
 
 
-def cards(*free: int, held: t.Mapping[str, int] = {}) -> dict[str, t.Any]:
+def cards(*free: int, held: t.Mapping[str, int] | None = None) -> dict[str, t.Any]:
     """GPUs with so many MiB free, on the first of which containers hold some."""
     gpus = [
         {**FREE_GPU, "index": n, "uuid": f"GPU-{n}", "memory_free_mib": size, "memory_used_mib": 81000 - size}
         for n, size in enumerate(free)
     ]
+    held = held or {}
     processes = [{"pid": 5, "container": name, "used_memory_mib": size} for name, size in held.items()]
     return {"status": "ok", "gpus": [{**gpus[0], "processes": processes}, *gpus[1:]]}
 

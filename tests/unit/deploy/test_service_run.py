@@ -423,8 +423,11 @@ def test_a_server_that_was_stopped_is_not_started_at_boot(systemd: Systemd) -> N
 def test_a_run_that_is_killed_leaves_no_server_that_runs_and_does_not_come_back_at_boot(
     systemd: Systemd, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def killed(name: str) -> None:
+        raise Killed
+
     with monkeypatch.context() as patched, pytest.raises(Killed):
-        patched.setattr(systemd, "enable", lambda name: (_ for _ in ()).throw(Killed))
+        patched.setattr(systemd, "enable", killed)
         run()
     assert systemd.state["vllm-a"] != "running"
     run()

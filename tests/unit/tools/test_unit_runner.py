@@ -42,7 +42,7 @@ class Runner:
         return dict(line.partition("=")[::2] for line in text.splitlines())
 
     def until(self, **known: str) -> dict[str, str]:
-        for _ in range(100):
+        for _look in range(100):
             shown = self.shown()
             if known.items() <= shown.items():
                 return shown
