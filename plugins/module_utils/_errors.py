@@ -97,6 +97,14 @@ class VllmError(Exception):
         self.reason: Reason = reason
 
 
+class ProgramError(VllmError):
+    """A program that failed, or could not be run; C(log) are the last lines that it printed."""
+
+    def __init__(self, message: str, reason: Reason, log: t.Sequence[str] = ()) -> None:
+        super().__init__(message, reason)
+        self.log = list(log)
+
+
 class Problem(t.NamedTuple):
     """One thing that forbids a start: the sentence for people, and its reason."""
 

@@ -17,7 +17,7 @@ import subprocess
 import typing as t
 from dataclasses import dataclass
 
-from .._errors import Reason, VllmError
+from .._errors import ProgramError, Reason, VllmError
 from .._gpu.probe import DIRECTORIES
 from .._host import files
 from .._host.download import HttpSource, fetch
@@ -32,14 +32,6 @@ LOCK_SECONDS = 120
 TAIL_LINES = 15
 # What a CDI specification is written to by nvidia-cdi-refresh.service, too.
 CDI_FILE = "/var/run/cdi/nvidia.yaml"
-
-
-class Failed(VllmError):
-    """A command that failed, with the last lines that it printed."""
-
-    def __init__(self, message: str, reason: Reason, log: t.Sequence[str] = ()) -> None:
-        super().__init__(message, reason)
-        self.log = list(log)
 
 
 @dataclass(frozen=True)
@@ -288,7 +280,7 @@ class Actor:
         return child.returncode, output.decode("utf-8", "replace")
 
 
-def explained(step: Step, argv: t.Sequence[str], status: int, output: str) -> Failed:
+def explained(step: Step, argv: t.Sequence[str], status: int, output: str) -> ProgramError:
     """A command that failed, in words."""
     lines = [redact(line.rstrip()) for line in output.splitlines() if line.strip()]
     errors = [line for line in lines if FAULT.match(line)] or lines[-1:]
@@ -297,8 +289,8 @@ def explained(step: Step, argv: t.Sequence[str], status: int, output: str) -> Fa
         if found := re.search(one.pattern, output):
             who = found.groupdict().get("who")
             sentence = one.sentence.format(who=f" (process {who})" if who else "", seconds=LOCK_SECONDS)
-            return Failed(f"Cannot {step.words()}. {sentence}.{said}", one.reason, lines[-TAIL_LINES:])
-    return Failed(
+            return ProgramError(f"Cannot {step.words()}. {sentence}.{said}", one.reason, lines[-TAIL_LINES:])
+    return ProgramError(
         f"Cannot {step.words()}: '{' '.join(argv[:2])}' ended with exit status {status}.{said} What was done stays, "
         "and the next run goes on from there.",
         "install-failed",

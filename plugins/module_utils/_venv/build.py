@@ -16,7 +16,7 @@ import subprocess
 import typing as t
 from dataclasses import dataclass, replace
 
-from .._errors import Reason, VllmError
+from .._errors import ProgramError, VllmError
 from .._host import files
 from . import installer, plan, state
 from .plan import Recipe, Terms
@@ -29,14 +29,6 @@ SHORT = 300.0
 IMPORT = 900.0
 PR_SET_PDEATHSIG = 1
 OUTPUT_BYTES = 1 << 20
-
-
-class BuildError(VllmError):
-    """An environment could not be built; C(log) are the last lines of the program that failed."""
-
-    def __init__(self, message: str, reason: Reason, log: t.Sequence[str] = ()) -> None:
-        super().__init__(message, reason)
-        self.log = list(log)
 
 
 @dataclass(frozen=True)
@@ -104,7 +96,7 @@ class Builder:
         """Make the environment, from its entry in the record to the proof; what fails leaves nothing behind.
 
         Raises:
-            BuildError: says which program failed and why.
+            ProgramError: says which program failed and why.
             VllmError: when it cannot be recorded or written.
         """
         record.write(self.entry)
@@ -156,14 +148,14 @@ class Builder:
         what = f"Cannot {doing} (with {self.recipe.installer}, into {self.entry.path})"
         log = installer.tail(done.output)
         if done.status is None:
-            raise BuildError(
+            raise ProgramError(
                 f"{what}: it was not done after {seconds:.0f} s, and was stopped. Raise timeout, or name an index "
                 "nearer to the host.",
                 "download-failed",
                 log,
             )
         reason, why = installer.explained(done.output)
-        raise BuildError(f"{what}: {why}", reason, log)
+        raise ProgramError(f"{what}: {why}", reason, log)
 
     def _prove(self) -> dict[str, t.Any]:
         """Import vLLM, and judge what it says of itself."""
@@ -173,7 +165,7 @@ class Builder:
         log = installer.tail(done.output)
         if done.status != 0:
             why = "it took too long" if done.status is None else installer.import_fault(done.output)
-            raise BuildError(
+            raise ProgramError(
                 f"vLLM {self.wish.version} was installed, and cannot be imported: {why}. The packages do not fit each "
                 "other or this host: change packages or constraints.",
                 "environment-broken",
@@ -183,7 +175,7 @@ class Builder:
         problem = plan.proved_problem(self.wish, proved, self.recipe.driver, self.terms)
         if problem:
             reason, why = problem
-            raise BuildError(
+            raise ProgramError(
                 f"The environment that was built cannot be used: {why}. Change packages or indexes.", reason, log
             )
         return proved
