@@ -15,7 +15,7 @@ from .._errors import VllmError
 from .._health.logfile import TAIL_BYTES, TAIL_LINES, RunCommand, port_among
 from .._host.files import read_text
 from .._host.processes import ProcessState
-from .words import ENVIRONMENTS, read_environment
+from .words import ENVIRONMENTS, JOURNALCTL, entries, read_environment
 
 PROPERTIES = (
     "LoadState",
@@ -39,7 +39,6 @@ RESULTS = {
     "exec-condition": "a condition in the unit is not met",
 }
 CURSOR = "-- cursor: "
-NO_ENTRIES = "-- No entries --"
 
 
 class UnitSource:
@@ -115,8 +114,7 @@ class UnitSource:
         matches = [a for a in arguments if not a.startswith("-")]
         options = [a for a in arguments if a.startswith("-")]
         unit = [] if matches else [f"--unit={self.name}"]
-        text = self._run(["journalctl", "--no-pager", "--all", "--output=cat", *unit, *options, *matches])
-        return "" if text.startswith(NO_ENTRIES) else text[-TAIL_BYTES:]
+        return entries(self._run([*JOURNALCTL, *unit, *options, *matches]))[-TAIL_BYTES:]
 
     def root_pid(self) -> int | None:
         return int(self.shown().get("MainPID") or 0) or None

@@ -16,6 +16,7 @@ import typing as t
 
 from .._errors import VllmError
 from .._host import files, ports
+from .words import JOURNALCTL, entries
 
 # Where units of an administrator are, and of packages; the first one is where ours are.
 DIRECTORY = "/etc/systemd/system"
@@ -100,8 +101,7 @@ class Host:
     def journal(self, name: str, invocation: str, lines: int) -> str:
         """The end of what one start of a unit has logged; of all its starts when that one is not known."""
         match = [f"_SYSTEMD_INVOCATION_ID={invocation}"] if invocation else [f"--unit={name}{SUFFIX}"]
-        text = self._run(["journalctl", "--no-pager", "--all", "--output=cat", f"--lines={lines}", *match])
-        return "" if text.startswith("-- No entries --") else text
+        return entries(self._run([*JOURNALCTL, f"--lines={lines}", *match]))
 
     def listening(self, port: int, bind: str) -> str | None:
         """The unit whose process listens there."""

@@ -11,6 +11,8 @@ import typing as t
 
 # For root alone: the environments of servers, a file a unit.
 ENVIRONMENTS = "/etc/gpufleet.vllm"
+# Each look at a journal begins like this.
+JOURNALCTL = ("journalctl", "--no-pager", "--all", "--output=cat")
 PLAIN = re.compile(r"[A-Za-z0-9_@+=:,./-]+")
 NAME_OF_A_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 ESCAPED = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\t": "\\t", "\r": "\\r"}
@@ -45,6 +47,11 @@ def path(text: str) -> str:
 def environment_file(variables: t.Mapping[str, str]) -> str:
     """Variables as C(EnvironmentFile) reads them."""
     return "".join(f"{key}={_assigned(value)}\n" for key, value in sorted(variables.items()))
+
+
+def entries(printed: str) -> str:
+    """What journalctl printed; nothing where it says that there is nothing."""
+    return "" if printed.startswith("-- No entries --") else printed
 
 
 def read_environment(text: str) -> dict[str, str]:
