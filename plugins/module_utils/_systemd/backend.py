@@ -390,14 +390,19 @@ class SystemdBackend:
             self.host.start(name, timeout)
         except SystemdError as error:
             raise SystemdError(f"{str(error).rstrip('.')}.{self._last_lines(name)}") from None
-        self._note(name, text, started_as=self._invocation(name))
+        one = self._server_of(name, text)
+        if one and one.stopping_since:
+            self._note(replace(one, started_as=self._invocation(name)))
 
-    def _note(self, name: str, text: str, **known: t.Any) -> None:
-        """Write down what systemd forgets of one that served; without that, only a number is missing."""
+    def _server_of(self, name: str, text: str) -> Entry | None:
+        """The entry of a unit that serves; a trial and a download serve nobody."""
         one = _proof(self.ledger.known(), name, text)
+        return one if one and one.purpose == "server" else None
+
+    def _note(self, one: Entry) -> None:
+        """Write down what systemd forgets of one that served; without that, only a number is missing."""
         with contextlib.suppress(VllmError):
-            if one and one.purpose == "server" and (one.stopping_since or "stopping_since" in known):
-                self.ledger.write(replace(one, **known))
+            self.ledger.write(one)
 
     def _last_lines(self, name: str) -> str:
         from .._host.redaction import redact
@@ -417,7 +422,9 @@ class SystemdBackend:
     def _stop(self, name: str, seen: str = "", at_once: bool = False) -> None:
         text = self._ours(name, seen)
         group = self.host.show([name]).get(name, {}).get("ControlGroup", "")
-        self._note(name, text, stopping_since=now_text(), started_as="")
+        one = self._server_of(name, text)
+        if one:
+            self._note(replace(one, stopping_since=now_text(), started_as=""))
         if at_once:
             # What is being restarted already has no process; the stop that follows keeps it from coming back.
             with contextlib.suppress(SystemdError):
