@@ -183,6 +183,12 @@ def _writes(given: Given) -> Value:
     return [*(words([one]) for one in given.writes), *volumes]
 
 
+def writable(spec: ServerSpec) -> list[str]:
+    """The directories that a service may write to and that somebody else reaches, as the service sees them."""
+    mounted = [volume.split(":")[1] for volume in spec.volumes if not _is_read_only(volume)]
+    return [*mounted, f"/run/{spec.container_name}", "/dev/shm"]
+
+
 def _is_read_only(volume: str) -> bool:
     return "ro" in ":".join(volume.split(":")[2:]).split(",")
 

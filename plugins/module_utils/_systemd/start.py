@@ -62,9 +62,11 @@ class Start:
     used: int = 1
     # Whether its vLLM takes UUIDs.
     takes_uuids: bool = False
-    # Where it answers once it is up, and the file that is locked until then; none for a start that disturbs nobody.
+    # Where it answers once it is up (at a Unix socket it has no port), and the file that is locked until then; none for a
+    # start that disturbs nobody.
     bind: str = "127.0.0.1"
     port: int = 8000
+    uds: str = ""
     turn: str = ""
 
     def argv(self, python: str, program: str) -> tuple[str, ...]:
@@ -76,7 +78,8 @@ class Start:
         options += ["--mig"] if self.mig else []
         options += [f"--share={self.share:g}", f"--used={self.used}"] if self.share else []
         options += ["--takes-uuids"] if self.takes_uuids else []
-        options += [f"--turn={self.turn}", f"--answers={self.bind}", f"--at-port={self.port}"] if self.turn else []
+        answers = [f"--uds={self.uds}"] if self.uds else [f"--answers={self.bind}", f"--at-port={self.port}"]
+        options += [f"--turn={self.turn}", *answers] if self.turn else []
         return (python, "-I", program, *options, "--", *self.command)
 
 
@@ -96,6 +99,7 @@ def parsed(argv: t.Sequence[str]) -> Start:
     parser.add_argument("--turn", default="")
     parser.add_argument("--answers", default="127.0.0.1")
     parser.add_argument("--at-port", type=int, default=8000)
+    parser.add_argument("--uds", default="")
     said = vars(parser.parse_args(own))
     if not command:
         parser.error("the command of the server is missing, behind --")
@@ -262,14 +266,17 @@ def _keep(descriptor: int, main: str, start: Start, deadline: float) -> None:
         os.dup2(nowhere, stream)
     until = time.monotonic() + deadline
     pid = int(main.partition(" ")[0])
-    while time.monotonic() < until and born(pid) == main and not _answers(start.bind, start.port):
+    while time.monotonic() < until and born(pid) == main and not _answers(start):
         time.sleep(INTERVAL / 2)
     os.close(descriptor)
 
 
-def _answers(bind: str, port: int) -> bool:
-    address = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(bind, bind)
-    with contextlib.suppress(OSError), socket.create_connection((address, port), timeout=INTERVAL):
+def _answers(start: Start) -> bool:
+    address = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(start.bind, start.bind)
+    family = socket.AF_UNIX if start.uds else socket.AF_INET6 if ":" in address else socket.AF_INET
+    with contextlib.suppress(OSError), socket.socket(family) as asking:
+        asking.settimeout(INTERVAL)
+        asking.connect(start.uds or (address, start.port))
         return True
     return False
 

@@ -136,6 +136,7 @@ def started(spec: ServerSpec, command: tuple[str, ...]) -> Start | None:
         takes_uuids=takes_uuids(spec),
         bind=spec.bind,
         port=spec.port,
+        uds=spec.uds or "",
         turn=TURN if measures else "",
     )
 

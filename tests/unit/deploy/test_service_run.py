@@ -315,9 +315,20 @@ def test_a_user_who_was_there_stays(systemd: Systemd) -> None:
         ({"env": {"a.b": "1"}}, {}, "invalid-parameter", "env.a.b: systemd takes names"),
         ({"gpus": ["0;1"]}, {}, "invalid-parameter", "gpus must hold UUIDs"),
         ({"volumes": ["weights:/m"]}, {}, "invalid-parameter", "weights:/m is a volume of a container engine"),
+        ({"engine": {"uds": "/tmp/a.sock"}}, {}, "invalid-parameter", "a service cannot make the socket /tmp/a.sock"),
+        ({"engine": {"uds": "/s/a.sock"}, "volumes": ["/srv:/s:ro"]}, {}, "invalid-parameter", "the socket /s/a.sock"),
         ({"venv": "/nowhere"}, {}, "venv-missing", "/nowhere is no virtual environment with vLLM in it"),
     ],
-    ids=["a login user", "root", "a variable that systemd drops", "no GPU", "a named volume", "no environment"],
+    ids=[
+        "a login user",
+        "root",
+        "a variable that systemd drops",
+        "no GPU",
+        "a named volume",
+        "a socket of its own",
+        "a socket in what is read-only",
+        "no environment",
+    ],
 )
 def test_what_a_unit_cannot_be_is_refused_before_anything_stops(
     said: dict[str, t.Any], host: dict[str, t.Any], reason: str, told: str, systemd: Systemd
@@ -330,6 +341,11 @@ def test_what_a_unit_cannot_be_is_refused_before_anything_stops(
     assert told in str(caught.value) and str(caught.value).endswith("Nothing was stopped or changed.")
     assert caught.value.reason == reason
     assert (systemd.now, len(systemd.calls)) == (there, calls)
+
+
+def test_a_socket_in_what_volumes_mount_is_none_of_these(systemd: Systemd) -> None:
+    assert run(engine={"uds": "/s/a.sock"}, volumes=["/srv:/s"])["changed"]
+    assert "--uds /s/a.sock" in systemd.units["vllm-a"]
 
 
 def test_what_the_user_cannot_read_is_refused(systemd: Systemd) -> None:

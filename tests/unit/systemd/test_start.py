@@ -57,6 +57,7 @@ PLAIN = Start("a", COMMAND)
         pytest.param(replace(PLAIN, gpus=("MIG-1",), at_start="reselect", mig=True), id="a MIG device"),
         pytest.param(replace(PLAIN, share=0.675, used=4, takes_uuids=True), id="a share of four"),
         pytest.param(replace(PLAIN, turn="/run/x/turn", bind="::", port=8001), id="its turn"),
+        pytest.param(replace(PLAIN, turn="/run/x/turn", uds="/run/a b.sock"), id="its turn, until a socket answers"),
         pytest.param(replace(PLAIN, command=("sh", "-c", "x", "--", "--server=b")), id="words that look like its own"),
     ],
 )
@@ -512,15 +513,22 @@ def test_it_becomes_the_server_which_has_no_child_of_its(rig: Rig) -> None:
     assert until(lambda: is_free(str(rig.turn)))
 
 
-def test_the_turn_is_over_when_the_server_answers(rig: Rig) -> None:
-    with socket.socket() as server:
-        server.bind(("127.0.0.1", 0))
-        process = rig.begin("sleep", "30", port=server.getsockname()[1])
+@pytest.mark.parametrize("kind", ["a port", "a Unix socket", "a Unix socket that an earlier life left"])
+def test_the_turn_is_over_when_the_server_answers(kind: str, rig: Rig) -> None:
+    path = str(rig.directory / "a.sock")
+    if kind.endswith("left"):
+        with socket.socket(socket.AF_UNIX) as earlier:
+            earlier.bind(path)
+    with socket.socket(socket.AF_INET if kind == "a port" else socket.AF_UNIX) as server:
+        server.bind(("127.0.0.1", 0) if kind == "a port" else path + ".new")
+        process = rig.begin("sleep", "30", **({"port": server.getsockname()[1]} if kind == "a port" else {"uds": path}))
         try:
             assert line(process) == str(process.pid)
             time.sleep(0.7)
             assert not is_free(str(rig.turn))
             server.listen()
+            if kind != "a port":
+                os.rename(path + ".new", path)
             assert until(lambda: is_free(str(rig.turn)))
         finally:
             process.kill()

@@ -297,6 +297,9 @@ def test_what_the_user_sets_comes_last() -> None:
             {"port": 8001, "bind": "0.0.0.0"}, {"port": 8001, "bind": "0.0.0.0", "share": 0.92}, id="all GPUs"
         ),
         pytest.param(
+            {"engine": {"uds": "/run/vllm/a.sock"}}, {"uds": "/run/vllm/a.sock", "share": 0.92}, id="on a Unix socket"
+        ),
+        pytest.param(
             {"engine": {"kv_cache_memory_bytes": "20G"}}, {"share": 0.0, "turn": ""}, id="with its cache pinned"
         ),
         pytest.param(
