@@ -90,6 +90,9 @@ class Systemd(Host):
     def is_elsewhere(self, name: str) -> bool:
         return name in self.packaged
 
+    def is_enabled(self, name: str) -> bool:
+        return name in self.enabled
+
     def show(self, names: t.Iterable[str]) -> dict[str, dict[str, str]]:
         return {name: self._shown(name) for name in names}
 

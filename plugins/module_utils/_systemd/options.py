@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from .._server.spec import ServerSpec
 from .._vllm.versions import parse
-from .words import exec_line, path, words
+from .words import BOOT, exec_line, path, words
 
 # The shell of every host that runs systemd.
 SHELL = "/bin/sh"
@@ -397,7 +397,7 @@ DIRECTIVES: tuple[Directive, ...] = (
         "Install",
         "WantedBy",
         "it serves again after a reboot",
-        lambda g: "multi-user.target" if starts_at_boot(g) else None,
+        lambda g: BOOT if starts_at_boot(g) else None,
         ("restart_policy",),
     ),
 )

@@ -16,7 +16,7 @@ import typing as t
 
 from .._errors import VllmError
 from .._host import files, ports
-from .words import JOURNALCTL, entries
+from .words import BOOT, JOURNALCTL, entries
 
 # Where units of an administrator are, and of packages; the first one is where ours are.
 DIRECTORY = "/etc/systemd/system"
@@ -88,6 +88,10 @@ class Host:
     def is_elsewhere(self, name: str) -> bool:
         """Whether a package or somebody at run time brought a unit of that name."""
         return any(os.path.lexists(os.path.join(place, name + SUFFIX)) for place in self.elsewhere)
+
+    def is_enabled(self, name: str) -> bool:
+        """Whether it is started at boot: what C(systemctl enable) makes of a unit of ours."""
+        return os.path.lexists(os.path.join(self.directory, f"{BOOT}.wants", name + SUFFIX))
 
     def show(self, names: t.Iterable[str]) -> dict[str, dict[str, str]]:
         """What systemd shows of units, by name."""

@@ -85,6 +85,11 @@ def identity(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", errors="surrogateescape")).hexdigest()
 
 
+def is_installed(text: str) -> bool:
+    """Whether a unit can be enabled: whether systemd then starts it at boot."""
+    return "\n[Install]\n" in text
+
+
 def seal_in(text: str) -> str | None:
     """The seal that a unit has, which proves nothing by itself."""
     found = SEAL.search(text)
@@ -253,8 +258,7 @@ class Found:
     name: str
     text: str
     shown: t.Mapping[str, str]
-    # Whether its file is in the directory where ours are.
-    is_in_place: bool = True
+    is_enabled: bool = False
 
     @property
     def identity(self) -> str:
@@ -263,6 +267,11 @@ class Found:
     @property
     def running(self) -> bool:
         return self.status in ("running", "restarting", "stopping")
+
+    @property
+    def at_boot(self) -> bool | None:
+        """Whether it is started at boot; None for one that never is."""
+        return self.is_enabled if is_installed(self.text) else None
 
     @property
     def status(self) -> str:
@@ -289,6 +298,7 @@ def instance(slot: Slot, found: Found, proof: Entry | None, monotonic: float, no
         "status": found.status,
         "is_pinned": "--kv-cache-memory-bytes" in found.text,
         "can_be_adopted": False,
+        "at_boot": found.at_boot,
         "started_at": _started_at(found.shown, monotonic, now) if found.running else None,
         "away_seconds": _away(found.shown, proof, now - datetime.timedelta(seconds=monotonic)),
     }

@@ -214,6 +214,79 @@ def test_whatever_goes_wrong_in_a_switch_what_serves_comes_back_at_boot_and_noth
     assert (systemd.enabled, systemd.environments) == (systemd.serving, len(systemd.units))
 
 
+def run_b(**said: t.Any) -> dict[str, t.Any]:
+    return run(name="b", model="n", **said)
+
+
+@pytest.mark.parametrize("at", range(10))
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [(as_container, run), (run, as_container), (run, run), (run_b, run)],
+    ids=["in", "out", "within", "from another"],
+)
+def test_a_switch_that_was_killed_and_is_undone_leaves_what_serves_to_come_back_at_boot(
+    old: t.Any, new: t.Any, at: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    systemd = t.cast(AlsoAtBoot, installed_units(AlsoAtBoot(), monkeypatch, tmp_path))
+    client = situation().client
+    client.calls = systemd.calls
+    old()
+    before = client.now, systemd.now
+    client.dies_after = systemd.dies_after = len(systemd.calls) + at
+    with contextlib.suppress(Killed):
+        new(**NEW)
+    client.dies_after = systemd.dies_after = None
+    predicted = manage(check=True, state="reverted")
+    done = manage(state="reverted")
+    assert (predicted["actions"], predicted["commands"]) == (done["actions"], done["commands"])
+    assert ((client.now, systemd.now), systemd.enabled) == (before, systemd.serving)
+    assert manage(state="reverted")["actions"] == []
+
+
+@pytest.mark.parametrize("at", range(4))
+@pytest.mark.parametrize("then", ["started", "present", "stopped"])
+@pytest.mark.parametrize("first", ["started", "stopped"])
+def test_one_that_is_killed_leaves_for_the_next_boot_what_was_asked_for_and_the_next_run_does_the_rest(
+    first: str, then: str, at: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    systemd = t.cast(AlsoAtBoot, installed_units(AlsoAtBoot(), monkeypatch, tmp_path))
+    run(state="present")
+    if first == "stopped":
+        run()
+    systemd.dies_after = len(systemd.calls) + at
+    with contextlib.suppress(Killed):
+        run(state=first)
+    systemd.dies_after = None
+    # A run that was killed before it did anything did not do this either.
+    assert (systemd.enabled == {"vllm-a"}) is (first == ("started" if at else "stopped"))
+    was_running = bool(systemd.serving)
+    predicted, done = run(check=True, state=then), run(state=then)
+    assert [predicted[key] for key in ("changed", "actions", "diff")] == [
+        done[key] for key in ("changed", "actions", "diff")
+    ]
+    assert done["changed"] is bool(done["actions"]) is (done["diff"]["before"] != done["diff"]["after"])
+    assert bool(systemd.serving) is (then == "started" or (then == "present" and was_running))
+    assert then == "present" or systemd.enabled == systemd.serving
+    assert run(state=then)["changed"] is False
+
+
+def test_one_that_does_not_stop_goes_on_and_comes_back_at_boot(systemd: Systemd) -> None:
+    run()
+    systemd.failing = ("stop", "vllm-a")
+    with pytest.raises(VllmError, match="stop of vllm-a failed"):
+        manage(state="stopped")
+    assert (systemd.now, systemd.enabled) == ({"vllm-a": "id1 running"}, {"vllm-a"})
+
+
+def test_one_that_is_never_restarted_is_never_started_at_boot(systemd: Systemd) -> None:
+    once = {"restart_policy": "no"}
+    run(**once)
+    assert run(**once)["changed"] is False
+    manage(state="stopped")
+    assert manage(state="stopped")["actions"] == []
+    assert systemd.enabled == set()
+
+
 def test_a_secret_that_both_read_goes_with_the_last(systemd: Systemd, tmp_path: Path) -> None:
     key = tmp_path / "keys" / "key"
     secret = {"api_key_file": str(key), "api_key": KEY}
