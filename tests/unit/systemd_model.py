@@ -225,7 +225,7 @@ class Services(Situation):
             lambda: self.cut_off,
             self.allow_daemon_reload,
             str(self.environments),
-            Programs(str(self.environments.parent / "programs"), str(self.environments.parent / "run" / "turn")),
+            Programs(str(self.environments.parent / "programs"), str(self.environments.parent / "run" / "turns")),
             self.provided,
         )
         both: list[Backend] = [systemd, *super().backends()]

@@ -18,8 +18,9 @@ SHELL = "/bin/sh"
 # Below /var/cache: where a server keeps what it compiles.
 CACHES = "gpufleet.vllm"
 HAS_EXEC = 240
-# Locked by a server that starts: in a directory of root's, for the services of every user to open.
-TURN = "/run/gpufleet.vllm/turn"
+# A file for each GPU, locked by a server that starts there: root's, for the services of every user to open. Which GPUs
+# there are is known to whoever locks them; beyond these files they share.
+TURNS, FILES = "/run/gpufleet.vllm/turns", 16
 # What root runs is no program of the environment, whose owner may be anybody.
 AS_ROOT = f"+{{}}{SHELL} -c 'PATH=/usr/sbin:/usr/bin:/sbin:/bin; {{}}'"
 # From which release on vLLM takes UUIDs in CUDA_VISIBLE_DEVICES.
@@ -157,8 +158,8 @@ def _device_nodes(given: Given) -> list[str]:
     return [AS_ROOT.format("-", "command -v nvidia-modprobe > /dev/null && nvidia-modprobe -u -c 0")]
 
 
-def _turn(given: Given) -> list[str]:
-    made = f"mkdir -p -m 0755 {TURN.rpartition('/')[0]} && touch {TURN} && chmod 0644 {TURN}"
+def _turns(given: Given) -> list[str]:
+    made = f"umask 022; mkdir -p {TURNS} && cd {TURNS} && touch {' '.join(map(str, range(FILES)))}"
     return [AS_ROOT.format("", made)] if given.waits else []
 
 
@@ -283,9 +284,9 @@ DIRECTIVES: tuple[Directive, ...] = (
     Directive(
         "Service",
         "ExecStartPre",
-        "run as root: the device nodes that CUDA needs, which the hardened service may not make, and the file that the "
-        "starts of all users' services wait for",
-        lambda g: [*_device_nodes(g), *_turn(g), *_copied(g)],
+        "run as root: the device nodes that CUDA needs, which the hardened service may not make, and the files that "
+        "the starts of all users' services wait for",
+        lambda g: [*_device_nodes(g), *_turns(g), *_copied(g)],
         ("gpus",),
     ),
     Directive(

@@ -25,7 +25,7 @@ from .._deploy.ledger import Known, Ledger, entry
 from .._errors import VllmError
 from .._host import files, lock
 from . import start
-from .options import TURN
+from .options import TURNS
 
 # For root alone to write, for all to read.
 DIRECTORY = "/usr/local/lib/gpufleet.vllm"
@@ -63,10 +63,10 @@ def _source(name: str) -> bytes:
 
 @dataclass(frozen=True)
 class Programs:
-    """Where the programs of units are, and the file that their starts wait for."""
+    """Where the programs of units are, and the files that their starts wait for."""
 
     directory: str = DIRECTORY
-    turn: str = TURN
+    turns: str = TURNS
 
     @property
     def path(self) -> str:
@@ -100,7 +100,9 @@ class Programs:
                 if one.name not in _of_others(ledger.known(), server):
                     files.delete_file(one.name)
                     if not os.path.isdir(self.directory):
-                        files.delete_file(self.turn)
+                        files.delete_directory(self.turns)
+                        with contextlib.suppress(OSError):
+                            os.rmdir(os.path.dirname(self.turns))
                 ledger.drop(one)
 
 

@@ -21,7 +21,7 @@ from .._deploy.record import known_of
 from .._server.arguments import SECRET_NAMES, Places, argv, env, secrets_shell
 from .._server.spec import ServerSpec
 from . import options
-from .options import SHELL, TURN, Given, takes_uuids
+from .options import SHELL, TURNS, Given, takes_uuids
 from .words import environment_file
 
 if t.TYPE_CHECKING:
@@ -112,7 +112,7 @@ def rendered(making: Making, host: Host, seal: str) -> Files:
     served = replace(spec, engine={**spec.engine, **making.learned_engine})
     start = started(served, _command(served))
     command = start.argv(f"{spec.venv}/bin/python", host.program) if start else _command(served)
-    given = replace(_given(making, host, seal, command), waits=bool(start and start.turn))
+    given = replace(_given(making, host, seal, command), waits=bool(start and start.turns))
     return _files(given, making)
 
 
@@ -142,7 +142,7 @@ def started(spec: ServerSpec, command: tuple[str, ...]) -> Start | None:
         bind=spec.bind,
         port=spec.port,
         uds=spec.uds or "",
-        turn=TURN if measures else "",
+        turns=TURNS if measures else "",
     )
 
 

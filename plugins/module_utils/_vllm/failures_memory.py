@@ -104,7 +104,7 @@ MEMORY: tuple[Signature, ...] = (
         r"Error in memory profiling\. Initial free memory (?P<init>[\d.]+)(?: GiB)?,\s*current free memory "
         r"(?P<cur>[\d.]+)",
         _drift,
-        "Start again: it usually works, and start servers on one host one after the other. On a GPU that others use, "
+        "Start again: it usually works, and start servers on one GPU one after the other. On a GPU that others use, "
         "set kv_cache_memory_bytes (vLLM 0.10.2 or later), which skips the measurement. On a GB10 empty the page cache "
         "first. A lower gpu_memory_utilization or enforce_eager does not address it.",
         retryable=True,

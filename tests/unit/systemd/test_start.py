@@ -34,8 +34,10 @@ from ansible_collections.gpufleet.vllm.plugins.module_utils._systemd.start impor
     Start,
     chosen,
     parsed,
+    ready,
     settled,
     turn,
+    turns,
     visible,
 )
 from ansible_collections.gpufleet.vllm.plugins.module_utils._vllm.log import parse_lines
@@ -56,8 +58,8 @@ PLAIN = Start("a", COMMAND)
         pytest.param(replace(PLAIN, gpus=("0",), at_start="reselect", prefer="free", min_free_mib=7), id="a wish"),
         pytest.param(replace(PLAIN, gpus=("MIG-1",), at_start="reselect", mig=True), id="a MIG device"),
         pytest.param(replace(PLAIN, share=0.675, used=4, takes_uuids=True), id="a share of four"),
-        pytest.param(replace(PLAIN, turn="/run/x/turn", bind="::", port=8001), id="its turn"),
-        pytest.param(replace(PLAIN, turn="/run/x/turn", uds="/run/a b.sock"), id="its turn, until a socket answers"),
+        pytest.param(replace(PLAIN, turns="/run/x/turns", bind="::", port=8001), id="its turn"),
+        pytest.param(replace(PLAIN, turns="/run/x/turns", uds="/run/a b.sock"), id="its turn, until a socket answers"),
         pytest.param(replace(PLAIN, command=("sh", "-c", "x", "--", "--server=b")), id="words that look like its own"),
     ],
 )
@@ -312,7 +314,8 @@ def test_who_has_it_is_told_and_waited_for_within_bounds(
     with held(path):
         assert turn(path, "a", said.append, clock.monotonic, clock.sleep) is None
     assert longest <= clock.now <= longest + 1
-    assert said[0] == f"a waits for {who}, since two that start at once disturb each other (0 s so far)."
+    why = "two that start on one GPU at once disturb each other"
+    assert said[0] == f"a waits for {who}, since {why} (0 s so far)."
     assert said[-1] == f"a starts without its turn: {who} has held {path} for {longest:.0f} s."
     # A silence of minutes is a stall to whoever waits for health, and each of these lines ends it.
     assert len(said) >= longest / 30
@@ -345,6 +348,118 @@ def test_without_the_file_it_starts_and_says_so(kind: str, tmp_path: Path) -> No
     assert said and said[0].startswith(f"a starts without regard to others: cannot open {path}: ")
 
 
+# --- a turn for each GPU ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> str:
+    (tmp_path / "turns").mkdir()
+    for number in range(4):
+        (tmp_path / "turns" / str(number)).touch()
+    return str(tmp_path / "turns")
+
+
+def locked(directory: str) -> list[int]:
+    return [number for number in range(4) if not is_free(f"{directory}/{number}")]
+
+
+@pytest.mark.parametrize(
+    ("start", "facts", "files"),
+    [
+        pytest.param(ON_0, host(gpu(0), gpu(1)), [0], id="one by UUID"),
+        pytest.param(replace(ON_0, gpus=("GPU-2", "1"), used=2), host(gpu(0), gpu(1), gpu(2)), [1, 2], id="two"),
+        pytest.param(replace(ON_0, gpus=("GPU-1", "GPU-0")), host(gpu(0), gpu(1)), [1], id="none for a spare"),
+        pytest.param(replace(PLAIN, used=2), host(gpu(0), gpu(1), gpu(2)), [0, 1], id="of all those that are used"),
+        pytest.param(replace(ON_0, gpus=("GPU-6",)), host(gpu(0), gpu(6)), [2], id="more GPUs than files"),
+        pytest.param(replace(ON_0, gpus=("GPU-4", "GPU-0"), used=2), host(gpu(0), gpu(4)), [0], id="two of one file"),
+        pytest.param(replace(ON_0, gpus=("MIG-1",)), host(SPLIT), [0], id="the GPU of a MIG device"),
+        pytest.param(AGAIN, host(TAKEN, gpu(1, 100), gpu(2)), [2], id="where it moves to"),
+        pytest.param(AGAIN, host(gpu(1)), [1], id="where it moves to from one that is gone"),
+    ],
+)
+def test_it_has_the_turn_of_the_gpus_that_it_uses(
+    start: Start, facts: dict[str, t.Any], files: list[int], directory: str
+) -> None:
+    found, held = ready(replace(start, turns=directory), lambda: facts, lambda text: None)
+    assert (locked(directory), len(held)) == (files, len(files))
+    assert found == chosen(start, facts)[0]
+    starts._release(held)
+
+
+def test_servers_on_different_gpus_do_not_wait_for_each_other(directory: str) -> None:
+    facts = host(gpu(0), gpu(1), gpu(2))
+    said: list[str] = []
+    starting = [replace(ON_0, gpus=names, used=len(names), turns=directory) for names in (("0",), ("1", "2"))]
+    held = [one for start in starting for one in ready(start, lambda: facts, said.append)[1]]
+    assert (said, locked(directory)) == ([], [0, 1, 2])
+    starts._release(held)
+
+
+def test_the_gpus_are_looked_at_when_nobody_starts_there_any_more(directory: str) -> None:
+    """What another server takes for a moment while it starts is not there for good, and the other way round."""
+    clock, said = Clock(), list[str]()
+    other = turns(directory, [0], "b", said.append)
+
+    def look() -> dict[str, t.Any]:
+        return host(gpu(0, 100) if other else gpu(0), gpu(1))
+
+    def sleep(seconds: float) -> None:
+        clock.sleep(seconds)
+        if clock.now > 3 and other:
+            os.close(other.pop())
+
+    found, held = ready(replace(AGAIN, turns=directory), look, said.append, clock.monotonic, sleep)
+    assert ([one.uuid for one in found], locked(directory)) == (["GPU-0"], [0])
+    assert len(said) == 1 and " waits for PID " in said[0]
+    starts._release(held)
+
+
+def test_one_that_moves_waits_for_its_turn_there_and_chooses_again_then(directory: str) -> None:
+    clock, said = Clock(), list[str]()
+    other = turns(directory, [1], "b", said.append)
+
+    def look() -> dict[str, t.Any]:
+        # Before it is up, the other one has taken nothing yet.
+        return host(TAKEN, gpu(1) if other else gpu(1, 100), gpu(2, 80000))
+
+    def sleep(seconds: float) -> None:
+        clock.sleep(seconds)
+        if clock.now > 3 and other:
+            os.close(other.pop())
+
+    found, held = ready(replace(AGAIN, turns=directory), look, said.append, clock.monotonic, sleep)
+    assert ([one.uuid for one in found], locked(directory)) == (["GPU-2"], [2])
+    starts._release(held)
+
+
+def test_two_that_want_the_same_gpus_in_another_order_do_not_wait_for_each_other_for_ever(directory: str) -> None:
+    """With an order of its own each would have the one and wait for the other."""
+    facts = host(gpu(0), gpu(1))
+    for gpus in (("0", "1"), ("1", "0")):
+        start = replace(ON_0, gpus=gpus, used=2, turns=directory)
+        asked: list[str] = []
+        opened = starts.turn
+
+        def noted(path: str, *said: t.Any, opened: t.Any = opened, asked: list[str] = asked) -> t.Any:
+            asked.append(os.path.basename(path))
+            return opened(path, *said)
+
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(starts, "turn", noted)
+            starts._release(ready(start, lambda: facts, lambda text: None)[1])
+        assert asked == ["0", "1"]
+
+
+@pytest.mark.parametrize("kind", ["missing", "empty"])
+def test_without_the_files_it_starts_and_says_why(kind: str, tmp_path: Path) -> None:
+    said: list[str] = []
+    if kind == "empty":
+        (tmp_path / "turns").mkdir()
+    start = replace(ON_0, turns=str(tmp_path / "turns"))
+    assert ready(start, lambda: host(gpu(0)), said.append)[1] == []
+    assert [text.startswith("a starts without regard to others: ") for text in said] == [True]
+
+
 # --- the one file on the host -----------------------------------------------------------------------------------------
 
 
@@ -374,7 +489,7 @@ def test_a_run_that_makes_no_unit_does_not_load_it() -> None:
 def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Programs, Ledger, str]:
     (tmp_path / "locks").mkdir()
     monkeypatch.setattr(lock, "DIRECTORY", str(tmp_path / "locks"))
-    made = Programs(str(tmp_path / "lib" / "programs"), str(tmp_path / "run" / "turn"))
+    made = Programs(str(tmp_path / "lib" / "programs"), str(tmp_path / "run" / "turns"))
     ledger = Ledger(str(tmp_path / "record"), SYSTEMD)
     made.provide("vllm-a", ledger)
     return made, ledger, made.path
@@ -406,15 +521,17 @@ def test_a_directory_that_others_may_write_to_is_refused(installed: tuple[Progra
 def test_it_goes_with_the_last_unit_that_runs_it(installed: tuple[Programs, Ledger, str]) -> None:
     made, ledger, path = installed
     made.provide("vllm-b", ledger)
-    turn_file = Path(made.turn)
-    turn_file.parent.mkdir()
+    turn_file = Path(made.turns) / "0"
+    turn_file.parent.mkdir(parents=True)
     turn_file.touch()
     made.let_go("vllm-a", [f"ExecStart=/v/bin/python -I {path} --"], ledger)
     assert len(ledger.known().entries) == 2
     made.let_go("vllm-a", [""], ledger)
     assert (os.path.exists(path), [one.server for one in ledger.known().entries]) == (True, ["vllm-b"])
     made.let_go("vllm-b", [], ledger)
-    assert [os.path.exists(one) for one in (path, made.directory, made.turn, turn_file.parent)] == [False] * 4
+    assert [os.path.exists(one) for one in (path, made.directory, made.turns, os.path.dirname(made.turns))] == [
+        False
+    ] * 4
     assert ledger.known().entries == ()
 
 
@@ -451,8 +568,11 @@ class Rig:
             (directory / "bin" / name).write_text(text)
             (directory / "bin" / name).chmod(0o755)
         shutil.copy(path, directory / "start.pyz")
-        self.turn = directory / "turn"
-        self.turn.touch()
+        self.turns = directory / "turns"
+        self.turns.mkdir()
+        for number in range(2):
+            (self.turns / str(number)).touch()
+        self.turn = self.turns / "0"
         self.free(81303)
 
     def free(self, *mib: int) -> None:
@@ -468,7 +588,7 @@ class Rig:
         (self.directory / "bin" / "nvidia-smi.apps").write_text("")
 
     def begin(self, *command: str, port: int = 1, **said: t.Any) -> subprocess.Popen[str]:
-        known = {"gpus": ("GPU-0",), "share": 0.5, "turn": str(self.turn), "port": port, **said}
+        known = {"gpus": ("GPU-0",), "share": 0.5, "turns": str(self.turns), "port": port, **said}
         start = replace(PLAIN, command=(str(self.directory / "bin" / "serve"), *command), **known)
         return subprocess.Popen(
             start.argv(sys.executable, str(self.directory / "start.pyz")),
@@ -540,7 +660,7 @@ def test_the_turn_is_over_when_it_has_had_its_time(rig: Rig) -> None:
     if not child:
         with contextlib.suppress(BaseException):
             descriptor = turn(str(rig.turn), "a", lambda text: None)
-            starts.hold(t.cast(int, descriptor), replace(PLAIN, port=1), deadline=3.0)
+            starts.hold([t.cast(int, descriptor)], replace(PLAIN, port=1), deadline=3.0)
             os.execvp("sleep", ["sleep", "60"])
         os._exit(1)
     try:
@@ -562,7 +682,19 @@ def test_one_that_waits_is_stopped_at_once(rig: Rig) -> None:
         process.communicate()
 
 
-def test_two_start_one_after_the_other(rig: Rig) -> None:
+def test_two_start_at_once_on_two_gpus(rig: Rig) -> None:
+    rig.free(81303, 81303)
+    first, second = rig.begin("sleep", "30"), rig.begin("sleep", "30", gpus=("GPU-1",))
+    try:
+        assert [line(one) for one in (first, second)] == [str(first.pid), str(second.pid)]
+        assert not is_free(str(rig.turns / "0")) and not is_free(str(rig.turns / "1"))
+    finally:
+        for one in (first, second):
+            one.kill()
+            one.communicate()
+
+
+def test_two_start_one_after_the_other_on_one_gpu(rig: Rig) -> None:
     first = rig.begin("sleep", "30")
     assert line(first) == str(first.pid)
     second = rig.begin("true")
@@ -577,7 +709,7 @@ def test_two_start_one_after_the_other(rig: Rig) -> None:
 
 def test_a_gpu_that_is_taken_ends_it_with_the_reason(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     rig.free(1000, 81303)
-    moved = rig.begin("true", at_start="reselect", turn="")
+    moved = rig.begin("true", at_start="reselect", turns="")
     assert (line(moved), line(moved)) == (str(moved.pid), "1")
     assert "a chooses its GPUs again. GPU 0: 1.0 of 80.0 GiB free" in ended(moved)[1]
     monkeypatch.setattr(starts, "PATIENCE", 0.0)
