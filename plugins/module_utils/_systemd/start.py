@@ -29,7 +29,8 @@ from .._host import lock
 from .._host.processes import born, printable, read_proc
 
 Facts = t.Mapping[str, t.Any]
-Say = t.Callable[[str], None]
+# A text and, unless that is INFO, its level.
+Say = t.Callable[..., None]
 
 # The unit of a server, as the kernel names its control group; what a user runs for himself is below user.slice.
 UNIT = re.compile(r"^(?!.*/user\.slice/).*/system\.slice/vllm-([^/\n]+)\.service(?:/|$)", re.MULTILINE)
@@ -39,8 +40,10 @@ LONGEST = 1800.0
 STRANGER = 10.0
 # How often a wait is told of: more often than any health wait takes silence for a stall.
 EVERY = 30.0
-# How long memory may take to come back that an earlier life of the server had.
+# How long memory may take to come back that an earlier life of the server had; and how often one is looked at that
+# somebody else has, for as long as he has it.
 PATIENCE = 20.0
+LATER = 15.0
 INTERVAL = 1.0
 SMI_TIMEOUT = 30.0
 
@@ -154,6 +157,21 @@ def _same(start: Start, facts: Facts) -> list[Candidate]:
     return found
 
 
+def is_only_taken(start: Start, facts: Facts) -> bool:
+    """Whether the GPUs would do if nobody else held memory there: what others take, they give back."""
+    with contextlib.suppress(VllmError):
+        chosen(start, {**facts, "gpus": [_idle(gpu) for gpu in facts.get("gpus") or ()]})
+        return True
+    return False
+
+
+def _idle(gpu: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    free, used, mig = gpu.get("memory_free_mib"), gpu.get("memory_used_mib"), gpu.get("mig") or {}
+    devices = [{**one, "memory_free_mib": one.get("memory_total_mib")} for one in mig.get("devices") or ()]
+    known = {} if free is None or used is None else {"memory_free_mib": free + used, "memory_used_mib": 0}
+    return {**gpu, **known, "mig": {**mig, "devices": devices}}
+
+
 def _called(candidate: Candidate) -> str:
     return f"GPU {candidate.gpu.get('index')} ({candidate.uuid})"
 
@@ -181,13 +199,14 @@ def settled(
     say: Say,
     monotonic: t.Callable[[], float] = time.monotonic,
     sleep: t.Callable[[float], None] = time.sleep,
+    patience: float = PATIENCE,
 ) -> list[Candidate]:
     """The GPUs to take. What an earlier life of the server held may take a moment to come back.
 
     Raises:
         VllmError: when it cannot have them, after some patience.
     """
-    deadline, told = monotonic() + PATIENCE, False
+    deadline, told = monotonic() + patience, False
     while True:
         try:
             found, note = chosen(start, look())
@@ -195,7 +214,7 @@ def settled(
             if monotonic() >= deadline:
                 raise
             if not told:
-                say(f"{start.server} waits up to {PATIENCE:.0f} s for its GPUs. {error}")
+                say(f"{start.server} waits up to {patience:.0f} s for its GPUs. {error}")
             told = True
             sleep(INTERVAL)
         else:
@@ -216,17 +235,32 @@ def ready(
 ) -> tuple[list[Candidate], list[int]]:
     """The GPUs to take, looked at while nobody else starts there, and the locked files that keep it so.
 
+    For those that somebody else holds it waits as long as he does: a start that fails would count for systemd, which
+    gives up a server after some.
+
     Raises:
-        VllmError: when it cannot have them.
+        VllmError: when it cannot have them, whoever holds them.
     """
-    indices: set[int] = set()
+    indices, waits = set[int](), False
     if start.turns:
         with contextlib.suppress(VllmError):
             indices = _used(start, _own(start, look()))
     while True:
         held = turns(start.turns, indices, start.server, say, monotonic, sleep)
-        found = settled(start, look, say, monotonic, sleep)
+        try:
+            found = settled(start, look, say, monotonic, sleep, 0.0 if waits else PATIENCE)
+        except VllmError as error:
+            _release(held)
+            if not is_only_taken(start, look()):
+                raise
+            if not waits:
+                say(f"{start.server} does not start: {error} Until then it waits.", "ERROR")
+            waits = True
+            sleep(LATER)
+            continue
         if not start.turns or _used(start, found) <= indices:
+            if waits:
+                say(f"{start.server} has its GPUs now.")
             return found, held
         # It moves: the turn is that of other GPUs, and when it has come these may be taken.
         _release(held)

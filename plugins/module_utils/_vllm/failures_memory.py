@@ -124,11 +124,13 @@ MEMORY: tuple[Signature, ...] = (
         "gpu-taken",
         "root",
         ("gpufleet.vllm: ",),
-        # What a service runs before vLLM says so; it is in the way of nothing but this start.
-        r"gpufleet\.vllm: (?P<who>\S+) does not start: (?P<why>(?!cannot run)[^\n]+?)(?: Put that right[^\n]*)?$",
+        # What a service runs before vLLM says so; one that waited and has them is past that.
+        r"gpufleet\.vllm: (?P<who>\S+) does not start: (?P<why>(?!cannot run)[^\n]+?)(?: Put that right[^\n]*)?$"
+        r"(?![\s\S]*gpufleet\.vllm: (?P=who) has its GPUs now)",
         "Server {who} cannot have its GPUs at this start: {why}",
-        "Free those GPUs and start it again (systemctl reset-failed, then systemctl start), or deploy it again, which "
-        "chooses among those that are free now. With gpus.at_start: reselect it chooses by itself at each start.",
+        "Free those GPUs: one that waits for memory starts by itself then; start one that has ended again (systemctl "
+        "reset-failed, then systemctl start). Or deploy it again, which chooses among the GPUs that are free now. With "
+        "gpus.at_start: reselect it chooses by itself at each start.",
         retryable=None,
     ),
     Signature(

@@ -23,7 +23,7 @@ import pytest
 from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.ledger import SYSTEMD, Ledger, entry
 from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
 from ansible_collections.gpufleet.vllm.plugins.module_utils._host import lock
-from ansible_collections.gpufleet.vllm.plugins.module_utils._host.processes import born
+from ansible_collections.gpufleet.vllm.plugins.module_utils._host.processes import ProcessState, born
 from ansible_collections.gpufleet.vllm.plugins.module_utils._systemd import program as programs, start as starts
 from ansible_collections.gpufleet.vllm.plugins.module_utils._systemd.program import MODULES, Programs, archive
 from ansible_collections.gpufleet.vllm.plugins.module_utils._systemd.start import (
@@ -40,10 +40,12 @@ from ansible_collections.gpufleet.vllm.plugins.module_utils._systemd.start impor
     turns,
     visible,
 )
+from ansible_collections.gpufleet.vllm.plugins.module_utils._vllm.diagnosis import diagnose
 from ansible_collections.gpufleet.vllm.plugins.module_utils._vllm.log import parse_lines
 from ansible_collections.gpufleet.vllm.plugins.module_utils._vllm.phase_lines import is_progress
 
 COLLECTIONS = Path(starts.__file__).parents[6]
+BANNER = "INFO 07-04 17:35:16 [api_server.py:1]   version 0.26.0"
 COMMAND = ("/opt/vllm/bin/vllm", "serve", "m", "--port", "8000")
 PLAIN = Start("a", COMMAND)
 
@@ -432,6 +434,66 @@ def test_one_that_moves_waits_for_its_turn_there_and_chooses_again_then(director
     starts._release(held)
 
 
+@pytest.mark.parametrize(
+    "start", [ON_0, AGAIN, replace(ON_0, gpus=("MIG-1",), share=0.5)], ids=["same", "reselect", "MIG"]
+)
+def test_for_gpus_that_others_hold_it_waits_as_long_as_they_do(start: Start, directory: str) -> None:
+    clock, said = Clock(), list[tuple[str, ...]]()
+    device = {"uuid": "MIG-1", "memory_total_mib": 20000}
+    busy = gpu(0, mig={"enabled": True, "devices": [{**device, "memory_free_mib": 100}]})
+    idle = gpu(0, mig={"enabled": True, "devices": [{**device, "memory_free_mib": 19000}]})
+    taken, free = (busy, idle) if start.gpus == ("MIG-1",) else (TAKEN, gpu(0))
+
+    def look() -> dict[str, t.Any]:
+        return host(free if clock.now > 3000 else taken)
+
+    def sleep(seconds: float) -> None:
+        clock.sleep(seconds)
+        # Others may start there meanwhile.
+        assert clock.now <= PATIENCE + 1 or locked(directory) == []
+
+    found, held = ready(replace(start, turns=directory), look, lambda *text: said.append(text), clock.monotonic, sleep)
+    assert ([one.gpu["index"] for one in found], locked(directory)) == ([0], [0])
+    assert 3000 <= clock.now <= 3030
+    starts._release(held)
+    (waits,), (error, level), (over,) = said
+    assert waits.startswith("a waits up to 20 s for its GPUs. ")
+    assert (error.startswith("a does not start: "), error.endswith(". Until then it waits."), level) == (
+        True,
+        True,
+        "ERROR",
+    )
+    assert over == "a has its GPUs now."
+    lines = [f"INFO gpufleet.vllm: {waits}", f"ERROR gpufleet.vllm: {error}"]
+    found_now = diagnose("\n".join(lines), ProcessState(running=True))
+    assert (found_now.id, found_now.final) == ("gpu-taken", True)
+    later = diagnose("\n".join([*lines, f"INFO gpufleet.vllm: {over}", BANNER]), ProcessState(running=True))
+    assert not later.failed
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        host(gpu(0, health="lost")),
+        host(gpu(1)),
+        host(gpu(0, 100, compute_mode="Exclusive_Process")),
+        {"status": "no_driver", "message": "No driver.", "gpus": []},
+    ],
+    ids=["lost", "gone", "closed to it", "no driver"],
+)
+def test_what_does_not_come_back_by_itself_ends_it(facts: dict[str, t.Any], directory: str) -> None:
+    clock = Clock()
+    with pytest.raises(VllmError):
+        ready(replace(ON_0, turns=directory), lambda: facts, lambda text: None, clock.monotonic, clock.sleep)
+    assert (clock.now <= PATIENCE + 1, locked(directory)) == (True, [])
+
+
+def test_one_that_needs_more_than_an_idle_gpu_has_does_not_wait_for_it() -> None:
+    start, facts = replace(ON_0, min_free_mib=90000), host(TAKEN)
+    assert not starts.is_only_taken(start, facts)
+    assert starts.is_only_taken(replace(start, min_free_mib=80000), facts)
+
+
 def test_two_that_want_the_same_gpus_in_another_order_do_not_wait_for_each_other_for_ever(directory: str) -> None:
     """With an order of its own each would have the one and wait for the other."""
     facts = host(gpu(0), gpu(1))
@@ -707,7 +769,9 @@ def test_two_start_one_after_the_other_on_one_gpu(rig: Rig) -> None:
     second.communicate()
 
 
-def test_a_gpu_that_is_taken_ends_it_with_the_reason(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_moves_from_a_gpu_that_is_taken_and_one_that_is_gone_ends_it_with_the_reason(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
     rig.free(1000, 81303)
     moved = rig.begin("true", at_start="reselect", turns="")
     assert (line(moved), line(moved)) == (str(moved.pid), "1")
@@ -716,9 +780,11 @@ def test_a_gpu_that_is_taken_ends_it_with_the_reason(rig: Rig, monkeypatch: pyte
     monkeypatch.setenv("PATH", f"{rig.directory / 'bin'}:/usr/bin:/bin")
     said: list[str] = []
     monkeypatch.setattr(starts, "tell", lambda text, level="INFO": said.append(f"{level} {text}"))
-    words = replace(PLAIN, gpus=("GPU-0",), share=0.5).argv("python", "p")[3:]
+    words = replace(PLAIN, gpus=("GPU-2",), share=0.5).argv("python", "p")[3:]
     assert starts.main(words) == 1
-    assert said[-1].startswith("ERROR a does not start: GPU 0: 1.0 of 80.0 GiB free, needs 39.7. Put that right,")
+    assert said[-1].startswith(
+        "ERROR a does not start: gpus: GPU-2 is not on this host; it has 0 (GPU-0), 1 (GPU-1). Put"
+    )
 
 
 def test_a_command_that_is_not_there_is_told(rig: Rig) -> None:
