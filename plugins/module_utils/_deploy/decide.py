@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from .._errors import Problem, Reason, VllmError
 from .._host import ports
-from .._server.fallbacks import Fallbacks, FallbacksEnd, Steps
+from .._server.fallbacks import GPU_TAKEN, Fallbacks, FallbacksEnd, Steps
 from .._server.spec import ServerSpec, fingerprint, from_params, of_another_home
 from .._vllm.versions import is_telling
 from .backend import SUFFIX, Artifact, Backend, Instance, Other, Seen, Slot
@@ -94,8 +94,10 @@ def _decide_making(job: Job, seen: Seen, lenient: bool) -> Decision:
     except FallbacksEnd as end:
         wish = wished(job, seen, fallbacks)
         return Decision(wish, Observed(seen.instances), seen, exhausted=end.fallbacks)
+    # Those that others took it has no more.
+    anew = job.params["failure_id"] == GPU_TAKEN
     while True:
-        decision = _decide_with(job, seen, steps.fallbacks, lenient)
+        decision = _decide_with(job, seen, steps.fallbacks, lenient, anew)
         settings = [p.message for p in decision.preflight.problems if p.reason not in NOT_OF_THE_SETTINGS]
         if not settings or not steps.further(decision.preflight.failure_id):
             homes = of_another_home(current.intent, decision.wish.wanted.intent) if current else ()
