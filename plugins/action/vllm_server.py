@@ -21,6 +21,7 @@ from ansible_collections.gpufleet.vllm.plugins.plugin_utils._description import 
     Description,
     alternative,
     as_planned,
+    at_home,
     described,
     known_class,
     module_of,
@@ -99,7 +100,16 @@ class ActionModule(ActionBase):
     def _description(self, options: Result, task_vars: dict[str, t.Any], gathered: Result) -> Description:
         """The server: as an earlier step resolved it, else resolved now."""
         planned = (options["plan"] or {}).get("spec")
-        return as_planned(planned) if planned else described(options, lambda: self._class(options, task_vars, gathered))
+        if planned:
+            return as_planned(planned)
+        found = described(options, lambda: self._class(options, task_vars, gathered))
+        return at_home(found, self._home()) if getattr(self._connection, "become", None) else found
+
+    def _home(self) -> str:
+        """The home of the user whom Ansible connects as, for the host to look up; only a name that nobody said costs
+        a call."""
+        user = self._get_remote_user()
+        return f"~{user}" if user else str(self._remote_expand_user("~", sudoable=False))
 
     def _class(self, options: Result, task_vars: dict[str, t.Any], gathered: Result) -> str:
         """The class of the host; where nothing else tells it, its GPUs do."""
