@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 from .._errors import ProgramError, Reason, VllmError
 from .._gpu.probe import DIRECTORIES
-from .._host import files
+from .._host import boot, files
 from .._host.download import HttpSource, fetch
 from .._host.redaction import redact
 from .facts import Wish
@@ -218,7 +218,7 @@ class Actor:
     # --- what runs ---
 
     def _start_unit(self, step: Step) -> None:
-        self._run(step, "systemctl", "enable", "--no-reload", step.target)
+        self._run(step, *boot.command("enable", step.target))
         self._run(step, "systemctl", "start", step.target)
 
     def _cdi(self, step: Step) -> None:

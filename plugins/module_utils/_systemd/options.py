@@ -9,9 +9,10 @@ from __future__ import annotations
 import typing as t
 from dataclasses import dataclass
 
+from .._host import boot
 from .._server.spec import ServerSpec
 from .._vllm.versions import parse
-from .words import BOOT, exec_line, path, words
+from .words import exec_line, path, words
 
 # The shell of every host that runs systemd.
 SHELL = "/bin/sh"
@@ -398,7 +399,7 @@ DIRECTIVES: tuple[Directive, ...] = (
         "Install",
         "WantedBy",
         "it serves again after a reboot",
-        lambda g: BOOT if starts_at_boot(g) else None,
+        lambda g: boot.TARGET if starts_at_boot(g) else None,
         ("restart_policy",),
     ),
 )

@@ -15,8 +15,8 @@ import time
 import typing as t
 
 from .._errors import VllmError
-from .._host import files, ports
-from .words import BOOT, JOURNALCTL, entries
+from .._host import boot, files, ports
+from .words import JOURNALCTL, entries
 
 # Where units of an administrator are, and of packages; the first one is where ours are.
 DIRECTORY = "/etc/systemd/system"
@@ -91,7 +91,7 @@ class Host:
 
     def is_enabled(self, name: str) -> bool:
         """Whether it is started at boot: what C(systemctl enable) makes of a unit of ours."""
-        return os.path.lexists(os.path.join(self.directory, f"{BOOT}.wants", name + SUFFIX))
+        return os.path.lexists(os.path.join(self.directory, f"{boot.TARGET}.wants", name + SUFFIX))
 
     def show(self, names: t.Iterable[str]) -> dict[str, dict[str, str]]:
         """What systemd shows of units, by name."""
@@ -146,14 +146,10 @@ class Host:
 
     def enable(self, name: str) -> None:
         """Have it started at boot."""
-        self._on_disk("enable", name)
+        self._run(boot.command("enable", name + SUFFIX))
 
     def disable(self, name: str) -> None:
-        self._on_disk("disable", name)
-
-    def _on_disk(self, verb: str, name: str) -> None:
-        """Without asking systemd, which would take all units of the host for outdated until it is told to reload."""
-        self._run(["systemctl", verb, "--root=/", "--quiet", "--", name + SUFFIX])
+        self._run(boot.command("disable", name + SUFFIX))
 
     def left_in(self, control_group: str) -> list[int]:
         """The processes in a control group, once those that were killed had time to go."""

@@ -11,8 +11,6 @@ import typing as t
 
 # For root alone: the environments of servers, a file a unit.
 ENVIRONMENTS = "/etc/gpufleet.vllm"
-# What a host that boots comes to.
-BOOT = "multi-user.target"
 # Each look at a journal begins like this.
 JOURNALCTL = ("journalctl", "--no-pager", "--all", "--output=cat")
 PLAIN = re.compile(r"[A-Za-z0-9_@+=:,./-]+")

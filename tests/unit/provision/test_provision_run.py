@@ -183,7 +183,7 @@ def test_dnf_is_given_the_same(commands: Commands) -> None:
 def test_a_unit_is_started_without_a_reload_of_systemd(commands: Commands) -> None:
     Actor(Wish(), "apt", 60, commands).do(Step("start", "nvidia-fabricmanager.service", "why"))
     assert commands.given == [
-        ["systemctl", "enable", "--no-reload", "nvidia-fabricmanager.service"],
+        ["systemctl", "enable", "--root=/", "--quiet", "--", "nvidia-fabricmanager.service"],
         ["systemctl", "start", "nvidia-fabricmanager.service"],
     ]
 

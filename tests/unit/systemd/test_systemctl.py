@@ -15,10 +15,10 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
+from ansible_collections.gpufleet.vllm.plugins.module_utils._host import boot
 from ansible_collections.gpufleet.vllm.plugins.module_utils._systemd import systemctl
 from ansible_collections.gpufleet.vllm.plugins.module_utils._systemd.systemctl import Host, Place, SystemdError
 from ansible_collections.gpufleet.vllm.plugins.module_utils._systemd.venv import artifact_of, interpreter_of
-from ansible_collections.gpufleet.vllm.plugins.module_utils._systemd.words import BOOT
 from systemd_model import environment_in
 
 
@@ -65,7 +65,7 @@ def test_what_starts_at_boot_is_written_without_asking_systemd(host: Host, plays
 def test_what_starts_at_boot_is_seen(host: Host, tmp_path: Path) -> None:
     host.directory = str(tmp_path / "etc" / "systemd" / "system")
     os.makedirs(host.directory)
-    host.install("a", f"[Service]\nExecStart=/bin/true\n[Install]\nWantedBy={BOOT}\n")
+    host.install("a", f"[Service]\nExecStart=/bin/true\n[Install]\nWantedBy={boot.TARGET}\n")
     for verb, is_enabled in (("disable", False), ("enable", True), ("disable", False)):
         subprocess.run(["systemctl", f"--root={tmp_path}", "--quiet", verb, "a.service"], check=True, timeout=60)
         assert host.is_enabled("a") is is_enabled
