@@ -16,6 +16,6 @@ def command(verb: t.Literal["enable", "disable"], unit: str) -> list[str]:
     """The command line that has systemd start a unit at boot, or not any more.
 
     Written to the disk without asking systemd: asked, with C(--no-reload) too, it takes all units of the host for
-    outdated (C(NeedDaemonReload)) until it is told to reload, which cuts running containers off their GPUs on some hosts.
+    outdated (C(NeedDaemonReload)) until it is told to reload, and some hosts cut containers off their GPUs at that.
     """
     return ["systemctl", verb, "--root=/", "--quiet", "--", unit]
