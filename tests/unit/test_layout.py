@@ -45,7 +45,7 @@ BUDGETS = {
     "gpu_host": 241,
     "grpo_check": 126,
     "grpo_environment": 146,
-    "model_cache": 205,
+    "model_cache": 206,
     "model_cache_info": 145,
     "tiktoken_encodings": 55,
     # With the other backend: a container may take the place of a unit, and that may be the last to use an environment.

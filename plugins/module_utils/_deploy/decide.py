@@ -135,10 +135,17 @@ def _decide_with(job: Job, seen: Seen, fallbacks: Fallbacks, lenient: bool, anew
     )
     needs = tuple(sorted({PROVIDED[problem.reason] for problem in lacking}))
     first = Decision(wish, observed, seen, plan(wish.wanted, observed), needs=needs)
-    if first.plan.starts and not anew and spec.gpus_at_start.get("at_start") == "reselect":
+    if first.plan.starts and not anew and _reselects(spec):
         # It may be on other GPUs by now than those that it was deployed with.
         return _decide_with(job, seen, fallbacks, lenient, anew=True)
     return _with_preflight(job, first, seen, () if lenient else lacking) if first.plan.starts else first
+
+
+def _reselects(spec: ServerSpec) -> bool:
+    # A run that starts nothing has no use for it.
+    from .._gpu.selection import RESELECT
+
+    return spec.gpus_at_start.get("at_start") == RESELECT
 
 
 def _with_preflight(job: Job, first: Decision, seen: Seen, lacking: t.Sequence[Problem]) -> Decision:

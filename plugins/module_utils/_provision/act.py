@@ -192,14 +192,7 @@ class Actor:
             if content is None:
                 raise VllmError(f"Cannot {step.words()}: there is no key at {step.key}. Copy it there.", "path-missing")
             return content
-        before = dict(os.environ)
-        if self.wish.proxy:
-            os.environ.update(http_proxy=self.wish.proxy, https_proxy=self.wish.proxy)
-        try:
-            return fetch(HttpSource(step.key, ca_path=self.wish.ca_bundle or None), KEY_BYTES)
-        finally:
-            os.environ.clear()
-            os.environ.update(before)
+        return fetch(HttpSource(step.key, ca_path=self.wish.ca_bundle or None, proxy=self.wish.proxy), KEY_BYTES)
 
     def _file(self, step: Step) -> None:
         if os.path.basename(step.target) == "gpufleet-nouveau.conf":
