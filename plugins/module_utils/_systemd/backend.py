@@ -21,7 +21,7 @@ from .._errors import Problem, Reason, VllmError
 from .._host import files
 from .._server.spec import ServerSpec
 from . import unit as units
-from .checks import cut_off_sentence, needed, refusals
+from .checks import cut_off_sentence, doubts, needed, refusals
 from .systemctl import Host, SystemdError
 from .unit import NAME, Files, Found, environment_path, fetching, is_installed, rendered, seal_in, trial
 from .venv import artifact_of, holds, interpreter_of
@@ -209,7 +209,7 @@ class SystemdBackend:
         return refusals(spec, self.host, self._reads(spec), () if self.allow_daemon_reload else self.cut_off())
 
     def doubts(self, spec: ServerSpec) -> t.Sequence[str]:
-        return ()
+        return doubts(spec)
 
     def holders(self, port: int, bind: str) -> t.Collection[str]:
         """The unit of ours whose process listens there: of others the process is told."""

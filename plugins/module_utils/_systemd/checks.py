@@ -76,9 +76,23 @@ def _of_words(spec: ServerSpec) -> t.Iterator[Problem]:
         yield Problem("invalid-parameter", sentence)
 
 
+def doubts(spec: ServerSpec) -> tuple[str, ...]:
+    """What nobody would expect of a unit."""
+    if not _asks_for_ray(spec):
+        return ()
+    return (
+        "engine.distributed_executor_backend is ray: it listens on ports of its own at every address of the host, and "
+        "a Ray that asks for no token runs whatever those who reach them send. Close these ports to others, or use mp, "
+        "which does the same on one host.",
+    )
+
+
+def _asks_for_ray(spec: ServerSpec) -> bool:
+    return spec.flag("distributed_executor_backend") == "ray"
+
+
 def _of_packages(spec: ServerSpec) -> t.Iterator[Problem]:
-    asks = spec.engine.get("distributed_executor_backend") == "ray"
-    if asks and spec.venv and holds(spec.venv, "vllm") and not holds(spec.venv, "ray"):
+    if _asks_for_ray(spec) and spec.venv and holds(spec.venv, "vllm") and not holds(spec.venv, "ray"):
         yield Problem(
             "invalid-flag",
             f"engine.distributed_executor_backend is ray, and {spec.venv} holds no Ray, without which vLLM stops with "

@@ -16,7 +16,7 @@ import pytest
 from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
 from ansible_collections.gpufleet.vllm.plugins.module_utils._systemd import unit as units
 from ansible_collections.gpufleet.vllm.plugins.module_utils._venv.record import Record
-from docker_model import NEW, SERVER, Killed, manage, run, situation
+from docker_model import NEW, SERVER, Killed, manage, run, situation, warnings
 from systemd_model import Systemd, built_environment, environment_in, installed_units, services
 
 KEY = "CANARY-of-16-or-more"
@@ -713,7 +713,9 @@ def test_an_environment_without_ray_is_refused_where_ray_is_asked_for(
     packages = next(Path(situation().server["venv"]).rglob("site-packages"))
     if has_ray:
         (packages / "ray-2.48.0.dist-info").mkdir()
+        warnings.clear()
         assert run(engine=RAY)["changed"]
+        assert [text for text in warnings if "it listens on ports of its own at every address" in text]
         return
     run()
     with pytest.raises(VllmError, match="holds no Ray, .* or use mp. Nothing was stopped or changed.") as caught:
