@@ -424,7 +424,7 @@ def _unknown(unnamed: Told | None, life: Log, state: ProcessState, symptoms: tup
     ending = _ended_with_stop(unnamed.summary)
     words = f"{ending.rstrip('.')}{status}." if status else ending
     cause = f"{state.name} failed with an error that is not known here: {words}"
-    sort = sort_of(unnamed.summary)
+    sort = sort_of(unnamed.summary, unnamed.advice)
     where = f" It was raised in {unnamed.where}." if unnamed.where else ""
     remedy = f"{sort.what}: {sort.look}.{where}"
     return Diagnosis(

@@ -86,6 +86,24 @@ ENGINE = "(EngineCore pid=2) ERROR 01-01 10:00:00 [core.py:1] "
             ROOT,
             id="not what was ignored",
         ),
+        pytest.param(
+            f"{TRACE}torch._dynamo.exc.BackendCompilerFailed: backend='x' raised:\n{ROOT}\n\nSet TORCHDYNAMO_VERBOSE=1",
+            ROOT,
+            id="what a wrapper raised, in the line below",
+        ),
+        pytest.param(
+            f'{TRACE}  File "/x/b.py", line 2, in g\n    assert flux == 3\n           ^^^^\nAssertionError',
+            "assert flux == 3",
+            id="an assertion without words, by its code",
+        ),
+        pytest.param(
+            f"Failed: Cuda error /x/flux.cuh:12 'odd'\n{TRACE}Exception: WorkerProc initialization failed due to it",
+            "Failed: Cuda error /x/flux.cuh:12 'odd'",
+            id="the last words of a library, where Python saw a process go",
+        ),
+        pytest.param(
+            f"Failed: Cuda error /x/flux.cuh:12 'odd'\n{TRACE}{ROOT}", ROOT, id="not those where Python knows more"
+        ),
         pytest.param(f"{TRACE}SystemExit: 1", "SystemExit: 1", id="a wrapper, where nothing else is"),
     ],
 )
@@ -133,6 +151,16 @@ def test_where_it_was_raised_is_told() -> None:
         ("ValueError: the flux is 3", "A setting", None),
         ("AttributeError: 'X' object has no attribute 'y'", "has a defect there", False),
         ("ZorkError: the flux is missing", "does not say of what kind", None),
+        ("HTTPError: 503 Server Error: Service Unavailable for url: http://x", "turned a request away for now", True),
+        ("BackendCompilerFailed: backend='x' raised: MemoryError: odd", "too little memory", None),
+        (
+            "ValueError: The CUDA flux is 3. Please lower max_flux to at most 2.",
+            "The message says what to do: Please lower max_flux to at most 2.",
+            False,
+        ),
+        ("RuntimeError: The flux is gone. You can try again later.", "what to do: You can try again later.", None),
+        ("ZorkError: odd. Please report it at https://x/issues.", "does not say of what kind", None),
+        ("ZorkError: odd. Please see the stack trace above for the root cause.", "does not say of what kind", None),
     ],
 )
 def test_of_what_kind_an_error_is(words: str, what: str, retryable: bool | None) -> None:
