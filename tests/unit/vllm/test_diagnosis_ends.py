@@ -124,6 +124,12 @@ def test_half_a_server_is_not_up(lines: str, id: str) -> None:
             "Set dtype to half",
         ),
         (
+            "argument --dtype: invalid choice: 'hafl', maybe you meant 'hal'? (choose from auto, half)",
+            "args-invalid-choice",
+            "hafl",
+            "Set dtype to one of: auto, half.",
+        ),
+        (
             "argument subparser: invalid choice: 'server' (choose from 'chat', 'serve')",
             "args-invalid-choice",
             "server",

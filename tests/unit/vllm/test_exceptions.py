@@ -131,6 +131,20 @@ def test_two_workers_of_one_name_are_told_apart_by_their_numbers() -> None:
     assert ROOT in found.cause
 
 
+OTHER = "(Worker_TP1 pid=3) ERROR 01-01 10:00:00 [w.py:1] the pump is odd"
+
+
+def test_what_another_process_writes_in_between_is_none_of_a_message() -> None:
+    lines = [f"{ENGINE}{line}" for line in f"{TRACE}ZorkError:".split("\n")]
+    found = diagnose("\n".join([START, *lines, OTHER, f"{ENGINE}the flux is missing"]), GONE)
+    assert found.evidence.split("\n") == ["ZorkError:", "the flux is missing"]
+
+
+def test_a_message_of_nobody_ends_where_a_process_writes() -> None:
+    found = diagnose("\n".join([START, f"{TRACE}{ROOT}", OTHER, "and so is this"]), GONE)
+    assert found.evidence == ROOT
+
+
 def test_where_it_was_raised_is_told() -> None:
     assert "It was raised in odd/a.py, line 1, in f." in dead(f"{TRACE}{ROOT}").remedy
     # A traceback without frames has no place, whatever stands above it.
