@@ -104,12 +104,21 @@ SAMPLES: dict[str, list[tuple[str, str]]] = {
             "0.6 on",
             "requests.exceptions.HTTPError: 429 Client Error: Too Many Requests for url: https://huggingface.co/api/models/o/m",
         ),
-        ("0.14", "(APIServer pid=1) ERROR 12-11 00:53:45 [repo_utils.py:63] We had to rate limit your IP (203.0.113.7)."),
-        ("Xet", "HfHubHTTPError: HTTP status client error (429 Too Many Requests) for url (https://cas-server.hf.co/x)"),
+        (
+            "0.14",
+            "(APIServer pid=1) ERROR 12-11 00:53:45 [repo_utils.py:63] We had to rate limit your IP (203.0.113.7).",
+        ),
+        (
+            "Xet",
+            "HfHubHTTPError: HTTP status client error (429 Too Many Requests) for url (https://cas-server.hf.co/x)",
+        ),
     ],
     "tokenizer-too-new": [
         ("0.6", "Exception: data did not match any variant of untagged enum ModelWrapper at line 1251003 column 3"),
-        ("normalizers", "Exception: data did not match any variant of untagged enum PyPreTokenizerTypeWrapper at line 69"),
+        (
+            "normalizers",
+            "Exception: data did not match any variant of untagged enum PyPreTokenizerTypeWrapper at line 69",
+        ),
     ],
     "compile-cache": [
         (

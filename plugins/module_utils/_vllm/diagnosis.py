@@ -346,7 +346,9 @@ def _symptom(symptoms: list[Hit], served: bool, explained: bool) -> Hit | None:
         return serious[0]
     generic = sorted((h for h in symptoms if h.signature.id in GENERIC), key=lambda h: GENERIC.index(h.signature.id))
     if generic and (served or not explained):
-        return generic[0]
+        dies = served and generic[0].signature.id == "engine-fatal"
+        # What the engine says as it dies, the API server says a moment later: one failure, however early one looks.
+        return replace(generic[0], signature=BY_ID["engine-dead"]) if dies else generic[0]
     return telling[-1] if telling and not explained else None
 
 

@@ -48,15 +48,14 @@ DECISIVE = (
 # The words of a library that ends its process, past Python and its tracebacks.
 NATIVE = re.compile(
     r"^(?:Failed: |(?:CUDA|Cuda|HIP)[ _][Ee]rror\b|(?:OMP|libgomp|MKL)[: ].*(?:[Ee]rror|FATAL|failed)|F\d{4} \d\d:"
-    r"|malloc(?:\(\)|_consolidate\(\)): |free\(\): |double free or|corrupted |munmap_chunk\(\)"
-    r"|\[[\w.:-]*\] Caught signal )|: Assertion `.*' failed|^\S+\.(?:cuh?|cpp|cc|h|hpp|rs):\d+.*(?:[Ee]rror|failed|panicked)"
-    r"|\bpanicked at "
+    r"|malloc(?:\(\)|_consolidate\(\)): |free\(\): |double free or|corrupted |munmap_chunk\(\)|\[[\w.:-]*\] Caught "
+    r"signal )|: Assertion `.*' failed|^\S+\.(?:cuh?|cpp|cc|h|hpp|rs):\d+.*(?:[Ee]rror|failed|panicked)|\bpanicked at "
 )
 # What a message tells its reader to do, and what only sends him elsewhere.
 ADVICE = re.compile(
-    r"^(?:Please|Try|Consider|Set|Use|Install|Upgrade|Increase|Decrease|Reduce|Lower|Make sure|Ensure|Either|You (?:can|may"
-    r"|should|must|need)|(?:To|In order to) (?:fix|solve|resolve|avoid|use|run|enable|disable|proceed|do so)|If you)\b"
-    r"|\b[Pp]lease (?!report)\w+|\b(?:try|consider) \w+ing\b|\bmust be \w+|\binstead\b"
+    r"^(?:Please|Try|Consider|Set|Use|Install|Upgrade|Increase|Decrease|Reduce|Lower|Make sure|Ensure|Either|You "
+    r"(?:can|may|should|must|need)|(?:To|In order to) (?:fix|solve|resolve|avoid|use|run|enable|disable|proceed|do "
+    r"so)|If you)\b|\b[Pp]lease (?!report)\w+|\b(?:try|consider) \w+ing\b|\bmust be \w+|\binstead\b"
 )
 NO_ADVICE = re.compile(
     r"report|file an? (?:issue|bug)|open an? issue|stack ?trace|TORCH_LOGS|TORCHDYNAMO|https?://\S+/issues|root cause"
@@ -322,6 +321,6 @@ def sort_of(summary: str, advice: str = "") -> Sort:
     """Of what kind an error is, from its words; one that says itself what to change is of no better known kind."""
     summary = summary.rpartition(" raised: ")[2]
     if advice:
-        is_passing = SORTS[0].pattern.search(summary) or re.search(r"\b(?:again|later|retry)\b", advice)
-        return Sort(what="The message says what to do", look=advice.rstrip("."), retryable=None if is_passing else False)
+        passes = SORTS[0].pattern.search(summary) or re.search(r"\b(?:again|later|retry)\b", advice)
+        return Sort(what="The message says what to do", look=advice.rstrip("."), retryable=None if passes else False)
     return next((sort for sort in SORTS if sort.pattern.search(summary)), ANY)

@@ -209,10 +209,10 @@ MEMORY: tuple[Signature, ...] = (
             "CUDA Error: out of memory",
             "CUBLAS_STATUS_ALLOC_FAILED",
         ),
-        r"CUDA (?:driver )?[Ee]rror: (?:out of memory|CUBLAS_STATUS_ALLOC_FAILED)|NCCL WARN Cuda failure \d* ?'out of memory'"
-        r"|(?:torch\.(?:cuda\.)?OutOfMemoryError: )?CUDA out of memory\. Tried to allocate (?P<want>[\d.]+ [KMG]iB)"
-        r"(?:\. GPU (?P<gpu>\d+) has a total capacity of (?P<total>[\d.]+ [KMG]iB)"
-        r" of which (?P<left>[\d.]+ [KMG]iB) is free)?",
+        r"CUDA (?:driver )?[Ee]rror: (?:out of memory|CUBLAS_STATUS_ALLOC_FAILED)|NCCL WARN Cuda failure \d* ?'out of "
+        r"memory'|(?:torch\.(?:cuda\.)?OutOfMemoryError: )?CUDA out of memory\. Tried to allocate (?P<want>[\d.]+ "
+        r"[KMG]iB)(?:\. GPU (?P<gpu>\d+) has a total capacity of (?P<total>[\d.]+ [KMG]iB) of which (?P<left>[\d.]+ "
+        r"[KMG]iB) is free)?",
         lambda f: (
             f"The GPU ran out of memory{': ' + f['want'] + ' more were asked for' if 'want' in f else ''}"
             + (f", and {f['left']} of {f['total']} are free on GPU {f['gpu']}." if "left" in f else ".")

@@ -118,8 +118,8 @@ MODEL: tuple[Signature, ...] = (
         r"429 Client Error: Too Many Requests for url: \S*(?:huggingface|hf\.co)|\(429 Too Many Requests\)"
         r"|had to rate limit you",
         "The Hugging Face Hub turned requests away, since too many came from this address (429).",
-        "Give the server a token (hf_token_file), which has a limit of its own, and wait some minutes; weights that are on "
-        "the host (huggingface_dir) need no request with HF_HUB_OFFLINE: 1 in env.",
+        "Give the server a token (hf_token_file), which has a limit of its own, and wait some minutes; weights that "
+        "are on the host (huggingface_dir) need no request with HF_HUB_OFFLINE: 1 in env.",
         retryable=True,
         # It tries again by itself.
         final=False,
@@ -131,8 +131,8 @@ MODEL: tuple[Signature, ...] = (
         r"data did not match any variant of untagged enum (?P<what>\w+)",
         "The model's tokenizer.json was written by a newer version of tokenizers, and the one installed cannot read it "
         "({what}).",
-        "Use a newer image or vllm_version, which brings newer transformers and tokenizers, or take tokenizer.json as an "
-        "older version wrote it.",
+        "Use a newer image or vllm_version, which brings newer transformers and tokenizers, or take tokenizer.json as "
+        "an older version wrote it.",
     ),
     Signature(
         "no-weights",
@@ -171,12 +171,11 @@ MODEL: tuple[Signature, ...] = (
             "to load weight",
             "loaded_weight.s",
         ),
-        r"weights were not initialized from checkpoint: *\{?(?P<names>[^\n}]{0,200})"
-        r"|There is no module or parameter named '(?P<name>[^']+)'"
-        r"|No such file or directory: '?(?P<file>/[^\s']+\.(?:safetensors|bin|gguf))"
-        r"|(?:Attempted|Tried) to load weights? (?:of size )?\(?(?P<have>torch\.Size\(\[[^\])]*\]\))\)? ?(?:in)?to (?:a )?parameter"
-        r" (?:of size )?\(?(?P<want>torch\.Size\(\[[^\])]*\]\))"
-        r"|assert \w+(?:\.data)?\.s(?:hape|ize\(\)) == (?P<loaded>loaded_weight)\.s\w+(?:\(\))?$",
+        r"weights were not initialized from checkpoint: *\{?(?P<names>[^\n}]{0,200})|There is no module or parameter "
+        r"named '(?P<name>[^']+)'|No such file or directory: '?(?P<file>/[^\s']+\.(?:safetensors|bin|gguf))"
+        r"|(?:Attempted|Tried) to load weights? (?:of size )?\(?(?P<have>torch\.Size\(\[[^\])]*\]\))\)? ?(?:in)?to "
+        r"(?:a )?parameter (?:of size )?\(?(?P<want>torch\.Size\(\[[^\])]*\]\))|assert \w+(?:\.data)?\.s(?:hape"
+        r"|ize\(\)) == (?P<loaded>loaded_weight)\.s\w+(?:\(\))?$",
         lambda f: (
             f"The weights are not complete: {f['file']} is missing."
             if "file" in f

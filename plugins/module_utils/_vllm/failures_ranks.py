@@ -266,9 +266,9 @@ RANKS: tuple[Signature, ...] = (
         ("custom_all_reduce.cuh",),
         r"custom_all_reduce\.cuh:\d+ '(?P<why>[^']+)'",
         "The all-reduce of vLLM, by which its GPUs add up their parts, failed: {why}.",
-        "Set disable_custom_all_reduce: true, and NCCL does that. The GPUs cannot reach each other's memory as it wants: "
-        "expandable_segments of PYTORCH_CUDA_ALLOC_CONF, a container without ipc_mode: host, or virtual GPUs keep them "
-        "from it.",
+        "Set disable_custom_all_reduce: true, and NCCL does that. The GPUs cannot reach each other's memory as it "
+        "wants: expandable_segments of PYTORCH_CUDA_ALLOC_CONF, a container without ipc_mode: host, or virtual GPUs "
+        "keep them from it.",
         retryable=None,
     ),
     Signature(
