@@ -314,6 +314,15 @@ SAMPLES: dict[str, list[tuple[str, str]]] = {
             "uvicorn",
             "ERROR:    [Errno 98] error while attempting to bind on address ('0.0.0.0', 8000): address already in use",
         ),
+        (
+            "Docker",
+            "docker: Error response from daemon: driver failed programming external connectivity on endpoint vllm (0b5a): "
+            "Bind for 0.0.0.0:8000 failed: port is already allocated",
+        ),
+        (
+            "Podman",
+            "Error: cannot listen on the TCP port: listen tcp4 0.0.0.0:8000: bind: address already in use",
+        ),
     ],
     "dist-port-race": [
         (

@@ -17,7 +17,7 @@ import typing as t
 from dataclasses import dataclass, replace
 
 from .._host.processes import ProcessState
-from .exceptions import Told, clip, sort_of, told
+from .exceptions import Told, clip, settings_in, sort_of, told
 from .failures import BY_ID, GENERIC, SIGNATURES
 from .log import QUIET, Line, Log, Words, is_quoted, lives, parse_lines, seconds_of
 from .phase_lines import READY, SERVING, begins, is_progress_bar
@@ -428,7 +428,9 @@ def _unknown(unnamed: Told | None, life: Log, state: ProcessState, symptoms: tup
     cause = f"{state.name} failed with an error that is not known here: {words}"
     sort = sort_of(unnamed.summary, unnamed.advice)
     where = f" It was raised in {unnamed.where}." if unnamed.where else ""
-    remedy = f"{sort.what}: {sort.look}.{where}"
+    named = settings_in(unnamed.summary, unnamed.where)
+    settings = f" It has to do with {', '.join(named)}." if named else ""
+    remedy = f"{sort.what}: {sort.look}.{settings}{where}"
     return Diagnosis(
         UNKNOWN,
         cause,

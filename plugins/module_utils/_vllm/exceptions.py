@@ -294,10 +294,25 @@ SORTS: tuple[Sort, ...] = (
         False,
     ),
     _sort(
+        r"CERTIFICATE_VERIFY_FAILED|certificate verify failed|SSLCertVerificationError",
+        "The certificate of the other side is not trusted: a proxy that opens connections, or a CA of one's own",
+        "mount the CA's certificate and name it as SSL_CERT_FILE and REQUESTS_CA_BUNDLE in env, or put the weights on "
+        "the "
+        "host beforehand (huggingface_dir)",
+        False,
+    ),
+    _sort(
         r"Connect\w*Error|Timeout\w*|timed out|HTTPError|HTTPStatusError|SSLError|gaierror|name resolution|ProxyError"
         r"|NetworkError|StoreError|MaxRetryError",
         "Something did not answer over the network or in time",
         "check the address that it names from this host, its proxy and firewall, and whether the other side runs",
+    ),
+    _sort(
+        r"NotImplementedError|[Nn]ot (?:yet )?(?:supported|implemented)|not support\b|[Uu]nsupported|no vLLM "
+        r"implementation",
+        "This vLLM does not do that with this model, on this GPU or with these settings",
+        "change or leave out what it names, or take a newer version or other weights, with which it does",
+        False,
     ),
     _sort(
         r"ValidationError|ValueError|ConfigError|InvalidConfig",
@@ -305,7 +320,7 @@ SORTS: tuple[Sort, ...] = (
         "look for the setting that it names in engine, and whether this vLLM knows this model",
     ),
     _sort(
-        r"(?:NotImplemented|Attribute|Type|Key|Index|Assertion|Name|UnboundLocal|Recursion|ZeroDivision|Syntax)Error",
+        r"(?:Attribute|Type|Key|Index|Assertion|Name|UnboundLocal|Recursion|ZeroDivision|Syntax)Error",
         "vLLM or a library has a defect there, or does not support this model with these settings",
         f"{ASK} and the whole log",
         False,
@@ -315,6 +330,33 @@ ANY = Sort(
     what="The error itself does not say of what kind it is",
     look=f"look at the lines around it in the whole log; then {ASK} and that log",
 )
+
+
+# Settings by what messages, lines of code and the names of modules call them.
+SETTINGS: tuple[tuple[str, re.Pattern[str]], ...] = (
+    ("tensor_parallel_size", re.compile(r"\btp_size\b|[Tt]ensor.(?:model.)?parallel")),
+    ("pipeline_parallel_size", re.compile(r"\bpp_size\b|[Pp]ipeline.parallel")),
+    ("kv_cache_dtype", re.compile(r"\b[Kk][Vv].?[Cc]ache.?dtype|(?:fp8|FP8|quantized) [Kk][Vv]")),
+    ("quantization", re.compile(r"[Qq]uanti[sz]|GGUF|\bgguf|AWQ|GPTQ|[Bb]its[Aa]nd[Bb]ytes|\bbnb\b")),
+    (
+        "speculative_config",
+        re.compile(r"[Ss]peculat|spec_decode|[Dd]raft|[Ee][Aa][Gg][Ll][Ee]|\bMTP\b|_mtp\b|[Mm]edusa"),
+    ),
+    ("enable_lora", re.compile(r"LoRA|lora_|/lora/|PEFT")),
+    ("enable_prefix_caching", re.compile(r"[Pp]refix.cach")),
+    (
+        "compilation_config (enforce_eager does without)",
+        re.compile(r"[Cc][Uu][Dd][Aa].?[Gg]raph|/compilation/|_dynamo|_inductor"),
+    ),
+    ("attention_backend", re.compile(r"FlashAttention|FlashInfer|FlashMLA|/attention/backends/|[Aa]ttention backend")),
+    ("kv_transfer_config", re.compile(r"kv_transfer|KVConnector|LMCache|\bNIXL\b|[Nn]ixl_")),
+    ("limit_mm_per_prompt", re.compile(r"[Mm]ulti.?[Mm]odal|mm_processor|[Ii]mage processor")),
+)
+
+
+def settings_in(*texts: str) -> list[str]:
+    """The settings of a server that an error speaks of, in whatever words."""
+    return [name for name, pattern in SETTINGS if any(map(pattern.search, texts))]
 
 
 def sort_of(summary: str, advice: str = "") -> Sort:

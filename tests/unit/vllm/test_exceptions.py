@@ -9,7 +9,7 @@ from __future__ import annotations
 import pytest
 from ansible_collections.gpufleet.vllm.plugins.module_utils._host.processes import ProcessState
 from ansible_collections.gpufleet.vllm.plugins.module_utils._vllm.diagnosis import Diagnosis, diagnose
-from ansible_collections.gpufleet.vllm.plugins.module_utils._vllm.exceptions import ANY, SORTS, sort_of
+from ansible_collections.gpufleet.vllm.plugins.module_utils._vllm.exceptions import ANY, SORTS, settings_in, sort_of
 from vllm_logs import START
 
 GONE = ProcessState(running=False, exit_status=1)
@@ -165,6 +165,9 @@ def test_where_it_was_raised_is_told() -> None:
         ("ValueError: the flux is 3", "A setting", None),
         ("AttributeError: 'X' object has no attribute 'y'", "has a defect there", False),
         ("ZorkError: the flux is missing", "does not say of what kind", None),
+        ("NotImplementedError: the flux is no pump", "does not do that", False),
+        ("ValueError: Model X of kind Y is not supported yet.", "does not do that", False),
+        ("SSLError: [SSL: CERTIFICATE_VERIFY_FAILED] self-signed", "SSL_CERT_FILE and REQUESTS_CA_BUNDLE", False),
         ("HTTPError: 503 Server Error: Service Unavailable for url: http://x", "turned a request away for now", True),
         ("BackendCompilerFailed: backend='x' raised: MemoryError: odd", "too little memory", None),
         (
@@ -182,6 +185,34 @@ def test_of_what_kind_an_error_is(words: str, what: str, retryable: bool | None)
     assert found.id == "unknown"
     assert what in found.remedy
     assert found.retryable is retryable
+
+
+@pytest.mark.parametrize(
+    ("frame", "words", "named"),
+    [
+        ("a.py", "AssertionError", "tensor_parallel_size"),
+        (
+            "a.py",
+            "RuntimeError: FlashAttention does not support fp8 kv-cache on it.",
+            "kv_cache_dtype, attention_backend",
+        ),
+        ("a.py", "ValueError: GGUF model with architecture x is odd", "quantization"),
+        ("models/llama_eagle3.py", "KeyError: 'embed_tokens.weight'", "speculative_config"),
+        ("a.py", "RuntimeError: the LoRA adapter is odd", "enable_lora"),
+        ("compilation/a.py", "RuntimeError: odd", "compilation_config (enforce_eager does without)"),
+        ("a.py", "ValueError: Pipeline parallelism is odd", "pipeline_parallel_size"),
+        ("a.py", "ValueError: prefix caching is odd", "enable_prefix_caching"),
+        ("a.py", "RuntimeError: NIXL is odd", "kv_transfer_config"),
+        ("a.py", "ValueError: the multi-modal input is odd", "limit_mm_per_prompt"),
+    ],
+)
+def test_the_settings_that_an_error_speaks_of_are_named(frame: str, words: str, named: str) -> None:
+    text = f'{TRACE}  File "/x/site-packages/vllm/{frame}", line 2, in g\n    assert heads % tp_size == 0\n{words}'
+    assert f" It has to do with {named}. It was raised in" in dead(text).remedy
+
+
+def test_an_error_that_speaks_of_no_setting_names_none() -> None:
+    assert settings_in(ROOT, "odd/a.py, line 1, in f") == []
 
 
 def test_every_kind_is_met() -> None:
