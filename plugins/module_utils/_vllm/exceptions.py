@@ -47,15 +47,16 @@ DECISIVE = (
 )
 # The words of a library that ends its process, past Python and its tracebacks.
 NATIVE = re.compile(
-    r"^(?:Failed: |(?:CUDA|Cuda|HIP)[ _][Ee]rror\b|(?:OMP|libgomp|MKL)[: ].*(?:[Ee]rror|FATAL|failed)|F\d{4} \d\d:"
-    r"|malloc(?:\(\)|_consolidate\(\)): |free\(\): |double free or|corrupted |munmap_chunk\(\)|\[[\w.:-]*\] Caught "
-    r"signal )|: Assertion `.*' failed|^\S+\.(?:cuh?|cpp|cc|h|hpp|rs):\d+.*(?:[Ee]rror|failed|panicked)|\bpanicked at "
+    r"^(?:Failed: |LLVM ERROR: |(?:CUDA|Cuda|HIP)[ _][Ee]rror\b|(?:OMP|libgomp|MKL)[: ].*(?:[Ee]rror|FATAL|failed)"
+    r"|F\d{4} \d\d:|malloc(?:\(\)|_consolidate\(\)): |free\(\): |double free or|corrupted |munmap_chunk\(\)"
+    r"|\[[\w.:-]*\] Caught signal )|: Assertion `.*' failed|^\S+\.(?:cuh?|cpp|cc|h|hpp|rs):\d+.*(?:[Ee]rror|failed"
+    r"|panicked)|\bpanicked at "
 )
 # What a message tells its reader to do, and what only sends him elsewhere.
 ADVICE = re.compile(
     r"^(?:Please|Try|Consider|Set|Use|Install|Upgrade|Increase|Decrease|Reduce|Lower|Make sure|Ensure|Either|You "
     r"(?:can|may|should|must|need)|(?:To|In order to) (?:fix|solve|resolve|avoid|use|run|enable|disable|proceed|do "
-    r"so)|If you)\b|\b[Pp]lease (?!report)\w+|\b(?:try|consider) \w+ing\b|\bmust be \w+|\binstead\b"
+    r"so)|If you)\b|\b[Pp]lease (?!report)\w+|\b(?:try|consider) \w+ing\b|\b[Mm]ust be \w+|\binstead\b"
 )
 NO_ADVICE = re.compile(
     r"report|file an? (?:issue|bug)|open an? issue|stack ?trace|TORCH_LOGS|TORCHDYNAMO|https?://\S+/issues|root cause"
@@ -249,8 +250,38 @@ SORTS: tuple[Sort, ...] = (
         True,
     ),
     _sort(
-        r"ptxas|nvcc|[Nn]inja|triton\.compiler|CompilationError|InductorError|BackendCompilerFailed|LoweringException"
-        r"|: (?:fatal )?error: ",
+        r"manifest unknown|manifest for \S+ not found|pull access denied|toomanyrequests|repository does not exist"
+        r"|unauthorized: authentication required|initializing source docker:",
+        "The image could not be fetched",
+        "check its name and tag, log in to the registry on the host where it wants that, and look at its limit of "
+        "pulls",
+    ),
+    _sort(
+        r"Stale file handle|Input/output error|Remote I/O error|Transport endpoint is not connected|I/O error",
+        "The storage below a path failed",
+        "look at dmesg and at the mount of that path, mount a network file system again, or keep the files on the host",
+    ),
+    _sort(
+        r"Cannot assign requested address|Address family not supported",
+        "The server cannot listen on the address that it was given",
+        "set bind to an address that this host has, as 'ip address' lists them; 0.0.0.0 is all of them",
+        False,
+    ),
+    _sort(
+        r"KEY_VALUES_MISMATCH|key values mismatch|\[SSL\] PEM|bad decrypt|NO_START_LINE|no start line",
+        "The certificate of the server and its key cannot be read or do not go together",
+        "compare ssl_certfile and ssl_keyfile in engine, as the server sees these files",
+        False,
+    ),
+    _sort(
+        r"[Vv]ersion mismatch|[Ii]ncompatible versions?\b|versions? (?:is|are) (?:incompatible|not compatible)",
+        "Two parts do not have versions that go together",
+        "give all hosts the same image or environment, and each package the version that its partner asks for",
+        False,
+    ),
+    _sort(
+        r"ptxas|nvcc|LLVM ERROR|[Nn]inja|triton\.compiler|CompilationError|InductorError|BackendCompilerFailed"
+        r"|LoweringException|: (?:fatal )?error: ",
         "A kernel could not be compiled for this GPU or on this host",
         "compare GPU, driver and CUDA toolkit with what the image was built for; enforce_eager or another "
         "attention_backend may do without that kernel",
@@ -297,8 +328,7 @@ SORTS: tuple[Sort, ...] = (
         r"CERTIFICATE_VERIFY_FAILED|certificate verify failed|SSLCertVerificationError",
         "The certificate of the other side is not trusted: a proxy that opens connections, or a CA of one's own",
         "mount the CA's certificate and name it as SSL_CERT_FILE and REQUESTS_CA_BUNDLE in env, or put the weights on "
-        "the "
-        "host beforehand (huggingface_dir)",
+        "the host beforehand (huggingface_dir)",
         False,
     ),
     _sort(

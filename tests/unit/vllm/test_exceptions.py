@@ -168,6 +168,12 @@ def test_where_it_was_raised_is_told() -> None:
         ("NotImplementedError: the flux is no pump", "does not do that", False),
         ("ValueError: Model X of kind Y is not supported yet.", "does not do that", False),
         ("SSLError: [SSL: CERTIFICATE_VERIFY_FAILED] self-signed", "SSL_CERT_FILE and REQUESTS_CA_BUNDLE", False),
+        ("docker: Error: manifest for x:y not found: manifest unknown", "The image could not be fetched", None),
+        ("OSError: [Errno 116] Stale file handle: '/nfs/x'", "The storage below a path failed", None),
+        ("OSError: [Errno 99] Cannot assign requested address", "set bind to an address that this host has", False),
+        ("ssl.SSLError: [SSL: KEY_VALUES_MISMATCH] key values mismatch", "ssl_certfile and ssl_keyfile", False),
+        ("RuntimeError: Version mismatch: The cluster was started with:", "give all hosts the same image", False),
+        ("ValueError: Unknown method: x. Must be one of ['a', 'b'].", "what to do: Must be one of ['a', 'b'].", False),
         ("HTTPError: 503 Server Error: Service Unavailable for url: http://x", "turned a request away for now", True),
         ("BackendCompilerFailed: backend='x' raised: MemoryError: odd", "too little memory", None),
         (
