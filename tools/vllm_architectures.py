@@ -56,9 +56,9 @@ HEAD = '''# Copyright (c) 2026, gpufleet contributors
 
 """Which releases of vLLM know an architecture, by the name that config.json gives it. Pure.
 
-Written by tools/vllm_architectures.py on {date} from the registries in the sources of the releases below. A line is a
-name, the releases in the ranges of C(_vllm/flags.py), and what it does: g generates, p embeds, classifies or scores, gp
-both. The oldest release that was read may not be the first that knows it.
+Written by tools/vllm_architectures.py on {date} from the registries in the sources of the releases below. A line is
+a name, the releases in the ranges of C(_vllm/flags.py), and what it does: g generates, p embeds, classifies or scores,
+gp both. The oldest release that was read may not be the first that knows it.
 """
 
 from __future__ import annotations

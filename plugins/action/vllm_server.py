@@ -10,6 +10,7 @@ In Python, and imported by the main process before it forks: a host where nothin
 from __future__ import annotations
 
 import contextlib
+import functools
 import typing as t
 
 from ansible.plugins.action import ActionBase
@@ -17,6 +18,7 @@ from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.plan import 
 from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
 from ansible_collections.gpufleet.vllm.plugins.module_utils._host.printable import printable
 from ansible_collections.gpufleet.vllm.plugins.module_utils._host.redaction import hide, secrets_within
+from ansible_collections.gpufleet.vllm.plugins.plugin_utils._chosen import Asked, asked_of
 from ansible_collections.gpufleet.vllm.plugins.plugin_utils._description import (
     Description,
     alternative,
@@ -41,6 +43,10 @@ ARGUMENTS: dict[str, t.Any] = {
     "backend": {"type": "str"},
     "overrides": {"type": "dict", "default": {}},
     "models": {"type": "dict", "default": {}},
+    "context": {"type": "int"},
+    "concurrency": {"type": "int"},
+    "revision": {"type": "str"},
+    "hub": {"type": "dict", "default": {}},
     "hf_token": {"type": "str", "no_log": True},
     "api_key": {"type": "str", "no_log": True},
     "keep_hf_token": {"type": "bool", "default": False},
@@ -77,9 +83,11 @@ class ActionModule(ActionBase):
         spec: Result = {}
         gathered: Result = {}
         try:
-            description = self._description(options, task_vars, gathered)
+            asked, description = self._description(options, task_vars, gathered)
             spec = description.spec()
-            found = self._call(description, options, task_vars)
+            found = self._call(description, options, task_vars, asked and asked.first_call())
+            if asked and not found.get("failed"):
+                description, found = self._with_choice(asked, description, found, options, task_vars)
             spec = description.spec(found.get("backend"))
             if options["look"]:
                 description.refuse_version(found)
@@ -96,10 +104,32 @@ class ActionModule(ActionBase):
             result = hide(result, secrets_within(spec))
         return t.cast(Result, printable(result))
 
-    def _description(self, options: Result, task_vars: dict[str, t.Any], gathered: Result) -> Description:
-        """The server: as an earlier step resolved it, else resolved now."""
+    def _description(
+        self, options: Result, task_vars: dict[str, t.Any], gathered: Result
+    ) -> tuple[Asked | None, Description]:
+        """The server: as an earlier step resolved it, else resolved now; of a model that nobody described, as far as it
+        is known without its files."""
         planned = (options["plan"] or {}).get("spec")
-        return as_planned(planned) if planned else described(options, lambda: self._class(options, task_vars, gathered))
+        if planned:
+            return None, as_planned(planned)
+        hardware_class = functools.lru_cache(lambda: self._class(options, task_vars, gathered))
+        asked = asked_of(options, hardware_class)
+        return asked, described(asked.options() if asked else options, hardware_class)
+
+    def _with_choice(
+        self, asked: Asked, before: Description, found: Result, options: Result, task_vars: dict[str, t.Any]
+    ) -> tuple[Description, Result]:
+        """The server with the settings that are recorded for it, or are chosen now and asked for in a second call."""
+        unchosen = found.get("unchosen")
+        if not unchosen:
+            return asked.recorded(found), found
+        record = asked.settle(unchosen, str(options["hf_token"] or ""))
+        description = described(asked.options(record["entry"]), lambda: asked.hardware_class)
+        record = asked.complete(record, before, description, options)
+        for line in record["reasons"] if unchosen["files"] or not unchosen["known"] else ():
+            self._display.display(str(printable(f"{task_vars.get('inventory_hostname')}: {line}")))
+        found = self._call(description, options, task_vars, {**asked.first_call(), "record": record})
+        return description, {**found, "choice": record}
 
     def _class(self, options: Result, task_vars: dict[str, t.Any], gathered: Result) -> str:
         """The class of the host; where nothing else tells it, its GPUs do."""
@@ -114,11 +144,18 @@ class ActionModule(ActionBase):
         gathered["ansible_facts"] = seen.get("ansible_facts") or {}
         return known_class(None, gathered)
 
-    def _call(self, description: Description, options: Result, task_vars: dict[str, t.Any]) -> Result:
+    def _call(
+        self, description: Description, options: Result, task_vars: dict[str, t.Any], choice: Result | None = None
+    ) -> Result:
         spec, other = description.spec(), alternative(description, options)
         module, arguments = module_of(spec), parameters(spec, options)
         if other:
             arguments["alternative"] = other
+        planned = (options["plan"] or {}).get("choice")
+        if planned and "arguments" in planned and options["state"] in MAKING_STATES:
+            choice = {"record": planned}
+        if choice:
+            arguments["choice"] = choice
         with self._looking(options["look"]):
             found: Result = self._execute_module(module_name=module, module_args=arguments, task_vars=task_vars)
         return found
@@ -138,13 +175,15 @@ class ActionModule(ActionBase):
         # Later steps speak of the GPUs that the first one chose.
         gpus = found.get("gpus") or (options["plan"] or {}).get("gpus")
         result = published(
-            {**found, "gpus": gpus},
+            {**found, "gpus": gpus, "choice": found.get("choice") or (options["plan"] or {}).get("choice")},
             host,
             is_plan=bool(options["look"] or self._task.check_mode),
             spec=spec,
             probe=probe(spec, found.get("server") or {}),
         )
         if options["look"]:
-            pending = is_pending(result, options["state"], str(spec.get("pull")))
+            # A choice that is not recorded yet has its arguments still.
+            is_new = "arguments" in (result["choice"] or {})
+            pending = is_new or is_pending(result, options["state"], str(spec.get("pull")))
             result.update(changed=False, pending=pending and not result["failed"])
         return result

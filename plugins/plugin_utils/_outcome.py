@@ -32,6 +32,8 @@ DETAILS: dict[str, t.Any] = {
     "needs": [],
     "fit": None,
     "gpus": None,
+    # The settings that were chosen for a model that nobody described, and why.
+    "choice": None,
     "vllm_version": None,
     "spec": {},
     "probe": {},
