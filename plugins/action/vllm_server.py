@@ -85,8 +85,8 @@ class ActionModule(ActionBase):
         try:
             asked, description = self._description(options, task_vars, gathered)
             spec = description.spec()
-            found = self._call(description, options, task_vars, asked and asked.first_call())
-            if asked and not found.get("failed"):
+            found = self._call(description, options, task_vars, asked.first_call() if asked and asked.chooses else None)
+            if asked and asked.chooses and not found.get("failed"):
                 description, found = self._with_choice(asked, description, found, options, task_vars)
             spec = description.spec(found.get("backend"))
             if options["look"]:

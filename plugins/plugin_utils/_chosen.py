@@ -58,6 +58,11 @@ class Asked:
     said: t.Mapping[str, t.Any] = field(default_factory=dict)
 
     @property
+    def chooses(self) -> bool:
+        """Whether settings matter: a server that only stops or goes needs its name alone."""
+        return self.said["state"] in MAKING_STATES
+
+    @property
     def overrides(self) -> Spec:
         """What the user wants different, wherever that was said."""
         pinned: Spec = {"engine": {"revision": self.revision}} if self.revision else {}
@@ -164,7 +169,7 @@ def asked_of(options: t.Mapping[str, t.Any], hardware_class: t.Callable[[], str]
         VllmError: when what is wanted cannot be meant.
     """
     model = options["model"]
-    if not model or options["state"] not in MAKING_STATES:
+    if not model:
         return None
     names = model.values() if isinstance(model, t.Mapping) else [model]
     if not any(MODEL.fullmatch(str(name)) for name in names):
