@@ -76,4 +76,7 @@ def published_files(model: str) -> ModelFiles | None:
     if known is None:
         return None
     source = f"the catalogue of this collection ({known['source']}, {known['date']})"
-    return ModelFiles(model, known["config"], known["weights_bytes"], tuple(known.get("files") or ()), source=source)
+    files = tuple(known.get("files") or ())
+    return ModelFiles(
+        model, known["config"], known["weights_bytes"], files, source=source, eight_bits=known.get("fp8", "")
+    )

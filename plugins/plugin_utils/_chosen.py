@@ -10,7 +10,7 @@ import hashlib
 import os
 import re
 import typing as t
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 
 from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.plan import MAKING_STATES
 from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
@@ -110,6 +110,8 @@ class Asked:
         if unchosen["known"]:
             return dict(unchosen["known"])
         files = self._files(unchosen["files"], token)
+        known = published_files(self.model)
+        files = replace(files, eight_bits=known.eight_bits) if known else files
         wish = Wish(self.wish.context, self.wish.concurrency, unchosen["gpus"], unchosen["memory_mib"])
         made = choose(files, self.hardware_class, wish, self.overrides)
         read = f"{self.model}: read in {files.source}" + (f", at {files.revision}." if files.revision else ".")

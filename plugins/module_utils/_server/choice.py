@@ -83,6 +83,8 @@ class ModelFiles:
     revision: str = ""
     # Where it was read, in words.
     source: str = ""
+    # A checkpoint of it in 8 bits, where one is known.
+    eight_bits: str = ""
 
     @property
     def text(self) -> t.Mapping[str, t.Any]:
@@ -262,9 +264,10 @@ def _refuse_code(model: ModelFiles, engine: Engine) -> None:
     brings = model.config.get("auto_map")
     of_config_json = isinstance(brings, t.Mapping) and "AutoConfig" in brings and kind not in TYPES
     named = model.tokenizer.get("auto_map")
-    of_tokenizer = isinstance(named, t.Mapping) and "AutoTokenizer" in named
-    if of_config_json or of_tokenizer:
-        what = f"its model type {kind}" if of_config_json else "its tokenizer"
+    family = family_of(model.architecture, model.model, model.files)
+    of_tokenizer = "its tokenizer" if isinstance(named, t.Mapping) and "AutoTokenizer" in named else ""
+    what = f"its model type {kind}" if of_config_json else of_tokenizer or (family.code if family else "")
+    if what:
         raise VllmError(
             f"{model.model} needs trust_remote_code: {what} is Python code that comes with the weights, and runs on "
             "the host with the rights of the server. Look at it, pin its revision with -e vllm_revision=COMMIT, and "
@@ -350,7 +353,11 @@ def _as_stored(model: ModelFiles) -> Setting:
 def _longest_of(model: ModelFiles) -> int | None:
     said = [model.text.get(key) for key in LENGTHS]
     lengths = [one for one in said if isinstance(one, int) and not isinstance(one, bool) and one > 0]
-    return min(lengths) if lengths else None
+    if not lengths:
+        return None
+    # Positions of RoBERTa begin behind that of the padding.
+    padding = model.text.get("pad_token_id") if "Roberta" in model.architecture else None
+    return min(lengths) - (padding + 1 if isinstance(padding, int) else 0)
 
 
 def _pools(model: ModelFiles, engine: Engine, numbers: Spec) -> bool:
@@ -471,7 +478,8 @@ def _requests(task: _Task) -> int:
 def _counts(task: _Task) -> list[int]:
     """How many GPUs it can be split over, the fewest first."""
     if task.engine.get("tensor_parallel_size"):
-        return [human("tensor_parallel_size", task.engine["tensor_parallel_size"])]
+        wanted = human("tensor_parallel_size", task.engine["tensor_parallel_size"])
+        return [] if _indivisible(task, wanted) else [wanted]
     most = 1 if task.hardware.is_integrated else task.wish.gpus or max(GPUS)
     return [n for n in GPUS if n <= most and not _indivisible(task, n)]
 
@@ -711,7 +719,8 @@ def _eight_bits(task: _Task) -> str:
     numbers = {**task.numbers, "weights_gib": max(0.01, task.numbers["weights_gib"] / 2)}
     small = replace(task, model=half, numbers=numbers, architecture=Architecture.from_mapping(numbers))
     best = _best(small, _offers(small))
-    return f"a checkpoint of it in 8 bits (FP8), of about {gib(half.weights_bytes / MIB)} GiB" if best else ""
+    named = task.model.eight_bits or "a checkpoint of it in 8 bits (FP8)"
+    return f"{named}, of about {gib(half.weights_bytes / MIB)} GiB" if best else ""
 
 
 def _elsewhere(task: _Task) -> str:

@@ -26,6 +26,8 @@ class Family:
     engine: t.Mapping[str, t.Any] = field(default_factory=dict)
     # A file of the model without which the row does not fit.
     file: str = ""
+    # What of it is Python code that comes with the weights, beside what its config.json names.
+    code: str = ""
     # Where it is said; empty for what nobody could be found to say, which is told as such.
     source: str = RECIPES
 
@@ -71,8 +73,15 @@ FAMILIES = (
     Family("GLM-4.7", GLM, r"4\.7", "glm45", "glm47"),
     Family("GLM-4.5", GLM, "", "glm45", "glm45"),
     Family("GLM-5", "GlmMoeDsaForCausalLM", "", "glm45", "glm47"),
-    Family("Kimi-K2 Thinking", f"{DEEPSEEK_V3}|KimiK25\\w+", r"kimi-k2(?:-thinking|\.)", "kimi_k2", "kimi_k2"),
-    Family("Kimi-K2", DEEPSEEK_V3, "kimi", "", "kimi_k2"),
+    Family(
+        "Kimi-K2 Thinking",
+        f"{DEEPSEEK_V3}|KimiK25\\w+",
+        r"kimi-k2(?:-thinking|\.)",
+        "kimi_k2",
+        "kimi_k2",
+        code="its tokenizer",
+    ),
+    Family("Kimi-K2", DEEPSEEK_V3, "kimi", "", "kimi_k2", code="its tokenizer"),
     # Its parsers for tools want a chat template that is in vLLM's sources alone.
     Family("DeepSeek-R1", DEEPSEEK_V3, "r1", "deepseek_r1"),
     Family("DeepSeek-V3", DEEPSEEK_V3),
