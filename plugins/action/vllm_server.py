@@ -31,6 +31,7 @@ from ansible_collections.gpufleet.vllm.plugins.plugin_utils._description import 
 )
 from ansible_collections.gpufleet.vllm.plugins.plugin_utils._filter_values import plain
 from ansible_collections.gpufleet.vllm.plugins.plugin_utils._outcome import is_pending, published
+from ansible_collections.gpufleet.vllm.plugins.plugin_utils._shown import shown
 
 Result = dict[str, t.Any]
 
@@ -57,6 +58,7 @@ ARGUMENTS: dict[str, t.Any] = {
     "container_id": {"type": "str"},
     "plan": {"type": "dict"},
     "look": {"type": "bool", "default": False},
+    "show": {"type": "str", "choices": ["command"]},
 }
 
 
@@ -80,6 +82,8 @@ class ActionModule(ActionBase):
         super().run(tmp, task_vars)
         _validation, validated = self.validate_argument_spec(argument_spec=ARGUMENTS)
         options = plain(validated)
+        if options["show"]:
+            options.update(look=True, recreate=True)
         spec: Result = {}
         gathered: Result = {}
         try:
@@ -185,5 +189,7 @@ class ActionModule(ActionBase):
             # A choice that is not recorded yet has its arguments still.
             is_new = "arguments" in (result["choice"] or {})
             pending = is_new or is_pending(result, options["state"], str(spec.get("pull")))
-            result.update(changed=False, pending=pending and not result["failed"])
+            result.update(changed=False, pending=pending and not (result["failed"] or options["show"]))
+        if options["show"] and not result["failed"]:
+            result["shown"] = shown(result)
         return result

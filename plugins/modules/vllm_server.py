@@ -152,6 +152,13 @@ options:
       - Decide what has to be done, change nothing, and report no change. RV(pending) tells whether there is anything.
     type: bool
     default: false
+  show:
+    description:
+      - Change nothing, and tell in RV(shown) what would run the server on this host. V(command) is the C(docker run)
+        line and the same as a compose file, or the unit of a service with its environment.
+      - It is what a new server would get, whether one runs or not. What would be refused fails here too.
+    type: str
+    choices: [command]
 seealso:
   - module: gpufleet.vllm.vllm_container
   - plugin: gpufleet.vllm.vllm_spec
@@ -215,6 +222,15 @@ pending:
   type: bool
 commands:
   description: The steps as command lines.
+  returned: always
+  type: list
+  elements: str
+files:
+  description: What the steps write, by path, units and their environment. No secret is in it.
+  returned: always
+  type: dict
+shown:
+  description: With O(show), what would run the server, in lines.
   returned: always
   type: list
   elements: str

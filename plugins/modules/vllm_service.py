@@ -106,6 +106,10 @@ commands:
   returned: always
   type: list
   elements: str
+files:
+  description: What the steps write, by path, units and their environment. No secret is in it.
+  returned: for one server
+  type: dict
 backend:
   description: What runs the server after this, V(container) or V(systemd).
   returned: for one server

@@ -29,6 +29,8 @@ PUBLIC: dict[str, t.Any] = {
 # What the later steps of a run read of an earlier one, and a curious playbook too.
 DETAILS: dict[str, t.Any] = {
     "commands": [],
+    "files": {},
+    "shown": [],
     "needs": [],
     "fit": None,
     "gpus": None,
