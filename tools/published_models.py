@@ -218,7 +218,7 @@ BY_HAND: dict[str, tuple[dict[str, t.Any], float, tuple[str, ...]]] = {
 # What a visit to GPUs, or a public log of a run, has confirmed the memory of.
 CHECKED = _words("""
     openai/gpt-oss-20b openai/gpt-oss-120b google/gemma-3-27b-it Qwen/Qwen3-8B Qwen/Qwen3-0.6B MiniMaxAI/MiniMax-M2.5
-    mistralai/Mistral-Small-3.2-24B-Instruct-2506 meta-llama/Llama-3.3-70B-Instruct
+    mistralai/Mistral-Small-3.2-24B-Instruct-2506
 """)
 
 Text = t.Mapping[str, t.Any]

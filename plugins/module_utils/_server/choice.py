@@ -616,7 +616,8 @@ def _reasons(task: _Task, gpus: int, offer: _Offer) -> list[Setting]:
     settings = []
     if gpus > 1:
         asked = "it is wanted" if task.engine.get("tensor_parallel_size") else ""
-        smaller = f"{gpus // 2} of {card} GiB leave {weights} GiB of weights too little KV cache"
+        cards = f"{gpus // 2} cards of {card} GiB have" if gpus > 2 else f"one card of {card} GiB has"
+        smaller = f"{cards} too little room for a KV cache beside {weights} GiB of weights"
         settings.append(Setting("tensor_parallel_size", gpus, asked or smaller))
     elif not task.hardware.is_integrated:
         settings.append(Setting("tensor_parallel_size", 1, f"{weights} GiB of weights fit on one {name} of {card} GiB"))
@@ -634,7 +635,7 @@ def _reasons(task: _Task, gpus: int, offer: _Offer) -> list[Setting]:
         Setting(
             "max_num_seqs",
             engine["max_num_seqs"],
-            f"{requests} requests of the whole context fit; shorter ones are more",
+            f"of shorter requests more than {requests} fit at once",
         )
     )
     if "max_num_batched_tokens" in engine:
