@@ -133,7 +133,7 @@ class ActionModule(ActionBase):
         for line in record["reasons"] if unchosen["files"] or not unchosen["known"] else ():
             self._display.display(str(printable(f"{task_vars.get('inventory_hostname')}: {line}")))
         found = self._call(description, options, task_vars, {**asked.first_call(), "record": record})
-        return description, {**found, "choice": record}
+        return description, found if found.get("failed") else {**found, "choice": record}
 
     def _class(self, options: Result, task_vars: dict[str, t.Any], gathered: Result) -> str:
         """The class of the host; where nothing else tells it, its GPUs do."""

@@ -22,6 +22,7 @@ from ansible_collections.gpufleet.vllm.plugins.module_utils._server.choice impor
     CPU_IMAGE,
     CPU_VERSION,
     IMAGE,
+    TOKEN,
     VERSION,
     ModelFiles,
     Wish,
@@ -43,6 +44,8 @@ Spec = dict[str, t.Any]
 
 # The id of a model on the Hub, or a directory on the host: a name of the catalogue has no slash.
 MODEL = re.compile(r"/\S+|[\w.-]+/[\w.-]+")
+# Parameters that no record holds.
+SECRETS = ("hf_token", "api_key", "keep_hf_token")
 HUB_KEYS = ("endpoint", "offline", "timeout", "ca_path", "validate_certs")
 
 
@@ -114,6 +117,9 @@ class Asked:
         files = replace(files, eight_bits=known.eight_bits) if known else files
         wish = Wish(self.wish.context, self.wish.concurrency, unchosen["gpus"], unchosen["memory_mib"])
         made = choose(files, self.hardware_class, wish, self.overrides)
+        if token and not self.model.startswith("/"):
+            # It may be gated: whoever has a token has it written for vLLM too.
+            made.entry["server"]["hf_token_file"] = TOKEN
         read = f"{self.model}: read in {files.source}" + (f", at {files.revision}." if files.revision else ".")
         return {
             "entry": made.entry,
@@ -153,7 +159,8 @@ class Asked:
         """The record of a choice: the key it answers to, the server that came of it, and which parameters of the module
         differ from those of the first call."""
         first, second = (_arguments(one, options) for one in (before, after))
-        changed = {key: second.get(key) for key in {*first, *second} if first.get(key) != second.get(key)}
+        keys = {*first, *second}.difference(SECRETS)
+        changed = {key: second.get(key) for key in keys if first.get(key) != second.get(key)}
         asked = self.first_call()
         return {
             **record,

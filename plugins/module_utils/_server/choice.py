@@ -37,7 +37,7 @@ Engine = t.Mapping[str, t.Any]
 VERSION, IMAGE = "0.26.0", "vllm/vllm-openai:v{}"
 GB10_IMAGE, GB10_MONTH = "nvcr.io/nvidia/vllm:{}-py3", "26.05"
 CPU_VERSION, CPU_IMAGE = "0.32.0", "gpufleet/vllm-cpu:{}"
-SERVER = {"port": 8000, "huggingface_dir": "~/vllm/huggingface", "hf_token_file": "~/vllm/secrets/hf_token"}
+PORT, CACHE, TOKEN = 8000, "~/vllm/huggingface", "~/vllm/secrets/hf_token"
 ENCODINGS = "~/vllm/encodings"
 # Requests of the whole context at once; and the context that is worth another GPU, or not worth a start.
 CONCURRENCY, GOOD_CONTEXT, LEAST_CONTEXT = 4, 32768, 8192
@@ -173,8 +173,10 @@ def name_of(model: str) -> str:
 
 def described_by(model: str) -> Spec:
     """What a server for such a model is, whatever is chosen for it."""
-    served = model if not model.startswith("/") else model.rstrip("/").rsplit("/", 1)[-1]
-    return {"name": name_of(model), "model": model, "served_model_name": served, **SERVER}
+    named = {"name": name_of(model), "model": model, "port": PORT}
+    if model.startswith("/"):
+        return {**named, "served_model_name": model.rstrip("/").rsplit("/", 1)[-1]}
+    return {**named, "served_model_name": model, "huggingface_dir": CACHE}
 
 
 # ---------------------------------------------------------------------------------------------------------------------

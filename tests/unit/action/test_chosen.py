@@ -76,7 +76,7 @@ def test_the_record_has_what_differs_from_the_first_call_and_nothing_secret() ->
     plugin, result = deploy(UNCHOSEN, FOUND, hf_token="hf_SECRET")
     (_module, first), (_again, second) = plugin.calls
     record = second["choice"]["record"]
-    assert {**first, **record["arguments"], "choice": None} == {**second, "choice": None}
+    assert {**first, **record["arguments"], "choice": None, "hf_token": "hf_SECRET"} == {**second, "choice": None}
     assert "hf_SECRET" not in json.dumps(record)
 
 
@@ -167,6 +167,21 @@ def test_a_mapping_may_name_an_id_for_one_class() -> None:
     catalogued = Plugin(FOUND, model={"gb10": "gpt-oss-120b", "default": QWEN}, hardware_class="gb10")
     catalogued.over()
     assert "choice" not in catalogued.calls[0][1]
+
+
+@pytest.mark.parametrize(
+    ("model", "token", "file"),
+    [
+        (QWEN, "", None),
+        (QWEN, TOKEN, "~/vllm/secrets/hf_token"),
+        ("/srv/models/a", TOKEN, None),
+    ],
+)
+def test_a_token_is_written_for_vllm_where_there_is_one(model: str, token: str, file: str | None) -> None:
+    plugin, _result = deploy(UNCHOSEN, FOUND, model=model, hf_token=token)
+    (_module, first), (_again, second) = plugin.calls
+    assert (second.get("hf_token_file"), second.get("hf_token")) == (file, token if file else None)
+    assert "hf_token" not in first
 
 
 # --- the Hub ---------------------------------------------------------------------------------------------------------
