@@ -124,14 +124,14 @@ class ActionModule(ActionBase):
         self, asked: Asked, before: Description, found: Result, options: Result, task_vars: dict[str, t.Any]
     ) -> tuple[Description, Result]:
         """The server with the settings that are recorded for it, or are chosen now and asked for in a second call."""
-        unchosen = found.get("unchosen")
+        host, unchosen = task_vars.get("inventory_hostname"), found.get("unchosen")
         if not unchosen:
+            self._tell(host, found["choice"]["reasons"] if self._task.check_mode else ())
             return asked.recorded(found), found
         record = asked.settle(unchosen, str(options["hf_token"] or ""))
         description = described(asked.options(record["entry"]), lambda: asked.hardware_class)
         record = asked.complete(record, before, description, options)
-        for line in record["reasons"] if unchosen["files"] or not unchosen["known"] else ():
-            self._display.display(str(printable(f"{task_vars.get('inventory_hostname')}: {line}")))
+        self._tell(host, () if unchosen["known"] and not self._task.check_mode else record["reasons"])
         found = self._call(description, options, task_vars, {**asked.first_call(), "record": record})
         return description, found if found.get("failed") else {**found, "choice": record}
 
@@ -147,6 +147,11 @@ class ActionModule(ActionBase):
             raise Failed(seen)
         gathered["ansible_facts"] = seen.get("ansible_facts") or {}
         return known_class(None, gathered)
+
+    def _tell(self, host: t.Any, lines: t.Iterable[str]) -> None:
+        """Show lines, while the others of a run are still at work."""
+        for line in lines:
+            self._display.display(str(printable(f"{host}: {line}")))
 
     def _call(
         self, description: Description, options: Result, task_vars: dict[str, t.Any], choice: Result | None = None
@@ -192,4 +197,5 @@ class ActionModule(ActionBase):
             result.update(changed=False, pending=pending and not (result["failed"] or options["show"]))
         if options["show"] and not result["failed"]:
             result["shown"] = shown(result)
+            self._display.display("\n".join(map(str, map(printable, [f"# {host}", *result["shown"]]))))
         return result
