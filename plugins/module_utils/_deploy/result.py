@@ -33,6 +33,7 @@ def result(
         "changed": decided.changed or bool(pulled),
         "actions": lines,
         "commands": shown + commands(decision, effect_of),
+        "files": files(decision, effect_of),
         "diff": {
             "before": dict(decided.before),
             "after": dict(decided.after),
@@ -58,6 +59,14 @@ def _fallback(decision: Decision) -> dict[str, t.Any] | None:
 def commands(decision: Decision, effect_of: t.Callable[[Action], Effect] | None) -> list[str]:
     """The plan as command lines, for people."""
     return [shlex.join(effect_of(action).command(action)) for action in decision.plan.actions] if effect_of else []
+
+
+def files(decision: Decision, effect_of: t.Callable[[Action], Effect] | None) -> dict[str, str]:
+    """What the plan writes, by path; nothing of it is secret."""
+    found: dict[str, str] = {}
+    for action in decision.plan.actions if effect_of else ():
+        found.update(t.cast("t.Callable[[Action], Effect]", effect_of)(action).files(action))
+    return found
 
 
 def described(job: Job, decision: Decision, target: str = "current", seen: Seen | None = None) -> dict[str, t.Any]:

@@ -272,6 +272,7 @@ class SystemdBackend:
             "create": Effect(
                 lambda a: self._create(server, at(a), making()),
                 lambda a: ["install", "-m", "0644", "/dev/stdin", file(at(a))],
+                lambda a: self._files(file(at(a)), making()),
             ),
             "try": Effect(
                 lambda a: self._try(server, named(server, "trial"), making()),
@@ -356,6 +357,11 @@ class SystemdBackend:
 
             claim(self._record, self.provided, server)
         self._make(made, rendered(making, self._made_for(making), made.seal), making.spec.user)
+
+    def _files(self, path: str, making: Making) -> dict[str, str]:
+        """The unit and its environment, as they would be; the seal is another one for each that is made."""
+        made = rendered(making, self._made_for(making), "0" * 32)
+        return {path: made.unit, made.environment_path: made.environment}
 
     def _make(self, made: Entry, made_from: Files, user: str | None) -> None:
         """A unit that is recorded before it exists."""
