@@ -83,9 +83,11 @@ def vllm_rollout_report(names: t.Any, hostvars: t.Any, check_mode: bool = False)
 
 def _model(hosts: t.Iterable[tuple[t.Any, ...]]) -> str:
     """What is rolled out, by the names that clients use."""
-    served = dict.fromkeys(one.found["spec"].get("served_model_name") or one.found["spec"].get("name", "")
-                           for one, *_rest in hosts if one.found.get("spec"))  # fmt: skip
-    names = [str(name[0] if isinstance(name, list) and name else name) for name in served]
+    names: dict[str, None] = {}
+    for one, *_rest in hosts:
+        spec = one.found.get("spec") or {}
+        said = spec.get("served_model_name") or spec.get("name") or ""
+        names[str(said[0] if isinstance(said, list) else said)] = None
     return ", ".join(filter(None, names)) or "a model"
 
 

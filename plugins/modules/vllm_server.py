@@ -117,6 +117,13 @@ options:
       - Do nothing unless the server's container or unit has this id, as
         O(gpufleet.vllm.vllm_container#module:container_id) has it.
     type: str
+  purge:
+    description:
+      - With O(state=absent), what else is deleted, as O(gpufleet.vllm.vllm_container#module:purge) has it.
+    type: list
+    elements: str
+    choices: [weights, encodings]
+    default: []
   plan:
     description:
       - The result of an earlier call, with O(look=true) for example. Its RV(spec) is used, so that nothing is resolved

@@ -226,11 +226,11 @@ def module_of(spec: t.Mapping[str, t.Any]) -> str:
 def parameters(spec: t.Mapping[str, t.Any], options: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
     """The parameters of the backend's module for one step."""
     state, plan = options["state"], options["plan"] or {}
-    passed = ("container_id", "failure_id", "recreate", "replace_unmanaged")
+    passed = ("container_id", "failure_id", "recreate", "replace_unmanaged", "purge")
     secrets = [key for key in ("hf_token", "api_key") if spec.get(f"{key}_file")]
     arguments = {
         **{key: value for key, value in spec.items() if key not in WITHOUT_PARAMETER},
-        **{key: options[key] for key in (*passed, *secrets) if options[key]},
+        **{key: options[key] for key in (*passed, *secrets) if options.get(key)},
         "state": state,
     }
     if state not in MAKING_STATES and isinstance(spec.get("gpus"), t.Mapping):

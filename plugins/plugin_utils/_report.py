@@ -12,7 +12,8 @@ from __future__ import annotations
 import json
 import typing as t
 
-from ansible_collections.gpufleet.vllm.plugins.plugin_utils._rollout import Changed, Host, one_line
+from ansible_collections.gpufleet.vllm.plugins.module_utils._gpu.tenants import gib
+from ansible_collections.gpufleet.vllm.plugins.plugin_utils._rollout import Changed, Host, changes, one_line
 
 Result = t.Mapping[str, t.Any]
 Report = dict[str, t.Any]
@@ -34,7 +35,7 @@ ROW: dict[str, t.Any] = {
     "vllm_version": None,
     "since": None,
     "fallback": "",
-    "learned": "",
+    "gpus": "",
     "phases": [],
     "start_seconds": None,
     "downtime_seconds": None,
@@ -192,6 +193,79 @@ def _sentence(plan: Result, verdicts: t.Sequence[Result], rows: t.Sequence[Resul
 
 
 # ---------------------------------------------------------------------------------------------------------------------
+# Of what is there
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def of_status(hosts: t.Mapping[str, tuple[Result, Host | None]]) -> tuple[list[dict[str, t.Any]], str]:
+    """The rows of a fleet as it is, and their sentence. Of each host: the facts about its GPUs and servers, and where a
+    model is wanted, what a look at it found."""
+    rows = []
+    for name, (facts, host) in hosts.items():
+        row = _row(host, Changed(), {}) if host else {"host": name, "hardware_class": facts.get("hardware_class") or ""}
+        row["after"] = ", ".join(map(_named, facts.get("servers") or ())) or (row.get("after") or "nothing")
+        row.update(before="", gpus=_gpus(facts), changes=changes(host.found) if host else [])
+        row["hardware_class"] = row["hardware_class"] or facts.get("hardware_class") or ""
+        row["status"], row["message"] = _state(facts, host)
+        rows.append(row)
+    bad = sum(1 for row in rows if is_bad(row))
+    drifted = sum(1 for row in rows if row["status"] == "drifted")
+    serving = sum(1 for row in rows if row["after"] != "nothing")
+    return rows, (
+        f"{serving} of {len(rows)} host{'' if len(rows) == 1 else 's'} have a server; {bad} need attention"
+        f"{f', {drifted} of them since they differ from what is wanted' if drifted else ''}."
+    )
+
+
+def _state(facts: Result, host: Host | None) -> tuple[str, str]:
+    """The status of a host, and why."""
+    if facts.get("status") == "unreachable":
+        return "unreachable", one_line(facts.get("message"))
+    if host is None:
+        return _unasked(facts)
+    if host.refusal:
+        return "refused", host.refusal[1]
+    health, differs = host.found.get("health") or {}, changes(host.found)
+    if health and not health.get("healthy"):
+        return "unhealthy", one_line(health.get("msg")) or one_line(host.found.get("message"))
+    if host.found.get("actions") or (host.found.get("server") or {}).get("superseded"):
+        return "drifted", f"It differs from what is wanted: {'; '.join(differs)}."
+    return "serving", one_line(host.found.get("message"))
+
+
+def _unasked(facts: Result) -> tuple[str, str]:
+    """The status of a host of which nobody says what it is to serve."""
+    servers = facts.get("servers") or ()
+    down = [str(one.get("name")) for one in servers if not one.get("running")]
+    if facts.get("status") not in ("ok", "no_gpu"):
+        return "unhealthy", one_line(facts.get("message")) or f"Its GPUs are {facts.get('status')}."
+    if down:
+        return "stopped", f"Not running: {', '.join(down)}."
+    return ("serving" if servers else "idle"), one_line(facts.get("message"))
+
+
+def _named(server: Result) -> str:
+    where = f" on port {server['port']}" if server.get("port") else ""
+    stopped = "" if server.get("running") else ", stopped"
+    return f"{server.get('served_model_name') or server.get('name')}{where}{stopped}"
+
+
+def _gpus(facts: Result) -> str:
+    """The GPUs of a host and how much of their memory is in use."""
+    gpus = facts.get("gpus") or []
+    if not gpus:
+        return ""
+    count = f"{len(gpus)} x {facts.get('hardware_class')}"
+    total, free = (_sum(gpus, f"memory_{what}_mib") for what in ("total", "free"))
+    return count if total is None or free is None else f"{count}, {gib(total - free)} of {gib(total)} GiB in use"
+
+
+def _sum(gpus: t.Sequence[Result], key: str) -> int | None:
+    values = [gpu.get(key) for gpu in gpus]
+    return None if None in values else sum(values)  # type: ignore[arg-type]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
 # For people and programs
 # ---------------------------------------------------------------------------------------------------------------------
 
@@ -211,7 +285,7 @@ def seconds(value: t.Any) -> str:
     """A time for people; empty when it is not known."""
     if value is None:
         return ""
-    return f"{value:.0f} s" if value < 120 else f"{value / 60:.0f} min"
+    return f"{value:.0f} s" if value < 600 else f"{value / 60:.0f} min"
 
 
 def markdown(found: Report) -> str:
@@ -253,22 +327,40 @@ def _wave_line(wave: Result) -> str:
     return f"- {_cell(wave['message'], 0)}" if wave.get("message") else f"- {wave['name'].capitalize()}: not reached."
 
 
-COLUMNS = ("host", "class", "status", "wave", "before", "after", "start", "downtime", "tokens/s", "fallback")
+Column = tuple[str, t.Callable[[Result], str]]
+
+HOST: tuple[Column, ...] = (
+    ("host", lambda row: row["host"]),
+    ("class", lambda row: row["hardware_class"]),
+    ("status", lambda row: row["status"]),
+)
+MEASURED: tuple[Column, ...] = (
+    ("start", lambda row: seconds(row["start_seconds"])),
+    ("downtime", lambda row: seconds(row["downtime_seconds"])),
+    ("tokens/s", lambda row: "" if row["tokens_per_second"] is None else f"{row['tokens_per_second']:g}"),
+    ("fallback", lambda row: row["fallback"].partition(":")[0]),
+)
+COLUMNS: tuple[Column, ...] = (
+    *HOST,
+    ("wave", lambda row: row["wave"]),
+    ("before", lambda row: row["before"]),
+    ("serves", lambda row: row["after"]),
+    ("vLLM", lambda row: row["vllm_version"] or ""),
+    ("since", lambda row: str(row["since"] or "")[:16].replace("T", " ")),
+    ("GPUs", lambda row: row["gpus"]),
+    *MEASURED,
+)
+
+
+def columns(rows: t.Sequence[Result]) -> list[Column]:
+    """The columns in which at least one of the hosts has anything to say."""
+    return [(name, text) for name, text in COLUMNS if any(text(row) for row in rows)]
 
 
 def _hosts_table(rows: t.Sequence[Result]) -> str:
-    heads = [f"| {' | '.join(COLUMNS)} |", f"|{' --- |' * len(COLUMNS)}"]
-    return "\n".join([*heads, *(f"| {' | '.join(map(_cell, columns(row)))} |" for row in rows)])
-
-
-def columns(row: Result) -> tuple[str, ...]:
-    """The texts of COLUMNS."""
-    rate = row["tokens_per_second"]
-    return (
-        *(row["host"], row["hardware_class"], row["status"], row["wave"], row["before"], row["after"]),
-        *(seconds(row["start_seconds"]), seconds(row["downtime_seconds"])),
-        *("" if rate is None else f"{rate:g}", row["fallback"].partition(":")[0]),
-    )
+    shown = columns(rows)
+    heads = [f"| {' | '.join(name for name, _text in shown)} |", f"|{' --- |' * len(shown)}"]
+    return "\n".join([*heads, *(f"| {' | '.join(_cell(text(row)) for _name, text in shown)} |" for row in rows)])
 
 
 def _cell(text: str, most: int = 80) -> str:

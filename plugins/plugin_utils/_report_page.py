@@ -10,15 +10,17 @@ import html
 import typing as t
 
 from ansible_collections.gpufleet.vllm.plugins.plugin_utils._report import (
+    Column,
     Report,
     Result,
+    columns,
     counts,
     details,
     is_bad,
     seconds,
 )
 
-# Of more hosts than that, those that need no attention are folded away behind a line each.
+# Of more hosts than that, one looks for some.
 FEW = 12
 # Colours of the phases, in the order in which they first appear.
 PHASES = 8
@@ -52,7 +54,8 @@ table { border-collapse: collapse; width: 100%; font-size: .87rem; }
 th, td { text-align: left; padding: .35rem .7rem; vertical-align: top; border-bottom: 1px solid var(--line); }
 tbody tr:last-child td { border-bottom: 0; } th { background: var(--raised); color: var(--quiet); font-weight: 600; }
 td.number, th.number { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
-td.what { min-width: 11rem; overflow-wrap: anywhere; } td.host { font-weight: 600; white-space: nowrap; }
+td.what { min-width: 11rem; overflow-wrap: anywhere; } td.short { white-space: nowrap; }
+td:first-child { font-weight: 600; }
 .bar { display: flex; height: .8rem; min-width: 8rem; border-radius: 3px; overflow: hidden; margin-top: .3rem; }
 .bar i { display: block; } .legend { display: flex; flex-wrap: wrap; gap: .3rem 1rem; padding: 0; margin: 0 0 .6rem;
   list-style: none; font-size: .85rem; }
@@ -70,10 +73,12 @@ find.oninput = () => document.querySelectorAll('tbody tr').forEach(row => {
   row.hidden = !row.textContent.toLowerCase().includes(find.value.toLowerCase());
 });
 """
-HEADS = (
-    *(("host", ""), ("class", ""), ("status", ""), ("before", "what"), ("after", "what"), ("start", "number")),
-    *(("without an answer", "number"), ("tokens/s", "number"), ("fallback", "what")),
-)
+# The class of a column's cells; the rest has none.
+KINDS = {
+    **dict.fromkeys(("before", "serves", "GPUs", "fallback"), "what"),
+    **dict.fromkeys(("start", "downtime", "tokens/s"), "number"),
+    **dict.fromkeys(("host", "wave", "since"), "short"),
+}
 GOOD = ("changed", "unchanged", "serving")
 
 
@@ -81,7 +86,7 @@ def page(found: Report) -> str:
     """The report as a page."""
     rows = found["rows"]
     bad = [row for row in rows if is_bad(row)]
-    colours = _colours(rows)
+    colours, shown = _colours(rows), columns(rows)
     longest = max((sum(phase["seconds"] for phase in row["phases"]) for row in rows), default=0) or 1
     title = _text(found["title"])
     body = [
@@ -92,9 +97,9 @@ def page(found: Report) -> str:
         *(["<h2>Waves</h2>", _waves(found["waves"])] if found["waves"] else []),
         f"<h2>Hosts</h2>{_find(rows)}{_legend(colours)}",
         '<div class="table"><table><thead><tr>',
-        "".join(f'<th class="{kind}">{name}</th>' for name, kind in HEADS),
+        "".join(f'<th class="{KINDS.get(name, "")}">{_text(name)}</th>' for name, _of in shown),
         "</tr></thead><tbody>",
-        *(_row(row, colours, longest) for row in rows),
+        *(_row(row, shown, colours, longest) for row in rows),
         "</tbody></table></div>",
     ]
     script = f"<script>{SCRIPT}</script>" if len(rows) > FEW else ""
@@ -146,20 +151,13 @@ def _legend(colours: t.Mapping[str, str]) -> str:
     return f'<ul class="legend">{entries}</ul>' if entries else ""
 
 
-def _row(row: Result, colours: t.Mapping[str, str], longest: float) -> str:
-    status = f'<span class="status {_tone(row["status"], is_bad(row))}">{_text(row["status"])}</span>'
-    wave = f'<div class="quiet">{_text(row["wave"])}</div>' if row["wave"] else ""
-    after = "" if row["after"] == row["before"] else _text(row["after"])
-    rate = "" if row["tokens_per_second"] is None else f"{row['tokens_per_second']:g}"
-    cells = (
-        *(("host", _text(row["host"])), ("", _text(row["hardware_class"])), ("", status + wave)),
-        *(("what", _text(row["before"])), ("what", after or '<span class="quiet">the same</span>')),
-        ("number", _text(seconds(row["start_seconds"])) + _bar(row["phases"], colours, longest)),
-        *(("number", _text(seconds(row["downtime_seconds"]))), ("number", rate), ("what", _text(row["fallback"]))),
-    )
-    return (
-        f"<tr>{''.join(f'<td class={kind!r}>{text}</td>' if kind else f'<td>{text}</td>' for kind, text in cells)}</tr>"
-    )
+def _row(row: Result, shown: t.Sequence[Column], colours: t.Mapping[str, str], longest: float) -> str:
+    special = {
+        "status": f'<span class="status {_tone(row["status"], is_bad(row))}">{_text(row["status"])}</span>',
+        "start": _text(seconds(row["start_seconds"])) + _bar(row["phases"], colours, longest),
+    }
+    cells = (f'<td class="{KINDS.get(name, "")}">{special.get(name) or _text(text(row))}</td>' for name, text in shown)
+    return f"<tr>{''.join(cells)}</tr>"
 
 
 def _bar(phases: t.Sequence[Result], colours: t.Mapping[str, str], longest: float) -> str:

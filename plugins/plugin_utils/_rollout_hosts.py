@@ -2,7 +2,7 @@
 # GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What playbook rollout leaves in the variables of its hosts, as values."""
+"""What playbooks rollout and status leave in the variables of their hosts, as values."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ def value(variables: Variables, name: str) -> t.Any:
     return plain(variables[name]) if name in variables else {}
 
 
-def host(name: str, variables: Variables) -> Host:
-    """A host before the first change."""
+def host(name: str, variables: Variables, planned: str = PLANNED, failure: str = FAILURE) -> Host:
+    """A host before the first change; C(planned) and C(failure) are the variables with what was found."""
     known = {"group_names": variables.get("group_names"), "ansible_facts": variables.get("ansible_facts")}
     return Host(
         name,
         known_class(str(variables.get("vllm_hardware_class") or ""), known),
         tuple(str(one) for one in variables.get("group_names") or ()),
-        value(variables, PLANNED),
-        one_line(value(variables, FAILURE)) if FAILURE in variables else "",
+        value(variables, planned),
+        one_line(value(variables, failure)) if failure in variables else "",
     )
 
 
