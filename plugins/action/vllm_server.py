@@ -49,6 +49,7 @@ ARGUMENTS: dict[str, t.Any] = {
     "reset_fallbacks": {"type": "bool", "default": False},
     "failure_id": {"type": "str"},
     "container_id": {"type": "str"},
+    "learned": {"type": "dict", "default": {}},
     "purge": {"type": "list", "elements": "str", "choices": list(PURGEABLE), "default": []},
     "plan": {"type": "dict"},
     "look": {"type": "bool", "default": False},

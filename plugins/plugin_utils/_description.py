@@ -237,6 +237,8 @@ def parameters(spec: t.Mapping[str, t.Any], options: t.Mapping[str, t.Any]) -> d
         del arguments["gpus"]  # Which they are matters to a start only.
     if "hf_token" in arguments and options.get("keep_hf_token"):
         arguments["keep_hf_token"] = True
+    if state in MAKING_STATES and options.get("learned"):
+        arguments["learned"] = options["learned"]
     if options["reset_fallbacks"] and not options["failure_id"]:
         arguments["reset_fallbacks"] = True
     if state == "started" and not plan:

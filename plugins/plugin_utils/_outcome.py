@@ -33,6 +33,7 @@ DETAILS: dict[str, t.Any] = {
     "fit": None,
     "gpus": None,
     "vllm_version": None,
+    "measured_on": None,
     "spec": {},
     "probe": {},
     "pending": False,

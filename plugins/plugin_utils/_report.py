@@ -35,6 +35,7 @@ ROW: dict[str, t.Any] = {
     "vllm_version": None,
     "since": None,
     "fallback": "",
+    "measured_on": "",
     "gpus": "",
     "phases": [],
     "start_seconds": None,
@@ -143,6 +144,7 @@ def _row(host: Host, changed: Changed, undone: Result) -> dict[str, t.Any]:
         "vllm_version": done.get("vllm_version") or found.get("vllm_version"),
         "since": server.get("started_at"),
         "fallback": fallback(done.get("fallback") or found.get("fallback") or {}),
+        "measured_on": done.get("measured_on") or "",
         "phases": phases,
         "start_seconds": health.get("elapsed") if started else None,
         "downtime_seconds": _downtime(done, health) if started else None,
@@ -339,6 +341,7 @@ MEASURED: tuple[Column, ...] = (
     ("downtime", lambda row: seconds(row["downtime_seconds"])),
     ("tokens/s", lambda row: "" if row["tokens_per_second"] is None else f"{row['tokens_per_second']:g}"),
     ("fallback", lambda row: row["fallback"].partition(":")[0]),
+    ("measured on", lambda row: row["measured_on"]),
 )
 COLUMNS: tuple[Column, ...] = (
     *HOST,

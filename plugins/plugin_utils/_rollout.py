@@ -42,6 +42,8 @@ class Settings:
     put_back: str = "wave"
     confirm: bool = False
     pause: float = 0.0
+    # Whether what the starts of a wave measured is handed to the later ones.
+    learn: bool = True
 
 
 KEYS = tuple(one.name for one in fields(Settings))
@@ -142,6 +144,7 @@ CONVERT: dict[str, t.Callable[[str, t.Any], t.Any]] = {
     "put_back": _scope,
     "confirm": _switch,
     "pause": _number,
+    "learn": _switch,
 }
 
 

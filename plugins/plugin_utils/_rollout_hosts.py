@@ -40,3 +40,8 @@ def changed(variables: Variables) -> Changed:
     """A host after its wave."""
     failure = one_line(value(variables, FAILURE)) if FAILURE in variables else ""
     return Changed(value(variables, DONE), failure, value(variables, SOAK), value(variables, NOW))
+
+
+def learned(variables: Variables) -> dict[str, t.Any]:
+    """What the start of a host measured, as its commit tells."""
+    return dict(value(variables, COMMITTED).get("learned") or {})

@@ -35,7 +35,7 @@ faults, image = host["faults"], asked.get("image")
 
 
 def leave(**result):
-    host["calls"].append(("look " if looks else "") + state)
+    host["calls"].append(("look " if looks else "") + state + " ".join(sorted(asked.get("learned", {}))))
     if not looks:
         with open(path, "w") as stream:
             json.dump(host, stream)
@@ -84,8 +84,9 @@ server = {
     "started_at": str(host.get("starts", 0) + ("restarts" in faults and state == "started" and bool(looks) and host["serves"] == "i:2")),
 }
 restored = [server] if state == "reverted" and actions else []
+learned = {"from " + name: {"kv_gib": 1.0}} if state == "committed" else {}
 wants = state == "started" and looks and not actions and "health" in asked
-leave(changed=bool(actions), actions=actions, server=server, restored=restored, needs=[], vllm_version="0.26.0",
+leave(changed=bool(actions), actions=actions, server=server, restored=restored, learned=learned, needs=[], vllm_version="0.26.0",
       health=health() if wants and host["serves"] else None,
       diff={"before": {"state": "started" if before else "absent", "image": before}, "after": {"image": image}})
 """
@@ -300,6 +301,14 @@ def test_a_rollout(fleet: Fleet, collections: Path, tmp_path: Path) -> None:
     if fleet.hooks:
         drained, undrained = ((tmp_path / name).read_text().split() for name in ("drained", "undrained"))
         assert (sorted(drained), sorted(undrained)) == (sorted(fleet.hooks[0]), sorted(fleet.hooks[1]))
+
+
+def test_later_waves_know_what_the_starts_of_earlier_ones_measured(collections: Path, tmp_path: Path) -> None:
+    fleet = Fleet("", {}, "", before={"a": OLD, "b": OLD, "c": OLD}, settings={"waves": 1})
+    seen = run(collections, tmp_path, fleet)
+    assert seen.rc == 0, seen.output
+    starts = [[call for call in host["calls"] if call.startswith("started")] for host in seen.hosts.values()]
+    assert starts == [["started"], ["startedfrom a"], ["startedfrom a from b"]]
 
 
 def test_status_shows_what_differs_and_teardown_takes_the_server_of_a_model(collections: Path, tmp_path: Path) -> None:
