@@ -163,6 +163,8 @@ def failure(applied: Result, steps: Steps, is_check: bool) -> str:
     if steps.health.get("busy"):
         return cause
     name = applied["server"].get("container_name")
+    if steps.health.get("unreachable"):
+        return f"{name} was not verified, since its host cannot be reached any more; the next run does that. {cause}"
     kept = "unit" if applied["server"].get("backend") == "systemd" else "container"
     became = after(steps, is_check, kept)
     return " ".join(filter(None, (f"{name} is not healthy.", became, cause, _tried(applied, steps.attempt))))

@@ -380,8 +380,8 @@ def trouble(host: Changed, least_rate: float = 0.0) -> str:
         return f"unreachable: {one_line(host.done.get('msg'))}"
     if host.done.get("failed"):
         return one_line(host.done.get("message") or host.done.get("msg"))
-    if host.failure:
-        return host.failure
+    if host.failure or not host.done:
+        return host.failure or "its change left no result"
     return _soak_trouble(host, least_rate)
 
 

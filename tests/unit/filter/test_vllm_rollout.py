@@ -221,6 +221,7 @@ def judged(hosts: Row, **settings: t.Any) -> Row:
         pytest.param({}, "", id="it is healthy"),
         pytest.param(SICK, "No.", id="its change failed"),
         pytest.param({"__rollout_failure": "The drain\nfailed."}, "The drain failed.", id="a hook failed"),
+        pytest.param({"__rollout_done": {}}, "its change left no result", id="nothing is known of it"),
         pytest.param(
             {"__rollout_done": {"unreachable": True, "msg": "Down."}}, "unreachable: Down.", id="it went away"
         ),
