@@ -39,17 +39,19 @@ seealso:
 EXAMPLES = r"""
 - name: Judge the wave
   ansible.builtin.set_fact:
-    verdicts: "{{ verdicts + [rollout | gpufleet.vllm.vllm_rollout_verdict(hostvars, verdicts)] }}"
+    verdicts: "{{ rollout | gpufleet.vllm.vllm_rollout_verdict(hostvars, verdicts) }}"
   run_once: true
 """
 
 RETURN = r"""
 _value:
   description:
+    - The verdicts on all waves so far, this one last.
     - C(stops) says whether the rollout ends here, and C(message) why. C(failed) has a sentence for each host that
       failed, C(commit) the hosts to commit, C(commit_later) those to commit once the rollout is over, and C(put_back)
       the state of role P(gpufleet.vllm.vllm_server#role) for each host to put back.
-  type: dict
+  type: list
+  elements: dict
 """
 
 import typing as t
@@ -59,13 +61,13 @@ from ansible_collections.gpufleet.vllm.plugins.plugin_utils._rollout import verd
 from ansible_collections.gpufleet.vllm.plugins.plugin_utils._rollout_hosts import changed
 
 
-def vllm_rollout_verdict(rollout: t.Any, hostvars: t.Any, verdicts: t.Any = None) -> dict[str, t.Any]:
-    """What became of the wave after those that have a verdict."""
+def vllm_rollout_verdict(rollout: t.Any, hostvars: t.Any, verdicts: t.Any = None) -> list[dict[str, t.Any]]:
+    """What became of the waves, with the one after those that have a verdict."""
     require_mapping("vllm_rollout_verdict: the input", rollout)
     require_mapping("vllm_rollout_verdict: hostvars", hostvars)
     earlier = plain(verdicts or [])
     hosts = rollout["waves"][len(earlier)]["hosts"]
-    return verdict(plain(rollout), earlier, {str(name): changed(hostvars[name]) for name in hosts})
+    return [*earlier, verdict(plain(rollout), earlier, {str(name): changed(hostvars[name]) for name in hosts})]
 
 
 class FilterModule:

@@ -44,7 +44,7 @@ def rollout(waves: int = 2, **hosts: Row) -> Row:
     plan = vllm_rollout(list(hosts), variables, {"canaries": [], "waves": waves})
     verdicts: list[Row] = []
     for _wave in plan["waves"] if plan["ok"] else ():
-        verdicts.append(vllm_rollout_verdict(plan, variables, verdicts))
+        verdicts = vllm_rollout_verdict(plan, variables, verdicts)
         if verdicts[-1]["stops"]:
             break
     variables["localhost"] = {"__rollout_plan": plan, "__rollout_verdicts": verdicts}

@@ -212,7 +212,7 @@ def judged(hosts: Row, **settings: t.Any) -> Row:
     """The verdict on a first wave of these hosts, of which none is a canary."""
     planned = {name: variables("todo") for name in hosts}
     rollout = vllm_rollout(list(hosts), planned, {"canaries": [], "waves": len(hosts), **settings})
-    return vllm_rollout_verdict(rollout, hosts)
+    return vllm_rollout_verdict(rollout, hosts)[-1]
 
 
 @pytest.mark.parametrize(
@@ -296,9 +296,9 @@ def test_with_put_back_none_a_wave_that_fails_is_left_for_a_look() -> None:
 def test_failures_of_earlier_waves_and_refusals_count() -> None:
     planned = {"a": variables("todo"), "b": variables("todo"), "c": variables("refused")}
     rollout = vllm_rollout(list(planned), planned, {"canaries": [], "waves": 1, "max_failures": 2})
-    first = vllm_rollout_verdict(rollout, {"a": SICK})
+    (first,) = vllm_rollout_verdict(rollout, {"a": SICK})
     assert (first["stops"], first["wave"]) == (False, "wave 1 of 2")
-    second = vllm_rollout_verdict(rollout, {"b": SICK}, [first])
+    _first, second = vllm_rollout_verdict(rollout, {"b": SICK}, [first])
     assert (second["stops"], second["wave"]) == (True, "wave 2 of 2")
     assert second["message"].startswith("Wave 2 of 2: 1 of 1 host failed (b). It is 3 in all.")
 
@@ -306,12 +306,12 @@ def test_failures_of_earlier_waves_and_refusals_count() -> None:
 def test_a_canary_may_never_fail() -> None:
     planned = {"a": variables("todo"), "b": variables("todo")}
     rollout = vllm_rollout(list(planned), planned, {"max_failures": 2})
-    assert vllm_rollout_verdict(rollout, {"a": SICK})["stops"] is True
+    assert vllm_rollout_verdict(rollout, {"a": SICK})[-1]["stops"] is True
 
 
 def test_with_put_back_fleet_earlier_waves_are_put_back_too() -> None:
     planned = {"a": variables("todo"), "b": variables("todo")}
     rollout = vllm_rollout(list(planned), planned, {"put_back": "fleet"})
-    first = vllm_rollout_verdict(rollout, {"a": HEALTHY})
+    (first,) = vllm_rollout_verdict(rollout, {"a": HEALTHY})
     assert (first["commit"], first["commit_later"]) == ([], ["a"])
-    assert vllm_rollout_verdict(rollout, {"b": SICK}, [first])["put_back"] == {"a": "reverted"}
+    assert vllm_rollout_verdict(rollout, {"b": SICK}, [first])[-1]["put_back"] == {"a": "reverted"}
