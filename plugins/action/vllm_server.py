@@ -14,7 +14,7 @@ import functools
 import typing as t
 
 from ansible.plugins.action import ActionBase
-from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.plan import MAKING_STATES, STATES
+from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.plan import MAKING_STATES, PURGEABLE, STATES
 from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
 from ansible_collections.gpufleet.vllm.plugins.module_utils._host.printable import printable
 from ansible_collections.gpufleet.vllm.plugins.module_utils._host.redaction import hide, secrets_within
@@ -57,6 +57,8 @@ ARGUMENTS: dict[str, t.Any] = {
     "reset_fallbacks": {"type": "bool", "default": False},
     "failure_id": {"type": "str"},
     "container_id": {"type": "str"},
+    "learned": {"type": "dict", "default": {}},
+    "purge": {"type": "list", "elements": "str", "choices": list(PURGEABLE), "default": []},
     "plan": {"type": "dict"},
     "look": {"type": "bool", "default": False},
     "show": {"type": "str", "choices": ["command"]},

@@ -260,17 +260,19 @@ def module_of(spec: t.Mapping[str, t.Any]) -> str:
 def parameters(spec: t.Mapping[str, t.Any], options: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
     """The parameters of the backend's module for one step."""
     state, plan = options["state"], options["plan"] or {}
-    passed = ("container_id", "failure_id", "recreate", "replace_unmanaged")
+    passed = ("container_id", "failure_id", "recreate", "replace_unmanaged", "purge")
     secrets = [key for key in ("hf_token", "api_key") if spec.get(f"{key}_file")]
     arguments = {
         **{key: value for key, value in spec.items() if key not in WITHOUT_PARAMETER},
-        **{key: options[key] for key in (*passed, *secrets) if options[key]},
+        **{key: options[key] for key in (*passed, *secrets) if options.get(key)},
         "state": state,
     }
     if state not in MAKING_STATES and isinstance(spec.get("gpus"), t.Mapping):
         del arguments["gpus"]  # Which they are matters to a start only.
     if "hf_token" in arguments and options.get("keep_hf_token"):
         arguments["keep_hf_token"] = True
+    if state in MAKING_STATES and options.get("learned"):
+        arguments["learned"] = options["learned"]
     if options["reset_fallbacks"] and not options["failure_id"]:
         arguments["reset_fallbacks"] = True
     if state == "started" and not plan:

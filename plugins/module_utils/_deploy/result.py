@@ -26,7 +26,7 @@ def result(
     job: Job, decision: Decision, effect_of: t.Callable[[Action], Effect] | None, pulled: t.Sequence[str] = ()
 ) -> dict[str, t.Any]:
     """The result of a run, from its plan: the same in check mode. Without effects nothing is to be done."""
-    decided, wish = decision.plan, decision.wish
+    decided, wish, found = decision.plan, decision.wish, decision.measurement
     lines = [*pulled, *decided.words(job.server)]
     shown = [shlex.join(job.backend.provide_command(wish.spec.image))] if pulled and wish.spec else []
     return {
@@ -45,6 +45,8 @@ def result(
         "gpus": list(wish.gpus) if wish.gpus else None,
         "fit": dict(decision.preflight.fit) if decision.preflight.fit else None,
         "fallback": _fallback(decision),
+        "measured_on": decision.preflight.measured_on or None,
+        "learned": {found.key: dict(found.measured)} if found else {},
         "server": described(job, decision, seen=decision.seen),
         "health": None,
     }
