@@ -30,6 +30,7 @@ PUBLIC: dict[str, t.Any] = {
 DETAILS: dict[str, t.Any] = {
     "commands": [],
     "needs": [],
+    "weights": [],
     "fit": None,
     "gpus": None,
     "vllm_version": None,
