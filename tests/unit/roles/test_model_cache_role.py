@@ -115,6 +115,11 @@ def test_a_model_is_staged_listed_and_removed(play: t.Callable[..., str], tmp_pa
     assert first["results"][0]["actions"] == second["results"][0]["actions"]
     assert '+    "revision": "c0ffee' in planned
     assert "org/small at main: whole, verified since" in done
+    young = play({**wish, "models": []}, "--check", vllm_cache_remove_after_days=1)
+    assert "changed=0" in young
+    old = play({**wish, "models": []}, "--check", vllm_cache_remove_after_days=0)
+    assert f"org/small in {cache}" in old and "changed=1" in old
+    assert cache.exists()
     removed = play({**wish, "models": [{"model": MODEL, "state": "absent"}]})
     assert result(removed)["results"][0]["actions"] == [f"remove org/small from {cache} (586.3 KiB)"]
     assert "no models in the Hugging Face caches of this host" in removed
