@@ -131,7 +131,8 @@ def start(place: Place, token: str, is_new: bool = True) -> bool:
                 "next one begins, or give each a peer_port of its own.",
                 "overtaken",
             )
-        stop(place)
+    # Of a process that was killed, the record is there.
+    stop(place)
     _begin(_listening(place), place, token)
     return True
 

@@ -10,6 +10,7 @@ import contextlib
 import http.client
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -220,6 +221,10 @@ def test_a_process_of_an_earlier_run_gives_way_to_the_next_run_and_not_to_a_step
     first = host.record()["process"]
     host.passes()
     assert host.record()["process"] == first, "the same run goes on with it"
+    os.kill(int(first.split()[0]), signal.SIGKILL)
+    host.passes()
+    assert (host.record()["process"] != first, host.listens()) == (True, True)
+    first = host.record()["process"]
     error = host.do(host.wish("http://127.0.0.1:9", {**host.peer(**told), "token": "another"}))
     assert (error["reason"], "another run has begun to" in error["msg"]) == ("overtaken", True)
     wish = {"state": "started", "huggingface_dir": str(host.cache), "address": "127.0.0.1", "port": host.port}
