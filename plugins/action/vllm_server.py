@@ -26,6 +26,7 @@ from ansible_collections.gpufleet.vllm.plugins.plugin_utils._description import 
     at_home,
     described,
     known_class,
+    models_to_stage,
     module_of,
     parameters,
     probe,
@@ -199,6 +200,7 @@ class ActionModule(ActionBase):
             host,
             is_plan=bool(options["look"] or self._task.check_mode),
             spec=spec,
+            weights=models_to_stage(spec) if "weights" in (found.get("needs") or ()) else [],
             probe=probe(spec, found.get("server") or {}),
         )
         if options["look"]:

@@ -159,6 +159,8 @@ needs:
   description:
     - What is missing on the host and another role of the collection provides. In check mode this is only reported;
       otherwise a server is not started without it.
+    - C(weights) forbids nothing. A service, or a server that replaces another one, has them fetched first, and else the
+      server fetches them.
   returned: always
   type: list
   elements: str

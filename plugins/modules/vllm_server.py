@@ -251,6 +251,13 @@ needs:
   returned: always
   type: list
   elements: str
+weights:
+  description:
+    - The models that are missing in the Hugging Face cache, as entries of C(model_cache.models) of role
+      P(gpufleet.vllm.model_cache#role).
+  returned: always
+  type: list
+  elements: dict
 fit:
   description: The verdict on the memory of the GPUs, or null.
   returned: always

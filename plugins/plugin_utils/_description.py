@@ -11,6 +11,7 @@ import typing as t
 from dataclasses import dataclass, field, replace
 
 from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.plan import MAKING_STATES
+from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.used import models_of
 from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
 from ansible_collections.gpufleet.vllm.plugins.module_utils._gpu.hardware import class_of_groups
 from ansible_collections.gpufleet.vllm.plugins.module_utils._server.catalogue import (
@@ -317,6 +318,20 @@ def probe(spec: t.Mapping[str, t.Any], server: t.Mapping[str, t.Any]) -> dict[st
         "cold_start": True if server.get("cold_start") else None,
     }
     return {key: value for key, value in arguments.items() if value is not None}
+
+
+def models_to_stage(spec: t.Mapping[str, t.Any]) -> list[dict[str, t.Any]]:
+    """What a server loads from the Hugging Face cache, as entries of C(model_cache.models)."""
+    engine = spec.get("engine") or {}
+    revisions = {spec.get("model"): engine.get("revision")}
+    return [
+        {
+            "model": model,
+            "revision": str(revisions.get(model) or "main"),
+            "custom_code": engine.get("trust_remote_code") in (True, "true", "True"),
+        }
+        for model in models_of(spec)
+    ]
 
 
 def _names(server: t.Mapping[str, t.Any]) -> t.Any:

@@ -32,6 +32,7 @@ DETAILS: dict[str, t.Any] = {
     "files": {},
     "shown": [],
     "needs": [],
+    "weights": [],
     "fit": None,
     "gpus": None,
     # The settings that were chosen for a model that nobody described, and why.

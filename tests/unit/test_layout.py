@@ -45,8 +45,10 @@ BUDGETS = {
     "gpu_host": 241,
     "grpo_check": 126,
     "grpo_environment": 146,
-    "model_cache": 206,
+    # With what fetches from other hosts and passes on to them.
+    "model_cache": 242,
     "model_cache_info": 145,
+    "model_cache_peer": 147,
     "tiktoken_encodings": 55,
     # With the other backend: a container may take the place of a unit, and that may be the last to use an environment.
     "vllm_container": 900,

@@ -39,7 +39,8 @@ def result(
             "after": dict(decided.after),
             "prepared": "".join(f"{line}\n" for line in lines),
         },
-        "needs": list(decision.needs),
+        # Weights are what a server or its image can fetch as well, so their lack forbids nothing.
+        "needs": sorted({*decision.needs, *(["weights"] if decision.preflight.missing_weights else [])}),
         "backend": job.backend.name,
         "vllm_version": wish.spec.vllm_version if wish.spec else None,
         "gpus": list(wish.gpus) if wish.gpus else None,
