@@ -37,6 +37,7 @@ LAYERS = (
     ("_grpo",),
     ("_docker", "_systemd"),
     ("_backends.py", "_sources.py"),
+    ("_watchdog",),
 )
 # KiB of module_utils that a module ships: what it was, and three percent. A third of what diagnoses is the table of
 # failures; every module that deploys reads logs.
@@ -54,6 +55,8 @@ BUDGETS = {
     "vllm_health": 340,
     "vllm_service": 900,
     "vllm_venv": 380,
+    # With the program that it installs: it reads logs, records and GPUs of both backends.
+    "vllm_watchdog": 600,
     # Runs on the controller.
     "vllm_server": 0,
 }
