@@ -27,7 +27,15 @@ from .options import TURN
 MODULES = (
     "_errors",
     *(f"_gpu.{name}" for name in ("facts", "faults", "hardware", "kernel", "nvidia_smi", "observation", "probe")),
-    *("_gpu.selection", "_gpu.tenants", "_host.cgroup", "_host.labels", "_host.lock", "_host.processes"),
+    *(
+        "_gpu.selection",
+        "_gpu.tenants",
+        "_gpu.watchdog",
+        "_host.cgroup",
+        "_host.labels",
+        "_host.lock",
+        "_host.processes",
+    ),
     "_systemd.start",
 )
 # The name of the lock under which these files come and go, which no server can have.

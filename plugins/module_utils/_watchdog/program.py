@@ -16,7 +16,7 @@ from .publish import DIRECTORY as STATE
 REACHED = {
     "_deploy": "ledger",
     "_docker": "client reader source stamps",
-    "_gpu": "facts faults hardware kernel nvidia_smi observation probe tenants",
+    "_gpu": "facts faults hardware kernel nvidia_smi observation probe tenants watchdog",
     "_health": "listener logfile report",
     "_host": "cgroup files http labels lock ports printable processes redaction",
     "_server": "container_keys spec",
