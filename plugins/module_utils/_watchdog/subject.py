@@ -260,7 +260,7 @@ class Unit:
 
     def _stop(self, patience: int) -> None:
         """A unit may have minutes to stop; one that hangs is killed meanwhile."""
-        run_command(["systemctl", "stop", "--no-block", "--", self.name + SUFFIX])
+        self.host.begin_stop(self.name)
         for seconds in (patience, GONE):
             deadline = time.monotonic() + seconds
             while time.monotonic() < deadline:

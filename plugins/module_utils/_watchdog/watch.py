@@ -143,7 +143,7 @@ class Watcher:
         if decision.verb == "canary":
             self.send(decision.engine, clock)
         elif decision.verb == "resume":
-            self.act("restart", decision.why)
+            self.resume(decision.why)
         elif decision.verb:
             self.put_right(decision)
 
@@ -228,21 +228,46 @@ class Watcher:
     # --- acting -------------------------------------------------------------------------------------------------------
 
     def put_right(self, decision: Decision) -> None:
-        """Write down what is to be seen, then act on what it means."""
+        """Write down what is to be seen, then act on what it means; with its lock, which whoever deploys has first."""
         spec = self.subject.identities[self.state.life.identity] if self.state.life else None
-        finding = Finding()
+        finding, ended = Finding(), decision.verb == "crash"
         if spec is not None:
-            wall, ended = time.time(), decision.verb == "crash"
             finding, self.post_mortem, self.unified = examine(
-                self.subject.source(), spec, decision.why, self.config.post_mortems, wall, ended
+                self.subject.source(), spec, decision.why, self.config.post_mortems, time.time(), ended
             )
-        clock = Clock(time.monotonic(), time.time())
-        verb, settings = decision.verb, self.config.settings
-        was_down = self.state.stood_down
-        self.state, act, self.cause = answered(self.state, verb, decision.why, finding, clock, settings, decision.lives)
-        words = {"hang": "It hangs", "crash": "It ended and is starting again", "down": "It is down"}[verb]
+        doing = f"puts {self.subject.name} right, which the watchdog of this host found to be needed"
+        try:
+            with lock.alone(self.subject.name, patience=0.0, docker_host=self._engine(), doing=doing):
+                if self.is_as_it_was(decision):
+                    self.answer(decision, finding)
+                else:
+                    self.tell(self, "recovered", "It went on by itself while it was looked at, so nothing was done.")
+        except lock.Busy:
+            # A run has come meanwhile; it decides.
+            return
+
+    def is_as_it_was(self, decision: Decision) -> bool:
+        """Whether what was decided about is still so: a look at a host that hangs takes its time."""
+        seen, known = self.subject.seen(), self.state.life
+        if seen is None or known is None or seen.life.identity != known.identity:
+            return False
+        if decision.verb != "hang":
+            return True
+        _answers, reading = Asker(self.spec_of(seen)).metrics() if seen.running else (False, None)
+        before = self.state.engines.get(decision.engine)
+        steps = reading.steps.get(decision.engine) if reading else None
+        has_moved = before is not None and None not in (before.steps, steps) and steps != before.steps
+        return seen.life == known and seen.running and not has_moved
+
+    def answer(self, decision: Decision, finding: Finding) -> None:
+        """What the decision and the finding come to."""
+        clock, was_down = Clock(time.monotonic(), time.time()), self.state.stood_down
+        self.state, act, self.cause = answered(
+            self.state, decision.verb, decision.why, finding, clock, self.config.settings, decision.lives
+        )
+        words = {"hang": "It hangs", "crash": "It ended and is started again", "down": "It is down"}[decision.verb]
         more = f" {self.cause}" if self.cause and self.cause != decision.why else ""
-        self.tell(self, "hung" if verb == "hang" else verb, f"{words}: {decision.why}.{more}")
+        self.tell(self, "hung" if decision.verb == "hang" else decision.verb, f"{words}: {decision.why}.{more}")
         if not was_down:
             self.tell_of_stand_down()
         if act:
@@ -252,20 +277,19 @@ class Watcher:
         if self.state.stood_down:
             self.tell(self, "stood_down", f"The watchdog stands down: {self.state.stood_down}")
 
+    def resume(self, why: str) -> None:
+        """Start what was stopped to be restarted."""
+        with contextlib.suppress(lock.Busy), lock.alone(self.subject.name, patience=0.0, docker_host=self._engine()):
+            self.act("restart", why)
+
     def act(self, act: Act, why: str) -> None:
-        """Restart it, or stop it for good; with its lock, which whoever deploys has first."""
-        doing = f"{act}s {self.subject.name}, which the watchdog of this host found to be needed"
+        """Restart it, or stop it for good."""
+        began = time.monotonic()
         try:
-            with lock.alone(self.subject.name, patience=0.0, docker_host=self._engine(), doing=doing):
-                began = time.monotonic()
-                self.subject.stop()
-                if act == "restart":
-                    self.await_memory()
-                    self.subject.start()
-        except lock.Busy:
-            # A run has come; it decides.
-            self.state = replace(self.state, acting=False)
-            return
+            self.subject.stop()
+            if act == "restart":
+                self.await_memory()
+                self.subject.start()
         except VllmError as error:
             self.tell(self, "problem", f"Could not {act} it: {error}")
             if act == "restart":
@@ -389,7 +413,9 @@ def main(argv: t.Sequence[str]) -> int:
     said = parser.parse_args(argv)
     try:
         config = configured(files.read_text(said.config))
-        os.makedirs(config.directory, mode=0o755, exist_ok=True)
+        os.makedirs(config.directory, exist_ok=True)
+        # For all to read, whatever the umask is.
+        os.chmod(config.directory, 0o755)
     except (VllmError, OSError) as error:
         say(f"The watchdog does not start: {error}")
         return 1
