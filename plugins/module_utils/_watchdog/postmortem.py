@@ -75,7 +75,7 @@ def examine(
     metrics = "" if ended else _metrics(spec)
     found = answers(PATIENCE)
     if ended and found["journal"].out.strip():
-        log = redact(entries(found["journal"].out), secrets)
+        log = redact(_end(entries(found["journal"].out)), secrets)
     kernel = "\n".join(line for line in found["kernel"].out.splitlines() if "NVRM" in line or "oom" in line.lower())
     finding = judged(log, state, facts, kernel, spec, full_disks(spec), secrets, why)
     sections = {
@@ -85,10 +85,11 @@ def examine(
         "nvidia-smi": found["nvidia-smi"].text.strip() or "(no answer)",
         **{f"Stacks of process {key}": one.text for key, one in sorted(found.items()) if key.isdigit()},
         "Metrics": metrics,
-        "Log": "\n".join(log.splitlines()[-LINES:]),
     }
+    text = redact("\n\n".join(f"== {title} ==\n{body}" for title, body in sections.items()), secrets)
+    text += "\n\n== Log ==\n" + "\n".join(log.splitlines()[-LINES:])
     unified = any(gpu.get("memory_kind") == "unified" for gpu in facts.get("gpus") or ())
-    return finding, _kept(source.name, sections, secrets, directory, wall), unified
+    return finding, kept(source.name, str(printable(text)), directory, wall), unified
 
 
 def _commands(source: Source, wall: float) -> dict[str, tuple[str, ...]]:
@@ -114,10 +115,15 @@ def _told(source: Source) -> tuple[ProcessState, str, list[str]]:
         secrets = list(source.about()["secrets"])
         state = with_activity(source.state(), look_at(source.root_pid()))
     try:
-        log = redact(source.tail(), secrets)
+        log = redact(_end(source.tail()), secrets)
     except VllmError as error:
         log = str(error)
     return state, log, secrets
+
+
+def _end(text: str) -> str:
+    """Whole lines: to take the secrets out of more would keep the server, and other watchers, waiting."""
+    return text if len(text) <= SIZE else text[text.find("\n", len(text) - SIZE) + 1 :]
 
 
 def _metrics(spec: ServerSpec) -> str:
@@ -196,10 +202,9 @@ def full_disks(spec: ServerSpec) -> list[str]:
 # --- the file ---------------------------------------------------------------------------------------------------------
 
 
-def _kept(name: str, sections: t.Mapping[str, str], secrets: t.Sequence[str], directory: str, wall: float) -> str:
-    """Write it, and remove the oldest ones; a full disk is no reason not to go on."""
-    text = "\n\n".join(f"== {title} ==\n{body}" for title, body in sections.items())
-    content = redact(str(printable(text)), secrets).encode("utf-8", errors="replace")[:SIZE]
+def kept(name: str, text: str, directory: str, wall: float) -> str:
+    """Write it, and remove the oldest ones; a full disk is no reason not to go on. Its path, empty without one."""
+    content = text.encode("utf-8", errors="replace")[:SIZE]
     stem = os.path.join(directory, re.sub(r"[^\w.-]", "_", name))
     path = f"{stem}-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime(wall))}.txt"
     try:
