@@ -15,6 +15,7 @@ import os
 import re
 import time
 import typing as t
+from dataclasses import replace
 
 from .._errors import VllmError
 from .._gpu.facts import host_facts
@@ -77,7 +78,7 @@ def examine(
     if ended and found["journal"].out.strip():
         log = redact(_end(entries(found["journal"].out)), secrets)
     kernel = "\n".join(line for line in found["kernel"].out.splitlines() if "NVRM" in line or "oom" in line.lower())
-    finding = judged(log, state, facts, kernel, spec, full_disks(spec), secrets, why)
+    finding = judged(log, state, facts, kernel, spec, full_disks(spec), secrets, why, ended)
     sections = {
         "Summary": f"{source.name}: {why}\nCause: {finding.cause}\n{finding.incurable}",
         "Process": repr(state),
@@ -147,12 +148,17 @@ def judged(
     full: t.Sequence[str],
     secrets: t.Sequence[str] = (),
     why: str = "",
+    ended: bool = False,
 ) -> Finding:
     """The cause, and why a restart cannot heal it. Pure."""
     incurable = _of_gpus(spec, facts, kernel)
     if not incurable and full:
         incurable = f"There is no space left on {' and '.join(full)}."
-    found = redacted(diagnose(log, state, facts), secrets)
+    found = diagnose(log, state, facts)
+    if ended and not found.failed:
+        # The next life has not written anything yet: the last one that is told is not the one that runs.
+        found = diagnose(log, replace(state, running=None, stopped=()), facts)
+    found = redacted(found, secrets)
     if not incurable and found.id in INCURABLE:
         incurable = f"{found.cause} {found.remedy}".strip()
     # A server that serves while it hangs has nothing to tell.

@@ -229,6 +229,8 @@ class Watcher:
 
     def put_right(self, decision: Decision) -> None:
         """Write down what is to be seen, then act on what it means; with its lock, which whoever deploys has first."""
+        words = {"hang": "It hangs", "crash": "It ended and is started again", "down": "It is down"}[decision.verb]
+        self.tell(self, "hung" if decision.verb == "hang" else decision.verb, f"{words}: {decision.why}.")
         spec = self.subject.identities[self.state.life.identity] if self.state.life else None
         finding, ended = Finding(), decision.verb == "crash"
         if spec is not None:
@@ -265,9 +267,8 @@ class Watcher:
         self.state, act, self.cause = answered(
             self.state, decision.verb, decision.why, finding, clock, self.config.settings, decision.lives
         )
-        words = {"hang": "It hangs", "crash": "It ended and is started again", "down": "It is down"}[decision.verb]
-        more = f" {self.cause}" if self.cause and self.cause != decision.why else ""
-        self.tell(self, "hung" if decision.verb == "hang" else decision.verb, f"{words}: {decision.why}.{more}")
+        if self.cause != decision.why:
+            self.tell(self, "cause", f"What it comes from: {self.cause}")
         if not was_down:
             self.tell_of_stand_down()
         if act:

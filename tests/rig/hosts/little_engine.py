@@ -26,6 +26,7 @@ from pathlib import Path
 
 VLLM = Path(__file__).parent / "standin/usr/local/bin/vllm"
 BACKOFF = 0.2
+ADDRESS = ("--host", "127.0.0.1", "--port", "{port}")
 
 
 @dataclass
@@ -36,6 +37,9 @@ class Container:
     port: int
     home: Path
     policy: str = "unless-stopped"
+    # What it runs instead of the stand-in, and with which variables; {port} is its port.
+    command: tuple[str, ...] = (sys.executable, str(VLLM), "serve", "Qwen/Qwen2.5-0.5B-Instruct", *ADDRESS)
+    environment: t.Mapping[str, str] = field(default_factory=dict)
     process: subprocess.Popen[bytes] | None = None
     started_at: str = ""
     restarts: int = 0
@@ -68,12 +72,10 @@ class Container:
             self._start()
 
     def _start(self) -> None:
-        environment = {**os.environ, "HF_HOME": str(self.home), "STANDIN_WATCHDOG_SECONDS": "0.1"}
-        command = [sys.executable, str(VLLM), "serve", "Qwen/Qwen2.5-0.5B-Instruct", "--port", str(self.port)]
+        environment = {**os.environ, "HF_HOME": str(self.home), "STANDIN_WATCHDOG_SECONDS": "0.1", **self.environment}
+        command = [word.format(port=self.port) for word in self.command]
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                [*command, "--host", "127.0.0.1"], stdout=log, stderr=log, env=environment, start_new_session=True
-            )
+            self.process = subprocess.Popen(command, stdout=log, stderr=log, env=environment, start_new_session=True)
         self.starts.append(time.monotonic())
         self.started_at = datetime.datetime.now(datetime.timezone.utc).isoformat().replace("+00:00", "Z")
 
@@ -129,6 +131,7 @@ class LittleEngine(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
     """The engine, at a socket."""
 
     daemon_threads = True
+    request_queue_size = 128
 
     def __init__(self, path: Path) -> None:
         self.containers: dict[str, Container] = {}

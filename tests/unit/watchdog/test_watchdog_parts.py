@@ -179,8 +179,9 @@ DEAD = """\
 AGAIN = "(APIServer pid=1) INFO 11-27 03:11:00 [api_server.py:1805] vLLM API server version 0.26.0\n"
 
 
-def test_the_life_that_ended_tells_the_cause() -> None:
-    found = judged(DEAD + AGAIN, replace(RUNS, restarts=1), GOOD, "", SPEC, [], why="it ended")
+@pytest.mark.parametrize("next_life", ["", AGAIN], ids=["silent", "told"])
+def test_the_life_that_ended_tells_the_cause(next_life: str) -> None:
+    found = judged(DEAD + next_life, replace(RUNS, restarts=1), GOOD, "", SPEC, [], why="it ended", ended=True)
     assert "full" in found.cause
     assert found.incurable.startswith(found.cause.split(".")[0])
 
