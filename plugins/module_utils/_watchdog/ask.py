@@ -6,11 +6,12 @@
 
 from __future__ import annotations
 
+import os
+import stat
 import typing as t
 
 from .._health.listener import stranger
 from .._health.logfile import Source
-from .._host.files import read_text
 from .._host.http import LASTING, HttpError, Server
 from .._server.spec import ServerSpec
 from .decide import Outcome
@@ -20,6 +21,7 @@ from .metrics import Reading, read_metrics
 METRICS_TIMEOUT = 5.0
 CONNECT_TIMEOUT = 5.0
 LIMIT = 8 << 20
+KEY_LIMIT = 64 << 10
 # Which of several engines is to answer; others than data parallel servers do not heed it.
 RANK = "X-data-parallel-rank"
 # What says nothing about the engine: this request is none that the server takes, or it has too many.
@@ -30,8 +32,8 @@ UNAVAILABLE = 503
 class Asker:
     """The API of one server."""
 
-    def __init__(self, spec: ServerSpec) -> None:
-        self.spec = spec
+    def __init__(self, spec: ServerSpec, owner: int = 0) -> None:
+        self.spec, self.owner = spec, owner
         self.pools = spec.access.get("runner") == "pooling"
 
     def metrics(self) -> tuple[bool, Reading | None]:
@@ -71,8 +73,21 @@ class Asker:
         return "/v1/completions", {"model": model, "prompt": "Hi", "max_tokens": 1, "temperature": 0}
 
     def _key(self) -> str:
-        return read_text(self.spec.api_key_file).strip() if self.spec.api_key_file else ""
+        return key_in(self.spec.api_key_file, self.owner) if self.spec.api_key_file else ""
 
     def _server(self, headers: t.Mapping[str, str] | None = None) -> Server:
         # A certificate is for the name that clients know, which the host does not ask by.
         return Server(self.spec.url, self.spec.access.get("uds"), None, False, headers or {})
+
+
+def key_in(path: str, owner: int) -> str:
+    """The key in a file, which the record of a user names: he is not to have root send him what is not his."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(descriptor, "rb") as stream:
+            found = os.fstat(descriptor)
+            if not stat.S_ISREG(found.st_mode) or (owner and found.st_uid != owner):
+                return ""
+            return stream.read(KEY_LIMIT).decode("utf-8", errors="replace").strip()
+    except OSError:
+        return ""

@@ -65,6 +65,8 @@ class Subject(t.Protocol):
     name: str
     place: str
     identities: t.Mapping[str, ServerSpec]
+    # Whose record has it; what that user may not read, he is not to get out of root.
+    owner: int
 
     def seen(self) -> Seen | None:
         """How its process is; None when nothing of that name is what the record says.
@@ -110,7 +112,7 @@ def subjects(
 ) -> list[Subject]:
     """The servers that these records name, those of a backend and a place once."""
     lock.may_open.cache_clear()
-    known: dict[tuple[str, str], dict[str, ServerSpec]] = {}
+    known: dict[tuple[str, str, int], dict[str, ServerSpec]] = {}
     for directory, owner in directories:
         try:
             record = Ledger(directory, owner=owner).known()
@@ -120,8 +122,8 @@ def subjects(
         for one in (*record.entries, *record.elsewhere):
             spec = _spec_of(one)
             if spec and one.identity and _is_believed(one, owner):
-                known.setdefault((one.place, one.server), {})[one.identity] = spec
-    return [_subject(place, name, specs) for (place, name), specs in sorted(known.items())]
+                known.setdefault((one.place, one.server, owner), {})[one.identity] = spec
+    return [_subject(place, name, specs, owner) for (place, name, owner), specs in sorted(known.items())]
 
 
 def _is_believed(one: Entry, owner: int) -> bool:
@@ -141,10 +143,8 @@ def _spec_of(one: Entry) -> ServerSpec | None:
         return None
 
 
-def _subject(place: str, name: str, specs: t.Mapping[str, ServerSpec]) -> Subject:
-    if place == SYSTEMD:
-        return Unit(name, specs)
-    return Container(name, place, specs)
+def _subject(place: str, name: str, specs: t.Mapping[str, ServerSpec], owner: int) -> Subject:
+    return Unit(name, specs) if place == SYSTEMD else Container(name, place, specs, owner)
 
 
 # --- a container ------------------------------------------------------------------------------------------------------
@@ -155,8 +155,8 @@ class Container:
 
     backend = CONTAINER
 
-    def __init__(self, name: str, place: str, identities: t.Mapping[str, ServerSpec]) -> None:
-        self.name, self.place, self.identities = name, place, identities
+    def __init__(self, name: str, place: str, identities: t.Mapping[str, ServerSpec], owner: int = 0) -> None:
+        self.name, self.place, self.identities, self.owner = name, place, identities, owner
         self.reader = SocketReader(socket_path(place or None))
         self.judged: tuple[Life, str] | None = None
 
@@ -230,6 +230,7 @@ class Unit:
 
     backend = SYSTEMD
     place = SYSTEMD
+    owner = 0
     directory = DIRECTORY
 
     def __init__(self, name: str, identities: t.Mapping[str, ServerSpec], host: Host | None = None) -> None:

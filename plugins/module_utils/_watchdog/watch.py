@@ -217,7 +217,9 @@ class Watcher:
         def ask() -> None:
             source = self.subject.source()
             try:
-                outcome, self.canary_seen = Asker(spec).canary(rank, self.config.settings.canary_timeout, source)
+                outcome, self.canary_seen = Asker(spec, self.subject.owner).canary(
+                    rank, self.config.settings.canary_timeout, source
+                )
             except VllmError as error:
                 outcome, self.canary_seen = "failed", str(error)
             self.canary = Canary(engine, clock.now, outcome, self.canary_seen)

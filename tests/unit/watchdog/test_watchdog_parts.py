@@ -21,7 +21,7 @@ from ansible_collections.gpufleet.vllm.plugins.module_utils._host.http import An
 from ansible_collections.gpufleet.vllm.plugins.module_utils._host.processes import ProcessState
 from ansible_collections.gpufleet.vllm.plugins.module_utils._server.spec import from_params
 from ansible_collections.gpufleet.vllm.plugins.module_utils._watchdog import publish
-from ansible_collections.gpufleet.vllm.plugins.module_utils._watchdog.ask import Asker
+from ansible_collections.gpufleet.vllm.plugins.module_utils._watchdog.ask import Asker, key_in
 from ansible_collections.gpufleet.vllm.plugins.module_utils._watchdog.decide import (
     Clock,
     Event,
@@ -128,6 +128,19 @@ def test_a_canary_names_its_engine_and_has_the_key(tmp_path: Path, monkeypatch: 
             {"model": "m", "input": "Hi"},
         )
     ]
+
+
+@pytest.mark.parametrize("is_his", [True, False])
+def test_the_key_of_a_user_is_a_file_of_his(is_his: bool, tmp_path: Path) -> None:
+    """Whose record says so could have root read what he may not, and send it to his own server."""
+    (tmp_path / "key").write_text("sesame\n", encoding="utf-8")
+    (tmp_path / "link").symlink_to(tmp_path / "key")
+    os.mkfifo(tmp_path / "pipe")
+    owner = os.geteuid() if is_his else 12345
+    assert key_in(str(tmp_path / "link"), owner) == ("sesame" if is_his or not owner else "")
+    assert key_in(str(tmp_path / "link"), 12345) == ""
+    assert key_in(str(tmp_path / "key"), 0) == "sesame"
+    assert key_in(str(tmp_path / "pipe"), 0) == key_in(str(tmp_path / "none"), 0) == ""
 
 
 # --- the cause --------------------------------------------------------------------------------------------------------
