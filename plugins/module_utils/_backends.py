@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import typing as t
 
+from ._deploy.choices import recalled
 from ._deploy.plan import MAKING_STATES
 from ._errors import VllmError
 from ._server.spec import CONTAINER, OWN_KEYS, SERVER_PARAMETERS, SERVICE_PARAMETERS, default_container_name
@@ -50,6 +51,11 @@ def _built(backend: str, params: Params) -> tuple[Backends, Params]:
         return container_backends(params), params
     params, provided = _with_environment(params)
     return service_backends(params, provided), params
+
+
+def completed(params: Params, look: t.Callable[[], Params]) -> tuple[Params, dict[str, t.Any] | None]:
+    """The parameters with what was chosen for this server before, or what the controller has to know to choose."""
+    return recalled(_name(params), params, look) if params.get("choice") else (params, None)
 
 
 def container_backends(params: Params) -> Backends:

@@ -11,6 +11,7 @@ import typing as t
 from dataclasses import dataclass, field, replace
 
 from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.plan import MAKING_STATES
+from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.used import models_of
 from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
 from ansible_collections.gpufleet.vllm.plugins.module_utils._gpu.hardware import class_of_groups
 from ansible_collections.gpufleet.vllm.plugins.module_utils._server.catalogue import (
@@ -260,17 +261,19 @@ def module_of(spec: t.Mapping[str, t.Any]) -> str:
 def parameters(spec: t.Mapping[str, t.Any], options: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
     """The parameters of the backend's module for one step."""
     state, plan = options["state"], options["plan"] or {}
-    passed = ("container_id", "failure_id", "recreate", "replace_unmanaged")
+    passed = ("container_id", "failure_id", "recreate", "replace_unmanaged", "purge")
     secrets = [key for key in ("hf_token", "api_key") if spec.get(f"{key}_file")]
     arguments = {
         **{key: value for key, value in spec.items() if key not in WITHOUT_PARAMETER},
-        **{key: options[key] for key in (*passed, *secrets) if options[key]},
+        **{key: options[key] for key in (*passed, *secrets) if options.get(key)},
         "state": state,
     }
     if state not in MAKING_STATES and isinstance(spec.get("gpus"), t.Mapping):
         del arguments["gpus"]  # Which they are matters to a start only.
     if "hf_token" in arguments and options.get("keep_hf_token"):
         arguments["keep_hf_token"] = True
+    if state in MAKING_STATES and options.get("learned"):
+        arguments["learned"] = options["learned"]
     if options["reset_fallbacks"] and not options["failure_id"]:
         arguments["reset_fallbacks"] = True
     if state == "started" and not plan:
@@ -315,6 +318,20 @@ def probe(spec: t.Mapping[str, t.Any], server: t.Mapping[str, t.Any]) -> dict[st
         "cold_start": True if server.get("cold_start") else None,
     }
     return {key: value for key, value in arguments.items() if value is not None}
+
+
+def models_to_stage(spec: t.Mapping[str, t.Any]) -> list[dict[str, t.Any]]:
+    """What a server loads from the Hugging Face cache, as entries of C(model_cache.models)."""
+    engine = spec.get("engine") or {}
+    revisions = {spec.get("model"): engine.get("revision")}
+    return [
+        {
+            "model": model,
+            "revision": str(revisions.get(model) or "main"),
+            "custom_code": engine.get("trust_remote_code") in (True, "true", "True"),
+        }
+        for model in models_of(spec)
+    ]
 
 
 def _names(server: t.Mapping[str, t.Any]) -> t.Any:

@@ -141,10 +141,11 @@ class Life:
 
 
 class Effect(t.NamedTuple):
-    """What a verb does, and the command line that does the same, for people."""
+    """What a verb does, and the command line that does the same, for people; with the files that it writes, by path."""
 
     do: t.Callable[[Action], None]
     command: t.Callable[[Action], t.Sequence[str]]
+    files: t.Callable[[Action], t.Mapping[str, str]] = lambda action: {}
 
 
 def both(verb: str, effect: Effect) -> dict[str, Effect]:

@@ -146,8 +146,10 @@ class Known:
 class Ledger:
     """The record of one user, below C(directory); what is written is of the engine with the address C(place)."""
 
-    def __init__(self, directory: str | None = None, place: str = "") -> None:
+    def __init__(self, directory: str | None = None, place: str = "", owner: int | None = None) -> None:
         self.place = place
+        # Root may read the record of somebody else.
+        self.owner = os.geteuid() if owner is None else owner
         self.state = directory or state_directory()
         self.directory = os.path.join(self.state, OWNED)
 
@@ -222,7 +224,7 @@ class Ledger:
                 continue
             name, path = file[len(kind) + 1 : -len(".json")], os.path.join(self.directory, file)
             try:
-                content = load(path)
+                content = load(path, self.owner)
             except FileNotFoundError:
                 continue
             except (OSError, ValueError, TypeError, RecursionError) as error:
@@ -279,7 +281,7 @@ class Ledger:
             found = os.lstat(path) if path == self.directory else os.stat(path)
             if not stat.S_ISDIR(found.st_mode):
                 seen, remedy = "it is not a directory", "Move it away"
-            elif found.st_uid != os.geteuid():
+            elif found.st_uid != self.owner:
                 seen, remedy = f"it belongs to user {found.st_uid}", "Give it to this user, or run as that one"
             elif stat.S_IMODE(found.st_mode) & forbidden:
                 mode = 0o777 & ~forbidden
@@ -298,7 +300,9 @@ class Ledger:
             found = os.lstat(path)
         except OSError:
             return None  # Another run has dropped it.
-        return _read(path, name, (found.st_mtime_ns, found.st_size, found.st_ino, found.st_mode, found.st_uid))
+        return _read(
+            path, name, self.owner, (found.st_mtime_ns, found.st_size, found.st_ino, found.st_mode, found.st_uid)
+        )
 
     def _write(self, name: str, content: t.Mapping[str, t.Any]) -> None:
         try:
@@ -318,8 +322,8 @@ class Ledger:
             ) from None
 
 
-def load(path: str) -> dict[str, t.Any]:
-    """The JSON of a file of this user alone.
+def load(path: str, owner: int | None = None) -> dict[str, t.Any]:
+    """The JSON of a file of that user alone, by default of this one.
 
     Raises:
         ValueError: says what is wrong with it.
@@ -330,7 +334,7 @@ def load(path: str) -> dict[str, t.Any]:
         found = os.fstat(stream.fileno())
         if not stat.S_ISREG(found.st_mode):
             raise ValueError("it is not a regular file")
-        if found.st_uid != os.geteuid() or stat.S_IMODE(found.st_mode) & 0o022:
+        if found.st_uid != (os.geteuid() if owner is None else owner) or stat.S_IMODE(found.st_mode) & 0o022:
             raise ValueError("others may have written it")
         content = json.loads(stream.read(FILE_LIMIT))
     if not isinstance(content, dict):
@@ -345,10 +349,10 @@ def load(path: str) -> dict[str, t.Any]:
 
 # Each run looks at the record several times, and for each backend by itself.
 @functools.lru_cache(maxsize=1024)
-def _read(path: str, name: str, looks: tuple[int, ...]) -> Entry | None | str:
+def _read(path: str, name: str, owner: int, looks: tuple[int, ...]) -> Entry | None | str:
     """The entry in a file; None for another kind of thing, and a sentence for what cannot be believed."""
     try:
-        content = load(path)
+        content = load(path, owner)
         return _entry(content, name) if content.get("kind") in (CONTAINER, UNIT) else None
     except FileNotFoundError:
         return None

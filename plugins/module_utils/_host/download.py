@@ -198,7 +198,8 @@ class FileSource:
 
 @dataclass(frozen=True)
 class HttpSource:
-    """A file behind an URL. Proxy settings are those of the environment, unless C(proxy) names one.
+    """A file behind an URL. Proxy settings are those of the environment, unless C(proxy) names one or C(use_proxy) is
+    false.
 
     C(credentials) are headers for the server at that URL, and for no other that it redirects to.
     """
@@ -210,6 +211,7 @@ class HttpSource:
     credentials: t.Mapping[str, str] = field(default_factory=dict, repr=False)
     elsewhere: str = _MIRROR
     proxy: str = ""
+    use_proxy: bool = True
     # Of the last answer: the version of the file (ETag), and the server that gave it (Host), which a redirect may name.
     seen: dict[str, str] = field(default_factory=dict, repr=False, compare=False)
 
@@ -255,6 +257,7 @@ class HttpSource:
                         url,
                         method=method,
                         headers={**headers, **(self.credentials if is_origin else {})},
+                        use_proxy=self.use_proxy,
                         timeout=self.timeout,
                         validate_certs=self.validate_certs,
                         ca_path=self.ca_path,
@@ -324,7 +327,7 @@ class HttpSource:
     def _by_way_of(self) -> str:
         parts = urllib.parse.urlsplit(self.url)
         proxy = self.proxy or urllib.request.getproxies().get(parts.scheme)
-        if not proxy or urllib.request.proxy_bypass(parts.hostname or ""):
+        if not proxy or not self.use_proxy or urllib.request.proxy_bypass(parts.hostname or ""):
             return ""
         # Never the credentials that a proxy's address may hold, with a scheme or without.
         return f" through the proxy {proxy.rpartition('@')[2].rpartition('://')[2].rstrip('/')}"
@@ -376,7 +379,21 @@ def retry_after(header: t.Callable[[str], str | None], now: float) -> float:
     return float(limit.group(1)) if limit else 0.0
 
 
-Source = t.Union[FileSource, HttpSource]
+class Source(t.Protocol):
+    """Where to get a file."""
+
+    @property
+    def name(self) -> str: ...
+
+    # What to try instead, as a sentence.
+    @property
+    def elsewhere(self) -> str: ...
+
+    def open_at(self, offset: int) -> tuple[int, io.BufferedIOBase]:
+        """Begin reading there, or before it: the first value says where."""
+
+    def explain(self, error: Exception, got: int, size: int) -> VllmError:
+        """Say what went wrong."""
 
 
 def range_start(status: int, content_range: str | None) -> int:

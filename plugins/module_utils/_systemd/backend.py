@@ -16,7 +16,7 @@ from dataclasses import replace
 
 from .._deploy.backend import SUFFIX, Action, Artifact, Effect, Life, Making, Other, Seen, both
 from .._deploy.ledger import SYSTEMD, Entry, Known, Ledger, entry, left, now_text
-from .._deploy.record import FETCH_SUFFIX, gone, named, not_a_download, other, recorded, with_warmth
+from .._deploy.record import FETCH_SUFFIX, gone, named, not_a_download, other, recorded, server_name, with_warmth
 from .._errors import Problem, Reason, VllmError
 from .._host import files
 from .._server.spec import ServerSpec
@@ -272,6 +272,7 @@ class SystemdBackend:
             "create": Effect(
                 lambda a: self._create(server, at(a), making()),
                 lambda a: ["install", "-m", "0644", "/dev/stdin", file(at(a))],
+                lambda a: self._files(file(at(a)), making()),
             ),
             "try": Effect(
                 lambda a: self._try(server, named(server, "trial"), making()),
@@ -356,6 +357,11 @@ class SystemdBackend:
 
             claim(self._record, self.provided, server)
         self._make(made, rendered(making, self._made_for(making), made.seal), making.spec.user)
+
+    def _files(self, path: str, making: Making) -> dict[str, str]:
+        """The unit and its environment, as they would be; the seal is another one for each that is made."""
+        made = rendered(making, self._made_for(making), "0" * 32)
+        return {path: made.unit, made.environment_path: made.environment}
 
     def _make(self, made: Entry, made_from: Files, user: str | None) -> None:
         """A unit that is recorded before it exists."""
@@ -487,6 +493,16 @@ class SystemdBackend:
             self.host.disable(name)
         self.host.remove(name)
         self._delete_environment(seal_in(text) or "")
+        self._forget({name, server_name(name)})
+
+    def _forget(self, names: t.Collection[str]) -> None:
+        """Have systemd forget units that are gone: what was to be started at boot when it last read its units, it
+        remembers until it reads them again. Containers that this would cut off are worth more than that."""
+        texts = self.host.texts(PREFIX)
+        with contextlib.suppress(SystemdError, VllmError):
+            shown = self.host.show(sorted(name for name in names if name not in texts))
+            if any(one.get("LoadState") == "loaded" for one in shown.values()):
+                self._reload()
 
     def _rename(self, name: str, to: str, seen: str = "") -> None:
         # What starts at boot is called by its name: one that is not there any more would be looked for.

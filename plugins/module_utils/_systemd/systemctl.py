@@ -140,6 +140,10 @@ class Host:
     def stop(self, name: str, timeout: float) -> None:
         self._run(["systemctl", "stop", "--", name + SUFFIX], timeout)
 
+    def begin_stop(self, name: str) -> None:
+        """Have it stop, without a wait for that."""
+        self._run(["systemctl", "stop", "--no-block", "--", name + SUFFIX])
+
     def kill(self, name: str) -> None:
         """Kill all of its processes; whether it is started again is up to who stops it."""
         self._run(["systemctl", "kill", "--signal=SIGKILL", "--", name + SUFFIX])

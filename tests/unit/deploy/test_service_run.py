@@ -500,6 +500,40 @@ def test_systemd_is_told_to_reload_only_when_it_remembers_another_unit(systemd: 
     assert (systemd.reloads, systemd.state["vllm-a"]) == (1, "running")
 
 
+@pytest.mark.parametrize(
+    ("takes_its_place", "goes"),
+    [
+        pytest.param(None, {"state": "absent"}, id="torn down"),
+        pytest.param(lambda: run(name="b"), {"state": "committed", "container_name": "vllm-b"}, id="replaced"),
+        pytest.param(lambda: as_container(), {"state": "committed"}, id="replaced by a container of its name"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("wanted", "cut_off", "reloads"),
+    [
+        pytest.param(set(), [], 0, id="started since systemd read its units"),
+        pytest.param({"vllm-a"}, [], 1, id="was there when it did"),
+        pytest.param({"vllm-a"}, ["llama"], 0, id="containers would be cut off"),
+    ],
+)
+def test_systemd_forgets_a_unit_that_is_gone(
+    takes_its_place: t.Callable[[], t.Any] | None,
+    goes: dict[str, str],
+    wanted: set[str],
+    cut_off: list[str],
+    reloads: int,
+    systemd: Systemd,
+) -> None:
+    run()
+    systemd.wanted = {*wanted}
+    if takes_its_place:
+        takes_its_place()
+    services().cut_off = cut_off
+    assert manage(**goes)["changed"]
+    assert ("vllm-a" in systemd.units, systemd.reloads) == (False, reloads)
+    assert systemd.wanted - systemd.enabled == (wanted if cut_off else set())
+
+
 # --- stopping and secrets ---------------------------------------------------------------------------------------------
 
 
