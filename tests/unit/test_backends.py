@@ -142,7 +142,7 @@ def test_the_record_is_read_once_whatever_runs_a_server(
     recorded(runs, params, "vllm-b")
     own, other = (VENV, IMAGE) if asked == "systemd" else (IMAGE, VENV)
     reads, load = [], ledger.load
-    monkeypatch.setattr(ledger, "load", lambda path: reads.append(path) or load(path))
+    monkeypatch.setattr(ledger, "load", lambda path, *said: reads.append(path) or load(path, *said))
     name = "container" if asked == "systemd" else "systemd"
     backends, _params = backends_of(asked, server(params, own, backend=name, parameters=other))
     assert next(iter(backends)) == runs
