@@ -494,22 +494,21 @@ def test_one_that_needs_more_than_an_idle_gpu_has_does_not_wait_for_it() -> None
     assert starts.is_only_taken(replace(start, min_free_mib=80000), facts)
 
 
-def test_two_that_want_the_same_gpus_in_another_order_do_not_wait_for_each_other_for_ever(directory: str) -> None:
+@pytest.mark.parametrize("gpus", [("0", "1"), ("1", "0")])
+def test_two_that_want_the_same_gpus_in_another_order_do_not_wait_for_each_other_for_ever(
+    gpus: tuple[str, str], directory: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """With an order of its own each would have the one and wait for the other."""
-    facts = host(gpu(0), gpu(1))
-    for gpus in (("0", "1"), ("1", "0")):
-        start = replace(ON_0, gpus=gpus, used=2, turns=directory)
-        asked: list[str] = []
-        opened = starts.turn
+    asked: list[str] = []
 
-        def noted(path: str, *said: t.Any, opened: t.Any = opened, asked: list[str] = asked) -> t.Any:
-            asked.append(os.path.basename(path))
-            return opened(path, *said)
+    def noted(path: str, *said: t.Any) -> int | None:
+        asked.append(os.path.basename(path))
+        return turn(path, *said)
 
-        with pytest.MonkeyPatch.context() as patched:
-            patched.setattr(starts, "turn", noted)
-            starts._release(ready(start, lambda: facts, lambda text: None)[1])
-        assert asked == ["0", "1"]
+    monkeypatch.setattr(starts, "turn", noted)
+    start = replace(ON_0, gpus=gpus, used=2, turns=directory)
+    starts._release(ready(start, lambda: host(gpu(0), gpu(1)), lambda text: None)[1])
+    assert asked == ["0", "1"]
 
 
 @pytest.mark.parametrize("kind", ["missing", "empty"])
