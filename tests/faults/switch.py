@@ -49,7 +49,7 @@ CONTROLLER, BOTH = "controller killed", "controller and module killed"
 DISK, TAKEN = "disk full", "port taken"
 # Steps of which a failure has the old server go on as if nothing had been tried.
 WAY_BACK = "way back: "
-WITH_OLD = ("stop", "set aside", "commit")
+WITH_OLD = ("disable", "stop", "set aside", "commit")
 UNTOUCHED = ("preflight", "prepare", "pull", "fetch", "create", "try")
 
 

@@ -92,6 +92,9 @@ class Systemd(Host):
     def is_elsewhere(self, name: str) -> bool:
         return name in self.packaged
 
+    def is_enabled(self, name: str) -> bool:
+        return name in self.enabled
+
     def show(self, names: t.Iterable[str]) -> dict[str, dict[str, str]]:
         return {name: self._shown(name) for name in names}
 
@@ -226,7 +229,7 @@ class Services(Situation):
             lambda: self.cut_off,
             self.allow_daemon_reload,
             str(self.environments),
-            Programs(str(self.environments.parent / "programs"), str(self.environments.parent / "run" / "turn")),
+            Programs(str(self.environments.parent / "programs"), str(self.environments.parent / "run" / "turns")),
             self.provided,
         )
         both: list[Backend] = [systemd, *super().backends()]
