@@ -41,7 +41,7 @@ def recalled(server: str, params: Params, look: t.Callable[[], Facts]) -> tuple[
     if not asked.get("request") or "record" in asked:
         return params, None
     known = Ledger().others(KIND)[0].get(f"{KIND}.{server}.json") or {}
-    same = known if known.get("key") == asked.get("key") else {}
+    same = known if known.get("key") == asked.get("key") and not asked.get("anew") else {}
     if same and same.get("request") == asked["request"]:
         return {**params, **same["arguments"], "choice": None}, {"choice": without_arguments(same)}
     found = {"known": without_arguments(same) if same else None, "files": None, **_gpus(look)}
