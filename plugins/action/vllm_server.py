@@ -14,7 +14,7 @@ import functools
 import typing as t
 
 from ansible.plugins.action import ActionBase
-from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.plan import MAKING_STATES, STATES
+from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.plan import MAKING_STATES, PURGEABLE, STATES
 from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
 from ansible_collections.gpufleet.vllm.plugins.module_utils._host.printable import printable
 from ansible_collections.gpufleet.vllm.plugins.module_utils._host.redaction import hide, secrets_within
@@ -23,8 +23,10 @@ from ansible_collections.gpufleet.vllm.plugins.plugin_utils._description import 
     Description,
     alternative,
     as_planned,
+    at_home,
     described,
     known_class,
+    models_to_stage,
     module_of,
     parameters,
     probe,
@@ -56,6 +58,8 @@ ARGUMENTS: dict[str, t.Any] = {
     "reset_fallbacks": {"type": "bool", "default": False},
     "failure_id": {"type": "str"},
     "container_id": {"type": "str"},
+    "learned": {"type": "dict", "default": {}},
+    "purge": {"type": "list", "elements": "str", "choices": list(PURGEABLE), "default": []},
     "plan": {"type": "dict"},
     "look": {"type": "bool", "default": False},
     "show": {"type": "str", "choices": ["command"]},
@@ -118,7 +122,15 @@ class ActionModule(ActionBase):
             return None, as_planned(planned)
         hardware_class = functools.lru_cache(lambda: self._class(options, task_vars, gathered))
         asked = asked_of(options, hardware_class)
-        return asked, described(asked.options() if asked else options, hardware_class)
+        return asked, self._at_home(described(asked.options() if asked else options, hardware_class))
+
+    def _at_home(self, found: Description) -> Description:
+        """The description with the home of the user whom Ansible connects as, for the host to look up; only a name that
+        nobody said costs a call."""
+        if not getattr(self._connection, "become", None):
+            return found
+        user = self._get_remote_user()
+        return at_home(found, f"~{user}" if user else str(self._remote_expand_user("~", sudoable=False)))
 
     def _with_choice(
         self, asked: Asked, before: Description, found: Result, options: Result, task_vars: dict[str, t.Any]
@@ -129,7 +141,7 @@ class ActionModule(ActionBase):
             self._tell(host, found["choice"]["reasons"] if self._task.check_mode else ())
             return asked.recorded(found), found
         record = asked.settle(unchosen, str(options["hf_token"] or ""))
-        description = described(asked.options(record["entry"]), lambda: asked.hardware_class)
+        description = self._at_home(described(asked.options(record["entry"]), lambda: asked.hardware_class))
         record = asked.complete(record, before, description, options)
         self._tell(host, () if unchosen["known"] and not self._task.check_mode else record["reasons"])
         found = self._call(description, options, task_vars, {**asked.first_call(), "record": record})
@@ -188,6 +200,7 @@ class ActionModule(ActionBase):
             host,
             is_plan=bool(options["look"] or self._task.check_mode),
             spec=spec,
+            weights=models_to_stage(spec) if "weights" in (found.get("needs") or ()) else [],
             probe=probe(spec, found.get("server") or {}),
         )
         if options["look"]:

@@ -142,6 +142,13 @@ options:
     type: str
     choices: [never, learned]
     default: never
+  learned:
+    description:
+      - What starts on other hosts measured, as their RV(learned) has it. It counts for this host where image, model,
+        GPUs and settings are the same, until this host has measured its own start. Only numbers are taken from it, and
+        the memory that is free here is judged as ever.
+    type: dict
+    default: {}
   health:
     description:
       - How to ask a server that is found as it is wanted, by the parameters of M(gpufleet.vllm.vllm_health). It

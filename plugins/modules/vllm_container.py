@@ -159,6 +159,8 @@ needs:
   description:
     - What is missing on the host and another role of the collection provides. In check mode this is only reported;
       otherwise a server is not started without it.
+    - C(weights) forbids nothing. A service, or a server that replaces another one, has them fetched first, and else the
+      server fetches them.
   returned: always
   type: list
   elements: str
@@ -177,6 +179,17 @@ fit:
     free_mib: 115000
     reasons: []
     suggestions: {}
+measured_on:
+  description:
+    - V(this host) or V(another host), where the memory check and O(pin_kv) rely on a start that was measured there,
+      else null.
+  returned: for one server
+  type: str
+learned:
+  description:
+    - With O(state=committed), what this start measured, for O(learned) of other hosts; empty when it is nothing new.
+  returned: for one server
+  type: dict
 fallback:
   description: Which of its fallbacks the server runs with. Null without O(fallbacks).
   returned: for one server

@@ -142,6 +142,18 @@ options:
       - Do nothing unless the server's container or unit has this id, as
         O(gpufleet.vllm.vllm_container#module:container_id) has it.
     type: str
+  learned:
+    description:
+      - What starts on other hosts measured, as O(gpufleet.vllm.vllm_container#module:learned) has it.
+    type: dict
+    default: {}
+  purge:
+    description:
+      - With O(state=absent), what else is deleted, as O(gpufleet.vllm.vllm_container#module:purge) has it.
+    type: list
+    elements: str
+    choices: [weights, encodings]
+    default: []
   plan:
     description:
       - The result of an earlier call, with O(look=true) for example. Its RV(spec) is used, so that nothing is resolved
@@ -239,6 +251,13 @@ needs:
   returned: always
   type: list
   elements: str
+weights:
+  description:
+    - The models that are missing in the Hugging Face cache, as entries of C(model_cache.models) of role
+      P(gpufleet.vllm.model_cache#role).
+  returned: always
+  type: list
+  elements: dict
 fit:
   description: The verdict on the memory of the GPUs, or null.
   returned: always
@@ -259,6 +278,14 @@ vllm_version:
   description: The version of vLLM in the image, or null.
   returned: always
   type: str
+measured_on:
+  description: Where a start was measured that this one relies on, V(this host) or V(another host), or null.
+  returned: always
+  type: str
+learned:
+  description: What the start measured, as RV(gpufleet.vllm.vllm_container#module:learned) has it.
+  returned: with O(state=committed)
+  type: dict
 spec:
   description: The resolved description of the server, without secrets.
   returned: always

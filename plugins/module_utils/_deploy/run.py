@@ -52,6 +52,7 @@ PARAMETERS: dict[str, t.Any] = {
     "failure_id": {"type": "str"},
     "reset_fallbacks": {"type": "bool", "default": False},
     "pin_kv": {"type": "str", "choices": ["never", "learned"], "default": "never"},
+    "learned": {"type": "dict", "default": {}},
     "health": {"type": "dict"},
     "alternative": {"type": "dict"},
     "choice": {"type": "dict"},
