@@ -40,7 +40,7 @@ def recalled(server: str, params: Params, look: t.Callable[[], Facts]) -> tuple[
     asked = params.get("choice") or {}
     if not asked.get("request") or "record" in asked:
         return params, None
-    known = Ledger().others(KIND)[0].get(f"{KIND}.{server}.json") or {}
+    known = Ledger().others(KIND)[0].get(server) or {}
     same = known if known.get("key") == asked.get("key") and not asked.get("anew") else {}
     if same and same.get("request") == asked["request"]:
         return {**params, **same["arguments"], "choice": None}, {"choice": without_arguments(same)}

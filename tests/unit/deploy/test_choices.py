@@ -129,7 +129,7 @@ def test_what_is_not_whole_is_not_there(tmp_path: Path) -> None:
 def test_a_run_keeps_what_was_chosen_until_the_server_goes(client: Client) -> None:
     def record() -> Result:
         ledger = Ledger(str(situation().record))
-        return t.cast(Result, ledger.others(choices.KIND)[0].get("choice.vllm-a.json") or {})
+        return t.cast(Result, ledger.others(choices.KIND)[0].get("vllm-a") or {})
 
     run(check=True, choice={"record": RECORD})
     assert record() == {}
