@@ -15,7 +15,6 @@ import json
 import os
 import typing as t
 
-from . import weights
 from .ledger import Ledger
 
 Params = t.Mapping[str, t.Any]
@@ -60,6 +59,9 @@ def read(model: str, huggingface_dir: str | None, revision: str | None = None) -
 
     The keys: config, generation, tokenizer (mappings), files (names), weights_bytes, revision, source.
     """
+    # A choice that is recorded needs no look at weights.
+    from . import weights
+
     found = weights.find(model, huggingface_dir, revision)
     if not found.complete or not found.path or not os.path.isdir(found.path):
         return None
