@@ -403,7 +403,7 @@ def main() -> None:
     )
     # What the engine would show is refused; until then it shall not show here.
     changes = [rung.get("change") for rung in module.params["fallbacks"]]
-    shown = [{key: module.params[key] for key in SHOWN}, changes, module.params["alternative"]]
+    shown = [{key: module.params[key] for key in SHOWN}, changes, module.params["alternative"], module.params["choice"]]
     module.no_log_values.update(secrets_within(shown))
     try:
         gpus = functools.partial(look_at_gpus, docker_host=module.params["docker_host"])

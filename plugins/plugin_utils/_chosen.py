@@ -85,7 +85,8 @@ class Asked:
         }
         asked = [key, self.overrides, bool(self.said.get("replace_unmanaged")), COLLECTION_VERSION]
         digest = hashlib.sha256(canonical_json(asked).encode()).hexdigest()
-        return {"key": key, "request": digest, "revision": self.revision or None}
+        anew = {"anew": True} if self.said.get("reset_fallbacks") else {}
+        return {"key": key, "request": digest, "revision": self.revision or None, **anew}
 
     def options(self, entry: t.Mapping[str, t.Any] | None = None) -> Spec:
         """The options of the task as if the catalogue had the model: as it was chosen, or with what needs no choice."""
@@ -182,10 +183,12 @@ def asked_of(options: t.Mapping[str, t.Any], hardware_class: t.Callable[[], str]
         return None
     names = model.values() if isinstance(model, t.Mapping) else [model]
     if not any(MODEL.fullmatch(str(name)) for name in names):
+        _refuse_wishes(str(model), options)
         return None
     group = hardware_class()
     name = model_name(model, group)
     if name in (options["models"] or {}) or not MODEL.fullmatch(name):
+        _refuse_wishes(name, options)
         return None
     if not group:
         raise VllmError(
@@ -202,6 +205,17 @@ def asked_of(options: t.Mapping[str, t.Any], hardware_class: t.Callable[[], str]
     if revision and not REVISION.fullmatch(revision):
         raise VllmError(f"vllm_revision must be a branch, a tag or a commit; got {revision!r}.")
     return Asked(name, group, revision, Wish(options.get("context"), options.get("concurrency")), options)
+
+
+def _refuse_wishes(name: str, options: t.Mapping[str, t.Any]) -> None:
+    """What decides about a choice says nothing about a model that somebody has described."""
+    said = [f"vllm_{key}" for key in ("context", "concurrency", "revision") if options.get(key)]
+    if said and options["state"] in MAKING_STATES:
+        raise VllmError(
+            f"{', '.join(said)} cannot be used with {name}, whose settings stand in the catalogue or in vllm_models: "
+            "they decide about a model that is named by its id or its directory. Set max_model_len, max_num_seqs or "
+            "revision in engine of vllm_overrides."
+        )
 
 
 def endpoint_of(hub: t.Mapping[str, t.Any], token: str) -> tuple[Endpoint, bool]:

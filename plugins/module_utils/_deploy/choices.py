@@ -15,7 +15,6 @@ import json
 import os
 import typing as t
 
-from . import weights
 from .ledger import Ledger
 
 Params = t.Mapping[str, t.Any]
@@ -41,7 +40,7 @@ def recalled(server: str, params: Params, look: t.Callable[[], Facts]) -> tuple[
     if not asked.get("request") or "record" in asked:
         return params, None
     known = Ledger().others(KIND)[0].get(server) or {}
-    same = known if known.get("key") == asked.get("key") else {}
+    same = known if known.get("key") == asked.get("key") and not asked.get("anew") else {}
     if same and same.get("request") == asked["request"]:
         return {**params, **same["arguments"], "choice": None}, {"choice": without_arguments(same)}
     found = {"known": without_arguments(same) if same else None, "files": None, **_gpus(look)}
@@ -60,6 +59,9 @@ def read(model: str, huggingface_dir: str | None, revision: str | None = None) -
 
     The keys: config, generation, tokenizer (mappings), files (names), weights_bytes, revision, source.
     """
+    # A choice that is recorded needs no look at weights.
+    from . import weights
+
     found = weights.find(model, huggingface_dir, revision)
     if not found.complete or not found.path or not os.path.isdir(found.path):
         return None

@@ -51,6 +51,8 @@ UTILIZATION, SEQUENCES = 0.90, 256
 # stay with the host.
 UNIFIED = {"max_num_batched_tokens": 2048}
 UNIFIED_SHARES, UNIFIED_FREE_MIB, UNIFIED_SEQUENCES = tuple(n / 100 for n in range(20, 80, 5)), 102 * GIB_MIB, 8
+# From this share on, no second server fits beside it.
+ALONE = 0.4
 UNIFIED_HEALTH = {"timeout": 2700, "request_timeout": 300}
 # What a driver keeps of a card for itself, at most.
 CARD_SHARE = 0.99
@@ -469,7 +471,9 @@ def _on_gpus(task: _Task) -> tuple[Spec, list[Setting], Spec]:
     settings = _reasons(task, gpus, offer)
     keys: Spec = {"gpus": {"count": gpus}}
     if task.hardware.is_integrated:
-        keys = {"exclusive": True, "health": dict(UNIFIED_HEALTH)}
+        keys = {"health": dict(UNIFIED_HEALTH)}
+        if offer.engine["gpu_memory_utilization"] > ALONE:
+            keys["exclusive"] = True
     return offer.engine, settings, keys
 
 

@@ -47,18 +47,16 @@ FAMILIES = (
     Family("Qwen3", r"Qwen3(?:Moe)?ForCausalLM", "", "qwen3", "hermes"),
     Family("Qwen3.5", r"Qwen3_5(?:Moe)?For\w+", "", "qwen3", "qwen3_coder"),
     Family("Qwen3-VL", r"Qwen3VL(?:Moe)?ForConditionalGeneration", "instruct", "", "hermes", source=""),
-    Family("Qwen2.5", r"Qwen2(?:Moe)?ForCausalLM", "instruct", "", "hermes", source="vLLM's page on tool calling"),
+    Family("Qwen2.5", r"Qwen2(?:Moe)?ForCausalLM", "instruct", "", "hermes", source="vLLM's documentation"),
     Family("DeepSeek-R1 distilled", r"(?:Qwen2|Llama)ForCausalLM", "deepseek-r1|qwq", "deepseek_r1"),
-    Family(
-        "Llama 3", "LlamaForCausalLM", r"llama-?3.*instruct", "", "llama3_json", source="vLLM's page on tool calling"
-    ),
+    Family("Llama 3", "LlamaForCausalLM", r"llama-?3.*instruct", "", "llama3_json", source="vLLM's documentation"),
     Family(
         "Llama 4",
         "Llama4ForConditionalGeneration",
         "instruct",
         "",
         "llama4_pythonic",
-        source="vLLM's page on tool calling",
+        source="vLLM's documentation",
     ),
     Family(
         "Mistral",
@@ -97,9 +95,9 @@ FAMILIES = (
     Family("Nemotron 3", "NemotronHForCausalLM", r"nemotron-3", "nemotron_v3", "qwen3_coder"),
     Family("Gemma 4", r"Gemma4\w*", "-it", "gemma4", "gemma4"),
     Family("Seed-OSS", "SeedOssForCausalLM", "", "", "seed_oss"),
-    Family("Granite 3", r"Granite(?:Moe)?ForCausalLM", "instruct", "", "granite", source="vLLM's page on tool calling"),
+    Family("Granite 3", r"Granite(?:Moe)?ForCausalLM", "instruct", "", "granite", source="vLLM's documentation"),
     Family("Granite 4", "GraniteMoeHybridForCausalLM", "", "", "granite4", source=""),
-    Family("Phi-4-mini", "Phi3ForCausalLM", "phi-4-mini", "", "phi4_mini_json", source="vLLM's page on tool calling"),
+    Family("Phi-4-mini", "Phi3ForCausalLM", "phi-4-mini", "", "phi4_mini_json", source="vLLM's documentation"),
     Family("Step-3.5", "Step3p5ForCausalLM", "", "step3p5", "step3p5"),
     Family("Hunyuan 3", "HYV3ForCausalLM", "", "hy_v3", "hy_v3"),
 )

@@ -231,6 +231,7 @@ def test_a_directory_is_served_as_it_is() -> None:
         ({"revision": "../x"}, "vllm_revision must be a branch"),
         ({"context": 0}, "vllm_context must be at least 1"),
         ({"overrides": {"prot": 1}}, "Unknown key 'overrides.prot'"),
+        ({"model": "gpt-oss-20b", "context": 1}, "vllm_context cannot be used with gpt-oss-20b"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(said: Result, told: str) -> None:

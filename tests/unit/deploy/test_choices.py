@@ -81,6 +81,13 @@ def test_another_wish_is_chosen_for_anew() -> None:
     assert told["unchosen"] == {"known": None, "files": None, "gpus": 2, "memory_mib": 81559}
 
 
+@pytest.mark.usefixtures("kept")
+def test_who_starts_over_gets_a_new_choice() -> None:
+    params, told = recalled(anew=True)
+    assert not params
+    assert told["unchosen"]["known"] is None
+
+
 def test_a_host_whose_gpus_do_not_answer_tells_nothing_of_them() -> None:
     _params, told = choices.recalled("vllm-a", PARAMS, lambda: {"status": "no_driver", "gpus": []})
     assert told and (told["unchosen"]["gpus"], told["unchosen"]["memory_mib"]) == (None, None)

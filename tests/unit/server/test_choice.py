@@ -187,6 +187,12 @@ def test_a_class_without_a_known_memory_takes_that_of_its_card() -> None:
     assert engine_of(files("Qwen/Qwen3-8B"), "l40s", Wish(memory_mib=46068))["max_model_len"] > 16384
 
 
+def test_a_small_model_leaves_a_gb10_to_others_too() -> None:
+    assert "exclusive" not in choose(files("Qwen/Qwen3-8B"), "gb10").entry["hardware"]["gb10"]
+    layer = choose(files("Qwen/Qwen3-32B"), "gb10").entry["hardware"]["gb10"]
+    assert (layer["exclusive"], "gpus" in layer, layer["health"]["timeout"]) == (True, False, 2700)
+
+
 def test_a_cpu_gets_a_cache_that_holds_what_is_wanted() -> None:
     layer = choose(files("Qwen/Qwen3-0.6B"), "cpu", Wish(context=8192, concurrency=3)).entry["hardware"]["cpu"]
     assert layer["env"] == {"VLLM_CPU_KVCACHE_SPACE": 3}
