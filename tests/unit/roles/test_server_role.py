@@ -164,6 +164,70 @@ def scenarios() -> list[Scenario]:
             changed=True,
         ),
         Scenario(
+            "planned",
+            [found("planned", *STEPS)],
+            [PLAN],
+            "Nothing was changed on planned. Planned: create vllm-x; start vllm-x.",
+            variables={"vllm_server_state": "planned"},
+        ),
+        Scenario(
+            "uncommitted",
+            [
+                found("uncommitted", *STEPS),
+                found("uncommitted", *STEPS, server=server("uncommitted", superseded=True)),
+                GOOD,
+            ],
+            [PLAN, container("started"), health()],
+            'uncommitted answers at http://127.0.0.1:8000 on uncommitted: "Four." What served before is kept: not committed '
+            "yet.",
+            changed=True,
+            variables={"vllm_server_commit": False},
+        ),
+        Scenario(
+            "committed-later",
+            [
+                found("committed-later", "remove vllm-x-superseded"),
+                found("committed-later", "remove vllm-x-superseded"),
+            ],
+            [container("committed", True), container("committed")],
+            "vllm-committed-later on committed-later is running.",
+            changed=True,
+            variables={"vllm_server_state": "committed", "vllm_server_container_id": "c1"},
+        ),
+        Scenario(
+            "put-back",
+            [
+                found("put-back", "start old"),
+                found("put-back", "start old", restored=[{**OLD, "container_name": "vllm-put-back"}]),
+                {**GOOD, "elapsed": 3.0},
+            ],
+            [container("reverted", True), container("reverted"), health()],
+            "The previous server old is serving again at http://127.0.0.1:8000, after 5 s without an answer.",
+            changed=True,
+            variables={"vllm_server_state": "reverted"},
+        ),
+        Scenario(
+            "put-back-sick",
+            [
+                found("put-back-sick", "start old"),
+                found("put-back-sick", "start old", restored=[{**OLD, "container_name": "vllm-put-back-sick"}]),
+                SICK,
+            ],
+            [container("reverted", True), container("reverted"), health()],
+            "The previous server was restored, but it is not healthy either: Out of memory.",
+            failed=True,
+            reason="mem-free-below-budget",
+            changed=True,
+            variables={"vllm_server_state": "reverted"},
+        ),
+        Scenario(
+            "nothing-kept",
+            [found("nothing-kept")],
+            [container("reverted", True)],
+            "vllm-nothing-kept on nothing-kept is running.",
+            variables={"vllm_server_state": "reverted"},
+        ),
+        Scenario(
             "newer-image",
             [found("newer-image", health=GOOD), found("newer-image"), GOOD],
             [PLAN, container("started"), health()],
@@ -581,6 +645,10 @@ def test_the_steps_of_a_run_speak_of_the_same_container(seen: dict[str, Seen]) -
         tokens = [one.get("lock") or one.get("container_id") for one in later if one.get("container") != "vllm-old"]
         assert set(tokens) - {None} == {"c1"}
     assert "lock" not in seen["check-sick"].calls[2]
+
+
+def test_an_id_that_is_asked_for_is_in_every_call_that_changes(seen: dict[str, Seen]) -> None:
+    assert [call["container_id"] for call in seen["committed-later"].calls] == ["c1", "c1"]
 
 
 def test_a_wait_names_the_unit_or_the_container_that_it_is_for(seen: dict[str, Seen]) -> None:
