@@ -259,7 +259,7 @@ def main(port: str, model: str, faults: str) -> None:
             with open(faults, encoding="utf-8") as stream:
                 hub.faults = json.load(stream)
             for one in hub.requests[seen:]:
-                print(one.method, one.where, one.path, one.range, flush=True)
+                print(one.method, one.where, one.path, one.range or "whole", flush=True)
                 seen += 1
             time.sleep(0.1)
 
