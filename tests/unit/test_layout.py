@@ -50,8 +50,8 @@ BUDGETS = {
     "tiktoken_encodings": 55,
     # With the other backend: a container may take the place of a unit, and that may be the last to use an environment.
     "vllm_container": 900,
-    "vllm_diagnose": 275,
-    "vllm_health": 340,
+    "vllm_diagnose": 285,
+    "vllm_health": 355,
     "vllm_service": 900,
     "vllm_venv": 380,
     # Runs on the controller.
