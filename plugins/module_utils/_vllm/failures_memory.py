@@ -104,7 +104,7 @@ MEMORY: tuple[Signature, ...] = (
         r"Error in memory profiling\. Initial free memory (?P<init>[\d.]+)(?: GiB)?,\s*current free memory "
         r"(?P<cur>[\d.]+)",
         _drift,
-        "Start again: it usually works, and start servers on one host one after the other. On a GPU that others use, "
+        "Start again: it usually works, and start servers on one GPU one after the other. On a GPU that others use, "
         "set kv_cache_memory_bytes (vLLM 0.10.2 or later), which skips the measurement. On a GB10 empty the page cache "
         "first. A lower gpu_memory_utilization or enforce_eager does not address it.",
         retryable=True,
@@ -124,11 +124,13 @@ MEMORY: tuple[Signature, ...] = (
         "gpu-taken",
         "root",
         ("gpufleet.vllm: ",),
-        # What a service runs before vLLM says so; it is in the way of nothing but this start.
-        r"gpufleet\.vllm: (?P<who>\S+) does not start: (?P<why>(?!cannot run)[^\n]+?)(?: Put that right[^\n]*)?$",
+        # What a service runs before vLLM says so; one that waited and has them is past that.
+        r"gpufleet\.vllm: (?P<who>\S+) does not start: (?P<why>(?!cannot run)[^\n]+?)(?: Put that right[^\n]*)?$"
+        r"(?![\s\S]*gpufleet\.vllm: (?P=who) has its GPUs now)",
         "Server {who} cannot have its GPUs at this start: {why}",
-        "Free those GPUs and start it again (systemctl reset-failed, then systemctl start), or deploy it again, which "
-        "chooses among those that are free now. With gpus.at_start: reselect it chooses by itself at each start.",
+        "Free those GPUs: one that waits for memory starts by itself then; start one that has ended again (systemctl "
+        "reset-failed, then systemctl start). Or deploy it again, which chooses among the GPUs that are free now. With "
+        "gpus.at_start: reselect it chooses by itself at each start.",
         retryable=None,
     ),
     Signature(
