@@ -15,11 +15,13 @@ GEMMA, GPT_OSS = "gpufleet.vllm.deploy_gemma3", "gpufleet.vllm.deploy_gptoss"
 FAULT = "/srv/vllm/huggingface/standin.json"
 ILLEGAL_ACCESS = "RuntimeError: CUDA error: an illegal memory access was encountered"
 PS = "sudo podman ps --all --no-trunc --format '{{.Names}} {{.ID}} {{.State}}'"
-# What a reboot leaves: no process of a container, and no mark that Podman has seen this boot. Its marks of processes go
-# first, or their end would be one that the policy sees.
+# What a reboot leaves: no process of a container, no network of one, and nothing by which Podman knows that this boot
+# is the same. Who watches the containers goes first, or the policy would start them again at once.
 REBOOT = (
-    "sudo systemctl stop podman.service; sudo pkill -KILL conmon; sudo pkill -KILL -f 'vllm serve|VLLM::'; sleep 1;"
-    " sudo rm -rf /run/libpod /run/containers /run/runc; sudo systemctl restart podman-restart.service"
+    "sudo systemctl stop podman.service; sudo pkill -KILL conmon; sudo pkill -KILL -f '[v]llm serve|[V]LLM::'; sleep 1;"
+    " sudo nft flush ruleset; sudo ip link delete podman0;"
+    " sudo rm -rf /run/libpod /run/containers /run/runc /dev/shm/libpod_lock;"
+    " sudo systemctl restart podman-restart.service"
 )
 
 

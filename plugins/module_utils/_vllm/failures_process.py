@@ -109,7 +109,8 @@ PROCESS: tuple[Signature, ...] = (
         r"EngineCore failed to start|Engine core initialization failed\. See root cause above"
         r"|Engine process failed to start|process died before responding to readiness",
         "The engine did not start.",
-        HIGHER_ABOVE,
+        f"{HIGHER_ABOVE} Where there is none, a process of it was killed: look at dmesg for the kernel's out-of-memory "
+        "killer.",
         retryable=None,
     ),
     Signature(

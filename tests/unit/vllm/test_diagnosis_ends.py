@@ -161,6 +161,28 @@ def test_an_engine_that_dies_while_it_serves_is_so_however_early_one_looks(ready
     assert (found.id, found.final) == (id, True)
 
 
+KILLED = (
+    "(EngineCore pid=2) ERROR 04-20 10:00:00 [core.py:1433] EngineCore failed to start.\n"
+    "(EngineCore pid=2) ERROR 04-20 10:00:00 [core.py:1433] Traceback (most recent call last):\n"
+    "(EngineCore pid=2) ERROR 04-20 10:00:00 [core.py:1433] Exception: {}\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("words", "id"),
+    [
+        pytest.param("WorkerProc initialization failed due to an exception in a background process.",
+                     "engine-start-failed", id="a worker was killed without a word"),
+        pytest.param("the flux is odd", "unknown", id="an error that is not known"),
+    ],
+)  # fmt: skip
+def test_a_start_whose_engine_failed_is_over_before_its_process_ends(words: str, id: str) -> None:
+    """It takes seconds, on a busy host a quarter of a minute, until the API server has left."""
+    found = diagnose(START + WORK + KILLED.format(words), ProcessState(running=True))
+    assert (found.id, found.final) == (id, True)
+    assert words in found.cause
+
+
 def test_a_compiler_that_says_error_is_no_argument_parser() -> None:
     found = diagnose(f"{START}kernel.cu:12:3: error: argument 1 is odd\n", ProcessState(running=False, exit_status=1))
     assert found.id == "unknown"

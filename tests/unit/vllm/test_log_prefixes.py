@@ -326,7 +326,7 @@ def test_users_and_workers_may_speak_at_once(data: st.DataObject) -> None:
     while any(streams):
         lines.append(data.draw(st.sampled_from([stream for stream in streams if stream])).pop(0))
     found = diagnose(START + "INFO:     Application startup complete.\n" + "\n".join(lines) + "\n")
-    assert (found.id, found.symptoms) == ("engine-fatal", ())
+    assert (found.id, found.symptoms) == ("engine-dead", ("engine-fatal",))
     assert "ZorkError: odd" in found.cause and words not in f"{found.cause} {found.evidence}"
 
 
