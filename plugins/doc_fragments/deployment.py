@@ -45,6 +45,11 @@ options:
       - What M(gpufleet.vllm.vllm_server) knows of the server on the other backend, which goes on to run it when it does
         already and nobody named a backend. Not for playbooks.
     type: dict
+  choice:
+    description:
+      - What M(gpufleet.vllm.vllm_server) chose for a model that nobody described, or wants to know before it chooses.
+        Not for playbooks.
+    type: dict
   recreate:
     description:
       - Replace the container or unit even when nothing changed.

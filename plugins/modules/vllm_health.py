@@ -52,8 +52,8 @@ options:
     type: raw
   uds:
     description:
-      - Path on the host of the Unix socket that the server listens on (C(vllm serve --uds)). O(url) then only says the
-        scheme, which has to be C(http).
+      - Path on the host of the Unix socket that the server listens on (C(vllm serve --uds)). O(url) then only says
+        scheme and host name, C(https) for a server with a certificate, which has to be for that name.
     type: path
   validate_certs:
     description:

@@ -29,9 +29,14 @@ PUBLIC: dict[str, t.Any] = {
 # What the later steps of a run read of an earlier one, and a curious playbook too.
 DETAILS: dict[str, t.Any] = {
     "commands": [],
+    "files": {},
+    "shown": [],
     "needs": [],
+    "weights": [],
     "fit": None,
     "gpus": None,
+    # The settings that were chosen for a model that nobody described, and why.
+    "choice": None,
     "vllm_version": None,
     "measured_on": None,
     "restored": [],

@@ -31,6 +31,8 @@ import json, os, sys
 with open(sys.argv[1]) as stream:
     asked = json.load(stream)
 name = asked.get("name") or str(asked.get("container") or asked.get("unit") or asked.get("server") or "gpu_facts")[5:]
+if "MODULE" == "model_cache":
+    name = os.path.basename(asked["huggingface_dir"])
 folder = os.path.join(os.environ["STAND_IN"], name)
 with open(os.path.join(folder, "calls"), "a+") as stream:
     stream.seek(0)
@@ -507,7 +509,54 @@ def environments() -> list[Scenario]:
     ]
 
 
-SCENARIOS = [*scenarios(), *environments()]
+def weights() -> list[Scenario]:
+    """A server whose weights are missing, on hosts that have settings for role model_cache, or for another cache."""
+
+    def needing(name: str, *actions: str) -> Answer:
+        return found(name, *actions, needs=["weights"])
+
+    def variables(name: str, cache: str = "") -> Answer:
+        drafting = {"engine": {"revision": "v2", "speculative_config": {"model": "a/draft"}}}
+        return {
+            "vllm_server": {"huggingface_dir": f"/srv/{name}", **drafting},
+            "model_cache": {"huggingface_dir": f"/srv/{cache or name}", "endpoint": "http://hub", "models": []},
+        }
+
+    stage, two = ("model_cache", "", False), [{"changed": True}, {"changed": True}]
+    return [
+        Scenario(
+            "staged",
+            [needing("staged", *STEPS), *two, found("staged", *STEPS), GOOD, found("staged")],
+            [PLAN, stage, stage, container("started"), health(), container("committed")],
+            'staged answers at http://127.0.0.1:8000 on staged: "Four."',
+            changed=True,
+            variables=variables("staged"),
+        ),
+        Scenario(
+            "not-staged",
+            [
+                needing("not-staged", *STEPS),
+                {"failed": True, "msg": "No such model.", "reason": "download-failed"},
+                two[1],
+            ],
+            [PLAN, stage, stage],
+            "No such model.",
+            failed=True,
+            reason="download-failed",
+            variables=variables("not-staged"),
+        ),
+        Scenario(
+            "another-cache",
+            [needing("another-cache", *STEPS), needing("another-cache", *STEPS), GOOD, found("another-cache")],
+            [PLAN, container("started"), health(), container("committed")],
+            'another-cache answers at http://127.0.0.1:8000 on another-cache: "Four."',
+            changed=True,
+            variables=variables("another-cache", "elsewhere"),
+        ),
+    ]
+
+
+SCENARIOS = [*scenarios(), *environments(), *weights()]
 
 
 @dataclass(frozen=True)
@@ -525,7 +574,7 @@ def _seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Seen]:
         shutil.copytree(ROOT / part, copy / part, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(ROOT / "playbooks" / "models", copy / "playbooks" / "models")
     shutil.copy(ROOT / "galaxy.yml", copy)
-    for module in ("vllm_container", "vllm_service", "vllm_health", "vllm_venv", "gpu_facts"):
+    for module in ("vllm_container", "vllm_service", "vllm_health", "vllm_venv", "model_cache", "gpu_facts"):
         (copy / "plugins" / "modules" / f"{module}.py").write_text(STAND_IN.replace("MODULE", module))
     outputs = {check: run(path, [one for one in SCENARIOS if one.check is check], check) for check in (False, True)}
     seen = {}
@@ -641,3 +690,9 @@ def test_no_task_reads_what_is_not_there(seen: dict[str, Seen]) -> None:
         assert "undefined" not in seen[name].output
         assert "DEPRECATION" not in seen[name].output
     assert not any("CANARY" in one.output for one in seen.values())
+
+
+def test_the_models_of_the_server_are_staged_as_the_host_says(seen: dict[str, Seen]) -> None:
+    asked = [call for call in seen["staged"].calls if call["module"] == "model_cache"]
+    assert [(one["model"], one["revision"]) for one in asked] == [("a/b", "v2"), ("a/draft", "main")]
+    assert {(one["huggingface_dir"], one["endpoint"]) for one in asked} == {("/srv/staged", "http://hub")}
