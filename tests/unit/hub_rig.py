@@ -16,9 +16,9 @@ from ansible_collections.gpufleet.vllm.plugins.module_utils._models.parameters i
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests" / "rig"))
-from hub import COMMIT, CUT, INDEX, MODEL, MOVED, SHARDS, TOKEN, WANTED, Hub, digest  # noqa: E402
+from hub import COMMIT, CUT, INDEX, MODEL, MOVED, SHARDS, TOKEN, WANTED, Hub, digest, repository  # noqa: E402
 
-__all__ = ["COMMIT", "CUT", "Hub", "INDEX", "MODEL", "MOVED", "SHARDS", "TOKEN", "WANTED", "digest"]
+__all__ = ["COMMIT", "CUT", "Hub", "INDEX", "MODEL", "MOVED", "SHARDS", "TOKEN", "WANTED", "digest", "repository"]
 COLLECTIONS = ROOT / ".ansible" / "collections"
 
 

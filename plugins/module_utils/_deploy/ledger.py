@@ -300,7 +300,9 @@ class Ledger:
             found = os.lstat(path)
         except OSError:
             return None  # Another run has dropped it.
-        return _read(path, name, self.owner, (found.st_mtime_ns, found.st_size, found.st_ino, found.st_mode, found.st_uid))
+        return _read(
+            path, name, self.owner, (found.st_mtime_ns, found.st_size, found.st_ino, found.st_mode, found.st_uid)
+        )
 
     def _write(self, name: str, content: t.Mapping[str, t.Any]) -> None:
         try:

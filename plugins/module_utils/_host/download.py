@@ -198,7 +198,8 @@ class FileSource:
 
 @dataclass(frozen=True)
 class HttpSource:
-    """A file behind an URL. Proxy settings are those of the environment, unless C(proxy) names one or C(use_proxy) is false.
+    """A file behind an URL. Proxy settings are those of the environment, unless C(proxy) names one or C(use_proxy) is
+    false.
 
     C(credentials) are headers for the server at that URL, and for no other that it redirects to.
     """
