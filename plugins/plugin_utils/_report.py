@@ -121,7 +121,8 @@ def _status(
         return "failed", f"{failure} {became}".strip()
     if put_back:
         return ("failed" if undone.get("failed") or not undone else "put back"), became or "It was not put back."
-    return "changed", one_line(changed.done.get("message"))
+    # One that was young when it was looked at was only verified.
+    return ("changed" if changed.is_to_commit else "unchanged"), one_line(changed.done.get("message"))
 
 
 def _row(host: Host, changed: Changed, undone: Result) -> dict[str, t.Any]:
