@@ -89,7 +89,7 @@ def test_a_rollout_whose_controller_was_killed_is_finished_by_the_next_run(
     canary = containers(hosts)[0]
     hosts[2].check_output(f"rm {FAULT}")
     scenario, inventory = os.environ["MOLECULE_SCENARIO_DIRECTORY"], os.environ["MOLECULE_INVENTORY_FILE"]
-    command = ["ansible-playbook", "-i", inventory, f"{scenario}/converge.yml", *GEMMA, "--extra-vars", "soak=300"]
+    command = ["ansible-playbook", "-i", inventory, f"{scenario}/converge.yml", *GEMMA, "--extra-vars", "soak=60"]
     with (tmp_path / "output").open("w") as output:
         killed = subprocess.Popen(command, stdout=output, stderr=output, start_new_session=True)
         for _attempt in range(400):
