@@ -330,8 +330,8 @@ server:
       type: str
     away_seconds:
       description:
-        - For how long it served nobody before it last started, from the moment that it was told to stop, or null when
-          it was not stopped.
+        - For how long it served nobody before it last started, from the moment that it, or what it stopped and still
+          keeps, was told to stop; null when nothing was stopped.
       type: float
     cold_start:
       description:

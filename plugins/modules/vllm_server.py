@@ -295,8 +295,8 @@ probe:
   returned: always
   type: dict
 restored:
-  description: The servers that were started again, each like RV(server).
-  returned: with O(state=reverted)
+  description: With O(state=reverted), the servers that were started again, each like RV(server).
+  returned: always
   type: list
   elements: dict
 ansible_facts:

@@ -292,7 +292,9 @@ server:
       description: When it last started (ISO 8601, UTC), or null.
       type: str
     away_seconds:
-      description: How long it was stopped before it last started, or null.
+      description:
+        - For how long it served nobody before it last started, from the moment that it, or what it stopped and still
+          keeps, was told to stop; null when nothing was stopped.
       type: float
     superseded:
       description: Whether a server that it replaced is still kept.

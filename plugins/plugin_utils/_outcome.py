@@ -39,6 +39,7 @@ DETAILS: dict[str, t.Any] = {
     "choice": None,
     "vllm_version": None,
     "measured_on": None,
+    "restored": [],
     "spec": {},
     "probe": {},
     "pending": False,
@@ -129,6 +130,7 @@ def outcome(applied: Result, host: str, steps: Steps, is_check: bool) -> dict[st
         result["actions"] = [*result["actions"], *(step.get("actions") or [])]
         result["changed"] = bool(result["changed"] or step.get("changed"))
         result["server"] = step.get("server") or result["server"]
+        result["restored"] = step.get("restored") or result["restored"]
     if not steps.health and steps.waits:
         return {**result, **_put_back(steps.waits)}
     if not steps.health or _healthy(health):

@@ -13,7 +13,7 @@ import json
 import typing as t
 
 from ansible_collections.gpufleet.vllm.plugins.module_utils._gpu.tenants import gib
-from ansible_collections.gpufleet.vllm.plugins.plugin_utils._rollout import Changed, Host, changes, one_line
+from ansible_collections.gpufleet.vllm.plugins.plugin_utils._rollout import Changed, Host, changes, displaced, one_line
 
 Result = t.Mapping[str, t.Any]
 Report = dict[str, t.Any]
@@ -121,13 +121,15 @@ def _status(
         return "failed", f"{failure} {became}".strip()
     if put_back:
         return ("failed" if undone.get("failed") or not undone else "put back"), became or "It was not put back."
-    return "changed", one_line(changed.done.get("message"))
+    # One that was young when it was looked at was only verified.
+    return ("changed" if changed.is_to_commit else "unchanged"), one_line(changed.done.get("message"))
 
 
 def _row(host: Host, changed: Changed, undone: Result) -> dict[str, t.Any]:
     found, done = host.found, changed.done
     health = done.get("health") or found.get("health") or {}
-    server = undone.get("server") or done.get("server") or found.get("server") or {}
+    last = next(filter(lambda one: one.get("server"), (undone, done, found)), {})
+    server = _serving(last)
     phases = [
         {"name": one["name"], "seconds": one["seconds"]} for one in health.get("phases") or [] if one.get("seconds")
     ]
@@ -153,6 +155,13 @@ def _row(host: Host, changed: Changed, undone: Result) -> dict[str, t.Any]:
     }
 
 
+def _serving(last: Result) -> Result:
+    """The server that runs after a step: its own, else what the step has restored."""
+    server: Result = last.get("server") or {}
+    others = [one for one in last.get("restored") or () if one.get("state") == "running"]
+    return others[0] if others and server.get("state") != "running" else server
+
+
 def served(server: Result) -> str:
     """What a server serves, in words; "nothing" when it does not run."""
     if server.get("state") != "running":
@@ -161,8 +170,7 @@ def served(server: Result) -> str:
 
 
 def _before(found: Result, done: Result) -> str:
-    stopped = (done.get("server") or {}).get("stopped_for_it") or []
-    return ", ".join(stopped) or served(found.get("server") or {})
+    return ", ".join(displaced(found)) or served(found.get("server") or {})
 
 
 def _downtime(done: Result, health: Result) -> float | None:

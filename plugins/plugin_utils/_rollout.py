@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import datetime
 import difflib
 import json
 import math
@@ -291,10 +292,18 @@ def changes(found: Result) -> list[str]:
     if not found.get("actions"):
         return ["a change that was not committed"] if found.get("pending") else []
     if before.get("state", "absent") == "absent":
-        return ["no server of that name before"]
+        others = displaced(found)
+        return [f"in place of {', '.join(others)}" if others else "no server of that name before"]
     then, now = _flat(before), _flat(after)
     keys = [key for key in {**then, **now} if then.get(key) != now.get(key) and key not in NO_SETTINGS]
     return [f"{key}: {_shown(then.get(key))} -> {_shown(now.get(key))}" for key in keys] or [str(found["actions"][0])]
+
+
+def displaced(found: Result) -> list[str]:
+    """The servers of other names that a plan stops."""
+    own = (found.get("server") or {}).get("container_name")
+    stops = [str(action).split()[1] for action in found.get("actions") or () if str(action).startswith("stop ")]
+    return [name for name in stops if name != own]
 
 
 def _flat(settings: Result) -> dict[str, t.Any]:
@@ -394,12 +403,25 @@ def _soak_trouble(host: Changed, least_rate: float) -> str:
     if host.now.get("reason"):
         return one_line(host.now.get("message") or host.now.get("msg"))
     then, now = host.server.get("started_at"), (host.now.get("server") or {}).get("started_at")
-    if then and now and then != now:
+    if then and now and _is_later(str(then), str(now)):
         return f"the server ended and was started again at {now}, after this run had started it at {then}"
     rate = host.soak.get("tokens_per_second")
     if least_rate and rate is not None and rate < least_rate:
         return f"{rate} tokens/s, fewer than {least_rate:g} ({ADDRESS}.min_tokens_per_second)"
     return ""
+
+
+# Seconds by which the time of one start may differ when it is told again: systemd has it by another clock.
+JITTER = 2
+
+
+def _is_later(then: str, now: str) -> bool:
+    """Whether these are two starts (ISO 8601, UTC) and not one."""
+    try:
+        first, last = (datetime.datetime.strptime(text[:19], "%Y-%m-%dT%H:%M:%S") for text in (then, now))
+    except ValueError:
+        return then != now
+    return abs((last - first).total_seconds()) > JITTER
 
 
 def verdict(rollout: Result, earlier: t.Sequence[Result], hosts: t.Mapping[str, Changed]) -> dict[str, t.Any]:

@@ -51,6 +51,8 @@ class Instance:
     started_at: str | None = None
     # For how many seconds it served nobody before its last start, from the moment that it was told to stop.
     away_seconds: float | None = None
+    # When it was told to stop, in UTC (ISO 8601); empty when it was not.
+    stopping_since: str = ""
     # Files among C(wrote) whose former content is kept for their owner.
     replaced: tuple[str, ...] = ()
     # Whether it is somebody else's, and was put aside for one of ours because replace_unmanaged was set.
@@ -79,6 +81,7 @@ class Other:
     intent: t.Mapping[str, t.Any] = field(default_factory=dict)
     backend: str = ""
     replaced: tuple[str, ...] = ()
+    stopping_since: str = ""
     at_boot: bool | None = None
 
 

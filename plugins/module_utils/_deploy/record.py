@@ -81,7 +81,7 @@ def recorded(server: str, purpose: Purpose, name: str, making: Making) -> Entry:
 def known_of(one: Entry) -> dict[str, t.Any]:
     """What is known of an instance by its entry alone."""
     keys = ("fingerprint", "salt", "supersedes", "intent", "wrote", "replaced", "vllm_version", "fallbacks")
-    return {key: getattr(one, key) for key in keys}
+    return {key: getattr(one, key) for key in (*keys, "stopping_since")}
 
 
 def gone(one: Entry, backend: str) -> Instance:
@@ -101,6 +101,7 @@ def other(one: Entry, name: str, identity: str, running: bool, backend: str) -> 
         replaced=one.replaced,
         intent=one.intent,
         backend=backend,
+        stopping_since=one.stopping_since,
     )
 
 

@@ -12,7 +12,7 @@ import typing as t
 from dataclasses import replace
 
 from .._server.spec import asked
-from .backend import SUFFIX, Action, Effect, Seen
+from .backend import SUFFIX, Action, Effect, Instance, Other, Seen
 from .decide import conflicting, looked
 from .job import Decision, Job
 from .plan import (
@@ -94,11 +94,23 @@ def described(job: Job, decision: Decision, target: str = "current", seen: Seen 
         "access": spec.access if spec else {},
         "fingerprint": found.fingerprint if found else None,
         "started_at": found.started_at if found else None,
-        "away_seconds": found.away_seconds if found else None,
+        "away_seconds": away_seconds(found, (*stopped, *filter(None, (seen.instances.get("superseded"),))))
+        if found
+        else None,
         "cold_start": found.is_cold if found else None,
         "superseded": bool(stopped) or "superseded" in seen.instances,
         "stopped_for_it": [one.name for one in stopped],
     }
+
+
+def away_seconds(found: Instance, kept: t.Iterable[Instance | Other]) -> float | None:
+    """For how long nobody was served before a server started: since it was told to stop, or what it stopped was."""
+    if found.away_seconds is not None:
+        return found.away_seconds
+    told = [_time(one.stopping_since) for one in kept if one.identity in found.supersedes]
+    since, started = min(filter(None, told), default=None), _time(found.started_at)
+    away = (started - since).total_seconds() if since and started else -1.0
+    return away if away >= 0 else None
 
 
 # A younger server may be one that is started again and again, of which one answer proves little. In seconds.
@@ -133,12 +145,19 @@ def _is_anothers_port(job: Job, server: t.Mapping[str, t.Any]) -> bool:
 
 def _is_young(started_at: str | None) -> bool:
     """Whether a time (ISO 8601, UTC) is less than a minute ago; one that cannot be read is old."""
-    try:
-        started = datetime.datetime.strptime(str(started_at)[:19], "%Y-%m-%dT%H:%M:%S")
-    except ValueError:
+    started = _time(started_at)
+    if started is None:
         return False
     now = datetime.datetime.now(datetime.timezone.utc).replace(tzinfo=None)
     return 0 <= (now - started).total_seconds() < YOUNG
+
+
+def _time(text: str | None) -> datetime.datetime | None:
+    """A time (ISO 8601, UTC) to the second; None for one that cannot be read."""
+    try:
+        return datetime.datetime.strptime(str(text)[:19], "%Y-%m-%dT%H:%M:%S")
+    except ValueError:
+        return None
 
 
 def _asked(server: t.Mapping[str, t.Any]) -> str | list[str] | None:

@@ -15,10 +15,12 @@ from pathlib import Path
 import pytest
 import requests.exceptions
 from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy import secrets as deploy_secrets
+from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.backend import Instance
 from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.record import (
     LABEL_FINGERPRINT,
     LABEL_WROTE,
 )
+from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.result import away_seconds
 from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import Problem, VllmError
 from ansible_collections.gpufleet.vllm.plugins.module_utils._host.ports import PortOwner
 from docker_model import (
@@ -867,3 +869,32 @@ def test_a_host_that_lacks_what_acting_takes_is_refused_before_anything_is_done(
         run(check, huggingface_dir=f"{tmp_path}/hf")
     assert caught.value.reason == "backend-unavailable"
     assert client.calls == [] and not (tmp_path / "hf").exists()
+
+
+@pytest.mark.parametrize(
+    ("own", "told", "away"),
+    [
+        pytest.param(None, [("old", "2026-11-27T10:00:00.5+00:00")], 12.0, id="what it stopped was told first"),
+        pytest.param(
+            None,
+            [("old", "2026-11-27T10:00:00+00:00"), ("b", "2026-11-27T09:59:50+00:00")],
+            22.0,
+            id="of two the first",
+        ),
+        pytest.param(3.5, [("old", "2026-11-27T10:00:00+00:00")], 3.5, id="it was stopped itself"),
+        pytest.param(None, [("older", "2026-11-01T10:00:00+00:00")], None, id="one that ran no more is nobody's loss"),
+        pytest.param(None, [("old", "")], None, id="nobody knows when"),
+        pytest.param(None, [("old", "2026-11-27T11:00:00+00:00")], None, id="a clock that was set back"),
+        pytest.param(None, [], None, id="nothing was stopped"),
+    ],
+)
+def test_nobody_was_served_from_the_stop_of_what_a_server_replaced(
+    own: float | None, told: list[tuple[str, str]], away: float | None
+) -> None:
+    kept = [Instance("superseded", True, False, identity=name, stopping_since=since) for name, since in told]
+    started: dict[str, t.Any] = {
+        "started_at": "2026-11-27T10:00:12.9Z",
+        "supersedes": ("old", "b"),
+        "away_seconds": own,
+    }
+    assert away_seconds(Instance("current", True, True, **started), kept) == away

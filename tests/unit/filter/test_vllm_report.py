@@ -101,6 +101,20 @@ def test_a_wave_that_failed_tells_what_became_of_each_host() -> None:
     assert [wave.get("message", "")[:10] for wave in found["waves"]] == ["Wave 1 of ", ""]
 
 
+def test_a_host_that_was_only_verified_is_unchanged() -> None:
+    verified = {**DONE, "changed": False, "actions": [], "server": {**NEW, "superseded": False}}
+    row = row_of(rollout(a={"__rollout_done": verified}), "a")
+    assert (row["status"], row["start_seconds"], row["downtime_seconds"]) == ("unchanged", None, None)
+
+
+def test_what_was_restored_under_another_name_is_what_serves() -> None:
+    other = {**OLD, "container_name": "vllm-other"}
+    look = {**LOOK, "actions": ["stop vllm-other (it has port 8000)", "start vllm-x"], "server": {"state": "absent"}}
+    sick = {**SICK, "server": {"state": "absent"}, "restored": [other]}
+    row = row_of(rollout(a={"__rollout_planned": look, "__rollout_done": sick}), "a")
+    assert (row["before"], row["after"]) == ("vllm-other", "old (i:1)")
+
+
 def test_a_host_that_could_not_be_put_back_has_failed() -> None:
     lost = {**CHANGED, "__rollout_undone": {"failed": True, "message": "Docker is gone."}}
     row = row_of(rollout(a=lost, b=FAILED), "a")

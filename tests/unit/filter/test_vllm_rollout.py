@@ -142,7 +142,7 @@ def test_the_table_shows_refusals_first_and_counts_what_is_right() -> None:
     hosts = fleet(aa="todo", b="right", h="refused")
     assert vllm_rollout(list(hosts), hosts, {})["table"] == [
         "h   h100  port-in-use  Port 8000 is taken.",
-        "aa  gb10  wave 1 of 1  no server of that name before",
+        "aa  gb10  wave 1 of 1  in place of vllm-x",
         "1 host: nothing to change",
     ]
 
@@ -156,7 +156,7 @@ def test_the_table_shows_refusals_first_and_counts_what_is_right() -> None:
             ["image: i:1 -> i:2", "engine.dtype: half -> nothing", "engine.max_num_seqs: nothing -> 8"],
             id="settings by their addresses",
         ),
-        pytest.param({"state": "absent"}, {"image": "i:2"}, ["no server of that name before"], id="a new server"),
+        pytest.param({"state": "absent"}, {"image": "i:2"}, ["in place of vllm-x"], id="another server"),
         pytest.param({"state": "present"}, {"state": "started"}, ["stop vllm-x"], id="no setting differs"),
     ],
 )
@@ -237,6 +237,23 @@ def judged(hosts: Row, **settings: t.Any) -> Row:
             {"__rollout_now": {"server": {"started_at": "t2"}}},
             "the server ended and was started again at t2, after this run had started it at t1",
             id="it died and came back",
+        ),
+        pytest.param(
+            {
+                "__rollout_done": {**DONE, "server": {**SERVER, "started_at": "2026-11-27T10:00:01Z"}},
+                "__rollout_now": {"server": {"started_at": "2026-11-27T10:00:02Z"}},
+            },
+            "",
+            id="the same start, told by another clock",
+        ),
+        pytest.param(
+            {
+                "__rollout_done": {**DONE, "server": {**SERVER, "started_at": "2026-11-27T10:00:01.5Z"}},
+                "__rollout_now": {"server": {"started_at": "2026-11-27T10:00:09.25Z"}},
+            },
+            "the server ended and was started again at 2026-11-27T10:00:09.25Z, after this run had started it at "
+            "2026-11-27T10:00:01.5Z",
+            id="seconds later",
         ),
         pytest.param(
             {"__rollout_now": {"reason": "overtaken", "message": "Another run."}}, "Another run.", id="another operator"

@@ -67,3 +67,11 @@ def test_private_variables_are_those_of_the_file_s_own_role_or_playbook(file: Pa
     text = (ROOT / file).read_text("utf-8")
     owner = f"__{owner_of(file)}_"
     assert [name for name in re.findall(r"\b__\w+", text) if not name.startswith(owner)] == []
+
+
+@pytest.mark.parametrize("name", ["rollout", "status"])
+def test_playbooks_mean_the_same_server_as_deploy(name: str) -> None:
+    first, deploy = (
+        yaml.safe_load((ROOT / "playbooks" / f"{one}.yml").read_text("utf-8"))[0] for one in (name, "deploy")
+    )
+    assert first["vars"]["vllm_server_catalogue"] == deploy["vars"]["vllm_server_catalogue"]

@@ -156,6 +156,17 @@ FLEETS = [
         statuses={"e": "failed", "c": "put back", "b": "changed"},
     ),
     Fleet(
+        "a host is lost in the middle",
+        {**ALL_OLD, "a": NEW, "d": NEW},
+        "Wave 1 of 2: 1 of 2 hosts failed (b). No host may fail (vllm_rollout.max_failures). The rollout stops, and no "
+        "further host is changed. 6 hosts: 1 failed, 1 put back, 2 not reached, 2 changed. Run the same command again once the "
+        "cause is gone.",
+        rc=2,
+        faults={"b": ["lost"]},
+        settings={"waves": 2},
+        statuses={"b": "failed", "c": "put back", "e": "not reached"},
+    ),
+    Fleet(
         "the whole fleet is put back",
         ALL_OLD,
         "Wave 2 of 2: 1 of 3 hosts failed (f). No host may fail (vllm_rollout.max_failures). The rollout stops, and no "
@@ -237,8 +248,14 @@ def run(collections: Path, path: Path, fleet: Fleet, playbook: str = "gpufleet.v
         faults = fleet.faults.get(name, [])
         state = {"serves": serves, "kept": fleet.kept.get(name), "faults": faults, "calls": []}
         (path / f"{name}.json").write_text(json.dumps({**state, **({"rate": 3.0} if "slow" in faults else {})}))
-        down = {"ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": 1}
-        hosts[name] = {"vllm_overrides": {"name": name}, **(down if "down" in faults else {})}
+        # Nobody listens there; of one that is lost, once it was drained.
+        lost = f"{{{{ 'ssh' if '{path}/drained-{name}' is exists else 'local' }}}}"
+        down = {
+            "ansible_connection": lost if "lost" in faults else "ssh",
+            "ansible_host": "127.0.0.1",
+            "ansible_port": 1,
+        }
+        hosts[name] = {"vllm_overrides": {"name": name}, **(down if {"down", "lost"} & {*faults} else {})}
     groups = {"gb10": dict.fromkeys(set("abc") & set(hosts)), "h100": dict.fromkeys(set("def") & set(hosts))}
     variables = {
         "ansible_connection": "local",
@@ -247,7 +264,8 @@ def run(collections: Path, path: Path, fleet: Fleet, playbook: str = "gpufleet.v
         "vllm_backend": "container",
         "vllm_models": {"x": MODEL},
         "vllm_report": str(path / "report"),
-        "vllm_rollout": {"soak": 0, "drain_command": ["sh", "-c", f"echo {{{{ inventory_hostname }}}} >>{path}/drained"],
+        "vllm_rollout": {"soak": 0, "drain_command": ["sh", "-c", f"echo $1 >>{path}/drained; touch {path}/drained-$1",
+                                                      "sh", "{{ inventory_hostname }}"],
                          "undrain_tasks": "undrain.yml", **fleet.settings},
     }  # fmt: skip
     inventory = {"all": {"hosts": hosts, "vars": variables, "children": {k: {"hosts": v} for k, v in groups.items()}}}
