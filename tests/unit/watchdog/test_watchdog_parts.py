@@ -192,7 +192,10 @@ DEAD = """\
 AGAIN = "(APIServer pid=1) INFO 11-27 03:11:00 [api_server.py:1805] vLLM API server version 0.26.0\n"
 
 
-@pytest.mark.parametrize("next_life", ["", AGAIN], ids=["silent", "told"])
+READY = AGAIN + "(APIServer pid=1) INFO:     Application startup complete.\n"
+
+
+@pytest.mark.parametrize("next_life", ["", AGAIN, READY], ids=["silent", "told", "ready already"])
 def test_the_life_that_ended_tells_the_cause(next_life: str) -> None:
     found = judged(DEAD + next_life, replace(RUNS, restarts=1), GOOD, "", SPEC, [], why="it ended", ended=True)
     assert "full" in found.cause
