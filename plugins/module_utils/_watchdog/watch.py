@@ -350,7 +350,8 @@ class Watchdog:
         found = {f"{one.backend}:{one.name}": one for one in subjects(directories, self.problem)}
         for key, subject in found.items():
             if key in self.watchers:
-                self.watchers[key].subject.identities = subject.identities
+                # Its record may be another one now.
+                self.watchers[key].subject = subject
                 continue
             state = publish.read_back(self.remembered.get(key))
             watcher = self.watchers[key] = Watcher(subject, self.config, self.tell, state)
