@@ -199,7 +199,7 @@ READY = AGAIN + "(APIServer pid=1) INFO:     Application startup complete.\n"
 def test_the_life_that_ended_tells_the_cause(next_life: str) -> None:
     found = judged(DEAD + next_life, replace(RUNS, restarts=1), GOOD, "", SPEC, [], why="it ended", ended=True)
     assert "full" in found.cause
-    assert found.incurable.startswith(found.cause.split(".")[0])
+    assert found.incurable.startswith(found.cause.split(".", maxsplit=1)[0])
 
 
 # --- what is kept -----------------------------------------------------------------------------------------------------
