@@ -98,8 +98,7 @@ import typing as t
 from ansible.errors import AnsibleFilterError
 from ansible.utils.display import Display
 from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
-from ansible_collections.gpufleet.vllm.plugins.module_utils._grpo.setup import compose
-from ansible_collections.gpufleet.vllm.plugins.module_utils._server.catalogue import resolve
+from ansible_collections.gpufleet.vllm.plugins.module_utils._grpo.setup import compose, described
 from ansible_collections.gpufleet.vllm.plugins.plugin_utils._catalogue_files import catalogued
 from ansible_collections.gpufleet.vllm.plugins.plugin_utils._description import known_class, model_name
 from ansible_collections.gpufleet.vllm.plugins.plugin_utils._filter_values import plain, require_mapping
@@ -121,7 +120,7 @@ def grpo_setup(
         name = model_name(server["model"] or "", server["hardware_class"])
         own, image = server["models"] or {}, {"image": server["image"]} if server["image"] else {}
         overrides = {**image, **(server["overrides"] or {})}
-        spec = resolve(name, own.get(name) or catalogued(name), server["hardware_class"], overrides)
+        spec = described(name, own.get(name) or catalogued(name), server["hardware_class"], overrides)
         given = {key: value for key, value in plain(trainer).items() if value is not None}
         said = {key: value for key, value in server.items() if value}
         setup = compose(spec, said, plain(facts), given, base64.b64decode(written).decode("utf-8", "replace"))

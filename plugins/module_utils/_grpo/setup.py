@@ -11,7 +11,7 @@ import typing as t
 from dataclasses import asdict, dataclass
 
 from .._errors import VllmError
-from .._server.catalogue import process
+from .._server.catalogue import Model, merged, process, resolve
 from .._server.spec import ServerSpec, merge
 from .._venv.spec import package
 from .._vllm.versions import parse
@@ -61,6 +61,18 @@ class Setup:
 
     def to_dict(self) -> dict[str, t.Any]:
         return {**asdict(self), "warnings": list(self.warnings)}
+
+
+def described(name: str, model: Model, hardware_class: str, overrides: Settings) -> Settings:
+    """The spec of the server of a trainer, as C(resolve()) makes it.
+
+    Raises:
+        VllmError: when the description cannot be used, or others than this host could reach the server.
+    """
+    # First, since what is said to any other server, to set a key, would be wrong here.
+    wanted = dict(overrides)
+    _refuse_the_open(str(merged(model, hardware_class, wanted, name).get("bind", "127.0.0.1")))
+    return resolve(name, model, hardware_class, wanted)
 
 
 def compose(spec: Settings, catalogue: Settings, facts: Facts, trainer: Settings, kept: str = "") -> Setup:
@@ -122,13 +134,16 @@ def _name(trainer: Settings) -> str:
 # --- the server ------------------------------------------------------------------------------------------------------
 
 
-def _refuse_other_servers(spec: Settings, server: ServerSpec, on_cpu: bool) -> None:
-    """A server that no trainer can use, or that others could."""
-    if not LOOPBACK.fullmatch(server.bind):
+def _refuse_the_open(bind: str) -> None:
+    if not LOOPBACK.fullmatch(bind):
         raise VllmError(
-            f"bind must be 127.0.0.1 for the server of a trainer; got {server.bind!r}. Whoever reaches it may replace "
-            "its weights, and no API key guards that."
+            f"bind must be 127.0.0.1 for the server of a trainer; got {bind!r}. Whoever reaches it may replace its "
+            "weights, and no API key guards that."
         )
+
+
+def _refuse_other_servers(spec: Settings, server: ServerSpec, on_cpu: bool) -> None:
+    """A server that no trainer can use."""
     if server.api_key_file:
         raise VllmError("api_key_file must be left out for the server of a trainer: TRL's client sends no key.")
     if server.network_mode != "host":

@@ -150,7 +150,8 @@ def plan(wish: Wish, facts: Facts) -> Plan:
     if is_verified_only(wish, facts):
         reboot = Reboot(tuple(_reasons_now(facts)), _blockers(facts))
         steps = _protections(facts) if wish.protect_memory and facts.gpus.hardware in verify.UNIFIED else []
-        return Plan(tuple(steps), tuple(verify.deviations(wish, facts)), (), reboot, reboot)
+        left, warnings = verify.deviations(wish, facts), verify.warnings(facts)
+        return Plan(tuple(steps), tuple(left), tuple(warnings), reboot, reboot)
     system = _supported(facts)
     fetched, missing = _lists(wish, facts, system)
     chosen = driver.choose(wish, facts, system, "cuda" not in missing)

@@ -9,6 +9,9 @@ DGX OS brings driver, toolkit and Docker, and updates them together: here they a
 
 from __future__ import annotations
 
+import typing as t
+from dataclasses import dataclass
+
 from .facts import Facts, Wish
 from .packages import FABRIC_MANAGER_UNIT, LEAST_TOOLKIT, PERSISTENCE_UNIT, fabric_parts, numbers
 
@@ -21,10 +24,59 @@ SSH_BYTES = 64 << 20
 UPDATE = "Update the host by its vendor's way (DGX OS: 'apt full-upgrade' or the DGX Dashboard)"
 
 
+@dataclass(frozen=True)
+class Known:
+    """The versions of a part that hosts with a GB10 are known to work with: C(newest) as far as its digits go,
+    C(oldest) where it is known. C(seen) is what a host has, empty where it cannot be compared."""
+
+    part: str
+    seen: t.Callable[[Facts], str]
+    newest: str
+    oldest: str = "0"
+
+
+# With DGX OS and Ubuntu 24.04. Nobody says which firmware belongs to these, so it is not compared.
+KNOWN = (
+    Known("DGX OS", lambda facts: facts.dgx, "7.5.0", "7.3.1"),
+    Known("driver", lambda facts: facts.gpus.loaded if facts.gpus.loaded[:4] == "580." else "", "580.173.02", "580.95"),
+    # The oldest of these two holds for every host (_containers).
+    Known("NVIDIA Container Toolkit", lambda facts: facts.installed("nvidia-container-toolkit"), "1.19"),
+    Known("Docker Engine", lambda facts: facts.docker.version, "29.2.1"),
+)
+NVIDIAS_KERNEL = "-nvidia"
+
+
 def deviations(wish: Wish, facts: Facts) -> list[str]:
     """Each way in which a host differs from what is known to work."""
     found = [*_driver(wish, facts), *fabric(facts), *_containers(wish, facts)]
-    return found + (_unified(wish, facts) if facts.gpus.hardware in UNIFIED else [])
+    return [*found, *_older(facts), *(_unified(wish, facts) if facts.gpus.hardware in UNIFIED else [])]
+
+
+def warnings(facts: Facts) -> list[str]:
+    """What is newer than all that is known to work; it may work as well."""
+    found = [
+        f"{one.part} {seen} (known: {one.newest})"
+        for one, seen in _known(facts)
+        if numbers(seen)[: len(numbers(one.newest))] > numbers(one.newest)
+    ]
+    return [f"Newer than what is known to work on hosts with a GB10: {', '.join(found)}."] if found else []
+
+
+def _known(facts: Facts) -> list[tuple[Known, str]]:
+    """What is known of this kind of host, with what it has."""
+    rows = KNOWN if facts.gpus.hardware == "gb10" else ()
+    return [(one, seen) for one in rows if numbers(seen := one.seen(facts))]
+
+
+def _older(facts: Facts) -> list[str]:
+    found = [
+        f"The {one.part} is {seen}, and {one.oldest} to {one.newest} are known to work. {UPDATE}."
+        for one, seen in _known(facts)
+        if numbers(seen) < numbers(one.oldest)
+    ]
+    if facts.gpus.hardware == "gb10" and facts.dgx and NVIDIAS_KERNEL not in facts.kernel:
+        found.append(f"The kernel is {facts.kernel}, and DGX OS brings one of NVIDIA's (6.17): boot that. {UPDATE}.")
+    return found
 
 
 def _driver(wish: Wish, facts: Facts) -> list[str]:

@@ -84,7 +84,6 @@ def resolve(
         VllmError: when the model or the overrides have the wrong form, when the model has no settings for the
             hardware, or when the version of vLLM would not start this.
     """
-    _refuse_malformed(name, model, overrides or {})
     spec = with_ray(merged(model, hardware_class, overrides or {}, name, backend))
     misplaced = of_another_backend("overrides", overrides or {}, backend_of(spec))
     if misplaced:
@@ -118,7 +117,11 @@ def merged(
     """The three layers as one; a null of the user takes away what the catalogue says.
 
     What the catalogue says for the other backend is left out: the image of a server that runs from an environment.
+
+    Raises:
+        VllmError: when the model or the overrides have the wrong form, or when it has no settings for the hardware.
     """
+    _refuse_malformed(name, model, overrides)
     known = _catalogued(model, hardware_class, name)
     runs = str(overrides.get("backend") or backend or _default(known, hardware_class))
     spec = merge(_of_backend({**known, "backend": runs}, runs), overrides)
@@ -275,7 +278,7 @@ def _architecture(address: str, numbers: t.Any, whole: bool) -> list[str]:
         return []
     found = _typed(address, numbers, {**dict.fromkeys(ARCHITECTURE_KEYS, "count"), "weights_gib": "number"})
     # The size of the weights alone is worth something for a model whose layers are not described by such numbers.
-    if whole and isinstance(numbers, t.Mapping) and set(numbers) - {"experts"} != {"weights_gib"}:
+    if whole and isinstance(numbers, t.Mapping) and set(numbers) - {"experts", "is_encoder"} != {"weights_gib"}:
         found += [f"{address}.{key} is missing." for key in COMMON_KEYS if key not in numbers]
     return found
 

@@ -21,7 +21,7 @@ from .._deploy.ledger import Known, Ledger, entry
 from .._errors import VllmError
 from .._host import files, lock
 from .._host.archive import DIRECTORY, archive as packed, refuse_unsafe
-from .options import TURN
+from .options import TURNS
 
 # What C(start) reaches, as the names of modules below module_utils; a unit test holds the list.
 MODULES = (
@@ -50,10 +50,10 @@ def archive() -> bytes:
 
 @dataclass(frozen=True)
 class Programs:
-    """Where the programs of units are, and the file that their starts wait for."""
+    """Where the programs of units are, and the files that their starts wait for."""
 
     directory: str = DIRECTORY
-    turn: str = TURN
+    turns: str = TURNS
 
     @property
     def path(self) -> str:
@@ -87,7 +87,9 @@ class Programs:
                 if one.name not in _of_others(ledger.known(), server):
                     files.delete_file(one.name)
                     if not os.path.isdir(self.directory):
-                        files.delete_file(self.turn)
+                        files.delete_directory(self.turns)
+                        with contextlib.suppress(OSError):
+                            os.rmdir(os.path.dirname(self.turns))
                 ledger.drop(one)
 
 

@@ -11,7 +11,7 @@ import typing as t
 import pytest
 from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
 from ansible_collections.gpufleet.vllm.plugins.module_utils._grpo.environment import environment_text
-from ansible_collections.gpufleet.vllm.plugins.module_utils._grpo.setup import Setup, compose
+from ansible_collections.gpufleet.vllm.plugins.module_utils._grpo.setup import Setup, compose, described
 from ansible_collections.gpufleet.vllm.plugins.module_utils._server.spec import merge
 from test_split import SWITCHED, host
 
@@ -206,7 +206,6 @@ def test_the_rest_of_the_environment_reaches_its_role() -> None:
 @pytest.mark.parametrize(
     ("overrides", "trainer", "sentence"),
     [
-        pytest.param({"bind": "0.0.0.0", "allow_unauthenticated": True}, {}, "bind must be 127.0.0.1", id="bind"),
         pytest.param({"api_key_file": "/srv/key"}, {}, "api_key_file must be left out", id="a key"),
         pytest.param({"network_mode": "bridge"}, {}, "network_mode must be host", id="network"),
         pytest.param(
@@ -272,3 +271,19 @@ def test_what_does_not_go_together(overrides: Facts, trainer: Facts, sentence: s
     with pytest.raises(VllmError) as caught:
         composed(trainer, overrides)
     assert str(caught.value).startswith(sentence)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        pytest.param({}, id="without a key"),
+        pytest.param({"api_key_file": "/srv/key"}, id="with a key"),
+        pytest.param({"allow_unauthenticated": True}, id="on a network that is trusted"),
+    ],
+)
+def test_in_the_open_the_trainers_sentence_comes_before_any_other(said: Facts) -> None:
+    model = {"description": "A server.", "server": ROLLOUT, "hardware": {"h100": {}}}
+    with pytest.raises(VllmError) as caught:
+        described("rollout", model, "h100", {"bind": "0.0.0.0", **said})
+    assert str(caught.value).startswith("bind must be 127.0.0.1 for the server of a trainer; got '0.0.0.0'.")
+    assert described("rollout", model, "h100", {"bind": "localhost"})["model"] == ROLLOUT["model"]

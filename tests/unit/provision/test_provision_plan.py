@@ -678,6 +678,7 @@ def test_a_fabric_that_is_not_ready_is_explained() -> None:
 SPARK = Gpus("gb10", 1, loaded="580.95.05", module="580.95.05", status="ok")
 GOOD = {
     "dgx": "7.3.1",
+    "kernel": "6.17.0-1014-nvidia",
     "gpus": SPARK,
     "packages": packages({}, {"nvidia-container-toolkit": "1.19.0-1"}),
     "docker": RUNNING,
@@ -704,6 +705,18 @@ DEVIATIONS = [
     pytest.param({"ssh_memory_min": 0}, Wish(), ["MemoryMin=64M"], id="SSH without memory"),
     pytest.param({"cdi_version": "580.82.09"}, Wish(), ["CDI specification is of driver 580.82.09"], id="stale CDI"),
     pytest.param({"gpus": Gpus("gb10", 1, message="No driver.")}, Wish(), ["No driver."], id="no driver"),
+    pytest.param({"dgx": "7.2.0"}, Wish(), ["DGX OS is 7.2.0, and 7.3.1 to 7.5.0 are known"], id="old DGX OS"),
+    pytest.param({"dgx": "of unknown version"}, Wish(), [], id="DGX OS of unknown version"),
+    pytest.param(
+        {"gpus": replace(SPARK, loaded="580.82.09", module="580.82.09"), "cdi_version": "580.82.09"},
+        Wish(),
+        ["driver is 580.82.09, and 580.95 to 580.173.02 are known"],
+        id="an old driver of the branch",
+    ),
+    pytest.param(
+        {"kernel": "6.17.0-14-generic"}, Wish(), ["6.17.0-14-generic, and DGX OS brings"], id="Ubuntu's kernel"
+    ),
+    pytest.param({"dgx": "", "kernel": "6.17.0-14-generic"}, Wish(), [], id="a twin with Ubuntu's kernel"),
     pytest.param({"dgx": ""}, Wish(), [], id="a twin without /etc/dgx-release"),
     pytest.param({"dgx": "", "os_id": "debian"}, Wish(), [], id="a twin of another system"),
     pytest.param(
@@ -723,6 +736,34 @@ def test_a_dgx_is_compared_and_never_changed(change: dict[str, t.Any], wish: Wis
     assert len(found.deviations) == len(words), found.deviations
     assert all(word in sentence for word, sentence in zip(words, found.deviations))
     assert found.is_fit == (not words)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        pytest.param({}, "", id="as it should be"),
+        pytest.param({"dgx": "7.5.0", "docker": replace(RUNNING, version="29.2.1")}, "", id="the newest that is known"),
+        pytest.param({"gpus": replace(SPARK, loaded="590.48.01")}, "", id="another branch, which is a deviation"),
+        pytest.param({"gpus": replace(HGX, loaded="580.178.04"), "dgx": "9"}, "", id="DGX H100: nothing is known"),
+        pytest.param(
+            {"dgx": "7.6.0", "docker": replace(RUNNING, version="29.3.0")},
+            "DGX OS 7.6.0 (known: 7.5.0), Docker Engine 29.3.0 (known: 29.2.1).",
+            id="DGX OS and Docker",
+        ),
+        pytest.param(
+            {
+                "gpus": replace(SPARK, loaded="580.178.04"),
+                "packages": packages({}, {"nvidia-container-toolkit": "1.20.0-1"}),
+            },
+            "driver 580.178.04 (known: 580.173.02), NVIDIA Container Toolkit 1.20.0-1 (known: 1.19).",
+            id="driver and toolkit",
+        ),
+    ],
+)
+def test_what_is_newer_than_all_that_is_known_is_a_warning(change: dict[str, t.Any], words: str) -> None:
+    found = plan(Wish(), host(**{**GOOD, **change})).warnings
+    head = "Newer than what is known to work on hosts with a GB10: "
+    assert found == ((f"{head}{words}",) if words else ())
 
 
 def test_a_host_with_one_memory_is_protected_on_request_alone() -> None:
