@@ -18,7 +18,7 @@ REACHED = {
     "_docker": "client reader source stamps",
     "_gpu": "facts faults hardware kernel nvidia_smi observation probe tenants watchdog",
     "_health": "listener logfile report",
-    "_host": "cgroup files http labels lock ports printable processes redaction",
+    "_host": "boot cgroup files http labels lock ports printable processes redaction",
     "_server": "container_keys spec",
     "_systemd": "source systemctl words",
     "_vllm": "advice diagnosis exceptions failures failures_arguments failures_build failures_host failures_limits"
