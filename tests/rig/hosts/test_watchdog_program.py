@@ -238,4 +238,5 @@ def test_what_it_did_outlives_it(play: Watched) -> None:
     play.begin(SETTINGS)
     time.sleep(3)
     assert play.server("hangs-from-idle")["restarts"] == 1
-    assert play.server("hangs-again")["status"] == "stood_down"
+    assert play.server("hangs-again")["stood_down"]
+    assert Path(play.server("hangs-again")["post_mortem"]).exists()
