@@ -505,7 +505,7 @@ def test_systemd_is_told_to_reload_only_when_it_remembers_another_unit(systemd: 
     [
         pytest.param(None, {"state": "absent"}, id="torn down"),
         pytest.param(lambda: run(name="b"), {"state": "committed", "container_name": "vllm-b"}, id="replaced"),
-        pytest.param(lambda: as_container(), {"state": "committed"}, id="replaced by a container of its name"),
+        pytest.param(as_container, {"state": "committed"}, id="replaced by a container of its name"),
     ],
 )
 @pytest.mark.parametrize(
