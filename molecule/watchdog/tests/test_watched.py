@@ -41,11 +41,16 @@ def fault(host: Host, name: str = "") -> None:
 def test_it_runs_for_little(host: Host) -> None:
     until(host, serves, 60)
     assert host.check_output("systemctl is-active gpufleet-vllm-watchdog") == "active"
-    used = int(host.check_output("systemctl show --property=CPUUsageNSec --value gpufleet-vllm-watchdog"))
+    pid = host.check_output("systemctl show --property=MainPID --value gpufleet-vllm-watchdog")
+
+    def used() -> float:
+        """Seconds of a core, in ticks of a hundredth."""
+        words = host.check_output(f"cat /proc/{pid}/stat").rpartition(")")[2].split()
+        return (int(words[11]) + int(words[12])) / 100
+
+    before = used()
     time.sleep(30)
-    more = int(host.check_output("systemctl show --property=CPUUsageNSec --value gpufleet-vllm-watchdog"))
-    # Of a core, on a machine where other tests run as well.
-    assert (more - used) / 30e9 < 0.02
+    assert (used() - before) / 30 < 0.02
 
 
 def test_a_hang_from_idle_is_found_and_put_right(host: Host) -> None:
@@ -64,7 +69,7 @@ def test_a_hang_from_idle_is_found_and_put_right(host: Host) -> None:
 
 
 def test_a_dead_engine_is_seen_at_once(host: Host) -> None:
-    host.check_output("sudo pkill -KILL -f VLLM::EngineCor || sudo pkill -KILL VLLM::EngineCor")
+    host.check_output("sudo pkill -KILL --exact VLLM::EngineCor")
     found = until(host, lambda known: len(known["events"]) == 2, 60)
     until(host, serves, 120)
     assert found < 30
@@ -87,13 +92,15 @@ def test_status_shows_it(deploy: t.Callable[..., t.Any]) -> None:
 
 
 def test_maintenance_is_shown_and_ends(host: Host, deploy: t.Callable[..., t.Any]) -> None:
-    host.check_output("echo 20 | sudo tee /var/lib/gpufleet.vllm/watchdog/paused")
+    host.check_output("echo 60 | sudo tee /var/lib/gpufleet.vllm/watchdog/paused")
     until(host, lambda known: known["status"] == "paused", 30)
     assert "watchdog: paused until" in deploy(playbook="gpufleet.vllm.status").text
-    until(host, serves, 60)
+    until(host, serves, 120)
 
 
 def test_no_secret_is_in_what_it_writes(host: Host) -> None:
-    found = host.check_output("sudo cat /run/notices /var/lib/gpufleet.vllm/watchdog/post-mortem/* && sudo journalctl")
+    found = host.check_output(
+        "sudo sh -c 'cat /run/notices /var/lib/gpufleet.vllm/watchdog/post-mortem/* && journalctl'"
+    )
     assert '"event": "hung"' in found and '"event": "restarted"' in found
     assert "hf_canary4711" not in found

@@ -135,6 +135,12 @@ def diagnose(text: str, state: ProcessState = NOT_KNOWN, facts: t.Mapping[str, t
     return found
 
 
+def last_failure(text: str, facts: t.Mapping[str, t.Any] | None = None) -> Diagnosis:
+    """What a server died of that was started again: the newest life that failed, of the last two that its log tells."""
+    ended = [_diagnosed(life, NOT_KNOWN, facts or {}) for life in lives(parse_lines(text))[:-3:-1]]
+    return next((found for found in ended if found.failed), ended[0])
+
+
 def _tells_more(again: Diagnosis, found: Diagnosis) -> bool:
     is_same = again.id == found.id and "".join(again.evidence.split()).startswith("".join(found.evidence.split()))
     return _exactness(again)[0] > _exactness(found)[0] or is_same

@@ -15,7 +15,6 @@ import os
 import re
 import time
 import typing as t
-from dataclasses import replace
 
 from .._errors import VllmError
 from .._gpu.facts import host_facts
@@ -29,7 +28,7 @@ from .._host.processes import ProcessState, look_at, with_activity
 from .._host.redaction import redact
 from .._server.spec import ServerSpec
 from .._systemd.words import JOURNALCTL, entries
-from .._vllm.diagnosis import diagnose
+from .._vllm.diagnosis import diagnose, last_failure
 from .decide import Finding
 
 Facts = t.Mapping[str, t.Any]
@@ -154,11 +153,7 @@ def judged(
     incurable = _of_gpus(spec, facts, kernel)
     if not incurable and full:
         incurable = f"There is no space left on {' and '.join(full)}."
-    found = diagnose(log, state, facts)
-    if ended and not found.failed:
-        # The next life has not written anything yet: the last one that is told is not the one that runs.
-        found = diagnose(log, replace(state, running=None, stopped=()), facts)
-    found = redacted(found, secrets)
+    found = redacted(last_failure(log, facts) if ended else diagnose(log, state, facts), secrets)
     if not incurable and found.id in INCURABLE:
         incurable = f"{found.cause} {found.remedy}".strip()
     # A server that serves while it hangs has nothing to tell.

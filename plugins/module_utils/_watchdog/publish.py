@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import json
+import math
 import os
 import queue
 import subprocess
@@ -48,12 +49,14 @@ def paused_until(path: str) -> float:
     text = files.read_text(path, 64).strip()
     try:
         written = os.stat(path).st_mtime
-        seconds = float(text) if text else PAUSE
     except OSError:
         return 0.0
+    try:
+        seconds = float(text) if text else PAUSE
     except ValueError:
         seconds = PAUSE
-    return written + min(max(0.0, seconds), LONGEST_PAUSE) if seconds == seconds else written + PAUSE
+    # What is no number compares with none.
+    return written + (max(0.0, min(seconds, LONGEST_PAUSE)) if seconds < math.inf else PAUSE)
 
 
 # --- the state --------------------------------------------------------------------------------------------------------

@@ -118,13 +118,18 @@ class Watcher:
 
     def run(self) -> None:
         """Watch until it is told that this server is none any more."""
+        told = ""
         while not self.ended.is_set():
+            problem = ""
             try:
                 self.turn()
             except VllmError as error:
-                self.tell(self, "problem", str(error))
+                problem = str(error)
             except Exception as error:  # One server that cannot be watched keeps no other from being watched.
-                self.tell(self, "problem", f"The watchdog failed on it: {type(error).__name__}: {error}")
+                problem = f"The watchdog failed on it: {type(error).__name__}: {error}"
+            if problem and problem != told:
+                self.tell(self, "problem", problem)
+            told = problem
             self.wake.wait(self.config.settings.interval)
             self.wake.clear()
 
@@ -231,6 +236,7 @@ class Watcher:
 
     def put_right(self, decision: Decision) -> None:
         """Write down what is to be seen, then act on what it means; with its lock, which whoever deploys has first."""
+        self.post_mortem = ""
         words = {"hang": "It hangs", "crash": "It ended and is started again", "down": "It is down"}[decision.verb]
         self.tell(self, "hung" if decision.verb == "hang" else decision.verb, f"{words}: {decision.why}.")
         spec = self.subject.identities[self.state.life.identity] if self.state.life else None
@@ -350,10 +356,13 @@ class Watchdog:
         found = {f"{one.backend}:{one.name}": one for one in subjects(directories, self.problem)}
         for key, subject in found.items():
             if key in self.watchers:
-                self.watchers[key].subject.identities = subject.identities
+                # Its record may be another one now.
+                self.watchers[key].subject = subject
                 continue
-            state = publish.read_back(self.remembered.get(key))
-            watcher = self.watchers[key] = Watcher(subject, self.config, self.tell, state)
+            known = self.remembered.get(key)
+            watcher = self.watchers[key] = Watcher(subject, self.config, self.tell, publish.read_back(known))
+            if isinstance(known, dict):
+                watcher.cause, watcher.post_mortem = (str(known.get(one) or "") for one in ("cause", "post_mortem"))
             threading.Thread(target=watcher.run, name=key, daemon=True).start()
         for key in [key for key in self.watchers if key not in found]:
             self.watchers.pop(key).ended.set()

@@ -98,7 +98,8 @@ class Watched:
 
 def ask(container: Container, timeout: float = 300.0) -> None:
     body = json.dumps({"messages": [{"role": "user", "content": "hello"}]}).encode()
-    request = urllib.request.Request(f"http://127.0.0.1:{container.port}/v1/chat/completions", body)
+    url, kind = f"http://127.0.0.1:{container.port}/v1/chat/completions", {"Content-Type": "application/json"}
+    request = urllib.request.Request(url, body, kind)
     with contextlib.suppress(OSError), urllib.request.urlopen(request, timeout=timeout) as answer:
         answer.read()
 

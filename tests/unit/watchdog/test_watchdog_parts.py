@@ -89,6 +89,15 @@ class Recorded:
         return self.answer
 
 
+def _method(asked: Recorded) -> t.Callable[..., Answer]:
+    """As a method, it gets the server that it is called on."""
+
+    def request(*arguments: t.Any) -> Answer:
+        return asked(*arguments)
+
+    return request
+
+
 @pytest.mark.parametrize(
     ("answer", "outcome"),
     [
@@ -107,7 +116,7 @@ class Recorded:
 )
 def test_what_an_answer_says(answer: Answer | HttpError, outcome: str, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = Recorded(answer)
-    monkeypatch.setattr(Server, "request", lambda *arguments: asked(*arguments))
+    monkeypatch.setattr(Server, "request", _method(asked))
     assert Asker(SPEC).canary("", 40.0)[0] == outcome
     assert asked.asked[0][2:4] == ("POST", "/v1/completions")
     assert asked.asked[0][4]["max_tokens"] == 1
@@ -116,7 +125,7 @@ def test_what_an_answer_says(answer: Answer | HttpError, outcome: str, monkeypat
 def test_a_canary_names_its_engine_and_has_the_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "key").write_text("sesame\n", encoding="utf-8")
     asked = Recorded(Answer(200))
-    monkeypatch.setattr(Server, "request", lambda *arguments: asked(*arguments))
+    monkeypatch.setattr(Server, "request", _method(asked))
     pooling = replace(SPEC, engine={"runner": "pooling"}, api_key_file=str(tmp_path / "key"))
     Asker(pooling).canary("3", 40.0)
     assert asked.asked == [
@@ -192,11 +201,14 @@ DEAD = """\
 AGAIN = "(APIServer pid=1) INFO 11-27 03:11:00 [api_server.py:1805] vLLM API server version 0.26.0\n"
 
 
-@pytest.mark.parametrize("next_life", ["", AGAIN], ids=["silent", "told"])
+READY = AGAIN + "(APIServer pid=1) INFO:     Application startup complete.\n"
+
+
+@pytest.mark.parametrize("next_life", ["", AGAIN, READY], ids=["silent", "told", "ready already"])
 def test_the_life_that_ended_tells_the_cause(next_life: str) -> None:
     found = judged(DEAD + next_life, replace(RUNS, restarts=1), GOOD, "", SPEC, [], why="it ended", ended=True)
     assert "full" in found.cause
-    assert found.incurable.startswith(found.cause.split(".")[0])
+    assert found.incurable.startswith(found.cause.split(".", maxsplit=1)[0])
 
 
 # --- what is kept -----------------------------------------------------------------------------------------------------
