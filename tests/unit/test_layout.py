@@ -42,7 +42,7 @@ LAYERS = (
 # failures; every module that deploys reads logs.
 BUDGETS = {
     "gpu_facts": 72,
-    "gpu_host": 240,
+    "gpu_host": 245,
     "grpo_check": 126,
     "grpo_environment": 146,
     "model_cache": 205,
