@@ -12,6 +12,7 @@ Needs PyYAML: run it with the Python of the development environment.
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 import typing as t
@@ -24,8 +25,10 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "plugins"))
 
 from doc_fragments.server import ModuleDocFragment  # noqa: E402
-from module_utils._server import catalogue as server_catalogue, check  # noqa: E402
-from module_utils._vllm import advice, versions  # noqa: E402
+from module_utils._errors import VllmError  # noqa: E402
+from module_utils._gpu.hardware import class_named  # noqa: E402
+from module_utils._server import catalogue as server_catalogue, check, choice  # noqa: E402
+from module_utils._vllm import advice, architectures, families, versions  # noqa: E402
 from module_utils._vllm.flags import ENVIRONMENT, FLAGS  # noqa: E402
 
 MODELS = ROOT / "playbooks" / "models"
@@ -34,13 +37,17 @@ GENERATED = "<!-- Written by tools/docs.py; change what it is written from. -->"
 CATALOGUE_HEAD = f"""{GENERATED}
 # The catalogue
 
-Every model below is one name:
+A profile is one name, and any other model is served by its id on the Hub, or by a directory on the host:
 
 ```bash
 ansible-playbook gpufleet.vllm.deploy -i inventory -e model=qwen2.5-0.5b-instruct -l a100
 ansible-playbook gpufleet.vllm.deploy_gptoss -i inventory -l gb10      # 120b where it fits, 20b elsewhere
 ansible-playbook gpufleet.vllm.deploy_gemma3 -i inventory -l gb10
+ansible-playbook gpufleet.vllm.deploy -i inventory -e model=Qwen/Qwen3-32B -l h100 --check
 ```
+
+[Profiles](#profiles) are written by hand for what they are named after. For an id, settings are
+[chosen](user_guide.md#any-model) from the model's own files; [below](#models-by-their-ids) is what that comes to.
 
 What runs a server already goes on to run it, unless `backend` in `vllm_overrides` (or `-e vllm_backend=`) says
 otherwise. A new one gets the backend of its row below: a container from the image, or with `systemd` a service from a
@@ -97,9 +104,55 @@ vllm_models:
 ansible-playbook gpufleet.vllm.deploy -i inventory -e model=phi-4-mini -l h100
 ```
 
-## Overview
+## Profiles
 
 """
+
+
+CHOSEN_HEAD = f"""## Models by their ids
+
+What is chosen for public models on hosts with eight cards (a GB10 has one): GPUs, and the tokens of a request of which
+{choice.CONCURRENCY} fit at once. It is counted as the deployment counts it, from what a card of the class has. A dash
+means that it does not fit, or not with {choice.LEAST_CONTEXT} tokens. Weights are counted from the shapes in the
+model's config.json; `vLLM` is the first release whose registry has its architecture, of those from
+{architectures.READ[0]} on. Where vLLM has printed how much memory such a model takes, on a GPU of ours or in a public
+log, the evidence is a run; for the others it is the arithmetic alone.
+
+"""
+CLASSES = ("gb10", "a100", "h100", "h200", "b200")
+
+
+def chosen_table() -> str:
+    """What is chosen for every published model, on every class whose memory is known."""
+    known = json.loads((MODELS / "published.json").read_text("utf-8"))
+    heads = ("model", "family", "weights", "vLLM", *CLASSES, "evidence", "source")
+    return CHOSEN_HEAD + "\n".join(_table(heads, (_chosen_row(name, known[name]) for name in known))) + "\n"
+
+
+def _chosen_row(name: str, row: dict[str, t.Any]) -> tuple[str, ...]:
+    files = choice.ModelFiles(name, row["config"], row["weights_bytes"], tuple(row.get("files", ())))
+    family = families.family_of(files.architecture, name, files.files)
+    since = architectures.ARCHITECTURES[files.architecture][0].partition("..")[0]
+    evidence = "a run" if row.get("checked") else "arithmetic"
+    cells = [_fits(files, one) for one in CLASSES]
+    weights = f"{row['weights_bytes'] / choice.MIB / 1024:.1f} GiB"
+    return (
+        f"`{name}`",
+        family.name if family else "",
+        weights,
+        since,
+        *cells,
+        evidence,
+        f"{row['source']}, {row['date']}",
+    )
+
+
+def _fits(files: choice.ModelFiles, one: str) -> str:
+    try:
+        engine = choice.choose(files, class_named(one).name).entry["hardware"][one]["engine"]
+    except VllmError as error:
+        return "needs its code" if "trust_remote_code" in str(error) else "-"
+    return f"{engine.get('tensor_parallel_size', 1)} × {engine['max_model_len']}"
 
 
 def models() -> dict[str, dict[str, t.Any]]:
@@ -113,7 +166,7 @@ def catalogue() -> str:
         heads = ("class", "backend", "packages of a service", "image of a container", "vLLM in it", "engine", "load")
         lines += [*_table(heads, (_class_row(name, model, one) for one in model["hardware"])), ""]
         lines += _remarks(model)
-    return CATALOGUE_HEAD + "\n".join(lines).rstrip() + "\n"
+    return CATALOGUE_HEAD + "\n".join(lines).rstrip() + "\n\n" + chosen_table()
 
 
 def _overview(entry: tuple[str, dict[str, t.Any]]) -> tuple[str, ...]:

@@ -10,25 +10,30 @@ In Python, and imported by the main process before it forks: a host where nothin
 from __future__ import annotations
 
 import contextlib
+import functools
 import typing as t
 
 from ansible.plugins.action import ActionBase
-from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.plan import MAKING_STATES, STATES
+from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.plan import MAKING_STATES, PURGEABLE, STATES
 from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
 from ansible_collections.gpufleet.vllm.plugins.module_utils._host.printable import printable
 from ansible_collections.gpufleet.vllm.plugins.module_utils._host.redaction import hide, secrets_within
+from ansible_collections.gpufleet.vllm.plugins.plugin_utils._chosen import Asked, asked_of
 from ansible_collections.gpufleet.vllm.plugins.plugin_utils._description import (
     Description,
     alternative,
     as_planned,
+    at_home,
     described,
     known_class,
+    models_to_stage,
     module_of,
     parameters,
     probe,
 )
 from ansible_collections.gpufleet.vllm.plugins.plugin_utils._filter_values import plain
 from ansible_collections.gpufleet.vllm.plugins.plugin_utils._outcome import is_pending, published
+from ansible_collections.gpufleet.vllm.plugins.plugin_utils._shown import shown
 
 Result = dict[str, t.Any]
 
@@ -41,6 +46,10 @@ ARGUMENTS: dict[str, t.Any] = {
     "backend": {"type": "str"},
     "overrides": {"type": "dict", "default": {}},
     "models": {"type": "dict", "default": {}},
+    "context": {"type": "int"},
+    "concurrency": {"type": "int"},
+    "revision": {"type": "str"},
+    "hub": {"type": "dict", "default": {}},
     "hf_token": {"type": "str", "no_log": True},
     "api_key": {"type": "str", "no_log": True},
     "keep_hf_token": {"type": "bool", "default": False},
@@ -49,8 +58,11 @@ ARGUMENTS: dict[str, t.Any] = {
     "reset_fallbacks": {"type": "bool", "default": False},
     "failure_id": {"type": "str"},
     "container_id": {"type": "str"},
+    "learned": {"type": "dict", "default": {}},
+    "purge": {"type": "list", "elements": "str", "choices": list(PURGEABLE), "default": []},
     "plan": {"type": "dict"},
     "look": {"type": "bool", "default": False},
+    "show": {"type": "str", "choices": ["command"]},
 }
 
 
@@ -74,12 +86,16 @@ class ActionModule(ActionBase):
         super().run(tmp, task_vars)
         _validation, validated = self.validate_argument_spec(argument_spec=ARGUMENTS)
         options = plain(validated)
+        if options["show"]:
+            options.update(look=True, recreate=True)
         spec: Result = {}
         gathered: Result = {}
         try:
-            description = self._description(options, task_vars, gathered)
+            asked, description = self._description(options, task_vars, gathered)
             spec = description.spec()
-            found = self._call(description, options, task_vars)
+            found = self._call(description, options, task_vars, asked.first_call() if asked and asked.chooses else None)
+            if asked and asked.chooses and not found.get("failed"):
+                description, found = self._with_choice(asked, description, found, options, task_vars)
             spec = description.spec(found.get("backend"))
             if options["look"]:
                 description.refuse_version(found)
@@ -96,10 +112,40 @@ class ActionModule(ActionBase):
             result = hide(result, secrets_within(spec))
         return t.cast(Result, printable(result))
 
-    def _description(self, options: Result, task_vars: dict[str, t.Any], gathered: Result) -> Description:
-        """The server: as an earlier step resolved it, else resolved now."""
+    def _description(
+        self, options: Result, task_vars: dict[str, t.Any], gathered: Result
+    ) -> tuple[Asked | None, Description]:
+        """The server: as an earlier step resolved it, else resolved now; of a model that nobody described, as far as it
+        is known without its files."""
         planned = (options["plan"] or {}).get("spec")
-        return as_planned(planned) if planned else described(options, lambda: self._class(options, task_vars, gathered))
+        if planned:
+            return None, as_planned(planned)
+        hardware_class = functools.lru_cache(lambda: self._class(options, task_vars, gathered))
+        asked = asked_of(options, hardware_class)
+        return asked, self._at_home(described(asked.options() if asked else options, hardware_class))
+
+    def _at_home(self, found: Description) -> Description:
+        """The description with the home of the user whom Ansible connects as, for the host to look up; only a name that
+        nobody said costs a call."""
+        if not getattr(self._connection, "become", None):
+            return found
+        user = self._get_remote_user()
+        return at_home(found, f"~{user}" if user else str(self._remote_expand_user("~", sudoable=False)))
+
+    def _with_choice(
+        self, asked: Asked, before: Description, found: Result, options: Result, task_vars: dict[str, t.Any]
+    ) -> tuple[Description, Result]:
+        """The server with the settings that are recorded for it, or are chosen now and asked for in a second call."""
+        host, unchosen = task_vars.get("inventory_hostname"), found.get("unchosen")
+        if not unchosen:
+            self._tell(host, found["choice"]["reasons"] if self._task.check_mode else ())
+            return asked.recorded(found), found
+        record = asked.settle(unchosen, str(options["hf_token"] or ""))
+        description = self._at_home(described(asked.options(record["entry"]), lambda: asked.hardware_class))
+        record = asked.complete(record, before, description, options)
+        self._tell(host, () if unchosen["known"] and not self._task.check_mode else record["reasons"])
+        found = self._call(description, options, task_vars, {**asked.first_call(), "record": record})
+        return description, found if found.get("failed") else {**found, "choice": record}
 
     def _class(self, options: Result, task_vars: dict[str, t.Any], gathered: Result) -> str:
         """The class of the host; where nothing else tells it, its GPUs do."""
@@ -114,11 +160,23 @@ class ActionModule(ActionBase):
         gathered["ansible_facts"] = seen.get("ansible_facts") or {}
         return known_class(None, gathered)
 
-    def _call(self, description: Description, options: Result, task_vars: dict[str, t.Any]) -> Result:
+    def _tell(self, host: t.Any, lines: t.Iterable[str]) -> None:
+        """Show lines, while the others of a run are still at work."""
+        for line in lines:
+            self._display.display(str(printable(f"{host}: {line}")))
+
+    def _call(
+        self, description: Description, options: Result, task_vars: dict[str, t.Any], choice: Result | None = None
+    ) -> Result:
         spec, other = description.spec(), alternative(description, options)
         module, arguments = module_of(spec), parameters(spec, options)
         if other:
             arguments["alternative"] = other
+        planned = (options["plan"] or {}).get("choice")
+        if planned and "arguments" in planned and options["state"] in MAKING_STATES:
+            choice = {"record": planned}
+        if choice:
+            arguments["choice"] = choice
         with self._looking(options["look"]):
             found: Result = self._execute_module(module_name=module, module_args=arguments, task_vars=task_vars)
         return found
@@ -138,13 +196,19 @@ class ActionModule(ActionBase):
         # Later steps speak of the GPUs that the first one chose.
         gpus = found.get("gpus") or (options["plan"] or {}).get("gpus")
         result = published(
-            {**found, "gpus": gpus},
+            {**found, "gpus": gpus, "choice": found.get("choice") or (options["plan"] or {}).get("choice")},
             host,
             is_plan=bool(options["look"] or self._task.check_mode),
             spec=spec,
+            weights=models_to_stage(spec) if "weights" in (found.get("needs") or ()) else [],
             probe=probe(spec, found.get("server") or {}),
         )
         if options["look"]:
-            pending = is_pending(result, options["state"], str(spec.get("pull")))
-            result.update(changed=False, pending=pending and not result["failed"])
+            # A choice that is not recorded yet has its arguments still.
+            is_new = "arguments" in (result["choice"] or {})
+            pending = is_new or is_pending(result, options["state"], str(spec.get("pull")))
+            result.update(changed=False, pending=pending and not (result["failed"] or options["show"]))
+        if options["show"] and not result["failed"]:
+            result["shown"] = shown(result)
+            self._display.display("\n".join(map(str, map(printable, [f"# {host}", *result["shown"]]))))
         return result

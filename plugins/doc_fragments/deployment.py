@@ -45,6 +45,11 @@ options:
       - What M(gpufleet.vllm.vllm_server) knows of the server on the other backend, which goes on to run it when it does
         already and nobody named a backend. Not for playbooks.
     type: dict
+  choice:
+    description:
+      - What M(gpufleet.vllm.vllm_server) chose for a model that nobody described, or wants to know before it chooses.
+        Not for playbooks.
+    type: dict
   recreate:
     description:
       - Replace the container or unit even when nothing changed.
@@ -137,6 +142,13 @@ options:
     type: str
     choices: [never, learned]
     default: never
+  learned:
+    description:
+      - What starts on other hosts measured, as their RV(learned) has it. It counts for this host where image, model,
+        GPUs and settings are the same, until this host has measured its own start. Only numbers are taken from it, and
+        the memory that is free here is judged as ever.
+    type: dict
+    default: {}
   health:
     description:
       - How to ask a server that is found as it is wanted, by the parameters of M(gpufleet.vllm.vllm_health). It

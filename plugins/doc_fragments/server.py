@@ -44,8 +44,9 @@ options:
       - A mapping of C(count), C(min_free_mib) and C(prefer) selects free GPUs on the host, as
         P(gpufleet.vllm.select_gpus#filter) does; those that the running server holds already are kept. What other
         servers are still going to take counts as taken.
-      - A service looks at its GPUs again whenever it starts. With C(at_start=same), the default, the start fails when
-        their memory is not free any more; with C(at_start=reselect), which needs C(count), it selects others.
+      - A service looks at its GPUs again whenever it starts. With C(at_start=same), the default, it waits for them
+        while others hold their memory, which a deployment takes for a failure; with C(at_start=reselect), which needs
+        C(count), it selects others.
     type: raw
     default: all
   ulimits:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import typing as t
 
+from ._deploy.choices import recalled
 from ._deploy.plan import MAKING_STATES
 from ._errors import VllmError
 from ._server.spec import CONTAINER, OWN_KEYS, SERVER_PARAMETERS, SERVICE_PARAMETERS, default_container_name
@@ -30,20 +31,31 @@ def backends_of(backend: str, params: Params) -> tuple[Backends, Params]:
     Raises:
         VllmError: when the server is not described for the one that runs it.
     """
+    found, ready = _built(backend, params)
     alternative = params.get("alternative")
-    if alternative:
-        serving = _serving(backend, params, alternative)
-        default = alternative["backend"] if alternative.get("is_default") else backend
-        if (serving or default) != backend:
-            if "refusal" in alternative:
-                raise VllmError(_refusal(alternative["refusal"], serving))
-            kept = {key: value for key, value in params.items() if key not in (*OWN_KEYS[backend], "alternative")}
-            other = alternative["backend"]
-            return backends_of(other, {**_defaults(other), **kept, **alternative["parameters"]})
+    if not alternative:
+        return found, ready
+    other = alternative["backend"]
+    serving = _serving(found, {backend: _name(params), other: _name({**params, **alternative.get("parameters", {})})})
+    default = other if alternative.get("is_default") else backend
+    if (serving or default) == backend:
+        return found, ready
+    if "refusal" in alternative:
+        raise VllmError(_refusal(alternative["refusal"], serving))
+    kept = {key: value for key, value in params.items() if key not in (*OWN_KEYS[backend], "alternative")}
+    return _built(other, {**_defaults(other), **kept, **alternative["parameters"]})
+
+
+def _built(backend: str, params: Params) -> tuple[Backends, Params]:
     if backend == CONTAINER:
         return container_backends(params), params
     params, provided = _with_environment(params)
     return service_backends(params, provided), params
+
+
+def completed(params: Params, look: t.Callable[[], Params]) -> tuple[Params, dict[str, t.Any] | None]:
+    """The parameters with what was chosen for this server before, or what the controller has to know to choose."""
+    return recalled(_name(params), params, look) if params.get("choice") else (params, None)
 
 
 def container_backends(params: Params) -> Backends:
@@ -66,11 +78,9 @@ def _refusal(sentence: str, serving: str) -> str:
     return f"{sentence} That backend runs the server already." if serving else sentence
 
 
-def _serving(backend: str, params: Params, alternative: Params) -> str:
-    """Which backend runs the server, by the record; empty when it is new. Of two, a switch was cut short."""
-    other = alternative["backend"]
-    names = {backend: _name(params), other: _name({**params, **alternative.get("parameters", {})})}
-    found = container_backends(params) if backend == CONTAINER else service_backends(params)
+def _serving(found: Backends, names: t.Mapping[str, str]) -> str:
+    """Which backend runs the server, which has a name for each, by the record; empty when it is new. Of two, a switch
+    was cut short."""
     there = [name for name, one in found.items() if one.ledger.known().of(names[name], "server", "adopted")]
     if len(there) > 1:
         there = [name for name in there if "current" in found[name].look(names[name]).instances]

@@ -220,6 +220,26 @@ ansible_facts:
               served_model_name: gpt-oss-120b
               port: 8000
               image: nvcr.io/nvidia/vllm:26.05-py3
+        watchdog:
+          description:
+            - What the watchdog of M(gpufleet.vllm.vllm_watchdog) says, V(null) where there is none. Whether it is
+              C(running), when it was C(updated), until when it is paused (C(paused_until)), and its C(servers), each
+              with C(name), C(backend), C(status), C(since), C(restarts), C(stood_down), C(cause) and C(post_mortem).
+          returned: always
+          type: dict
+          sample:
+            running: true
+            updated: "2026-11-27T03:12:05+00:00"
+            paused_until: null
+            servers:
+              - name: vllm-gptoss
+                backend: container
+                status: serving
+                since: "2026-11-27T02:58:41+00:00"
+                restarts: 1
+                stood_down: ""
+                cause: it has made no step for 125 s, and 3 requests of one token failed in a row
+                post_mortem: /var/lib/gpufleet.vllm/watchdog/post-mortem/Container_vllm-gptoss-20261127T025730Z.txt
         gpus:
           description: The GPUs in the order of C(nvidia-smi).
           returned: always

@@ -146,6 +146,46 @@ options:
     description:
       - File on the host with the certificates of the authority that signed the one of O(endpoint).
     type: path
+  peer:
+    description:
+      - For role P(gpufleet.vllm.model_cache#role) with C(peer_address). Fetch from other hosts of the same run, and
+        pass on to others what comes.
+    type: dict
+    suboptions:
+      address:
+        description: Where this host passes on what it has, as in M(gpufleet.vllm.model_cache_peer).
+        type: str
+        required: true
+      port:
+        description: The port.
+        type: int
+        required: true
+      token:
+        description: What a host sends to another one.
+        type: str
+        required: true
+      sources:
+        description:
+          - URLs of hosts to fetch from. The first is asked, and while it waits for a file itself, this host waits as
+            well; the next is asked when that one fails. Without any, the files come from O(endpoint).
+        type: list
+        elements: str
+        default: []
+      head:
+        description: The host that had the model, or fetches it from O(endpoint). For messages.
+        type: str
+      commit:
+        description: The commit that O(revision) stands for, when another host has found it out.
+        type: str
+      files:
+        description: The files of the model, as RV(model.files) of that host.
+        type: list
+        elements: dict
+        default: []
+      left_out_bytes:
+        description: RV(model.left_out_bytes) of that host.
+        type: int
+        default: 0
   slice:
     description:
       - For the action plugin. Seconds after which a transfer is interrupted, with what came so far kept.
@@ -158,6 +198,7 @@ options:
     default: {}
 seealso:
   - module: gpufleet.vllm.model_cache_info
+  - module: gpufleet.vllm.model_cache_peer
   - module: gpufleet.vllm.vllm_container
 """
 

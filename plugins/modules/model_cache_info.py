@@ -78,6 +78,9 @@ models:
     bytes:
       description: The size of everything in its folder.
       type: int
+    age_days:
+      description: Whole days since a file of it came last.
+      type: int
       sample: 13789294362
     servers:
       description: The servers of this user that load it from there.

@@ -146,6 +146,10 @@ commands:
   returned: always
   type: list
   elements: str
+files:
+  description: What the steps write, by path, units and their environment. No secret is in it.
+  returned: for one server
+  type: dict
 backend:
   description: What runs the server after this, V(container) or V(systemd).
   returned: for one server
@@ -155,6 +159,8 @@ needs:
   description:
     - What is missing on the host and another role of the collection provides. In check mode this is only reported;
       otherwise a server is not started without it.
+    - C(weights) forbids nothing. A service, or a server that replaces another one, has them fetched first, and else the
+      server fetches them.
   returned: always
   type: list
   elements: str
@@ -173,6 +179,17 @@ fit:
     free_mib: 115000
     reasons: []
     suggestions: {}
+measured_on:
+  description:
+    - V(this host) or V(another host), where the memory check and O(pin_kv) rely on a start that was measured there,
+      else null.
+  returned: for one server
+  type: str
+learned:
+  description:
+    - With O(state=committed), what this start measured, for O(learned) of other hosts; empty when it is nothing new.
+  returned: for one server
+  type: dict
 fallback:
   description: Which of its fallbacks the server runs with. Null without O(fallbacks).
   returned: for one server
@@ -356,7 +373,7 @@ import functools
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.gpufleet.vllm.plugins.module_utils._backends import backends_of
+from ansible_collections.gpufleet.vllm.plugins.module_utils._backends import backends_of, completed
 from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.job import Host, look_at_gpus
 from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.run import PARAMETERS, run
 from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
@@ -390,9 +407,12 @@ def main() -> None:
     module.no_log_values.update(secrets_within(shown))
     try:
         gpus = functools.partial(look_at_gpus, docker_host=module.params["docker_host"])
-        backends, params = backends_of(CONTAINER, module.params)
+        params, choice = completed(module.params, gpus)
+        if not params:
+            module.exit_json(**printable(choice or {}))
+        backends, params = backends_of(CONTAINER, params)
         host = Host(backends, gpus, probe=probe, warn=lambda text: module.warn(printable(text)))
-        result = run(params, check_mode=module.check_mode, host=host)
+        result = {**run(params, check_mode=module.check_mode, host=host), **(choice or {})}
     except VllmError as error:
         module.fail_json(msg=printable(str(error)), reason=error.reason)
     module.exit_json(**printable(result))

@@ -52,8 +52,8 @@ options:
     type: raw
   uds:
     description:
-      - Path on the host of the Unix socket that the server listens on (C(vllm serve --uds)). O(url) then only says the
-        scheme, which has to be C(http).
+      - Path on the host of the Unix socket that the server listens on (C(vllm serve --uds)). O(url) then only says
+        scheme and host name, C(https) for a server with a certificate, which has to be for that name.
     type: path
   validate_certs:
     description:
@@ -270,6 +270,13 @@ elapsed:
   description: Seconds waited.
   returned: always
   type: float
+tokens_per_second:
+  description:
+    - The tokens of the last completion, divided by the seconds that it took; null where there was none, or where the
+      server counts no tokens. With few O(max_tokens) most of that time is the prompt's.
+  returned: always
+  type: float
+  sample: 84.2
 diagnosis:
   description: Why the server is not healthy, or null when it is.
   returned: always

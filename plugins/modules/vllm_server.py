@@ -49,6 +49,9 @@ options:
   model:
     description:
       - The name of a model, in O(models) or in the catalogue.
+      - Anything with a slash that is no such name is the id of a model on the Hugging Face Hub, or a directory on the
+        host. Settings for it are chosen from its own files, for the class of the host. They are recorded with the
+        server, and kept until the model, its O(revision), the class or what is wanted changes.
       - A mapping gives a name for each hardware class; C(default) is for the classes that it does not list.
     type: raw
   hardware_class:
@@ -76,6 +79,28 @@ options:
   models:
     description:
       - Models of your own, by name, in the form of the catalogue. They come before the catalogue's.
+    type: dict
+    default: {}
+  context:
+    description:
+      - How many tokens a request may have, where O(model) is an id or a directory. Without it, as many as fit.
+    type: int
+  concurrency:
+    description:
+      - How many requests of that length are to fit at once, where O(model) is an id or a directory. Without it, 4 (2
+        without a GPU).
+    type: int
+  revision:
+    description:
+      - The branch, tag or commit of O(model) to serve, where that is an id. It becomes C(engine.revision).
+    type: str
+  hub:
+    description:
+      - Whom the controller asks for the files that say what O(model) is, where the host does not have it whole.
+      - The keys are C(endpoint), the Hub or a mirror that has its API (otherwise C(HF_ENDPOINT) of the controller, else
+        the public Hub), C(offline), to ask nobody (otherwise C(HF_HUB_OFFLINE) of the controller), C(timeout) in
+        seconds, C(ca_path) and C(validate_certs). The token is only sent over a connection that is encrypted, or to the
+        controller itself.
     type: dict
     default: {}
   hf_token:
@@ -117,6 +142,18 @@ options:
       - Do nothing unless the server's container or unit has this id, as
         O(gpufleet.vllm.vllm_container#module:container_id) has it.
     type: str
+  learned:
+    description:
+      - What starts on other hosts measured, as O(gpufleet.vllm.vllm_container#module:learned) has it.
+    type: dict
+    default: {}
+  purge:
+    description:
+      - With O(state=absent), what else is deleted, as O(gpufleet.vllm.vllm_container#module:purge) has it.
+    type: list
+    elements: str
+    choices: [weights, encodings]
+    default: []
   plan:
     description:
       - The result of an earlier call, with O(look=true) for example. Its RV(spec) is used, so that nothing is resolved
@@ -127,6 +164,13 @@ options:
       - Decide what has to be done, change nothing, and report no change. RV(pending) tells whether there is anything.
     type: bool
     default: false
+  show:
+    description:
+      - Change nothing, and tell in RV(shown) what would run the server on this host. V(command) is the C(docker run)
+        line and the same as a compose file, or the unit of a service with its environment.
+      - It is what a new server would get, whether one runs or not. What would be refused fails here too.
+    type: str
+    choices: [command]
 seealso:
   - module: gpufleet.vllm.vllm_container
   - plugin: gpufleet.vllm.vllm_spec
@@ -193,11 +237,27 @@ commands:
   returned: always
   type: list
   elements: str
+files:
+  description: What the steps write, by path, units and their environment. No secret is in it.
+  returned: always
+  type: dict
+shown:
+  description: With O(show), what would run the server, in lines.
+  returned: always
+  type: list
+  elements: str
 needs:
   description: What is missing on the host and another role of the collection provides.
   returned: always
   type: list
   elements: str
+weights:
+  description:
+    - The models that are missing in the Hugging Face cache, as entries of C(model_cache.models) of role
+      P(gpufleet.vllm.model_cache#role).
+  returned: always
+  type: list
+  elements: dict
 fit:
   description: The verdict on the memory of the GPUs, or null.
   returned: always
@@ -207,10 +267,25 @@ gpus:
   returned: always
   type: list
   elements: str
+choice:
+  description:
+    - What was chosen for a model that no catalogue describes, or null. C(reasons) has a sentence for each setting,
+      C(entry) the model in the form of the catalogue, to be kept in C(vllm_models) if you like, and C(revision) and
+      C(source) what was read where.
+  returned: always
+  type: dict
 vllm_version:
   description: The version of vLLM in the image, or null.
   returned: always
   type: str
+measured_on:
+  description: Where a start was measured that this one relies on, V(this host) or V(another host), or null.
+  returned: always
+  type: str
+learned:
+  description: What the start measured, as RV(gpufleet.vllm.vllm_container#module:learned) has it.
+  returned: with O(state=committed)
+  type: dict
 spec:
   description: The resolved description of the server, without secrets.
   returned: always

@@ -8,14 +8,18 @@ from __future__ import annotations
 
 import difflib
 import functools
+import json
 import typing as t
 from pathlib import Path
 
 import yaml
 from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
+from ansible_collections.gpufleet.vllm.plugins.module_utils._server.choice import ModelFiles
 from ansible_collections.gpufleet.vllm.plugins.module_utils._vllm.architecture import Architecture
 
 CATALOGUE = Path(__file__).resolve().parents[2] / "playbooks" / "models"
+# What public models say of themselves, written by tools/published_models.py.
+PUBLISHED = CATALOGUE / "published.json"
 # Reads the files in a fifth of the time where PyYAML was built with it.
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -58,3 +62,21 @@ def _numbers_of(model_id: str, hardware_class: str | None) -> t.Any:
             settings = model["hardware"].get(hardware_class) or {}
             return {**model["architecture"], **settings.get("architecture", {})}
     return None
+
+
+@functools.lru_cache(maxsize=1)
+def published() -> dict[str, t.Any]:
+    """Public models by their ids: C(config) (what of config.json matters), C(weights_bytes), C(source), C(date)."""
+    return t.cast("dict[str, t.Any]", json.loads(PUBLISHED.read_text("utf-8"))) if PUBLISHED.exists() else {}
+
+
+def published_files(model: str) -> ModelFiles | None:
+    """What is published of a model; None for one that is not in the list."""
+    known = published().get(model)
+    if known is None:
+        return None
+    source = f"the catalogue of this collection ({known['source']}, {known['date']})"
+    files = tuple(known.get("files") or ())
+    return ModelFiles(
+        model, known["config"], known["weights_bytes"], files, source=source, eight_bits=known.get("fp8", "")
+    )

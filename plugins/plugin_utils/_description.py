@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import difflib
 import typing as t
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.plan import MAKING_STATES
+from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.used import models_of
 from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
 from ansible_collections.gpufleet.vllm.plugins.module_utils._gpu.hardware import class_of_groups
 from ansible_collections.gpufleet.vllm.plugins.module_utils._server.catalogue import (
@@ -22,7 +23,13 @@ from ansible_collections.gpufleet.vllm.plugins.module_utils._server.catalogue im
     resolve,
     with_ray,
 )
-from ansible_collections.gpufleet.vllm.plugins.module_utils._server.spec import CONTAINER, OWN_KEYS, SERVICE, asked
+from ansible_collections.gpufleet.vllm.plugins.module_utils._server.spec import (
+    CONTAINER,
+    OWN_KEYS,
+    PATH_KEYS,
+    SERVICE,
+    asked,
+)
 from ansible_collections.gpufleet.vllm.plugins.module_utils._venv.servers import wish_of
 from ansible_collections.gpufleet.vllm.plugins.module_utils._vllm.versions import parse
 from ansible_collections.gpufleet.vllm.plugins.plugin_utils._catalogue_files import catalogued
@@ -82,6 +89,34 @@ class Description:
                 f"newer {source}. Nothing was stopped or changed.",
                 "invalid-flag",
             )
+
+
+# Keys of a server, and of what a fallback changes, that hold paths of the host; and what may hold one.
+WITH_PATHS = (*PATH_KEYS, "model", "volumes")
+
+
+def at_home(description: Description, home: str) -> Description:
+    """The description with C(~) as a home: that of the user whom Ansible connects as, also where it becomes another.
+
+    The same for every backend, and for all later steps: these have the description of the first.
+    """
+    return replace(description, specs={name: _at_home(spec, home) for name, spec in description.specs.items()})
+
+
+def _at_home(spec: t.Mapping[str, t.Any], home: str) -> Spec:
+    found = {key: _tilde(value, home) if key in WITH_PATHS else value for key, value in spec.items()}
+    rungs = spec.get("fallbacks")
+    if rungs:
+        found["fallbacks"] = [{**rung, "change": _at_home(rung["change"], home)} for rung in rungs]
+    return found
+
+
+def _tilde(value: t.Any, home: str) -> t.Any:
+    if isinstance(value, t.Mapping):
+        return {key: _tilde(one, home) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_tilde(one, home) for one in value]
+    return home + value[1:] if isinstance(value, str) and value.startswith("~/") else value
 
 
 def as_planned(spec: Spec) -> Description:
@@ -226,17 +261,19 @@ def module_of(spec: t.Mapping[str, t.Any]) -> str:
 def parameters(spec: t.Mapping[str, t.Any], options: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
     """The parameters of the backend's module for one step."""
     state, plan = options["state"], options["plan"] or {}
-    passed = ("container_id", "failure_id", "recreate", "replace_unmanaged")
+    passed = ("container_id", "failure_id", "recreate", "replace_unmanaged", "purge")
     secrets = [key for key in ("hf_token", "api_key") if spec.get(f"{key}_file")]
     arguments = {
         **{key: value for key, value in spec.items() if key not in WITHOUT_PARAMETER},
-        **{key: options[key] for key in (*passed, *secrets) if options[key]},
+        **{key: options[key] for key in (*passed, *secrets) if options.get(key)},
         "state": state,
     }
     if state not in MAKING_STATES and isinstance(spec.get("gpus"), t.Mapping):
         del arguments["gpus"]  # Which they are matters to a start only.
     if "hf_token" in arguments and options.get("keep_hf_token"):
         arguments["keep_hf_token"] = True
+    if state in MAKING_STATES and options.get("learned"):
+        arguments["learned"] = options["learned"]
     if options["reset_fallbacks"] and not options["failure_id"]:
         arguments["reset_fallbacks"] = True
     if state == "started" and not plan:
@@ -281,6 +318,20 @@ def probe(spec: t.Mapping[str, t.Any], server: t.Mapping[str, t.Any]) -> dict[st
         "cold_start": True if server.get("cold_start") else None,
     }
     return {key: value for key, value in arguments.items() if value is not None}
+
+
+def models_to_stage(spec: t.Mapping[str, t.Any]) -> list[dict[str, t.Any]]:
+    """What a server loads from the Hugging Face cache, as entries of C(model_cache.models)."""
+    engine = spec.get("engine") or {}
+    revisions = {spec.get("model"): engine.get("revision")}
+    return [
+        {
+            "model": model,
+            "revision": str(revisions.get(model) or "main"),
+            "custom_code": engine.get("trust_remote_code") in (True, "true", "True"),
+        }
+        for model in models_of(spec)
+    ]
 
 
 def _names(server: t.Mapping[str, t.Any]) -> t.Any:

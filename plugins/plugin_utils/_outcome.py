@@ -29,10 +29,16 @@ PUBLIC: dict[str, t.Any] = {
 # What the later steps of a run read of an earlier one, and a curious playbook too.
 DETAILS: dict[str, t.Any] = {
     "commands": [],
+    "files": {},
+    "shown": [],
     "needs": [],
+    "weights": [],
     "fit": None,
     "gpus": None,
+    # The settings that were chosen for a model that nobody described, and why.
+    "choice": None,
     "vllm_version": None,
+    "measured_on": None,
     "spec": {},
     "probe": {},
     "pending": False,
@@ -123,10 +129,28 @@ def outcome(applied: Result, host: str, steps: Steps, is_check: bool) -> dict[st
         result["actions"] = [*result["actions"], *(step.get("actions") or [])]
         result["changed"] = bool(result["changed"] or step.get("changed"))
         result["server"] = step.get("server") or result["server"]
+    if not steps.health and steps.waits:
+        return {**result, **_put_back(steps.waits)}
     if not steps.health or _healthy(health):
-        return _committed(result, steps.committed) or {**result, "message": sentence(result, host, is_check)}
+        return _committed(result, steps.committed) or {**result, "message": _served(result, host, is_check)}
     reason = "locked" if health.get("busy") else health.get("reason") or UNKNOWN
     return {**result, "failed": True, "reason": reason, "message": failure(applied, steps, is_check)}
+
+
+def _served(result: Result, host: str, is_check: bool) -> str:
+    """The sentence after success, with what is still to be decided."""
+    is_kept = result["server"].get("superseded") and not is_check
+    return sentence(result, host, is_check) + (" What served before is kept: not committed yet." if is_kept else "")
+
+
+def _put_back(waits: t.Sequence[Result]) -> dict[str, t.Any]:
+    """What putting back the previous server on request came to."""
+    sick = next((wait for wait in waits if not _healthy(wait)), None)
+    return {
+        "failed": sick is not None,
+        "reason": "" if sick is None else str(sick.get("reason") or UNKNOWN),
+        "message": _restored(waits),
+    }
 
 
 def _committed(result: dict[str, t.Any], committed: Result) -> dict[str, t.Any] | None:
@@ -144,6 +168,8 @@ def failure(applied: Result, steps: Steps, is_check: bool) -> str:
     if steps.health.get("busy"):
         return cause
     name = applied["server"].get("container_name")
+    if steps.health.get("unreachable"):
+        return f"{name} was not verified, since its host cannot be reached any more; the next run does that. {cause}"
     kept = "unit" if applied["server"].get("backend") == "systemd" else "container"
     became = after(steps, is_check, kept)
     return " ".join(filter(None, (f"{name} is not healthy.", became, cause, _tried(applied, steps.attempt))))

@@ -46,8 +46,8 @@ STEPS = (
     ("fetch", r"systemctl start -- \S+-fetch\.service"),
     ("try", r"systemctl start -- \S+-try\.service"),
     ("stop", r"systemctl stop "),
-    # The last before a unit's file is renamed.
-    ("set aside", r"systemctl disable "),
+    # Before it is stopped; and once it was, the last before a unit's file is renamed.
+    ("disable", r"systemctl disable "),
     ("reload", r"systemctl daemon-reload"),
     ("enable", r"systemctl enable "),
     ("start", r"systemctl start "),
@@ -64,6 +64,8 @@ class Control:
         self.step = ""
         # The process that started the new server; another one then waits for it.
         self.starter = 0
+        # Whether the old server was told to stop.
+        self.stopped = False
         self.lock = threading.Lock()
         self.decisions: queue.Queue[dict[str, str]] = queue.Queue()
 
@@ -74,7 +76,7 @@ class Control:
         for line in sys.stdin:
             said = json.loads(line)
             if "arm" in said:
-                self.step, self.starter = said["arm"], 0
+                self.step, self.starter, self.stopped = said["arm"], 0, False
                 self.tell(armed=self.step)
             else:
                 self.decisions.put(said)
@@ -95,6 +97,8 @@ class Control:
         if READING.match(call):
             return "preflight" if not self.starter else "read back" if pid == self.starter else "warm-up"
         step = next((step for step, pattern in STEPS if re.match(pattern, call)), "")
+        self.stopped = self.stopped or step == "stop"
+        step = "set aside" if step == "disable" and self.stopped else step
         if self.starter and step in (*COMMIT, *BACK):
             return "commit" if step in COMMIT else f"way back: {step}"
         return step

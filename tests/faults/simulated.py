@@ -36,8 +36,9 @@ WEIGHTS = ("openai/gpt-oss-120b", "google/gemma-3-27b-it")
 PORT = 8000
 ON_HOST = ("held_calls.py", "systemctl.py", "registry.py", "broken_mirror.py")
 LOAD_SECONDS = 0.2
-# A switch of servers takes some six seconds here, and up to three minutes more where a client has to give up.
-PATIENCE = 300.0
+# A switch of servers takes some six seconds here, and up to three minutes more where a client has to give up; all of that
+# many times over where others use the same cores.
+PATIENCE = 900.0
 
 # What differs from the catalogue: a simulated host may not raise memlock, and nobody waits long for a stand-in.
 OVERRIDES: dict[str, t.Any] = {

@@ -16,8 +16,9 @@ GPT_OSS = Wish("deploy_gptoss.yml", "gpt-oss-120b", "vllm-gpt-oss")
 GEMMA = Wish("deploy_gemma3.yml", "gemma-3-27b", "vllm-gemma3")
 PLAIN = {wish.container: wish for wish in (GPT_OSS, GEMMA)}
 REGISTRY_IMAGE = "127.0.0.1:5000/nvidia/vllm:25.10-py3"
-# A server that is started again by the engine, or by a module whose controller died, takes its time.
-COMES_BACK = 15.0
+# A server that is started again by the engine, by systemd after a pause, or by a module whose controller died, takes its
+# time.
+COMES_BACK = 40.0
 
 # For each backend its own, or the same.
 Each = t.Union[str, t.Mapping[str, str]]
@@ -48,7 +49,7 @@ CONTROLLER, BOTH = "controller killed", "controller and module killed"
 DISK, TAKEN = "disk full", "port taken"
 # Steps of which a failure has the old server go on as if nothing had been tried.
 WAY_BACK = "way back: "
-WITH_OLD = ("stop", "set aside", "commit")
+WITH_OLD = ("disable", "stop", "set aside", "commit")
 UNTOUCHED = ("preflight", "prepare", "pull", "fetch", "create", "try")
 
 
@@ -187,10 +188,14 @@ def play(row: Row, host: Host, ways: Ways) -> Line:
     old = served(host, ways)
     new = changed(old, ways.new) if row.step in RENAMING or ways.beside else another(old)
     before = host.servers()
-    switching = with_fault(row, host, ways, old, new)
-    assert TOKEN not in switching.text
-    told = seen(row, ways, switching)
-    serves = who_answers(row, host, ways, old, new)
+    try:
+        switching = with_fault(row, host, ways, old, new)
+        assert TOKEN not in switching.text
+        told = seen(row, ways, switching)
+        # As long as nobody mends it: a service that hangs and is killed is started again.
+        serves = who_answers(row, host, ways, old, new)
+    finally:
+        host.stand_in()
     if row.serving(ways) == "old" and not row.kills:
         # The same server with the same name, and where nothing had to stop it, the same process.
         depth = 4 if row.step in UNTOUCHED and row.fault != RESTARTS else 3
@@ -252,11 +257,8 @@ def with_fault(row: Row, host: Host, ways: Ways, old: Wish, new: Wish) -> Run:
         host.sh("systemctl daemon-reload")
     is_renamed = old.container == new.container
     host.stand_in(only_with=f"--served-model-name {new.model}" if is_renamed else new.model, **row.stand_in)
-    try:
-        with host.so(*condition(row, ways)):
-            return play_with_fault(row, host, ways, wish)
-    finally:
-        host.stand_in()
+    with host.so(*condition(row, ways)):
+        return play_with_fault(row, host, ways, wish)
 
 
 def condition(row: Row, ways: Ways) -> tuple[str, str]:

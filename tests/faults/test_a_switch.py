@@ -29,6 +29,7 @@ from switch import (
 
 CUT = "the Docker Engine ended or was restarted meanwhile"
 LATE = {CONTAINER: "The Docker Engine did not answer in time", SERVICE: "did not end within"}
+NOTHING_LISTENS = {CONTAINER: "nothing listens behind the port yet", SERVICE: "nothing listens there yet"}
 NO_KERNEL = "RuntimeError: CUDA error: no kernel image is available for execution on the device"
 SLOW = {"fault": "slow-load", "seconds": 4}
 STUCK = {"fault": "hang-in-load"}
@@ -89,6 +90,9 @@ ROWS = [
     Row("try", CONTROLLER, serves="new", back=True),
     Row("try", BOTH),
     Row("try", RESTARTS, CUT, on=CONTAINERS),
+    Row("disable", FAILS, answer=BUSY[SERVICE], on=SERVICES),
+    Row("disable", BOTH, on=SERVICES),
+    Row("disable", BOTH, back=True, on=SERVICES),
     Row("stop", FAILS, answer=NO_STOP),
     Row("stop", HANGS, LATE),
     Row("stop", CONTROLLER, serves="new"),
@@ -129,7 +133,7 @@ ROWS = [
     Row("read back", BOTH, serves="new", back=True),
     Row("read back", RESTARTS, says="", serves="new", on=CONTAINERS),
     Row("warm-up", FAILS, "no kernel image", stand_in={"fault": "exit-at-once", "message": NO_KERNEL}),
-    Row("warm-up", HANGS, "nothing listens behind the port yet", stand_in=STUCK),
+    Row("warm-up", HANGS, NOTHING_LISTENS, stand_in=STUCK),
     Row("warm-up", CONTROLLER, serves="new", stand_in=SLOW),
     Row("warm-up", BOTH, serves="new", stand_in=SLOW, back=True),
     Row(

@@ -146,11 +146,11 @@ def killed_with_a_bad_server(host: Host, promise: Promise, ways: Ways) -> Line:
 def second_operator(host: Host, promise: Promise, ways: Ways) -> Line:
     """The first one is held in the middle of its switch while the second tries."""
     new = another(served(host, ways))
-    host.proxy.arm("create")
+    host.calls.arm("create")
     first = host.run(new)
-    host.proxy.reached(first)
+    host.calls.reached(first)
     told = refused(host.run(new), of(promise.says, ways.new))
-    host.proxy.send(then="forward")
+    host.calls.send(then="forward")
     assert first.status == 0, first.text[-3000:]
     converges(host, new)
     return line(told, "the new server", "changes nothing")

@@ -121,6 +121,11 @@ SAMPLES: dict[str, list[tuple[str, str]]] = {
             "79.18 GiB of which 713.69 MiB is free.",
         ),
         ("torch 2.4", "torch.cuda.OutOfMemoryError: CUDA out of memory. Tried to allocate 20.00 MiB."),
+        ("asleep", "CUDA Error: out of memory at /workspace/csrc/cumem_allocator.cpp:62"),
+        (
+            "cuBLAS",
+            "RuntimeError: CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+        ),
     ],
     "harmony-vocab-download": [
         (
@@ -309,6 +314,15 @@ SAMPLES: dict[str, list[tuple[str, str]]] = {
             "uvicorn",
             "ERROR:    [Errno 98] error while attempting to bind on address ('0.0.0.0', 8000): address already in use",
         ),
+        (
+            "Docker",
+            "docker: Error response from daemon: driver failed programming external connectivity on endpoint vllm (0b5a): "
+            "Bind for 0.0.0.0:8000 failed: port is already allocated",
+        ),
+        (
+            "Podman",
+            "Error: cannot listen on the TCP port: listen tcp4 0.0.0.0:8000: bind: address already in use",
+        ),
     ],
     "dist-port-race": [
         (
@@ -477,6 +491,8 @@ SAMPLES: dict[str, list[tuple[str, str]]] = {
         ("kernel", "[ 12.3] Out of memory: Killed process 4242 (VLLM::EngineCor) total-vm:200000000kB"),
         ("cgroup", "[ 12.3] oom-kill:constraint=CONSTRAINT_MEMCG,nodemask=(null),cpuset=x,task=python3,pid=7,uid=0"),
         ("resource manager", "NVRM: nvCheckOkFailedNoLog: Check failed: Out of memory [NV_ERR_NO_MEMORY] (0x00000051)"),
+        ("systemd", "vllm-m.service: A process of this unit has been killed by the OOM killer."),
+        ("systemd, at the end", "vllm-m.service: Failed with result 'oom-kill'."),
     ],
     "illegal-memory-access": [
         ("torch", "RuntimeError: CUDA error: an illegal memory access was encountered"),

@@ -566,6 +566,16 @@ SAMPLES: dict[str, list[tuple[str, str]]] = {
             "too many",
             ("ValueError: There is no module or parameter named 'language_model.lm_head' in LlamaForCausalLM"),
         ),
+        (
+            "another shape, up to 0.20",
+            "AssertionError: Attempted to load weight (torch.Size([3600])) into parameter (torch.Size([3584]))",
+        ),
+        (
+            "another shape, 0.21 on",
+            "AssertionError: Tried to load weights of size torch.Size([3096576, 1])to a parameter of size "
+            "torch.Size([5376, 1152])",
+        ),
+        ("another shape, untold", "    assert param_data.shape == loaded_weight.shape\nAssertionError"),
     ],
     "model-type-unknown": [
         (

@@ -80,6 +80,81 @@ SAMPLES: dict[str, list[tuple[str, str]]] = {
             "be taken. GPU 4: 11.0 of 80.0 GiB free, needs 60.0.",
         ),
     ],
+    "mem-state-blocks": [
+        (
+            "0.19 on",
+            "ValueError: max_num_seqs (1024) exceeds available Mamba cache blocks (530). Each decode sequence requires one "
+            "Mamba cache block, so CUDA graph capture cannot proceed. Please lower max_num_seqs to at most 530.",
+        ),
+        (
+            "of a worker",
+            "RuntimeError: Worker failed with error 'max_num_seqs (256) exceeds available Mamba cache blocks (30). Each "
+            "decode', please check the stack trace above for the root cause",
+        ),
+    ],
+    "mem-nvml-assert": [
+        (
+            "torch 2.4",
+            'RuntimeError: NVML_SUCCESS == r INTERNAL ASSERT FAILED at "../c10/cuda/CUDACachingAllocator.cpp":838, please',
+        ),
+        ("torch 2.11", 'RuntimeError: NVML_SUCCESS == r INTERNAL ASSERT FAILED at "/pytorch/c10/x.cpp":1165, please'),
+    ],
+    "hf-rate-limit": [
+        (
+            "0.6 on",
+            "requests.exceptions.HTTPError: 429 Client Error: Too Many Requests for url: https://huggingface.co/api/models/o/m",
+        ),
+        (
+            "0.14",
+            "(APIServer pid=1) ERROR 12-11 00:53:45 [repo_utils.py:63] We had to rate limit your IP (203.0.113.7).",
+        ),
+        (
+            "Xet",
+            "HfHubHTTPError: HTTP status client error (429 Too Many Requests) for url (https://cas-server.hf.co/x)",
+        ),
+    ],
+    "tokenizer-too-new": [
+        ("0.6", "Exception: data did not match any variant of untagged enum ModelWrapper at line 1251003 column 3"),
+        (
+            "normalizers",
+            "Exception: data did not match any variant of untagged enum PyPreTokenizerTypeWrapper at line 69",
+        ),
+    ],
+    "compile-cache": [
+        (
+            "0.13",
+            "torch._dynamo.exc.BackendCompilerFailed: backend='<vllm.compilation.backends.VllmBackend object>' raised:\n"
+            "UnpicklingError: pickle data was truncated",
+        ),
+        (
+            "0.10",
+            '  File "/x/site-packages/torch/_inductor/standalone_compile.py", line 140, in load\n    artifact = '
+            "pickle.load(f)\n               ^^^^^^^^^^^^^^\n_pickle.UnpicklingError: pickle data was truncated",
+        ),
+        (
+            "0.20",
+            '  File "/x/site-packages/vllm/compilation/decorators.py", line 435, in g\n    x = pickle.load(f)\n'
+            "EOFError: Ran out of input",
+        ),
+        ("0.8 and 0.9", "AssertionError: failed to get the hash of the compiled graph"),
+    ],
+    "image-platform": [
+        ("Docker", "exec /usr/bin/vllm: exec format error"),
+        ("crun", "exec container process `/opt/venv/bin/vllm`: Exec format error"),
+        (
+            "a pull",
+            "docker: Error response from daemon: no matching manifest for linux/arm64/v8 in the manifest list entries.",
+        ),
+        (
+            "a pull of Podman's",
+            "Error: choosing an image from manifest list docker://quay.io/modh/vllm:rhoai: no image found in image index for "
+            'architecture "arm64", variant "v8", OS "linux"',
+        ),
+    ],
+    "custom-all-reduce": [
+        ("0.21 on", "Failed: Cuda error /workspace/csrc/custom_all_reduce.cuh:455 'invalid argument'"),
+        ("0.4 to 0.20", "Failed: /workspace/csrc/custom_all_reduce.cuh:368 'peer access is not supported'"),
+    ],
 }
 
 # id -> a line that only looks like it
@@ -90,4 +165,11 @@ LOOK_ALIKES: dict[str, str] = {
     "ray-actor-died": f"{INFO}The actor dies with the engine",
     "process-crashed": f"{WARNING}Segmentation fault of a helper, which is started again",
     "thread-died": "Exception in thread Thread-1 (_report_usage_worker):",
+    "mem-state-blocks": f"{WARNING}Capping cudagraph capture sizes from max 512 to 352 to fit Mamba cache blocks (361)",
+    "mem-nvml-assert": "RuntimeError: INTERNAL ASSERT FAILED at x.cpp:1, NVML_SUCCESS",
+    "hf-rate-limit": 'INFO:     10.0.0.1:5000 - "POST /v1/chat/completions HTTP/1.1" 429 Too Many Requests',
+    "tokenizer-too-new": f"{INFO}Each enum is untagged",
+    "compile-cache": "_pickle.UnpicklingError: pickle data was truncated",
+    "image-platform": f"{INFO}The platform of the image matches the one for architecture arm64",
+    "custom-all-reduce": f"{WARNING}Custom allreduce is disabled because custom_all_reduce.cuh knows no PCIe",
 }

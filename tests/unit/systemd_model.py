@@ -46,6 +46,8 @@ class Systemd(Host):
     enabled: set[str] = field(default_factory=set)
     # What systemd remembers of units that failed or run, and how often it was told to read them again.
     remembered: dict[str, str] = field(default_factory=dict)
+    # What it was to start at boot when it last read them.
+    wanted: set[str] = field(default_factory=set)
     reloads: int = 0
     closed: set[str] = field(default_factory=set)
     calls: list[tuple[str, str]] = field(default_factory=list)
@@ -90,6 +92,9 @@ class Systemd(Host):
     def is_elsewhere(self, name: str) -> bool:
         return name in self.packaged
 
+    def is_enabled(self, name: str) -> bool:
+        return name in self.enabled
+
     def show(self, names: t.Iterable[str]) -> dict[str, dict[str, str]]:
         return {name: self._shown(name) for name in names}
 
@@ -97,6 +102,7 @@ class Systemd(Host):
         state = self.state.get(name, "created")
         stale = self.remembered.get(name, self.units.get(name)) != self.units.get(name)
         return {
+            "LoadState": "loaded" if name in {*self.units, *self.wanted} else "not-found",
             "ActiveState": {"running": "active", "failed": "failed"}.get(state, "inactive"),
             "SubState": state,
             "ExecMainStartTimestampMonotonic": "0" if state == "created" else "1000000",
@@ -136,6 +142,7 @@ class Systemd(Host):
     def reload(self) -> None:
         self.reloads += 1
         self.remembered.clear()
+        self.wanted = {*self.enabled}
 
     def start(self, name: str, timeout: float | None) -> None:
         assert self._shown(name)["NeedDaemonReload"] == "no"
@@ -222,7 +229,7 @@ class Services(Situation):
             lambda: self.cut_off,
             self.allow_daemon_reload,
             str(self.environments),
-            Programs(str(self.environments.parent / "programs"), str(self.environments.parent / "run" / "turn")),
+            Programs(str(self.environments.parent / "programs"), str(self.environments.parent / "run" / "turns")),
             self.provided,
         )
         both: list[Backend] = [systemd, *super().backends()]

@@ -133,6 +133,31 @@ def test_a_server_that_is_not_described_for_what_runs_it_is_refused(
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="The record belongs to who runs this, and units to root.")
 @pytest.mark.usefixtures("engine")
+@pytest.mark.parametrize("runs", ["systemd", "container"])
+@pytest.mark.parametrize("asked", ["systemd", "container"])
+def test_the_record_is_read_once_whatever_runs_a_server(
+    asked: str, runs: str, params: dict[str, t.Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorded(runs, params)
+    recorded(runs, params, "vllm-b")
+    own, other = (VENV, IMAGE) if asked == "systemd" else (IMAGE, VENV)
+    reads, load = [], ledger.load
+    monkeypatch.setattr(ledger, "load", lambda path: reads.append(path) or load(path))
+    name = "container" if asked == "systemd" else "systemd"
+    backends, _params = backends_of(asked, server(params, own, backend=name, parameters=other))
+    assert next(iter(backends)) == runs
+    assert {one.server for backend in backends.values() for one in backend.ledger.known().entries} == {
+        "vllm-a",
+        "vllm-b",
+    }
+    assert len(reads) == 2
+    # What another run writes meanwhile is seen.
+    recorded(runs, params, "vllm-c")
+    assert "vllm-c" in backends[runs].ledger.known().servers
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="The record belongs to who runs this, and units to root.")
+@pytest.mark.usefixtures("engine")
 def test_a_container_is_known_by_its_own_name(params: dict[str, t.Any]) -> None:
     recorded("container", params, "chat")
     told = {"backend": "container", "parameters": {**IMAGE, "container_name": "chat"}}

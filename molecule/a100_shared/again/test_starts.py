@@ -43,7 +43,9 @@ def neighbour(host: t.Any, gpu: int) -> None:
     on(host, f'timeout 10 sh -c "until {held} | grep -q 70000; do sleep 0.1; done"')
 
 
-def test_one_that_keeps_its_gpu_stays_down_and_says_who_has_it(host: t.Any, deploy: t.Callable[..., Run]) -> None:
+def test_one_that_keeps_its_gpu_says_who_has_it_and_starts_when_that_one_is_gone(
+    host: t.Any, deploy: t.Callable[..., Run]
+) -> None:
     on(host, "systemctl stop vllm-qwen")
     neighbour(host, 4)
     on(host, "systemctl reset-failed vllm-qwen; systemctl start vllm-qwen")
@@ -54,7 +56,8 @@ def test_one_that_keeps_its_gpu_stays_down_and_says_who_has_it(host: t.Any, depl
     assert host.run(READY.format(8000)).rc
     run = deploy(rc=2)
     assert re.search(f"Server qwen cannot have its GPUs at this start: {taken}", run.text)
-    on(host, "systemctl stop hog; systemctl reset-failed vllm-qwen; systemctl restart vllm-qwen")
+    assert on(host, "systemctl show --property NRestarts --value vllm-qwen") == "0"
+    on(host, "systemctl stop hog")
     serves(host)
     assert gpu_of(host) == "4"
 
@@ -74,20 +77,32 @@ def test_one_that_chooses_again_moves_and_serves(host: t.Any, deploy: t.Callable
     assert gpu_of(host) == moved
 
 
-def test_two_at_once_start_one_after_the_other(host: t.Any, deploy: t.Callable[..., Run]) -> None:
+def test_two_at_once_on_two_gpus_start_side_by_side(host: t.Any, deploy: t.Callable[..., Run]) -> None:
     deploy("--extra-vars", "server=second server_port=8001 at_start=reselect")
     assert gpu_of(host, "vllm-second") not in ("4", gpu_of(host))
     on(host, "systemctl restart vllm-qwen vllm-second")
     serves(host, 8000)
     serves(host, 8001)
     lines = journal(host, "vllm-qwen", "vllm-second").splitlines()
-    waits = max(n for n, line in enumerate(lines) if " waits for server " in line)
-    waiting = re.search(r"vllm: (\w+) waits for server (\w+), which is starting", lines[waits])
-    assert waiting and {*waiting.groups()} == {"qwen", "second"}
-    own, other = (f"vllm-{name}[" for name in waiting.groups())
-    up = [n for n, line in enumerate(lines) if other in line and "Application startup complete" in line and n > waits]
-    begins = [n for n, line in enumerate(lines) if own in line and "vLLM API server version" in line and n > waits]
-    assert up and begins and up[0] < begins[0]
+
+    def last(unit: str, text: str) -> int:
+        return max(n for n, line in enumerate(lines) if f"vllm-{unit}[" in line and text in line)
+
+    begins = [last(unit, "vLLM API server version") for unit in ("qwen", "second")]
+    assert max(begins) < min(last(unit, "Application startup complete") for unit in ("qwen", "second"))
+
+
+def test_two_at_once_on_one_gpu_start_one_after_the_other(host: t.Any, deploy: t.Callable[..., Run]) -> None:
+    """A process that has the turn of a GPU stands for a server that starts there."""
+    gpu = gpu_of(host, "vllm-second")
+    group = "/sys/fs/cgroup/system.slice/vllm-first.service"
+    on(host, f"systemd-run --quiet --unit vllm-first flock /run/gpufleet.vllm/turns/{gpu} sleep 5")
+    on(host, f'timeout 10 sh -c "until grep -q . {group}/cgroup.procs; do sleep 0.1; done"')
+    on(host, "systemctl restart vllm-second")
+    serves(host, 8001)
+    assert "second waits for server first, which is starting, since two that start on one GPU" in journal(
+        host, "vllm-second"
+    )
 
 
 def test_after_a_reboot_both_serve_and_a_teardown_leaves_nothing(host: t.Any, deploy: t.Callable[..., Run]) -> None:

@@ -51,7 +51,7 @@ def test_it_is_the_services_users_process_and_no_other_is_left(host: t.Any) -> N
         ("/usr/local/lib/gpufleet.vllm", "root 755"),
         ("/usr/local/lib/gpufleet.vllm/*", "root 644"),
         ("/run/gpufleet.vllm", "root 755"),
-        ("/run/gpufleet.vllm/turn", "root 644"),
+        ("/run/gpufleet.vllm/turns/4", "root 644"),
     ],
 )
 def test_who_may_change_what_it_was_started_by(host: t.Any, path: str, mode: str) -> None:

@@ -59,6 +59,9 @@ class Instance:
     salt: str = field(default="", repr=False)
     # Whether one of somebody else can be put aside for one of ours at all.
     can_be_adopted: bool = True
+    # Whether it is started at boot, where a run that is cut short may leave that undone; None where it is one with the
+    # rest of its state.
+    at_boot: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,7 @@ class Other:
     intent: t.Mapping[str, t.Any] = field(default_factory=dict)
     backend: str = ""
     replaced: tuple[str, ...] = ()
+    at_boot: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -137,10 +141,11 @@ class Life:
 
 
 class Effect(t.NamedTuple):
-    """What a verb does, and the command line that does the same, for people."""
+    """What a verb does, and the command line that does the same, for people; with the files that it writes, by path."""
 
     do: t.Callable[[Action], None]
     command: t.Callable[[Action], t.Sequence[str]]
+    files: t.Callable[[Action], t.Mapping[str, str]] = lambda action: {}
 
 
 def both(verb: str, effect: Effect) -> dict[str, Effect]:

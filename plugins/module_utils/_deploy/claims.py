@@ -92,7 +92,7 @@ def _chosen(job: Job, settings: Settings, wish: Wish, looks: Looks) -> tuple[str
                 lock.alone(LOCK, patience=PATIENCE, docker_host=engine, doing="is choosing GPUs on this host")
             )
         claim = {"server": job.server, "process": born(os.getpid()), "wish": _words(wish)}
-        mine = ledger.others(CLAIM)[0].get(f"{CLAIM}.{job.server}.json", {})
+        mine = ledger.others(CLAIM)[0].get(job.server, {})
         if all(mine.get(key) == value for key, value in claim.items()):
             return tuple(map(str, mine["intent"]["gpus"]))
         others = takers(job, looks.now)
@@ -126,9 +126,9 @@ def _taker(name: str, intent: Settings) -> t.Iterator[Taker]:
 def let_go(ledger: Ledger, server: str) -> None:
     """The run is over: what it made is in the record, or there is nothing. Those of runs that were killed go too."""
     with contextlib.suppress(VllmError):
-        for file, one in ledger.others(CLAIM)[0].items():
-            if one.get("server") == server or not _lives(one):
-                ledger.drop_other(CLAIM, file[len(CLAIM) + 1 : -len(".json")])
+        for name, one in ledger.others(CLAIM)[0].items():
+            if name == server or not _lives(one):
+                ledger.drop_other(CLAIM, name)
 
 
 def _words(wish: Wish) -> dict[str, t.Any]:

@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from .._errors import Problem, Reason, VllmError
 from .._host import ports
-from .._server.fallbacks import Fallbacks, FallbacksEnd, Steps
+from .._server.fallbacks import GPU_TAKEN, Fallbacks, FallbacksEnd, Steps
 from .._server.spec import ServerSpec, fingerprint, from_params, of_another_home
 from .._vllm.versions import is_telling
 from .backend import SUFFIX, Artifact, Backend, Instance, Other, Seen, Slot
@@ -94,8 +94,10 @@ def _decide_making(job: Job, seen: Seen, lenient: bool) -> Decision:
     except FallbacksEnd as end:
         wish = wished(job, seen, fallbacks)
         return Decision(wish, Observed(seen.instances), seen, exhausted=end.fallbacks)
+    # Those that others took it has no more.
+    anew = job.params["failure_id"] == GPU_TAKEN
     while True:
-        decision = _decide_with(job, seen, steps.fallbacks, lenient)
+        decision = _decide_with(job, seen, steps.fallbacks, lenient, anew)
         settings = [p.message for p in decision.preflight.problems if p.reason not in NOT_OF_THE_SETTINGS]
         if not settings or not steps.further(decision.preflight.failure_id):
             homes = of_another_home(current.intent, decision.wish.wanted.intent) if current else ()
@@ -133,10 +135,17 @@ def _decide_with(job: Job, seen: Seen, fallbacks: Fallbacks, lenient: bool, anew
     )
     needs = tuple(sorted({PROVIDED[problem.reason] for problem in lacking}))
     first = Decision(wish, observed, seen, plan(wish.wanted, observed), needs=needs)
-    if first.plan.starts and not anew and spec.gpus_at_start.get("at_start") == "reselect":
+    if first.plan.starts and not anew and _reselects(spec):
         # It may be on other GPUs by now than those that it was deployed with.
         return _decide_with(job, seen, fallbacks, lenient, anew=True)
     return _with_preflight(job, first, seen, () if lenient else lacking) if first.plan.starts else first
+
+
+def _reselects(spec: ServerSpec) -> bool:
+    # A run that starts nothing has no use for it.
+    from .._gpu.selection import RESELECT
+
+    return spec.gpus_at_start.get("at_start") == RESELECT
 
 
 def _with_preflight(job: Job, first: Decision, seen: Seen, lacking: t.Sequence[Problem]) -> Decision:

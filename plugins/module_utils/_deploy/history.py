@@ -96,6 +96,13 @@ def key(spec: ServerSpec, image_id: str | None, revision: str | None, gpu_names:
     return f"v1:{hashlib.sha256(canonical_json(depends).encode('utf-8', 'surrogatepass')).hexdigest()}"
 
 
+def sound(told: t.Any) -> dict[str, t.Any] | None:
+    """The numbers of a measurement that somebody hands over, a file or another host; None when it has none."""
+    if not isinstance(told, dict):
+        return None
+    return {name: told[name] for name in KEYS if _number(told.get(name)) is not None} or None
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # On the host
 # ---------------------------------------------------------------------------------------------------------------------
@@ -112,10 +119,7 @@ class Memory:
 
     def recall(self, wanted: str) -> dict[str, t.Any] | None:
         entry = self._entries().get(wanted)
-        told = entry.get("measured") if isinstance(entry, dict) else None
-        if not isinstance(told, dict):
-            return None
-        return {name: told[name] for name in KEYS if _number(told.get(name)) is not None} or None
+        return sound(entry.get("measured") if isinstance(entry, dict) else None)
 
     def remember(self, wanted: str, known: t.Mapping[str, t.Any], when: str) -> None:
         """Keep a measurement, made at this time (ISO 8601). What a pinned start does not measure stays as it was.

@@ -66,7 +66,7 @@ class Job:
         return self.params["state"] in MAKING_STATES
 
     def limits(self) -> dict[str, t.Any]:
-        keys = ("fit", "pin_kv", "pull", "architecture", "host_reserve_gib", "replace_others", "failure_id")
+        keys = ("fit", "pin_kv", "pull", "architecture", "host_reserve_gib", "replace_others", "failure_id", "learned")
         return {key: self.params[key] for key in keys}
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import functools
 import json
 import os
 import re
@@ -145,12 +146,12 @@ class Known:
 class Ledger:
     """The record of one user, below C(directory); what is written is of the engine with the address C(place)."""
 
-    def __init__(self, directory: str | None = None, place: str = "") -> None:
+    def __init__(self, directory: str | None = None, place: str = "", owner: int | None = None) -> None:
         self.place = place
+        # Root may read the record of somebody else.
+        self.owner = os.geteuid() if owner is None else owner
         self.state = directory or state_directory()
         self.directory = os.path.join(self.state, OWNED)
-        # What a file held when it looked like that.
-        self._read: dict[str, tuple[tuple[int, ...], Entry | None | str]] = {}
 
     def known(self) -> Known:
         """What is recorded.
@@ -212,20 +213,18 @@ class Ledger:
         self._write(f"{server}.{COMMITTED}.json", history)
 
     def others(self, kind: str) -> tuple[dict[str, dict[str, t.Any]], dict[str, str]]:
-        """What is recorded of a later kind, by the name of its file, and why the rest of it cannot be believed.
-
-        The files of a kind are called KIND.SOMETHING.json.
+        """What is recorded of a later kind, by name, and why the rest of it cannot be believed.
 
         Raises:
             VllmError: when others may have written the record.
         """
         known, damaged = {}, {}
-        for name in self._names():
-            if not name.startswith(f"{kind}."):
+        for file in self._names():
+            if not file.startswith(f"{kind}."):
                 continue
-            path = os.path.join(self.directory, name)
+            name, path = file[len(kind) + 1 : -len(".json")], os.path.join(self.directory, file)
             try:
-                content = load(path)
+                content = load(path, self.owner)
             except FileNotFoundError:
                 continue
             except (OSError, ValueError, TypeError, RecursionError) as error:
@@ -235,17 +234,21 @@ class Ledger:
                 known[name] = content
         return known, damaged
 
+    def path_of_other(self, kind: str, name: str) -> str:
+        """The file of a thing of a later kind."""
+        return os.path.join(self.directory, f"{kind}.{name}.json")
+
     def write_other(self, kind: str, name: str, content: t.Mapping[str, t.Any]) -> None:
-        """Keep a thing of a later kind in KIND.NAME.json.
+        """Keep a thing of a later kind.
 
         Raises:
             VllmError: when it cannot be written.
         """
-        self._write(f"{kind}.{name}.json", {**content, "kind": kind})
+        self._write(os.path.basename(self.path_of_other(kind, name)), {**content, "kind": kind})
 
     def drop_other(self, kind: str, name: str) -> None:
         """Forget a thing of a later kind."""
-        self._remove(f"{kind}.{name}.json")
+        self._remove(os.path.basename(self.path_of_other(kind, name)))
 
     def forget(self, server: str) -> None:
         """A server that is gone has no history."""
@@ -278,7 +281,7 @@ class Ledger:
             found = os.lstat(path) if path == self.directory else os.stat(path)
             if not stat.S_ISDIR(found.st_mode):
                 seen, remedy = "it is not a directory", "Move it away"
-            elif found.st_uid != os.geteuid():
+            elif found.st_uid != self.owner:
                 seen, remedy = f"it belongs to user {found.st_uid}", "Give it to this user, or run as that one"
             elif stat.S_IMODE(found.st_mode) & forbidden:
                 mode = 0o777 & ~forbidden
@@ -297,10 +300,9 @@ class Ledger:
             found = os.lstat(path)
         except OSError:
             return None  # Another run has dropped it.
-        looks = (found.st_mtime_ns, found.st_size, found.st_ino, found.st_mode, found.st_uid)
-        if self._read.get(name, ((), None))[0] != looks:
-            self._read[name] = (looks, _read(path, name))
-        return self._read[name][1]
+        return _read(
+            path, name, self.owner, (found.st_mtime_ns, found.st_size, found.st_ino, found.st_mode, found.st_uid)
+        )
 
     def _write(self, name: str, content: t.Mapping[str, t.Any]) -> None:
         try:
@@ -320,8 +322,8 @@ class Ledger:
             ) from None
 
 
-def load(path: str) -> dict[str, t.Any]:
-    """The JSON of a file of this user alone.
+def load(path: str, owner: int | None = None) -> dict[str, t.Any]:
+    """The JSON of a file of that user alone, by default of this one.
 
     Raises:
         ValueError: says what is wrong with it.
@@ -332,7 +334,7 @@ def load(path: str) -> dict[str, t.Any]:
         found = os.fstat(stream.fileno())
         if not stat.S_ISREG(found.st_mode):
             raise ValueError("it is not a regular file")
-        if found.st_uid != os.geteuid() or stat.S_IMODE(found.st_mode) & 0o022:
+        if found.st_uid != (os.geteuid() if owner is None else owner) or stat.S_IMODE(found.st_mode) & 0o022:
             raise ValueError("others may have written it")
         content = json.loads(stream.read(FILE_LIMIT))
     if not isinstance(content, dict):
@@ -345,10 +347,12 @@ def load(path: str) -> dict[str, t.Any]:
     return content
 
 
-def _read(path: str, name: str) -> Entry | None | str:
+# Each run looks at the record several times, and for each backend by itself.
+@functools.lru_cache(maxsize=1024)
+def _read(path: str, name: str, owner: int, looks: tuple[int, ...]) -> Entry | None | str:
     """The entry in a file; None for another kind of thing, and a sentence for what cannot be believed."""
     try:
-        content = load(path)
+        content = load(path, owner)
         return _entry(content, name) if content.get("kind") in (CONTAINER, UNIT) else None
     except FileNotFoundError:
         return None

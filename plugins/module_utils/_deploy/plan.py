@@ -27,6 +27,7 @@ MAKING_STATES: tuple[State, ...] = ("present", "started")
 # What a server leaves behind unless asked, by the key of the spec that names its directory.
 PURGEABLE = {"weights": "huggingface_dir", "encodings": "encodings_dir"}
 CUT_SHORT = "a run that was cut short left it"
+NOT_AT_BOOT = "it would not start at boot"
 # What only a run that was cut short leaves behind.
 LEFTOVERS: tuple[Slot, ...] = ("trial", "next")
 
@@ -115,6 +116,8 @@ class Preflight:
     # The verdict on the memory of the GPUs, for people; and when it refuses, the id of the failure that would follow.
     fit: t.Mapping[str, t.Any] | None = None
     failure_id: str | None = None
+    # Where an earlier start was measured that is relied on: "this host", "another host", or empty.
+    measured_on: str = ""
     # What measurements of an earlier start add to the command line and the environment.
     learned_engine: t.Mapping[str, str] = field(default_factory=dict)
     learned_env: t.Mapping[str, str] = field(default_factory=dict)
@@ -353,7 +356,7 @@ def _restart(
     """The instance that is there is the wanted one."""
     cleared = _cleared(observed, CUT_SHORT)
     if current.running or not start:
-        return cleared
+        return cleared + _enabled(current)
     return cleared + _make_room(observed, preflight, "current", make=True) + start
 
 
@@ -417,7 +420,22 @@ def _replace(
 
 def _stopped(wanted: Wanted, observed: Observed, preflight: Preflight) -> tuple[Action, ...]:
     current = observed.instances.get("current")
-    return (Action("stop", "current"),) if current and current.running else ()
+    if current and current.running:
+        return (Action("stop", "current"),)
+    return (Action("disable", "current", "it would start at boot"),) if current and current.at_boot else ()
+
+
+def _enabled(current: Instance | None) -> tuple[Action, ...]:
+    """What serves comes back at boot, too, though a run that was to stop it was cut short."""
+    missing = current is not None and current.running and current.at_boot is False
+    return (Action("enable", "current", NOT_AT_BOOT),) if missing else ()
+
+
+def _others_enabled(observed: Observed) -> tuple[Action, ...]:
+    """Likewise those that were about to be stopped, and serve on."""
+    recorded = _recorded(observed)
+    spared = (one for one in observed.others if one.running and one.at_boot is False and one.identity in recorded)
+    return tuple(Action("enable_other", one.name, NOT_AT_BOOT) for one in spared)
 
 
 def _absent(wanted: Wanted, observed: Observed, preflight: Preflight) -> tuple[Action, ...]:
@@ -523,9 +541,10 @@ def _reverted(wanted: Wanted, observed: Observed, preflight: Preflight) -> tuple
     others = () if rivals(observed) else kept(observed)
     never = _cleared(observed, "it never served")
     if old is None and current and _is_over(current, observed):
-        return (*never, Action("remove", "current", "it never served"))
+        return (*never, *_others_enabled(observed), Action("remove", "current", "it never served"))
     if old is None and not _is_unfinished(current, others):
-        return (*_restore(observed), *_restarted(observed, current), *_others_started(others), *never)
+        back = (*_restarted(observed, current), *_others_started(others))
+        return (*_restore(observed), *back, *_enabled(current), *_others_enabled(observed), *never)
     failed = _failed_stopped(observed, preflight, current, old)
     started = (*_restore(observed), *_others_started(others))
     because = "it did not become healthy"
@@ -592,6 +611,8 @@ def _snapshot(wanted: Wanted, observed: Observed) -> dict[str, t.Any]:
     also: dict[str, t.Any] = {"superseded": True} if "superseded" in observed.instances else {}
     if stopped:
         also["stopped_for_it"] = stopped
+    if current and current.at_boot not in (None, current.running):
+        also["at_boot"] = current.at_boot
     if current is None:
         return {"state": "absent", **also}
     return {"state": "started" if current.running else "present", **current.intent, **also}
@@ -599,7 +620,7 @@ def _snapshot(wanted: Wanted, observed: Observed) -> dict[str, t.Any]:
 
 def _after(wanted: Wanted, observed: Observed, actions: tuple[Action, ...]) -> dict[str, t.Any]:
     current, old = observed.instances.get("current"), observed.instances.get("superseded")
-    now = _snapshot(wanted, observed)
+    now = {key: value for key, value in _snapshot(wanted, observed).items() if key != "at_boot"}
     if wanted.state == "absent":
         return {"state": "absent"}
     if wanted.state == "stopped":

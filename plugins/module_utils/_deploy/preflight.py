@@ -44,6 +44,8 @@ class Limits:
     replace_others: bool = True
     # The diagnosis id that the server just failed with.
     failure_id: str | None = None
+    # What starts on other hosts measured, by the keys that this host would remember it by.
+    learned: t.Mapping[str, t.Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -254,8 +256,11 @@ def _with_room(start: Start, found: Checked) -> Checked:
     facts = room.promised(facts, start.takers()) if facts else facts
     here = snapshot(spec)
     memory = history.Memory(spec.container_name, start.state_directory)
-    known = memory.recall(measurement_key(spec, observed.artifact_id, here, facts))
-    preflight = _pinned(start, found.preflight, known)
+    key = measurement_key(spec, observed.artifact_id, here, facts)
+    own = memory.recall(key)
+    known = own or history.sound(limits.learned.get(key))
+    source = "this host" if own else "another host" if known else ""
+    preflight = _pinned(start, replace(found.preflight, measured_on=source), known)
     if not wants_gpus or limits.fit == "off":
         return Checked(preflight)
     known_model = of_config(here.config, here.weights_bytes) or of_weights(here.config, here.weights_bytes)

@@ -26,24 +26,28 @@ def result(
     job: Job, decision: Decision, effect_of: t.Callable[[Action], Effect] | None, pulled: t.Sequence[str] = ()
 ) -> dict[str, t.Any]:
     """The result of a run, from its plan: the same in check mode. Without effects nothing is to be done."""
-    decided, wish = decision.plan, decision.wish
+    decided, wish, found = decision.plan, decision.wish, decision.measurement
     lines = [*pulled, *decided.words(job.server)]
     shown = [shlex.join(job.backend.provide_command(wish.spec.image))] if pulled and wish.spec else []
     return {
         "changed": decided.changed or bool(pulled),
         "actions": lines,
         "commands": shown + commands(decision, effect_of),
+        "files": files(decision, effect_of),
         "diff": {
             "before": dict(decided.before),
             "after": dict(decided.after),
             "prepared": "".join(f"{line}\n" for line in lines),
         },
-        "needs": list(decision.needs),
+        # Weights are what a server or its image can fetch as well, so their lack forbids nothing.
+        "needs": sorted({*decision.needs, *(["weights"] if decision.preflight.missing_weights else [])}),
         "backend": job.backend.name,
         "vllm_version": wish.spec.vllm_version if wish.spec else None,
         "gpus": list(wish.gpus) if wish.gpus else None,
         "fit": dict(decision.preflight.fit) if decision.preflight.fit else None,
         "fallback": _fallback(decision),
+        "measured_on": decision.preflight.measured_on or None,
+        "learned": {found.key: dict(found.measured)} if found else {},
         "server": described(job, decision, seen=decision.seen),
         "health": None,
     }
@@ -58,6 +62,14 @@ def _fallback(decision: Decision) -> dict[str, t.Any] | None:
 def commands(decision: Decision, effect_of: t.Callable[[Action], Effect] | None) -> list[str]:
     """The plan as command lines, for people."""
     return [shlex.join(effect_of(action).command(action)) for action in decision.plan.actions] if effect_of else []
+
+
+def files(decision: Decision, effect_of: t.Callable[[Action], Effect] | None) -> dict[str, str]:
+    """What the plan writes, by path; nothing of it is secret."""
+    found: dict[str, str] = {}
+    for action in decision.plan.actions if effect_of else ():
+        found.update(t.cast("t.Callable[[Action], Effect]", effect_of)(action).files(action))
+    return found
 
 
 def described(job: Job, decision: Decision, target: str = "current", seen: Seen | None = None) -> dict[str, t.Any]:

@@ -18,6 +18,7 @@ from .._errors import VllmError
 from .._host import lock
 from .._server.fallbacks import Fallbacks
 from .._server.spec import default_container_name, from_params
+from . import choices
 from .backend import SUFFIX, Backend
 from .decide import decide, looked
 from .job import Decision, Host, Job, Params, failures, sentence, settings_of
@@ -51,8 +52,10 @@ PARAMETERS: dict[str, t.Any] = {
     "failure_id": {"type": "str"},
     "reset_fallbacks": {"type": "bool", "default": False},
     "pin_kv": {"type": "str", "choices": ["never", "learned"], "default": "never"},
+    "learned": {"type": "dict", "default": {}},
     "health": {"type": "dict"},
     "alternative": {"type": "dict"},
+    "choice": {"type": "dict"},
 }
 # Which of them a module of services does not have: an environment is not pulled, and no unit is put aside.
 OF_CONTAINERS = ("pull", "replace_unmanaged")
@@ -185,6 +188,8 @@ def carry_out(job: Job) -> dict[str, t.Any]:
             job.backend.wait_until_it_answers()
         if effect_of or job.params["state"] in ("committed", "absent"):
             _recorded(job, decision)
+        if job.makes:
+            choices.keep(job.backend.ledger, job.server, job.params)
         found = {**planned, "server": described(job, decision), **_restored(job, decision)}
         if token:
             lock.release(job.server)
@@ -226,6 +231,7 @@ def _recorded(job: Job, decision: Decision) -> None:
         from .apply import hand_over
 
         hand_over(job, decision)
+        job.backend.ledger.drop_other(choices.KIND, job.server)
     for backend in job.host.backends.values():
         backend.tidy(job.server, gone=state == "absent")
     for action in decision.plan.actions:

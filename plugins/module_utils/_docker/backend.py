@@ -258,9 +258,7 @@ class DockerBackend:
 
     @property
     def _is_podman(self) -> bool:
-        with contextlib.suppress(VllmError, *docker_client.failures()):
-            return self.engine.is_podman
-        return False  # It does not answer, and another sentence says so.
+        return docker_client.says_podman(lambda: self.engine)
 
     # --- acting -----------------------------------------------------------------------------------------------------
 

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
@@ -262,6 +263,13 @@ def is_lost(error: BaseException) -> bool:
 def words(error: BaseException) -> str:
     """What Docker says."""
     return str(getattr(error, "explanation", None) or error).strip()
+
+
+def says_podman(ask: t.Callable[[], t.Any]) -> bool:
+    """Whether Podman answers; one that does not answer is told of by another sentence."""
+    with contextlib.suppress(VllmError, *failures()):
+        return bool(ask().is_podman)
+    return False
 
 
 def sentence(attempt: str, error: BaseException, is_podman: bool = False) -> str:

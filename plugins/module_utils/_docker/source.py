@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import datetime
 import json
 import re
@@ -15,7 +14,7 @@ import typing as t
 from .._errors import VllmError
 from .._health.logfile import NEWS_LINES, TAIL_BYTES, TAIL_LINES, port_among
 from .._host.processes import ProcessState, container_of, process_started
-from .client import explain, failures, sentence
+from .client import explain, failures, says_podman, sentence
 from .reader import Inspected, Reader
 from .stamps import moment, since, without_stamps
 
@@ -35,19 +34,15 @@ class ContainerSource:
         try:
             return ask()
         except failures() as error:
-            raise VllmError(sentence(attempt, error, self._is_podman()), "backend-failed") from None
-
-    def _is_podman(self) -> bool:
-        with contextlib.suppress(VllmError, *failures()):
-            return self.engine.identity().is_podman
-        return False
+            is_podman = says_podman(self.engine.identity)
+            raise VllmError(sentence(attempt, error, is_podman), "backend-failed") from None
 
     def inspected(self) -> Inspected:
         """What the engine says of it now."""
         attempt = f"look at container {self.name}"
         found = self._ask(attempt, lambda: self.engine.container(self.name))
         if found is None:
-            says = "Podman" if self._is_podman() else "Docker"
+            says = "Podman" if says_podman(self.engine.identity) else "Docker"
             raise VllmError(f"Cannot {attempt}. {says} says: No such container: {self.name}.", "server-missing")
         self.tty = bool((found.get("Config") or {}).get("Tty"))
         return found
@@ -119,7 +114,7 @@ class ContainerSource:
     def versions(self) -> dict[str, str]:
         try:
             version = self._ask("ask the engine for its version", self.engine.version)
-            return {"podman" if self._is_podman() else "docker": version}
+            return {"podman" if says_podman(self.engine.identity) else "docker": version}
         except VllmError:
             return {}
 

@@ -21,6 +21,7 @@ from .hardware import INTEGRATED_CAPABILITIES, Hardware, hardware_of, hardware_o
 from .kernel import HostMemory, Process
 from .nvidia_smi import App, Card, Unreachable, bus_key
 from .observation import Observation
+from .watchdog import watchdog
 
 Facts = dict[str, t.Any]
 
@@ -279,6 +280,7 @@ def host_facts(seen: Observation) -> Facts:
         "topology": dict(seen.smi.topology.links),
         "gpus": gpus,
         "servers": servers(seen),
+        "watchdog": watchdog(seen.watchdog, seen.watchdog_age),
     }
     return {**facts, "warnings": warnings(seen, facts)}
 

@@ -28,6 +28,9 @@ class Hardware:
     backend: str = "container"
     # vLLM gives cards with this in their names the batches of a small GPU, however much memory they have.
     small_batches: str = ""
+    # What nvidia-smi reports of one card in MiB, the most common one where they differ; of unified memory, MemTotal. 0
+    # where nobody has written it down.
+    memory_mib: int = 0
 
     @property
     def is_integrated(self) -> bool:
@@ -35,7 +38,7 @@ class Hardware:
 
 
 HARDWARE = (
-    Hardware("gb10", r"\bGB10(?!\d)", "12.1", ("2e12",), "unified"),
+    Hardware("gb10", r"\bGB10(?!\d)", "12.1", ("2e12",), "unified", memory_mib=124610),
     Hardware("thor", r"\bThor\b", "11.0", (), "unified"),
     Hardware("orin", r"\bOrin\b", "8.7", (), "unified"),
     Hardware("n1x", r"\bN1X\b|\bRTX Spark\b", "12.1", (), "unified"),
@@ -43,14 +46,15 @@ HARDWARE = (
     Hardware("gb200", r"\bGB200(?!\d)", "10.0", ("2941",)),
     Hardware("gh200", r"\bGH200(?!\d)", "9.0", ("2342", "2345", "2348")),
     Hardware("b300", r"\bB300(?!\d)", "10.3", ("3182",)),
-    Hardware("b200", r"\bB200(?!\d)", "10.0", ("2901", "2909")),
-    Hardware("h200", r"\bH200(?!\d)", "9.0", ("2335", "233b"), backend="systemd"),
+    Hardware("b200", r"\bB200(?!\d)", "10.0", ("2901", "2909"), memory_mib=183359),
+    Hardware("h200", r"\bH200(?!\d)", "9.0", ("2335", "233b"), backend="systemd", memory_mib=143771),
     Hardware(
         "h100",
         r"\bH[18]00(?!\d)",
         "9.0",
         ("2313", "2321", "2322", "2324", "2330", "2331", "2336", "2339"),
         backend="systemd",
+        memory_mib=81559,
     ),
     Hardware("h20", r"\bH20(?!\d)", "9.0", ("2329",)),
     Hardware(
@@ -60,6 +64,7 @@ HARDWARE = (
         ("20b0", "20b1", "20b2", "20b3", "20b5", "20f1", "20f3", "20f5", "20f6"),
         backend="systemd",
         small_batches="a100",
+        memory_mib=81920,
     ),
     Hardware("a40", r"\bA40(?!\d)", "8.6", ("2235",)),
     Hardware("a30", r"\bA30(?!\d)", "8.0", ("20b7",)),
@@ -87,7 +92,12 @@ def class_names() -> tuple[str, ...]:
 
 def backend_of_class(name: str) -> str:
     """What runs a server on hosts of a class unless somebody says otherwise."""
-    return next((kind.backend for kind in HARDWARE if kind.name == name), OTHER.backend)
+    return class_named(name).backend
+
+
+def class_named(name: str) -> Hardware:
+    """The row of a class by its name; one of no known class where there is none."""
+    return next((kind for kind in HARDWARE if kind.name == name), OTHER)
 
 
 def class_of_groups(groups: t.Collection[str]) -> str | None:

@@ -57,6 +57,9 @@ class Observation:
     containers: t.Any = None
     docker_info: t.Any = None
     daemon_json: str = ""
+    # What the watchdog wrote, and the seconds since then.
+    watchdog: str = ""
+    watchdog_age: float | None = None
     has_toolkit: bool = False
     toolkit_version: str | None = None
     has_runtime_hook: bool = False

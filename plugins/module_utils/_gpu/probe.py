@@ -56,6 +56,7 @@ from .nvidia_smi import (
     with_samples,
 )
 from .observation import Observation, PciDevice
+from .watchdog import STATE as WATCHDOG_STATE
 
 Argv = tuple[str, ...]
 Answers = dict[str, Result]
@@ -385,7 +386,17 @@ def _files(host: Host) -> dict[str, t.Any]:
         "cdi": {path: host.read(path, 4096) for path in cdi_specs(host)},
         "containers": host.docker("/containers/json?all=1"),
         "docker_info": host.docker("/info"),
+        "watchdog": host.read(WATCHDOG_STATE),
+        "watchdog_age": _age(host.path(WATCHDOG_STATE)),
     }
+
+
+def _age(path: str) -> float | None:
+    """Seconds since a file was written."""
+    try:
+        return time.time() - os.stat(path).st_mtime
+    except OSError:
+        return None
 
 
 def pci_devices(host: Host) -> tuple[PciDevice, ...] | None:

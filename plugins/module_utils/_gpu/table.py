@@ -13,6 +13,8 @@ from .tenants import gib, owner
 BAR_WIDTH = 20
 # Tenants of one GPU that are named; the rest is counted.
 NAMED_TENANTS = 3
+# The unit of the watchdog.
+UNIT = "gpufleet-vllm-watchdog"
 HEADINGS: tuple[str, ...] = ("GPU", "name", "memory in use", "", "util", "temp", "power", "health", "tenants (GiB)")
 # Numbers are read from the right, words from the left.
 ALIGNMENT = "<<<>>>><<"
@@ -45,6 +47,7 @@ def table(host: str, facts: Facts) -> list[str]:
     if any(gpu.get("memory_kind") == "unified" for gpu in gpus):
         lines.append("  (the memory is the host's: CPU and GPU share it)")
     lines += [f"  serves {_server(server)}" for server in facts.get("servers") or ()]
+    lines += [f"  {line}" for line in watchdog_lines(facts.get("watchdog"))]
     return lines + [f"  ! {warning}" for warning in facts.get("warnings") or ()]
 
 
@@ -127,6 +130,30 @@ def _server(server: Facts) -> str:
     where = f" on port {server['port']}" if server.get("port") else ""
     how = f"container {server['container']}" if server.get("container") else f"{server.get('backend')} unit"
     return f"{what}{where} (server {server.get('name')}, {how}, {'running' if server.get('running') else 'stopped'})"
+
+
+def watchdog_lines(facts: Facts | None) -> list[str]:
+    """A line for each server that is watched, and what keeps the watchdog from acting."""
+    if not facts:
+        return []
+    found = [f"watchdog: {_watched(one)}" for one in facts.get("servers") or ()]
+    if facts.get("paused_until"):
+        found.append(f"watchdog: paused until {facts['paused_until']}, so it only looks on")
+    if not facts.get("running"):
+        found.append(f"watchdog: does not run, or has written nothing since {facts.get('updated')}: see unit {UNIT}")
+    return found
+
+
+def _watched(one: Facts) -> str:
+    restarts = one.get("restarts") or 0
+    parts = [
+        f"{one.get('name')} {str(one.get('status')).replace('_', ' ')} since {one.get('since')}",
+        f"{restarts} restart{'' if restarts == 1 else 's'}" if restarts else "",
+        str(one.get("stood_down") or ""),
+        f"last cause: {one['cause']}" if one.get("cause") else "",
+        f"see {one['post_mortem']}" if one.get("post_mortem") else "",
+    ]
+    return ", ".join(part.rstrip(".") for part in parts if part)
 
 
 def _aligned(rows: t.Sequence[tuple[str, ...]]) -> list[str]:

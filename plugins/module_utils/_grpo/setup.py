@@ -70,8 +70,9 @@ def described(name: str, model: Model, hardware_class: str, overrides: Spec) -> 
         VllmError: when the description cannot be used, or others than this host could reach the server.
     """
     # First, since what is said to any other server, to set a key, would be wrong here.
-    _refuse_the_open(str(merged(model, hardware_class, overrides, name).get("bind", "127.0.0.1")))
-    return resolve(name, model, hardware_class, overrides)
+    wanted = dict(overrides)
+    _refuse_the_open(str(merged(model, hardware_class, wanted, name).get("bind", "127.0.0.1")))
+    return resolve(name, model, hardware_class, wanted)
 
 
 def compose(spec: Settings, catalogue: Settings, facts: Facts, trainer: Settings, kept: str = "") -> Setup:

@@ -107,7 +107,14 @@ def outcome(report: Report) -> dict[str, t.Any]:
         "phase": report.phase,
         "elapsed": round(report.elapsed, 3),
         "diagnosis": None,
+        "tokens_per_second": tokens_per_second(report),
     }
+
+
+def tokens_per_second(report: Report) -> float | None:
+    """How fast the last completion came, its prompt and the way there included; None where no tokens were counted."""
+    rates = [check.tokens / check.seconds for check in report.checks if check.ok and check.tokens and check.seconds > 0]
+    return round(rates[-1], 1) if rates else None
 
 
 def by_answers(report: Report, url: str) -> dict[str, t.Any]:

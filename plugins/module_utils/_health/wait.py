@@ -56,6 +56,8 @@ class Verdict:
     kind: str = ""
     # The check that was made in place of the one that was asked for.
     instead: str = ""
+    # How many tokens the answer has, where the server says that.
+    tokens: int | None = None
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,7 @@ class CheckResult:
     ok: bool
     detail: str
     seconds: float
+    tokens: int | None = None
 
     def to_dict(self) -> dict[str, t.Any]:
         return {"name": self.name, "ok": self.ok, "detail": self.detail, "seconds": round(self.seconds, 3)}
@@ -169,7 +172,14 @@ def judge_completion(response: Response, expected: str | None = None) -> Verdict
         return Verdict(False, f"the answer is one token repeated: {_excerpt(text)!r}", kind="bad-answer")
     if expected and not re.search(expected, text, re.IGNORECASE):
         return Verdict(False, f"the answer does not hold {expected!r}: {_excerpt(text)!r}", kind="bad-answer")
-    return Verdict(True, _excerpt(text))
+    return Verdict(True, _excerpt(text), tokens=_tokens(response.body))
+
+
+def _tokens(body: t.Any) -> int | None:
+    """How many tokens were generated, as the server counts them."""
+    usage = body.get("usage")
+    count = usage.get("completion_tokens") if isinstance(usage, dict) else None
+    return count if isinstance(count, int) and count > 0 else None
 
 
 def judge_embedding(response: Response) -> Verdict:
@@ -337,7 +347,8 @@ class Wait:
             began = self.monotonic()
             verdict = self._asked_watchfully(name) if self.watchful else self.ask(name)
             shown = verdict.instead or name
-            self.results[name] = CheckResult(shown, verdict.ok, verdict.detail, self.monotonic() - began)
+            gone = self.monotonic() - began
+            self.results[name] = CheckResult(shown, verdict.ok, verdict.detail, gone, verdict.tokens)
             if not verdict.ok:
                 self.kind = verdict.kind
                 return verdict

@@ -38,10 +38,10 @@ GPU_AFTER, GPU_INTERVAL = 30.0, 15.0
 # What sounds like trouble: one of these stands in a line of whatever the table of failures knows.
 ALARM = re.compile(
     r"Error|ERROR|error:|Exception|[Ff]atal|died|Killed|killed|[Ss]eg(?:mentation )?fault|SIG[A-Z]+ received"
-    r"|No space left|NCCL WARN|Value error|terminate called|output_handler failed|oom-kill:|NVRM: "
+    r"|No space left|NCCL WARN|Value error|terminate called|output_handler failed|oom-kill|NVRM: "
     r"|out of resource|collective operation timeout|version mismatch|GPU is lost|[Pp]ermission denied"
     r"|not found|Not Found|driver was not |no locator available|Failed at step|gated|restricted|OfflineMode"
-    r"|Main process exited"
+    r"|Main process exited|format error|^Failed: "
 )
 WAITS_FOR_WORKER = re.compile(r"No available shared memory broadcast block")
 

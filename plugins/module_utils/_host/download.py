@@ -198,7 +198,8 @@ class FileSource:
 
 @dataclass(frozen=True)
 class HttpSource:
-    """A file behind an URL. Proxy settings are those of the environment.
+    """A file behind an URL. Proxy settings are those of the environment, unless C(proxy) names one or C(use_proxy) is
+    false.
 
     C(credentials) are headers for the server at that URL, and for no other that it redirects to.
     """
@@ -209,6 +210,8 @@ class HttpSource:
     ca_path: str | None = None
     credentials: t.Mapping[str, str] = field(default_factory=dict, repr=False)
     elsewhere: str = _MIRROR
+    proxy: str = ""
+    use_proxy: bool = True
     # Of the last answer: the version of the file (ETag), and the server that gave it (Host), which a redirect may name.
     seen: dict[str, str] = field(default_factory=dict, repr=False, compare=False)
 
@@ -249,17 +252,19 @@ class HttpSource:
             is_origin = _origin(url) == _origin(self.url)
             self.seen["Host"] = urllib.parse.urlsplit(url).netloc
             try:
-                return open_url(
-                    url,
-                    method=method,
-                    headers={**headers, **(self.credentials if is_origin else {})},
-                    timeout=self.timeout,
-                    validate_certs=self.validate_certs,
-                    ca_path=self.ca_path,
-                    http_agent="gpufleet.vllm",
-                    follow_redirects="none",
-                    use_netrc=is_origin and not self.credentials,
-                )
+                with _through(self.proxy):
+                    return open_url(
+                        url,
+                        method=method,
+                        headers={**headers, **(self.credentials if is_origin else {})},
+                        use_proxy=self.use_proxy,
+                        timeout=self.timeout,
+                        validate_certs=self.validate_certs,
+                        ca_path=self.ca_path,
+                        http_agent="gpufleet.vllm",
+                        follow_redirects="none",
+                        use_netrc=is_origin and not self.credentials,
+                    )
             except urllib.error.HTTPError as error:
                 target = error.headers.get("Location") if error.code in _REDIRECTED else None
                 if method == "HEAD" and target and "X-Linked-Etag" in error.headers:
@@ -321,11 +326,25 @@ class HttpSource:
 
     def _by_way_of(self) -> str:
         parts = urllib.parse.urlsplit(self.url)
-        proxy = urllib.request.getproxies().get(parts.scheme)
-        if not proxy or urllib.request.proxy_bypass(parts.hostname or ""):
+        proxy = self.proxy or urllib.request.getproxies().get(parts.scheme)
+        if not proxy or not self.use_proxy or urllib.request.proxy_bypass(parts.hostname or ""):
             return ""
         # Never the credentials that a proxy's address may hold, with a scheme or without.
         return f" through the proxy {proxy.rpartition('@')[2].rpartition('://')[2].rstrip('/')}"
+
+
+@contextlib.contextmanager
+def _through(proxy: str) -> t.Iterator[None]:
+    """What asks takes its proxy from the environment alone."""
+    said = dict.fromkeys(("http_proxy", "https_proxy"), proxy) if proxy else {}
+    before = {name: os.environ[name] for name in said if name in os.environ}
+    os.environ.update(said)
+    try:
+        yield
+    finally:
+        for name in said:
+            del os.environ[name]
+        os.environ.update(before)
 
 
 def _origin(url: str) -> tuple[str, str]:
@@ -360,7 +379,21 @@ def retry_after(header: t.Callable[[str], str | None], now: float) -> float:
     return float(limit.group(1)) if limit else 0.0
 
 
-Source = t.Union[FileSource, HttpSource]
+class Source(t.Protocol):
+    """Where to get a file."""
+
+    @property
+    def name(self) -> str: ...
+
+    # What to try instead, as a sentence.
+    @property
+    def elsewhere(self) -> str: ...
+
+    def open_at(self, offset: int) -> tuple[int, io.BufferedIOBase]:
+        """Begin reading there, or before it: the first value says where."""
+
+    def explain(self, error: Exception, got: int, size: int) -> VllmError:
+        """Say what went wrong."""
 
 
 def range_start(status: int, content_range: str | None) -> int:

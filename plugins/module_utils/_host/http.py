@@ -118,9 +118,8 @@ class Server:
             raise _explained(error) from None
 
     def _connected(self, place: urllib.parse.SplitResult, deadline: float) -> socket.socket:
-        if self.uds is not None:
-            return _connect(socket.AF_UNIX, self.uds, deadline)
-        connection = _connect_tcp(place, deadline)
+        unix = self.uds is not None
+        connection = _connect(socket.AF_UNIX, self.uds, deadline) if unix else _connect_tcp(place, deadline)
         return self._secured(connection, str(place.hostname)) if place.scheme == "https" else connection
 
     def _secured(self, connection: socket.socket, host: str) -> socket.socket:

@@ -272,11 +272,11 @@ def _is_an_operators(directory: str, socket: str) -> bool:
         uid = os.lstat(directory).st_uid
     except OSError:
         return False
-    return _is_private(directory, uid) and (uid in (0, os.geteuid()) or _may_open(uid, socket))
+    return _is_private(directory, uid) and (uid in (0, os.geteuid()) or may_open(uid, socket))
 
 
 @functools.cache
-def _may_open(uid: int, socket: str) -> bool:
+def may_open(uid: int, socket: str) -> bool:
     """Whether a user may open the socket of an engine, as its owner, by its group, or like everybody."""
     try:
         status = os.stat(socket)

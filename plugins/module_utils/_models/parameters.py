@@ -39,6 +39,19 @@ PARAMETERS: dict[str, dict[str, t.Any]] = {
     "retry_wait": {"type": "int", "default": 120},
     "validate_certs": {"type": "bool", "default": True},
     "ca_path": {"type": "path"},
+    "peer": {
+        "type": "dict",
+        "options": {
+            "address": {"type": "str", "required": True},
+            "port": {"type": "int", "required": True},
+            "token": {"type": "str", "required": True, "no_log": True},
+            "sources": {"type": "list", "elements": "str", "default": []},
+            "head": {"type": "str"},
+            "commit": {"type": "str"},
+            "files": {"type": "list", "elements": "dict", "default": []},
+            "left_out_bytes": {"type": "int", "default": 0},
+        },
+    },
     "slice": {"type": "float", "default": 0},
     "resume": {"type": "dict", "default": {}},
 }

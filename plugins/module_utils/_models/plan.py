@@ -92,17 +92,15 @@ def check_disk(plan_: Plan, manifest: Manifest, path: str, free: int, reserve: i
     )
 
 
-def actions(plan_: Plan, manifest: Manifest) -> list[str]:
-    """The plan in words, a line for each kind of step."""
+def actions(plan_: Plan, manifest: Manifest, origin: str) -> list[str]:
+    """The plan in words, a line for each kind of step. C(origin) is where files come from."""
     name, found = manifest.wish.name, []
     if plan_.verify:
         weight = size(sum(file.bytes for file in plan_.verify))
         found.append(f"verify {_count(plan_.verify)} of {name} that are on the host ({weight})")
     if plan_.fetch:
         resumed = f", of which {size(plan_.resumed)} are there already" if plan_.resumed else ""
-        found.append(
-            f"fetch {_count(plan_.fetch)} of {name} from {manifest.source} ({size(plan_.fetch_bytes)}{resumed})"
-        )
+        found.append(f"fetch {_count(plan_.fetch)} of {name} from {origin} ({size(plan_.fetch_bytes)}{resumed})")
     if plan_.links:
         found.append(f"link {_count(plan_.links)} in snapshot {manifest.commit} of {name}")
     if plan_.refers:

@@ -16,7 +16,7 @@ from dataclasses import replace
 from .._deploy import weights
 from .._errors import VllmError
 from .._host import download, files, lock
-from . import manifest as manifests, plan as plans, progress
+from . import manifest as manifests, peers, plan as plans, progress, serving
 from .hub import Hub, Remote, remote_of_blob
 from .manifest import Manifest
 from .parameters import Params, directory_of, token_in, wish_of
@@ -50,7 +50,12 @@ def run(params: Params, check_mode: bool) -> Result:
             return remove(repository, check_mode)
         with _alone(repository):
             return remove(repository, check_mode)
-    return Staging(params, wish, repository).run(check_mode)
+    staging = Staging(params, wish, repository)
+    peer = params["peer"]
+    if not peer or check_mode:
+        return staging.run(check_mode)
+    with serving.passing_on(peers.place_of(peer, repository.huggingface_dir), peer["token"]):
+        return staging.run(check_mode)
 
 
 def _alone(repository: Repository, token: str = "") -> t.ContextManager[None]:
@@ -63,6 +68,9 @@ class Staging:
     def __init__(self, params: Params, wish: Wish, repository: Repository) -> None:
         self.params, self.wish, self.repository = params, wish, repository
         self.endpoint = download.checked_url(params["endpoint"]).rstrip("/")
+        self.peer: Params = params["peer"] or {}
+        # Where what is missing comes from, for people.
+        self.origin = next(iter(self.peer.get("sources") or ()), self.endpoint)
         self.resume: t.Mapping[str, t.Any] = params["resume"] or {}
         # The slices after the first go on with what that one began to verify.
         self.verifies_all = params["verify"] == "full" and not self.resume
@@ -87,14 +95,25 @@ class Staging:
 
     def _manifest(self) -> Manifest:
         known = manifests.remembered(self.repository, self.wish)
-        if known and (self.resume or not self.params["update"] or self.params["offline"]):
+        told = peers.listing_of(self.peer, self.wish.model)
+        if known and self._is_settled(known, told is not None):
             return known
-        new = on_disk(self.repository, self.wish) if self.params["offline"] else self._asked()
+        if told:
+            new = Manifest(self.wish, told.commit, told.files, self.origin, self.peer["left_out_bytes"])
+        else:
+            new = on_disk(self.repository, self.wish) if self.params["offline"] else self._asked()
         if known is None:
             return new
         is_same = (known.commit, known.files) == (new.commit, new.files)
         kept = {file.digest: known.proved[file.digest] for file in new.files if file.digest in known.proved}
         return replace(new, proved=kept, since=known.since if is_same else None)
+
+    def _is_settled(self, known: Manifest, is_told: bool) -> bool:
+        """Whether what is remembered says which files to have. C(is_told): the controller says it as well."""
+        if self.resume or self.params["offline"]:
+            return True
+        # What is missing is to be what the peers have.
+        return not self.params["update"] and not (is_told and self._compared(known)[1].fetch)
 
     def _asked(self) -> Manifest:
         """What the Hub says that the model consists of."""
@@ -180,10 +199,13 @@ class Staging:
         else:
             lock.leave(self.repository.lock_name, token)
         idle = 0.0 if transfer.came or work.proofs else self.resume.get("idle", 0.0) + seconds
-        if idle >= PATIENCE:
+        waits = bool(self.peer.get("sources"))
+        if idle >= (peers.PATIENCE if waits else PATIENCE):
+            seen = f"another program holds the locks in {self.repository.locks} ('fuser' names it)"
+            if waits:
+                seen = f"{self.origin} waits for it as well, or {seen}"
             raise VllmError(
-                f"Nothing of {self.wish.name} came for {idle / 60:.0f} minutes: another program holds the locks in "
-                f"{self.repository.locks} ('fuser' names it). Wait for it, or end it.",
+                f"Nothing of {self.wish.name} came for {idle / 60:.0f} minutes: {seen}. Wait for it, or end it.",
                 "locked",
             )
         result = self._since_the_first_slice(work, transfer)
@@ -216,15 +238,21 @@ class Staging:
         }
 
     def _transfer(self, work: _Work, began: float) -> Transfer:
-        return Transfer(
+        transfer = Transfer(
             self.repository,
-            lambda file: self._hub().source(file.path, work.manifest.commit),
+            lambda file: self._source(file, work.manifest.commit, transfer),
             work.proved,
             self._manner(),
             self.params["connections"],
             Pace(self.params["bandwidth_limit"]),
             began + self.params["slice"] if self.params["slice"] else None,
         )
+        return transfer
+
+    def _source(self, file: Remote, commit: str, transfer: Transfer) -> download.Source:
+        if self.peer.get("sources"):
+            return peers.source_of(self.peer, self.repository, file, self.params["timeout"], transfer.go_on)
+        return self._hub().source(file.path, commit)
 
     def _bring(self, work: _Work, transfer: Transfer) -> None:
         """Bring every blob, verified; what turns out to be damaged becomes a part of the plan."""
@@ -254,7 +282,7 @@ class Staging:
         return {
             "changed": plan.changes,
             "finished": True,
-            "actions": plans.actions(plan, manifest),
+            "actions": plans.actions(plan, manifest, self.origin),
             "diff": plans.diff(plan, manifest, seen, self.before),
             "model": described(self.repository, manifest),
             "fetched_bytes": 0,

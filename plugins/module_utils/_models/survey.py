@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import time
@@ -44,11 +45,7 @@ def _known_places(servers: t.Iterable[tuple[str, Intent]], known: t.Iterable[tup
 def _rows(
     place: str, servers: t.Sequence[tuple[str, Intent]], known: t.Sequence[tuple[str, Manifest]]
 ) -> t.Iterator[Row]:
-    try:
-        names = sorted(os.listdir(os.path.join(place, "hub")))
-    except OSError:
-        return
-    for name in names:
+    for name in _listed(os.path.join(place, "hub")):
         folder = FOLDER.fullmatch(name)
         if folder:
             repository = Repository(place, folder["name"].replace("--", "/", 1))
@@ -64,8 +61,26 @@ def _row(repository: Repository, known: t.Sequence[Manifest], servers: list[str]
         "revisions": revisions,
         "whole": bool(revisions) and all(one["whole"] for one in revisions),
         "bytes": bytes_in(repository.folder),
+        "age_days": _age_days(repository, time.time()),
         "servers": servers,
     }
+
+
+def _age_days(repository: Repository, now: float) -> int:
+    """Whole days since a file of the model came last. When one was read is not known: looking at a cache reads it."""
+    blobs = os.path.join(repository.folder, "blobs")
+    newest = 0.0
+    for path in (repository.folder, *(os.path.join(blobs, name) for name in _listed(blobs))):
+        with contextlib.suppress(OSError):
+            newest = max(newest, os.stat(path).st_mtime)
+    return max(0, int((now - newest) // 86400))
+
+
+def _listed(folder: str) -> list[str]:
+    try:
+        return sorted(os.listdir(folder))
+    except OSError:
+        return []
 
 
 def _revisions(repository: Repository) -> list[str]:
@@ -75,10 +90,7 @@ def _revisions(repository: Repository) -> list[str]:
         os.path.relpath(os.path.join(place, name), root) for place, _below, there in os.walk(root) for name in there
     )
     commits = {weights.find(repository.model, repository.huggingface_dir, name).revision for name in named}
-    try:
-        snapshots = sorted(os.listdir(os.path.join(repository.folder, "snapshots")))
-    except OSError:
-        snapshots = []
+    snapshots = _listed(os.path.join(repository.folder, "snapshots"))
     return [*named, *(commit for commit in snapshots if commit not in commits)]
 
 

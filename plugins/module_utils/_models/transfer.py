@@ -95,20 +95,21 @@ class Transfer:
 
     def _guarded(self, do: t.Callable[[Remote], object], file: Remote) -> None:
         try:
-            self._go_on()
+            self.go_on()
             do(file)
         except BaseException:
             self.failed.set()
             raise
 
-    def _go_on(self) -> None:
+    def go_on(self) -> None:
+        """Raise C(Interrupted) when the slice is over or another file failed."""
         if self.failed.is_set() or (self.until is not None and time.monotonic() >= self.until):
             raise Interrupted
 
     def _fetch(self, file: Remote) -> None:
         path, partial = self.repository.blob(file.digest), self.repository.partial(file.digest)
         self.repository.make_directory(os.path.dirname(path))
-        with self.repository.locked(file.digest, self._go_on):
+        with self.repository.locked(file.digest, self.go_on):
             # Whoever held the lock may have brought the file.
             there = identity(path)
             if there and there[0] == file.bytes and self._is_right(file):
@@ -125,7 +126,7 @@ class Transfer:
                 self.came += count
             self.pace.pass_on(count)
             if position < file.bytes:
-                self._go_on()
+                self.go_on()
 
         return passing
 

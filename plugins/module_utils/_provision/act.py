@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 from .._errors import ProgramError, Reason, VllmError
 from .._gpu.probe import DIRECTORIES
-from .._host import files
+from .._host import boot, files
 from .._host.download import HttpSource, fetch
 from .._host.redaction import redact
 from .facts import Wish
@@ -197,14 +197,7 @@ class Actor:
             if content is None:
                 raise VllmError(f"Cannot {step.words()}: there is no key at {step.key}. Copy it there.", "path-missing")
             return content
-        before = dict(os.environ)
-        if self.wish.proxy:
-            os.environ.update(http_proxy=self.wish.proxy, https_proxy=self.wish.proxy)
-        try:
-            return fetch(HttpSource(step.key, ca_path=self.wish.ca_bundle or None), KEY_BYTES)
-        finally:
-            os.environ.clear()
-            os.environ.update(before)
+        return fetch(HttpSource(step.key, ca_path=self.wish.ca_bundle or None, proxy=self.wish.proxy), KEY_BYTES)
 
     def _file(self, step: Step) -> None:
         if os.path.basename(step.target) == "gpufleet-nouveau.conf":
@@ -223,7 +216,7 @@ class Actor:
     # --- what runs ---
 
     def _start_unit(self, step: Step) -> None:
-        self._run(step, "systemctl", "enable", "--no-reload", step.target)
+        self._run(step, *boot.command("enable", step.target))
         self._run(step, "systemctl", "start", step.target)
 
     def _cdi(self, step: Step) -> None:

@@ -278,7 +278,7 @@ def _architecture(address: str, numbers: t.Any, whole: bool) -> list[str]:
         return []
     found = _typed(address, numbers, {**dict.fromkeys(ARCHITECTURE_KEYS, "count"), "weights_gib": "number"})
     # The size of the weights alone is worth something for a model whose layers are not described by such numbers.
-    if whole and isinstance(numbers, t.Mapping) and set(numbers) - {"experts"} != {"weights_gib"}:
+    if whole and isinstance(numbers, t.Mapping) and set(numbers) - {"experts", "is_encoder"} != {"weights_gib"}:
         found += [f"{address}.{key} is missing." for key in COMMON_KEYS if key not in numbers]
     return found
 

@@ -259,11 +259,20 @@ def _check_part(key: str, flag: Flag) -> list[Finding]:
 def _check_value(key: str, flag: Flag, value: EngineValue, release: Release, is_closed: bool | None) -> list[Finding]:
     wanted = _wrong_kind(flag, value)
     if wanted:
-        return [_error(key, f"--{_dashed(flag.name)} must be {wanted}; got {_shown(value)}", "")]
+        remedy = _as_mapping(str(value)) if flag.kind == "json" else ""
+        return [_error(key, f"--{_dashed(flag.name)} must be {wanted}; got {_shown(value)}", remedy)]
     if not flag.choices or isinstance(value, bool) or is_closed is None:
         return []
     values = value if isinstance(value, tuple) else value.split(",") if flag.kind == "list" else (value,)
     return [f for word in values for f in _check_choice(key, flag, word, release, is_closed)]
+
+
+def _as_mapping(value: str) -> str:
+    """What to write in place of the pairs that older versions took ("image=10,video=2")."""
+    pairs = [part.partition("=") for part in value.split(",")]
+    if not all(name.strip() and dash for name, dash, _what in pairs):
+        return ""
+    return f"write {{{', '.join(f'{name.strip()}: {what.strip()}' for name, _dash, what in pairs)}}}"
 
 
 def _wrong_kind(flag: Flag, value: EngineValue) -> str:
@@ -312,7 +321,7 @@ def _comes_after(life: str, release: Release) -> bool:
 
 def _listed(word: str, choices: tuple[str, ...]) -> str:
     if len(choices) <= LISTED:
-        return ", ".join(choices)
+        return ", ".join(sorted(choices, key=int) if all(map(str.isdecimal, choices)) else choices)
     near = difflib.get_close_matches(word, choices, n=3, cutoff=0.3) or list(choices[:3])
     return f"{len(choices)} others, such as {', '.join(near)}"
 
@@ -520,6 +529,13 @@ def _rule_parallel(spec: ServerSpec, release: Release) -> t.Iterator[Finding]:
             yield _error(f"engine.{key}_parallel_size", message, "lower it or list more GPUs")
 
 
+def _rule_api(spec: ServerSpec, release: Release) -> t.Iterator[Finding]:
+    for name, silent in (("headless", True), ("api_server_count", "0")):
+        if spec.engine.get(name) == silent:
+            message = "without an API server nothing answers on this host, and a run would wait for it in vain"
+            yield _error(f"engine.{name}", message, "start such a part beside the servers of this collection")
+
+
 def _rule_needs(spec: ServerSpec, release: Release) -> t.Iterator[Finding]:
     """Flags that vLLM only takes together with another one."""
     for name, other in (
@@ -588,6 +604,7 @@ RULES: tuple[Rule, ...] = (
     _rule_utilization,
     _rule_objects,
     _rule_parallel,
+    _rule_api,
     _rule_needs,
     _rule_defaults,
     _rule_environment,

@@ -24,6 +24,10 @@ RUNG_KEYS = ("because", "causes", "change")
 FIXED = ("container_name", "name", "port", "bind", "api_key_file", "served_model_name")
 CHANGEABLE = frozenset(ALL_KEYS) - {*FIXED}
 
+# What a service finds when it looks at its GPUs before it starts, and what vLLM says there where nobody looked.
+GPU_TAKEN = "gpu-taken"
+SAME_AS = {GPU_TAKEN: "mem-free-below-budget"}
+
 Settings = t.Mapping[str, t.Any]
 
 
@@ -62,8 +66,9 @@ class Fallbacks:
         C(unfit) are those that cannot be tried here.
         """
         start = self.taken[-1] + 1 if self.taken else 0
+        leads = {cause, SAME_AS.get(cause, cause)}
         for number in range(start, len(self.rungs)):
-            if cause in self.rungs[number]["causes"] and number not in unfit:
+            if leads & {*self.rungs[number]["causes"]} and number not in unfit:
                 return replace(self, taken=(*self.taken, number), causes=(*self.causes, cause))
         return None
 

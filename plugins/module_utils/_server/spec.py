@@ -469,8 +469,8 @@ def spelled(path: str) -> str:
 def of_another_home(before: t.Mapping[str, t.Any], after: t.Mapping[str, t.Any]) -> list[str]:
     """What to say of paths that two records have below the homes of two users: most likely both were written with ~."""
     return [
-        f"{key} is {after[key]}, and was {before[key]} before. ~ is the home of the user on the host that the module "
-        "runs as, which become changes: deploy as the same user as before, or write an absolute path."
+        f"{key} is {after[key]}, and was {before[key]} before. ~ is the home of the user whom Ansible connects as, and "
+        "for a module without role vllm_server of the one that it runs as: deploy as before, or write an absolute path."
         for key in PATH_KEYS
         if isinstance(before.get(key), str)
         and isinstance(after.get(key), str)

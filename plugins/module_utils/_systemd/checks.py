@@ -13,6 +13,7 @@ import typing as t
 from .._errors import Problem
 from .._server.check import RAY
 from .._server.spec import ServerSpec, is_named
+from .options import writable
 from .systemctl import Host, Place
 from .venv import holds
 from .words import NAME_OF_A_VARIABLE
@@ -66,6 +67,12 @@ def _of_words(spec: ServerSpec) -> t.Iterator[Problem]:
         yield Problem("invalid-parameter", sentence)
     if spec.model_dir and (":" in spec.model_dir or not spec.model_dir.isprintable()):
         sentence = f"model must be a path without a colon and control characters to be bound; got {spec.model_dir!r}."
+        yield Problem("invalid-parameter", sentence)
+    if spec.uds and not any(spec.uds.startswith(f"{place.rstrip('/')}/") for place in writable(spec)):
+        sentence = (
+            f"engine.uds: a service cannot make the socket {spec.uds} where others reach it: it writes to what volumes "
+            "mounts, and has a /tmp of its own. Mount the directory of the socket with volumes."
+        )
         yield Problem("invalid-parameter", sentence)
 
 

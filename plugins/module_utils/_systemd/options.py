@@ -9,6 +9,7 @@ from __future__ import annotations
 import typing as t
 from dataclasses import dataclass
 
+from .._host import boot
 from .._server.spec import ServerSpec
 from .._vllm.versions import parse
 from .words import exec_line, path, words
@@ -18,8 +19,9 @@ SHELL = "/bin/sh"
 # Below /var/cache: where a server keeps what it compiles.
 CACHES = "gpufleet.vllm"
 HAS_EXEC = 240
-# Locked by a server that starts: in a directory of root's, for the services of every user to open.
-TURN = "/run/gpufleet.vllm/turn"
+# A file for each GPU, locked by a server that starts there: root's, for the services of every user to open. Which GPUs
+# there are is known to whoever locks them; beyond these files they share.
+TURNS, FILES = "/run/gpufleet.vllm/turns", 16
 # What root runs is no program of the environment, whose owner may be anybody.
 AS_ROOT = f"+{{}}{SHELL} -c 'PATH=/usr/sbin:/usr/bin:/sbin:/bin; {{}}'"
 # From which release on vLLM takes UUIDs in CUDA_VISIBLE_DEVICES.
@@ -157,8 +159,8 @@ def _device_nodes(given: Given) -> list[str]:
     return [AS_ROOT.format("-", "command -v nvidia-modprobe > /dev/null && nvidia-modprobe -u -c 0")]
 
 
-def _turn(given: Given) -> list[str]:
-    made = f"mkdir -p -m 0755 {TURN.rpartition('/')[0]} && touch {TURN} && chmod 0644 {TURN}"
+def _turns(given: Given) -> list[str]:
+    made = f"umask 022; mkdir -p {TURNS} && cd {TURNS} && touch {' '.join(map(str, range(FILES)))}"
     return [AS_ROOT.format("", made)] if given.waits else []
 
 
@@ -181,6 +183,12 @@ def _reads(given: Given) -> Value:
 def _writes(given: Given) -> Value:
     volumes = [_volume(one) for one in given.spec.volumes if not _is_read_only(one)]
     return [*(words([one]) for one in given.writes), *volumes]
+
+
+def writable(spec: ServerSpec) -> list[str]:
+    """The directories that a service may write to and that somebody else reaches, as the service sees them."""
+    mounted = [volume.split(":")[1] for volume in spec.volumes if not _is_read_only(volume)]
+    return [*mounted, f"/run/{spec.container_name}", "/dev/shm"]
 
 
 def _is_read_only(volume: str) -> bool:
@@ -277,9 +285,9 @@ DIRECTIVES: tuple[Directive, ...] = (
     Directive(
         "Service",
         "ExecStartPre",
-        "run as root: the device nodes that CUDA needs, which the hardened service may not make, and the file that the "
-        "starts of all users' services wait for",
-        lambda g: [*_device_nodes(g), *_turn(g), *_copied(g)],
+        "run as root: the device nodes that CUDA needs, which the hardened service may not make, and the files that "
+        "the starts of all users' services wait for",
+        lambda g: [*_device_nodes(g), *_turns(g), *_copied(g)],
         ("gpus",),
     ),
     Directive(
@@ -391,7 +399,7 @@ DIRECTIVES: tuple[Directive, ...] = (
         "Install",
         "WantedBy",
         "it serves again after a reboot",
-        lambda g: "multi-user.target" if starts_at_boot(g) else None,
+        lambda g: boot.TARGET if starts_at_boot(g) else None,
         ("restart_policy",),
     ),
 )

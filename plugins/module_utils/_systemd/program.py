@@ -13,60 +13,47 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
-import io
 import os
-import stat
-import sys
 import typing as t
-import zipfile
 from dataclasses import dataclass
 
 from .._deploy.ledger import Known, Ledger, entry
 from .._errors import VllmError
 from .._host import files, lock
-from . import start
-from .options import TURN
+from .._host.archive import DIRECTORY, archive as packed, refuse_unsafe
+from .options import TURNS
 
-# For root alone to write, for all to read.
-DIRECTORY = "/usr/local/lib/gpufleet.vllm"
 # What C(start) reaches, as the names of modules below module_utils; a unit test holds the list.
 MODULES = (
     "_errors",
     *(f"_gpu.{name}" for name in ("facts", "faults", "hardware", "kernel", "nvidia_smi", "observation", "probe")),
-    *("_gpu.selection", "_gpu.tenants", "_host.cgroup", "_host.labels", "_host.lock", "_host.processes"),
+    *(
+        "_gpu.selection",
+        "_gpu.tenants",
+        "_gpu.watchdog",
+        "_host.cgroup",
+        "_host.labels",
+        "_host.lock",
+        "_host.processes",
+    ),
     "_systemd.start",
 )
-PACKAGES = ("", "_gpu", "_host", "_systemd")
-MAIN = "import sys\nfrom gpufleet._systemd.start import main\nsys.exit(main(sys.argv[1:]))\n"
 # The name of the lock under which these files come and go, which no server can have.
 LOCK = "@program"
 
 
 @functools.lru_cache(maxsize=1)
 def archive() -> bytes:
-    """The program, byte for byte the same wherever it is made of the same sources."""
-    base = start.__name__[: -len("_systemd.start")]
-    texts: dict[str, str | bytes] = {os.path.join("gpufleet", package, "__init__.py"): "" for package in PACKAGES}
-    texts.update({f"gpufleet/{name.replace('.', '/')}.py": _source(base + name) for name in MODULES})
-    made = io.BytesIO()
-    with zipfile.ZipFile(made, "w") as archived:
-        for path, text in sorted({**texts, "__main__.py": MAIN}.items()):
-            archived.writestr(zipfile.ZipInfo(path), text)
-    return made.getvalue()
-
-
-def _source(name: str) -> bytes:
-    """The file that a module runs from, also where that is in a zip file of Ansible's."""
-    module: t.Any = sys.modules[name]
-    return bytes(module.__loader__.get_data(module.__file__))
+    """The program of units."""
+    return packed(MODULES, "_systemd.start")
 
 
 @dataclass(frozen=True)
 class Programs:
-    """Where the programs of units are, and the file that their starts wait for."""
+    """Where the programs of units are, and the files that their starts wait for."""
 
     directory: str = DIRECTORY
-    turn: str = TURN
+    turns: str = TURNS
 
     @property
     def path(self) -> str:
@@ -85,7 +72,7 @@ class Programs:
             if path not in {one.name for one in ledger.known().of(server, "program")}:
                 ledger.write(entry(server, "program", name=path))
             os.makedirs(self.directory, 0o755, exist_ok=True)
-            _refuse_unsafe(self.directory)
+            refuse_unsafe(self.directory)
             if files.read(path, len(content) + 1) != content:
                 files.write_whole(path, content, mode=0o644, durable=True)
 
@@ -100,19 +87,10 @@ class Programs:
                 if one.name not in _of_others(ledger.known(), server):
                     files.delete_file(one.name)
                     if not os.path.isdir(self.directory):
-                        files.delete_file(self.turn)
+                        files.delete_directory(self.turns)
+                        with contextlib.suppress(OSError):
+                            os.rmdir(os.path.dirname(self.turns))
                 ledger.drop(one)
-
-
-def _refuse_unsafe(directory: str) -> None:
-    """Code that others can change is nobody's to run."""
-    found = os.lstat(directory)
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o022:
-        raise VllmError(
-            f"{directory} is to hold a program that units run, and others than this user may write there. Move it away "
-            f"or run: chown root {directory}; chmod 755 {directory}",
-            "permission-denied",
-        )
 
 
 def _of_others(known: Known, server: str) -> set[str]:

@@ -29,7 +29,8 @@ from .._host import lock
 from .._host.processes import born, printable, read_proc
 
 Facts = t.Mapping[str, t.Any]
-Say = t.Callable[[str], None]
+# A text and, unless that is INFO, its level.
+Say = t.Callable[..., None]
 
 # The unit of a server, as the kernel names its control group; what a user runs for himself is below user.slice.
 UNIT = re.compile(r"^(?!.*/user\.slice/).*/system\.slice/vllm-([^/\n]+)\.service(?:/|$)", re.MULTILINE)
@@ -39,8 +40,10 @@ LONGEST = 1800.0
 STRANGER = 10.0
 # How often a wait is told of: more often than any health wait takes silence for a stall.
 EVERY = 30.0
-# How long memory may take to come back that an earlier life of the server had.
+# How long memory may take to come back that an earlier life of the server had; and how often one is looked at that
+# somebody else has, for as long as he has it.
 PATIENCE = 20.0
+LATER = 15.0
 INTERVAL = 1.0
 SMI_TIMEOUT = 30.0
 
@@ -62,10 +65,12 @@ class Start:
     used: int = 1
     # Whether its vLLM takes UUIDs.
     takes_uuids: bool = False
-    # Where it answers once it is up, and the file that is locked until then; none for a start that disturbs nobody.
+    # Where it answers once it is up (at a Unix socket it has no port), and the directory of the files that are locked
+    # until then; none for a start that disturbs nobody.
     bind: str = "127.0.0.1"
     port: int = 8000
-    turn: str = ""
+    uds: str = ""
+    turns: str = ""
 
     def argv(self, python: str, program: str) -> tuple[str, ...]:
         """The command line of the unit. Isolated, the interpreter reads no variable and no directory of the user's."""
@@ -76,7 +81,8 @@ class Start:
         options += ["--mig"] if self.mig else []
         options += [f"--share={self.share:g}", f"--used={self.used}"] if self.share else []
         options += ["--takes-uuids"] if self.takes_uuids else []
-        options += [f"--turn={self.turn}", f"--answers={self.bind}", f"--at-port={self.port}"] if self.turn else []
+        answers = [f"--uds={self.uds}"] if self.uds else [f"--answers={self.bind}", f"--at-port={self.port}"]
+        options += [f"--turns={self.turns}", *answers] if self.turns else []
         return (python, "-I", program, *options, "--", *self.command)
 
 
@@ -93,9 +99,10 @@ def parsed(argv: t.Sequence[str]) -> Start:
     parser.add_argument("--share", type=float, default=0.0)
     parser.add_argument("--used", type=int, default=1)
     parser.add_argument("--takes-uuids", action="store_true")
-    parser.add_argument("--turn", default="")
+    parser.add_argument("--turns", default="")
     parser.add_argument("--answers", default="127.0.0.1")
     parser.add_argument("--at-port", type=int, default=8000)
+    parser.add_argument("--uds", default="")
     said = vars(parser.parse_args(own))
     if not command:
         parser.error("the command of the server is missing, behind --")
@@ -129,9 +136,13 @@ def chosen(start: Start, facts: Facts) -> tuple[list[Candidate], str]:
         return found, f"{error} So it moves to {', '.join(map(_called, found))}."
 
 
+def _own(start: Start, facts: Facts) -> list[Candidate]:
+    """The GPUs that it was deployed with."""
+    return named(facts, start.gpus or [str(gpu.get("index")) for gpu in facts.get("gpus") or ()])
+
+
 def _same(start: Start, facts: Facts) -> list[Candidate]:
-    every = [str(gpu.get("index")) for gpu in facts.get("gpus") or ()]
-    found = named(facts, start.gpus or every)
+    found = _own(start, facts)
     reasons = []
     for number, one in enumerate(found):
         # Of all GPUs of the host, vLLM takes the first ones.
@@ -144,6 +155,21 @@ def _same(start: Start, facts: Facts) -> list[Candidate]:
     if why:
         raise VllmError(" ".join(why), "no-free-gpu")
     return found
+
+
+def is_only_taken(start: Start, facts: Facts) -> bool:
+    """Whether the GPUs would do if nobody else held memory there: what others take, they give back."""
+    with contextlib.suppress(VllmError):
+        chosen(start, {**facts, "gpus": [_idle(gpu) for gpu in facts.get("gpus") or ()]})
+        return True
+    return False
+
+
+def _idle(gpu: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    free, used, mig = gpu.get("memory_free_mib"), gpu.get("memory_used_mib"), gpu.get("mig") or {}
+    devices = [{**one, "memory_free_mib": one.get("memory_total_mib")} for one in mig.get("devices") or ()]
+    known = {} if free is None or used is None else {"memory_free_mib": free + used, "memory_used_mib": 0}
+    return {**gpu, **known, "mig": {**mig, "devices": devices}}
 
 
 def _called(candidate: Candidate) -> str:
@@ -173,13 +199,14 @@ def settled(
     say: Say,
     monotonic: t.Callable[[], float] = time.monotonic,
     sleep: t.Callable[[float], None] = time.sleep,
+    patience: float = PATIENCE,
 ) -> list[Candidate]:
     """The GPUs to take. What an earlier life of the server held may take a moment to come back.
 
     Raises:
         VllmError: when it cannot have them, after some patience.
     """
-    deadline, told = monotonic() + PATIENCE, False
+    deadline, told = monotonic() + patience, False
     while True:
         try:
             found, note = chosen(start, look())
@@ -187,7 +214,7 @@ def settled(
             if monotonic() >= deadline:
                 raise
             if not told:
-                say(f"{start.server} waits up to {PATIENCE:.0f} s for its GPUs. {error}")
+                say(f"{start.server} waits up to {patience:.0f} s for its GPUs. {error}")
             told = True
             sleep(INTERVAL)
         else:
@@ -199,6 +226,83 @@ def settled(
 # --- the turn ---------------------------------------------------------------------------------------------------------
 
 
+def ready(
+    start: Start,
+    look: t.Callable[[], Facts],
+    say: Say,
+    monotonic: t.Callable[[], float] = time.monotonic,
+    sleep: t.Callable[[float], None] = time.sleep,
+) -> tuple[list[Candidate], list[int]]:
+    """The GPUs to take, looked at while nobody else starts there, and the locked files that keep it so.
+
+    For those that somebody else holds it waits as long as he does: a start that fails would count for systemd, which
+    gives up a server after some.
+
+    Raises:
+        VllmError: when it cannot have them, whoever holds them.
+    """
+    indices, waits = set[int](), False
+    if start.turns:
+        with contextlib.suppress(VllmError):
+            indices = _used(start, _own(start, look()))
+    while True:
+        held = turns(start.turns, indices, start.server, say, monotonic, sleep)
+        try:
+            found = settled(start, look, say, monotonic, sleep, 0.0 if waits else PATIENCE)
+        except VllmError as error:
+            _release(held)
+            if not is_only_taken(start, look()):
+                raise
+            if not waits:
+                say(f"{start.server} does not start: {error} Until then it waits.", "ERROR")
+            waits = True
+            sleep(LATER)
+            continue
+        if not start.turns or _used(start, found) <= indices:
+            if waits:
+                say(f"{start.server} has its GPUs now.")
+            return found, held
+        # It moves: the turn is that of other GPUs, and when it has come these may be taken.
+        _release(held)
+        indices = _used(start, found)
+
+
+def _used(start: Start, candidates: t.Sequence[Candidate]) -> set[int]:
+    """The indices of those that its vLLM uses."""
+    return {int(one.gpu.get("index") or 0) for one in candidates[: start.used]}
+
+
+def turns(
+    directory: str,
+    indices: t.Collection[int],
+    server: str,
+    say: Say,
+    monotonic: t.Callable[[], float] = time.monotonic,
+    sleep: t.Callable[[float], None] = time.sleep,
+) -> list[int]:
+    """The locked files of the GPUs with these indices, once no other server starts on one of them.
+
+    Without those that are not waited for any longer. GPUs share a file where there are more than files.
+    """
+    if not directory or not indices:
+        return []
+    files: list[str] = []
+    with contextlib.suppress(OSError):
+        files = sorted((one for one in os.listdir(directory) if one.isdigit()), key=int)
+    if not files:
+        say(f"{server} starts without regard to others: there are no files to lock in {directory}.")
+        return []
+    numbers = {index % len(files) for index in indices}
+    # In the same order for all, so that no two wait for each other.
+    found = (turn(os.path.join(directory, files[one]), server, say, monotonic, sleep) for one in sorted(numbers))
+    return [descriptor for descriptor in found if descriptor is not None]
+
+
+def _release(descriptors: t.Iterable[int]) -> None:
+    for one in descriptors:
+        os.close(one)
+
+
 def turn(
     path: str,
     server: str,
@@ -206,7 +310,7 @@ def turn(
     monotonic: t.Callable[[], float] = time.monotonic,
     sleep: t.Callable[[float], None] = time.sleep,
 ) -> int | None:
-    """The locked file, once no other server of this host starts; None when that is not waited for any longer."""
+    """The locked file, once no other server starts there; None when that is not waited for any longer."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError as error:
@@ -224,7 +328,8 @@ def turn(
             os.close(descriptor)
             return None
         if waited - told >= EVERY:
-            say(f"{server} waits for {who}, since two that start at once disturb each other ({waited:.0f} s so far).")
+            why = "two that start on one GPU at once disturb each other"
+            say(f"{server} waits for {who}, since {why} ({waited:.0f} s so far).")
             told = waited
         sleep(INTERVAL)
 
@@ -241,7 +346,7 @@ def _before(status: os.stat_result, locks: str | None = None) -> tuple[str, bool
     ), False
 
 
-def hold(descriptor: int, start: Start, deadline: float = LONGEST) -> None:
+def hold(descriptors: t.Sequence[int], start: Start, deadline: float = LONGEST) -> None:
     """Keep the turn until the server is up, without a child that it would not know: a process of its own has it."""
     main = born(os.getpid())
     child = os.fork()
@@ -250,26 +355,29 @@ def hold(descriptor: int, start: Start, deadline: float = LONGEST) -> None:
         return
     try:
         if not os.fork():
-            _keep(descriptor, main, start, deadline)
+            _keep(descriptors, main, start, deadline)
     finally:
         os._exit(0)
 
 
-def _keep(descriptor: int, main: str, start: Start, deadline: float) -> None:
+def _keep(descriptors: t.Sequence[int], main: str, start: Start, deadline: float) -> None:
     """Let go when the server answers, when it is gone, or when it has had its time."""
     nowhere = os.open(os.devnull, os.O_RDWR)
     for stream in (0, 1, 2):
         os.dup2(nowhere, stream)
     until = time.monotonic() + deadline
     pid = int(main.partition(" ")[0])
-    while time.monotonic() < until and born(pid) == main and not _answers(start.bind, start.port):
+    while time.monotonic() < until and born(pid) == main and not _answers(start):
         time.sleep(INTERVAL / 2)
-    os.close(descriptor)
+    _release(descriptors)
 
 
-def _answers(bind: str, port: int) -> bool:
-    address = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(bind, bind)
-    with contextlib.suppress(OSError), socket.create_connection((address, port), timeout=INTERVAL):
+def _answers(start: Start) -> bool:
+    address = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(start.bind, start.bind)
+    family = socket.AF_UNIX if start.uds else socket.AF_INET6 if ":" in address else socket.AF_INET
+    with contextlib.suppress(OSError), socket.socket(family) as asking:
+        asking.settimeout(INTERVAL)
+        asking.connect(start.uds or (address, start.port))
         return True
     return False
 
@@ -289,13 +397,13 @@ def look() -> Facts:
 def main(argv: t.Sequence[str]) -> int:
     """Become the server; the exit status when that is not to be."""
     start = parsed(argv)
-    held = turn(start.turn, start.server, tell) if start.turn else None
     try:
-        found = visible(start, settled(start, look, tell))
+        candidates, held = ready(start, look, tell)
+        found = visible(start, candidates)
     except VllmError as error:
         tell(f"{start.server} does not start: {error}", "ERROR")
         return 1
-    if held is not None:
+    if held:
         hold(held, start)
     try:
         os.execvpe(start.command[0], start.command, {**found, **os.environ})

@@ -15,7 +15,7 @@ import time
 import typing as t
 
 from .._errors import VllmError
-from .._host import files, ports
+from .._host import boot, files, ports
 from .words import JOURNALCTL, entries
 
 # Where units of an administrator are, and of packages; the first one is where ours are.
@@ -89,6 +89,10 @@ class Host:
         """Whether a package or somebody at run time brought a unit of that name."""
         return any(os.path.lexists(os.path.join(place, name + SUFFIX)) for place in self.elsewhere)
 
+    def is_enabled(self, name: str) -> bool:
+        """Whether it is started at boot: what C(systemctl enable) makes of a unit of ours."""
+        return os.path.lexists(os.path.join(self.directory, f"{boot.TARGET}.wants", name + SUFFIX))
+
     def show(self, names: t.Iterable[str]) -> dict[str, dict[str, str]]:
         """What systemd shows of units, by name."""
         units = [name + SUFFIX for name in names]
@@ -136,20 +140,20 @@ class Host:
     def stop(self, name: str, timeout: float) -> None:
         self._run(["systemctl", "stop", "--", name + SUFFIX], timeout)
 
+    def begin_stop(self, name: str) -> None:
+        """Have it stop, without a wait for that."""
+        self._run(["systemctl", "stop", "--no-block", "--", name + SUFFIX])
+
     def kill(self, name: str) -> None:
         """Kill all of its processes; whether it is started again is up to who stops it."""
         self._run(["systemctl", "kill", "--signal=SIGKILL", "--", name + SUFFIX])
 
     def enable(self, name: str) -> None:
         """Have it started at boot."""
-        self._on_disk("enable", name)
+        self._run(boot.command("enable", name + SUFFIX))
 
     def disable(self, name: str) -> None:
-        self._on_disk("disable", name)
-
-    def _on_disk(self, verb: str, name: str) -> None:
-        """Without asking systemd, which would take all units of the host for outdated until it is told to reload."""
-        self._run(["systemctl", verb, "--root=/", "--quiet", "--", name + SUFFIX])
+        self._run(boot.command("disable", name + SUFFIX))
 
     def left_in(self, control_group: str) -> list[int]:
         """The processes in a control group, once those that were killed had time to go."""

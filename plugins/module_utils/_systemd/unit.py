@@ -21,7 +21,7 @@ from .._deploy.record import known_of
 from .._server.arguments import SECRET_NAMES, Places, argv, env, secrets_shell
 from .._server.spec import ServerSpec
 from . import options
-from .options import SHELL, TURN, Given, takes_uuids
+from .options import SHELL, TURNS, Given, takes_uuids
 from .words import environment_file
 
 if t.TYPE_CHECKING:
@@ -85,6 +85,11 @@ def identity(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", errors="surrogateescape")).hexdigest()
 
 
+def is_installed(text: str) -> bool:
+    """Whether a unit can be enabled: whether systemd then starts it at boot."""
+    return "\n[Install]\n" in text
+
+
 def seal_in(text: str) -> str | None:
     """The seal that a unit has, which proves nothing by itself."""
     found = SEAL.search(text)
@@ -107,7 +112,7 @@ def rendered(making: Making, host: Host, seal: str) -> Files:
     served = replace(spec, engine={**spec.engine, **making.learned_engine})
     start = started(served, _command(served))
     command = start.argv(f"{spec.venv}/bin/python", host.program) if start else _command(served)
-    given = replace(_given(making, host, seal, command), waits=bool(start and start.turn))
+    given = replace(_given(making, host, seal, command), waits=bool(start and start.turns))
     return _files(given, making)
 
 
@@ -136,7 +141,8 @@ def started(spec: ServerSpec, command: tuple[str, ...]) -> Start | None:
         takes_uuids=takes_uuids(spec),
         bind=spec.bind,
         port=spec.port,
-        turn=TURN if measures else "",
+        uds=spec.uds or "",
+        turns=TURNS if measures else "",
     )
 
 
@@ -252,8 +258,7 @@ class Found:
     name: str
     text: str
     shown: t.Mapping[str, str]
-    # Whether its file is in the directory where ours are.
-    is_in_place: bool = True
+    is_enabled: bool = False
 
     @property
     def identity(self) -> str:
@@ -262,6 +267,11 @@ class Found:
     @property
     def running(self) -> bool:
         return self.status in ("running", "restarting", "stopping")
+
+    @property
+    def at_boot(self) -> bool | None:
+        """Whether it is started at boot; None for one that never is."""
+        return self.is_enabled if is_installed(self.text) else None
 
     @property
     def status(self) -> str:
@@ -288,6 +298,7 @@ def instance(slot: Slot, found: Found, proof: Entry | None, monotonic: float, no
         "status": found.status,
         "is_pinned": "--kv-cache-memory-bytes" in found.text,
         "can_be_adopted": False,
+        "at_boot": found.at_boot,
         "started_at": _started_at(found.shown, monotonic, now) if found.running else None,
         "away_seconds": _away(found.shown, proof, now - datetime.timedelta(seconds=monotonic)),
     }

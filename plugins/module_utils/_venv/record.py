@@ -80,8 +80,8 @@ class Record:
         """
         known, damaged = self.ledger.others(KIND)
         for name, why in damaged.items():
-            raise _damaged(os.path.join(self.ledger.directory, name), why)
-        found = [_entry(os.path.join(self.ledger.directory, name), content) for name, content in known.items()]
+            raise _damaged(self.ledger.path_of_other(KIND, name), why)
+        found = [_entry(self.ledger.path_of_other(KIND, name), name, content) for name, content in known.items()]
         return sorted((one for one in found if root in (None, os.path.dirname(one.path))), key=lambda one: one.path)
 
     def of(self, digest: str, root: str) -> list[Entry]:
@@ -181,7 +181,7 @@ def _delete(path: str) -> None:
 # --- reading ----------------------------------------------------------------------------------------------------------
 
 
-def _entry(path: str, content: t.Mapping[str, t.Any]) -> Entry:
+def _entry(path: str, name: str, content: t.Mapping[str, t.Any]) -> Entry:
     known = {one.name: content[one.name] for one in fields(Entry) if one.name in content}
     lists = {key: known.get(key, []) for key in ("users", "made")}
     is_right = (
@@ -191,7 +191,7 @@ def _entry(path: str, content: t.Mapping[str, t.Any]) -> Entry:
         and known.get("state") in STATES
         and os.path.isabs(known.get("path", ""))
         and len(known.get("seal", "")) == SEAL_BYTES
-        and os.path.basename(path) == f"{KIND}.{known.get('digest')}.{known.get('seal')}.json"
+        and name == f"{known.get('digest')}.{known.get('seal')}"
     )
     if not is_right:
         raise _damaged(path, f"Cannot read {path}: it is no whole entry of an environment.")

@@ -14,6 +14,7 @@ import typing as t
 from dataclasses import dataclass
 
 from .._errors import VllmError
+from .._vllm.wheels import GPU_NAME, NAMELESS
 from . import spec, state
 from .record import Entry, Record, with_user, without_user
 from .removal import is_abandoned, locked, take_away
@@ -40,7 +41,10 @@ def wish_of(venv: t.Mapping[str, t.Any], address: str = "venv") -> spec.Wish:
     unknown = sorted({*map(str, venv)} - {*KEYS})
     if unknown:
         raise VllmError(f"Unknown key '{address}.{unknown[0]}'. Valid keys: {', '.join(sorted(KEYS))}.")
-    return spec.asked({key: venv.get(key) for key in spec.KEYS}, address)
+    wish = spec.asked({key: venv.get(key) for key in spec.KEYS}, address)
+    if GPU_NAME not in {one.name for one in wish.packages}:
+        raise VllmError(f"{address}.packages: {NAMELESS}")
+    return wish
 
 
 def meant(venv: t.Mapping[str, t.Any], record: Record) -> Meant:

@@ -224,9 +224,10 @@ def of_config(config: Text, weights_bytes: int) -> dict[str, t.Any] | None:
     weights = of_weights(config, weights_bytes)
     if weights is None:
         return None
-    if any(ENCODERS.fullmatch(str(name)) for name in config.get("architectures") or ()):
+    named = config.get("architectures")
+    if any(ENCODERS.fullmatch(str(name)) for name in (named if isinstance(named, list) else ())):
         return {**weights, "is_encoder": 1}
-    if any(OTHER_STATE.fullmatch(str(key)) and value for key, value in (*config.items(), *text.items())):
+    if any(_is_other_state(str(key), value) for key, value in (*config.items(), *text.items())):
         return None
     given = {key: value for key, value in text.items() if value is not None or key == "sliding_window"}
     text = {**TYPE_DEFAULTS.get(str(text.get("model_type")), {}), **given}
@@ -241,6 +242,13 @@ def of_config(config: Text, weights_bytes: int) -> dict[str, t.Any] | None:
         return None
     numbers = {key: value for part in parts for key, value in (part or {}).items()}
     return {**numbers, **weights}
+
+
+def _is_other_state(key: str, value: t.Any) -> bool:
+    """Whether this says that layers keep something that is described nowhere here; MiniMax lists what each is, where 1
+    attends to everything."""
+    is_full = key == "attn_type_list" and isinstance(value, list) and all(one == 1 for one in value)
+    return bool(OTHER_STATE.fullmatch(key) and value and not is_full)
 
 
 def of_weights(config: t.Mapping[str, t.Any], weights_bytes: int) -> dict[str, t.Any] | None:

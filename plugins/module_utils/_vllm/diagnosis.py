@@ -17,7 +17,7 @@ import typing as t
 from dataclasses import dataclass, replace
 
 from .._host.processes import ProcessState
-from .exceptions import Told, clip, sort_of, told
+from .exceptions import Told, clip, settings_in, sort_of, told
 from .failures import BY_ID, GENERIC, SIGNATURES
 from .log import QUIET, Line, Log, Words, is_quoted, lives, parse_lines, seconds_of
 from .phase_lines import READY, SERVING, begins, is_progress_bar
@@ -346,7 +346,9 @@ def _symptom(symptoms: list[Hit], served: bool, explained: bool) -> Hit | None:
         return serious[0]
     generic = sorted((h for h in symptoms if h.signature.id in GENERIC), key=lambda h: GENERIC.index(h.signature.id))
     if generic and (served or not explained):
-        return generic[0]
+        dies = served and generic[0].signature.id == "engine-fatal"
+        # What the engine says as it dies, the API server says a moment later: one failure, however early one looks.
+        return replace(generic[0], signature=BY_ID["engine-dead"]) if dies else generic[0]
     return telling[-1] if telling and not explained else None
 
 
@@ -424,9 +426,11 @@ def _unknown(unnamed: Told | None, life: Log, state: ProcessState, symptoms: tup
     ending = _ended_with_stop(unnamed.summary)
     words = f"{ending.rstrip('.')}{status}." if status else ending
     cause = f"{state.name} failed with an error that is not known here: {words}"
-    sort = sort_of(unnamed.summary)
+    sort = sort_of(unnamed.summary, unnamed.advice)
     where = f" It was raised in {unnamed.where}." if unnamed.where else ""
-    remedy = f"{sort.what}: {sort.look}.{where}"
+    named = settings_in(unnamed.summary, unnamed.where)
+    settings = f" It has to do with {', '.join(named)}." if named else ""
+    remedy = f"{sort.what}: {sort.look}.{settings}{where}"
     return Diagnosis(
         UNKNOWN,
         cause,

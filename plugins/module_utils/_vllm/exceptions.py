@@ -45,6 +45,22 @@ DECISIVE = (
     re.compile(r"(?:\(\d+\)|:\d+(?::\d+)?): (?:fatal )?error: |\b(?:command )?not found$|: No such file or directory$"),
     re.compile(r"^[A-Za-z_][\w.]*(?:Error|Exception)\(.+\)"),
 )
+# The words of a library that ends its process, past Python and its tracebacks.
+NATIVE = re.compile(
+    r"^(?:Failed: |LLVM ERROR: |(?:CUDA|Cuda|HIP)[ _][Ee]rror\b|(?:OMP|libgomp|MKL)[: ].*(?:[Ee]rror|FATAL|failed)"
+    r"|F\d{4} \d\d:|malloc(?:\(\)|_consolidate\(\)): |free\(\): |double free or|corrupted |munmap_chunk\(\)"
+    r"|\[[\w.:-]*\] Caught signal )|: Assertion `.*' failed|^\S+\.(?:cuh?|cpp|cc|h|hpp|rs):\d+.*(?:[Ee]rror|failed"
+    r"|panicked)|\bpanicked at "
+)
+# What a message tells its reader to do, and what only sends him elsewhere.
+ADVICE = re.compile(
+    r"^(?:Please|Try|Consider|Set|Use|Install|Upgrade|Increase|Decrease|Reduce|Lower|Make sure|Ensure|Either|You "
+    r"(?:can|may|should|must|need)|(?:To|In order to) (?:fix|solve|resolve|avoid|use|run|enable|disable|proceed|do "
+    r"so)|If you)\b|\b[Pp]lease (?!report)\w+|\b(?:try|consider) \w+ing\b|\b[Mm]ust be \w+|\binstead\b"
+)
+NO_ADVICE = re.compile(
+    r"report|file an? (?:issue|bug)|open an? issue|stack ?trace|TORCH_LOGS|TORCHDYNAMO|https?://\S+/issues|root cause"
+)
 NEW = re.compile(
     r"Traceback \(most|The above exception|During handling|Process |usage:|Exception ignored|\[rank\d+\]:\["
 )
@@ -60,6 +76,9 @@ class Told:
     where: str = ""
     # The line of the exception that was being handled, when there was one.
     handled: int = -1
+    # The line of code that raised it, and what its message tells the reader to do.
+    code: str = ""
+    advice: str = ""
 
 
 def told(log: Log, ended: bool) -> Told | None:
@@ -71,6 +90,17 @@ def told(log: Log, ended: bool) -> Told | None:
         found = [one for one in every if dull is None or not dull.search(one.summary)]
         if found:
             return _whole(log, _last_of_chain(found))
+        words = _last_words(log, ended) if dull is not FOLLOWERS else None
+        if words:
+            return words
+    return None
+
+
+def _last_words(log: Log, ended: bool) -> Told | None:
+    """What a library said of its own that took the process with it; all that Python saw is that a process is gone."""
+    for i, line in enumerate(log.lines):
+        if line.level not in QUIET and NATIVE.search(line.text) and (ended or not log.went_on(i)):
+            return Told(clip(line.text), (clip(line.text),), i)
     return None
 
 
@@ -88,6 +118,7 @@ class _Stream:
     is_open: bool = False
     is_ignored: bool = False
     where: str = ""
+    code: str = ""
     last: int = -1
     handled: int = -1
 
@@ -105,7 +136,7 @@ def _exceptions(log: Log) -> t.Iterator[Told]:
             stream = streams.setdefault((line.process, line.pid), _Stream())
         text = TREE.sub("", text) if text.lstrip()[:1] in ("|", "+") else text
         if TRACEBACK.match(text):
-            stream.is_open, stream.where = True, ""
+            stream.is_open, stream.where, stream.code = True, "", ""
         elif text.startswith("During handling of the above exception"):
             stream.handled = stream.last
         elif text.startswith("Exception ignored in"):
@@ -114,10 +145,13 @@ def _exceptions(log: Log) -> t.Iterator[Told]:
             frame = FRAME.match(text)
             if frame:
                 stream.where = f"{_short(frame['file'])}, line {frame['line']}, in {frame['function']}"
+                stream.code = ""
+            elif stream.where and not stream.code and text[:1].isspace():
+                stream.code = text.strip()
             elif EXCEPTION.match(text) or _is_name(text):
                 stream.is_open = False
                 if not stream.is_ignored and line.level not in QUIET:
-                    yield Told(_head(log, i), (), i, stream.where, stream.handled)
+                    yield Told(_head(log, i), (), i, stream.where, stream.handled, stream.code)
                     stream.last = i
                 stream.handled, stream.is_ignored = -1, False
 
@@ -147,7 +181,9 @@ def _whole(log: Log, one: Told) -> Told:
             if first.process:
                 continue
             break
-        if NEW.match(line.text) or line.level in QUIET or EXCEPTION.match(line.text) or begins(line.text):
+        # "X: y raised:" has below it what was raised.
+        is_next = EXCEPTION.match(line.text) and not texts[-1].rstrip().endswith(":")
+        if NEW.match(line.text) or line.level in QUIET or is_next or begins(line.text):
             break
         texts.append(line.text)
     texts = [text.strip() for text in texts if text.strip()]
@@ -156,9 +192,18 @@ def _whole(log: Log, one: Told) -> Told:
     is_below = texts[0].endswith(":") or "validation error" in texts[0]
     summary = decisive or (" ".join(texts[:2]) if is_below else texts[0])
     shown = texts[:MOST_LINES]
+    if one.code and re.fullmatch(r"[\w.]+:?", summary):
+        summary, shown = f"{summary.rstrip(':')} of the line: {one.code}", [one.code, *shown]
     if decisive and decisive not in shown:
         shown = [*texts[:2], decisive]
-    return replace(one, summary=clip(summary), lines=tuple(clip(text) for text in shown))
+    lines = tuple(clip(text) for text in shown)
+    return replace(one, summary=clip(summary), lines=lines, advice=advice_of(" ".join(texts[:MOST_LINES])))
+
+
+def advice_of(message: str) -> str:
+    """The sentences of a message that tell its reader what to do; empty where none does."""
+    sentences = re.split(r"(?<=[.!?;])\s+(?=[A-Z])", message.partition(": ")[2])
+    return clip(" ".join(one for one in sentences if ADVICE.search(one) and not NO_ADVICE.search(one)))
 
 
 def decisive_of(texts: t.Sequence[str]) -> str:
@@ -199,8 +244,44 @@ ASK = "search vLLM's issues for the words of the error, try the next version, an
 # The first that matches counts.
 SORTS: tuple[Sort, ...] = (
     _sort(
-        r"ptxas|nvcc|[Nn]inja|triton\.compiler|CompilationError|InductorError|BackendCompilerFailed|LoweringException"
-        r"|: (?:fatal )?error: ",
+        r"\b429\b.*Too Many Requests|\b50[0234]\b (?:Server Error|Bad Gateway|Service Unavailable|Gateway Time-?out)",
+        "The other side turned a request away for now",
+        "wait some minutes and start again; a token (hf_token_file) raises the limit of the Hugging Face Hub",
+        True,
+    ),
+    _sort(
+        r"manifest unknown|manifest for \S+ not found|pull access denied|toomanyrequests|repository does not exist"
+        r"|unauthorized: authentication required|initializing source docker:",
+        "The image could not be fetched",
+        "check its name and tag, log in to the registry on the host where it wants that, and look at its limit of "
+        "pulls",
+    ),
+    _sort(
+        r"Stale file handle|Input/output error|Remote I/O error|Transport endpoint is not connected|I/O error",
+        "The storage below a path failed",
+        "look at dmesg and at the mount of that path, mount a network file system again, or keep the files on the host",
+    ),
+    _sort(
+        r"Cannot assign requested address|Address family not supported",
+        "The server cannot listen on the address that it was given",
+        "set bind to an address that this host has, as 'ip address' lists them; 0.0.0.0 is all of them",
+        False,
+    ),
+    _sort(
+        r"KEY_VALUES_MISMATCH|key values mismatch|\[SSL\] PEM|bad decrypt|NO_START_LINE|no start line",
+        "The certificate of the server and its key cannot be read or do not go together",
+        "compare ssl_certfile and ssl_keyfile in engine, as the server sees these files",
+        False,
+    ),
+    _sort(
+        r"[Vv]ersion mismatch|[Ii]ncompatible versions?\b|versions? (?:is|are) (?:incompatible|not compatible)",
+        "Two parts do not have versions that go together",
+        "give all hosts the same image or environment, and each package the version that its partner asks for",
+        False,
+    ),
+    _sort(
+        r"ptxas|nvcc|LLVM ERROR|[Nn]inja|triton\.compiler|CompilationError|InductorError|BackendCompilerFailed"
+        r"|LoweringException|: (?:fatal )?error: ",
         "A kernel could not be compiled for this GPU or on this host",
         "compare GPU, driver and CUDA toolkit with what the image was built for; enforce_eager or another "
         "attention_backend may do without that kernel",
@@ -244,10 +325,24 @@ SORTS: tuple[Sort, ...] = (
         False,
     ),
     _sort(
+        r"CERTIFICATE_VERIFY_FAILED|certificate verify failed|SSLCertVerificationError",
+        "The certificate of the other side is not trusted: a proxy that opens connections, or a CA of one's own",
+        "mount the CA's certificate and name it as SSL_CERT_FILE and REQUESTS_CA_BUNDLE in env, or put the weights on "
+        "the host beforehand (huggingface_dir)",
+        False,
+    ),
+    _sort(
         r"Connect\w*Error|Timeout\w*|timed out|HTTPError|HTTPStatusError|SSLError|gaierror|name resolution|ProxyError"
         r"|NetworkError|StoreError|MaxRetryError",
         "Something did not answer over the network or in time",
         "check the address that it names from this host, its proxy and firewall, and whether the other side runs",
+    ),
+    _sort(
+        r"NotImplementedError|[Nn]ot (?:yet )?(?:supported|implemented)|not support\b|[Uu]nsupported|no vLLM "
+        r"implementation",
+        "This vLLM does not do that with this model, on this GPU or with these settings",
+        "change or leave out what it names, or take a newer version or other weights, with which it does",
+        False,
     ),
     _sort(
         r"ValidationError|ValueError|ConfigError|InvalidConfig",
@@ -255,7 +350,7 @@ SORTS: tuple[Sort, ...] = (
         "look for the setting that it names in engine, and whether this vLLM knows this model",
     ),
     _sort(
-        r"(?:NotImplemented|Attribute|Type|Key|Index|Assertion|Name|UnboundLocal|Recursion|ZeroDivision|Syntax)Error",
+        r"(?:Attribute|Type|Key|Index|Assertion|Name|UnboundLocal|Recursion|ZeroDivision|Syntax)Error",
         "vLLM or a library has a defect there, or does not support this model with these settings",
         f"{ASK} and the whole log",
         False,
@@ -267,6 +362,37 @@ ANY = Sort(
 )
 
 
-def sort_of(summary: str) -> Sort:
-    """Of what kind an error is, from its words."""
+# Settings by what messages, lines of code and the names of modules call them.
+SETTINGS: tuple[tuple[str, re.Pattern[str]], ...] = (
+    ("tensor_parallel_size", re.compile(r"\btp_size\b|[Tt]ensor.(?:model.)?parallel")),
+    ("pipeline_parallel_size", re.compile(r"\bpp_size\b|[Pp]ipeline.parallel")),
+    ("kv_cache_dtype", re.compile(r"\b[Kk][Vv].?[Cc]ache.?dtype|(?:fp8|FP8|quantized) [Kk][Vv]")),
+    ("quantization", re.compile(r"[Qq]uanti[sz]|GGUF|\bgguf|AWQ|GPTQ|[Bb]its[Aa]nd[Bb]ytes|\bbnb\b")),
+    (
+        "speculative_config",
+        re.compile(r"[Ss]peculat|spec_decode|[Dd]raft|[Ee][Aa][Gg][Ll][Ee]|\bMTP\b|_mtp\b|[Mm]edusa"),
+    ),
+    ("enable_lora", re.compile(r"LoRA|lora_|/lora/|PEFT")),
+    ("enable_prefix_caching", re.compile(r"[Pp]refix.cach")),
+    (
+        "compilation_config (enforce_eager does without)",
+        re.compile(r"[Cc][Uu][Dd][Aa].?[Gg]raph|/compilation/|_dynamo|_inductor"),
+    ),
+    ("attention_backend", re.compile(r"FlashAttention|FlashInfer|FlashMLA|/attention/backends/|[Aa]ttention backend")),
+    ("kv_transfer_config", re.compile(r"kv_transfer|KVConnector|LMCache|\bNIXL\b|[Nn]ixl_")),
+    ("limit_mm_per_prompt", re.compile(r"[Mm]ulti.?[Mm]odal|mm_processor|[Ii]mage processor")),
+)
+
+
+def settings_in(*texts: str) -> list[str]:
+    """The settings of a server that an error speaks of, in whatever words."""
+    return [name for name, pattern in SETTINGS if any(map(pattern.search, texts))]
+
+
+def sort_of(summary: str, advice: str = "") -> Sort:
+    """Of what kind an error is, from its words; one that says itself what to change is of no better known kind."""
+    summary = summary.rpartition(" raised: ")[2]
+    if advice:
+        passes = SORTS[0].pattern.search(summary) or re.search(r"\b(?:again|later|retry)\b", advice)
+        return Sort(what="The message says what to do", look=advice.rstrip("."), retryable=None if passes else False)
     return next((sort for sort in SORTS if sort.pattern.search(summary)), ANY)

@@ -65,6 +65,19 @@ BUILD: tuple[Signature, ...] = (
         final=False,
     ),
     Signature(
+        "compile-cache",
+        "root",
+        ("pickle data was truncated", "Ran out of input", "hash of the compiled graph"),
+        r"(?:BackendCompilerFailed: [^\n]* raised:|/compilation/\w+\.py|/_inductor/\w+\.py"
+        r"|aot_compile)[^\n]*\n(?:[^\n]*\n){0,3}?(?:\w+\.)?(?:UnpicklingError|EOFError): (?P<why>pickle data was "
+        r"truncated|Ran out of input)|AssertionError: (?P<why2>failed to get the hash of the compiled graph)",
+        "What an earlier start compiled and kept is damaged, or of another version: {why}.",
+        "Delete the directory torch_compile_cache below VLLM_CACHE_ROOT (~/.cache/vllm in the container or of the "
+        "unit's user) and start again; servers that start at the same time need one each. VLLM_DISABLE_COMPILE_CACHE: "
+        "1 in env does without it.",
+        retryable=None,
+    ),
+    Signature(
         "abi-mismatch",
         "root",
         ("undefined symbol", "object has no attribute", "operator torchvision::nms"),

@@ -216,9 +216,9 @@ HOST: tuple[Signature, ...] = (
     Signature(
         "xid-unified-oom",
         "root",
-        ("NV_ERR_NO_MEMORY", "NVRM: ", "oom-kill:", "Out of memory: Killed process"),
-        r"(?:NV_ERR_NO_MEMORY|NVRM: .*Out of memory|oom-kill:.*|Out of memory: Killed process \d+ "
-        r"\((?P<proc>[^)]*(?:VLLM|vllm|python)[^)]*)\))",
+        ("NV_ERR_NO_MEMORY", "NVRM: ", "oom-kill", "Out of memory: Killed process", "killed by the OOM killer"),
+        r"(?:killed by the OOM killer|Failed with result 'oom-kill'|NV_ERR_NO_MEMORY|NVRM: .*Out of memory"
+        r"|oom-kill:.*|Out of memory: Killed process \d+ \((?P<proc>[^)]*(?:VLLM|vllm|python)[^)]*)\))",
         "The memory of the host is used up, and the kernel killed the server.",
         "Lower gpu_memory_utilization; on unified memory (GB10) leave 10 to 15 % to the system and empty the page "
         "cache before the start. dmesg shows what was killed.",
@@ -259,6 +259,21 @@ HOST: tuple[Signature, ...] = (
         "In a container: check image and its entrypoint. In a unit: write the whole path of vllm in its environment "
         "(ExecStart=VENV/bin/vllm serve MODEL), and check that it is executable and its Python exists (head -1 of that "
         "file).",
+    ),
+    Signature(
+        "image-platform",
+        "root",
+        ("xec format error", "no matching manifest for ", "for architecture ", "does not match the "),
+        r"[Ee]xec format error|no matching manifest for (?P<want>linux/\w+(?:/\w+)?)"
+        r"|no image found in (?:image index|manifest list) for architecture \"?(?P<want2>\w+)"
+        r"|image(?:'s)? platform \((?P<have>[^)]+)\) does not match the (?:expected|detected host) platform "
+        r"\((?P<want3>[^)]+)\)",
+        lambda f: (
+            "The image was built for another CPU architecture than the one of this host"
+            f"{': ' + f['have'] if 'have' in f else ''}{of(f, 'want')}."
+        ),
+        "Set image to one for this architecture: GB10 and GH200 take linux/arm64, which vLLM's images have since "
+        "0.10.2 and NVIDIA's too; docker manifest inspect IMAGE lists what a tag has.",
     ),
     Signature(
         "uid-unknown",

@@ -104,7 +104,7 @@ MEMORY: tuple[Signature, ...] = (
         r"Error in memory profiling\. Initial free memory (?P<init>[\d.]+)(?: GiB)?,\s*current free memory "
         r"(?P<cur>[\d.]+)",
         _drift,
-        "Start again: it usually works, and start servers on one host one after the other. On a GPU that others use, "
+        "Start again: it usually works, and start servers on one GPU one after the other. On a GPU that others use, "
         "set kv_cache_memory_bytes (vLLM 0.10.2 or later), which skips the measurement. On a GB10 empty the page cache "
         "first. A lower gpu_memory_utilization or enforce_eager does not address it.",
         retryable=True,
@@ -124,11 +124,13 @@ MEMORY: tuple[Signature, ...] = (
         "gpu-taken",
         "root",
         ("gpufleet.vllm: ",),
-        # What a service runs before vLLM says so; it is in the way of nothing but this start.
-        r"gpufleet\.vllm: (?P<who>\S+) does not start: (?P<why>(?!cannot run)[^\n]+?)(?: Put that right[^\n]*)?$",
+        # What a service runs before vLLM says so; one that waited and has them is past that.
+        r"gpufleet\.vllm: (?P<who>\S+) does not start: (?P<why>(?!cannot run)[^\n]+?)(?: Put that right[^\n]*)?$"
+        r"(?![\s\S]*gpufleet\.vllm: (?P=who) has its GPUs now)",
         "Server {who} cannot have its GPUs at this start: {why}",
-        "Free those GPUs and start it again (systemctl reset-failed, then systemctl start), or deploy it again, which "
-        "chooses among those that are free now. With gpus.at_start: reselect it chooses by itself at each start.",
+        "Free those GPUs: one that waits for memory starts by itself then; start one that has ended again (systemctl "
+        "reset-failed, then systemctl start). Or deploy it again, which chooses among the GPUs that are free now. With "
+        "gpus.at_start: reselect it chooses by itself at each start.",
         retryable=None,
     ),
     Signature(
@@ -159,6 +161,14 @@ MEMORY: tuple[Signature, ...] = (
         "Set max_model_len to {have} or less, raise gpu_memory_utilization, or use kv_cache_dtype: fp8.",
     ),
     Signature(
+        "mem-state-blocks",
+        "root",
+        ("exceeds available Mamba cache blocks",),
+        r"max_num_seqs \((?P<seqs>\d+)\) exceeds available Mamba cache blocks \((?P<have>\d+)\)",
+        "The layers of this model that keep a state have room for {have} requests at once, and max_num_seqs is {seqs}.",
+        "Set max_num_seqs to {have} or less, or raise gpu_memory_utilization.",
+    ),
+    Signature(
         "mem-load-oom",
         "root",
         ("Failed to load model - not enough GPU memory",),
@@ -181,6 +191,16 @@ MEMORY: tuple[Signature, ...] = (
         narrows=("cuda-oom",),
     ),
     Signature(
+        "mem-nvml-assert",
+        "root",
+        ("NVML_SUCCESS == r INTERNAL ASSERT FAILED",),
+        r"NVML_SUCCESS == r INTERNAL ASSERT FAILED",
+        "PyTorch wanted more GPU memory than there was, or asked NVML for it within a MIG device, which may not ask.",
+        "Lower gpu_memory_utilization or max_num_seqs. In a MIG device set PYTORCH_CUDA_ALLOC_CONF: "
+        "expandable_segments:False in env, and give the server that device alone by its UUID.",
+        retryable=None,
+    ),
+    Signature(
         "cuda-oom",
         "root",
         (
@@ -188,11 +208,13 @@ MEMORY: tuple[Signature, ...] = (
             "CUDA error: out of memory",
             "CUDA driver error: out of memory",
             "'out of memory'",
+            "CUDA Error: out of memory",
+            "CUBLAS_STATUS_ALLOC_FAILED",
         ),
-        r"CUDA (?:driver )?error: out of memory|NCCL WARN Cuda failure \d* ?'out of memory'"
-        r"|(?:torch\.(?:cuda\.)?OutOfMemoryError: )?CUDA out of memory\. Tried to allocate (?P<want>[\d.]+ [KMG]iB)"
-        r"(?:\. GPU (?P<gpu>\d+) has a total capacity of (?P<total>[\d.]+ [KMG]iB)"
-        r" of which (?P<left>[\d.]+ [KMG]iB) is free)?",
+        r"CUDA (?:driver )?[Ee]rror: (?:out of memory|CUBLAS_STATUS_ALLOC_FAILED)|NCCL WARN Cuda failure \d* ?'out of "
+        r"memory'|(?:torch\.(?:cuda\.)?OutOfMemoryError: )?CUDA out of memory\. Tried to allocate (?P<want>[\d.]+ "
+        r"[KMG]iB)(?:\. GPU (?P<gpu>\d+) has a total capacity of (?P<total>[\d.]+ [KMG]iB) of which (?P<left>[\d.]+ "
+        r"[KMG]iB) is free)?",
         lambda f: (
             f"The GPU ran out of memory{': ' + f['want'] + ' more were asked for' if 'want' in f else ''}"
             + (f", and {f['left']} of {f['total']} are free on GPU {f['gpu']}." if "left" in f else ".")

@@ -27,6 +27,10 @@ def _where(found: Found) -> str:
     return f" of {model}" if model else ""
 
 
+def _shape(size: str) -> str:
+    return size.removeprefix("torch.Size(").rstrip(")")
+
+
 MODEL: tuple[Signature, ...] = (
     Signature(
         "harmony-vocab-download",
@@ -108,6 +112,29 @@ MODEL: tuple[Signature, ...] = (
         final=False,
     ),
     Signature(
+        "hf-rate-limit",
+        "root",
+        ("429 Client Error", "429 Too Many Requests", "rate limit you"),
+        r"429 Client Error: Too Many Requests for url: \S*(?:huggingface|hf\.co)|\(429 Too Many Requests\)"
+        r"|had to rate limit you",
+        "The Hugging Face Hub turned requests away, since too many came from this address (429).",
+        "Give the server a token (hf_token_file), which has a limit of its own, and wait some minutes; weights that "
+        "are on the host (huggingface_dir) need no request with HF_HUB_OFFLINE: 1 in env.",
+        retryable=True,
+        # It tries again by itself.
+        final=False,
+    ),
+    Signature(
+        "tokenizer-too-new",
+        "root",
+        ("of untagged enum ",),
+        r"data did not match any variant of untagged enum (?P<what>\w+)",
+        "The model's tokenizer.json was written by a newer version of tokenizers, and the one installed cannot read it "
+        "({what}).",
+        "Use a newer image or vllm_version, which brings newer transformers and tokenizers, or take tokenizer.json as "
+        "an older version wrote it.",
+    ),
+    Signature(
         "no-weights",
         "root",
         ("Cannot find any model weights",),
@@ -137,13 +164,26 @@ MODEL: tuple[Signature, ...] = (
     Signature(
         "weights-incomplete",
         "root",
-        ("were not initialized from checkpoint", "There is no module or parameter named", "No such file or directory"),
-        r"weights were not initialized from checkpoint: *\{?(?P<names>[^\n}]{0,200})"
-        r"|There is no module or parameter named '(?P<name>[^']+)'"
-        r"|No such file or directory: '?(?P<file>/[^\s']+\.(?:safetensors|bin|gguf))",
+        (
+            "were not initialized from checkpoint",
+            "There is no module or parameter named",
+            "No such file or directory",
+            "to load weight",
+            "loaded_weight.s",
+        ),
+        r"weights were not initialized from checkpoint: *\{?(?P<names>[^\n}]{0,200})|There is no module or parameter "
+        r"named '(?P<name>[^']+)'|No such file or directory: '?(?P<file>/[^\s']+\.(?:safetensors|bin|gguf))"
+        r"|(?:Attempted|Tried) to load weights? (?:of size )?\(?(?P<have>torch\.Size\(\[[^\])]*\]\))\)? ?(?:in)?to "
+        r"(?:a )?parameter (?:of size )?\(?(?P<want>torch\.Size\(\[[^\])]*\]\))|assert \w+(?:\.data)?\.s(?:hape"
+        r"|ize\(\)) == (?P<loaded>loaded_weight)\.s\w+(?:\(\))?$",
         lambda f: (
             f"The weights are not complete: {f['file']} is missing."
             if "file" in f
+            else f"The weights do not go with the model's class: one has the shape {_shape(f['have'])}, and its place "
+            f"has {_shape(f['want'])}."
+            if "want" in f
+            else "The weights do not go with the model's class: one has another shape than its place."
+            if "loaded" in f
             else f"The weights do not go with the model's class: "
             f"{'nothing takes ' + f['name'] if 'name' in f else 'some are missing'}."
         ),

@@ -45,12 +45,21 @@ def _ray_memory(found: Found) -> str:
     return f"Ray's memory monitor killed a worker, because the memory of its host was nearly used up{much}."
 
 
+NCCL_SETTINGS = (
+    "Set NCCL_DEBUG: INFO in env and read its WARN lines. Keep ipc_mode: host; on hosts with several networks set "
+    "NCCL_SOCKET_IFNAME and GLOO_SOCKET_IFNAME."
+)
+
+
 RANKS: tuple[Signature, ...] = (
     Signature(
         "port-in-use",
         "root",
-        ("[Errno 98]",),
-        r"\[Errno 98\] (?:Address already in use|error while attempting to bind on address(?: \('[^']*', "
+        ("[Errno 98]", "port is already allocated", "bind: address already in use"),
+        r"Bind for \S*:(?P<port2>\d+) failed: port is already allocated|listen tcp\d? \S*:(?P<port3>\d+): bind: "
+        r"address "
+        r"already in use|\[Errno 98\] (?:Address already in use|error while attempting to bind on address(?: "
+        r"\('[^']*', "
         r"(?P<port>\d+)\))?)",
         lambda f: f"Port {_port(f)} is taken by another process.",
         lambda f: (
@@ -178,8 +187,13 @@ RANKS: tuple[Signature, ...] = (
         r"|Internal)Error: "
         r"|ncclInvalidUsage: )",
         _nccl,
-        "Set NCCL_DEBUG: INFO in env and read its WARN lines. Keep ipc_mode: host; on hosts with several networks set "
-        "NCCL_SOCKET_IFNAME and GLOO_SOCKET_IFNAME.",
+        lambda f: (
+            "Give each rank a GPU of its own: compare gpus and CUDA_VISIBLE_DEVICES with tensor_parallel_size, and "
+            "with "
+            "what other servers of the host have."
+            if "Duplicate GPU detected" in f.text
+            else NCCL_SETTINGS
+        ),
         retryable=None,
     ),
     Signature(
@@ -208,11 +222,14 @@ RANKS: tuple[Signature, ...] = (
         r"Timed out after (?P<s>\d+) seconds waiting for clients\. (?P<n>\d+)/(?P<m>\d+) clients joined"
         r"|The client socket has (?:timed out after (?P<ms>\d+)ms while trying|failed) to connect to (?:any network "
         r"address of )?"
-        r"\((?P<host>[^,)]+), (?P<port>\d+)\)|Gloo connectFullMesh failed|wait timeout after (?P<ms2>\d+)ms"
+        r"\((?P<host>[^,)]+), (?P<port>\d+)\)(?P<why>[^\n]*)|Gloo connectFullMesh failed|wait timeout after "
+        r"(?P<ms2>\d+)ms"
         r"|Timed out initializing process group",
         lambda f: (
             f"The servers of the hosts did not find each other: {f['n']} of {f['m']} were there after {f['s']} s."
             if "n" in f
+            else f"The servers of the hosts did not find each other: the name {f['host']} is not known here."
+            if "host" in f and "gai error" in f["why"]
             else f"The servers of the hosts did not find each other: {f['host']} port {f['port']} did not answer."
             if "host" in f
             else "The servers of the hosts did not find each other in time."
@@ -259,6 +276,17 @@ RANKS: tuple[Signature, ...] = (
         "cache count as memory of the host there.",
         retryable=None,
         narrows=("ray-actor-died",),
+    ),
+    Signature(
+        "custom-all-reduce",
+        "root",
+        ("custom_all_reduce.cuh",),
+        r"custom_all_reduce\.cuh:\d+ '(?P<why>[^']+)'",
+        "The all-reduce of vLLM, by which its GPUs add up their parts, failed: {why}.",
+        "Set disable_custom_all_reduce: true, and NCCL does that. The GPUs cannot reach each other's memory as it "
+        "wants: expandable_segments of PYTORCH_CUDA_ALLOC_CONF, a container without ipc_mode: host, or virtual GPUs "
+        "keep them from it.",
+        retryable=None,
     ),
     Signature(
         "nvlink-multicast",

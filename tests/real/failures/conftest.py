@@ -57,6 +57,8 @@ class Server:
 
     name: str
     port: int
+    # When its log was read, or it was looked at, by what is tested.
+    looks: list[float] = dataclasses.field(default_factory=list)
 
     def wrote_at(self, words: str) -> float:
         """When it first wrote a line with these words."""
@@ -106,13 +108,21 @@ class Server:
         """What vllm_diagnose says now."""
         from ansible_collections.gpufleet.vllm.plugins.module_utils._health import report
 
+        self.looks.append(time.time())
         return report.examine(self._source(), {}, 40)
 
     def _source(self) -> t.Any:
         from ansible_collections.gpufleet.vllm.plugins.module_utils._docker.reader import reader
         from ansible_collections.gpufleet.vllm.plugins.module_utils._docker.source import ContainerSource
 
-        return ContainerSource(self.name, reader(None))
+        looks = self.looks
+
+        class Counted(ContainerSource):
+            def news(self) -> str:
+                looks.append(time.time())
+                return super().news()
+
+        return Counted(self.name, reader(None))
 
 
 class Waiting(threading.Thread):

@@ -70,13 +70,13 @@ GOOD: Result = {"healthy": True, "checks": [{"detail": '"Hi."'}]}
 class Plugin(vllm_server.ActionModule):
     """The plugin with modules that give these results, one a call."""
 
-    def __init__(self, *results: Result, check_mode: bool = False, **said: t.Any) -> None:
+    def __init__(self, *results: Result, check_mode: bool = False, user: str | None = None, **said: t.Any) -> None:
         made = Task()
         made.args = said
         made.check_mode, made.diff = check_mode, True
-        connection = types.SimpleNamespace(_shell=types.SimpleNamespace(tmpdir=None))
+        connection = types.SimpleNamespace(_shell=types.SimpleNamespace(tmpdir=None), become=user is not None or None)
         super().__init__(made, connection, None, DataLoader(), None, None)
-        self.results = list(results)
+        self.user, self.results = user, list(results)
         self.calls: list[tuple[str, Result]] = []
         self.modes: list[tuple[bool, bool]] = []
 
@@ -84,6 +84,13 @@ class Plugin(vllm_server.ActionModule):
         self.calls.append((said["module_name"], said["module_args"]))
         self.modes.append((self._task.check_mode, self._task.diff))
         return dict(self.results.pop(0))
+
+    def _get_remote_user(self) -> str | None:
+        return self.user or None
+
+    def _remote_expand_user(self, path: str, sudoable: bool = True, pathsep: str | None = None) -> str:
+        assert (path, sudoable) == ("~", False)
+        return "/home/of-whom-ssh-logs-in-as"
 
     def over(self, **task_vars: t.Any) -> Result:
         return self.run(None, {"inventory_hostname": "h", **task_vars})
@@ -149,6 +156,49 @@ def test_a_model_is_resolved_for_the_class_of_the_host(said: Result, task_vars: 
     assert (module, arguments["name"], arguments["model"]) == (CONTAINER, "phi", "microsoft/Phi-4-mini-instruct")
     assert image in (None, arguments["image"])
     assert result["probe"]["expected_seconds"] == 60
+
+
+PATHS: Result = {
+    **SERVER,
+    "model": "~/m",
+    "huggingface_dir": "~/hf",
+    "env_file": "/etc/~/env",
+    "volumes": ["~/a:/b:ro", "name:/c", "/d:/~/e"],
+    "env": {"A": "~/not a path of ours"},
+    "fallbacks": [{"causes": ["x"], "change": {"encodings_dir": "~/e", "engine": {"seed": 1}}}],
+}
+
+
+@pytest.mark.parametrize("check_mode", [False, True])
+@pytest.mark.parametrize(
+    ("user", "home"),
+    [(None, "~"), ("ann", "~ann"), ("", "/home/of-whom-ssh-logs-in-as")],
+    ids=["the module runs as him", "it becomes another", "and nobody said who he is"],
+)
+def test_a_home_is_that_of_the_user_who_connects(user: str | None, home: str, check_mode: bool) -> None:
+    plugin = Plugin(FOUND, FOUND, check_mode=check_mode, user=user, server=PATHS)
+    result = plugin.over()
+    for said in (plugin.calls[0][1], result["spec"]):
+        assert {key: said[key] for key in PATHS if key in said} == {
+            **{key: value for key, value in PATHS.items() if key in said},
+            "model": f"{home}/m",
+            "huggingface_dir": f"{home}/hf",
+            "volumes": [f"{home}/a:/b:ro", "name:/c", "/d:/~/e"],
+            "fallbacks": [{"causes": ["x"], "change": {"encodings_dir": f"{home}/e", "engine": {"seed": 1}}}],
+        }
+    # Whoever runs a later step speaks of the same paths.
+    later = Plugin(FOUND, user="bob", plan=result, state="committed")
+    assert later.over()["spec"] == result["spec"]
+
+
+def test_both_backends_have_the_same_home() -> None:
+    plugin = Plugin(FOUND, user="ann", model="gpt-oss-120b", hardware_class="h100")
+    plugin.over()
+    (_module, said), (there, venv) = plugin.calls[0], ("~ann/vllm/huggingface", "~ann/venvs")
+    assert said["huggingface_dir"] == there
+    described = Plugin(FOUND, user="ann", server={**SERVED, "venv": {"packages": ["vllm==0.26.0"], "root": "~/venvs"}})
+    described.over()
+    assert described.calls[0][1]["venv"]["root"] == venv
 
 
 def test_a_model_of_the_catalogue_is_a_name_too() -> None:

@@ -201,6 +201,67 @@ def _entries() -> list[str]:
     return [path.read_text() for path in situation().record.rglob("*.json")]
 
 
+# --- memory that a neighbour takes between the look of a run and the start of its service -----------------------------
+
+# Of an A100 that others use too: three quarters of the memory, and less without CUDA graphs where that cannot be had.
+MUCH = {"engine": {"gpu_memory_utilization": 0.75}}
+LESS = {"gpu_memory_utilization": 0.675, "enforce_eager": True}
+LADDER = [{"causes": ["mem-profiling-drift", "mem-free-below-budget"], "change": {"engine": LESS}}]
+
+
+@pytest.mark.parametrize(
+    ("gpus", "free", "taken"),
+    [
+        pytest.param(ONE, (56000, 500), ["GPU-0"], id="enough is left for less"),
+        pytest.param(["GPU-0"], (56000, 80000), ["GPU-0"], id="enough is left on the one that was named"),
+        pytest.param(ONE, (500, 80000), ["GPU-1"], id="another one is free"),
+        pytest.param({**ONE, "at_start": "reselect"}, (500, 56000), ["GPU-1"], id="another one has enough for less"),
+    ],
+)
+def test_a_service_whose_gpu_was_taken_at_its_start_is_tried_with_less(
+    gpus: t.Any, free: tuple[int, ...], taken: list[str], systemd: Systemd
+) -> None:
+    said = {"gpus": gpus, "fallbacks": LADDER, **MUCH}
+    assert (run(**said)["gpus"] or gpus) == ["GPU-0"]
+    situation().gpus = lambda: cards(*free)
+    predicted = run(check=True, failure_id="gpu-taken", **said)
+    done = run(failure_id="gpu-taken", **said)
+    assert [predicted[key] for key in ("actions", "diff", "gpus")] == [done[key] for key in ("actions", "diff", "gpus")]
+    assert (done["gpus"] or gpus) == taken
+    assert (done["fallback"]["rung"], done["fallback"]["causes"]) == (1, ["gpu-taken"])
+    assert "--gpu-memory-utilization 0.675" in systemd.units["vllm-a"]
+    assert f"--gpu={taken[0]} " in systemd.units["vllm-a"]
+    # What was taken stays, also when there would be room again.
+    situation().gpus = lambda: cards(81000, 80000)
+    assert run(**said)["changed"] is False
+
+
+@pytest.mark.parametrize(
+    ("ladder", "failure", "message"),
+    [
+        pytest.param(LADDER, "gpu-taken", "Cannot select 1 GPU with 39.1 GiB free on this host: 0 of 2", id="no room"),
+        pytest.param([{**LADDER[0], "causes": ["cuda-oom"]}], "gpu-taken", "", id="no fallback for it"),
+    ],
+)
+def test_a_service_whose_gpu_was_taken_goes_when_nothing_helps(
+    ladder: list[t.Any], failure: str, message: str, systemd: Systemd
+) -> None:
+    said = {"gpus": ONE, "fallbacks": ladder}
+    run(**said)
+    manage(state="committed")
+    run(**said, **MUCH)
+    situation().gpus = lambda: cards(500, 500)
+    if message:
+        with pytest.raises(VllmError) as caught:
+            run(failure_id=failure, **said, **MUCH)
+        assert str(caught.value).startswith(message)
+    else:
+        assert run(failure_id=failure, **said, **MUCH)["fallback"]["exhausted"]
+    assert {*systemd.now} == {"vllm-a", "vllm-a-superseded"}
+    manage(state="reverted")
+    assert systemd.now == {"vllm-a": "id1 running"}
+
+
 def test_another_way_to_start_is_a_change_of_the_server(systemd: Systemd) -> None:
     run(gpus=ONE)
     changed = run(gpus={**ONE, "at_start": "reselect"})

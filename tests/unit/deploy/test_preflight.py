@@ -377,6 +377,33 @@ def learned(
     return examined(observed=observed, server=server, state=state, gpus=gpus, **(limits or LEARN)).preflight
 
 
+ELSEWHERE = {"kv_gib": 8.0, "kv_tokens": 64000}
+
+
+@pytest.mark.parametrize(
+    ("carried", "own", "source", "pinned"),
+    [
+        pytest.param(ELSEWHERE, False, "another host", str((8 * 1024 - 256) << 20), id="a start elsewhere counts"),
+        pytest.param(ELSEWHERE, True, "this host", PIN["kv_cache_memory_bytes"], id="a start here counts more"),
+        pytest.param({"kv_gib": "8", "said": 1}, False, "", None, id="what is no number counts for nothing"),
+        pytest.param("junk", False, "", None, id="junk"),
+        pytest.param(None, True, "this host", PIN["kv_cache_memory_bytes"], id="nothing was handed over"),
+    ],
+)
+def test_what_another_host_measured_counts_until_this_one_has(
+    state: str, carried: t.Any, own: bool, source: str, pinned: str | None
+) -> None:
+    found = measurement(spec(), "sha256:1", LOG, facts, state)
+    assert found is not None
+    if own:
+        remember(state, spec())
+    preflight = learned(state, spec(), learned={found.key: carried}, **LEARN)
+    assert (preflight.measured_on, preflight.learned_engine.get("kv_cache_memory_bytes")) == (source, pinned)
+    assert learned(state, spec(), learned={"another key": ELSEWHERE}, **LEARN).measured_on == (
+        "this host" if own else ""
+    )
+
+
 def test_a_good_start_is_remembered_once_with_its_time(state: str) -> None:
     remember(state, spec())
     (entry,) = json.loads(Path(state, "vllm-a.json").read_text()).values()

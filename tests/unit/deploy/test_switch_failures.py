@@ -80,6 +80,35 @@ def test_nothing_is_said_to_be_stopped_when_nothing_was(fragile: FailsOnce) -> N
         run()
 
 
+@pytest.mark.parametrize("failing", [("stop", "vllm-a"), ("remove", "vllm-a"), ("start", "vllm-b")])
+@FRAGILE_IN_EVERY_WAY
+def test_a_way_back_in_which_a_step_fails_is_gone_by_the_next_run(failing: tuple[str, str], fragile: FailsOnce) -> None:
+    run_b()
+    run()
+    fragile.failing = failing
+    with pytest.raises(VllmError, match=f"^Cannot .* says: {failing[0]} of {failing[1]} failed"):
+        manage(state="reverted")
+    run_b()
+    manage(container_name="vllm-b", state="committed")
+    assert set(fragile.now) == running(fragile) == {"vllm-b"}
+
+
+@pytest.mark.parametrize(("after", "stays"), [(run, "vllm-a"), (run_b, "vllm-b")])
+@FRAGILE_IN_EVERY_WAY
+def test_a_commit_that_fails_leaves_the_choice_to_the_next_run(
+    after: t.Callable[[], t.Any], stays: str, fragile: FailsOnce
+) -> None:
+    run_b()
+    run()
+    fragile.failing = ("remove", "vllm-b")
+    with pytest.raises(VllmError, match="^Cannot remove vllm-b .* says: remove of vllm-b failed"):
+        manage(state="committed")
+    assert running(fragile) == {"vllm-a"}
+    after()
+    manage(container_name=stays, state="committed")
+    assert set(fragile.now) == running(fragile) == {stays}
+
+
 def test_a_server_that_cannot_even_be_put_back_is_told_and_the_next_run_serves(client: Client) -> None:
     run_b()
     client.failing = ("start", "vllm-a")

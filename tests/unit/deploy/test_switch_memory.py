@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import json
 import typing as t
 from pathlib import Path
 
@@ -218,6 +219,8 @@ def test_the_commit_remembers_what_vllm_measured_once(pinning: Client, tmp_path:
     result = manage(state="committed")
     assert (result["actions"], result["changed"]) == (predicted["actions"], True)
     assert memory(tmp_path) == ["vllm-a.json"]
+    kept = json.loads((tmp_path / "state" / "vllm-a.json").read_text())
+    assert result["learned"] == {key: entry["measured"] for key, entry in kept.items()}
     for check in (True, False):
         assert manage(check, state="committed")["changed"] is False
 

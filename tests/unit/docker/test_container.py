@@ -221,6 +221,9 @@ PLAIN_BINDS = ["/home/u/vllm/huggingface:/root/.cache/huggingface", "/home/u/vll
             id="a similar name",
         ),
         pytest.param(
+            {"volumes": ["/d:/d:ro,z", "/e:/e:Z"]}, [*PLAIN_BINDS, "/d:/d:ro,z", "/e:/e:Z"], id="labels of SELinux"
+        ),
+        pytest.param(
             {"hf_token_file": "/t", "api_key_file": "/k", "env_file": "/e"},
             [
                 *PLAIN_BINDS,
@@ -406,6 +409,7 @@ def test_the_command_line_says_the_same() -> None:
             ],
         ),
         ({"security_opt": ["label=disable"]}, [], ["--security-opt", "label=disable", "--ipc", "host"]),
+        ({"volumes": ["/d:/d:ro,z"]}, [], ["--volume", "/d:/d:ro,z"]),
         (
             {"ipc_mode": "private", "shm_size": "1g", "network": "llm", "hostname": "h", "extra_hosts": ["a:::1"]},
             [],

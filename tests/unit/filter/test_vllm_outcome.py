@@ -59,6 +59,24 @@ def applied(**differs: t.Any) -> Row:
         pytest.param(applied(server={}, actions=[]), {}, "Nothing was done on h.", id="nothing at all"),
         pytest.param(
             applied(),
+            {"health": {"unreachable": True, "msg": "No route to host."}},
+            "vllm-a was not verified, since its host cannot be reached any more; the next run does that. No route to host.",
+            id="the host went away",
+        ),
+        pytest.param(
+            applied(changed=True),
+            {"waits": {"results": [{**GOOD, "item": OLD}]}},
+            "The previous server old is serving again at http://127.0.0.1:8000, after 4 s without an answer.",
+            id="put back on request",
+        ),
+        pytest.param(
+            applied(server={**SERVER, "superseded": True}),
+            {"health": GOOD},
+            'm answers at http://127.0.0.1:8000 on h: "Hi." What served before is kept: not committed yet.',
+            id="not committed",
+        ),
+        pytest.param(
+            applied(),
             {"health": SICK, "reverted": SKIPPED, "stopped": SKIPPED},
             "vllm-a is not healthy. This run did not change it. Out of memory.",
             id="it served before this run",

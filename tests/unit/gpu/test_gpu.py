@@ -55,6 +55,7 @@ HOST_KEYS = {
     "topology",
     "gpus",
     "servers",
+    "watchdog",
     "warnings",
 }
 GPU_KEYS = {
@@ -173,6 +174,7 @@ def test_an_idle_h200(tmp_path: Path) -> None:
         },
         "topology": {},
         "servers": [],
+        "watchdog": None,
         "warnings": [],
     }
 

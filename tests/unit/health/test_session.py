@@ -20,7 +20,12 @@ from ansible_collections.gpufleet.vllm.plugins.module_utils._docker.source impor
 from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
 from ansible_collections.gpufleet.vllm.plugins.module_utils._health import session
 from ansible_collections.gpufleet.vllm.plugins.module_utils._health.logfile import FileSource
-from ansible_collections.gpufleet.vllm.plugins.module_utils._health.probe import cause_sentence, probe, typed
+from ansible_collections.gpufleet.vllm.plugins.module_utils._health.probe import (
+    cause_sentence,
+    probe,
+    tokens_per_second,
+    typed,
+)
 from ansible_collections.gpufleet.vllm.plugins.module_utils._health.wait import CheckResult, Report
 from api_server import Handler, address, healthy, params
 
@@ -327,3 +332,16 @@ def test_vllm_container_asks_the_same_way(address: str) -> None:
 
     result = vllm_container.probe({"url": address, "served_model_name": "gpt"})
     assert (result["healthy"], len(Handler.asked)) == (True, 3)
+
+
+@pytest.mark.parametrize(
+    ("checks", "rate"),
+    [
+        pytest.param([FINE, CheckResult("completion", True, "Hi.", 0.5, 16)], 32.0, id="tokens of the completion"),
+        pytest.param([FINE, CheckResult("completion", True, "Hi.", 0.5)], None, id="the server counts none"),
+        pytest.param([FINE, CheckResult("completion", False, "!!!!", 0.5, 16)], None, id="a bad answer has no rate"),
+        pytest.param([FINE], None, id="none was asked for"),
+    ],
+)
+def test_the_rate_is_that_of_a_good_completion(checks: list[CheckResult], rate: float | None) -> None:
+    assert tokens_per_second(Report(True, tuple(checks), "ready", 1.0, 1)) == rate

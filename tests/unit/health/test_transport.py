@@ -152,6 +152,19 @@ def test_a_unix_socket_is_asked(uds: str, run_module: Run) -> None:
     ]
 
 
+def test_a_unix_socket_with_a_certificate(certificates: Path, tmp_path: Path, run_module: Run) -> None:
+    """As a server with uds and ssl_certfile is asked, by what its record says of the way to it."""
+    server = UnixServer(str(tmp_path / "tls.sock"), Handler)
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(certificates / "server.pem", certificates / "server.key")
+    server.socket = tls.wrap_socket(server.socket, server_side=True)
+    asked = {**NOW, "url": "https://127.0.0.1:8000", "uds": str(tmp_path / "tls.sock")}
+    for _turn in serving(server):
+        assert run_module("vllm_health", {**asked, "validate_certs": False}).result["healthy"]
+        plain = run_module("vllm_health", {**asked, "url": "http://127.0.0.1:8000", "timeout": 0}).result
+        assert not plain["healthy"]
+
+
 def test_a_unix_socket_that_is_not_there_yet(tmp_path: Path, run_module: Run) -> None:
     run = run_module("vllm_health", {**NOW, "uds": str(tmp_path / "none.sock")})
     assert run.status == 1

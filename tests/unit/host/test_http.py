@@ -98,15 +98,15 @@ def tcp() -> t.Iterator[t.Callable[..., str]]:
 
 
 @pytest.fixture
-def unix(tmp_path: Path) -> t.Iterator[t.Callable[[Script], str]]:
+def unix(tmp_path: Path) -> t.Iterator[t.Callable[..., str]]:
     peers: list[Peer] = []
 
-    def serve(script: Script) -> str:
+    def serve(script: Script, tls: ssl.SSLContext | None = None) -> str:
         path = str(tmp_path / "api.sock")
         listening = socket.socket(socket.AF_UNIX)
         listening.bind(path)
         listening.listen()
-        peers.append(Peer(listening, script))
+        peers.append(Peer(listening, script, tls))
         return path
 
     yield serve
@@ -154,7 +154,7 @@ def test_answers(script: Script, answer: Answer, tcp: t.Callable[..., str]) -> N
     assert Server(tcp(script)).request("GET", "/", timeout=5) == answer
 
 
-def test_the_same_over_a_unix_socket(unix: t.Callable[[Script], str]) -> None:
+def test_the_same_over_a_unix_socket(unix: t.Callable[..., str]) -> None:
     assert Server(uds=unix(says(JSON))).request("GET", "/", timeout=5).json() == {"a": 1}
 
 
@@ -273,7 +273,7 @@ def test_nobody_to_ask(server: t.Callable[[Path], Server], kind: str, seen: str,
     assert seen in found[1]
 
 
-def test_a_socket_that_this_user_may_not_open(unix: t.Callable[[Script], str]) -> None:
+def test_a_socket_that_this_user_may_not_open(unix: t.Callable[..., str]) -> None:
     path = unix(says(JSON))
     os.chmod(path, 0)
     root = os.geteuid() == 0
@@ -297,9 +297,14 @@ def test_a_socket_that_nobody_serves_any_more(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def https(certificates: Path, tcp: t.Callable[..., str]) -> str:
-    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    tls.load_cert_chain(certificates / "server.pem", certificates / "server.key")
+def tls(certificates: Path) -> ssl.SSLContext:
+    made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    made.load_cert_chain(certificates / "server.pem", certificates / "server.key")
+    return made
+
+
+@pytest.fixture
+def https(tls: ssl.SSLContext, tcp: t.Callable[..., str]) -> str:
     return tcp(says(JSON), tls)
 
 
@@ -320,6 +325,24 @@ def test_a_certificate_of_another_host(https: str, certificates: Path) -> None:
     found = kind_of(Server(url, ca_path=str(certificates / "ca.pem")))
     assert found[0] == "tls"
     assert "ostname mismatch" in found[1]
+
+
+def test_a_certificate_behind_a_unix_socket(
+    unix: t.Callable[..., str], tls: ssl.SSLContext, certificates: Path
+) -> None:
+    path, ca = unix(says(JSON), tls), str(certificates / "ca.pem")
+    assert Server("https://127.0.0.1", path, ca).request("GET", "/", timeout=5).json() == {"a": 1}
+    assert Server("https://127.0.0.1:8000", path, validate_certs=False).request("GET", "/", timeout=5).json() == {
+        "a": 1
+    }
+    assert "ostname mismatch" in kind_of(Server("https://localhost", path, ca))[1]
+    assert kind_of(Server("https://127.0.0.1", path))[0] == "tls"
+
+
+def test_a_handshake_over_a_unix_socket_has_the_deadline_too(unix: t.Callable[..., str]) -> None:
+    began = time.monotonic()
+    assert kind_of(Server("https://localhost", unix(is_silent)), timeout=0.3)[0] == "timeout"
+    assert time.monotonic() - began < 3
 
 
 def test_certificates_that_cannot_be_read(https: str, tmp_path: Path) -> None:

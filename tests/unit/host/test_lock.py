@@ -122,7 +122,7 @@ def places(monkeypatch: pytest.MonkeyPatch) -> t.Iterator[Path]:
     for name, value in settings(path).items():
         monkeypatch.setattr(lock, name, value)
     monkeypatch.delenv("DOCKER_HOST", raising=False)
-    lock._may_open.cache_clear()
+    lock.may_open.cache_clear()
     yield path
     shutil.rmtree(path)
 
@@ -362,8 +362,8 @@ def test_whose_locks_count(mode: int, owner: int | None, may: bool, places: Path
             os.chown(socket, owner, -1)
         else:
             who = ME
-    assert lock._may_open(who, str(socket)) is may
-    assert not lock._may_open(who, f"{places}/none")
+    assert lock.may_open(who, str(socket)) is may
+    assert not lock.may_open(who, f"{places}/none")
 
 
 def test_a_long_list_of_locks_is_read_more_than_once(tmp_path: Path) -> None:

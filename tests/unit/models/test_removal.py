@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import os
+import time
 import typing as t
 from pathlib import Path
 
@@ -106,6 +107,15 @@ def test_the_list_tells_what_is_whole_how_large_and_used_by_whom(cache: Path) ->
     assert second == (
         f"org/small at main: whole, verified since {revision['since']}, in {cache}, 586.3 KiB, used by chat"
     )
+
+
+def test_the_list_tells_when_a_file_came_last(cache: Path) -> None:
+    assert [row["age_days"] for row in survey([str(cache)])] == [0, 0]
+    folder = cache / "hub" / "models--org--small"
+    long_ago = time.time() - 90.5 * 86400
+    for path in (folder, *(folder / "blobs").iterdir()):
+        os.utime(path, (time.time(), long_ago))
+    assert [row["age_days"] for row in survey([str(cache)])] == [0, 90]
 
 
 def damaged(cache: Path, staged: Hub) -> str:

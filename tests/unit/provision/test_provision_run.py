@@ -7,7 +7,10 @@
 from __future__ import annotations
 
 import contextlib
+import http.server
+import os
 import subprocess
+import threading
 import typing as t
 from dataclasses import replace
 from pathlib import Path
@@ -185,7 +188,7 @@ def test_dnf_is_given_the_same(commands: Commands) -> None:
 def test_a_unit_is_started_without_a_reload_of_systemd(commands: Commands) -> None:
     Actor(Wish(), "apt", 60, commands).do(Step("start", "nvidia-fabricmanager.service", "why"))
     assert commands.given == [
-        ["systemctl", "enable", "--no-reload", "nvidia-fabricmanager.service"],
+        ["systemctl", "enable", "--root=/", "--quiet", "--", "nvidia-fabricmanager.service"],
         ["systemctl", "start", "nvidia-fabricmanager.service"],
     ]
 
@@ -204,6 +207,37 @@ def test_a_repository_is_its_key_and_then_its_list(
     actor.do(step)
     assert (tmp_path / "keyrings" / "cuda.asc").read_text() == "a key"
     assert (tmp_path / "gpufleet-cuda.list").read_text() == "deb x y\n"
+
+
+def test_a_key_is_fetched_through_the_proxy_that_was_named(
+    commands: Commands, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    class Proxy(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_response(200)
+            self.send_header("Content-Length", "5")
+            self.end_headers()
+            self.wfile.write(b"a key")
+
+        def log_message(self, *_said: object) -> None:
+            pass
+
+    monkeypatch.setattr(act, "key_file", lambda name: str(tmp_path / "keyrings" / f"{name}.asc"))
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    monkeypatch.delenv("https_proxy", raising=False)
+    monkeypatch.delenv("no_proxy", raising=False)
+    step = Step(
+        "repository", str(tmp_path / "gpufleet-cuda.list"), "why", text="deb x y\n", key="http://keys.invalid/k"
+    )
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Proxy) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        Actor(Wish(proxy=f"http://127.0.0.1:{server.server_port}"), "apt", 60, commands).do(step)
+        server.shutdown()
+    assert (asked, (tmp_path / "keyrings" / "cuda.asc").read_text()) == (["http://keys.invalid/k"], "a key")
+    assert (os.environ["http_proxy"], "https_proxy" in os.environ) == ("http://127.0.0.1:1", False)
 
 
 def test_a_command_that_takes_too_long_is_left_to_end(commands: Commands) -> None:

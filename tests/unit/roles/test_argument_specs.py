@@ -168,7 +168,7 @@ def test_how_a_server_is_verified_is_described_as_in_the_module(monkeypatch: pyt
 
 
 def test_the_states_of_the_role_are_some_of_the_module() -> None:
-    assert set(OPTIONS["vllm_server_state"]["choices"]) <= set(STATES)
+    assert set(OPTIONS["vllm_server_state"]["choices"]) - {"planned"} <= set(STATES)
 
 
 def test_the_defaults_of_the_role_are_those_that_are_documented() -> None:
@@ -269,7 +269,7 @@ def test_the_plugin_is_documented_as_it_is() -> None:
 
 
 def test_the_plugin_documents_every_key_of_its_result() -> None:
-    documented = set(yaml.safe_load(vllm_server.RETURN)) - {"restored", "ansible_facts"}
+    documented = set(yaml.safe_load(vllm_server.RETURN)) - {"restored", "ansible_facts", "learned"}
     assert documented == {*PUBLIC, *DETAILS} - {"changed", "failed"}
 
 

@@ -53,10 +53,17 @@ def test_an_expression_is_no_program(file: Path) -> None:
     assert [one for one in expressions(file) if len(one) > LONGEST] == []
 
 
+def owner_of(file: Path) -> str:
+    """The role or the playbook that a file is part of; tasks and templates of a playbook begin with its name."""
+    if file.parts[0] == "roles":
+        return file.parts[1]
+    if file.suffix == ".j2":
+        return "diagnose"
+    return file.stem.partition("_")[0] if "tasks" in file.parts else file.stem
+
+
 @pytest.mark.parametrize("file", FILES, ids=IDS)
 def test_private_variables_are_those_of_the_file_s_own_role_or_playbook(file: Path) -> None:
     text = (ROOT / file).read_text("utf-8")
-    owner = (
-        f"__{file.parts[1]}_" if file.parts[0] == "roles" else f"__{'diagnose' if file.suffix == '.j2' else file.stem}_"
-    )
+    owner = f"__{owner_of(file)}_"
     assert [name for name in re.findall(r"\b__\w+", text) if not name.startswith(owner)] == []

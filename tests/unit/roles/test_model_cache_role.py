@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import typing as t
@@ -16,14 +17,15 @@ from pathlib import Path
 
 import pytest
 import yaml
+from ansible_collections.gpufleet.vllm.plugins.module_utils._models import peers
 from ansible_collections.gpufleet.vllm.plugins.module_utils._models.parameters import PARAMETERS
-from ansible_collections.gpufleet.vllm.plugins.modules import model_cache
-from hub_rig import MODEL, WANTED, Hub, tree
+from ansible_collections.gpufleet.vllm.plugins.modules import model_cache, model_cache_peer
+from hub_rig import MODEL, SHARDS, WANTED, Hub, tree
 
 ROOT = Path(__file__).resolve().parents[3]
 ROLE = ROOT / "roles" / "model_cache"
 PLAYBOOK = """
-- hosts: localhost
+- hosts: all
   connection: local
   gather_facts: false
   roles:
@@ -36,7 +38,9 @@ PLAYBOOK = """
 SPEC: dict[str, t.Any] = yaml.safe_load((ROLE / "meta" / "argument_specs.yml").read_text("utf-8"))
 OPTIONS = SPEC["argument_specs"]["main"]["options"]
 # Of the module, but not of the dict: they are said for one run, or are private.
-OF_A_RUN = {"update", "verify", "slice", "resume"}
+OF_A_RUN = {"update", "verify", "slice", "resume", "peer"}
+# Of the dict, but not of the module: where the role has a host pass models on.
+OF_A_HOST = {"peer_address", "peer_port"}
 
 
 @pytest.fixture(name="collections", scope="module")
@@ -58,7 +62,7 @@ def _collections(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _play(collections: Path, tmp_path: Path) -> t.Callable[..., str]:
     """Run the role, then the list, with ansible-playbook; the answer is its output."""
 
-    def run(wish: dict[str, t.Any], *options: str) -> str:
+    def run(wish: dict[str, t.Any], *options: str, hosts: str = "localhost,", **more: t.Any) -> str:
         (tmp_path / "ansible.cfg").touch()
         (tmp_path / "play.yml").write_text(PLAYBOOK.format(cache=ROOT / "playbooks" / "cache.yml"))
         environment = {
@@ -73,9 +77,14 @@ def _play(collections: Path, tmp_path: Path) -> t.Callable[..., str]:
             "ANSIBLE_PYTHON_INTERPRETER": sys.executable,
             "HF_HOME": str(tmp_path / "home"),
         }
-        variables = {"model_cache": wish, "vllm_cache_dirs": [wish["huggingface_dir"]], "ansible_connection": "local"}
+        variables = {
+            "model_cache": wish,
+            "vllm_cache_dirs": [wish["huggingface_dir"]],
+            "ansible_connection": "local",
+            **more,
+        }
         said = json.dumps(variables)
-        command = [str(Path(sys.executable).parent / "ansible-playbook"), "-i", "localhost,", *options, "-e", said]
+        command = [str(Path(sys.executable).parent / "ansible-playbook"), "-i", hosts, *options, "-e", said]
         done = subprocess.run(
             [*command, "play.yml"], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
         )
@@ -106,9 +115,66 @@ def test_a_model_is_staged_listed_and_removed(play: t.Callable[..., str], tmp_pa
     assert first["results"][0]["actions"] == second["results"][0]["actions"]
     assert '+    "revision": "c0ffee' in planned
     assert "org/small at main: whole, verified since" in done
+    young = play({**wish, "models": []}, "--check", vllm_cache_remove_after_days=1)
+    assert "changed=0" in young
+    old = play({**wish, "models": []}, "--check", vllm_cache_remove_after_days=0)
+    assert f"org/small in {cache}" in old and "changed=1" in old
+    assert cache.exists()
     removed = play({**wish, "models": [{"model": MODEL, "state": "absent"}]})
     assert result(removed)["results"][0]["actions"] == [f"remove org/small from {cache} (586.3 KiB)"]
     assert "no models in the Hugging Face caches of this host" in removed
+
+
+def test_one_host_fetches_a_model_and_the_others_get_it_from_there(play: t.Callable[..., str], tmp_path: Path) -> None:
+    ports = dict(zip("abc", free_ports(3)))
+    wish: dict[str, t.Any] = {
+        "huggingface_dir": f"{tmp_path}/{{{{ inventory_hostname }}}}",
+        "disk_reserve": "1M",
+        "attempts": 1,
+        "peer_address": "127.0.0.1",
+        "peer_port": "{{ ports[inventory_hostname] }}",
+        "models": [{"model": MODEL}, {"model": "org/old", "state": "absent"}],
+    }
+    with Hub() as hub:
+        output = play({**wish, "endpoint": hub.url}, hosts="a,b,c,", ports=ports)
+        assert [len(hub.asked(name, "store")) for name in SHARDS] == [1, 1], output
+        files = {name: hub.files[name] for name in WANTED}
+    assert [tree(tmp_path / host) == files for host in "abc"] == [True] * 3
+    assert "Cannot" not in output.replace("Cannot write", ""), output
+    shutil.rmtree(tmp_path / "a")
+    # The source is closed.
+    output = play({**wish, "endpoint": hub.url}, hosts="a,b,c,", ports=ports)
+    assert tree(tmp_path / "a") == files, output
+    assert f"from http://127.0.0.1:{ports['b']}" in output
+    assert "changed=1" in output, "the host that lacked it alone"
+    for port in ports.values():
+        with socket.socket() as one:
+            assert one.connect_ex(("127.0.0.1", port)), "nothing listens any more"
+
+
+def test_who_was_to_ask_the_source_and_failed_is_named(play: t.Callable[..., str], tmp_path: Path) -> None:
+    ports = dict(zip("ab", free_ports(2)))
+    wish: dict[str, t.Any] = {
+        "huggingface_dir": f"{tmp_path}/{{{{ inventory_hostname }}}}",
+        "endpoint": "http://127.0.0.1:9",
+        "attempts": 1,
+        "peer_address": "127.0.0.1",
+        "peer_port": "{{ ports[inventory_hostname] }}",
+        "models": [{"model": MODEL}],
+    }
+    output = play(wish, hosts="a,b,", ports=ports)
+    assert "nothing listens at 127.0.0.1:9" in output
+    assert "Cannot fetch org/small from other hosts: a was to say what it consists of, and failed." in output
+
+
+def free_ports(count: int) -> list[int]:
+    held = [socket.socket() for _number in range(count)]
+    for one in held:
+        one.bind(("127.0.0.1", 0))
+    ports = [int(one.getsockname()[1]) for one in held]
+    for one in held:
+        one.close()
+    return ports
 
 
 def test_a_key_that_does_not_exist_is_refused(play: t.Callable[..., str], tmp_path: Path) -> None:
@@ -126,17 +192,20 @@ def facts(option: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
     return {key: option.get(key) for key in FACTS}
 
 
-def test_the_module_is_documented_as_it_is() -> None:
-    documented = yaml.safe_load(model_cache.DOCUMENTATION)["options"]
+@pytest.mark.parametrize(
+    ("module", "parameters"), [(model_cache, PARAMETERS), (model_cache_peer, peers.PARAMETERS)], ids=["cache", "peer"]
+)
+def test_the_module_is_documented_as_it_is(module: t.Any, parameters: dict[str, t.Any]) -> None:
+    documented = yaml.safe_load(module.DOCUMENTATION)["options"]
     assert {key: facts(option) for key, option in documented.items()} == {
-        key: facts(option) for key, option in PARAMETERS.items()
+        key: facts(option) for key, option in parameters.items()
     }
 
 
 def test_the_role_takes_every_option_of_the_module_and_no_other() -> None:
     common = OPTIONS["model_cache"]["options"]
     each = common["models"]["options"]
-    role = {**{key: option for key, option in common.items() if key != "models"}, **each}
+    role = {**{key: option for key, option in common.items() if key not in {"models", *OF_A_HOST}}, **each}
     assert {key: facts(option) for key, option in role.items()} == {
         key: facts(option) for key, option in PARAMETERS.items() if key not in OF_A_RUN
     }
@@ -145,7 +214,7 @@ def test_the_role_takes_every_option_of_the_module_and_no_other() -> None:
 
 
 def test_the_role_passes_every_option_on() -> None:
-    (task,) = yaml.safe_load((ROLE / "tasks" / "main.yml").read_text("utf-8"))
+    (task,) = yaml.safe_load((ROLE / "tasks" / "bring.yml").read_text("utf-8"))
     assert set(task["gpufleet.vllm.model_cache"]) == set(PARAMETERS) - {"slice", "resume"}
 
 

@@ -31,6 +31,8 @@ import json, os, sys
 with open(sys.argv[1]) as stream:
     asked = json.load(stream)
 name = asked.get("name") or str(asked.get("container") or asked.get("unit") or asked.get("server") or "gpu_facts")[5:]
+if "MODULE" == "model_cache":
+    name = os.path.basename(asked["huggingface_dir"])
 folder = os.path.join(os.environ["STAND_IN"], name)
 with open(os.path.join(folder, "calls"), "a+") as stream:
     stream.seek(0)
@@ -160,6 +162,70 @@ def scenarios() -> list[Scenario]:
             [PLAN, container("started"), health(), container("committed")],
             'leftover answers at http://127.0.0.1:8000 on leftover: "Four."',
             changed=True,
+        ),
+        Scenario(
+            "planned",
+            [found("planned", *STEPS)],
+            [PLAN],
+            "Nothing was changed on planned. Planned: create vllm-x; start vllm-x.",
+            variables={"vllm_server_state": "planned"},
+        ),
+        Scenario(
+            "uncommitted",
+            [
+                found("uncommitted", *STEPS),
+                found("uncommitted", *STEPS, server=server("uncommitted", superseded=True)),
+                GOOD,
+            ],
+            [PLAN, container("started"), health()],
+            'uncommitted answers at http://127.0.0.1:8000 on uncommitted: "Four." What served before is kept: not committed '
+            "yet.",
+            changed=True,
+            variables={"vllm_server_commit": False},
+        ),
+        Scenario(
+            "committed-later",
+            [
+                found("committed-later", "remove vllm-x-superseded"),
+                found("committed-later", "remove vllm-x-superseded"),
+            ],
+            [container("committed", True), container("committed")],
+            "vllm-committed-later on committed-later is running.",
+            changed=True,
+            variables={"vllm_server_state": "committed", "vllm_server_container_id": "c1"},
+        ),
+        Scenario(
+            "put-back",
+            [
+                found("put-back", "start old"),
+                found("put-back", "start old", restored=[{**OLD, "container_name": "vllm-put-back"}]),
+                {**GOOD, "elapsed": 3.0},
+            ],
+            [container("reverted", True), container("reverted"), health()],
+            "The previous server old is serving again at http://127.0.0.1:8000, after 5 s without an answer.",
+            changed=True,
+            variables={"vllm_server_state": "reverted"},
+        ),
+        Scenario(
+            "put-back-sick",
+            [
+                found("put-back-sick", "start old"),
+                found("put-back-sick", "start old", restored=[{**OLD, "container_name": "vllm-put-back-sick"}]),
+                SICK,
+            ],
+            [container("reverted", True), container("reverted"), health()],
+            "The previous server was restored, but it is not healthy either: Out of memory.",
+            failed=True,
+            reason="mem-free-below-budget",
+            changed=True,
+            variables={"vllm_server_state": "reverted"},
+        ),
+        Scenario(
+            "nothing-kept",
+            [found("nothing-kept")],
+            [container("reverted", True)],
+            "vllm-nothing-kept on nothing-kept is running.",
+            variables={"vllm_server_state": "reverted"},
         ),
         Scenario(
             "newer-image",
@@ -443,7 +509,54 @@ def environments() -> list[Scenario]:
     ]
 
 
-SCENARIOS = [*scenarios(), *environments()]
+def weights() -> list[Scenario]:
+    """A server whose weights are missing, on hosts that have settings for role model_cache, or for another cache."""
+
+    def needing(name: str, *actions: str) -> Answer:
+        return found(name, *actions, needs=["weights"])
+
+    def variables(name: str, cache: str = "") -> Answer:
+        drafting = {"engine": {"revision": "v2", "speculative_config": {"model": "a/draft"}}}
+        return {
+            "vllm_server": {"huggingface_dir": f"/srv/{name}", **drafting},
+            "model_cache": {"huggingface_dir": f"/srv/{cache or name}", "endpoint": "http://hub", "models": []},
+        }
+
+    stage, two = ("model_cache", "", False), [{"changed": True}, {"changed": True}]
+    return [
+        Scenario(
+            "staged",
+            [needing("staged", *STEPS), *two, found("staged", *STEPS), GOOD, found("staged")],
+            [PLAN, stage, stage, container("started"), health(), container("committed")],
+            'staged answers at http://127.0.0.1:8000 on staged: "Four."',
+            changed=True,
+            variables=variables("staged"),
+        ),
+        Scenario(
+            "not-staged",
+            [
+                needing("not-staged", *STEPS),
+                {"failed": True, "msg": "No such model.", "reason": "download-failed"},
+                two[1],
+            ],
+            [PLAN, stage, stage],
+            "No such model.",
+            failed=True,
+            reason="download-failed",
+            variables=variables("not-staged"),
+        ),
+        Scenario(
+            "another-cache",
+            [needing("another-cache", *STEPS), needing("another-cache", *STEPS), GOOD, found("another-cache")],
+            [PLAN, container("started"), health(), container("committed")],
+            'another-cache answers at http://127.0.0.1:8000 on another-cache: "Four."',
+            changed=True,
+            variables=variables("another-cache", "elsewhere"),
+        ),
+    ]
+
+
+SCENARIOS = [*scenarios(), *environments(), *weights()]
 
 
 @dataclass(frozen=True)
@@ -461,7 +574,7 @@ def _seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Seen]:
         shutil.copytree(ROOT / part, copy / part, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(ROOT / "playbooks" / "models", copy / "playbooks" / "models")
     shutil.copy(ROOT / "galaxy.yml", copy)
-    for module in ("vllm_container", "vllm_service", "vllm_health", "vllm_venv", "gpu_facts"):
+    for module in ("vllm_container", "vllm_service", "vllm_health", "vllm_venv", "model_cache", "gpu_facts"):
         (copy / "plugins" / "modules" / f"{module}.py").write_text(STAND_IN.replace("MODULE", module))
     outputs = {check: run(path, [one for one in SCENARIOS if one.check is check], check) for check in (False, True)}
     seen = {}
@@ -534,6 +647,10 @@ def test_the_steps_of_a_run_speak_of_the_same_container(seen: dict[str, Seen]) -
     assert "lock" not in seen["check-sick"].calls[2]
 
 
+def test_an_id_that_is_asked_for_is_in_every_call_that_changes(seen: dict[str, Seen]) -> None:
+    assert [call["container_id"] for call in seen["committed-later"].calls] == ["c1", "c1"]
+
+
 def test_a_wait_names_the_unit_or_the_container_that_it_is_for(seen: dict[str, Seen]) -> None:
     waits = [one for one in seen["service-undone"].calls if one["module"] == "vllm_health"]
     named = [{key: one[key] for key in ("unit", "container") if key in one} for one in waits]
@@ -573,3 +690,9 @@ def test_no_task_reads_what_is_not_there(seen: dict[str, Seen]) -> None:
         assert "undefined" not in seen[name].output
         assert "DEPRECATION" not in seen[name].output
     assert not any("CANARY" in one.output for one in seen.values())
+
+
+def test_the_models_of_the_server_are_staged_as_the_host_says(seen: dict[str, Seen]) -> None:
+    asked = [call for call in seen["staged"].calls if call["module"] == "model_cache"]
+    assert [(one["model"], one["revision"]) for one in asked] == [("a/b", "v2"), ("a/draft", "main")]
+    assert {(one["huggingface_dir"], one["endpoint"]) for one in asked} == {("/srv/staged", "http://hub")}

@@ -443,6 +443,13 @@ def test_a_slip_in_a_variable(version: str, env: dict[str, t.Any], severity: str
         ),
         ({"gpus": [0, 1], "engine": {"data_parallel_size": 4, "data_parallel_size_local": 2}}, None, ""),
         ({"gpus": ["GPU-1"], "engine": {"tensor_parallel_size": 2, "nnodes": 2}}, None, ""),
+        ({"engine": {"headless": True}}, "error", "nothing answers on this host, and a run would wait for it in vain"),
+        ({"engine": {"headless": False}}, None, ""),
+        ({"engine": {"api_server_count": 0}}, "error", "nothing answers on this host"),
+        ({"engine": {"api_server_count": 4}}, None, ""),
+        ({"engine": {"limit_mm_per_prompt": "image=10,video=2"}}, "error", "write {image: 10, video: 2}"),
+        ({"engine": {"limit_mm_per_prompt": "ten images"}}, "error", "must be a mapping or JSON; got 'ten images'."),
+        ({"engine": {"max_lora_rank": 48}}, "error", "accepts 1, 8, 16, 32, 64, 128, 256, 320, 512"),
         (
             {"env": {"VLLM_SERVER_DEV_MODE": 1}, "bind": "10.0.0.1", "allow_unauthenticated": True},
             "warning",

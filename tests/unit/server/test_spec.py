@@ -454,6 +454,11 @@ def test_the_url_is_where_the_host_itself_reaches_the_server(bind: str, url: str
             "http://127.0.0.1:8000",
             {"uds": "/srv/a/a.sock"},
         ),
+        (
+            {"engine": {"uds": "/run/vllm/a.sock", "ssl_certfile": "/c"}, "venv": "/v"},
+            "https://127.0.0.1:8000",
+            {"uds": "/run/vllm/a.sock", "validate_certs": False},
+        ),
         ({"engine": {"uds": "/run/vllm/a.sock"}, "venv": "/v"}, "http://127.0.0.1:8000", {"uds": "/run/vllm/a.sock"}),
         *(
             ({"engine": engine}, "http://127.0.0.1:8000", {"runner": "pooling"})

@@ -23,7 +23,7 @@ import pytest
 from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.ledger import SYSTEMD, Ledger, entry
 from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
 from ansible_collections.gpufleet.vllm.plugins.module_utils._host import lock
-from ansible_collections.gpufleet.vllm.plugins.module_utils._host.processes import born
+from ansible_collections.gpufleet.vllm.plugins.module_utils._host.processes import ProcessState, born
 from ansible_collections.gpufleet.vllm.plugins.module_utils._systemd import program as programs, start as starts
 from ansible_collections.gpufleet.vllm.plugins.module_utils._systemd.program import MODULES, Programs, archive
 from ansible_collections.gpufleet.vllm.plugins.module_utils._systemd.start import (
@@ -34,14 +34,18 @@ from ansible_collections.gpufleet.vllm.plugins.module_utils._systemd.start impor
     Start,
     chosen,
     parsed,
+    ready,
     settled,
     turn,
+    turns,
     visible,
 )
+from ansible_collections.gpufleet.vllm.plugins.module_utils._vllm.diagnosis import diagnose
 from ansible_collections.gpufleet.vllm.plugins.module_utils._vllm.log import parse_lines
 from ansible_collections.gpufleet.vllm.plugins.module_utils._vllm.phase_lines import is_progress
 
 COLLECTIONS = Path(starts.__file__).parents[6]
+BANNER = "INFO 07-04 17:35:16 [api_server.py:1]   version 0.26.0"
 COMMAND = ("/opt/vllm/bin/vllm", "serve", "m", "--port", "8000")
 PLAIN = Start("a", COMMAND)
 
@@ -56,7 +60,8 @@ PLAIN = Start("a", COMMAND)
         pytest.param(replace(PLAIN, gpus=("0",), at_start="reselect", prefer="free", min_free_mib=7), id="a wish"),
         pytest.param(replace(PLAIN, gpus=("MIG-1",), at_start="reselect", mig=True), id="a MIG device"),
         pytest.param(replace(PLAIN, share=0.675, used=4, takes_uuids=True), id="a share of four"),
-        pytest.param(replace(PLAIN, turn="/run/x/turn", bind="::", port=8001), id="its turn"),
+        pytest.param(replace(PLAIN, turns="/run/x/turns", bind="::", port=8001), id="its turn"),
+        pytest.param(replace(PLAIN, turns="/run/x/turns", uds="/run/a b.sock"), id="its turn, until a socket answers"),
         pytest.param(replace(PLAIN, command=("sh", "-c", "x", "--", "--server=b")), id="words that look like its own"),
     ],
 )
@@ -311,7 +316,8 @@ def test_who_has_it_is_told_and_waited_for_within_bounds(
     with held(path):
         assert turn(path, "a", said.append, clock.monotonic, clock.sleep) is None
     assert longest <= clock.now <= longest + 1
-    assert said[0] == f"a waits for {who}, since two that start at once disturb each other (0 s so far)."
+    why = "two that start on one GPU at once disturb each other"
+    assert said[0] == f"a waits for {who}, since {why} (0 s so far)."
     assert said[-1] == f"a starts without its turn: {who} has held {path} for {longest:.0f} s."
     # A silence of minutes is a stall to whoever waits for health, and each of these lines ends it.
     assert len(said) >= longest / 30
@@ -344,6 +350,178 @@ def test_without_the_file_it_starts_and_says_so(kind: str, tmp_path: Path) -> No
     assert said and said[0].startswith(f"a starts without regard to others: cannot open {path}: ")
 
 
+# --- a turn for each GPU ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> str:
+    (tmp_path / "turns").mkdir()
+    for number in range(4):
+        (tmp_path / "turns" / str(number)).touch()
+    return str(tmp_path / "turns")
+
+
+def locked(directory: str) -> list[int]:
+    return [number for number in range(4) if not is_free(f"{directory}/{number}")]
+
+
+@pytest.mark.parametrize(
+    ("start", "facts", "files"),
+    [
+        pytest.param(ON_0, host(gpu(0), gpu(1)), [0], id="one by UUID"),
+        pytest.param(replace(ON_0, gpus=("GPU-2", "1"), used=2), host(gpu(0), gpu(1), gpu(2)), [1, 2], id="two"),
+        pytest.param(replace(ON_0, gpus=("GPU-1", "GPU-0")), host(gpu(0), gpu(1)), [1], id="none for a spare"),
+        pytest.param(replace(PLAIN, used=2), host(gpu(0), gpu(1), gpu(2)), [0, 1], id="of all those that are used"),
+        pytest.param(replace(ON_0, gpus=("GPU-6",)), host(gpu(0), gpu(6)), [2], id="more GPUs than files"),
+        pytest.param(replace(ON_0, gpus=("GPU-4", "GPU-0"), used=2), host(gpu(0), gpu(4)), [0], id="two of one file"),
+        pytest.param(replace(ON_0, gpus=("MIG-1",)), host(SPLIT), [0], id="the GPU of a MIG device"),
+        pytest.param(AGAIN, host(TAKEN, gpu(1, 100), gpu(2)), [2], id="where it moves to"),
+        pytest.param(AGAIN, host(gpu(1)), [1], id="where it moves to from one that is gone"),
+    ],
+)
+def test_it_has_the_turn_of_the_gpus_that_it_uses(
+    start: Start, facts: dict[str, t.Any], files: list[int], directory: str
+) -> None:
+    found, held = ready(replace(start, turns=directory), lambda: facts, lambda text: None)
+    assert (locked(directory), len(held)) == (files, len(files))
+    assert found == chosen(start, facts)[0]
+    starts._release(held)
+
+
+def test_servers_on_different_gpus_do_not_wait_for_each_other(directory: str) -> None:
+    facts = host(gpu(0), gpu(1), gpu(2))
+    said: list[str] = []
+    starting = [replace(ON_0, gpus=names, used=len(names), turns=directory) for names in (("0",), ("1", "2"))]
+    held = [one for start in starting for one in ready(start, lambda: facts, said.append)[1]]
+    assert (said, locked(directory)) == ([], [0, 1, 2])
+    starts._release(held)
+
+
+def test_the_gpus_are_looked_at_when_nobody_starts_there_any_more(directory: str) -> None:
+    """What another server takes for a moment while it starts is not there for good, and the other way round."""
+    clock, said = Clock(), list[str]()
+    other = turns(directory, [0], "b", said.append)
+
+    def look() -> dict[str, t.Any]:
+        return host(gpu(0, 100) if other else gpu(0), gpu(1))
+
+    def sleep(seconds: float) -> None:
+        clock.sleep(seconds)
+        if clock.now > 3 and other:
+            os.close(other.pop())
+
+    found, held = ready(replace(AGAIN, turns=directory), look, said.append, clock.monotonic, sleep)
+    assert ([one.uuid for one in found], locked(directory)) == (["GPU-0"], [0])
+    assert len(said) == 1 and " waits for PID " in said[0]
+    starts._release(held)
+
+
+def test_one_that_moves_waits_for_its_turn_there_and_chooses_again_then(directory: str) -> None:
+    clock, said = Clock(), list[str]()
+    other = turns(directory, [1], "b", said.append)
+
+    def look() -> dict[str, t.Any]:
+        # Before it is up, the other one has taken nothing yet.
+        return host(TAKEN, gpu(1) if other else gpu(1, 100), gpu(2, 80000))
+
+    def sleep(seconds: float) -> None:
+        clock.sleep(seconds)
+        if clock.now > 3 and other:
+            os.close(other.pop())
+
+    found, held = ready(replace(AGAIN, turns=directory), look, said.append, clock.monotonic, sleep)
+    assert ([one.uuid for one in found], locked(directory)) == (["GPU-2"], [2])
+    starts._release(held)
+
+
+@pytest.mark.parametrize(
+    "start", [ON_0, AGAIN, replace(ON_0, gpus=("MIG-1",), share=0.5)], ids=["same", "reselect", "MIG"]
+)
+def test_for_gpus_that_others_hold_it_waits_as_long_as_they_do(start: Start, directory: str) -> None:
+    clock, said = Clock(), list[tuple[str, ...]]()
+    device = {"uuid": "MIG-1", "memory_total_mib": 20000}
+    busy = gpu(0, mig={"enabled": True, "devices": [{**device, "memory_free_mib": 100}]})
+    idle = gpu(0, mig={"enabled": True, "devices": [{**device, "memory_free_mib": 19000}]})
+    taken, free = (busy, idle) if start.gpus == ("MIG-1",) else (TAKEN, gpu(0))
+
+    def look() -> dict[str, t.Any]:
+        return host(free if clock.now > 3000 else taken)
+
+    def sleep(seconds: float) -> None:
+        clock.sleep(seconds)
+        # Others may start there meanwhile.
+        assert clock.now <= PATIENCE + 1 or locked(directory) == []
+
+    found, held = ready(replace(start, turns=directory), look, lambda *text: said.append(text), clock.monotonic, sleep)
+    assert ([one.gpu["index"] for one in found], locked(directory)) == ([0], [0])
+    assert 3000 <= clock.now <= 3030
+    starts._release(held)
+    (waits,), (error, level), (over,) = said
+    assert waits.startswith("a waits up to 20 s for its GPUs. ")
+    assert (error.startswith("a does not start: "), error.endswith(". Until then it waits."), level) == (
+        True,
+        True,
+        "ERROR",
+    )
+    assert over == "a has its GPUs now."
+    lines = [f"INFO gpufleet.vllm: {waits}", f"ERROR gpufleet.vllm: {error}"]
+    found_now = diagnose("\n".join(lines), ProcessState(running=True))
+    assert (found_now.id, found_now.final) == ("gpu-taken", True)
+    later = diagnose("\n".join([*lines, f"INFO gpufleet.vllm: {over}", BANNER]), ProcessState(running=True))
+    assert not later.failed
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        host(gpu(0, health="lost")),
+        host(gpu(1)),
+        host(gpu(0, 100, compute_mode="Exclusive_Process")),
+        {"status": "no_driver", "message": "No driver.", "gpus": []},
+    ],
+    ids=["lost", "gone", "closed to it", "no driver"],
+)
+def test_what_does_not_come_back_by_itself_ends_it(facts: dict[str, t.Any], directory: str) -> None:
+    clock = Clock()
+    with pytest.raises(VllmError):
+        ready(replace(ON_0, turns=directory), lambda: facts, lambda text: None, clock.monotonic, clock.sleep)
+    assert (clock.now <= PATIENCE + 1, locked(directory)) == (True, [])
+
+
+def test_one_that_needs_more_than_an_idle_gpu_has_does_not_wait_for_it() -> None:
+    start, facts = replace(ON_0, min_free_mib=90000), host(TAKEN)
+    assert not starts.is_only_taken(start, facts)
+    assert starts.is_only_taken(replace(start, min_free_mib=80000), facts)
+
+
+def test_two_that_want_the_same_gpus_in_another_order_do_not_wait_for_each_other_for_ever(directory: str) -> None:
+    """With an order of its own each would have the one and wait for the other."""
+    facts = host(gpu(0), gpu(1))
+    for gpus in (("0", "1"), ("1", "0")):
+        start = replace(ON_0, gpus=gpus, used=2, turns=directory)
+        asked: list[str] = []
+        opened = starts.turn
+
+        def noted(path: str, *said: t.Any, opened: t.Any = opened, asked: list[str] = asked) -> t.Any:
+            asked.append(os.path.basename(path))
+            return opened(path, *said)
+
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(starts, "turn", noted)
+            starts._release(ready(start, lambda: facts, lambda text: None)[1])
+        assert asked == ["0", "1"]
+
+
+@pytest.mark.parametrize("kind", ["missing", "empty"])
+def test_without_the_files_it_starts_and_says_why(kind: str, tmp_path: Path) -> None:
+    said: list[str] = []
+    if kind == "empty":
+        (tmp_path / "turns").mkdir()
+    start = replace(ON_0, turns=str(tmp_path / "turns"))
+    assert ready(start, lambda: host(gpu(0)), said.append)[1] == []
+    assert [text.startswith("a starts without regard to others: ") for text in said] == [True]
+
+
 # --- the one file on the host -----------------------------------------------------------------------------------------
 
 
@@ -373,7 +551,7 @@ def test_a_run_that_makes_no_unit_does_not_load_it() -> None:
 def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Programs, Ledger, str]:
     (tmp_path / "locks").mkdir()
     monkeypatch.setattr(lock, "DIRECTORY", str(tmp_path / "locks"))
-    made = Programs(str(tmp_path / "lib" / "programs"), str(tmp_path / "run" / "turn"))
+    made = Programs(str(tmp_path / "lib" / "programs"), str(tmp_path / "run" / "turns"))
     ledger = Ledger(str(tmp_path / "record"), SYSTEMD)
     made.provide("vllm-a", ledger)
     return made, ledger, made.path
@@ -405,15 +583,17 @@ def test_a_directory_that_others_may_write_to_is_refused(installed: tuple[Progra
 def test_it_goes_with_the_last_unit_that_runs_it(installed: tuple[Programs, Ledger, str]) -> None:
     made, ledger, path = installed
     made.provide("vllm-b", ledger)
-    turn_file = Path(made.turn)
-    turn_file.parent.mkdir()
+    turn_file = Path(made.turns) / "0"
+    turn_file.parent.mkdir(parents=True)
     turn_file.touch()
     made.let_go("vllm-a", [f"ExecStart=/v/bin/python -I {path} --"], ledger)
     assert len(ledger.known().entries) == 2
     made.let_go("vllm-a", [""], ledger)
     assert (os.path.exists(path), [one.server for one in ledger.known().entries]) == (True, ["vllm-b"])
     made.let_go("vllm-b", [], ledger)
-    assert [os.path.exists(one) for one in (path, made.directory, made.turn, turn_file.parent)] == [False] * 4
+    assert [os.path.exists(one) for one in (path, made.directory, made.turns, os.path.dirname(made.turns))] == [
+        False
+    ] * 4
     assert ledger.known().entries == ()
 
 
@@ -450,8 +630,11 @@ class Rig:
             (directory / "bin" / name).write_text(text)
             (directory / "bin" / name).chmod(0o755)
         shutil.copy(path, directory / "start.pyz")
-        self.turn = directory / "turn"
-        self.turn.touch()
+        self.turns = directory / "turns"
+        self.turns.mkdir()
+        for number in range(2):
+            (self.turns / str(number)).touch()
+        self.turn = self.turns / "0"
         self.free(81303)
 
     def free(self, *mib: int) -> None:
@@ -467,7 +650,7 @@ class Rig:
         (self.directory / "bin" / "nvidia-smi.apps").write_text("")
 
     def begin(self, *command: str, port: int = 1, **said: t.Any) -> subprocess.Popen[str]:
-        known = {"gpus": ("GPU-0",), "share": 0.5, "turn": str(self.turn), "port": port, **said}
+        known = {"gpus": ("GPU-0",), "share": 0.5, "turns": str(self.turns), "port": port, **said}
         start = replace(PLAIN, command=(str(self.directory / "bin" / "serve"), *command), **known)
         return subprocess.Popen(
             start.argv(sys.executable, str(self.directory / "start.pyz")),
@@ -512,15 +695,22 @@ def test_it_becomes_the_server_which_has_no_child_of_its(rig: Rig) -> None:
     assert until(lambda: is_free(str(rig.turn)))
 
 
-def test_the_turn_is_over_when_the_server_answers(rig: Rig) -> None:
-    with socket.socket() as server:
-        server.bind(("127.0.0.1", 0))
-        process = rig.begin("sleep", "30", port=server.getsockname()[1])
+@pytest.mark.parametrize("kind", ["a port", "a Unix socket", "a Unix socket that an earlier life left"])
+def test_the_turn_is_over_when_the_server_answers(kind: str, rig: Rig) -> None:
+    path = str(rig.directory / "a.sock")
+    if kind.endswith("left"):
+        with socket.socket(socket.AF_UNIX) as earlier:
+            earlier.bind(path)
+    with socket.socket(socket.AF_INET if kind == "a port" else socket.AF_UNIX) as server:
+        server.bind(("127.0.0.1", 0) if kind == "a port" else path + ".new")
+        process = rig.begin("sleep", "30", **({"port": server.getsockname()[1]} if kind == "a port" else {"uds": path}))
         try:
             assert line(process) == str(process.pid)
             time.sleep(0.7)
             assert not is_free(str(rig.turn))
             server.listen()
+            if kind != "a port":
+                os.rename(path + ".new", path)
             assert until(lambda: is_free(str(rig.turn)))
         finally:
             process.kill()
@@ -532,7 +722,7 @@ def test_the_turn_is_over_when_it_has_had_its_time(rig: Rig) -> None:
     if not child:
         with contextlib.suppress(BaseException):
             descriptor = turn(str(rig.turn), "a", lambda text: None)
-            starts.hold(t.cast(int, descriptor), replace(PLAIN, port=1), deadline=3.0)
+            starts.hold([t.cast(int, descriptor)], replace(PLAIN, port=1), deadline=3.0)
             os.execvp("sleep", ["sleep", "60"])
         os._exit(1)
     try:
@@ -554,7 +744,19 @@ def test_one_that_waits_is_stopped_at_once(rig: Rig) -> None:
         process.communicate()
 
 
-def test_two_start_one_after_the_other(rig: Rig) -> None:
+def test_two_start_at_once_on_two_gpus(rig: Rig) -> None:
+    rig.free(81303, 81303)
+    first, second = rig.begin("sleep", "30"), rig.begin("sleep", "30", gpus=("GPU-1",))
+    try:
+        assert [line(one) for one in (first, second)] == [str(first.pid), str(second.pid)]
+        assert not is_free(str(rig.turns / "0")) and not is_free(str(rig.turns / "1"))
+    finally:
+        for one in (first, second):
+            one.kill()
+            one.communicate()
+
+
+def test_two_start_one_after_the_other_on_one_gpu(rig: Rig) -> None:
     first = rig.begin("sleep", "30")
     assert line(first) == str(first.pid)
     second = rig.begin("true")
@@ -567,18 +769,22 @@ def test_two_start_one_after_the_other(rig: Rig) -> None:
     second.communicate()
 
 
-def test_a_gpu_that_is_taken_ends_it_with_the_reason(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_moves_from_a_gpu_that_is_taken_and_one_that_is_gone_ends_it_with_the_reason(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
     rig.free(1000, 81303)
-    moved = rig.begin("true", at_start="reselect", turn="")
+    moved = rig.begin("true", at_start="reselect", turns="")
     assert (line(moved), line(moved)) == (str(moved.pid), "1")
     assert "a chooses its GPUs again. GPU 0: 1.0 of 80.0 GiB free" in ended(moved)[1]
     monkeypatch.setattr(starts, "PATIENCE", 0.0)
     monkeypatch.setenv("PATH", f"{rig.directory / 'bin'}:/usr/bin:/bin")
     said: list[str] = []
     monkeypatch.setattr(starts, "tell", lambda text, level="INFO": said.append(f"{level} {text}"))
-    words = replace(PLAIN, gpus=("GPU-0",), share=0.5).argv("python", "p")[3:]
+    words = replace(PLAIN, gpus=("GPU-2",), share=0.5).argv("python", "p")[3:]
     assert starts.main(words) == 1
-    assert said[-1].startswith("ERROR a does not start: GPU 0: 1.0 of 80.0 GiB free, needs 39.7. Put that right,")
+    assert said[-1].startswith(
+        "ERROR a does not start: gpus: GPU-2 is not on this host; it has 0 (GPU-0), 1 (GPU-1). Put"
+    )
 
 
 def test_a_command_that_is_not_there_is_told(rig: Rig) -> None:

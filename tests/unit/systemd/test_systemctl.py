@@ -7,12 +7,15 @@
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
 import tempfile
 import typing as t
 from pathlib import Path
 
 import pytest
 from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
+from ansible_collections.gpufleet.vllm.plugins.module_utils._host import boot
 from ansible_collections.gpufleet.vllm.plugins.module_utils._systemd import systemctl
 from ansible_collections.gpufleet.vllm.plugins.module_utils._systemd.systemctl import Host, Place, SystemdError
 from ansible_collections.gpufleet.vllm.plugins.module_utils._systemd.venv import artifact_of, interpreter_of
@@ -56,6 +59,16 @@ def test_what_starts_at_boot_is_written_without_asking_systemd(host: Host, plays
     host.enable("a")
     host.disable("a")
     assert said.read_text() == "enable --root=/ --quiet -- a.service\ndisable --root=/ --quiet -- a.service\n"
+
+
+@pytest.mark.skipif(shutil.which("systemctl") is None, reason="This machine has no systemd.")
+def test_what_starts_at_boot_is_seen(host: Host, tmp_path: Path) -> None:
+    host.directory = str(tmp_path / "etc" / "systemd" / "system")
+    os.makedirs(host.directory)
+    host.install("a", f"[Service]\nExecStart=/bin/true\n[Install]\nWantedBy={boot.TARGET}\n")
+    for verb, is_enabled in (("disable", False), ("enable", True), ("disable", False)):
+        subprocess.run(["systemctl", f"--root={tmp_path}", "--quiet", verb, "a.service"], check=True, timeout=60)
+        assert host.is_enabled("a") is is_enabled
 
 
 def test_a_look_that_fails_does_not_tell_what_it_looked_for(host: Host, plays: t.Callable[[str, str], Path]) -> None:

@@ -297,7 +297,10 @@ def test_what_the_user_sets_comes_last() -> None:
             {"port": 8001, "bind": "0.0.0.0"}, {"port": 8001, "bind": "0.0.0.0", "share": 0.92}, id="all GPUs"
         ),
         pytest.param(
-            {"engine": {"kv_cache_memory_bytes": "20G"}}, {"share": 0.0, "turn": ""}, id="with its cache pinned"
+            {"engine": {"uds": "/run/vllm/a.sock"}}, {"uds": "/run/vllm/a.sock", "share": 0.92}, id="on a Unix socket"
+        ),
+        pytest.param(
+            {"engine": {"kv_cache_memory_bytes": "20G"}}, {"share": 0.0, "turns": ""}, id="with its cache pinned"
         ),
         pytest.param(
             {"gpus": ["GPU-1"], "gpus_at_start": {"min_free_mib": 7, "at_start": "reselect", "prefer": "free"}},
@@ -321,10 +324,10 @@ def test_how_a_server_starts_on_its_gpus(said: dict[str, t.Any], start: dict[str
     python, isolated, program, *rest = shlex.split(line)
     assert (python, isolated, program) == ("/opt/vllm/bin/python", "-I", HOST.program)
     found = parsed(rest)
-    assert found == replace(Start("a", found.command, turn=options.TURN), **start)
+    assert found == replace(Start("a", found.command, turns=options.TURNS), **start)
     assert found.command[:2] == ("/opt/vllm/bin/vllm", "serve")
     assert "CUDA_VISIBLE_DEVICES" not in environment(made)
-    assert len([one for one in lines(made, "ExecStartPre") if options.TURN in one]) == bool(found.turn)
+    assert len([one for one in lines(made, "ExecStartPre") if options.TURNS in one]) == bool(found.turns)
 
 
 def test_root_runs_no_program_of_the_environment() -> None:

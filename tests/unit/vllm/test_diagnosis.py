@@ -522,7 +522,7 @@ def test_a_restart_loop_is_told_by_the_start_before() -> None:
             "another architecture",
             "exec /usr/bin/vllm: exec format error",
             ProcessState(False, 126),
-            "unknown",
+            "image-platform",
             "CPU architecture",
         ),
         ("shared memory", START, ProcessState(False, 135), "unknown", "/dev/shm is too small"),

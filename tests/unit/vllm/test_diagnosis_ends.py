@@ -74,11 +74,11 @@ def test_the_end_of_a_process_is_read_from_the_log(line: str, status: str, is_fa
     [
         (
             "CRITICAL 04-20 10:00:00 [core_client.py:361] Got fatal signal from worker processes, shutting down.",
-            "engine-fatal",
+            "engine-dead",
         ),
         (
             "ERROR 04-20 10:00:00 [core.py:387] EngineCore hit an exception: Traceback (most recent call last):",
-            "engine-fatal",
+            "engine-dead",
         ),
         (
             "Exception in thread Thread-2 (process_input_sockets):\nTraceback (most recent call last):\nKeyError: 'x'",
@@ -124,6 +124,12 @@ def test_half_a_server_is_not_up(lines: str, id: str) -> None:
             "Set dtype to half",
         ),
         (
+            "argument --dtype: invalid choice: 'hafl', maybe you meant 'hal'? (choose from auto, half)",
+            "args-invalid-choice",
+            "hafl",
+            "Set dtype to one of: auto, half.",
+        ),
+        (
             "argument subparser: invalid choice: 'server' (choose from 'chat', 'serve')",
             "args-invalid-choice",
             "server",
@@ -138,6 +144,21 @@ def test_what_argparse_says(program: str, error: str, id: str, cause: str, remed
     assert (found.id, found.retryable) == (id, False)
     assert cause in found.cause
     assert remedy in found.remedy
+
+
+@pytest.mark.parametrize(
+    ("ready", "end", "id"),
+    [
+        pytest.param("", "", "engine-fatal", id="before it listened"),
+        pytest.param(READY, "", "engine-dead", id="the engine alone has said so"),
+        pytest.param(READY, "vllm.v1.engine.exceptions.EngineDeadError: EngineCore encountered an issue.\n", "engine-dead",
+                     id="and the API server too"),
+    ],
+)  # fmt: skip
+def test_an_engine_that_dies_while_it_serves_is_so_however_early_one_looks(ready: str, end: str, id: str) -> None:
+    fatal = "ERROR 04-20 10:00:00 [core.py:387] EngineCore encountered a fatal error.\n"
+    found = diagnose(START + ready + fatal + end, ProcessState(running=True))
+    assert (found.id, found.final) == (id, True)
 
 
 def test_a_compiler_that_says_error_is_no_argument_parser() -> None:

@@ -170,8 +170,8 @@ GB10 = [
         "the container exits at once",
         "exec /usr/bin/vllm: exec format error\n",
         ProcessState(False, 126),
-        "unknown",
-        "evidence",
+        "image-platform",
+        "linux/arm64",
     ),
     ("the container exits at once and says nothing", "", ProcessState(False, 127), "unknown", "evidence"),
     (

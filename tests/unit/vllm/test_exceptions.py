@@ -9,7 +9,7 @@ from __future__ import annotations
 import pytest
 from ansible_collections.gpufleet.vllm.plugins.module_utils._host.processes import ProcessState
 from ansible_collections.gpufleet.vllm.plugins.module_utils._vllm.diagnosis import Diagnosis, diagnose
-from ansible_collections.gpufleet.vllm.plugins.module_utils._vllm.exceptions import ANY, SORTS, sort_of
+from ansible_collections.gpufleet.vllm.plugins.module_utils._vllm.exceptions import ANY, SORTS, settings_in, sort_of
 from vllm_logs import START
 
 GONE = ProcessState(running=False, exit_status=1)
@@ -86,6 +86,24 @@ ENGINE = "(EngineCore pid=2) ERROR 01-01 10:00:00 [core.py:1] "
             ROOT,
             id="not what was ignored",
         ),
+        pytest.param(
+            f"{TRACE}torch._dynamo.exc.BackendCompilerFailed: backend='x' raised:\n{ROOT}\n\nSet TORCHDYNAMO_VERBOSE=1",
+            ROOT,
+            id="what a wrapper raised, in the line below",
+        ),
+        pytest.param(
+            f'{TRACE}  File "/x/b.py", line 2, in g\n    assert flux == 3\n           ^^^^\nAssertionError',
+            "assert flux == 3",
+            id="an assertion without words, by its code",
+        ),
+        pytest.param(
+            f"Failed: Cuda error /x/flux.cuh:12 'odd'\n{TRACE}Exception: WorkerProc initialization failed due to it",
+            "Failed: Cuda error /x/flux.cuh:12 'odd'",
+            id="the last words of a library, where Python saw a process go",
+        ),
+        pytest.param(
+            f"Failed: Cuda error /x/flux.cuh:12 'odd'\n{TRACE}{ROOT}", ROOT, id="not those where Python knows more"
+        ),
         pytest.param(f"{TRACE}SystemExit: 1", "SystemExit: 1", id="a wrapper, where nothing else is"),
     ],
 )
@@ -113,6 +131,20 @@ def test_two_workers_of_one_name_are_told_apart_by_their_numbers() -> None:
     assert ROOT in found.cause
 
 
+OTHER = "(Worker_TP1 pid=3) ERROR 01-01 10:00:00 [w.py:1] the pump is odd"
+
+
+def test_what_another_process_writes_in_between_is_none_of_a_message() -> None:
+    lines = [f"{ENGINE}{line}" for line in f"{TRACE}ZorkError:".split("\n")]
+    found = diagnose("\n".join([START, *lines, OTHER, f"{ENGINE}the flux is missing"]), GONE)
+    assert found.evidence.split("\n") == ["ZorkError:", "the flux is missing"]
+
+
+def test_a_message_of_nobody_ends_where_a_process_writes() -> None:
+    found = diagnose("\n".join([START, f"{TRACE}{ROOT}", OTHER, "and so is this"]), GONE)
+    assert found.evidence == ROOT
+
+
 def test_where_it_was_raised_is_told() -> None:
     assert "It was raised in odd/a.py, line 1, in f." in dead(f"{TRACE}{ROOT}").remedy
     # A traceback without frames has no place, whatever stands above it.
@@ -133,6 +165,25 @@ def test_where_it_was_raised_is_told() -> None:
         ("ValueError: the flux is 3", "A setting", None),
         ("AttributeError: 'X' object has no attribute 'y'", "has a defect there", False),
         ("ZorkError: the flux is missing", "does not say of what kind", None),
+        ("NotImplementedError: the flux is no pump", "does not do that", False),
+        ("ValueError: Model X of kind Y is not supported yet.", "does not do that", False),
+        ("SSLError: [SSL: CERTIFICATE_VERIFY_FAILED] self-signed", "SSL_CERT_FILE and REQUESTS_CA_BUNDLE", False),
+        ("docker: Error: manifest for x:y not found: manifest unknown", "The image could not be fetched", None),
+        ("OSError: [Errno 116] Stale file handle: '/nfs/x'", "The storage below a path failed", None),
+        ("OSError: [Errno 99] Cannot assign requested address", "set bind to an address that this host has", False),
+        ("ssl.SSLError: [SSL: KEY_VALUES_MISMATCH] key values mismatch", "ssl_certfile and ssl_keyfile", False),
+        ("RuntimeError: Version mismatch: The cluster was started with:", "give all hosts the same image", False),
+        ("ValueError: Unknown method: x. Must be one of ['a', 'b'].", "what to do: Must be one of ['a', 'b'].", False),
+        ("HTTPError: 503 Server Error: Service Unavailable for url: http://x", "turned a request away for now", True),
+        ("BackendCompilerFailed: backend='x' raised: MemoryError: odd", "too little memory", None),
+        (
+            "ValueError: The CUDA flux is 3. Please lower max_flux to at most 2.",
+            "The message says what to do: Please lower max_flux to at most 2.",
+            False,
+        ),
+        ("RuntimeError: The flux is gone. You can try again later.", "what to do: You can try again later.", None),
+        ("ZorkError: odd. Please report it at https://x/issues.", "does not say of what kind", None),
+        ("ZorkError: odd. Please see the stack trace above for the root cause.", "does not say of what kind", None),
     ],
 )
 def test_of_what_kind_an_error_is(words: str, what: str, retryable: bool | None) -> None:
@@ -140,6 +191,34 @@ def test_of_what_kind_an_error_is(words: str, what: str, retryable: bool | None)
     assert found.id == "unknown"
     assert what in found.remedy
     assert found.retryable is retryable
+
+
+@pytest.mark.parametrize(
+    ("frame", "words", "named"),
+    [
+        ("a.py", "AssertionError", "tensor_parallel_size"),
+        (
+            "a.py",
+            "RuntimeError: FlashAttention does not support fp8 kv-cache on it.",
+            "kv_cache_dtype, attention_backend",
+        ),
+        ("a.py", "ValueError: GGUF model with architecture x is odd", "quantization"),
+        ("models/llama_eagle3.py", "KeyError: 'embed_tokens.weight'", "speculative_config"),
+        ("a.py", "RuntimeError: the LoRA adapter is odd", "enable_lora"),
+        ("compilation/a.py", "RuntimeError: odd", "compilation_config (enforce_eager does without)"),
+        ("a.py", "ValueError: Pipeline parallelism is odd", "pipeline_parallel_size"),
+        ("a.py", "ValueError: prefix caching is odd", "enable_prefix_caching"),
+        ("a.py", "RuntimeError: NIXL is odd", "kv_transfer_config"),
+        ("a.py", "ValueError: the multi-modal input is odd", "limit_mm_per_prompt"),
+    ],
+)
+def test_the_settings_that_an_error_speaks_of_are_named(frame: str, words: str, named: str) -> None:
+    text = f'{TRACE}  File "/x/site-packages/vllm/{frame}", line 2, in g\n    assert heads % tp_size == 0\n{words}'
+    assert f" It has to do with {named}. It was raised in" in dead(text).remedy
+
+
+def test_an_error_that_speaks_of_no_setting_names_none() -> None:
+    assert settings_in(ROOT, "odd/a.py, line 1, in f") == []
 
 
 def test_every_kind_is_met() -> None:

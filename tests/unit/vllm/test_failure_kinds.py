@@ -166,6 +166,24 @@ BLOCK = "is not divisible by weight quantization block_n = 128."
             id="a host that cannot be reached",
         ),
         pytest.param(
+            "torch.distributed.DistNetworkError: The client socket has failed to connect to any network address of "
+            "(head, 29501). The IPv6 network addresses of (head, 29501) cannot be retrieved (gai error: -2 - Name or x).",
+            "rendezvous-timeout",
+            "the name head is not known here",
+            "master_addr",
+            True,
+            id="a host whose name nobody knows",
+        ),
+        pytest.param(
+            "RuntimeError: NCCL error: invalid usage\nncclInvalidUsage: This usually reflects invalid usage of NCCL.\n"
+            "Last error:\nDuplicate GPU detected : rank 1 and rank 0 both on CUDA device 41000",
+            "nccl-error",
+            "failed: Duplicate GPU detected : rank 1 and rank 0",
+            "Give each rank a GPU of its own",
+            None,
+            id="one GPU for two ranks",
+        ),
+        pytest.param(
             "ray.exceptions.OutOfMemoryError: Task was killed due to the node running low on memory.\nMemory on the "
             "node "
             "(IP: 10.0.0.7) where the task (pid=1) was running was 115.60GB / 119.70GB (0.965748)",

@@ -36,6 +36,12 @@ HEALTHY = 'INFO:     127.0.0.1:4000 - "GET /health HTTP/1.1" 200 OK\n'
         pytest.param(START + READY + WORKER + READY, False, id="the next start is ready"),
         pytest.param(START + READY + QUOTED, False, id="a request quotes it"),
         pytest.param(START + READY + WORKER + QUOTED, True, id="a request after that quotes it"),
+        pytest.param(
+            START + READY + WORKER.replace(" ERROR ", " INFO "), False, id="it is told of calmly: of another engine"
+        ),
+        pytest.param(
+            START + READY + WORKER.replace(" ERROR ", " WARNING "), False, id="it is warned of: another one takes over"
+        ),
         pytest.param(START + READY + HEALTHY, False, id="it answers"),
     ],
 )

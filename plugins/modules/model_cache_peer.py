@@ -1,0 +1,112 @@
+#!/usr/bin/python
+# Copyright (c) 2026, gpufleet contributors
+# GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: model_cache_peer
+short_description: Pass models on to other hosts, while a run lasts
+version_added: 0.1.0
+author:
+  - gpufleet contributors (@gpufleet)
+description:
+  - Starts a process on the host that gives the files of its Hugging Face cache to other hosts, over plain HTTP, and
+    ends it. Role P(gpufleet.vllm.model_cache#role) uses it; M(gpufleet.vllm.model_cache) fetches from it.
+  - The process only reads. It gives a file to who has O(token) and knows the digest of the file. It has no list of what
+    is there. It gives what has come so far of a file that is still being fetched, so that a model goes through a chain
+    of hosts in little more than the time of one copy.
+  - Who fetches verifies size and digest as with a file of the Hub. Digests do not come this way, but from the
+    controller. Token and files can be read by who listens on that network.
+  - The process ends with O(state=stopped), and by itself when no run and no other host has used it for ten minutes.
+extends_documentation_fragment:
+  - ansible.builtin.action_common_attributes
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: none
+  platform:
+    platforms: posix
+    support: full
+options:
+  state:
+    description:
+      - V(started) has the process run. One of an earlier run is ended first.
+      - V(stopped) ends it.
+    type: str
+    choices: [started, stopped]
+    default: started
+  huggingface_dir:
+    description:
+      - Absolute path of the Hugging Face cache on the host, as in M(gpufleet.vllm.model_cache). It may be missing yet.
+    type: path
+    required: true
+  address:
+    description:
+      - Address of this host on a network that the other hosts are on. Nothing listens at another one.
+    type: str
+    required: true
+  port:
+    description:
+      - The port.
+    type: int
+    required: true
+  token:
+    description:
+      - What another host has to send. A run takes a new one.
+      - Required with O(state=started).
+    type: str
+seealso:
+  - module: gpufleet.vllm.model_cache
+"""
+
+EXAMPLES = r"""
+- name: Pass models on
+  gpufleet.vllm.model_cache_peer:
+    huggingface_dir: /opt/vllm/huggingface
+    address: 10.0.0.11
+    port: 8790
+    token: "{{ token_of_this_run }}"
+
+- name: Pass nothing on any more
+  gpufleet.vllm.model_cache_peer:
+    huggingface_dir: /opt/vllm/huggingface
+    address: 10.0.0.11
+    port: 8790
+    state: stopped
+"""
+
+RETURN = r"""
+reason:
+  description: Why the module failed, as M(gpufleet.vllm.vllm_container) lists the reasons.
+  returned: on failure
+  type: str
+  sample: port-in-use
+url:
+  description: Where other hosts ask.
+  returned: success
+  type: str
+  sample: http://10.0.0.11:8790
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
+from ansible_collections.gpufleet.vllm.plugins.module_utils._host.printable import printable
+from ansible_collections.gpufleet.vllm.plugins.module_utils._models.peers import PARAMETERS, run
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec=PARAMETERS, required_if=[("state", "started", ["token"])], supports_check_mode=True
+    )
+    try:
+        result = run(module.params, module.check_mode)
+    except VllmError as error:
+        module.fail_json(msg=printable(str(error)), reason=error.reason)
+    module.exit_json(**printable(result))
+
+
+if __name__ == "__main__":
+    main()

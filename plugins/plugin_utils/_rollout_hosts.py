@@ -1,0 +1,47 @@
+# Copyright (c) 2026, gpufleet contributors
+# GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What playbooks rollout and status leave in the variables of their hosts, as values."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible_collections.gpufleet.vllm.plugins.plugin_utils._description import known_class
+from ansible_collections.gpufleet.vllm.plugins.plugin_utils._filter_values import plain
+from ansible_collections.gpufleet.vllm.plugins.plugin_utils._rollout import Changed, Host, one_line
+
+Variables = t.Mapping[str, t.Any]
+
+# The variables of a host, by what they hold.
+PLANNED, DONE, FAILURE = "__rollout_planned", "__rollout_done", "__rollout_failure"
+SOAK, NOW, UNDONE, COMMITTED = "__rollout_soak", "__rollout_now", "__rollout_undone", "__rollout_committed"
+
+
+def value(variables: Variables, name: str) -> t.Any:
+    """A variable as an ordinary value; an empty mapping where it is not set."""
+    return plain(variables[name]) if name in variables else {}
+
+
+def host(name: str, variables: Variables, planned: str = PLANNED, failure: str = FAILURE) -> Host:
+    """A host before the first change; C(planned) and C(failure) are the variables with what was found."""
+    known = {"group_names": variables.get("group_names"), "ansible_facts": variables.get("ansible_facts")}
+    return Host(
+        name,
+        known_class(str(variables.get("vllm_hardware_class") or ""), known),
+        tuple(str(one) for one in variables.get("group_names") or ()),
+        value(variables, planned),
+        one_line(value(variables, failure)) if failure in variables else "",
+    )
+
+
+def changed(variables: Variables) -> Changed:
+    """A host after its wave."""
+    failure = one_line(value(variables, FAILURE)) if FAILURE in variables else ""
+    return Changed(value(variables, DONE), failure, value(variables, SOAK), value(variables, NOW))
+
+
+def learned(variables: Variables) -> dict[str, t.Any]:
+    """What the start of a host measured, as its commit tells."""
+    return dict(value(variables, COMMITTED).get("learned") or {})
