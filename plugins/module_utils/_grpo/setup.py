@@ -11,7 +11,7 @@ import typing as t
 from dataclasses import asdict, dataclass
 
 from .._errors import VllmError
-from .._server.catalogue import Model, merged, process, resolve
+from .._server.catalogue import Model, Spec, merged, process, resolve
 from .._server.spec import ServerSpec, merge
 from .._venv.spec import package
 from .._vllm.versions import parse
@@ -63,7 +63,7 @@ class Setup:
         return {**asdict(self), "warnings": list(self.warnings)}
 
 
-def described(name: str, model: Model, hardware_class: str, overrides: Settings) -> Settings:
+def described(name: str, model: Model, hardware_class: str, overrides: Spec) -> Spec:
     """The spec of the server of a trainer, as C(resolve()) makes it.
 
     Raises:

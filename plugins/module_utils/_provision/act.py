@@ -87,7 +87,8 @@ EXPLANATIONS = (
     Explanation(
         r"Could not resolve|Temporary failure|[Cc]onnection (?:timed out|refused)|Could not connect|Unable to "
         r"connect|Network is"
-        r" unreachable|404 +Not Found|Failed to (?:fetch|download)|Cannot download|File not found|certificate",
+        r" unreachable|404 +Not Found|Failed to (?:fetch|download)|Cannot download|File not found|certificate"
+        r"|Error opening \S+\.rpm",
         "A repository cannot be reached. Check network, proxy and CA bundle, or name a mirror in repositories",
         "download-failed",
     ),
@@ -152,6 +153,10 @@ class Actor:
         self._run(step, "dnf", "-q", "-y", *proxy, *bundle, *arguments)
 
     def _repair(self, step: Step) -> None:
+        if self.manager == "dnf":
+            # Takes the older one of two versions away, and installs the newer one again.
+            self._dnf(step, "remove", "--duplicates")
+            return
         self._run(step, "dpkg", "--force-confdef", "--force-confold", "--configure", "-a")
         self._apt(step, "--fix-broken", "install")
 

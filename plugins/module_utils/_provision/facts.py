@@ -58,7 +58,7 @@ class Package:
 
     # Empty where it is not installed.
     installed: str = ""
-    # Neither installed nor absent: unpacked, or its configuration failed.
+    # Neither installed nor absent: unpacked, its configuration failed, or there in two versions.
     is_half: bool = False
     is_held: bool = False
     # What can be installed, the newest first.

@@ -10,7 +10,7 @@ import re
 import typing as t
 
 from .facts import Available, Package, Unit
-from .packages import branch_of
+from .packages import TOOLKIT, branch_of, is_of_driver
 
 DPKG_FORMAT = "${db:Status-Abbrev}\t${Package}\t${Version}\n"
 RPM_FORMAT = "%{NAME}\t%{VERSION}-%{RELEASE}\t%{ARCH}\n"
@@ -67,11 +67,15 @@ def transitional(text: str) -> dict[tuple[str, str], str]:
 
 
 def rpm_packages(text: str, kernel: str) -> dict[str, Package]:
-    """What rpm has; the headers of the running kernel by a name of their own, as they are installed."""
-    found = {}
+    """What rpm has; the headers of the running kernel by a name of their own, as they are installed.
+
+    An upgrade that was killed leaves a package in two versions: it is half of either.
+    """
+    found: dict[str, Package] = {}
     for line in text.splitlines():
         name, version, arch = (*line.split("\t"), "", "")[:3]
-        found[name] = Package(version)
+        is_other = name in found and found[name].installed != version and (is_of_driver(name) or name in TOOLKIT)
+        found[name] = Package(is_half=True) if is_other else Package(version)
         if name == "kernel-devel":
             found[f"kernel-devel-{version}.{arch}"] = Package(version)
     return found

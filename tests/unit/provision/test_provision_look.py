@@ -149,6 +149,19 @@ def test_rpm_and_dnf_tell_the_headers_of_a_kernel_by_its_name() -> None:
     assert parse.dnf_available(offers)["dkms"] == (Available("3.3.0-1.el9", "epel"), Available("3.2.0-1.el9", "epel"))
 
 
+def test_rpm_tells_an_upgrade_that_was_killed_by_what_is_there_in_two_versions() -> None:
+    rows = [
+        *("nvidia-driver-cuda\t570.211.01-1.el9\tx86_64", "nvidia-driver-cuda\t580.178.04-1.el9\tx86_64"),
+        *("nvidia-driver-cuda-libs\t580.178.04-1.el9\ti686", "nvidia-driver-cuda-libs\t580.178.04-1.el9\tx86_64"),
+        *("kernel-devel\t5.14.0-570.el9\tx86_64", "kernel-devel\t5.14.0-611.el9\tx86_64"),
+        *("gpg-pubkey\t1-1\t(none)", "gpg-pubkey\t2-2\t(none)"),
+    ]
+    for lines in (rows, rows[::-1]):
+        found = parse.rpm_packages("\n".join(lines), "")
+        assert [name for name, package in found.items() if package.is_half] == ["nvidia-driver-cuda"]
+        assert found["nvidia-driver-cuda-libs"].installed == "580.178.04-1.el9"
+
+
 def test_systemd_tells_the_units_that_exist() -> None:
     assert parse.units(UNITS) == {
         "nvidia-persistenced.service": (Unit(True, True, 1795760000), 0),

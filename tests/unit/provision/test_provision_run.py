@@ -175,11 +175,13 @@ def test_dnf_is_given_the_same(commands: Commands) -> None:
     actor = Actor(Wish(), "dnf", 60, commands)
     actor.do(INSTALL)
     actor.do(Step("stream", "580-open", "why"))
+    actor.do(Step("repair", "", "why"))
     assert [line[3:] for line in commands.given] == [
         ["remove", "old"],
         ["install", "--allowerasing", "--setopt=install_weak_deps=False", "nvidia-utils-580-server-580.1-1", "dkms"],
         ["module", "reset", "nvidia-driver"],
         ["module", "enable", "nvidia-driver:580-open"],
+        ["remove", "--duplicates"],
     ]
 
 
@@ -309,6 +311,12 @@ FAULTS = [
         "download-failed",
         "cannot be reached",
         id="dnf: unreachable",
+    ),
+    pytest.param(
+        "Error opening /srv/cuda/dkms-3.3.0-noarch.rpm: No such file or directory",
+        "download-failed",
+        "cannot be reached",
+        id="dnf: a directory that is gone",
     ),
     pytest.param("Error: GPG check FAILED", "download-failed", "could not be verified", id="dnf: key"),
     pytest.param(
