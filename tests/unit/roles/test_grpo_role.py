@@ -116,7 +116,12 @@ def test_the_file_on_the_host_is_read() -> None:
         (FACTS, {}, PLAIN, "network_mode must be host for the server of a trainer"),
         (FACTS, {"trl_version": "1.0.0"}, ROLLOUT, "TRL 1.0.0 trains against its own server"),
         (FACTS, {}, {**ROLLOUT, "overrides": {"prot": 1}}, "Unknown key 'overrides.prot'."),
-        (FACTS, {}, {**ROLLOUT, "overrides": {"bind": "0.0.0.0"}}, "bind must be 127.0.0.1 for the server of a trainer"),
+        (
+            FACTS,
+            {},
+            {**ROLLOUT, "overrides": {"bind": "0.0.0.0"}},
+            "bind must be 127.0.0.1 for the server of a trainer",
+        ),
     ],
 )
 def test_a_refusal_is_a_sentence(facts: t.Any, trainer: t.Any, catalogue: t.Any, sentence: str) -> None:
