@@ -56,7 +56,9 @@ from ansible_collections.gpufleet.vllm.plugins.plugin_utils._filter_values impor
 from ansible_collections.gpufleet.vllm.plugins.plugin_utils._report import lines, of_status, report
 from ansible_collections.gpufleet.vllm.plugins.plugin_utils._rollout_hosts import host, value
 
-GATHERED, PLANNED, FAILURE = "__status_gathered", "__status_planned", "__status_failure"
+GATHERED = "__status_gathered"
+PLANNED = "__status_planned"
+FAILURE = "__status_failure"
 
 
 def vllm_status_report(names: t.Any, hostvars: t.Any) -> dict[str, t.Any]:
