@@ -16,9 +16,23 @@ from ansible_collections.gpufleet.vllm.plugins.module_utils._models.parameters i
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests" / "rig"))
+from free_ports import free_ports  # noqa: E402
 from hub import COMMIT, CUT, INDEX, MODEL, MOVED, SHARDS, TOKEN, WANTED, Hub, digest, repository  # noqa: E402
 
-__all__ = ["COMMIT", "CUT", "Hub", "INDEX", "MODEL", "MOVED", "SHARDS", "TOKEN", "WANTED", "digest", "repository"]
+__all__ = [
+    "COMMIT",
+    "CUT",
+    "Hub",
+    "INDEX",
+    "MODEL",
+    "MOVED",
+    "SHARDS",
+    "TOKEN",
+    "WANTED",
+    "digest",
+    "free_ports",
+    "repository",
+]
 COLLECTIONS = ROOT / ".ansible" / "collections"
 
 

@@ -29,6 +29,9 @@ from ansible_collections.gpufleet.vllm.plugins.module_utils._server.spec import 
 from ansible_collections.gpufleet.vllm.plugins.module_utils._vllm.architecture import of_config
 from ansible_collections.gpufleet.vllm.plugins.module_utils._vllm.measurements import measured
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from free_ports import free_ports  # noqa: E402
+
 STANDIN = Path(__file__).parent / "standin"
 VLLM = STANDIN / "usr/local/bin/vllm"
 MODEL = "Qwen/Qwen2.5-0.5B-Instruct"
@@ -82,18 +85,12 @@ class Run:
         return int(children.split()[0])
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @pytest.fixture(name="start")
 def _start(tmp_path: Path) -> t.Iterator[Start]:
     runs: list[Run] = []
 
     def start(*words: str, version: str = "0.10.1.1", load: float = 0, port: int = 0, **env: str) -> Run:
-        port = port or free_port()
+        port = port or free_ports()[0]
         options = ("--served-model-name", "m", "--port", str(port))
         log_file = tmp_path / f"log{len(runs)}"
         settings = {"VLLM_VERSION": version, "HF_HOME": str(tmp_path), "STANDIN_LOAD_SECONDS": str(load), **env}
@@ -136,7 +133,7 @@ def test_a_server_is_asked_as_its_description_says(
         paths = ["-keyout", engine["ssl_keyfile"], "-out", engine["ssl_certfile"]]
         request = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=llm.example.com", *paths]
         subprocess.run(request, check=True, capture_output=True)
-    port = free_port()
+    port = free_ports()[0]
     server = from_params({"model": MODEL, "served_model_name": "m", "port": port, "venv": "/v", "engine": engine})
     start(MODEL, *argv(server)[5:], version="0.26.0", port=port).wait_ready()
     found = probe({"url": server.url, "served_model_name": "m", **server.access})

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import pytest
 from little_engine import Container
-from test_standin import free_port
+from test_standin import free_ports
 from watched import Watched, load
 
 SCALE = float(os.environ.get("WATCHDOG_SCALE", "10"))
@@ -52,7 +52,7 @@ def play(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[Watched]:
         for name in CASES:
             (made.directory / name).mkdir()
             policy = "on-failure" if name == "stays-down" else "unless-stopped"
-            container = Container(name, free_port(), made.directory / name, policy)
+            container = Container(name, free_ports()[0], made.directory / name, policy)
             container.set_fault()
             made.add(container)
         made.begin(SETTINGS)

@@ -23,7 +23,7 @@ from ansible_collections.gpufleet.vllm.plugins.module_utils._server.spec import 
 from ansible_collections.gpufleet.vllm.plugins.module_utils._watchdog.decide import Settings
 from ansible_collections.gpufleet.vllm.plugins.module_utils._watchdog.subject import Seen, Unit
 from ansible_collections.gpufleet.vllm.plugins.module_utils._watchdog.watch import Config, Watcher
-from test_standin import VLLM, free_port
+from test_standin import VLLM, free_ports
 
 UNITS = Path(__file__).parents[1] / "units"
 NAME = "vllm-watched"
@@ -96,7 +96,7 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> t.Iterator[Server
     monkeypatch.setattr(Unit, "directory", str(units))
     (tmp_path / "locks").mkdir()
     monkeypatch.setattr(lock, "DIRECTORY", str(tmp_path / "locks"))
-    port = free_port()
+    port = free_ports()[0]
     text = TEXT.format(home=home, python=sys.executable, vllm=VLLM, port=port)
     (units / f"{NAME}.service").write_text(text, encoding="utf-8")
     spec = from_params({"name": "watched", "model": "m", "venv": "/v", "port": port, "gpus": "none"})

@@ -24,7 +24,7 @@ from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmE
 from ansible_collections.gpufleet.vllm.plugins.module_utils._host.processes import born
 from ansible_collections.gpufleet.vllm.plugins.module_utils._models import peers, serving
 from ansible_collections.gpufleet.vllm.plugins.module_utils._models.run import run
-from hub_rig import COLLECTIONS, COMMIT, CUT, MODEL, SHARDS, WANTED, Hub, blobs, digest, parameters, tree
+from hub_rig import COLLECTIONS, COMMIT, CUT, MODEL, SHARDS, WANTED, Hub, blobs, digest, free_ports, parameters, tree
 
 TOKEN = "t0ken"
 # What a host does in a process of its own, as a module would.
@@ -49,17 +49,11 @@ except VllmError as error:
 """
 
 
-def free_port() -> int:
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        return int(listening.getsockname()[1])
-
-
 class Host:
     """A simulated host: a cache, a state and an address."""
 
     def __init__(self, path: Path) -> None:
-        self.cache, self.state, self.port = path / "huggingface", path / "state", free_port()
+        self.cache, self.state, self.port = path / "huggingface", path / "state", free_ports()[0]
         self.state.mkdir(parents=True, mode=0o755)
         self.url = f"http://127.0.0.1:{self.port}"
 
@@ -255,7 +249,7 @@ class Serving:
     """The server in this process."""
 
     def __init__(self, cache: Path) -> None:
-        self.place = serving.Place(str(cache), "127.0.0.1", free_port())
+        self.place = serving.Place(str(cache), "127.0.0.1", free_ports()[0])
         self.server = serving.Listening(self.place)
         self.server.token, self.server.process = f"Bearer {TOKEN}", born(os.getpid())
         self.note("")

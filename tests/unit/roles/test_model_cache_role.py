@@ -20,7 +20,7 @@ import yaml
 from ansible_collections.gpufleet.vllm.plugins.module_utils._models import peers
 from ansible_collections.gpufleet.vllm.plugins.module_utils._models.parameters import PARAMETERS
 from ansible_collections.gpufleet.vllm.plugins.modules import model_cache, model_cache_peer
-from hub_rig import MODEL, SHARDS, WANTED, Hub, tree
+from hub_rig import MODEL, SHARDS, WANTED, Hub, free_ports, tree
 
 ROOT = Path(__file__).resolve().parents[3]
 ROLE = ROOT / "roles" / "model_cache"
@@ -165,16 +165,6 @@ def test_who_was_to_ask_the_source_and_failed_is_named(play: t.Callable[..., str
     output = play(wish, hosts="a,b,", ports=ports)
     assert "nothing listens at 127.0.0.1:9" in output
     assert "Cannot fetch org/small from other hosts: a was to say what it consists of, and failed." in output
-
-
-def free_ports(count: int) -> list[int]:
-    held = [socket.socket() for _number in range(count)]
-    for one in held:
-        one.bind(("127.0.0.1", 0))
-    ports = [int(one.getsockname()[1]) for one in held]
-    for one in held:
-        one.close()
-    return ports
 
 
 def test_a_key_that_does_not_exist_is_refused(play: t.Callable[..., str], tmp_path: Path) -> None:
