@@ -82,6 +82,19 @@ PARAMETERS = {
 TOLERANCE = 0.06
 LLAMA = {"architectures": ["LlamaForCausalLM"], "model_type": "llama"}
 EMBEDS = ("modules.json",)
+# Its embedding model and its reranker are one network with two heads.
+BGE_M3: dict[str, t.Any] = {
+    "model_type": "xlm-roberta",
+    "torch_dtype": "float32",
+    "num_hidden_layers": 24,
+    "num_attention_heads": 16,
+    "hidden_size": 1024,
+    "intermediate_size": 4096,
+    "max_position_embeddings": 8194,
+    "vocab_size": 250002,
+    "pad_token_id": 1,
+    "tie_word_embeddings": True,
+}
 # Shapes that are written here by hand, from the models' own pages: config, published parameters in billions, files.
 BY_HAND: dict[str, tuple[dict[str, t.Any], float, tuple[str, ...]]] = {
     "google/gemma-3-27b-it": (
@@ -181,36 +194,12 @@ BY_HAND: dict[str, tuple[dict[str, t.Any], float, tuple[str, ...]]] = {
         EMBEDS,
     ),
     "BAAI/bge-m3": (
-        {
-            "architectures": ["XLMRobertaModel"],
-            "model_type": "xlm-roberta",
-            "torch_dtype": "float32",
-            "num_hidden_layers": 24,
-            "num_attention_heads": 16,
-            "hidden_size": 1024,
-            "intermediate_size": 4096,
-            "max_position_embeddings": 8194,
-            "vocab_size": 250002,
-            "pad_token_id": 1,
-            "tie_word_embeddings": True,
-        },
+        {"architectures": ["XLMRobertaModel"], **BGE_M3},
         0.57,
         EMBEDS,
     ),
     "BAAI/bge-reranker-v2-m3": (
-        {
-            "architectures": ["XLMRobertaForSequenceClassification"],
-            "model_type": "xlm-roberta",
-            "torch_dtype": "float32",
-            "num_hidden_layers": 24,
-            "num_attention_heads": 16,
-            "hidden_size": 1024,
-            "intermediate_size": 4096,
-            "max_position_embeddings": 8194,
-            "vocab_size": 250002,
-            "pad_token_id": 1,
-            "tie_word_embeddings": True,
-        },
+        {"architectures": ["XLMRobertaForSequenceClassification"], **BGE_M3},
         0.57,
         (),
     ),
