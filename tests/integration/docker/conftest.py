@@ -25,7 +25,8 @@ from pathlib import Path
 import docker
 import docker.errors
 import pytest
-from engine_host import ULIMITS, Host, Registry, free_port
+from engine_host import ULIMITS, Host, Registry
+from free_ports import free_ports
 
 PREFIX = "gpufleet-unit-"
 # Stands in for vLLM: tells how it was called, does what its variable `first` says, and runs until it is told to stop.
@@ -135,7 +136,7 @@ def fetching_image(engine: t.Any) -> t.Iterator[str]:
 
 @pytest.fixture
 def host(engine: t.Any, image: str) -> t.Iterator[Host]:
-    yield from served(engine, image, "a", free_port())
+    yield from served(engine, image, "a", free_ports()[0])
 
 
 @pytest.fixture

@@ -12,7 +12,6 @@ import hashlib
 import http.server
 import json
 import platform
-import socket
 import subprocess
 import sys
 import time
@@ -24,6 +23,9 @@ import docker.errors
 from ansible_collections.gpufleet.vllm.plugins.module_utils._backends import container_backends
 from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy import job, run as deploy_run
 from ansible_collections.gpufleet.vllm.plugins.module_utils._server.spec import SERVER_PARAMETERS
+
+# For free_ports, which the tests beside this file use.
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "rig"))
 
 # An engine in a container without CAP_SYS_RESOURCE cannot raise limits; these are low enough everywhere.
 ULIMITS = {"memlock": 65536, "stack": 1048576}
@@ -40,11 +42,6 @@ NEVER_READY: dict[str, t.Any] = {
     "stop_timeout": 900,
 }
 DEFAULTS = {key: option.get("default") for key, option in {**SERVER_PARAMETERS, **deploy_run.PARAMETERS}.items()}
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
 
 
 def deployed(parameters: dict[str, t.Any], check: bool) -> dict[str, t.Any]:

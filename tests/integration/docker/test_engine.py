@@ -22,7 +22,8 @@ from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.record impor
 from ansible_collections.gpufleet.vllm.plugins.module_utils._docker import client
 from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
 from ansible_collections.gpufleet.vllm.plugins.module_utils._host.labels import LABEL_FINGERPRINT
-from engine_host import STUBBORN, ULIMITS, Host, Registry, free_port
+from engine_host import STUBBORN, ULIMITS, Host, Registry
+from free_ports import free_ports
 
 # A module leaves its connection to the engine to the end of its process.
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
@@ -347,7 +348,7 @@ def test_a_registry_that_does_not_answer_is_told_soon(pull: str, host: Host) -> 
     host.run()
     before = host.containers()
     began = time.monotonic()
-    reference = f"127.0.0.1:{free_port()}/gpufleet-unit-none:1"
+    reference = f"127.0.0.1:{free_ports()[0]}/gpufleet-unit-none:1"
     text = failing(host.run, image=reference, pull=pull)
     assert time.monotonic() - began < 10
     assert text.startswith(f"Cannot pull {reference} (it is not on the host). Docker says: ")
