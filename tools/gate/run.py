@@ -46,6 +46,10 @@ NOT_FOR_STEPS = ("MAKEFLAGS", "MFLAGS", "MAKEOVERRIDES", "MAKELEVEL", "PYTEST_AD
 # The closing line of pytest, with or without its frame: "== 1 failed, 3 passed in 61.02s (0:01:01) ==".
 CLOSING_LINE = re.compile(r"^(?:=+ )?(\d+ [a-z]+(?:, \d+ [a-z]+)*) in [\d.]+s(?: \([\d:]+\))?(?: =+)?$", re.MULTILINE)
 
+# A line of its short summary: "FAILED tests/unit/test_a.py::test_b[c] - AssertionError: ...".
+FAILURE_LINE = re.compile(r"^((?:FAILED|ERROR) \S+\.py\b.*)$", re.MULTILINE)
+NAMED_FAILURES, FAILURE_WIDTH = 20, 300
+
 
 @dataclass(frozen=True)
 class Count:
@@ -67,6 +71,8 @@ class Result:
     fault: str
     seconds: float = 0
     tests: Count = Count()
+    # The tests that failed, as pytest's short summary tells them.
+    failures: tuple[str, ...] = ()
 
     def counted(self) -> Count:
         return self.tests + (Count(failed=1) if self.fault else Count(passed=1))
@@ -100,6 +106,11 @@ def count_tests(log: str) -> Count:
         skipped = words.get("skipped", 0) + words.get("xfailed", 0)
         total += Count(words.get("passed", 0) + words.get("xpassed", 0), failed, skipped)
     return total
+
+
+def failed_tests(log: str) -> tuple[str, ...]:
+    """The lines in which pytest's short summaries name a test that failed, and why."""
+    return tuple(dict.fromkeys(FAILURE_LINE.findall(log)))
 
 
 def marked(mark: str) -> list[int]:
@@ -167,7 +178,7 @@ def run_step(step: str, run: Run) -> None:
     start = time.monotonic()
     fault = execute(["make", step], log, LIMIT_SECONDS.get(step, DEFAULT_LIMIT_SECONDS), run.interruption)
     text = log.read_text("utf-8", "replace")
-    result = Result(step, fault, time.monotonic() - start, count_tests(text))
+    result = Result(step, fault, time.monotonic() - start, count_tests(text), failed_tests(text))
     run.results.append(result)
     with run.printing:
         print(f"== {step}", flush=True)
@@ -229,6 +240,9 @@ def summarize(plan: t.Sequence[Stage], run: Run, seconds: float) -> Count:
     print(f"\n== summary, {seconds:.0f} s; logs in {LOGS}")
     for result in sorted(run.results, key=lambda result: order.index(result.step)):
         print(f"   {result.step:{max(map(len, order))}}  {described(result)}")
+        # Here too: whoever keeps only the end of the output still learns their names.
+        for failure in result.failures[:NAMED_FAILURES]:
+            print(f"      {failure[:FAILURE_WIDTH]}")
     total = sum((result.counted() for result in run.results), Count())
     print(f"\n{total}", flush=True)
     return total

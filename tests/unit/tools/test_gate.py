@@ -127,11 +127,13 @@ def git(*arguments: str) -> str:
 def test_all_steps_run_and_the_last_line_counts_them(
     project: t.Callable[..., Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    project(first="echo '1 failed, 2 passed in 0.10s'; exit 1", second="echo fine")
+    failed = "FAILED tests/test_a.py::test_b[c d] - assert 1 == 2"
+    project(first=f"echo '{failed}'; echo '1 failed, 2 passed in 0.10s'; exit 1", second="echo fine")
     status = gate.main(["first", "second"], gate.Interruption())
     output = capsys.readouterr().out
     assert status == 1
     assert "| 1 failed, 2 passed in 0.10s" in output
+    assert failed in output[output.index("== summary") :]
     assert output.splitlines()[-1] == "3 passed, 2 failed"
 
 
