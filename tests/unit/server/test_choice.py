@@ -15,15 +15,10 @@ import pytest
 from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
 from ansible_collections.gpufleet.vllm.plugins.module_utils._server import catalogue
 from ansible_collections.gpufleet.vllm.plugins.module_utils._server.budget import kv_capacity
-from ansible_collections.gpufleet.vllm.plugins.module_utils._server.choice import (
-    GPUS,
-    ModelFiles,
-    Wish,
-    choose,
-    name_of,
-    rests_on,
-)
+from ansible_collections.gpufleet.vllm.plugins.module_utils._server.choice import choose, name_of, rests_on
 from ansible_collections.gpufleet.vllm.plugins.module_utils._server.fit import fit
+from ansible_collections.gpufleet.vllm.plugins.module_utils._server.model_task import ModelFiles, Wish
+from ansible_collections.gpufleet.vllm.plugins.module_utils._server.offers import GPUS
 from ansible_collections.gpufleet.vllm.plugins.module_utils._vllm.architecture import Architecture
 from ansible_collections.gpufleet.vllm.plugins.plugin_utils._catalogue_files import published, published_files
 from memory_rig import A100, H100, H200, gb10, host, several, spec
