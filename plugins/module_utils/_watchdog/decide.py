@@ -183,8 +183,9 @@ def decide(before: State, look: Look, clock: Clock, settings: Settings) -> Decis
     if look.running is None:
         return _left(state, "unknown", clock)
     if look.busy:
-        # Whoever deploys decides anew.
-        return _left(replace(state, stood_down="", acting=False), "changing", clock)
+        # Whoever deploys decides anew. What the watchdog ended stays given up until it is started.
+        stood_down = "" if look.running else state.stood_down
+        return _left(replace(state, stood_down=stood_down, acting=False), "changing", clock)
     if look.paused_until > clock.wall:
         return _left(state, "paused", clock)
     if crashes and not state.stood_down:

@@ -249,6 +249,7 @@ def test_lives_that_end(state: State, values: dict[str, t.Any], verb: str, lives
 
 def test_a_stand_down_ends_with_a_run_or_a_start_by_hand() -> None:
     assert seen(DOWN, busy=True).state.stood_down == ""
+    assert seen(DOWN, running=False, busy=True).state.stood_down
     assert seen(DOWN, life=Life("c1", "9", 0)).state.stood_down == ""
     assert seen(DOWN, life=Life("c2", "9", 0)).state.events == ()
     assert seen(DOWN, life=Life("c1", "9", 1)).state.stood_down
