@@ -295,7 +295,7 @@ def test_a_hook_gets_notices_and_keeps_nobody_waiting(tmp_path: Path) -> None:
     for one in (hook, slow, bad):
         for _number in range(publish.WAITING + 20):
             one.send({"event": "hung"})
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 15
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline and not (path.exists() and path.read_text(encoding="utf-8") and said):
         time.sleep(0.05)
