@@ -111,7 +111,7 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> t.Iterator[Server
     (units / f"{NAME}.service").write_text(text, encoding="utf-8")
     spec = from_params({"name": "watched", "model": "m", "venv": "/v", "port": port, "gpus": "none"})
     spec = replace(spec, served_model_name="Qwen/Qwen2.5-0.5B-Instruct")
-    unit = Unit(NAME, {hashlib.sha256(text.encode()).hexdigest(): spec})
+    unit = Unit(NAME, {hashlib.sha256(text.encode()).hexdigest(): spec}, {})
     told: list[tuple[str, str]] = []
     config = Config(SETTINGS, str(tmp_path / "watchdog"))
     watcher = Watcher(unit, config, lambda _watcher, event, sentence: told.append((event, sentence)))
