@@ -41,6 +41,9 @@ PORT, CACHE, TOKEN = 8000, "~/vllm/huggingface", "~/vllm/secrets/hf_token"
 ENCODINGS = "~/vllm/encodings"
 # Without a GPU, what a request computes takes minutes.
 CPU_CONTEXT, CPU_CONCURRENCY = 4096, 2
+CPU_DTYPE = "bfloat16"
+# What vLLM took for a KV cache before it took a share of the host.
+CPU_CACHE_GIB = 4
 # From this share on, no second server fits beside it.
 ALONE = 0.4
 UNIFIED_HEALTH = {"timeout": 2700, "request_timeout": 300}
@@ -147,7 +150,7 @@ def _task(model: ModelFiles, hardware_class: str, wish: Wish, said: t.Mapping[st
         family,
         _pools(model, engine, numbers),
         longest,
-        (*settings, _as_stored(model)),
+        (*settings, _as_stored(model, hardware_class)),
     )
 
 
@@ -240,14 +243,16 @@ def _first(ranges: str) -> str:
     return ranges.partition("..")[0]
 
 
-def _as_stored(model: ModelFiles) -> Setting:
-    """The data type and the quantization, which stay what the checkpoint says."""
+def _as_stored(model: ModelFiles, hardware_class: str) -> Setting:
+    """The data type and the quantization, which stay what the checkpoint says, but for the type on a CPU."""
     method = model.quantization.get("quant_method")
     dtype = next(
         (place[key] for place in (model.config, model.text) for key in ("dtype", "torch_dtype") if place.get(key)), None
     )
     weights = f"{gib(model.weights_bytes / MIB)} GiB of weights"
     stored = f"quantized with {method}" if method else f"in {dtype or 'the type of its files'}"
+    if hardware_class == CPU and not method:
+        return Setting("dtype", CPU_DTYPE, f"the checkpoint has {weights} {stored}, and a CPU computes in {CPU_DTYPE}")
     return Setting(
         "quantization" if method else "dtype", "auto", f"the checkpoint has {weights} {stored}, and stays so"
     )
@@ -326,21 +331,22 @@ def _entry(task: Task, layer: Spec) -> Spec:
 def _on_cpu(task: Task) -> tuple[Spec, list[Setting], Spec]:
     context = task.wish.context or min(CPU_CONTEXT, task.longest or CPU_CONTEXT)
     requests = task.wish.concurrency or CPU_CONCURRENCY
-    engine = {"dtype": "bfloat16", "max_model_len": context, "max_num_seqs": requests}
+    engine = {"dtype": CPU_DTYPE, "max_model_len": context, "max_num_seqs": requests}
     slow = "a CPU computes long requests for minutes"
     settings = [
         Setting("max_model_len", context, WANTED if task.wish.context else slow),
         Setting("max_num_seqs", requests, WANTED if task.wish.concurrency else slow),
     ]
-    keys: Spec = {"gpus": "none"}
+    # Always: without it vLLM wants nearly all of the host's memory, for a model without a KV cache, too.
+    need, because = CPU_CACHE_GIB, "what its layers keep of a request is not known here, and this is vLLM's own size"
     cache = smallest_cache(case_of(task, {**engine, **task.engine}, 0))
-    if cache is not None and not task.architecture.is_encoder:
+    if task.architecture.is_encoder:
+        need, because = 1, "an encoder keeps nothing of a request, and vLLM reserves no share of the host then"
+    elif cache is not None:
         need = max(1, -(-int(cache.needed_mib(context) * requests) // GIB_MIB))
-        keys["env"] = {"VLLM_CPU_KVCACHE_SPACE": need}
-        settings.append(
-            Setting("VLLM_CPU_KVCACHE_SPACE", need, f"{requests} requests of {context} tokens fit into {need} GiB")
-        )
-    return engine, settings, keys
+        because = f"{requests} requests of {context} tokens fit into {need} GiB"
+    settings.append(Setting("VLLM_CPU_KVCACHE_SPACE", need, because))
+    return engine, settings, {"gpus": "none", "env": {"VLLM_CPU_KVCACHE_SPACE": need}}
 
 
 WANTED = "it is wanted"

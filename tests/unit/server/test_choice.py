@@ -188,6 +188,30 @@ def test_a_small_model_leaves_a_gb10_to_others_too() -> None:
     assert (layer["exclusive"], "gpus" in layer, layer["health"]["timeout"]) == (True, False, 2700)
 
 
+@pytest.mark.parametrize(
+    ("model", "changes", "need", "why"),
+    [
+        ("BAAI/bge-m3", {}, 1, "an encoder keeps nothing of a request"),
+        ("Qwen/Qwen3-8B", {}, 2, "2 requests of 4096 tokens fit"),
+        (
+            "Qwen/Qwen3-8B",
+            {"config": {"architectures": ["Qwen3ForCausalLM"]}},
+            4,
+            "what its layers keep of a request is not",
+        ),
+    ],
+)
+def test_no_server_on_a_cpu_wants_a_share_of_the_host(
+    model: str, changes: dict[str, t.Any], need: int, why: str
+) -> None:
+    made = choose(files(model, **changes), "cpu")
+    layer = made.entry["hardware"]["cpu"]
+    assert layer["env"] == {"VLLM_CPU_KVCACHE_SPACE": need}
+    said = " ".join(made.reasons)
+    assert f"VLLM_CPU_KVCACHE_SPACE {need}: {why}" in said
+    assert "dtype bfloat16: " in said and "dtype auto" not in said
+
+
 def test_a_cpu_gets_a_cache_that_holds_what_is_wanted() -> None:
     layer = choose(files("Qwen/Qwen3-0.6B"), "cpu", Wish(context=8192, concurrency=3)).entry["hardware"]["cpu"]
     assert layer["env"] == {"VLLM_CPU_KVCACHE_SPACE": 3}
