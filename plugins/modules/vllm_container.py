@@ -230,29 +230,29 @@ reason:
     - Why the module failed, for a playbook that has to tell one failure from another.
     - V(invalid-parameter) - a parameter, a key of the server or a fallback is not valid; the message has its
       address.
-    - V(invalid-flag) - the server's version of vLLM would refuse a flag, a value or a variable.
+    - V(invalid-flag) - the server's version of vLLM would reject a flag, a value or a variable.
     - V(unmanaged) - a container or an environment of that name exists that this collection did not create.
     - V(port-in-use) - another program or server holds the port.
-    - V(conflicting-server) - it cannot run beside another server of this collection, and may not replace that.
-    - V(does-not-fit) - the memory of the GPUs is too small for it, once everything is gone that it replaces.
-    - V(memory-not-released) - the memory of a server that was stopped did not come back in time.
-    - V(no-free-gpu) - fewer GPUs are free than were asked for.
+    - V(conflicting-server) - it cannot run together with another server of this collection, and must not replace it.
+    - V(does-not-fit) - it does not fit in GPU memory, even after everything that it replaces has stopped.
+    - V(memory-not-released) - a stopped server did not release its GPU memory in time.
+    - V(no-free-gpu) - fewer GPUs are free than requested.
     - V(image-missing) - the image is not on the host and may not be pulled.
     - V(pull-failed) - the image could not be pulled.
     - V(venv-missing) - the virtual environment is not on the host, or has no vLLM in it.
     - V(weights-incomplete) - the weights of the model are missing, cut short or not readable.
     - V(download-failed) - a download of weights, encodings or packages failed.
-    - V(encodings-missing) - the encodings that gpt-oss reads are missing or damaged.
-    - V(secret-missing) - a token, an API key or an env file is not on the host and was not handed over.
-    - V(secret-invalid) - a token, an API key or an env file holds what no client or shell can use.
+    - V(encodings-missing) - the encodings that gpt-oss requires are missing or damaged.
+    - V(secret-missing) - a token, an API key or an env file is not on the host and was not passed in.
+    - V(secret-invalid) - a token, an API key or an env file has a content that no client or shell can use.
     - V(path-missing) - a path that the server mounts or a file that it reads does not exist.
     - V(disk-full) - a disk has too little space.
-    - V(permission-denied) - the user on the host may not do it.
-    - V(backend-unavailable) - the Docker Engine, systemd or a Python package that talks to them is not there.
-    - V(backend-failed) - the Docker Engine or systemd refused a step; the message quotes it.
+    - V(permission-denied) - the user on the host lacks the permission.
+    - V(backend-unavailable) - the Docker Engine, systemd or a Python package that talks to them is missing.
+    - V(backend-failed) - the Docker Engine or systemd rejected a step; the message quotes it.
     - V(backend-unsupported) - the engine at docker_host cannot run this server (an older Podman, userns-remap,
       rootless).
-    - V(server-missing) - there is no server, container or unit of that name.
+    - V(server-missing) - no server, container or unit of that name exists.
     - V(server-not-running) - the server does not run, so what it replaced is kept.
     - V(locked) - another run is changing the same server.
     - V(overtaken) - another run has replaced the server that this run made.
@@ -262,8 +262,8 @@ reason:
     - V(driver-too-old) - the NVIDIA driver cannot run the CUDA that this version of vLLM was built with.
     - V(install-failed) - packages could not be installed; the message quotes the installer.
     - V(environment-broken) - packages were installed, and vLLM cannot be imported from them.
-    - V(environment-in-use) - an environment that is to be removed is used by a server.
-    - V(host-unsupported) - a host of this kind, or as it is set up, cannot be provisioned.
+    - V(environment-in-use) - an environment to be removed is used by a server.
+    - V(host-unsupported) - a host of this kind, or with this setup, cannot be provisioned.
     - V(packages-refused) - packages of a driver, of the toolkit or of Docker are missing, held, or do not fit together.
   returned: on failure
   type: str

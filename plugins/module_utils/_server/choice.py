@@ -393,7 +393,7 @@ def _parsers(task: _Task) -> tuple[Spec, list[Setting]]:
             settings.append(Setting(key, "none", f"vLLM {task.version} has no {value}, which {family.name} needs"))
             continue
         engine[key] = value
-        sure = f"as {family.source} says" if family.source else "which nobody has checked"
+        sure = f"as {family.source} says" if family.source else "which is untested"
         settings.append(Setting(key, value, f"the model is one of {family.name}, {sure}"))
     if "tool_call_parser" in engine:
         engine["enable_auto_tool_choice"] = True
@@ -623,7 +623,7 @@ def _reasons(task: _Task, gpus: int, offer: _Offer) -> list[Setting]:
     if gpus > 1:
         asked = "it is wanted" if task.engine.get("tensor_parallel_size") else ""
         cards = f"{gpus // 2} cards of {card} GiB have" if gpus > 2 else f"one card of {card} GiB has"
-        smaller = f"{cards} too little room for a KV cache beside {weights} GiB of weights"
+        smaller = f"{cards} too little room for a KV cache next to {weights} GiB of weights"
         settings.append(Setting("tensor_parallel_size", gpus, asked or smaller))
     elif not task.hardware.is_integrated:
         settings.append(Setting("tensor_parallel_size", 1, f"{weights} GiB of weights fit on one {name} of {card} GiB"))

@@ -106,7 +106,7 @@ def _of_user(spec: ServerSpec, host: Host) -> t.Iterator[Problem]:
     if uid is None or uid in SYSTEM_UIDS:
         return
     if uid == 0:
-        sentence = "user must not be root, which would be root for whoever breaks into the server."
+        sentence = "user must not be root: whoever breaks into the server would be root."
     else:
         sentence = (
             f"user must be a system user (uid below 1000); {spec.user} has uid {uid}. Of others, systemd-logind "

@@ -410,7 +410,7 @@ FORBIDDEN = {
     "sets it anyway",
     "MemoryDenyWriteExecute": "numba cannot compile, and vLLM imports it",
     "ProcSubset": "hides /proc/meminfo and /proc/cpuinfo",
-    "PrivateNetwork": "nobody could ask the server",
+    "PrivateNetwork": "no client could reach the server",
     "RemoveIPC": "deletes the shared memory that workers speak through",
     "DynamicUser": "implies RemoveIPC, and caches are given to another uid at each change",
     "SystemCallFilter": "several GPUs exchange memory by calls that its groups leave out",

@@ -371,7 +371,7 @@ def test_an_image_is_pulled_once_and_again_only_when_it_is_asked_for(host: Host,
     result = host.run(**{**said, "pull": "always"})
     assert result["actions"][:2] == [
         f"pull {registry.address}/vllm:1",
-        f"create {host.name}-next ({registry.address}/vllm:1 is another image now)",
+        f"create {host.name}-next ({registry.address}/vllm:1 is a different image now)",
     ]
     assert host.inspect()["Image"] != first
     assert host.run(**{**said, "pull": "always"})["changed"] is False

@@ -201,7 +201,7 @@ def test_what_nothing_starts_again_is_reported(play: Watched) -> None:
 
 
 def test_the_budget_is_exact(play: Watched) -> None:
-    assert play.server("hangs-again")["stood_down"] == "It was put right 3 times within 60 minutes already."
+    assert play.server("hangs-again")["stood_down"] == "It was restarted 3 times within 60 minutes already."
     assert play.events("hangs-again").count("restarted") == 3
     assert len(play.engine.containers["hangs-again"].starts) == 4
 

@@ -61,7 +61,7 @@ from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmE
         (
             "pull access denied for nope, repository does not exist or may require 'docker login': denied: requested "
             "access to the resource is denied",
-            "the registry does not have it or wants a login",
+            "the registry does not have it or requires a login",
         ),
         (
             'Head "https://nvcr.io/v2/nvidia/vllm/manifests/1": unauthorized: authentication required',
