@@ -9,7 +9,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 SCENARIOS := default switch h100_service vllm_venv hostile
 
 .PHONY: help demo demo-stop test unit types lint docs-lint sanity artifact integration molecule molecule-all faults \
-	release reliability e2e e2e-service e2e-grpo e2e-watchdog real-failures bench bench-fleet format pins venv clean
+	docs release reliability e2e e2e-service e2e-grpo e2e-watchdog real-failures bench bench-fleet format pins venv clean
 
 help: ## show this list
 	@sed -nE 's/^([a-z0-9-]+):.*## (.*)/make \1@\2/p' Makefile | column -t -s @
@@ -76,6 +76,9 @@ bench: venv ## measure what docs/benchmarks.md reports
 
 bench-fleet: venv ## a run without changes over 20 light hosts, against stock tasks (Docker, 15 minutes)
 	@tests/bench/fleet
+
+docs: venv ## the documentation as one site, with a page for each module, role, filter and failure
+	@tools/gate/docs
 
 release: venv ## the changelog, the artifact and the checks of Ansible Galaxy for the version of galaxy.yml
 	@tools/gate/release

@@ -393,7 +393,7 @@ def test_an_image_that_the_registry_does_not_have_is_told(host: Host, registry: 
     text = failing(host.run, image=reference, pull="missing")
     assert text.startswith(f"Cannot pull {reference} (it is not on the host). Docker says: ")
     assert "manifest unknown" in text
-    assert "The registry does not have it or wants a login: check the name and tag" in text
+    assert "The registry does not have it or requires a login: check the name and tag" in text
     assert host.containers() == before
 
 

@@ -294,7 +294,7 @@ def test_an_image_that_cannot_be_had_stops_nothing(pull: str, client: Client) ->
         run(image="vllm:2", pull=pull)
     assert str(caught.value) == (
         "Cannot pull vllm:2 (it is not on the host). Docker says: manifest for vllm:2 not found: manifest unknown. The "
-        "registry does not have it or wants a login: check the name and tag, run docker login on the host, or load the "
+        "registry does not have it or requires a login: check the name and tag, run docker login on the host, or load the "
         "image there with docker load. The previous server is running."
     )
     assert client.now == before
