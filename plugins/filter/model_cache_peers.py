@@ -12,7 +12,7 @@ author:
   - gpufleet contributors (@gpufleet)
 description:
   - For role P(gpufleet.vllm.model_cache#role) with C(peer_address).
-  - Hosts that have a model, whole, are the heads of chains, in which each host fetches from the one before it. When
+  - Hosts with a complete model are the heads of chains, in which each host fetches from the one before it. When
     none has it, the first host of the play fetches it from the source.
 positional: _input, hosts, host, updates
 options:
@@ -36,7 +36,7 @@ options:
     required: true
   updates:
     description:
-      - Whether the source is asked where the branches are now, whoever has the models.
+      - Whether to ask the source for the current commits of the branches, even if a host has the models.
     type: bool
     default: false
 """

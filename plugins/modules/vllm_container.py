@@ -16,12 +16,12 @@ description:
   - What was asked for is recorded on the container as a label, and the next run compares with that record, never with
     the arguments of the running process. A container that was changed behind the module's back is therefore only
     noticed in its existence, image and running state; O(recreate=true) repairs the rest.
-  - Everything that can be checked is checked before a running server is stopped. The replacement is created beside it
+  - Everything that can be checked is checked before a running server is stopped. The replacement is created next to it
     and tried (GPU access, limits, mounts); if the replacement then fails to start, the old server is started again.
   - A replaced server is kept, stopped, as C(CONTAINER_NAME-superseded) until O(state=committed) removes it or
     O(state=reverted) puts it back. Role P(gpufleet.vllm.vllm_server#role) does either, depending on what
     M(gpufleet.vllm.vllm_health) found.
-  - Another server of this collection that cannot run beside the wanted one is what it replaces. It has the same port,
+  - The module replaces another server of this collection that cannot run at the same time. It has the same port,
     or O(exclusive=true), or the GPUs have no room for both. It is stopped when everything was checked, keeps its
     name, and is removed by O(state=committed) or started again by O(state=reverted).
   - What the new server stops is recorded on its container before anything stops, so a run that was cut short at any
@@ -56,8 +56,8 @@ options:
   replace_unmanaged:
     description:
       - Replace a container of that name even when this user's record does not have it, whatever its labels say. It is
-        kept until the commit, or put back. A container of somebody else in another place of the server
-        (C(NAME-superseded)) is refused all the same.
+        kept until the commit, or restored. A container of another user at another name of the server
+        (C(NAME-superseded)) is rejected in any case.
     type: bool
     default: false
 seealso:
@@ -80,7 +80,7 @@ EXAMPLES = r"""
       gpu_memory_utilization: 0.85
       max_model_len: 32768
 
-- name: See what a change would do, in words, without doing it
+- name: List the steps of a change without performing them
   gpufleet.vllm.vllm_container:
     name: gpt-oss
     image: nvcr.io/nvidia/vllm:25.10-py3
@@ -209,14 +209,14 @@ fallback:
       description: What the fallbacks in use change altogether.
       type: dict
     because:
-      description: What the fallback in use says for people, or null.
+      description: The explanation of the fallback in use, or null.
       type: str
     exhausted:
       description: Whether no fallback was left for O(failure_id).
       type: bool
 gpus:
   description:
-    - The GPUs that a mapping in O(gpus) became, by UUID; null where O(gpus) is no mapping. Handed on to a later step of
+    - The GPUs that a mapping in O(gpus) became, by UUID; null if O(gpus) is not a mapping. Passed to a later step of
       the same run, they stay the same.
   returned: for one server
   type: list
@@ -316,7 +316,7 @@ server:
       type: str
     access:
       description:
-        - How its own host asks it, beside that, as parameters of M(gpufleet.vllm.vllm_health). C(uds) of a server that
+        - How its own host reaches it, as further parameters of M(gpufleet.vllm.vllm_health). C(uds) of a server that
           listens on a Unix socket, C(validate_certs=false) of one with TLS, whose certificate is not for the address of
           loopback, and C(runner=pooling) of one that is known to generate nothing.
       type: dict
@@ -330,8 +330,8 @@ server:
       type: str
     away_seconds:
       description:
-        - For how long it served nobody before it last started, from the moment that it, or what it stopped and still
-          keeps, was told to stop; null when nothing was stopped.
+        - Seconds without service before its last start, counted from the stop request to itself or to the server that
+          it replaced; null when nothing was stopped.
       type: float
     cold_start:
       description:

@@ -16,11 +16,11 @@ description:
     virtual environment that is on the host.
   - It keeps every promise of M(gpufleet.vllm.vllm_container), and may replace a container as that may replace a
     service. Everything that can be checked is checked before a running server is stopped; the replacement is tried
-    beside it; a replaced server is kept, stopped, as C(vllm-NAME-superseded.service) until O(state=committed) removes
+    next to it; a replaced server is kept, stopped, as C(vllm-NAME-superseded.service) until O(state=committed) removes
     it or O(state=reverted) puts it back.
   - What was asked for is recorded in C(/var/lib/gpufleet.vllm/owned), with a digest of the unit file. A unit that is
-    not, to the byte, what was recorded there is somebody else's, and is named and left alone. To change a unit by hand,
-    use C(systemctl edit), which adds a file beside it.
+    not identical to the recorded one belongs to another user; it is reported and left alone. To change a unit by hand,
+    use C(systemctl edit), which adds a separate file.
   - The server runs as a system user without login, sees the host read-only, and reads secrets as systemd's credentials
     (where systemd has none, as copies in a directory of its own in memory). Its environment is in a file that root
     alone can read.
@@ -54,8 +54,8 @@ options:
   allow_daemon_reload:
     description:
       - Make units also where C(systemctl daemon-reload) would take the GPUs away from running containers, because
-        Docker leaves control groups to systemd and hands GPUs over without CDI. Otherwise these containers are named,
-        and nothing is changed.
+        Docker leaves control groups to systemd and hands GPUs over without CDI. Otherwise these containers are
+        reported, and nothing is changed.
     type: bool
     default: false
 seealso:
@@ -169,14 +169,14 @@ fallback:
       description: What the fallbacks in use change altogether.
       type: dict
     because:
-      description: What the fallback in use says for people, or null.
+      description: The explanation of the fallback in use, or null.
       type: str
     exhausted:
       description: Whether no fallback was left for O(failure_id).
       type: bool
 gpus:
   description:
-    - The GPUs that a mapping in O(gpus) became, by UUID; null where O(gpus) is no mapping. Handed on to a later step of
+    - The GPUs that a mapping in O(gpus) became, by UUID; null if O(gpus) is not a mapping. Passed to a later step of
       the same run, they stay the same.
   returned: for one server
   type: list
@@ -241,7 +241,7 @@ vllm_version:
 server:
   description:
     - The server as it is after the module ran. Null with O(all=true), where RV(servers) lists them.
-    - The keys are those of M(gpufleet.vllm.vllm_container), so that whoever reads them need not ask what runs the
+    - The keys are those of M(gpufleet.vllm.vllm_container), so that a reader need not know the backend of the
       server.
   returned: always
   type: dict
@@ -281,7 +281,7 @@ server:
       type: str
     access:
       description:
-        - How its own host asks it, beside that, as parameters of M(gpufleet.vllm.vllm_health). C(uds) of a server that
+        - How its own host reaches it, as further parameters of M(gpufleet.vllm.vllm_health). C(uds) of a server that
           listens on a Unix socket, C(validate_certs=false) of one with TLS, whose certificate is not for the address of
           loopback, and C(runner=pooling) of one that is known to generate nothing.
       type: dict
@@ -293,8 +293,8 @@ server:
       type: str
     away_seconds:
       description:
-        - For how long it served nobody before it last started, from the moment that it, or what it stopped and still
-          keeps, was told to stop; null when nothing was stopped.
+        - Seconds without service before its last start, counted from the stop request to itself or to the server that
+          it replaced; null when nothing was stopped.
       type: float
     superseded:
       description: Whether a server that it replaced is still kept.

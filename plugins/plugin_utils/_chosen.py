@@ -135,8 +135,8 @@ class Asked:
             return ModelFiles(self.model, **{**on_host, "files": tuple(on_host["files"])})
         if self.model.startswith("/"):
             raise VllmError(
-                f"Cannot choose settings for {self.model}: the host has no complete model in that directory (config.json "
-                "and all files of weights). Check the path, or copy the rest of it there.",
+                f"Cannot choose settings for {self.model}: the host has no complete model in that directory "
+                "(config.json and all files of weights). Check the path, or copy the rest of it there.",
                 "weights-incomplete",
             )
         endpoint, offline = endpoint_of(self.said.get("hub") or {}, token)

@@ -211,8 +211,8 @@ def _look_again(job: Job, decision: Decision) -> None:
     changed += [action.target for action in stops if theirs.get(action.target) != action.identity]
     if changed:
         raise VllmError(
-            f"{', '.join(changed)} was replaced by another run or user while the new server was prepared, so nothing is "
-            "stopped. Find out which, then run it again.",
+            f"{', '.join(changed)} was replaced by another run or user while the new server was prepared, so nothing "
+            "is stopped. Find out which, then run it again.",
             "overtaken",
         )
 

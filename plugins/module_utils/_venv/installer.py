@@ -185,8 +185,8 @@ EXPLANATIONS = (
         r"\b40[13] (?:Client Error|Error|Unauthorized|Forbidden)|HTTP status client error \(40[13]|status code 40[13]"
         r"|User for \S+:|lack of valid authentication",
         "download-failed",
-        "The index requires credentials: put them into ~/.netrc of the user on the host, or into a pip configuration of "
-        "mode 0600",
+        "The index requires credentials: put them into ~/.netrc of the user on the host, or into a pip configuration "
+        "of mode 0600",
     ),
     Explanation(r"ProxyError|connect to proxy|tunnel(?:ing)? (?:connection failed|error)", "download-failed", NETWORK),
     Explanation(

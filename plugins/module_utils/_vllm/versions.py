@@ -159,7 +159,7 @@ BEHAVIOURS = (
     Behaviour(
         "batches_in_flight",
         "0.26.0..",
-        "Sliding layers keep two batches in addition to their window, one without async_scheduling; before, always one.",
+        "Sliding layers keep their window and two batches, one without async_scheduling; before, always one.",
     ),
     Behaviour(
         "states_aligned", "0.15.1..", "Prefix caching of layers with a state keeps whole states, at the ends of blocks."
