@@ -132,7 +132,7 @@ FAULTS = {
     "killed-server": "all processes are killed",
     "crash-loop": "the engine is killed, and dies half a second after each start",
     "stays-down": "the engine is killed, with `restart_policy: on-failure`, which takes status 0 for an end",
-    "stopped-by-hand": "somebody stops the container",
+    "stopped-by-hand": "a user stops the container",
 }
 
 
