@@ -64,7 +64,7 @@ options:
     description:
       - With O(state=absent), also delete what is kept otherwise. V(weights) is the folder of the model in
         O(huggingface_dir), V(encodings) are the two vocabularies in O(encodings_dir), as recorded when the server was
-        made. What another server or a container of somebody else uses, a home, a mount, and what a link in the cache
+        made. What another server or an unmanaged container uses, a home, a mount, and what a link in the cache
         leads to outside of it is kept, with a warning.
     type: list
     elements: str

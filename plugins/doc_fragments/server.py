@@ -264,7 +264,7 @@ options:
       - System user that runs the server. One that does not exist is made, and removed with the last server that needs
         it. A login user is rejected, since logind deletes the user's shared memory at logout.
       - He has to be able to read the virtual environment, the weights and the encodings. Below a home that he cannot
-        enter they are shown to him all the same, in their own place; not below that of root, where systemd hands no
+        enter they are shown to it in any case, in their own place; not below that of root, where systemd hands no
         credentials over (before release 247).
     type: str
     default: vllm

@@ -73,7 +73,7 @@ def model_cache_peers(
     require_mapping("model_cache_peers: the input", variables)
     known = [_host(str(name), variables[name]) for name in hosts if variables[name].get("__model_cache_here")]
     if str(host) not in [one.name for one in known]:
-        raise AnsibleFilterError(f"model_cache_peers: {host} is none of the hosts that pass models on.")
+        raise AnsibleFilterError(f"model_cache_peers: {host} is not one of the hosts that share models.")
     return t.cast("list[dict[str, t.Any] | None]", plain(peers_of(known, str(host), bool(updates))))
 
 

@@ -49,7 +49,7 @@ options:
   model:
     description:
       - The name of a model, in O(models) or in the catalogue.
-      - Anything with a slash that is no such name is the id of a model on the Hugging Face Hub, or a directory on the
+      - Any other name with a slash is the id of a model on the Hugging Face Hub, or a directory on the
         host. Settings for it are chosen from its own files, for the class of the host. They are recorded with the
         server, and kept until the model, its O(revision), the class or the settings change.
       - A mapping gives a name for each hardware class; C(default) is for the classes that it does not list.

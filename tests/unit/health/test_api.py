@@ -300,5 +300,5 @@ def test_why_there_is_no_answer(
 def test_a_key_is_a_file(kind: str, api: Make, tmp_path: Path) -> None:
     path = tmp_path / "key"
     os.mkfifo(path) if kind == "a FIFO" else path.symlink_to("/dev/zero")
-    with pytest.raises(VllmError, match=f"^Cannot read the API key from {path}: it is no file. Check api_key_file"):
+    with pytest.raises(VllmError, match=f"^Cannot read the API key from {path}: it is not a file. Check api_key_file"):
         api(api_key_file=str(path))
