@@ -27,7 +27,7 @@ sys.path.insert(0, str(ROOT / "plugins"))
 from doc_fragments.server import ModuleDocFragment  # noqa: E402
 from module_utils._errors import VllmError  # noqa: E402
 from module_utils._gpu.hardware import class_named  # noqa: E402
-from module_utils._server import catalogue as server_catalogue, check, choice  # noqa: E402
+from module_utils._server import catalogue as server_catalogue, check, choice, model_task, offers  # noqa: E402
 from module_utils._vllm import advice, architectures, families, versions  # noqa: E402
 from module_utils._vllm.flags import ENVIRONMENT, FLAGS  # noqa: E402
 
@@ -50,8 +50,8 @@ ansible-playbook gpufleet.vllm.deploy -i inventory -e model=Qwen/Qwen3-32B -l h1
 [chosen](user_guide.md#any-model) from the model's own files; [the table below](#models-by-their-ids) shows the results.
 
 An existing server keeps its backend, unless `backend` in `vllm_overrides` (or `-e vllm_backend=`) changes it. A new one
-gets the backend of its row below: a container from the image, or with `systemd` a service from a virtual environment with
-the packages, which the role builds. A service needs `become: true`.
+gets the backend of its row below: a container from the image, or with `systemd` a service from a virtual environment
+with the packages, which the role builds. A service needs `become: true`.
 
 The hardware class of a host is its variable `vllm_hardware_class`, else its inventory group, else detected from its
 GPUs. Set `vllm_overrides` in the inventory to change any setting; `null` removes a setting of the catalogue.
@@ -111,8 +111,8 @@ ansible-playbook gpufleet.vllm.deploy -i inventory -e model=phi-4-mini -l h100
 CHOSEN_HEAD = f"""## Models by their ids
 
 What is chosen for public models on hosts with eight cards (a GB10 has one): GPUs, and the tokens of a request of which
-{choice.CONCURRENCY} fit at once. It is counted as the deployment counts it, from what a card of the class has. A dash
-means that it does not fit, or not with {choice.LEAST_CONTEXT} tokens. Weights are counted from the shapes in the
+{offers.CONCURRENCY} fit at once. It is counted as the deployment counts it, from what a card of the class has. A dash
+means that it does not fit, or not with {offers.LEAST_CONTEXT} tokens. Weights are counted from the shapes in the
 model's config.json; `vLLM` is the first release whose registry has its architecture, of those from
 {architectures.READ[0]} on. If vLLM has printed how much memory such a model takes, in a test run or in a public
 log, the evidence is a run; for the others it is arithmetic only.
@@ -129,7 +129,7 @@ def chosen_table() -> str:
 
 
 def _chosen_row(name: str, row: dict[str, t.Any]) -> tuple[str, ...]:
-    files = choice.ModelFiles(name, row["config"], row["weights_bytes"], tuple(row.get("files", ())))
+    files = model_task.ModelFiles(name, row["config"], row["weights_bytes"], tuple(row.get("files", ())))
     family = families.family_of(files.architecture, name, files.files)
     since = architectures.ARCHITECTURES[files.architecture][0].partition("..")[0]
     evidence = "a run" if row.get("checked") else "arithmetic"
@@ -146,7 +146,7 @@ def _chosen_row(name: str, row: dict[str, t.Any]) -> tuple[str, ...]:
     )
 
 
-def _fits(files: choice.ModelFiles, one: str) -> str:
+def _fits(files: model_task.ModelFiles, one: str) -> str:
     try:
         engine = choice.choose(files, class_named(one).name).entry["hardware"][one]["engine"]
     except VllmError as error:

@@ -65,7 +65,8 @@ options:
     default: 300
   start_timeout:
     description:
-      - Seconds from a start to the first answer of the API.
+      - Seconds from a start to the first answer of the API. A server that was deployed with a longer C(health.timeout)
+        has that.
     type: int
     default: 1800
   records:

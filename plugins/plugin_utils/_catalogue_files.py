@@ -14,7 +14,7 @@ from pathlib import Path
 
 import yaml
 from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
-from ansible_collections.gpufleet.vllm.plugins.module_utils._server.choice import ModelFiles
+from ansible_collections.gpufleet.vllm.plugins.module_utils._server.model_task import ModelFiles
 from ansible_collections.gpufleet.vllm.plugins.module_utils._vllm.architecture import Architecture
 
 CATALOGUE = Path(__file__).resolve().parents[2] / "playbooks" / "models"

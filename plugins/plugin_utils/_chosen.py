@@ -24,12 +24,11 @@ from ansible_collections.gpufleet.vllm.plugins.module_utils._server.choice impor
     IMAGE,
     TOKEN,
     VERSION,
-    ModelFiles,
-    Wish,
     choose,
     described_by,
     rests_on,
 )
+from ansible_collections.gpufleet.vllm.plugins.module_utils._server.model_task import ModelFiles, Wish
 from ansible_collections.gpufleet.vllm.plugins.module_utils._server.spec import canonical_json, merge
 from ansible_collections.gpufleet.vllm.plugins.module_utils._version import COLLECTION_VERSION
 from ansible_collections.gpufleet.vllm.plugins.plugin_utils._catalogue_files import published_files

@@ -55,7 +55,18 @@ def making(job: Job, decision: Decision) -> Making:
         fallbacks=fallbacks.record if fallbacks else None,
         learned_engine=preflight.learned_engine,
         learned_env=preflight.learned_env,
+        start_seconds=_start_seconds(job),
     )
+
+
+def _start_seconds(job: Job) -> float:
+    """What the user waits for a start, if he says so: vllm_health refuses what is no number."""
+    said = (job.params["health"] or {}).get("timeout")
+    try:
+        seconds = float(said or 0)
+    except (TypeError, ValueError):
+        return 0
+    return seconds if 0 < seconds < float("inf") else 0
 
 
 def _writers(job: Job, path: str) -> list[Entry]:

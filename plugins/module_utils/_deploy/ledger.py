@@ -80,6 +80,8 @@ class Entry:
     stopping_since: str = ""
     # What its next start is called, where what runs it forgets when it stopped: for that one alone the time counts.
     started_as: str = ""
+    # Seconds that a start of it may take, where whoever deployed it said so.
+    start_seconds: float = 0
     # Of what is compiled: whether a start that was healthy has filled it.
     filled: bool = False
     # The engine that it is on, by its address: what another one of this host has is not gone because this one lacks it.
@@ -392,6 +394,9 @@ def _entry(content: t.Mapping[str, t.Any], name: str) -> Entry:
         known[key] = tuple(value)
     if not isinstance(known.get("intent", {}), dict):
         raise ValueError("intent is not a mapping")
+    seconds = known.get("start_seconds", 0)
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):
+        raise ValueError("start_seconds is not a number")
     if not isinstance(known.get("filled", False), bool):
         raise ValueError("filled is neither true nor false")
     if known.get("purpose") not in PURPOSES or not NAME.fullmatch(known.get("server", "")) or not known.get("seal"):

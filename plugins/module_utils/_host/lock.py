@@ -82,6 +82,10 @@ def alone(
         )
         yield
     finally:
+        # Closing alone would leave it to a process that another thread is starting: until that executes its program, it
+        # has a copy of the descriptor.
+        with contextlib.suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
         os.close(descriptor)
 
 

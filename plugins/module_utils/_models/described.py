@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from .._errors import VllmError
 from .._host.download import Manner
-from .._server.choice import ModelFiles
+from .._server.model_task import ModelFiles
 from .hub import DEFAULT_ENDPOINT, Hub, Listing
 from .selection import Wish, choose
 

@@ -320,8 +320,8 @@ DIRECTIVES: tuple[Directive, ...] = (
     Directive(
         "Service",
         "KillMode",
-        "the server gets the stop signal and drains; with control-group its workers would get it at the same moment, with "
-        "process they would stay and hold the GPU",
+        "the server gets the stop signal and drains; with control-group its workers would get it at the same moment, "
+        "with process they would stay and hold the GPU",
         _one("mixed"),
     ),
     Directive(

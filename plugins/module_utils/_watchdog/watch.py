@@ -164,7 +164,7 @@ class Watcher:
         if seen is None:
             return None
         look = Look(seen.life, seen.running, seen.returns, seen.died, seen.age, paused_until=paused, canary=canary)
-        look = replace(look, busy=self.is_busy())
+        look = replace(look, busy=self.is_busy(), start=self.subject.starts.get(seen.life.identity, 0.0))
         return self.asked(look, seen) if seen.running else look
 
     def asked(self, look: Look, seen: Seen) -> Look:

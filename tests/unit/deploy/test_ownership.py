@@ -261,6 +261,7 @@ DAMAGES: dict[str, t.Callable[[Path], t.Any]] = {
         path.read_text().replace('"stopping_since": ""', '"stopping_since": 5')
     ),
     "no truth value": lambda path: path.write_text(path.read_text().replace('"filled": false', '"filled": 1')),
+    "no number": lambda path: path.write_text(path.read_text().replace('"start_seconds": 0', '"start_seconds": "2"')),
     "another server": lambda path: path.write_text(path.read_text().replace('"vllm-a"', '"vllm-b"')),
     "writable by others": lambda path: path.chmod(0o666),
     "a pipe": pipe,
@@ -625,3 +626,10 @@ def test_a_token_of_the_user_comes_back_with_the_last_server_that_reads_it(clien
     assert token.read_text() == "CANARY\n"
     manage(container_name="vllm-b", state="absent")
     assert token.read_text() == "hf_mine"
+
+
+@pytest.mark.parametrize(("said", "kept"), [(2700, 2700), ("900", 900), (None, 0), ("soon", 0), (-1, 0), ("inf", 0)])
+def test_what_a_start_may_take_is_recorded_for_the_watchdog(said: t.Any, kept: float, client: Client) -> None:
+    run(health={"timeout": said})
+    (made,) = (one for one in Ledger(str(situation().record)).known().entries if one.purpose == "server")
+    assert made.start_seconds == kept

@@ -188,7 +188,9 @@ FULL = len(WHOLE)
         ),
         pytest.param({**SHARDED, TWO: b""}, f"{TWO}: it is empty", id="an empty shard"),
         pytest.param(
-            {**SHARDED, TWO: WHOLE[:50]}, f"{TWO}: it has 50 bytes and an incomplete safetensors header", id="half a header"
+            {**SHARDED, TWO: WHOLE[:50]},
+            f"{TWO}: it has 50 bytes and an incomplete safetensors header",
+            id="half a header",
         ),
         pytest.param(
             {**SINGLE, "model.safetensors": b"<html>"},

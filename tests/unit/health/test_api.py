@@ -236,7 +236,7 @@ def test_a_hung_server_is_not_waited_for_longer_than_a_request_may_take(api: Mak
     Handler.answers["/health"] = (200, "hang")
     began = time.monotonic()
     assert api(request_timeout=0.2).ask("health").detail == "no answer in time"
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 5
 
 
 def test_a_request_does_not_outlast_the_wait(api: Make) -> None:

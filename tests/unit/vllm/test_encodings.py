@@ -299,7 +299,10 @@ def test_one_attempt_when_one_is_wanted(install: Run, pauses: list[float], tmp_p
         ("http://none.invalid/e", ": the name none.invalid cannot be resolved. Check DNS"),
         ("ftp://127.0.0.1/e", "Cannot download from ftp://127.0.0.1/e/o200k_base.tiktoken: it is not an http:// or"),
         ("/mirror", "it is not an http:// or https:// URL."),
-        ("ftp://me:canary@127.0.0.1/e", "Cannot download from 127.0.0.1/e/o200k_base.tiktoken: it is not an http:// or"),
+        (
+            "ftp://me:canary@127.0.0.1/e",
+            "Cannot download from 127.0.0.1/e/o200k_base.tiktoken: it is not an http:// or",
+        ),
         ("http://me:canary@127.0.0.1:1/e", "from http://127.0.0.1:1/e/o200k_base.tiktoken: it holds credentials"),
         ("http://127.0.0.1:1/e?sig=canary", "from http://127.0.0.1:1/e: it holds credentials or a query"),
     ],
