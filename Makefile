@@ -9,7 +9,8 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 SCENARIOS := default switch h100_service vllm_venv hostile
 
 .PHONY: help demo demo-stop test unit types lint docs-lint sanity artifact integration molecule molecule-all faults \
-	release reliability e2e e2e-service e2e-grpo e2e-watchdog e2e-models real-failures bench bench-fleet mutants format pins venv clean
+	docs release reliability e2e e2e-service e2e-grpo e2e-watchdog e2e-models real-failures bench bench-fleet mutants \
+	format pins venv clean
 
 help: ## show this list
 	@sed -nE 's/^([a-z0-9-]+):.*## (.*)/make \1@\2/p' Makefile | column -t -s @
@@ -82,6 +83,9 @@ bench-fleet: venv ## a run without changes over 20 light hosts, against stock ta
 
 mutants: venv ## plant small mistakes in the deciding code, and count those that tests notice (an hour)
 	@tools/mutants/run
+
+docs: venv ## the documentation as one site, with a page for each module, role, filter and failure
+	@tools/gate/docs
 
 release: venv ## the changelog, the artifact and the checks of Ansible Galaxy for the version of galaxy.yml
 	@tools/gate/release

@@ -177,14 +177,14 @@ def _opened(path: str) -> int:
     status = os.fstat(descriptor)
     if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid():
         os.close(descriptor)
-        raise _cannot_open(path, f"it is no file of user {_user(os.geteuid())}")
+        raise _cannot_open(path, f"it is not a file of user {_user(os.geteuid())}")
     os.fchmod(descriptor, 0o600)
     return descriptor
 
 
 def _cannot_open(path: str, seen: str) -> VllmError:
     return VllmError(
-        f"Cannot open the lock {path}: {seen}. Remove it if no other run is going on.", "permission-denied"
+        f"Cannot open the lock {path}: {seen}. Remove it if no other run is in progress.", "permission-denied"
     )
 
 

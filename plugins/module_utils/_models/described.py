@@ -78,7 +78,7 @@ def _read(hub: Hub, listing: Listing, path: str) -> dict[str, t.Any]:
     except (ValueError, RecursionError):
         content = None
     if not isinstance(content, dict):
-        raise VllmError(f"Cannot use {path} of {hub.model}: it is no JSON mapping.", "download-failed")
+        raise VllmError(f"Cannot use {path} of {hub.model}: it is not a JSON mapping.", "download-failed")
     return content
 
 

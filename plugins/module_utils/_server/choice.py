@@ -297,7 +297,7 @@ def _parsers(task: Task) -> tuple[Spec, list[Setting]]:
             settings.append(Setting(key, "none", f"vLLM {task.version} has no {value}, which {family.name} needs"))
             continue
         engine[key] = value
-        sure = f"as {family.source} says" if family.source else "which nobody has checked"
+        sure = f"as {family.source} says" if family.source else "which is untested"
         settings.append(Setting(key, value, f"the model is one of {family.name}, {sure}"))
     if "tool_call_parser" in engine:
         engine["enable_auto_tool_choice"] = True

@@ -39,7 +39,7 @@ def reasons_of(task: Task, gpus: int, offer: Offer) -> list[Setting]:
     if gpus > 1:
         asked = "it is wanted" if task.engine.get("tensor_parallel_size") else ""
         cards = f"{gpus // 2} cards of {card} GiB have" if gpus > 2 else f"one card of {card} GiB has"
-        smaller = f"{cards} too little room for a KV cache beside {weights} GiB of weights"
+        smaller = f"{cards} too little room for a KV cache next to {weights} GiB of weights"
         settings.append(Setting("tensor_parallel_size", gpus, asked or smaller))
     elif not task.hardware.is_integrated:
         settings.append(Setting("tensor_parallel_size", 1, f"{weights} GiB of weights fit on one {name} of {card} GiB"))

@@ -311,7 +311,7 @@ def _judged(state: State, look: Look, clock: Clock, settings: Settings) -> Decis
 def _blind(state: State) -> tuple[str, ...]:
     if state.status == "blind":
         return ()
-    return ("It counts no steps in /metrics (disable_log_stats?), so nobody can tell whether it hangs.",)
+    return ("It counts no steps in /metrics (disable_log_stats?), so a hang cannot be detected.",)
 
 
 def _hangs(pulse: Pulse, engines: int, look: Look, clock: Clock, settings: Settings) -> str:
@@ -370,7 +370,7 @@ def answered(
         if finding.incurable:
             return _stands_down(state, recent, f"{finding.incurable} A restart does not heal that.", clock), "", cause
         if len(recent) >= settings.restarts:
-            return _stands_down(state, recent, f"It was put right {budget} already.", clock), "", cause
+            return _stands_down(state, recent, f"It was restarted {budget} already.", clock), "", cause
         after = replace(state, events=(*recent, ended), restarted=state.restarted + 1, acting=True)
         return _as(after, "restarting", clock), "restart", cause
     events = (*recent, *[ended] * min(crashes, settings.restarts + 1))

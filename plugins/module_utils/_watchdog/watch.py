@@ -251,7 +251,7 @@ class Watcher:
                 if self.is_as_it_was(decision):
                     self.answer(decision, finding)
                 else:
-                    self.tell(self, "recovered", "It went on by itself while it was looked at, so nothing was done.")
+                    self.tell(self, "recovered", "It recovered by itself while it was examined, so nothing was done.")
         except lock.Busy:
             # A run has come meanwhile; it decides.
             return

@@ -135,7 +135,7 @@ FAULTS = {
     "killed-server": "all processes are killed",
     "crash-loop": "the engine is killed, and dies half a second after each start",
     "stays-down": "the engine is killed, with `restart_policy: on-failure`, which takes status 0 for an end",
-    "stopped-by-hand": "somebody stops the container",
+    "stopped-by-hand": "a user stops the container",
 }
 
 
@@ -204,7 +204,7 @@ def test_what_nothing_starts_again_is_reported(play: Watched) -> None:
 
 
 def test_the_budget_is_exact(play: Watched) -> None:
-    assert play.server("hangs-again")["stood_down"] == "It was put right 3 times within 60 minutes already."
+    assert play.server("hangs-again")["stood_down"] == "It was restarted 3 times within 60 minutes already."
     assert play.events("hangs-again").count("restarted") == 3
     assert len(play.container("hangs-again").starts) == 4
 

@@ -165,12 +165,12 @@ ODD_ANSWERS = [
     pytest.param(answer(b" " * 3000000), TOO_LARGE, id="a large body"),
     pytest.param(answer(b"", "Content-Length: 400000000"), TOO_LARGE, id="a large promise"),
     pytest.param(answer(b"200000\r\n" + b" " * 0x200000, "Transfer-Encoding: chunked"), TOO_LARGE, id="a large chunk"),
-    pytest.param(answer(b"[" * 200000), "the answer is no list of models", id="lists in lists"),
-    pytest.param(answer(b'{"a":' * 100000), "the answer is no list of models", id="objects in objects"),
-    pytest.param(answer(b"9" * 1000000), "the answer is no list of models", id="a long number"),
+    pytest.param(answer(b"[" * 200000), "the answer is not a list of models", id="lists in lists"),
+    pytest.param(answer(b'{"a":' * 100000), "the answer is not a list of models", id="objects in objects"),
+    pytest.param(answer(b"9" * 1000000), "the answer is not a list of models", id="a long number"),
     pytest.param(
         answer(gzip.compress(b'{"data": [{"id": "gpt"}]}'), "Content-Encoding: gzip"),
-        "the answer is no list of models",
+        "the answer is not a list of models",
         id="compressed, unasked",
     ),
     pytest.param(

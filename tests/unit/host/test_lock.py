@@ -116,7 +116,7 @@ def test_a_lock_that_cannot_be_opened_is_told(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr("ansible_collections.gpufleet.vllm.plugins.module_utils._host.lock.DIRECTORY", str(tmp_path))
     (tmp_path / "gpufleet-vllm-x.lock").symlink_to(tmp_path / "elsewhere")
     with (
-        pytest.raises(VllmError, match="^Cannot open the lock .*x.lock: .*Remove it if no other run is going on"),
+        pytest.raises(VllmError, match="^Cannot open the lock .*x.lock: .*Remove it if no other run is in progress"),
         alone("x"),
     ):
         pytest.fail("a link was followed")

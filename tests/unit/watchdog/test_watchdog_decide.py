@@ -211,7 +211,7 @@ def seen(state: State = SERVING, **values: t.Any) -> Decision:
     return decide(state, replace(look, **values), CLOCK, SETTINGS)
 
 
-DOWN = replace(SERVING, stood_down="It was put right 3 times.", status="stood_down")
+DOWN = replace(SERVING, stood_down="It was restarted 3 times.", status="stood_down")
 ACTING = replace(SERVING, acting=True)
 
 
@@ -324,4 +324,4 @@ def test_the_budget_is_exact() -> None:
     acts = [verb for _at, verb, _why in world.history if verb in ("restart", "hang")]
     assert acts == ["hang", "restart"] * SETTINGS.restarts + ["hang"]
     assert (state.status, state.restarted) == ("stood_down", SETTINGS.restarts)
-    assert state.stood_down == "It was put right 3 times within 60 minutes already."
+    assert state.stood_down == "It was restarted 3 times within 60 minutes already."

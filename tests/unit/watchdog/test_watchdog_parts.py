@@ -179,7 +179,7 @@ RUNS = ProcessState(running=True, name="Container a")
         pytest.param(ON_1, GOOD, XID.format(1, 119), [], "Xid 119", id="Xid 119 of its own"),
         pytest.param(SPEC, {"status": "timeout", "message": "It hangs.", "gpus": []}, "", [], "It hangs.", id="driver"),
         pytest.param(replace(SPEC, gpus="none"), {"status": "no_gpu", "gpus": []}, "", [], "", id="without GPUs"),
-        pytest.param(SPEC, GOOD, "", ["/dev/shm"], "no space left on /dev/shm", id="a full disk"),
+        pytest.param(SPEC, GOOD, "", ["/dev/shm"], "No space is left on /dev/shm", id="a full disk"),
     ],
 )
 def test_what_a_restart_cannot_heal(
@@ -342,7 +342,7 @@ def test_a_record_that_others_may_write_is_not_believed(tmp_path: Path) -> None:
     problems: list[str] = []
     os.chmod(tmp_path / "r" / "owned", 0o777)
     assert subjects([(str(tmp_path / "r"), os.geteuid())], problems.append) == []
-    assert "Cannot believe" in problems[0]
+    assert "Cannot trust" in problems[0]
 
 
 def test_the_record_of_another_user_is_not_taken_for_ones_own(tmp_path: Path) -> None:
