@@ -159,6 +159,13 @@ def measured(package: str, count: int, seed: int, timeout: float) -> Outcome:
     return Outcome(package, planted, planted - len(survivors), survivors)
 
 
+def report(outcomes: t.Sequence[Outcome]) -> str:
+    """The table, with a row of them all."""
+    planted, noticed = sum(one.planted for one in outcomes), sum(one.noticed for one in outcomes)
+    lines = ["| what decides | mistakes planted | noticed | score |", "| --- | --- | --- | --- |"]
+    return "\n".join([*lines, *(one.row for one in (*outcomes, Outcome("**all**", planted, noticed, ())))])
+
+
 def main(argv: t.Sequence[str]) -> int:
     parser = argparse.ArgumentParser(description="Plant small mistakes, and count those that tests notice.")
     parser.add_argument("packages", nargs="*", choices=[*PACKAGES, []], help="all, when none is named")
@@ -168,16 +175,16 @@ def main(argv: t.Sequence[str]) -> int:
     parser.add_argument("--jobs", type=int, default=2, help="packages at once (2)")
     said = parser.parse_args(argv)
     packages = said.packages or [*PACKAGES]
+    outcomes: list[Outcome] = []
     with concurrent.futures.ThreadPoolExecutor(said.jobs) as pool:
-        outcomes = list(pool.map(lambda one: measured(one, said.count, said.seed, said.timeout), packages))
-    total = Outcome("**all**", sum(one.planted for one in outcomes), sum(one.noticed for one in outcomes), survivors=())
-    lines = ["| what decides | mistakes planted | noticed | score |", "| --- | --- | --- | --- |"]
-    lines += [one.row for one in (*outcomes, total)]
-    today = datetime.datetime.now(datetime.timezone.utc).date()
-    text = "\n".join(lines)
-    (CACHE / "report.md").write_text(f"{text}\n\nSeed {said.seed}, {today}.\n", encoding="utf-8")
-    diffs = "\n".join(f"# {one.package}\n{diff}" for one in outcomes for diff in one.survivors)
-    (CACHE / "survivors.diff").write_text(diffs + "\n", encoding="utf-8")
+        # Written after each, so that one that is interrupted leaves what it knows.
+        for outcome in pool.map(lambda one: measured(one, said.count, said.seed, said.timeout), packages):
+            outcomes.append(outcome)
+            text = report(outcomes)
+            today = datetime.datetime.now(datetime.timezone.utc).date()
+            (CACHE / "report.md").write_text(f"{text}\n\nSeed {said.seed}, {today}.\n", encoding="utf-8")
+            diffs = "\n".join(f"# {one.package}\n{diff}" for one in outcomes for diff in one.survivors)
+            (CACHE / "survivors.diff").write_text(diffs + "\n", encoding="utf-8")
     print(f"{text}\n\nThe mistakes that no test noticed: {CACHE / 'survivors.diff'}")
     return 0
 
