@@ -12,7 +12,7 @@ author:
   - gpufleet contributors (@gpufleet)
 description:
   - For role P(gpufleet.vllm.model_cache#role) with C(peer_address).
-  - Hosts that have a model, whole, are the heads of chains, in which each host fetches from the one before it. When
+  - Hosts with a complete model are the heads of chains, in which each host fetches from the one before it. When
     none has it, the first host of the play fetches it from the source.
 positional: _input, hosts, host, updates
 options:
@@ -36,7 +36,7 @@ options:
     required: true
   updates:
     description:
-      - Whether the source is asked where the branches are now, whoever has the models.
+      - Whether to ask the source for the current commits of the branches, even if a host has the models.
     type: bool
     default: false
 """
@@ -73,7 +73,7 @@ def model_cache_peers(
     require_mapping("model_cache_peers: the input", variables)
     known = [_host(str(name), variables[name]) for name in hosts if variables[name].get("__model_cache_here")]
     if str(host) not in [one.name for one in known]:
-        raise AnsibleFilterError(f"model_cache_peers: {host} is none of the hosts that pass models on.")
+        raise AnsibleFilterError(f"model_cache_peers: {host} is not one of the hosts that share models.")
     return t.cast("list[dict[str, t.Any] | None]", plain(peers_of(known, str(host), bool(updates))))
 
 

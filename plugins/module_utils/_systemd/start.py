@@ -310,7 +310,7 @@ def turns(
     with contextlib.suppress(OSError):
         files = sorted((one for one in os.listdir(directory) if one.isdigit()), key=int)
     if not files:
-        say(f"{server} starts without regard to others: there are no files to lock in {directory}.")
+        say(f"{server} starts without waiting for other servers: no lock files exist in {directory}.")
         return []
     numbers = {index % len(files) for index in indices}
     # In the same order for all, so that no two wait for each other.
@@ -334,7 +334,7 @@ def turn(
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError as error:
-        say(f"{server} starts without regard to others: cannot open {path}: {error.strerror}.")
+        say(f"{server} starts without waiting for other servers: cannot open {path}: {error.strerror}.")
         return None
     began, told = monotonic(), -EVERY
     while True:
@@ -362,7 +362,7 @@ def _before(status: os.stat_result, locks: str | None = None) -> tuple[str, bool
         if unit:
             return f"server {unit[1]}, which is starting", True
     return (
-        f"PID {pids[0]}, which is no server of gpufleet.vllm" if pids else "a process that is gone or hidden"
+        f"PID {pids[0]}, which is not a server of gpufleet.vllm" if pids else "a process that is gone or hidden"
     ), False
 
 

@@ -342,7 +342,7 @@ def test_who_is_first_has_it_at_once(path: str) -> None:
     ("cgroup", "longest", "who"),
     [
         ("0::/system.slice/vllm-b.service\n", LONGEST, "server b, which is starting"),
-        ("0::/user.slice/x\n", STRANGER, f"PID {os.getpid()}, which is no server of gpufleet.vllm"),
+        ("0::/user.slice/x\n", STRANGER, f"PID {os.getpid()}, which is not a server of gpufleet.vllm"),
     ],
     ids=["a server", "somebody"],
 )
@@ -385,7 +385,7 @@ def test_without_the_file_it_starts_and_says_so(kind: str, tmp_path: Path) -> No
     if kind == "a link":
         path.symlink_to("/dev/null")
     assert turn(str(path), "a", said.append) is None
-    assert said and said[0].startswith(f"a starts without regard to others: cannot open {path}: ")
+    assert said and said[0].startswith(f"a starts without waiting for other servers: cannot open {path}: ")
 
 
 # --- a turn for each GPU ----------------------------------------------------------------------------------------------
@@ -556,7 +556,7 @@ def test_without_the_files_it_starts_and_says_why(kind: str, tmp_path: Path) -> 
         (tmp_path / "turns").mkdir()
     start = replace(ON_0, turns=str(tmp_path / "turns"))
     assert ready(start, lambda: host(gpu(0)), said.append)[1] == []
-    assert [text.startswith("a starts without regard to others: ") for text in said] == [True]
+    assert [text.startswith("a starts without waiting for other servers: ") for text in said] == [True]
 
 
 # --- the one file on the host -----------------------------------------------------------------------------------------
