@@ -73,8 +73,8 @@ options:
     type: bytes
   disk_reserve:
     description:
-      - What has to stay free on the file systems of O(huggingface_dir) and of the engine. An archive and the image that
-        is made of it are counted. Nobody tells the size of an image that is to be pulled.
+      - Space that must stay free on the file systems of O(huggingface_dir) and of the engine. An archive and the image
+        made of it are counted. The size of an image that is to be pulled is not known in advance.
     type: bytes
     default: 10G
   timeout:
@@ -125,7 +125,7 @@ options:
         default: []
   slice:
     description:
-      - For the action plugin. Seconds after which the call ends, while the work goes on.
+      - For the action plugin. Seconds after which the call ends, while the work continues.
     type: float
     default: 0
   resume:

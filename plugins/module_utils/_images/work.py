@@ -143,7 +143,7 @@ class Work:
                 return
             noted = time.monotonic()
             if not self._is_wanted():
-                raise VllmError(f"Nobody waits for {self.subject} any more. Run it again.", "overtaken")
+                raise VllmError(f"The run that asked for {self.subject} has ended. Run it again.", "overtaken")
             note(progress={"doing": doing, "done": done, "total": total})
 
         note()
@@ -153,7 +153,7 @@ class Work:
             said: Result = {"msg": str(error), "reason": error.reason}
         except Exception as error:
             said = {
-                "msg": f"Cannot go on with {self.subject}: {type(error).__name__}: {error}. Report this as a fault.",
+                "msg": f"The work on {self.subject} failed: {type(error).__name__}: {error}. Report this as a fault.",
                 "reason": "backend-failed",
             }
         else:
