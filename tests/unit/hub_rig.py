@@ -17,7 +17,7 @@ from ansible_collections.gpufleet.vllm.plugins.module_utils._models.parameters i
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests" / "rig"))
 from free_ports import free_ports  # noqa: E402
-from hub import COMMIT, CUT, INDEX, MODEL, MOVED, SHARDS, TOKEN, WANTED, Hub, digest, repository  # noqa: E402
+from hub import COMMIT, CUT, INDEX, MODEL, MOVED, SHARDS, TOKEN, WANTED, Hub, digest, repository, safetensors  # noqa: E402
 
 __all__ = [
     "COMMIT",
@@ -32,6 +32,7 @@ __all__ = [
     "digest",
     "free_ports",
     "repository",
+    "safetensors",
 ]
 COLLECTIONS = ROOT / ".ansible" / "collections"
 

@@ -52,7 +52,7 @@ def run(params: Params, check_mode: bool) -> Result:
             return remove(repository, check_mode)
     staging = Staging(params, wish, repository)
     peer = params["peer"]
-    if not peer or check_mode:
+    if not peer or not peer["address"] or check_mode:
         return staging.run(check_mode)
     with serving.passing_on(peers.place_of(peer, repository.huggingface_dir), peer["token"]):
         return staging.run(check_mode)

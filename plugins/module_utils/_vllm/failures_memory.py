@@ -52,7 +52,7 @@ def _is_unified(found: Found) -> bool:
 
 def _less_than_asked(found: Found) -> str:
     # vLLM for CPUs has that of the host, by the same setting.
-    whose = "memory of the host" if found["node"] else "GPU memory"
+    whose = "memory of the host" if found.number("node") is not None else "GPU memory"
     return (
         f"Less {whose} is free than the server asks for: gpu_memory_utilization {found['util']} of {found['total']} "
         f"GiB is {found['want']} GiB, and {found['free']} GiB are free. Other processes hold the rest."
@@ -61,7 +61,7 @@ def _less_than_asked(found: Found) -> str:
 
 def _free_memory(found: Found) -> str:
     free, total = found.number("free") or 0.0, found.number("total") or 1.0
-    if found["node"]:
+    if found.number("node") is not None:
         return (
             f"{found['free']} of {found['total']} GiB free, {found['want']} wanted: say in env how large the KV cache "
             "is (VLLM_CPU_KVCACHE_SPACE, in GiB), which vLLM then asks for instead of a share of the host, or lower "

@@ -15,7 +15,22 @@ import pytest
 from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy import weights
 from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
 from ansible_collections.gpufleet.vllm.plugins.module_utils._models.run import run
-from hub_rig import COMMIT, CUT, INDEX, MODEL, MOVED, SHARDS, TOKEN, WANTED, Hub, blobs, digest, parameters, tree
+from hub_rig import (
+    COMMIT,
+    CUT,
+    INDEX,
+    MODEL,
+    MOVED,
+    SHARDS,
+    TOKEN,
+    WANTED,
+    Hub,
+    blobs,
+    digest,
+    parameters,
+    safetensors,
+    tree,
+)
 
 FIRST, SECOND = SHARDS
 Told = t.Sequence[str]
@@ -267,6 +282,66 @@ def test_the_next_run_goes_on_inside_the_file(cache: Path) -> None:
     assert planned["actions"] == done["actions"]
     assert "of which 97.7 KiB are there already" in done["actions"][0]
     assert done["diff"]["before"][FIRST] == {"state": "partial", "bytes": CUT}
+
+
+@pytest.mark.parametrize(
+    ("changes", "ranges"),
+    [
+        pytest.param(lambda hub: hub.publish(), [""], id="another version was published"),
+        pytest.param(
+            lambda hub: hub.publish(hub.files[FIRST][:CUT] + hub.files[FIRST][CUT:][::-1]),
+            [""],
+            id="another version that begins as the first one does",
+        ),
+        pytest.param(lambda hub: None, [f"bytes={CUT}-"], id="nothing has changed"),
+    ],
+)
+def test_what_a_run_left_of_a_file_is_never_glued_to_another_version_of_it(
+    changes: t.Callable[[t.Any], None], ranges: list[str], cache: Path
+) -> None:
+    """What came is kept under the digest of the whole file, and a file is asked for by the one that it has now."""
+
+    class Publisher(Hub):
+        def publish(self, content: bytes = safetensors("newer")) -> None:
+            self.files[FIRST] = content
+            self.commits.update({"main": MOVED, MOVED: MOVED})
+
+    with Publisher(**{FIRST: ["cut", "503"]}) as hub:
+        refused(cache, hub)
+        hub.faults.clear()
+        hub.requests.clear()
+        changes(hub)
+        stage(cache, hub, update=True)
+        assert [one.range for one in hub.asked(FIRST, "store")] == ranges
+    assert blobs(cache)[digest(FIRST, hub.files[FIRST])] == hub.files[FIRST]
+    assert weights.find(MODEL, str(cache)).complete
+
+
+def test_what_a_run_left_of_a_file_that_the_source_has_mended_since_is_thrown_away(cache: Path) -> None:
+    """The list says the same, and what came before was wrong: that shows when the file is whole, and it begins anew."""
+    with Hub(**{FIRST: ["cut", "503"]}) as hub:
+        right = hub.files[FIRST]
+        hub.files[FIRST] = b"x" + right[1:]
+        told = json.dumps({"id": MODEL, "sha": COMMIT, "siblings": siblings({**hub.files, FIRST: right})})
+        hub.faults["api"] = [f"json:{told}"]
+        refused(cache, hub)
+        hub.files[FIRST] = right
+        hub.faults.clear()
+        hub.requests.clear()
+        stage(cache, hub)
+        assert [one.range for one in hub.asked(FIRST, "store")] == [f"bytes={CUT}-", ""]
+    assert is_whole(cache, hub)
+
+
+def siblings(files: t.Mapping[str, bytes]) -> list[dict[str, t.Any]]:
+    """The list of files as the Hub gives it."""
+    return [
+        {"rfilename": name, "size": len(content), "lfs": {"sha256": digest(name, content)}}
+        if name.endswith(".safetensors")
+        else {"rfilename": name, "size": len(content), "blobId": digest(name, content)}
+        for name, content in files.items()
+        if not name.endswith(".bin")
+    ]
 
 
 @pytest.mark.parametrize(

@@ -262,6 +262,15 @@ def test_a_stand_down_ends_with_a_run_or_a_start_by_hand() -> None:
     assert seen(DOWN, life=Life("c1", "9", 1)).state.stood_down
 
 
+def test_what_counts_no_steps_is_told_once() -> None:
+    first = seen(engines={})
+    assert (first.state.status, [sentence[:25] for sentence in first.sentences]) == (
+        "blind",
+        ["It counts no steps in /me"],
+    )
+    assert seen(first.state, engines={}).sentences == ()
+
+
 def test_what_is_down_is_told_once() -> None:
     first = seen(SERVING, running=False, died="It died.")
     assert (first.verb, seen(first.state, running=False, died="It died.").verb) == ("down", "")
