@@ -94,7 +94,7 @@ lines:
   elements: str
   sample:
     - >-
-      openai/gpt-oss-20b at main: whole, verified since 2026-08-01T10:00:00Z, in /opt/vllm/huggingface, 12.8 GiB, used
+      openai/gpt-oss-20b at main: complete, verified since 2026-08-01T10:00:00Z, in /opt/vllm/huggingface, 12.8 GiB, used
       by gpt-oss
 """
 
