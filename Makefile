@@ -9,7 +9,8 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 SCENARIOS := default switch h100_service vllm_venv hostile
 
 .PHONY: help demo demo-stop test unit types lint docs-lint sanity artifact integration molecule molecule-all faults \
-	release reliability e2e e2e-service e2e-grpo e2e-watchdog real-failures bench bench-fleet format pins venv clean
+	docs release reliability e2e e2e-service e2e-grpo e2e-watchdog e2e-models real-failures bench bench-fleet mutants \
+	format pins venv clean
 
 help: ## show this list
 	@sed -nE 's/^([a-z0-9-]+):.*## (.*)/make \1@\2/p' Makefile | column -t -s @
@@ -65,6 +66,9 @@ e2e-service: venv ## a real vLLM as a service, from a bare host over two switche
 e2e-grpo: venv ## TRL's own client against a real vLLM, by what role grpo_trainer wrote (Docker, package index, 10 minutes)
 	@tests/real/grpo/run
 
+e2e-models: venv ## a real vLLM serves three small models by their directories alone (Docker, 5 minutes)
+	@tests/real/directories/run
+
 e2e-watchdog: venv ## the engine of a real vLLM is stopped and killed under the watchdog (Docker for its Python, 15 minutes)
 	@tests/real/watchdog/run
 
@@ -76,6 +80,12 @@ bench: venv ## measure what docs/benchmarks.md reports
 
 bench-fleet: venv ## a run without changes over 20 light hosts, against stock tasks (Docker, 15 minutes)
 	@tests/bench/fleet
+
+mutants: venv ## plant small mistakes in the deciding code, and count those that tests notice (an hour)
+	@tools/mutants/run
+
+docs: venv ## the documentation as one site, with a page for each module, role, filter and failure
+	@tools/gate/docs
 
 release: venv ## the changelog, the artifact and the checks of Ansible Galaxy for the version of galaxy.yml
 	@tools/gate/release

@@ -27,7 +27,7 @@ sys.path.insert(0, str(ROOT / "plugins"))
 from doc_fragments.server import ModuleDocFragment  # noqa: E402
 from module_utils._errors import VllmError  # noqa: E402
 from module_utils._gpu.hardware import class_named  # noqa: E402
-from module_utils._server import catalogue as server_catalogue, check, choice  # noqa: E402
+from module_utils._server import catalogue as server_catalogue, check, choice, model_task, offers  # noqa: E402
 from module_utils._vllm import advice, architectures, families, versions  # noqa: E402
 from module_utils._vllm.flags import ENVIRONMENT, FLAGS  # noqa: E402
 
@@ -46,21 +46,20 @@ ansible-playbook gpufleet.vllm.deploy_gemma3 -i inventory -l gb10
 ansible-playbook gpufleet.vllm.deploy -i inventory -e model=Qwen/Qwen3-32B -l h100 --check
 ```
 
-[Profiles](#profiles) are written by hand for what they are named after. For an id, settings are
-[chosen](user_guide.md#any-model) from the model's own files; [below](#models-by-their-ids) is what that comes to.
+[Profiles](#profiles) are written by hand for one model each. For an id, settings are
+[chosen](user_guide.md#any-model) from the model's own files; [the table below](#models-by-their-ids) shows the results.
 
-What runs a server already goes on to run it, unless `backend` in `vllm_overrides` (or `-e vllm_backend=`) says
-otherwise. A new one gets the backend of its row below: a container from the image, or with `systemd` a service from a
-virtual environment with the packages, which the role builds. A service needs `become: true`.
+An existing server keeps its backend, unless `backend` in `vllm_overrides` (or `-e vllm_backend=`) changes it. A new one
+gets the backend of its row below: a container from the image, or with `systemd` a service from a virtual environment
+with the packages, which the role builds. A service needs `become: true`.
 
-The hardware class of a host is its variable `vllm_hardware_class`, else the group it is in, else what its GPUs turn
-out to be. What should differ goes into `vllm_overrides` of the inventory; `null` takes away what the catalogue
-says.
+The hardware class of a host is its variable `vllm_hardware_class`, else its inventory group, else detected from its
+GPUs. Set `vllm_overrides` in the inventory to change any setting; `null` removes a setting of the catalogue.
 
 ## Models of your own
 
-They stand in `vllm_models` of the inventory, in the form of the catalogue's files (`playbooks/models`), and are checked
-the same way:
+Define them in `vllm_models` of the inventory, in the format of the catalogue's files (`playbooks/models`). They are
+checked the same way:
 
 ```yaml
 vllm_models:
@@ -112,11 +111,11 @@ ansible-playbook gpufleet.vllm.deploy -i inventory -e model=phi-4-mini -l h100
 CHOSEN_HEAD = f"""## Models by their ids
 
 What is chosen for public models on hosts with eight cards (a GB10 has one): GPUs, and the tokens of a request of which
-{choice.CONCURRENCY} fit at once. It is counted as the deployment counts it, from what a card of the class has. A dash
-means that it does not fit, or not with {choice.LEAST_CONTEXT} tokens. Weights are counted from the shapes in the
+{offers.CONCURRENCY} fit at once. It is counted as the deployment counts it, from what a card of the class has. A dash
+means that it does not fit, or not with {offers.LEAST_CONTEXT} tokens. Weights are counted from the shapes in the
 model's config.json; `vLLM` is the first release whose registry has its architecture, of those from
-{architectures.READ[0]} on. Where vLLM has printed how much memory such a model takes, on a GPU of ours or in a public
-log, the evidence is a run; for the others it is the arithmetic alone.
+{architectures.READ[0]} on. If vLLM has printed how much memory such a model takes, in a test run or in a public
+log, the evidence is a run; for the others it is arithmetic only.
 
 """
 CLASSES = ("gb10", "a100", "h100", "h200", "b200")
@@ -130,7 +129,7 @@ def chosen_table() -> str:
 
 
 def _chosen_row(name: str, row: dict[str, t.Any]) -> tuple[str, ...]:
-    files = choice.ModelFiles(name, row["config"], row["weights_bytes"], tuple(row.get("files", ())))
+    files = model_task.ModelFiles(name, row["config"], row["weights_bytes"], tuple(row.get("files", ())))
     family = families.family_of(files.architecture, name, files.files)
     since = architectures.ARCHITECTURES[files.architecture][0].partition("..")[0]
     evidence = "a run" if row.get("checked") else "arithmetic"
@@ -147,7 +146,7 @@ def _chosen_row(name: str, row: dict[str, t.Any]) -> tuple[str, ...]:
     )
 
 
-def _fits(files: choice.ModelFiles, one: str) -> str:
+def _fits(files: model_task.ModelFiles, one: str) -> str:
     try:
         engine = choice.choose(files, class_named(one).name).entry["hardware"][one]["engine"]
     except VllmError as error:
@@ -232,7 +231,7 @@ FLAGS_HEAD = f"""{GENERATED}
 
 Read from the sources of vLLM {versions.OLDEST} to {versions.NEWEST} by `tools/vllm_flags.py`; the same data decides
 what the collection accepts. A flag is a key of `engine`, with underscores. `0.9.0 to 0.12.0` includes both ends, and
-`0.13.0 and later` goes to {versions.NEWEST}, the newest release that was read. For a newer one, nothing is refused.
+`0.13.0 and later` goes to {versions.NEWEST}, the newest release that was read. For a newer one, nothing is rejected.
 
 How a value is written in `engine`: a **switch** and a **flag** take `true` or `false` (a flag has no opposite, so
 `false` leaves it out), a **list** and an **append** take a list, **json** takes a mapping, **text** a mapping or a
@@ -303,8 +302,8 @@ REQUIRED = ("name", "model")
 # Where the keys of a server are described, and what the role adds for those that one backend alone has.
 DOCUMENTED = (
     (ModuleDocFragment.DOCUMENTATION, ()),
-    (ModuleDocFragment.CONTAINER, ("Refused with C(backend=systemd).",)),
-    (ModuleDocFragment.SERVICE, ("Refused unless C(backend=systemd).",)),
+    (ModuleDocFragment.CONTAINER, ("Rejected with C(backend=systemd).",)),
+    (ModuleDocFragment.SERVICE, ("Rejected unless C(backend=systemd).",)),
 )
 
 

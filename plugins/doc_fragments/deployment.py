@@ -42,13 +42,13 @@ options:
     default: false
   alternative:
     description:
-      - What M(gpufleet.vllm.vllm_server) knows of the server on the other backend, which goes on to run it when it does
-        already and nobody named a backend. Not for playbooks.
+      - The description of the server for the other backend, from M(gpufleet.vllm.vllm_server). It is used if the server
+        already runs there and the user set no backend. Not for playbooks.
     type: dict
   choice:
     description:
-      - What M(gpufleet.vllm.vllm_server) chose for a model that nobody described, or wants to know before it chooses.
-        Not for playbooks.
+      - The settings that M(gpufleet.vllm.vllm_server) chose for a model without a description, or the facts that it
+        needs to choose them. Not for playbooks.
     type: dict
   recreate:
     description:
@@ -64,7 +64,7 @@ options:
     description:
       - With O(state=absent), also delete what is kept otherwise. V(weights) is the folder of the model in
         O(huggingface_dir), V(encodings) are the two vocabularies in O(encodings_dir), as recorded when the server was
-        made. What another server or a container of somebody else uses, a home, a mount, and what a link in the cache
+        made. What another server or an unmanaged container uses, a home, a mount, and what a link in the cache
         leads to outside of it is kept, with a warning.
     type: list
     elements: str
@@ -77,21 +77,21 @@ options:
     type: str
   replace_others:
     description:
-      - Let the server take the place of other servers of this collection that cannot run beside it. With V(false) they
-        are named, and nothing is changed.
+      - Allow the server to replace other servers of this collection that cannot run at the same time. With V(false) the
+        module reports them and changes nothing.
     type: bool
     default: true
   exclusive:
     description:
-      - No other server of this collection can run beside this one on the host, whatever its port. Meant for hosts whose
-        memory holds one model, such as a GB10.
+      - No other server of this collection can run on the host at the same time, whatever its port. Meant for hosts
+        whose memory holds one model, such as a GB10.
     type: bool
     default: false
   fit:
     description:
       - What to do when vLLM would not start in the memory that is free, or would not have the KV cache for one request
-        of C(max_model_len) tokens. V(enforce) refuses before anything stops, V(warn) only says so, and V(off) does not
-        look. What a server that is about to stop holds counts as free.
+        of C(max_model_len) tokens. V(enforce) fails before anything stops, V(warn) only warns, and V(off) skips the
+        check. What a server that is about to stop holds counts as free.
     type: str
     choices: [enforce, warn, 'off']
     default: enforce
@@ -99,13 +99,13 @@ options:
     description:
       - The numbers of the model that the KV cache follows from, C(layers_full), C(layers_sliding), C(sliding_window),
         C(num_key_value_heads), C(head_dim) and C(weights_gib), and those that P(gpufleet.vllm.vllm_fit#filter) takes
-        besides. The catalogue has them. With C(weights_gib) alone, only the weights are held against the memory.
+        besides. The catalogue has them. With C(weights_gib) alone, only the weights are compared with the memory.
       - C(experts) says how many experts a layer has, V(0) for a dense model, and only matters with data parallel.
       - Without them, C(config.json) and the sizes of the weights on the host tell them.
     type: dict
   host_reserve_gib:
     description:
-      - On unified memory (GB10), what has to stay free for the rest of the host, in GiB.
+      - On unified memory (GB10), the memory that must stay free for the rest of the host, in GiB.
     type: float
     default: 8.0
   memory_timeout:
@@ -116,7 +116,8 @@ options:
   fallbacks:
     description:
       - What to change when the server fails, a list. Each entry has C(causes), the diagnosis ids that lead to it, and
-        C(change), the settings it changes over those of the fallbacks used before; C(because) is for people.
+        C(change), the settings it changes over those of the fallbacks used before; C(because) explains it in the
+        output.
       - When the server would not fit in GPU memory (O(fit=enforce)), the fallbacks for C(mem-free-below-budget) or
         C(mem-kv-too-small) are used before anything starts.
       - The fallbacks in use are recorded with the server. As long as the server and its fallbacks stay the same, later
@@ -151,13 +152,13 @@ options:
     default: {}
   health:
     description:
-      - How to ask a server that is found as it is wanted, by the parameters of M(gpufleet.vllm.vllm_health). It
-        is asked once in the same call, and RV(health) has its answers.
-      - Without it, and where something changes, nobody is asked.
+      - How to check a server that needs no change, as parameters of M(gpufleet.vllm.vllm_health). It is checked
+        once in the same call, and RV(health) has the answers.
+      - Without it, and if something changes, the server is not checked.
     type: dict
   docker_host:
     description:
       - The Docker Engine, by its Unix socket on the host, such as V(unix:///run/user/1000/docker.sock). Without it,
-        E(DOCKER_HOST) and then V(unix:///var/run/docker.sock). Any other kind of address is refused.
+        E(DOCKER_HOST) and then V(unix:///var/run/docker.sock). Other addresses are rejected.
     type: str
 """

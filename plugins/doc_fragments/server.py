@@ -76,7 +76,7 @@ options:
     description:
       - File on the host with lines of C(KEY=VALUE) for the server's environment. Unlike O(env), the values do not show
         in what describes the server (C(docker inspect)).
-      - A value is taken as it stands, quotes included. C(export) and blanks around the name are refused.
+      - A value is used literally, quotes included. C(export) and spaces around the name are rejected.
     type: path
   allow_unauthenticated:
     description:
@@ -97,7 +97,7 @@ options:
     default: {}
   env:
     description:
-      - Environment of the server. Secrets are refused here, since C(docker inspect) shows it.
+      - Environment of the server. Secrets are rejected here, since C(docker inspect) shows it.
     type: dict
     default: {}
   volumes:
@@ -142,9 +142,9 @@ options:
     type: str
   validation:
     description:
-      - V(normal) refuses what would end the start and warns of what has no effect. V(strict) refuses both, and
-        V(permissive) only ever warns. What works all the same, such as a deprecated flag, is never refused, nor is a
-        flag of a version that the collection does not know.
+      - V(normal) rejects anything that would make vLLM exit at start-up and warns about settings without effect.
+        V(strict) rejects both, and V(permissive) only warns. Settings that work anyway, such as a deprecated flag, are
+        never rejected, nor is a flag of a version that the collection does not know.
     type: str
     choices: [normal, strict, permissive]
     default: normal
@@ -179,7 +179,8 @@ options:
   network:
     description:
       - Name of a network on the engine that the container joins in place of the default bridge. It has to exist.
-        Whoever is on it reaches the server as O(container_name), whatever O(bind) says; O(port) is published as well.
+        Every container on it can reach the server as O(container_name), whatever O(bind) says; O(port) is published as
+        well.
     type: str
   hostname:
     description:
@@ -230,8 +231,8 @@ options:
     default: []
   privileged:
     description:
-      - Give the container every device of the host and all capabilities. Whoever breaks into the server is root on the
-        host then, so a warning says so; O(devices), O(cap_add) or O(security_opt) mostly do.
+      - Give the container every device of the host and all capabilities. Whoever breaks into the server is then root on
+        the host, so the module warns; O(devices), O(cap_add) or O(security_opt) are usually enough.
     type: bool
     default: false
   labels:
@@ -256,14 +257,14 @@ options:
         does not bring it along.
       - What changes in an environment is noticed by its list of vLLM's files, and replaces the server. One that a
         mapping describes is removed once no server uses it, by O(state=committed) when this one runs from another, else
-        by O(state=absent). One that is named by its directory is never removed.
+        by O(state=absent). An environment given as a directory is never removed.
     type: raw
   user:
     description:
       - System user that runs the server. One that does not exist is made, and removed with the last server that needs
-        it. A user who logs in is refused, since logind deletes his shared memory when he leaves.
+        it. A login user is rejected, since logind deletes the user's shared memory at logout.
       - He has to be able to read the virtual environment, the weights and the encodings. Below a home that he cannot
-        enter they are shown to him all the same, in their own place; not below that of root, where systemd hands no
+        enter they are shown to it in any case, in their own place; not below that of root, where systemd hands no
         credentials over (before release 247).
     type: str
     default: vllm

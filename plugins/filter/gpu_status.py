@@ -6,7 +6,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: gpu_status
-short_description: Take the GPU facts out of a result, also of a host that could not be reached
+short_description: Extract the GPU facts from a result, also for an unreachable host
 version_added: 0.1.0
 author:
   - gpufleet contributors (@gpufleet)

@@ -11,9 +11,9 @@ version_added: 0.1.0
 author:
   - gpufleet contributors (@gpufleet)
 description:
-  - Turns what M(gpufleet.vllm.gpu_facts) found into lines for people. Each GPU has its name, a bar of its memory, its
+  - Turns the facts of M(gpufleet.vllm.gpu_facts) into readable lines. Each GPU has its name, a bar of its memory, its
     use and its tenants; below them stand the servers of this collection on the host, and warnings.
-  - A host that could not be reached gets a line that says so.
+  - An unreachable host gets a line that reports it.
 positional: _input, name
 options:
   _input:

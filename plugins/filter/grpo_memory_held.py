@@ -6,7 +6,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: grpo_memory_held
-short_description: Tell what a stopped server still holds of the GPUs
+short_description: Calculate the GPU memory that a stopped server still holds
 version_added: 0.1.0
 author:
   - gpufleet contributors (@gpufleet)

@@ -6,12 +6,12 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: grpo_setup
-short_description: Put a GRPO trainer beside its server on one host
+short_description: Divide one host between a GRPO trainer and its server
 version_added: 0.1.0
 author:
   - gpufleet contributors (@gpufleet)
 description:
-  - Takes the facts of M(gpufleet.vllm.gpu_facts), a server of the catalogue and what is wanted of the trainer, and
+  - Takes the facts of M(gpufleet.vllm.gpu_facts), a server of the catalogue and the settings of the trainer, and
     returns what roles P(gpufleet.vllm.vllm_server#role) and P(gpufleet.vllm.vllm_venv#role) need for both, with the
     variables of the trainer.
   - Of two GPUs each gets one. From three on the server gets two, a pair with NVLink where there is one, and the trainer
@@ -27,7 +27,7 @@ options:
     required: true
   trainer:
     description:
-      - What is wanted of the trainer, as role P(gpufleet.vllm.grpo_trainer#role) takes it in C(grpo_trainer).
+      - The settings of the trainer, as role P(gpufleet.vllm.grpo_trainer#role) takes them in C(grpo_trainer).
     type: dict
     required: true
   catalogue:
@@ -87,7 +87,7 @@ _value:
       description: The version of vLLM, on both sides.
       type: str
     warnings:
-      description: What is to be said about the versions.
+      description: Notes about the versions.
       type: list
       elements: str
 """

@@ -12,9 +12,9 @@ author:
   - gpufleet contributors (@gpufleet)
 description:
   - For role P(gpufleet.vllm.model_cache#role) with C(peer_address).
-  - One host that has an image, or else the first of the play, is the head of one chain, since each engine would write
-    another archive of it.
-  - Hosts that have a model, whole, are the heads of chains, in which each host fetches from the one before it. When
+  - One host with the image, or else the first of the play, is the head of the only chain for an image, since each
+    engine would write another archive of it.
+  - Hosts with a complete model are the heads of chains, in which each host fetches from the one before it. When
     none has it, the first host of the play fetches it from the source.
 positional: _input, hosts, host, updates, images
 options:
@@ -39,7 +39,7 @@ options:
     required: true
   updates:
     description:
-      - Whether the source is asked where the branches are now, whoever has the models.
+      - Whether to ask the source for the current commits of the branches, even if a host has the models.
     type: bool
     default: false
   images:
@@ -80,7 +80,7 @@ def model_cache_peers(
     require_mapping("model_cache_peers: the input", variables)
     known = [host_of(str(name), variables[name]) for name in hosts if variables[name].get("__model_cache_here")]
     if str(host) not in [one.name for one in known]:
-        raise AnsibleFilterError(f"model_cache_peers: {host} is none of the hosts that pass models on.")
+        raise AnsibleFilterError(f"model_cache_peers: {host} is not one of the hosts that share models.")
     answers = image_peers_of if images else peers_of
     return t.cast("list[dict[str, t.Any] | None]", plain(answers(known, str(host), bool(updates))))
 

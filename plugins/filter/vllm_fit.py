@@ -6,7 +6,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: vllm_fit
-short_description: Judge whether a server fits into the memory of a host's GPUs
+short_description: Check whether a server fits in the memory of a host's GPUs
 version_added: 0.1.0
 author:
   - gpufleet contributors (@gpufleet)
@@ -35,9 +35,9 @@ options:
     required: true
   architecture:
     description:
-      - The numbers of the model, or C(weights_gib) alone, with which only the weights are held against the memory.
+      - The numbers of the model, or C(weights_gib) alone, with which only the weights are compared with the memory.
         Without them it is C(architecture) of the spec, then what the catalogue has for the same model.
-      - The whole C(config.json) of the model may stand here instead, with C(weights_gib) beside its keys.
+      - You can pass the full C(config.json) of the model instead, with C(weights_gib) added to its keys.
     type: dict
     suboptions:
       layers_full:
@@ -76,7 +76,7 @@ options:
         description: The size of the latent vector that MLA keeps instead of keys and values (DeepSeek, Kimi K2, GLM-5).
         type: int
       qk_rope_head_dim:
-        description: The size of the position that it keeps beside the vector.
+        description: The size of the position that it keeps with the vector.
         type: int
       index_head_dim:
         description: The size of the key of the index, for models that pick the tokens they attend to (DeepSeek V3.2).
@@ -97,7 +97,7 @@ options:
         description: The tokens after which Mamba 2 can keep its state for prefix caching.
         type: int
       is_encoder:
-        description: V(1) for an encoder, which keeps no KV cache. C(weights_gib) may stand beside it alone.
+        description: V(1) for an encoder, which keeps no KV cache. C(weights_gib) can be the only other key.
         type: int
   returning:
     description:
@@ -163,7 +163,7 @@ _value:
   contains:
     verdict:
       description:
-        - V(ok) fits with the least that is to be expected, V(tight) may fail, V(refuse) would fail.
+        - V(ok) fits by the minimum estimate, V(tight) may fail, V(refuse) fails.
       type: str
       choices: [ok, tight, refuse]
       sample: refuse

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: vllm_kv_capacity
-short_description: Tell how many tokens a server's KV cache holds
+short_description: Calculate how many tokens a server's KV cache holds
 version_added: 0.1.0
 author:
   - gpufleet contributors (@gpufleet)
@@ -33,7 +33,7 @@ options:
     required: true
   architecture:
     description:
-      - The numbers of the model, or its whole C(config.json), as P(gpufleet.vllm.vllm_fit#filter) takes them.
+      - The numbers of the model, or its full C(config.json), as P(gpufleet.vllm.vllm_fit#filter) takes them.
     type: dict
   gpu:
     description:

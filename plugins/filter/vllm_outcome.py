@@ -6,7 +6,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: vllm_outcome
-short_description: Sum up a deployment in one result and one sentence
+short_description: Summarize a deployment in one result and one sentence
 version_added: 0.1.0
 author:
   - gpufleet contributors (@gpufleet)

@@ -11,7 +11,7 @@ version_added: 0.1.0
 author:
   - gpufleet contributors (@gpufleet)
 description:
-  - Turns the report that a playbook made into text, for people or for programs. Hosts that need attention come first.
+  - Renders the report of a playbook as Markdown, JSON or HTML. Hosts that need attention come first.
 positional: _input, format
 options:
   _input:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: vllm_rollout_report
-short_description: Sum up a rollout
+short_description: Summarize a rollout
 version_added: 0.1.0
 author:
   - gpufleet contributors (@gpufleet)

@@ -12,7 +12,7 @@ author:
   - gpufleet contributors (@gpufleet)
 description:
   - For playbook C(gpufleet.vllm.rollout). Says of the wave that has just been changed which of its hosts failed, what
-    is committed and what is put back, and whether the rollout goes on.
+    is committed and what is restored, and whether the rollout continues.
 positional: _input, hostvars, verdicts
 options:
   _input:
@@ -49,7 +49,7 @@ _value:
     - The verdicts on all waves so far, this one last.
     - C(stops) says whether the rollout ends here, and C(message) why. C(failed) has a sentence for each host that
       failed, C(commit) the hosts to commit, C(commit_later) those to commit once the rollout is over, and C(put_back)
-      the state of role P(gpufleet.vllm.vllm_server#role) for each host to put back.
+      the state of role P(gpufleet.vllm.vllm_server#role) for each host to restore.
   type: list
   elements: dict
 """

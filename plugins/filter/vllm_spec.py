@@ -36,7 +36,7 @@ options:
     default: {}
   models:
     description:
-      - Models of the user's own, by name, in the form of the catalogue. They come before the catalogue's.
+      - Models of the user, by name, in the format of the catalogue. They take precedence over the catalogue.
     type: dict
     default: {}
 """

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: vllm_spec_check
-short_description: Say what is wrong with a server's spec for its version of vLLM
+short_description: List what a server's version of vLLM rejects in its spec
 version_added: 0.1.0
 author:
   - gpufleet contributors (@gpufleet)
@@ -26,7 +26,7 @@ options:
 """
 
 EXAMPLES = r"""
-- name: Refuse what would fail, before anything is touched
+- name: Reject the spec before anything changes
   ansible.builtin.assert:
     that: found | length == 0
     fail_msg: "{{ found | map(attribute='message') | join('; ') }}"

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: vllm_status_report
-short_description: Sum up what a fleet serves
+short_description: Summarize what a fleet serves
 version_added: 0.1.0
 author:
   - gpufleet contributors (@gpufleet)

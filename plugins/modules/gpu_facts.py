@@ -72,7 +72,7 @@ seealso:
   - plugin: gpufleet.vllm.gpu_table
     plugin_type: filter
 notes:
-  - Run with C(become=true) to learn which containers the processes on the GPUs belong to. Whoever may not talk to the
+  - Run with C(become=true) to learn which containers the processes on the GPUs belong to. A user without access to the
     Docker Engine gets the short id of a container instead of its name, and V(null) as C(managed).
   - Run it on the host itself. In a container the process numbers that C(nvidia-smi) prints are those of the host.
 """
@@ -297,7 +297,7 @@ ansible_facts:
               type: int
               sample: 143153
             memory_used_mib:
-              description: What is in use. V(null) on unified memory, where nobody tells the GPU's share.
+              description: What is in use. V(null) on unified memory, where the GPU's share is unknown.
               returned: always
               type: int
               sample: 4
@@ -334,7 +334,7 @@ ansible_facts:
               type: str
               sample: Default
             persistence_mode:
-              description: Whether the driver keeps the card initialized while nobody uses it.
+              description: Whether the driver keeps the card initialized while no process uses it.
               returned: always
               type: bool
               sample: true

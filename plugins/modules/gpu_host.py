@@ -7,7 +7,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: gpu_host
-short_description: Make a host with NVIDIA GPUs fit to serve - driver, fabric manager, container toolkit, Docker
+short_description: Install driver, fabric manager, container toolkit and Docker on a host with NVIDIA GPUs
 version_added: 0.1.0
 author:
   - gpufleet contributors (@gpufleet)
@@ -53,7 +53,7 @@ options:
       - Where the driver comes from. V(ubuntu) is Ubuntu's archive, V(nvidia) is NVIDIA's CUDA repository. V(auto) is
         where the installed one comes from, else V(ubuntu) on Ubuntu, but V(nvidia) for B200 and B300, whose C(nvlsm)
         Ubuntu does not have.
-      - A host whose driver comes from both is refused.
+      - A host whose driver comes from both is rejected.
     type: str
     choices: [auto, ubuntu, nvidia]
     default: auto

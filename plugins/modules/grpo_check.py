@@ -15,7 +15,7 @@ description:
   - Asks a server what the client of TRL 1.11 and later will ask it, from the host that trains, and fails with one
     sentence that says what is missing. It looks at health, name and version, C(/server_info) (development endpoints,
     weight-transfer engine, log-probabilities), the endpoints that take weights, and a completion with token ids.
-  - Nothing is changed. The endpoints that take weights are asked with a method that they refuse. That weights arrive
+  - Changes nothing. The endpoints that take weights are requested with a method that they reject. That weights arrive
     only a trainer can show.
   - No answer is compared with an expected one, since the answers change with every update of the weights.
 extends_documentation_fragment:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: grpo_environment
-short_description: Write the variables that a GRPO trainer finds its server by
+short_description: Write the variables by which a GRPO trainer finds its server
 version_added: 0.1.0
 author:
   - gpufleet contributors (@gpufleet)

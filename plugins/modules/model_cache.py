@@ -7,7 +7,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: model_cache
-short_description: Have the weights of a model on a host, whole
+short_description: Download the complete weights of a model to a host
 version_added: 0.1.0
 author:
   - gpufleet contributors (@gpufleet)
@@ -16,7 +16,7 @@ description:
     of that cache (blobs, snapshots, references). vLLM and every other tool find it there.
   - Only what a server reads is fetched. That is the weights that the index of the safetensors names, configuration,
     tokenizer, chat templates and the terms. Of C(openai/gpt-oss-120b) that is 65 of 196 GB.
-  - A transfer that was cut short goes on inside the file, also in a later run. A file takes its place only when its
+  - An interrupted transfer resumes inside the file, also in a later run. A file takes its place only when its
     size and its sha256 (of a small file, its digest in git) are right. What was verified is remembered with size, time
     and number of each file, so that a run without changes only looks.
   - While it fetches, a line shows percent, rate and the time that is left. In a log file, and where several hosts
@@ -27,7 +27,7 @@ attributes:
   check_mode:
     support: full
     details:
-      - In check mode the source is asked what the model consists of. Nothing is hashed, so damage that only a hash
+      - In check mode the module asks the source for the list of files. Nothing is hashed, so damage that only a hash
         shows is not predicted.
   diff_mode:
     support: full
@@ -43,7 +43,7 @@ options:
     required: true
   state:
     description:
-      - V(present) has the model on the host, whole.
+      - V(present) downloads the complete model to the host.
       - V(absent) removes its folder from the cache, with all its revisions. A model that the record of a server on this
         host names is not removed, and the module fails.
     type: str
@@ -91,14 +91,14 @@ options:
     type: path
   offline:
     description:
-      - Fetch nothing. The module fails unless the model is whole. A cache that was copied there is verified by the
-        names of its blobs, which are their digests.
+      - Download nothing. The module fails unless the model is complete. A cache that was copied there is verified by
+        the names of its blobs, which are their digests.
     type: bool
     default: false
   update:
     description:
-      - Whether to ask the source where the branch O(revision) is now. Otherwise a model that is whole stays at its
-        commit, and nobody is asked.
+      - Whether to ask the source for the current commit of branch O(revision). Otherwise a complete model stays at
+        its commit, without asking.
     type: bool
     default: false
   verify:
@@ -118,7 +118,7 @@ options:
     type: bytes
   disk_reserve:
     description:
-      - What has to stay free on the file system. A transfer that would leave less is not begun.
+      - Space that must stay free on the file system. A transfer that would leave less is not started.
     type: bytes
     default: 10G
   timeout:
@@ -165,8 +165,8 @@ options:
         required: true
       sources:
         description:
-          - URLs of hosts to fetch from. The first is asked, and while it waits for a file itself, this host waits as
-            well; the next is asked when that one fails. Without any, the files come from O(endpoint).
+          - URLs of hosts to fetch from. The first one is used, and while it waits for a file itself, this host waits
+            as well; the next one is used if that one fails. Without any, the files come from O(endpoint).
         type: list
         elements: str
         default: []
@@ -216,7 +216,7 @@ EXAMPLES = r"""
     hf_token_file: /etc/vllm/hf_token
     bandwidth_limit: 50M
 
-- name: Prove that a copied cache is whole, without any network access
+- name: Verify that a copied cache is complete, without network access
   gpufleet.vllm.model_cache:
     model: openai/gpt-oss-20b
     huggingface_dir: /opt/vllm/huggingface
@@ -286,7 +286,7 @@ model:
       type: int
       sample: 27532000000
     whole_since:
-      description: When it was whole first; none before it is.
+      description: When it was first complete; empty before that.
       type: str
       sample: "2026-08-01T10:00:00Z"
 fetched_bytes:

@@ -13,9 +13,9 @@ author:
   - gpufleet contributors (@gpufleet)
 description:
   - Lists the models in the Hugging Face caches of a host. Of each it tells which revisions there are, whether they are
-    whole, since when, how large, and which servers use them.
+    complete or not, since when, their size, and the servers that use them.
   - Nothing is hashed. A revision is verified when M(gpufleet.vllm.model_cache) verified every file of it and
-    nobody has touched one since; otherwise it is judged by the headers of its weights.
+    no file changed since; otherwise it is judged by the headers of its weights.
 extends_documentation_fragment:
   - ansible.builtin.action_common_attributes
 attributes:
@@ -73,13 +73,13 @@ models:
       type: list
       elements: dict
     whole:
-      description: Whether there is a revision, and all of them are whole.
+      description: Whether it has a revision, and all revisions are complete.
       type: bool
     bytes:
       description: The size of everything in its folder.
       type: int
     age_days:
-      description: Whole days since a file of it came last.
+      description: Full days since its last file arrived.
       type: int
       sample: 13789294362
     servers:
@@ -88,7 +88,7 @@ models:
       elements: str
       sample: [gpt-oss]
 lines:
-  description: The same for people.
+  description: The same as readable lines.
   returned: success
   type: list
   elements: str

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: model_cache_peer
-short_description: Pass models on to other hosts, while a run lasts
+short_description: Share models with other hosts during a run
 version_added: 0.1.0
 author:
   - gpufleet contributors (@gpufleet)
@@ -15,8 +15,8 @@ description:
   - Starts a process on the host that gives the files of its Hugging Face cache to other hosts, over plain HTTP, and
     ends it. Role P(gpufleet.vllm.model_cache#role) uses it; M(gpufleet.vllm.model_cache) fetches from it.
   - The process only reads. It gives a file to who has O(token) and knows the digest of the file. It has no list of what
-    is there. It gives what has come so far of a file that is still being fetched, so that a model goes through a chain
-    of hosts in little more than the time of one copy.
+    is there. It also shares the received part of a file that is still being fetched, so that a model goes through a
+    chain of hosts in little more than the time of one copy.
   - Who fetches verifies size and digest as with a file of the Hub. Digests do not come this way, but from the
     controller. Token and files can be read by who listens on that network.
   - The process ends with O(state=stopped), and by itself when no run and no other host has used it for ten minutes.
@@ -78,7 +78,7 @@ EXAMPLES = r"""
     port: 8790
     token: "{{ token_of_this_run }}"
 
-- name: Pass nothing on any more
+- name: Stop sharing models
   gpufleet.vllm.model_cache_peer:
     huggingface_dir: /opt/vllm/huggingface
     address: 10.0.0.11

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: tiktoken_encodings
-short_description: Put the tiktoken encodings that gpt-oss needs on a host
+short_description: Install the tiktoken encodings that gpt-oss needs on a host
 version_added: 0.1.0
 author:
   - gpufleet contributors (@gpufleet)

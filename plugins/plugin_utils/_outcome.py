@@ -142,7 +142,7 @@ def outcome(applied: Result, host: str, steps: Steps, is_check: bool) -> dict[st
 def _served(result: Result, host: str, is_check: bool) -> str:
     """The sentence after success, with what is still to be decided."""
     is_kept = result["server"].get("superseded") and not is_check
-    return sentence(result, host, is_check) + (" What served before is kept: not committed yet." if is_kept else "")
+    return sentence(result, host, is_check) + (" The previous server is kept until the commit." if is_kept else "")
 
 
 def _put_back(waits: t.Sequence[Result]) -> dict[str, t.Any]:
@@ -171,7 +171,7 @@ def failure(applied: Result, steps: Steps, is_check: bool) -> str:
         return cause
     name = applied["server"].get("container_name")
     if steps.health.get("unreachable"):
-        return f"{name} was not verified, since its host cannot be reached any more; the next run does that. {cause}"
+        return f"{name} was not verified, since its host is unreachable; the next run verifies it. {cause}"
     kept = "unit" if applied["server"].get("backend") == "systemd" else "container"
     became = after(steps, is_check, kept)
     return " ".join(filter(None, (f"{name} is not healthy.", became, cause, _tried(applied, steps.attempt))))

@@ -120,7 +120,7 @@ def _status(
     if failure:
         return "failed", f"{failure} {became}".strip()
     if put_back:
-        return ("failed" if undone.get("failed") or not undone else "put back"), became or "It was not put back."
+        return ("failed" if undone.get("failed") or not undone else "put back"), became or "It was not restored."
     # One that was young when it was looked at was only verified.
     return ("changed" if changed.is_to_commit else "unchanged"), one_line(changed.done.get("message"))
 

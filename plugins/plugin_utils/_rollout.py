@@ -469,5 +469,5 @@ def _verdict_sentence(rollout: Result, wave: Result, failed: t.Mapping[str, str]
     if wave["canary"]:
         return f"{which} A canary may not fail: the rollout stops, and no other host is changed."
     so_far = f" It is {before + len(failed)} in all." if before else ""
-    goes = "The rollout stops, and no further host is changed." if stops else "The rollout goes on."
+    goes = "The rollout stops, and no further host is changed." if stops else "The rollout continues."
     return f"{which}{so_far} {_allowance(rollout['budget'])} {goes}"

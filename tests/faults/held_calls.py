@@ -41,7 +41,7 @@ STEPS = (
     # An image that does not tell its version is asked in a container without a name.
     ("start", r"POST /containers/(?![0-9a-f]{64})[^/]+/start"),
     ("commit", r"DELETE /containers/(?!.*-(try|next|fetch)\b)[^/]+"),
-    # The last that a unit's file is rendered from; it is written next.
+    # What a unit's file is rendered from; it is written next.
     ("create", r"systemctl --version"),
     ("fetch", r"systemctl start -- \S+-fetch\.service"),
     ("try", r"systemctl start -- \S+-try\.service"),
@@ -52,6 +52,8 @@ STEPS = (
     ("enable", r"systemctl enable "),
     ("start", r"systemctl start "),
 )
+# So many of them a process asks when it renders the file only to show it, before it makes one.
+TO_SHOW = 2
 READING = re.compile(r"GET /(containers|images)/|systemctl show ")
 # What a step is once the new server was started: the first look at a unit that goes, or a step of the way back.
 COMMIT, BACK = ("commit", "set aside"), ("stop", "reload", "start")
@@ -66,6 +68,8 @@ class Control:
         self.starter = 0
         # Whether the old server was told to stop.
         self.stopped = False
+        # The processes that asked for systemd's version, once for each time.
+        self.rendering: list[int] = []
         self.lock = threading.Lock()
         self.decisions: queue.Queue[dict[str, str]] = queue.Queue()
 
@@ -77,6 +81,7 @@ class Control:
             said = json.loads(line)
             if "arm" in said:
                 self.step, self.starter, self.stopped = said["arm"], 0, False
+                self.rendering.clear()
                 self.tell(armed=self.step)
             else:
                 self.decisions.put(said)
@@ -99,6 +104,9 @@ class Control:
         step = next((step for step, pattern in STEPS if re.match(pattern, call)), "")
         self.stopped = self.stopped or step == "stop"
         step = "set aside" if step == "disable" and self.stopped else step
+        if call == "systemctl --version":
+            self.rendering.append(pid)
+            step = step if self.rendering.count(pid) > TO_SHOW else ""
         if self.starter and step in (*COMMIT, *BACK):
             return "commit" if step in COMMIT else f"way back: {step}"
         return step

@@ -355,7 +355,7 @@ class Host:
         return Run(command, self.env, self.key.parent / f"{self.name}-{self.runs}.log")
 
     def answers(self, port: int = PORT) -> str:
-        """The name of the model that gives a sane chat completion, or nothing."""
+        """The name of the model that gives a correct chat completion, or nothing."""
         question = json.dumps({"messages": [{"role": "user", "content": "Say hello"}]})
         url = f"http://127.0.0.1:{port}/v1/chat/completions"
         said = self.sh(f"curl --silent --max-time 3 {url} --data '{question}'", check=False)

@@ -202,7 +202,7 @@ def play(row: Row, host: Host, ways: Ways) -> Line:
         assert [one[:depth] for one in host.servers()] == [one[:depth] for one in before]
     # A switch that left no trace is followed by one as any other, which needs no third run.
     converges(host, for_(row, old if row.back else new), twice=row.serving(ways) != "old" or row.kills)
-    return Line(neutral(told, old, new), serves, "goes back to the old" if row.back else "goes on")
+    return Line(neutral(told, old, new), serves, "goes back to the old" if row.back else "continues")
 
 
 def served(host: Host, ways: Ways) -> Wish:
@@ -308,11 +308,11 @@ def inject(row: Row, host: Host, ways: Ways, run: Run, pid: int) -> None:
 def seen(row: Row, ways: Ways, run: Run) -> str:
     """What the user sees."""
     if row.kills:
-        return "(nobody is there)"
+        return "(killed: no message)"
     if row.words(ways):
         return refused(run, row.words(ways))
     assert run.status == 0, run.text[-3000:]
-    return "(the run goes on, and succeeds)"
+    return "(the run continues, and succeeds)"
 
 
 def refused(run: Run, says: str) -> str:

@@ -35,7 +35,7 @@ from switch import (
 
 SOURCE = "/home/gpu/vllm/encodings"
 ELSEWHERE = "/home/gpu/other-encodings"
-OLD, GOES_ON = "the old server", "goes on"
+OLD, CONTINUES = "the old server", "continues"
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def refuses_a_switch(host: Host, says: Each, new: Wish, before: str, after: str)
         told = refused(host.run(new, "-vvv", "--diff"), of(says, new.backend))
         assert host.servers() == unchanged
         assert host.answers()
-    return line(told, OLD, GOES_ON)
+    return line(told, OLD, CONTINUES)
 
 
 def gpu_is_gone(host: Host, promise: Promise, ways: Ways) -> Line:

@@ -45,6 +45,11 @@ SAMPLES: dict[str, list[tuple[str, str]]] = {
             "processes.",
         ),
         (
+            "0.32 on a CPU",
+            "ValueError: Available memory on node 0 (20.28/23.54 GiB) on startup is less than desired CPU memory "
+            "utilization (0.92, 21.66 GiB). On the CPU backend, the `--gpu-memory-utilization` flag controls the fraction",
+        ),
+        (
             "0.14 on",
             "ValueError: Free memory on device cuda:0 (1.53/22.05 GiB) on startup is less than desired GPU memory "
             "utilization (0.9, 19.84 GiB). Decrease GPU memory utilization or reduce GPU memory used by other "

@@ -33,7 +33,7 @@ PLAN: tuple[Stage, ...] = (
 )
 LOGS = Path(".cache/gate/logs")
 GREEN = Path(".cache/gate/green")
-LIMIT_SECONDS = {"unit": 1800, "sanity": 1200, "integration": 1800, "molecule": 1800, "e2e": 1800}
+LIMIT_SECONDS = {"unit": 2700, "sanity": 1200, "integration": 1800, "molecule": 1800, "e2e": 1800}
 DEFAULT_LIMIT_SECONDS = 900
 SHOWN_LINES = 400
 # How long a step has to end after each signal. The first one lets pytest and the scripts put away what they made.

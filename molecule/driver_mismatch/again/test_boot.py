@@ -25,7 +25,7 @@ def test_a_host_that_waits_for_its_boot_fails_when_asked_to(deploy: Deploy) -> N
 
 def test_it_is_not_rebooted_while_somebody_computes(host: t.Any, deploy: Deploy) -> None:
     host.check_output("sudo sh -c ': >/dev/nvidia-uvm; exec 3</dev/nvidia-uvm; sleep 600 >/dev/null 2>&1 </dev/null &'")
-    assert f"{NEEDED}, once nobody computes any more: sleep (process " in deploy(*REBOOT, rc=2).text
+    assert f"{NEEDED}, once these processes have ended:  sleep (process " in deploy(*REBOOT, rc=2).text
     host.check_output("sudo pkill -f '^sleep 600'; sudo rm /dev/nvidia-uvm")
 
 

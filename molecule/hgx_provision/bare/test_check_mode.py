@@ -16,7 +16,7 @@ def test_check_mode_said_what_would_change(log: str) -> None:
         "add the repository /etc/apt/sources.list.d/gpufleet-toolkit.list (NVIDIA's repository of",
         "nvidia-fabricmanager-580",
         "from Ubuntu's archive",
-        "write /etc/docker/daemon.json (merged: Docker's runtime nvidia, beside all that is there)",
+        "write /etc/docker/daemon.json (merged: Docker's runtime nvidia, added to the existing settings)",
         "error 802",
         "Not fit to serve yet",
     ):

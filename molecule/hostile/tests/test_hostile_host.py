@@ -109,7 +109,7 @@ def test_what_must_not_be_done_is_refused_with_a_sentence(host: t.Any, deploy: t
         "slot-4-superseded exists and was not created by gpufleet.vllm",
         "slot-5-fetch exists and is no download that this user's gpufleet.vllm has recorded",
         "cannot be written to /etc/gpufleet/linked: it is a link to /home/ann/precious/file",
-        "Cannot believe /var/lib/gpufleet.vllm/owned, where this user's servers are recorded: its mode is 0777",
+        "Cannot trust /var/lib/gpufleet.vllm/owned, where this user's servers are recorded: its mode is 0777",
         "The server at http://127.0.0.1:9001 ",
         "The server at http://127.0.0.1:9002 did not become healthy",
         "another server answers on this port",

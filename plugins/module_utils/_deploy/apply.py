@@ -55,7 +55,18 @@ def making(job: Job, decision: Decision) -> Making:
         fallbacks=fallbacks.record if fallbacks else None,
         learned_engine=preflight.learned_engine,
         learned_env=preflight.learned_env,
+        start_seconds=_start_seconds(job),
     )
+
+
+def _start_seconds(job: Job) -> float:
+    """What the user waits for a start, if he says so: vllm_health refuses what is no number."""
+    said = (job.params["health"] or {}).get("timeout")
+    try:
+        seconds = float(said or 0)
+    except (TypeError, ValueError):
+        return 0
+    return seconds if 0 < seconds < float("inf") else 0
 
 
 def _writers(job: Job, path: str) -> list[Entry]:
@@ -211,8 +222,8 @@ def _look_again(job: Job, decision: Decision) -> None:
     changed += [action.target for action in stops if theirs.get(action.target) != action.identity]
     if changed:
         raise VllmError(
-            f"{', '.join(changed)} was replaced by somebody else while the new server was made ready, so nothing is "
-            "stopped. Look at who did that, then run it again.",
+            f"{', '.join(changed)} was replaced by another run or user while the new server was prepared, so nothing "
+            "is stopped. Find out which, then run it again.",
             "overtaken",
         )
 
@@ -237,7 +248,7 @@ def _explained(job: Job, decision: Decision, words: str, verb: str, error: BaseE
 def recover(job: Job, decision: Decision, failed: Action, before: t.Collection[str]) -> str:
     """After a step failed: nothing half made stays behind, and the servers that were stopped serve again."""
     if not job.makes:
-        return "Run it again when that is put right."
+        return "Fix that, then run it again."
     again = "The next run, or state: reverted, will fix this."
     try:
         job.backend.wait_until_it_answers()

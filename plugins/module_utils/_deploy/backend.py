@@ -130,6 +130,8 @@ class Making:
     # Flags and environment that measurements of an earlier start led to; none of it was asked for.
     learned_engine: t.Mapping[str, str] = field(default_factory=dict)
     learned_env: t.Mapping[str, str] = field(default_factory=dict)
+    # Seconds that a start of it may take: so long whoever deploys it waits. 0 where he does not say.
+    start_seconds: float = 0
 
 
 @dataclass(frozen=True)

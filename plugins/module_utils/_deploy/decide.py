@@ -369,7 +369,7 @@ def _notes(job: Job, observed: Observed) -> tuple[str, ...]:
     if absent and not job.params["all"] and stopped and in_the_way:
         notes.append(
             f"{', '.join(stopped)}, which {job.server} was to replace, stays stopped, since {', '.join(in_the_way)} "
-            "runs in its place. Deploy it again if it is to serve."
+            "runs in its place. Deploy it again if it should serve."
         )
     if observed.unsure and observed.instances:
         notes.append(f"The files that were written for {job.server} are kept, since another server may use them.")

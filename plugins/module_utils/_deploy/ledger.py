@@ -80,6 +80,8 @@ class Entry:
     stopping_since: str = ""
     # What its next start is called, where what runs it forgets when it stopped: for that one alone the time counts.
     started_as: str = ""
+    # Seconds that a start of it may take, where whoever deployed it said so.
+    start_seconds: float = 0
     # Of what is compiled: whether a start that was healthy has filled it.
     filled: bool = False
     # The engine that it is on, by its address: what another one of this host has is not gone because this one lacks it.
@@ -289,7 +291,7 @@ class Ledger:
             else:
                 continue
             raise VllmError(
-                f"Cannot believe {path}, where this user's servers are recorded: {seen}, so others may have written "
+                f"Cannot trust {path}, where this user's servers are recorded: {seen}, so others may have written "
                 f"it. {remedy}, once you have looked at what is in it. Nothing was stopped or changed.",
                 "record-unreadable",
             )
@@ -317,7 +319,7 @@ class Ledger:
             way = "Run with become: true, or let XDG_STATE_HOME name a directory this user may write to."
             os_error = error if isinstance(error, OSError) else OSError()
             raise VllmError(
-                f"Cannot write down in {self.directory} what the server owns: {seen}. {files.remedy(os_error, way)}",
+                f"Cannot record in {self.directory} what the server owns: {seen}. {files.remedy(os_error, way)}",
                 files.reason(os_error),
             ) from None
 
@@ -358,9 +360,9 @@ def _read(path: str, name: str, owner: int, looks: tuple[int, ...]) -> Entry | N
         return None
     except (OSError, ValueError, TypeError, RecursionError) as error:
         return (
-            f"Cannot read {path}, which records what a server of this user owns: {_seen(error)}. Without it, nobody "
-            "can tell what belongs to the server, so it is left alone. Restore the file from a backup, or remove it, "
-            "and what runs the server, yourself."
+            f"Cannot read {path}, which records what a server of this user owns: {_seen(error)}. Without it, it is "
+            "unknown what belongs to the server, so it is left alone. Restore the file from a backup, or remove it, "
+            "and the server's container or unit, yourself."
         )
 
 
@@ -392,6 +394,9 @@ def _entry(content: t.Mapping[str, t.Any], name: str) -> Entry:
         known[key] = tuple(value)
     if not isinstance(known.get("intent", {}), dict):
         raise ValueError("intent is not a mapping")
+    seconds = known.get("start_seconds", 0)
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):
+        raise ValueError("start_seconds is not a number")
     if not isinstance(known.get("filled", False), bool):
         raise ValueError("filled is neither true nor false")
     if known.get("purpose") not in PURPOSES or not NAME.fullmatch(known.get("server", "")) or not known.get("seal"):

@@ -262,19 +262,19 @@ def difference(wanted: Wanted, observed: Observed, current: Instance) -> str:
     if not current.owned:
         return "it was not created by gpufleet.vllm"
     if wanted.recreate:
-        return "recreate was asked for"
+        return "recreate was requested"
     if current.fingerprint != wanted.fingerprint:
         keys = sorted(k for k in {*current.intent, *wanted.intent} if current.intent.get(k) != wanted.intent.get(k))
         return f"{', '.join(keys)} changed" if keys else _secret_difference(current)
     if observed.artifact_id and current.artifact_id != observed.artifact_id:
-        return f"{wanted.image} is another image now" if wanted.image else f"{current.artifact} has changed"
+        return f"{wanted.image} is a different image now" if wanted.image else f"{current.artifact} has changed"
     return ""
 
 
 def _secret_difference(current: Instance) -> str:
     if current.salt:
         return "the content of a secret changed"
-    return "whether a secret changed cannot be told, since the record has no salt for it"
+    return "whether a secret changed is unknown, since the record has no salt for it"
 
 
 def has_port(port: int) -> str:
@@ -459,7 +459,7 @@ def _given_up(caches: t.Iterable[str], because: str) -> list[Action]:
 
 def _environments(observed: Observed) -> tuple[Action, ...]:
     """Last, since a process of somebody else may keep one: then all else is done."""
-    return tuple(Action("remove_environment", path, "no server uses it any more") for path in observed.environments)
+    return tuple(Action("remove_environment", path, "no server uses it") for path in observed.environments)
 
 
 def _deletions(wanted: Wanted, observed: Observed) -> list[Action]:
@@ -502,7 +502,7 @@ def _committed(wanted: Wanted, observed: Observed, preflight: Preflight) -> tupl
         names = [f"{wanted.name}-superseded"] if old else [other.name for other in stale] or [wanted.name]
         raise VllmError(
             f"{wanted.name} {'is not running' if current else 'does not exist'}, so {', '.join(names)}, which served "
-            "before it, is not removed. Deploy the server again, or put the old one back with state: reverted.",
+            "before it, is not removed. Deploy the server again, or restore the old one with state: reverted.",
             "server-not-running",
         )
     because = "the new server is healthy"
@@ -529,7 +529,7 @@ def _others_removed(observed: Observed, current: Instance, others: t.Iterable[Ot
 
 
 def _forgotten(observed: Observed) -> tuple[Action, ...]:
-    return tuple(Action("forget_secret", path, "nobody reads it any more") for path in observed.kept_secrets)
+    return tuple(Action("forget_secret", path, "no server reads it") for path in observed.kept_secrets)
 
 
 def _reverted(wanted: Wanted, observed: Observed, preflight: Preflight) -> tuple[Action, ...]:

@@ -283,7 +283,7 @@ def _judged(start: Start, preflight: Preflight, question: room.Question, facts: 
     verdict = question.fit(facts, [*stops, *names])
     preflight = replace(preflight, gives_way=gives_way, fit=verdict.to_dict())
     if verdict.verdict == "refuse" and limits.fit == "enforce":
-        sentence = " ".join([*verdict.refusals, "Set fit: warn to start it all the same."])
+        sentence = " ".join([*verdict.refusals, "Set fit: warn to start it anyway."])
         return replace(preflight, problems=(Problem("does-not-fit", sentence),), failure_id=verdict.cause)
     doubts = tuple(verdict.reasons) if verdict.verdict != "ok" else ()
     memory_of = "" if verdict.verdict == "refuse" else memory_words(spec)

@@ -39,7 +39,7 @@ def purgeable(
 
 
 def _kept(path: str, why: str) -> str:
-    return f"{path} is kept, though purge was asked for: {why}. Delete it yourself if nobody needs it."
+    return f"{path} is kept although purge was requested: {why}. Delete it yourself if it is not needed."
 
 
 def _named_encodings(intents: t.Iterable[Intent]) -> t.Iterator[str]:

@@ -75,6 +75,7 @@ def recorded(server: str, purpose: Purpose, name: str, making: Making) -> Entry:
         replaced=tuple(sorted(making.replaced)),
         vllm_version=making.spec.vllm_version or UNKNOWN_VERSION,
         fallbacks=making.fallbacks,
+        start_seconds=making.start_seconds,
     )
 
 

@@ -114,7 +114,7 @@ def _each(proceed: t.Callable[[Job], dict[str, t.Any]], jobs: list[Job]) -> list
             failed.append((job.server, VllmError(sentence(job.host, f"change {job.server}", error), "backend-failed")))
     if failed:
         done = ", ".join(found["server"]["container_name"] for found in results)
-        rest = f"Done for the others: {done}." if done else "There are no others."
+        rest = f"Done for the others: {done}." if done else "No other server exists."
         faults = " ".join(f"{server}: {error}" for server, error in failed)
         raise VllmError(f"{faults} {rest}", failed[0][1].reason)
     return results

@@ -111,7 +111,7 @@ class Secrets:
             Problem(
                 "secret-invalid",
                 f"{SECRET_NAMES[key]} cannot be written to {path}: it is a link to {os.path.realpath(path)}. Name that "
-                f"file in {key}, or change the secret there and hand none over.",
+                f"file in {key}, or change the secret there and pass none in.",
             )
             for key, path in self.files.items()
             if key in self.differing and os.path.islink(path)
@@ -265,8 +265,8 @@ def api_key_problems(path: str, content: bytes, is_given: bool = False) -> list[
         )
     elif key != key.strip() or len(content) - len(key) > 1:
         sentence = (
-            f"The API key in {path} has blanks, blank lines or a Windows line end around it, which the server would "
-            "take for a part of the key. Write the key alone, with at most one newline after it."
+            f"The API key in {path} has spaces, blank lines or a Windows line end around it, which the server would "
+            "read as part of the key. Write the key alone, with at most one newline after it."
         )
     elif is_given and len(key) < SHORTEST_KEY:
         sentence = (
@@ -285,8 +285,8 @@ def env_file_problems(path: str, content: bytes) -> list[Problem]:
     for number, line in enumerate(content.split(b"\n"), 1):
         if not ENV_LINE.fullmatch(line):
             sentence = (
-                f"Line {number} of {path} is not KEY=VALUE. Write it without 'export' and blanks; a name has letters, "
-                "digits and '_', and a value is taken as it stands, quotes included."
+                f"Line {number} of {path} is not KEY=VALUE. Write it without 'export' and spaces; a name has letters, "
+                "digits and '_', and a value is used literally, quotes included."
             )
             return [Problem("secret-invalid", sentence)]
     return []

@@ -122,7 +122,7 @@ class Shared:
     def why_not_weights(self, real: str, model: str) -> str:
         for path in sorted(self.foreign):
             if nested(real, path):
-                return f"somebody else's container or service uses {path}"
+                return f"another user's container or service uses {path}"
         for path in sorted(self.paths):
             if nested(real, path):
                 return f"another server uses {path}"

@@ -213,7 +213,7 @@ def _safetensors_fault(path: str, size: int) -> str | None:
         return fault
     length = int.from_bytes(head, "little")
     if len(head) < 8 or length > min(size - 8, HEADER_LIMIT):
-        return f"it has {size} bytes and no whole safetensors header"
+        return f"it has {size} bytes and an incomplete safetensors header"
     header, fault = _read(path, 8 + length)
     ends = _tensor_ends(header[8:] if header else b"")
     if fault or ends is None:
@@ -248,7 +248,10 @@ def _json(directory: str, name: str, limit: int) -> tuple[dict[str, t.Any], str 
     if content is None:
         return {}, f"{name}: {fault}" if fault else None
     mapping = _mapping(content)
-    return mapping or {}, None if mapping is not None else f"{name}: it has {len(content)} bytes and is no JSON mapping"
+    return (
+        mapping or {},
+        None if mapping is not None else f"{name}: it has {len(content)} bytes and is not a JSON mapping",
+    )
 
 
 def _mapping(content: bytes) -> dict[str, t.Any] | None:
@@ -351,7 +354,7 @@ def _directory_problems(snapshot: Snapshot, model: str) -> list[str]:
         found.append(f"The model directory {path} lacks {_listed(weights)}. Copy what is missing there.")
     for text in snapshot.damaged:
         file, what = _located(snapshot, text)
-        remedy = "Run with become: true" if what == NO_PERMISSION else "Copy it there again from where it is whole"
+        remedy = "Run with become: true" if what == NO_PERMISSION else "Copy it there again from a complete copy"
         found.append(f"The model cannot be loaded from {file}: {what}. {remedy}.")
     return found
 

@@ -109,7 +109,7 @@ class DockerBackend:
         strangers = (one for one in listed if claims_to_be_ours(one) and _proof(known, one) is None)
         return [
             f"The container {name} has labels of gpufleet.vllm, and this user's record does not have it: it is "
-            "somebody else's, or a copy, and is left alone. Remove it yourself if nobody needs it."
+            "another user's, or a copy, and is left alone. Remove it yourself if it is not needed."
             for name in sorted(name_of(one) or str(one.get("Id"))[:12] for one in strangers)
         ]
 

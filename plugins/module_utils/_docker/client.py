@@ -57,8 +57,8 @@ EXPLANATIONS: tuple[tuple[str, str], ...] = (
     (
         r"no such image|manifest unknown|not found: manifest|repository does not exist|\baccess\b.*\bdenied|^denied"
         r"|unauthorized|authentication required",
-        "the registry does not have it or wants a login: check the name and tag, run docker login on the host, or load "
-        "the image there with docker load.",
+        "the registry does not have it or requires a login: check the name and tag, run docker login on the host, or "
+        "load the image there with docker load.",
     ),
     (
         r"HTTPConnectionPool.*read timed out|^timed out$",

@@ -248,7 +248,7 @@ def warnings(seen: Observation, facts: Facts) -> list[str]:
         )
     if any(process["managed"] is None and process["container"] for gpu in gpus for process in gpu["processes"]):
         found.append(
-            "The Docker Engine could not be asked who owns the processes in containers: run with 'become: true'."
+            "Cannot read the owners of the processes in containers from the Docker Engine: run with 'become: true'."
         )
     return found
 

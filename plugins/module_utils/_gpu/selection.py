@@ -65,8 +65,8 @@ def wish_of(mapping: t.Mapping[str, t.Any], server: str | None = None) -> Wish:
         raise VllmError(f"gpus.at_start must be one of {', '.join(AT_START)}; got {at_start!r}.")
     if at_start == RESELECT and "count" not in given:
         raise VllmError(
-            "gpus.at_start: reselect needs gpus.count: only a wish for some GPUs can be granted again, and GPUs that "
-            "are named are never exchanged for others."
+            "gpus.at_start: reselect needs gpus.count: only GPUs requested by count can be selected again, and GPUs "
+            "given by name are never exchanged for others."
         )
     return Wish(whole("gpus.count", given.get("count", 1), 1), least, prefer, mig, server, at_start)
 

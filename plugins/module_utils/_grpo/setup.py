@@ -137,8 +137,8 @@ def _name(trainer: Settings) -> str:
 def _refuse_the_open(bind: str) -> None:
     if not LOOPBACK.fullmatch(bind):
         raise VllmError(
-            f"bind must be 127.0.0.1 for the server of a trainer; got {bind!r}. Whoever reaches it may replace its "
-            "weights, and no API key guards that."
+            f"bind must be 127.0.0.1 for the server of a trainer; got {bind!r}. Anyone who reaches it can replace its "
+            "weights, and no API key prevents that."
         )
 
 

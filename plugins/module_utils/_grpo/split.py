@@ -147,7 +147,7 @@ def _of_the_server(
         count = 2 if len(usable) >= ROOM_FOR_TWO and left_over >= 2 else 1
     if count > len(free):
         raise VllmError(
-            f"The server is to get {count} GPUs, and {len(free)} are left beside those of the trainer. Name fewer in "
+            f"The server needs {count} GPUs, and {len(free)} are left next to those of the trainer. Request fewer in "
             "gpus.",
             "no-free-gpu",
         )

@@ -32,8 +32,8 @@ def stranger(source: Source, url: str, find: t.Callable[[int, str], PortOwner | 
     if owner is None or family is None or _belongs(owner, family.names):
         return ""
     return (
-        f"port {place[0]} is taken by {owner.description}, which is no process of {source.name}, so the API key is not "
-        "sent there"
+        f"port {place[0]} is taken by {owner.description}, which is not a process of {source.name}, so the API key is "
+        "not sent there"
     )
 
 

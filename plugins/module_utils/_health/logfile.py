@@ -132,5 +132,5 @@ def _opened(path: str) -> t.BinaryIO:
     if not stat.S_ISREG(mode):
         os.close(descriptor)
         kind = "FIFO" if stat.S_ISFIFO(mode) else "directory" if stat.S_ISDIR(mode) else "device"
-        raise OSError(f"it is no file, but a {kind}")
+        raise OSError(f"it is not a file but a {kind}")
     return os.fdopen(descriptor, "rb")

@@ -136,7 +136,9 @@ def judge_models(response: Response, wanted: str | t.Sequence[str] | None) -> Ve
         return refused
     listed = model_ids(response.body)
     if not listed:
-        what = "the list of models is empty" if isinstance(response.body, dict) else "the answer is no list of models"
+        what = (
+            "the list of models is empty" if isinstance(response.body, dict) else "the answer is not a list of models"
+        )
         return Verdict(False, what)
     missing = [name for name in names(wanted) if name not in listed]
     if missing:
@@ -165,7 +167,7 @@ def judge_completion(response: Response, expected: str | None = None) -> Verdict
         return _refused(refused, response.status)
     text = answer(response.body)
     if text is None:
-        return Verdict(False, "the answer is no chat completion")
+        return Verdict(False, "the answer is not a chat completion")
     if not text.strip():
         return Verdict(False, "the answer is empty: neither content nor reasoning", kind="bad-answer")
     if is_repeated(text):
@@ -189,9 +191,9 @@ def judge_embedding(response: Response) -> Verdict:
         return _refused(refused, response.status)
     found = _first(response.body, "embedding")
     if not isinstance(found, list):
-        return Verdict(False, "the answer is no embedding")
+        return Verdict(False, "the answer is not an embedding")
     if not (found and all(map(_is_finite, found)) and any(found)):
-        return Verdict(False, f"the embedding is no direction: {_excerpt(str(found[:4]))}", kind="bad-answer")
+        return Verdict(False, f"the embedding has no direction: {_excerpt(str(found[:4]))}", kind="bad-answer")
     return Verdict(True, f"an embedding of {len(found)} numbers")
 
 
@@ -202,9 +204,9 @@ def judge_score(response: Response) -> Verdict:
         return _refused(refused, response.status)
     found = _first(response.body, "score")
     if found is None:
-        return Verdict(False, "the answer is no score")
+        return Verdict(False, "the answer is not a score")
     if not _is_finite(found):
-        return Verdict(False, f"the score is no number: {_excerpt(str(found))}", kind="bad-answer")
+        return Verdict(False, f"the score is not a number: {_excerpt(str(found))}", kind="bad-answer")
     return Verdict(True, f"a score of {found:.3g}")
 
 

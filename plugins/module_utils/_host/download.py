@@ -357,7 +357,7 @@ def checked_url(url: str) -> str:
     parts = urllib.parse.urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         shown = url.rpartition("@")[2].partition("?")[0]
-        raise VllmError(f"Cannot download from {shown}: it is no http:// or https:// URL.")
+        raise VllmError(f"Cannot download from {shown}: it is not an http:// or https:// URL.")
     if "@" in parts.netloc or parts.query or parts.fragment:
         shown = parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
         raise VllmError(

@@ -82,6 +82,10 @@ def alone(
         )
         yield
     finally:
+        # Closing alone would leave it to a process that another thread is starting: until that executes its program, it
+        # has a copy of the descriptor.
+        with contextlib.suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
         os.close(descriptor)
 
 
@@ -173,14 +177,14 @@ def _opened(path: str) -> int:
     status = os.fstat(descriptor)
     if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid():
         os.close(descriptor)
-        raise _cannot_open(path, f"it is no file of user {_user(os.geteuid())}")
+        raise _cannot_open(path, f"it is not a file of user {_user(os.geteuid())}")
     os.fchmod(descriptor, 0o600)
     return descriptor
 
 
 def _cannot_open(path: str, seen: str) -> VllmError:
     return VllmError(
-        f"Cannot open the lock {path}: {seen}. Remove it if no other run is going on.", "permission-denied"
+        f"Cannot open the lock {path}: {seen}. Remove it if no other run is in progress.", "permission-denied"
     )
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from .._errors import VllmError
 from .._host.download import Manner
-from .._server.choice import ModelFiles
+from .._server.model_task import ModelFiles
 from .hub import DEFAULT_ENDPOINT, Hub, Listing
 from .selection import Wish, choose
 
@@ -78,7 +78,7 @@ def _read(hub: Hub, listing: Listing, path: str) -> dict[str, t.Any]:
     except (ValueError, RecursionError):
         content = None
     if not isinstance(content, dict):
-        raise VllmError(f"Cannot use {path} of {hub.model}: it is no JSON mapping.", "download-failed")
+        raise VllmError(f"Cannot use {path} of {hub.model}: it is not a JSON mapping.", "download-failed")
     return content
 
 

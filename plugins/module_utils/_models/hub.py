@@ -115,8 +115,8 @@ def remote_of_blob(path: str, snapshot: str) -> Remote:
     digest, algorithm = _named(os.path.basename(blob))
     if not digest or not os.path.isfile(blob):
         raise VllmError(
-            f"Cannot verify {os.path.join(snapshot, path)}: it is no link to a blob that has a digest as its name, so "
-            "nothing tells what it has to hold. Let the host fetch the model, or copy the cache with its links.",
+            f"Cannot verify {os.path.join(snapshot, path)}: it is not a link to a blob that has a digest as its name, "
+            "so its expected content is unknown. Let the host fetch the model, or copy the cache with its links.",
             "weights-incomplete",
         )
     return Remote(path, os.path.getsize(blob), digest, algorithm)

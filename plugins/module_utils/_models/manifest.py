@@ -108,7 +108,7 @@ def remember(repository: Repository, manifest: Manifest) -> None:
     except OSError as error:
         way = "Run with become: true, or let XDG_STATE_HOME name a directory this user may write to."
         raise VllmError(
-            f"Cannot write down in {directory()} what was verified: {error.strerror}. {files.remedy(error, way)}",
+            f"Cannot record in {directory()} what was verified: {error.strerror}. {files.remedy(error, way)}",
             files.reason(error),
         ) from None
 

@@ -110,7 +110,7 @@ def listing_of(peer: Params, model: str) -> Listing | None:
     remotes = tuple(one for one in found if one)
     if not COMMIT.fullmatch(commit) or not remotes or len(remotes) != len(listed):
         raise VllmError(
-            f"Cannot use what another host says that {model} consists of: it is no list of files below a directory, "
+            f"Cannot use the file list of {model} from another host: it is not a list of files below a directory, "
             "each with its size and digest. Do not trust that host, and look at what its cache holds.",
             "download-failed",
         )

@@ -59,7 +59,7 @@ def run(params: Params, check_mode: bool) -> Result:
 
 
 def _alone(repository: Repository, token: str = "") -> t.ContextManager[None]:
-    return lock.alone(repository.lock_name, token, doing=f"is at work on {repository.folder}")
+    return lock.alone(repository.lock_name, token, doing=f"is working on {repository.folder}")
 
 
 class Staging:
@@ -357,7 +357,7 @@ def _check_whole(repository: Repository, manifest: Manifest) -> None:
         wrong = "; ".join([*found.damaged, *(f"{name} is missing" for name in found.missing)])
         raise VllmError(
             f"{manifest.wish.name} is on the host as it was published, and no server can load it from {found.path}: "
-            f"{wrong or 'it has no weights'}. Name another revision, or tell whoever publishes it.",
+            f"{wrong or 'it has no weights'}. Set another revision, or report it to the publisher.",
             "weights-incomplete",
         )
 

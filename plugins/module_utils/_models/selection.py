@@ -104,7 +104,7 @@ def _indexed(
     if not isinstance(shards, dict) or not shards or not all(map(is_file_name, shards.values())):
         raise VllmError(
             f"Cannot choose files of {wish.name}: its {form.index} names no files in a weight_map. "
-            "Check revision, or tell whoever publishes it.",
+            "Check revision, or report it to the publisher.",
             "weights-incomplete",
         )
     lacking = sorted(set(shards.values()) - set(names))

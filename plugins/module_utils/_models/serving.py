@@ -106,7 +106,7 @@ def _write(place: Place, record: Params) -> None:
     except OSError as error:
         way = "Run with become: true, or let XDG_STATE_HOME name a directory this user may write to."
         raise VllmError(
-            f"Cannot write down in {directory} that files are passed on at {place.name}: {error.strerror}. "
+            f"Cannot record in {directory} that files are passed on at {place.name}: {error.strerror}. "
             f"{files.remedy(error, way)}",
             files.reason(error),
         ) from None

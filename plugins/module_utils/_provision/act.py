@@ -54,7 +54,7 @@ EXPLANATIONS = (
     ),
     Explanation(
         r"No space left on device|You don't have enough free space|needs? \S+ more space",
-        "The disk is full. Free some space ('df -h' shows where), then run this again: it goes on where it stopped",
+        "The disk is full. Free some space ('df -h' shows where), then run this again: it continues where it stopped",
         "disk-full",
     ),
     Explanation(
@@ -80,7 +80,7 @@ EXPLANATIONS = (
     ),
     Explanation(
         r"Key was rejected by service|Required key not available",
-        "Secure Boot does not let the kernel load the module: nobody enrolled the key that it is signed with. Use "
+        "Secure Boot does not let the kernel load the module: the key that it is signed with is not enrolled. Use "
         "prebuilt modules, or enrol the key with mokutil at the console",
         "host-unsupported",
     ),
@@ -290,7 +290,7 @@ def explained(step: Step, argv: t.Sequence[str], status: int, output: str) -> Pr
             return ProgramError(f"Cannot {step.words()}. {sentence}.{said}", one.reason, lines[-TAIL_LINES:])
     return ProgramError(
         f"Cannot {step.words()}: '{' '.join(argv[:2])}' ended with exit status {status}.{said} What was done stays, "
-        "and the next run goes on from there.",
+        "and the next run continues from there.",
         "install-failed",
         lines[-TAIL_LINES:],
     )

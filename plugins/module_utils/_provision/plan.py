@@ -468,7 +468,7 @@ def _daemon_json(wish: Wish, facts: Facts) -> list[Step]:
     if merged == settings:
         return []
     text = json.dumps(merged, indent=4) + "\n"
-    return [Step("file", DAEMON_JSON, "merged: Docker's runtime nvidia, beside all that is there", text=text)]
+    return [Step("file", DAEMON_JSON, "merged: Docker's runtime nvidia, added to the existing settings", text=text)]
 
 
 def _engine(wish: Wish, facts: Facts, has_new_settings: bool) -> list[Step]:
@@ -481,7 +481,7 @@ def _engine(wish: Wish, facts: Facts, has_new_settings: bool) -> list[Step]:
     if _needs_restart(wish, facts):
         return [Step("restart", DOCKER_UNIT, _restart_reason(wish, facts))] if _may_restart(wish, facts) else []
     if has_new_settings or (facts.docker.version and "nvidia" not in facts.docker.runtimes):
-        return [Step("reload", DOCKER_UNIT, "it does not know the runtime nvidia yet; containers go on")]
+        return [Step("reload", DOCKER_UNIT, "it does not know the runtime nvidia yet; containers keep running")]
     return []
 
 

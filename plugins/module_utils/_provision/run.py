@@ -186,7 +186,7 @@ def _described(facts: Facts) -> dict[str, t.Any]:
 def summary(facts: Facts, found: Plan, actions: t.Sequence[str], reboot: Reboot) -> str:
     """The host in one sentence."""
     if reboot.reasons and not (actions and found.steps):
-        held = f", once nobody computes any more: {', '.join(reboot.blockers)}" if reboot.blockers else ""
+        held = f", once these processes have ended:  {', '.join(reboot.blockers)}" if reboot.blockers else ""
         return f"Reboot needed ({'; '.join(reboot.reasons)}){held}."
     if found.steps:
         later = f", then a reboot ({'; '.join(reboot.reasons)})" if reboot.reasons else ""

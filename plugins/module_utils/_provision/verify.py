@@ -91,7 +91,7 @@ def _driver(wish: Wish, facts: Facts) -> list[str]:
         unit = facts.units.get(PERSISTENCE_UNIT)
         if unit is None or not unit.active:
             found.append(
-                "nvidia-persistenced does not run, so each first use of a GPU initializes the driver anew: "
+                "nvidia-persistenced does not run, so each first use of a GPU initializes the driver again: "
                 "'systemctl enable --now nvidia-persistenced'."
             )
     return found
@@ -139,7 +139,7 @@ def _containers(wish: Wish, facts: Facts) -> list[str]:
         found.append(f"Docker is {docker.version}, and hands out GPUs by CDI from 26.1 on. {UPDATE}.")
     if "nvidia" not in docker.runtimes and facts.cdi_version is None:
         found.append(
-            "Docker knows no runtime nvidia and there is no CDI specification: 'nvidia-ctk runtime configure "
+            "Docker has no runtime nvidia and no CDI specification exists: 'nvidia-ctk runtime configure "
             "--runtime=docker', then 'systemctl reload docker'."
         )
     if facts.cdi_version and facts.gpus.loaded and facts.cdi_version != facts.gpus.loaded:

@@ -533,7 +533,9 @@ def _rule_api(spec: ServerSpec, release: Release) -> t.Iterator[Finding]:
     for name, silent in (("headless", True), ("api_server_count", "0")):
         if spec.engine.get(name) == silent:
             message = "without an API server nothing answers on this host, and a run would wait for it in vain"
-            yield _error(f"engine.{name}", message, "start such a part beside the servers of this collection")
+            yield _error(
+                f"engine.{name}", message, "start such a part yourself, next to the servers of this collection"
+            )
 
 
 def _rule_needs(spec: ServerSpec, release: Release) -> t.Iterator[Finding]:
@@ -553,7 +555,7 @@ def _rule_defaults(spec: ServerSpec, release: Release) -> t.Iterator[Finding]:
     if spec.engine.get("enable_chunked_prefill") is True:
         yield _note("engine.enable_chunked_prefill", "it is on by default", "it may be left out")
     if "config" in spec.engine:
-        message = "what stands in the file cannot be checked before the server starts"
+        message = "the content of the file cannot be checked before the server starts"
         yield _odd("engine.config", message, "put its keys under engine")
 
 
@@ -574,11 +576,11 @@ def _rule_environment(spec: ServerSpec, release: Release) -> t.Iterator[Finding]
     for name in ("PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_ALLOC_CONF"):
         if "expandable_segments:True" in env.get(name, "") and spec.engine.get("enable_sleep_mode") is True:
             yield _error(
-                f"env.{name}", "expandable segments and enable_sleep_mode exclude each other", "drop one of them"
+                f"env.{name}", "expandable segments and enable_sleep_mode are mutually exclusive", "drop one of them"
             )
         if "max_split_size_mb" in env.get(name, ""):
             message = "it does not prevent 'Error in memory profiling': a neighbour that releases memory causes that"
-            yield _note(f"env.{name}", message, "pick GPUs that nobody else uses")
+            yield _note(f"env.{name}", message, "select GPUs that are not in use")
 
 
 def _rule_container(spec: ServerSpec, release: Release) -> t.Iterator[Finding]:
@@ -588,7 +590,7 @@ def _rule_container(spec: ServerSpec, release: Release) -> t.Iterator[Finding]:
         )
         yield _odd("privileged", message, "name what it needs in devices, cap_add or security_opt instead")
     if spec.uds and spec.image and not spec.on_host(spec.uds):
-        message = f"the socket {spec.uds} would lie in the container, where nobody on the host reaches it"
+        message = f"the socket {spec.uds} would be inside the container, out of reach for the host"
         yield _error("engine.uds", message, "mount its directory with volumes, from a directory of the host")
     if spec.shm_size and spec.ipc_mode == "host":
         message = "with ipc_mode host the container has /dev/shm of the host, whatever its size"

@@ -80,7 +80,7 @@ def fit(
         VllmError: for settings or measured values that are no numbers.
     """
     if spec.gpus == "none":
-        return Fit("ok", reasons=("The server uses no GPU: there is no GPU memory to judge.",))
+        return Fit("ok", reasons=("The server uses no GPU, so no GPU memory is checked.",))
     settings, known = settings_of(spec), _known(measured)
     try:
         devices = _usable(spec, facts, returning)

@@ -698,7 +698,9 @@ def _validate_names(spec: ServerSpec) -> None:
 
 def _validate_network(spec: ServerSpec) -> None:
     if spec.network and spec.network_mode == "host":
-        raise VllmError(f"network: {spec.network} and network_mode: host exclude each other. Remove one of the two.")
+        raise VllmError(
+            f"network: {spec.network} and network_mode: host are mutually exclusive. Remove one of the two."
+        )
 
 
 def _validate_exposure(spec: ServerSpec) -> None:

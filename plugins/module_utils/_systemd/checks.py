@@ -106,7 +106,7 @@ def _of_user(spec: ServerSpec, host: Host) -> t.Iterator[Problem]:
     if uid is None or uid in SYSTEM_UIDS:
         return
     if uid == 0:
-        sentence = "user must not be root, which would be root for whoever breaks into the server."
+        sentence = "user must not be root: whoever breaks into the server would be root."
     else:
         sentence = (
             f"user must be a system user (uid below 1000); {spec.user} has uid {uid}. Of others, systemd-logind "
@@ -121,8 +121,8 @@ def _of_paths(spec: ServerSpec, host: Host, reads: t.Sequence[str]) -> t.Iterato
     shut = [path for path in reads if path.startswith("/root/")]
     if shut and not host.loads_credentials():
         sentence = (
-            f"{', '.join(shut)} cannot be read by user {spec.user}, whom the server runs as: where systemd hands no "
-            "credentials over, as on this host, nobody but root gets below /root in a service. Keep it elsewhere, as "
+            f"{', '.join(shut)} cannot be read by user {spec.user}, whom the server runs as: where systemd passes no "
+            "credentials, as on this host, only root can read below /root in a service. Keep it elsewhere, as "
             "in /srv/vllm."
         )
         yield Problem("permission-denied", sentence)

@@ -253,7 +253,7 @@ DIRECTIVES: tuple[Directive, ...] = (
     Directive(
         "Service",
         "UMask",
-        "what it writes is nobody else's; a download is for all who serve",
+        "its files are private; a download is shared by all servers",
         lambda g: "0022" if g.user else "0077",
     ),
     Directive("Service", "RuntimeDirectory", "a place that goes when it stops", _one("%N")),
@@ -320,8 +320,8 @@ DIRECTIVES: tuple[Directive, ...] = (
     Directive(
         "Service",
         "KillMode",
-        "the server is told to stop and drains; with control-group its workers would be told at the same moment, with "
-        "process they would stay and hold the GPU",
+        "the server gets the stop signal and drains; with control-group its workers would get it at the same moment, "
+        "with process they would stay and hold the GPU",
         _one("mixed"),
     ),
     Directive(
@@ -364,13 +364,13 @@ DIRECTIVES: tuple[Directive, ...] = (
     Directive(
         "Service",
         "ProtectHome",
-        "the same, except that nobody but root gets below /root, and that what copies the secrets sees all homes",
+        "the same, except that only root can read below /root, and that the copying of secrets sees all homes",
         lambda g: None if g.loads else "tmpfs",
     ),
     Directive(
         "Service",
         "PrivateTmp",
-        "a fixed name in /tmp would be anybody's; caches have their own place, and /dev/shm stays the host's",
+        "a fixed name in /tmp would be open to all users; caches have their own place, and /dev/shm stays the host's",
         _one("yes"),
     ),
     Directive(
@@ -406,11 +406,11 @@ DIRECTIVES: tuple[Directive, ...] = (
 # What breaks a server, so that nobody adds it for the looks of it.
 FORBIDDEN = {
     "PrivateDevices": "hides all GPUs",
-    "ProtectClock": "its rule for the device of the clock can shut out those of the GPUs; without capabilities nobody "
-    "sets it anyway",
+    "ProtectClock": "its rule for the device of the clock can shut out those of the GPUs; without capabilities no "
+    "process can set it anyway",
     "MemoryDenyWriteExecute": "numba cannot compile, and vLLM imports it",
     "ProcSubset": "hides /proc/meminfo and /proc/cpuinfo",
-    "PrivateNetwork": "nobody could ask the server",
+    "PrivateNetwork": "no client could reach the server",
     "RemoveIPC": "deletes the shared memory that workers speak through",
     "DynamicUser": "implies RemoveIPC, and caches are given to another uid at each change",
     "SystemCallFilter": "several GPUs exchange memory by calls that its groups leave out",

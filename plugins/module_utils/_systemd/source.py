@@ -67,7 +67,7 @@ class UnitSource:
         shown = dict(line.partition("=")[::2] for line in self._run(command).splitlines() if "=" in line)
         if shown.get("LoadState", "not-found") in ("not-found", ""):
             raise VllmError(
-                f"There is no systemd unit {self.name} on this host. Check the name with 'systemctl list-units'.",
+                f"Systemd unit {self.name} does not exist on this host. Check the name with 'systemctl list-units'.",
                 "server-missing",
             )
         return shown

@@ -119,7 +119,7 @@ def _parted(argv: t.Sequence[str]) -> tuple[list[str], str, list[str]]:
 
 
 def chosen(start: Start, facts: Facts) -> tuple[list[Candidate], str]:
-    """The GPUs that the server takes now, and what is to be told of that.
+    """The GPUs that the server takes now and, when these are others than before, why.
 
     Raises:
         VllmError: when it cannot have those it was deployed with, nor choose others.
@@ -132,8 +132,7 @@ def chosen(start: Start, facts: Facts) -> tuple[list[Candidate], str]:
             offer = ", or with gpus.at_start: reselect, which chooses again at each start" if start.gpus else ""
             raise VllmError(f"{error} {way}{offer}.", "no-free-gpu") from None
         wish = Wish(len(start.gpus), start.min_free_mib, start.prefer, start.mig, share=start.share)
-        found = named(facts, select(facts, wish))
-        return found, f"{error} So it moves to {', '.join(map(_called, found))}."
+        return named(facts, select(facts, wish)), str(error)
 
 
 def _own(start: Start, facts: Facts) -> list[Candidate]:
@@ -160,15 +159,31 @@ def _same(start: Start, facts: Facts) -> list[Candidate]:
 def is_only_taken(start: Start, facts: Facts) -> bool:
     """Whether the GPUs would do if nobody else held memory there: what others take, they give back."""
     with contextlib.suppress(VllmError):
-        chosen(start, {**facts, "gpus": [_idle(gpu) for gpu in facts.get("gpus") or ()]})
+        chosen(start, {**facts, "gpus": [_freed(gpu, 0) for gpu in facts.get("gpus") or ()]})
         return True
     return False
 
 
-def _idle(gpu: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+def is_coming_back(start: Start, facts: Facts) -> bool:
+    """Whether its own GPUs will do once they have back what no process holds: memory outlives its process a little."""
+    with contextlib.suppress(VllmError):
+        _same(start, {**facts, "gpus": [_freed(gpu, _held(gpu)) for gpu in facts.get("gpus") or ()]})
+        return True
+    return False
+
+
+def _held(gpu: t.Mapping[str, t.Any]) -> int:
+    """The MiB that processes hold; all that is used where the driver does not tell."""
+    used = gpu.get("memory_used_mib") or 0
+    known = [process.get("used_memory_mib") for process in gpu.get("processes") or ()]
+    return used if None in known else min(used, sum(one or 0 for one in known))
+
+
+def _freed(gpu: t.Mapping[str, t.Any], held: int) -> dict[str, t.Any]:
+    """The GPU with no more than that used; nobody tells of MIG devices who holds them."""
     free, used, mig = gpu.get("memory_free_mib"), gpu.get("memory_used_mib"), gpu.get("mig") or {}
     devices = [{**one, "memory_free_mib": one.get("memory_total_mib")} for one in mig.get("devices") or ()]
-    known = {} if free is None or used is None else {"memory_free_mib": free + used, "memory_used_mib": 0}
+    known = {} if free is None or used is None else {"memory_free_mib": free + used - held, "memory_used_mib": held}
     return {**gpu, **known, "mig": {**mig, "devices": devices}}
 
 
@@ -201,26 +216,31 @@ def settled(
     sleep: t.Callable[[float], None] = time.sleep,
     patience: float = PATIENCE,
 ) -> list[Candidate]:
-    """The GPUs to take. What an earlier life of the server held may take a moment to come back.
+    """The GPUs to take. What an earlier life of the server held may take a moment to come back: no reason to move.
 
     Raises:
         VllmError: when it cannot have them, after some patience.
     """
     deadline, told = monotonic() + patience, False
     while True:
+        is_late, facts = monotonic() >= deadline, look()
         try:
-            found, note = chosen(start, look())
+            found, why = chosen(start, facts)
         except VllmError as error:
-            if monotonic() >= deadline:
+            if is_late:
                 raise
-            if not told:
-                say(f"{start.server} waits up to {patience:.0f} s for its GPUs. {error}")
-            told = True
-            sleep(INTERVAL)
+            why = str(error)
         else:
-            if note:
-                say(f"{start.server} chooses its GPUs again. {note}")
-            return found
+            if not why:
+                return found
+            if is_late or not is_coming_back(start, facts):
+                moves = f"So it moves to {', '.join(map(_called, found))}."
+                say(f"{start.server} chooses its GPUs again. {why} {moves}")
+                return found
+        if not told:
+            say(f"{start.server} waits up to {patience:.0f} s for its GPUs. {why}")
+        told = True
+        sleep(INTERVAL)
 
 
 # --- the turn ---------------------------------------------------------------------------------------------------------
@@ -290,7 +310,7 @@ def turns(
     with contextlib.suppress(OSError):
         files = sorted((one for one in os.listdir(directory) if one.isdigit()), key=int)
     if not files:
-        say(f"{server} starts without regard to others: there are no files to lock in {directory}.")
+        say(f"{server} starts without waiting for other servers: no lock files exist in {directory}.")
         return []
     numbers = {index % len(files) for index in indices}
     # In the same order for all, so that no two wait for each other.
@@ -314,7 +334,7 @@ def turn(
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError as error:
-        say(f"{server} starts without regard to others: cannot open {path}: {error.strerror}.")
+        say(f"{server} starts without waiting for other servers: cannot open {path}: {error.strerror}.")
         return None
     began, told = monotonic(), -EVERY
     while True:
@@ -342,7 +362,7 @@ def _before(status: os.stat_result, locks: str | None = None) -> tuple[str, bool
         if unit:
             return f"server {unit[1]}, which is starting", True
     return (
-        f"PID {pids[0]}, which is no server of gpufleet.vllm" if pids else "a process that is gone or hidden"
+        f"PID {pids[0]}, which is not a server of gpufleet.vllm" if pids else "a process that is gone or hidden"
     ), False
 
 

@@ -185,8 +185,8 @@ EXPLANATIONS = (
         r"\b40[13] (?:Client Error|Error|Unauthorized|Forbidden)|HTTP status client error \(40[13]|status code 40[13]"
         r"|User for \S+:|lack of valid authentication",
         "download-failed",
-        "The index wants credentials: put them into ~/.netrc of the user on the host, or into a pip configuration of "
-        "mode 0600",
+        "The index requires credentials: put them into ~/.netrc of the user on the host, or into a pip configuration "
+        "of mode 0600",
     ),
     Explanation(r"ProxyError|connect to proxy|tunnel(?:ing)? (?:connection failed|error)", "download-failed", NETWORK),
     Explanation(
@@ -207,7 +207,7 @@ EXPLANATIONS = (
     Explanation(
         r"\(from versions: none\)",
         "install-failed",
-        "There is nothing of that name for this Python and processor, or the index wants credentials: put them into "
+        "There is nothing of that name for this Python and processor, or the index requires credentials: put them into "
         "~/.netrc of the user on the host",
     ),
     Explanation(r"No matching distribution found|not a supported wheel", "install-failed", SOURCE),

@@ -226,8 +226,8 @@ def _refuse_place(wish: Wish, facts: Facts) -> None:
         raise VllmError(facts.root_fault, "permission-denied")
     if wish.wheelhouse and facts.wheelhouse_bytes is None:
         raise VllmError(
-            f"The wheelhouse {wish.wheelhouse} is no directory on this host. Copy the wheels there, or name another "
-            "one.",
+            f"The wheelhouse {wish.wheelhouse} is not a directory on this host. Copy the wheels there, or set "
+            "another one.",
             "path-missing",
         )
     if facts.wheelhouse_is_open:
@@ -249,8 +249,8 @@ def _installer(terms: Terms, facts: Facts) -> Installer:
     """uv does not read the configuration of pip, so where that says where packages come from, pip installs them."""
     if terms.installer == "uv" and not facts.uv:
         raise VllmError(
-            "installer is uv, and there is no uv on this host. Install it, or use installer: auto, which takes pip "
-            "then.",
+            "installer is uv, and uv is not installed on this host. Install it, or set installer: auto, which falls "
+            "back to pip.",
             "path-missing",
         )
     if terms.installer != "auto":
@@ -332,7 +332,7 @@ def _driver(wish: Wish, terms: Terms, facts: Facts) -> list[str]:
         return []
     if facts.driver is None:
         return [
-            "There is no NVIDIA driver on this host yet, so nobody can tell whether it runs CUDA "
+            "There is no NVIDIA driver on this host yet, so it is unknown whether it runs CUDA "
             f"{wheels.dotted(cuda)}, which vLLM {wish.version} is built with."
         ]
     problem = wheels.driver_problem(cuda, facts.driver)

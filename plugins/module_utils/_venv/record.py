@@ -194,13 +194,13 @@ def _entry(path: str, name: str, content: t.Mapping[str, t.Any]) -> Entry:
         and name == f"{known.get('digest')}.{known.get('seal')}"
     )
     if not is_right:
-        raise _damaged(path, f"Cannot read {path}: it is no whole entry of an environment.")
+        raise _damaged(path, f"Cannot read {path}: it is not a complete entry of an environment.")
     return Entry(**{**known, **{key: tuple(value) for key, value in lists.items()}})
 
 
 def _damaged(path: str, why: str) -> VllmError:
     return VllmError(
-        f"{why} Without it, nobody can tell which environments are this user's, so none is built or removed. Restore "
+        f"{why} Without it, it is unknown which environments are this user's, so none is built or removed. Restore "
         f"{path} from a backup, or remove it, and the environment's directory yourself.",
         "record-unreadable",
     )

@@ -58,7 +58,7 @@ def take_away(entry: Entry, record: Record) -> None:
     except OSError as error:
         raise VllmError(
             f"Cannot remove {entry.path}: {error.strerror or error} at {error.filename or entry.path}. Run with "
-            "become: true; the next run goes on with it.",
+            "become: true; the next run continues the removal.",
             "permission-denied",
         ) from None
     record.drop(removing)

@@ -103,7 +103,7 @@ def _job(params: Params, host: Host) -> Job:
     if not os.path.isabs(root) or root == "/":
         raise VllmError(f"root must be an absolute path of a directory for environments; got {params['root']!r}.")
     if params["state"] == "absent" and not (wish or params["server"] or params["all"]):
-        raise VllmError("state: absent must be told what to remove: packages, server or all.")
+        raise VllmError("state: absent requires packages, server or all.")
     if params["all"] and (wish or params["server"] or params["state"] != "absent"):
         raise VllmError("all goes with state: absent, and with neither packages nor server.")
     return Job(host, wish, root, params["server"], params["state"], params["all"], terms, params["timeout"])
@@ -129,7 +129,7 @@ def decide(job: Job) -> list[Step]:
         keep = next((one.entry for one in job.found() if not one.fault), None)
         if keep is None:
             raise VllmError(
-                f"Cannot commit {job.wanted.name} in {job.root}: there is no whole environment of that name. Run with "
+                f"Cannot commit {job.wanted.name} in {job.root}: no complete environment of that name exists. Run with "
                 "state: present first.",
                 "path-missing",
             )

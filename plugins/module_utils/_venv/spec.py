@@ -155,8 +155,8 @@ def _refuse_contradictions(wish: Wish, prefix: str) -> None:
         raise VllmError(f"{prefix}packages: {wish.vllm.line!r} names no version of vLLM that this collection knows.")
     if wish.wheelhouse and (wish.index_url or wish.extra_index_urls):
         raise VllmError(
-            f"{prefix}wheelhouse and {prefix}index_url or extra_index_urls exclude each other: with a wheelhouse no "
-            "index is asked."
+            f"{prefix}wheelhouse and {prefix}index_url or extra_index_urls are mutually exclusive: with a wheelhouse "
+            "no index is used."
         )
 
 

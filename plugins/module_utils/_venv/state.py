@@ -39,7 +39,7 @@ def seen(entry: Entry) -> Seen:
     if not os.path.lexists(entry.path):
         return Seen(entry, "its directory is gone", is_there=False)
     if not is_ours(entry):
-        return Seen(entry, "somebody else's directory is in its place", is_there=False)
+        return Seen(entry, "another user's directory is in its place", is_there=False)
     return Seen(entry, _fault(entry))
 
 

@@ -21,7 +21,7 @@ FLAGS = {
     "cudagraph_capture_sizes": "up to 0.12.0 cuda_graph_sizes does the same",
     "device": "leave it out; vLLM detects the platform",
     "disable_cascade_attn": "leave it out; cascade attention is gone",
-    "disable_frontend_multiprocessing": "leave it out; there is no other way any more",
+    "disable_frontend_multiprocessing": "leave it out; this was removed without a replacement",
     "disable_log_requests": "leave it out; requests are only logged with enable_log_requests: true",
     "disable_mm_preprocessor_cache": "mm_processor_cache_gb: 0 replaces it, from 0.10.1",
     "enable_lora_bias": "leave it out",

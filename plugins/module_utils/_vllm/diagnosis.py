@@ -411,7 +411,7 @@ STATUS_MEANING = {
     132: "illegal instruction: the build does not suit this CPU",
     134: "it aborted itself (SIGABRT)",
     135: "bus error: /dev/shm is too small, so keep ipc_mode: host",
-    137: "it was killed with SIGKILL, by the kernel for lack of memory or by somebody (docker kill, a stop that took "
+    137: "it was killed with SIGKILL, by the kernel for lack of memory or by a user (docker kill, a stop that took "
     "too long)",
     139: "segmentation fault",
     200: "systemd cannot change to the unit's WorkingDirectory",
@@ -450,7 +450,7 @@ def _unknown(unnamed: Told | None, life: Log, state: ProcessState, symptoms: tup
     )
 
 
-LOOK_AROUND = "Read the evidence; the whole log has the rest."
+LOOK_AROUND = "Read the evidence; the full log has the rest."
 SAYS_NOTHING = (
     "Read the evidence, its last lines. Then start the same command in a shell on the host, with VLLM_LOGGING_LEVEL: "
     "DEBUG "

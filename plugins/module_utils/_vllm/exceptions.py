@@ -352,13 +352,13 @@ SORTS: tuple[Sort, ...] = (
     _sort(
         r"(?:Attribute|Type|Key|Index|Assertion|Name|UnboundLocal|Recursion|ZeroDivision|Syntax)Error",
         "vLLM or a library has a defect there, or does not support this model with these settings",
-        f"{ASK} and the whole log",
+        f"{ASK} and the full log",
         False,
     ),
 )
 ANY = Sort(
     what="The error itself does not say of what kind it is",
-    look=f"look at the lines around it in the whole log; then {ASK} and that log",
+    look=f"look at the lines around it in the full log; then {ASK} and that log",
 )
 
 

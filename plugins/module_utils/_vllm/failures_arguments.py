@@ -47,7 +47,7 @@ def _name(argument: str) -> str:
 SAYINGS: tuple[tuple[str, str], ...] = (
     (
         r"Value (?P<val>.+) cannot be converted to <function loads|invalid (?:json\.)?loads value: (?P<val2>.+)",
-        "Set {name} to a mapping in engine; what arrived is no JSON: {val}. On a command line it takes single quotes "
+        "Set {name} to a mapping in engine; what arrived is not JSON: {val}. On a command line it takes single quotes "
         "around the whole and double quotes within.",
     ),
     (r"expected (?:one|at least one|\d+) arguments?", "Give {name} a value in engine, or leave it out."),
@@ -109,7 +109,7 @@ def _correct(found: Found) -> str:
     if found["kind"].startswith(("unexpected", "extra")):
         return f"Remove {field} from the setting in engine: this version does not know it."
     if found["kind"].startswith("json"):
-        return f"Write {field} as a mapping in engine: what arrived is no JSON."
+        return f"Write {field} as a mapping in engine: what arrived is not JSON."
     return _of_type(field, found.text)
 
 

@@ -160,7 +160,7 @@ LIMITS: tuple[Signature, ...] = (
         ("is larger than max_num_batched_tokens",),
         r"max_tokens_per_mm_item \((?P<item>\d+)\) is larger than max_num_batched_tokens \((?P<batch>\d+)\)",
         "One image, video or sound of the model takes up to {item} tokens, and max_num_batched_tokens is {batch}.",
-        "Set max_num_batched_tokens to {item} or more, or limit_mm_per_prompt to 0 for what nobody sends.",
+        "Set max_num_batched_tokens to {item} or more, or limit_mm_per_prompt to 0 for unused modalities.",
     ),
     Signature(
         "quant-dtype",

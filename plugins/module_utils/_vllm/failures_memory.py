@@ -50,8 +50,23 @@ def _is_unified(found: Found) -> bool:
     return found.facts.get("memory_kind") == "unified" or (not found.facts and 115 <= total <= 125)
 
 
+def _less_than_asked(found: Found) -> str:
+    # vLLM for CPUs has that of the host, by the same setting.
+    whose = "memory of the host" if found.number("node") is not None else "GPU memory"
+    return (
+        f"Less {whose} is free than the server asks for: gpu_memory_utilization {found['util']} of {found['total']} "
+        f"GiB is {found['want']} GiB, and {found['free']} GiB are free. Other processes hold the rest."
+    )
+
+
 def _free_memory(found: Found) -> str:
     free, total = found.number("free") or 0.0, found.number("total") or 1.0
+    if found.number("node") is not None:
+        return (
+            f"{found['free']} of {found['total']} GiB free, {found['want']} wanted: say in env how large the KV cache "
+            "is (VLLM_CPU_KVCACHE_SPACE, in GiB), which vLLM then asks for instead of a share of the host, or lower "
+            f"gpu_memory_utilization to {_floored(free / total)}."
+        )
     share, gpu = free / total, _short_gpu(found)
     lower = f"lower gpu_memory_utilization to {_floored(share)} or " if share >= 0.1 else ""
     tenants = _tenants(gpu)
@@ -113,11 +128,10 @@ MEMORY: tuple[Signature, ...] = (
         "mem-free-below-budget",
         "root",
         ("on startup is less than",),
-        r"Free memory on device(?: (?P<dev>[\w:]+))? \((?P<free>[\d.]+)/(?P<total>[\d.]+) GiB\) on startup is less "
-        r"than (?:desired GPU memory utilization|the engine's budget after excluding external process's weights) "
-        r"\((?P<util>[\d.]+), (?P<want>[\d.]+) GiB\)",
-        "Less GPU memory is free than the server asks for: gpu_memory_utilization {util} of {total} GiB is {want} GiB, "
-        "and {free} GiB are free. Other processes hold the rest.",
+        r"(?:Free memory on device(?: (?P<dev>[\w:]+))?|Available memory on node (?P<node>\d+)) "
+        r"\((?P<free>[\d.]+)/(?P<total>[\d.]+) GiB\) on startup is less than (?:desired [GC]PU memory utilization"
+        r"|the engine's budget after excluding external process's weights) \((?P<util>[\d.]+), (?P<want>[\d.]+) GiB\)",
+        _less_than_asked,
         _free_memory,
     ),
     Signature(

@@ -93,7 +93,7 @@ MODEL: tuple[Signature, ...] = (
         r"|Invalid repository ID or local directory specified: '(?P<path2>[^']+)'"
         r"|(?P<name2>\S+) does not appear to have a file named config\.json)",
         lambda f: (
-            f"There is no such model{_named(f)}: a wrong id, a private repository without a token, or a directory "
+            f"The model does not exist{_named(f)}: a wrong id, a private repository without a token, or a directory "
             "that is not there or has no config.json."
         ),
         "Check model as the server sees it: an id of the Hugging Face Hub, or a directory that exists and is mounted "

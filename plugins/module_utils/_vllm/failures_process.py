@@ -11,7 +11,7 @@ from .signature import HIGHER_ABOVE, Found, Signature
 
 def _exit_code(found: Found) -> str:
     meaning = {
-        -9: "killed with SIGKILL: by the kernel for lack of host memory, or by somebody",
+        -9: "killed with SIGKILL: by the kernel for lack of host memory, or by a user",
         -11: "segmentation fault",
         -7: "bus error: /dev/shm is too small",
         -6: "aborted",
@@ -129,7 +129,7 @@ PROCESS: tuple[Signature, ...] = (
         ("Exception in thread",),
         # Who counts usage or draws a bar is not missed.
         r"Exception in thread (?!.*(?:usage|tqdm|TMonitor|metrics|telemetry|QueueFeeder))(?P<thread>\S[^\n]*?):?\s*$",
-        "A thread of the server died ({thread}): it may still answer /health and no request any more.",
+        "A thread of the server died ({thread}): it may still answer /health but no requests.",
         f"Restart the server, update vLLM if it happens again, and report what stands below that line. {HIGHER_ABOVE}",
         retryable=True,
     ),

@@ -117,7 +117,7 @@ RANKS: tuple[Signature, ...] = (
         "root",
         ("Failed to import Ray",),
         r"Failed to import Ray",
-        "Ray is asked for (distributed_executor_backend), and it is not installed.",
+        "Ray is requested (distributed_executor_backend) and not installed.",
         "Set distributed_executor_backend to mp, which needs nothing, or install ray[cgraph] as well (it is no "
         "dependency since 0.18).",
     ),

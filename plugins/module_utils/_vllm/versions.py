@@ -159,7 +159,7 @@ BEHAVIOURS = (
     Behaviour(
         "batches_in_flight",
         "0.26.0..",
-        "Sliding layers keep two batches beside their window, one without async_scheduling; before, always one.",
+        "Sliding layers keep their window and two batches, one without async_scheduling; before, always one.",
     ),
     Behaviour(
         "states_aligned", "0.15.1..", "Prefix caching of layers with a state keeps whole states, at the ends of blocks."
@@ -172,7 +172,9 @@ BEHAVIOURS = (
         "share what it built. Before, builds at the same time spoiled each other's log.",
     ),
     Behaviour(
-        "latent_blocks_of_128", "0.33.0..", "MLA beside layers with a state has blocks of 128 tokens; before, of 64."
+        "latent_blocks_of_128",
+        "0.33.0..",
+        "MLA combined with layers that keep a state has blocks of 128 tokens; before, of 64.",
     ),
     Behaviour("health_500", "0.5.5..0.10.2", "/health answers 500 for a dead engine."),
     Behaviour("health_503", "0.11.0..", "/health answers 503 for a dead engine, until it leaves seconds later."),

@@ -94,8 +94,9 @@ class Look:
     # Whether what runs it is about to start it again; whether the end was none that somebody asked for.
     returns: bool = False
     died: str = ""
-    # Seconds since its start.
+    # Seconds since its start; and how many a start of it may take, where its record says so.
     age: float = 0.0
+    start: float = 0.0
     # Another run changes it, or waits for it; somebody asked the watchdog to leave it alone until then (wall).
     busy: bool = False
     paused_until: float = 0.0
@@ -183,8 +184,9 @@ def decide(before: State, look: Look, clock: Clock, settings: Settings) -> Decis
     if look.running is None:
         return _left(state, "unknown", clock)
     if look.busy:
-        # Whoever deploys decides anew.
-        return _left(replace(state, stood_down="", acting=False), "changing", clock)
+        # Whoever deploys decides anew. What the watchdog ended stays given up until it is started.
+        stood_down = "" if look.running else state.stood_down
+        return _left(replace(state, stood_down=stood_down, acting=False), "changing", clock)
     if look.paused_until > clock.wall:
         return _left(state, "paused", clock)
     if crashes and not state.stood_down:
@@ -285,8 +287,9 @@ def _proven(state: State, look: Look, clock: Clock) -> State:
 
 def _judged(state: State, look: Look, clock: Clock, settings: Settings) -> Decision:
     if state.answered is None:
-        if clock.now - state.began > settings.start:
-            why = f"it has not opened its API within {settings.start:.0f} s of its start"
+        allowed = max(settings.start, look.start)
+        if clock.now - state.began > allowed:
+            why = f"it has not opened its API within {allowed:.0f} s of its start"
             return Decision(_as(state, "hung", clock), "hang", why=why)
         # One that had served before this program started, and answers nothing now, has a pulse all the same.
         if not state.proven:
@@ -308,7 +311,7 @@ def _judged(state: State, look: Look, clock: Clock, settings: Settings) -> Decis
 def _blind(state: State) -> tuple[str, ...]:
     if state.status == "blind":
         return ()
-    return ("It counts no steps in /metrics (disable_log_stats?), so nobody can tell whether it hangs.",)
+    return ("It counts no steps in /metrics (disable_log_stats?), so a hang cannot be detected.",)
 
 
 def _hangs(pulse: Pulse, engines: int, look: Look, clock: Clock, settings: Settings) -> str:
@@ -367,7 +370,7 @@ def answered(
         if finding.incurable:
             return _stands_down(state, recent, f"{finding.incurable} A restart does not heal that.", clock), "", cause
         if len(recent) >= settings.restarts:
-            return _stands_down(state, recent, f"It was put right {budget} already.", clock), "", cause
+            return _stands_down(state, recent, f"It was restarted {budget} already.", clock), "", cause
         after = replace(state, events=(*recent, ended), restarted=state.restarted + 1, acting=True)
         return _as(after, "restarting", clock), "restart", cause
     events = (*recent, *[ended] * min(crashes, settings.restarts + 1))

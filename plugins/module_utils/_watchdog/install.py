@@ -253,7 +253,7 @@ def _absent(check_mode: bool, machine: Machine) -> dict[str, t.Any]:
     actions = [f"remove {path}" for path in paths]
     if not check_mode and paths:
         _remove(machine)
-    return {**_result(actions, [], machine), "watchdog": None, "message": "There is no watchdog on this host."}
+    return {**_result(actions, [], machine), "watchdog": None, "message": "No watchdog is installed on this host."}
 
 
 def _remove(machine: Machine) -> None:

@@ -152,7 +152,7 @@ def judged(
     """The cause, and why a restart cannot heal it. Pure."""
     incurable = _of_gpus(spec, facts, kernel)
     if not incurable and full:
-        incurable = f"There is no space left on {' and '.join(full)}."
+        incurable = f"No space is left on {' and '.join(full)}."
     found = redacted(last_failure(log, facts) if ended else diagnose(log, state, facts), secrets)
     if not incurable and found.id in INCURABLE:
         incurable = f"{found.cause} {found.remedy}".strip()

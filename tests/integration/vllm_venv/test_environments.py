@@ -298,9 +298,9 @@ def test_a_failed_installation_leaves_nothing_and_says_why(
     ("params", "reason", "words"),
     [
         ({"min_free_gib": 1e9}, "disk-full", "needs 1000000000.0 GiB in {root}, and "),
-        ({"wheelhouse": "/none"}, "path-missing", "The wheelhouse /none is no directory on this host."),
+        ({"wheelhouse": "/none"}, "path-missing", "The wheelhouse /none is not a directory on this host."),
         ({"python": "3.8"}, "python-missing", "This host has no Python 3.8. vLLM 0.26.0 takes Python 3.10 to 3.14."),
-        ({"installer": "uv", "PATH": ""}, "path-missing", "installer is uv, and there is no uv on this host."),
+        ({"installer": "uv", "PATH": ""}, "path-missing", "installer is uv, and uv is not installed on this host."),
         (
             {"wheelhouse": None, "index_url": "https://me:secret4711@mirror/simple"},
             "invalid-parameter",
@@ -362,7 +362,7 @@ def test_what_stands_where_an_environment_should_be_is_named_and_never_touched(u
     assert "was not created by this user's gpufleet.vllm" in result["msg"]
     assert sorted(user.home.rglob("*")) == before
     assert user.run(state="absent", all=True)["actions"] == [
-        f"forget {path} (somebody else's directory is in its place)"
+        f"forget {path} (another user's directory is in its place)"
     ]
     assert sorted(user.root.rglob("*")) == [one for one in before if user.root in one.parents]
 

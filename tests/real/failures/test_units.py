@@ -125,4 +125,4 @@ def test_a_unit_that_stands_still(inventory: pathlib.Path) -> None:
 
 def test_a_unit_that_is_not_there(inventory: pathlib.Path) -> None:
     result = call(inventory, "vllm_diagnose", unit="vllm-none")
-    assert result["msg"].startswith("There is no systemd unit vllm-none.service on this host.")
+    assert result["msg"].startswith("Systemd unit vllm-none.service does not exist on this host.")

@@ -29,6 +29,8 @@ class Watched:
     directory: Path
     engine: LittleEngine
     process: subprocess.Popen[bytes] | None = None
+    # What ends the name of each: locks are by name, and two of these at once on one machine are not to share one.
+    ending: str = ""
     # When its fault began.
     began: dict[str, float] = field(default_factory=dict)
     # When its notices came, by event.
@@ -67,18 +69,21 @@ class Watched:
             self.process.wait(30)
         self.engine.close()
 
+    def container(self, name: str) -> Container:
+        return self.engine.containers[name + self.ending]
+
     def server(self, name: str) -> dict[str, t.Any]:
         with contextlib.suppress(OSError, ValueError):
             known = json.loads((self.directory / "watchdog/state.json").read_text(encoding="utf-8"))
-            return t.cast("dict[str, t.Any]", known["servers"].get(f"container:{name}") or {})
+            return t.cast("dict[str, t.Any]", known["servers"].get(f"container:{name}{self.ending}") or {})
         return {}
 
     def events(self, name: str) -> list[str]:
-        return [one["event"] for _at, one in self.notices if one["server"] == name]
+        return [one["event"] for _at, one in self.notices if one["server"] == name + self.ending]
 
     def first(self, name: str, event: str) -> float:
         """Seconds from the fault to a notice."""
-        times = [at for at, one in self.notices if (one["server"], one["event"]) == (name, event)]
+        times = [at for at, one in self.notices if (one["server"], one["event"]) == (name + self.ending, event)]
         return min(at for at in times if at >= self.began[name]) - self.began[name]
 
     def read_notices(self) -> None:

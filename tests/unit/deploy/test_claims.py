@@ -277,7 +277,7 @@ def test_another_way_to_start_is_a_change_of_the_server(systemd: Systemd) -> Non
         ({"count": 1, "at_start": "other"}, "gpus.at_start must be one of same, reselect; got 'other'."),
         (
             {"at_start": "reselect"},
-            "gpus.at_start: reselect needs gpus.count: only a wish for some GPUs can be granted",
+            "gpus.at_start: reselect needs gpus.count: only GPUs requested by count can be selected",
         ),
         ({"uuids": ["GPU-0"], "at_start": "reselect"}, "gpus: unknown key 'uuids'. Valid keys: count, min_free_mib,"),
     ],

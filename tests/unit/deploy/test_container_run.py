@@ -294,7 +294,7 @@ def test_an_image_that_cannot_be_had_stops_nothing(pull: str, client: Client) ->
         run(image="vllm:2", pull=pull)
     assert str(caught.value) == (
         "Cannot pull vllm:2 (it is not on the host). Docker says: manifest for vllm:2 not found: manifest unknown. The "
-        "registry does not have it or wants a login: check the name and tag, run docker login on the host, or load the "
+        "registry does not have it or requires a login: check the name and tag, run docker login on the host, or load the "
         "image there with docker load. The previous server is running."
     )
     assert client.now == before
@@ -314,7 +314,7 @@ def test_pull_always_replaces_the_server_only_when_a_newer_image_came(client: Cl
     assert run(pull="always")["changed"] is False
     client.registry[IMAGE] = "sha256:2"
     result = run(pull="always")
-    assert result["actions"][:2] == ["pull vllm:1", "create vllm-a-next (vllm:1 is another image now)"]
+    assert result["actions"][:2] == ["pull vllm:1", "create vllm-a-next (vllm:1 is a different image now)"]
 
 
 def test_pull_always_fails_without_registry_and_stops_nothing(client: Client) -> None:
@@ -478,7 +478,7 @@ def test_a_server_that_cannot_even_be_put_back_is_told(client: Client) -> None:
 def test_a_failure_to_remove_is_told(client: Client) -> None:
     run()
     client.failing = ("remove", "vllm-a")
-    with pytest.raises(VllmError, match="^Cannot remove vllm-a. Docker says: .* Run it again when that is put right.$"):
+    with pytest.raises(VllmError, match="^Cannot remove vllm-a. Docker says: .* Fix that, then run it again.$"):
         manage(state="absent")
 
 

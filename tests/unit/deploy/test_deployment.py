@@ -230,9 +230,9 @@ def test_what_is_made_ready_before(there: Observed, words: list[str]) -> None:
         pytest.param({"fingerprint": NEW, "intent": {"port": 1}}, {}, "port changed", id="a key"),
         pytest.param({"fingerprint": NEW, "intent": {"a": 1}}, {}, "a, port changed", id="a key more, a key less"),
         pytest.param({"fingerprint": NEW}, {}, "the content of a secret changed", id="a secret"),
-        pytest.param({"recreate": True}, {}, "recreate was asked for", id="recreate"),
+        pytest.param({"recreate": True}, {}, "recreate was requested", id="recreate"),
         pytest.param(
-            {"image": "i:1"}, {"artifact_id": "sha256:2"}, "i:1 is another image now", id="image of the same name"
+            {"image": "i:1"}, {"artifact_id": "sha256:2"}, "i:1 is a different image now", id="image of the same name"
         ),
         pytest.param({}, {"artifact_id": None}, "", id="image that is no longer on the host"),
     ],

@@ -261,6 +261,7 @@ DAMAGES: dict[str, t.Callable[[Path], t.Any]] = {
         path.read_text().replace('"stopping_since": ""', '"stopping_since": 5')
     ),
     "no truth value": lambda path: path.write_text(path.read_text().replace('"filled": false', '"filled": 1')),
+    "no number": lambda path: path.write_text(path.read_text().replace('"start_seconds": 0', '"start_seconds": "2"')),
     "another server": lambda path: path.write_text(path.read_text().replace('"vllm-a"', '"vllm-b"')),
     "writable by others": lambda path: path.chmod(0o666),
     "a pipe": pipe,
@@ -295,7 +296,7 @@ def test_a_later_kind_of_thing_in_the_record_is_none_of_our_business(client: Cli
 def test_a_directory_that_others_can_reach_is_not_believed(where: str, mode: int, client: Client) -> None:
     run()
     (situation().record / where).chmod(mode)
-    with pytest.raises(VllmError, match="^Cannot believe .* so others may have written it. Run: chmod"):
+    with pytest.raises(VllmError, match="^Cannot trust .* so others may have written it. Run: chmod"):
         run(**NEW)
     assert client.now == {"vllm-a": "id1 running"}
 
@@ -303,7 +304,7 @@ def test_a_directory_that_others_can_reach_is_not_believed(where: str, mode: int
 def test_another_users_record_is_not_believed(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     run()
     monkeypatch.setattr(os, "geteuid", lambda: 12345)
-    with pytest.raises(VllmError, match="^Cannot believe .*: it belongs to user"):
+    with pytest.raises(VllmError, match="^Cannot trust .*: it belongs to user"):
         manage(check=True, state="absent")
     assert client.now == {"vllm-a": "id1 running"}
 
@@ -316,7 +317,7 @@ def test_a_record_that_cannot_be_written_stops_nothing(client: Client, monkeypat
     run()
     before = client.now
     monkeypatch.setattr(files, "write_whole", full)
-    with pytest.raises(VllmError, match="^Cannot write down in .*: No space left on device. Free some space") as caught:
+    with pytest.raises(VllmError, match="^Cannot record in .*: No space left on device. Free some space") as caught:
         run(**NEW)
     assert caught.value.reason == "disk-full" and client.now == before
     manage(state="absent")
@@ -457,7 +458,7 @@ def test_what_was_replaced_is_noticed_before_another_server_stops(client: Client
         return pull(*args, **said)
 
     client.pull = meanwhile  # type: ignore[method-assign]
-    with pytest.raises(VllmError, match="vllm-a was replaced by somebody else"):
+    with pytest.raises(VllmError, match="vllm-a was replaced by another run or user"):
         run(image="vllm:2")
     assert not [call for call in client.calls[calls:] if call[0] == "stop"]
     assert client.now["vllm-b"].endswith("running")
@@ -625,3 +626,10 @@ def test_a_token_of_the_user_comes_back_with_the_last_server_that_reads_it(clien
     assert token.read_text() == "CANARY\n"
     manage(container_name="vllm-b", state="absent")
     assert token.read_text() == "hf_mine"
+
+
+@pytest.mark.parametrize(("said", "kept"), [(2700, 2700), ("900", 900), (None, 0), ("soon", 0), (-1, 0), ("inf", 0)])
+def test_what_a_start_may_take_is_recorded_for_the_watchdog(said: t.Any, kept: float, client: Client) -> None:
+    run(health={"timeout": said})
+    (made,) = (one for one in Ledger(str(situation().record)).known().entries if one.purpose == "server")
+    assert made.start_seconds == kept

@@ -276,7 +276,7 @@ def test_a_refusal_says_what_would_fail_and_how_to_start_all_the_same() -> None:
     found = examined({"x": 40000}).preflight
     ((reason, message),) = found.problems
     assert message.startswith("GPU 0 has 39.1 of 78.1 GiB free, and gpu_memory_utilization 0.7 asks for 54.7")
-    assert message.endswith("Set fit: warn to start it all the same.")
+    assert message.endswith("Set fit: warn to start it anyway.")
     assert (reason, found.failure_id) == ("does-not-fit", "mem-free-below-budget")
 
 

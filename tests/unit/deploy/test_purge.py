@@ -112,14 +112,14 @@ def test_what_another_server_uses_is_kept_and_told(other: dict[str, t.Any], why:
     (root / "link").symlink_to(root / "hf")
     purge = found(root, others=[other])
     assert bool(purge.directories) == (not why)
-    assert not why or (why in purge.kept[0] and "is kept, though purge was asked for" in purge.kept[0])
+    assert not why or (why in purge.kept[0] and "is kept although purge was requested" in purge.kept[0])
 
 
 @pytest.mark.parametrize("mount", ["{0}/hf", "{0}", "{0}/link", "{0}/hf/hub/models--org--m/snapshots"])
 def test_what_a_container_of_somebody_else_mounts_is_kept(mount: str, root: Path) -> None:
     (root / "link").symlink_to(root / "hf")
     purge = found(root, foreign=[mount])
-    assert purge.directories == () and "somebody else's container or service uses" in purge.kept[0]
+    assert purge.directories == () and "another user's container or service uses" in purge.kept[0]
 
 
 def test_what_else_of_the_server_lies_in_it_is_kept(root: Path) -> None:

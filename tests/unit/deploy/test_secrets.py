@@ -106,7 +106,7 @@ def test_a_secret_that_is_handed_over_need_not_be_there_yet(tmp_path: Path) -> N
 def test_a_key_that_server_and_clients_would_read_differently_is_told(content: str, tmp_path: Path) -> None:
     (found,) = secrets(tmp_path, {"api_key_file": content}).problems
     assert found.reason == "secret-invalid"
-    assert found.message.startswith(f"The API key in {tmp_path}/api_key_file has blanks, blank lines or a Windows")
+    assert found.message.startswith(f"The API key in {tmp_path}/api_key_file has spaces, blank lines or a Windows")
     assert KEY not in found.message
 
 

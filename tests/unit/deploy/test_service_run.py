@@ -346,7 +346,7 @@ def test_a_unit_that_somebody_replaced_during_the_trial_is_left_alone(
             systemd.units["vllm-a"] = "[Service]\nExecStart=/bin/true\n"
 
     monkeypatch.setattr(systemd, "start", replaced)
-    with pytest.raises(VllmError, match="was replaced by somebody else"):
+    with pytest.raises(VllmError, match="was replaced by another run or user"):
         run(**NEW)
     assert systemd.state["vllm-a"] == "running"
     assert ("stop", "vllm-a") not in systemd.calls
@@ -390,7 +390,7 @@ def test_a_user_who_was_there_stays(systemd: Systemd) -> None:
         ({"volumes": ["weights:/m"]}, {}, "invalid-parameter", "weights:/m is a volume of a container engine"),
         ({"engine": {"uds": "/tmp/a.sock"}}, {}, "invalid-parameter", "a service cannot make the socket /tmp/a.sock"),
         ({"engine": {"uds": "/s/a.sock"}, "volumes": ["/srv:/s:ro"]}, {}, "invalid-parameter", "the socket /s/a.sock"),
-        ({"venv": "/nowhere"}, {}, "venv-missing", "/nowhere is no virtual environment with vLLM in it"),
+        ({"venv": "/nowhere"}, {}, "venv-missing", "/nowhere is not a virtual environment with vLLM"),
     ],
     ids=[
         "a login user",
@@ -654,7 +654,7 @@ def test_a_server_is_recorded_for_its_environment_and_takes_it_along(systemd: Sy
     described(venv=paths["v26"])
     assert there(tmp_path) == {"v26": ("vllm-a",), "v25": ()}
     gone = manage(state="absent")
-    assert gone["actions"][-1] == f"remove environment {paths['v26']} (no server uses it any more)"
+    assert gone["actions"][-1] == f"remove environment {paths['v26']} (no server uses it)"
     assert gone["commands"][-1] == f"rm -r {paths['v26']}"
     # What nobody was recorded for is somebody's.
     assert there(tmp_path) == {"v25": ()}
@@ -686,7 +686,7 @@ def test_the_commit_removes_the_environment_of_the_old_server_and_a_revert_none(
     assert there(tmp_path) == {"v26": ("vllm-a",), "v25": ("vllm-a",)}
     committed = manage(state="committed")
     assert predicted["actions"] == committed["actions"]
-    assert committed["actions"][-1] == f"remove environment {paths['v25']} (no server uses it any more)"
+    assert committed["actions"][-1] == f"remove environment {paths['v25']} (no server uses it)"
     assert there(tmp_path) == {"v26": ("vllm-a",)}
     assert manage(state="committed")["actions"] == []
 

@@ -67,7 +67,7 @@ def test_nobody_stops_when_that_would_not_make_enough_room(client: Client, gpu: 
     with pytest.raises(VllmError) as caught:
         run(**MOST)
     assert "PID 7 (ann) holds 39.1 GiB" in str(caught.value)
-    assert "Set fit: warn to start it all the same. Nothing was stopped or changed." in str(caught.value)
+    assert "Set fit: warn to start it anyway. Nothing was stopped or changed." in str(caught.value)
     assert found(client) == there
 
 

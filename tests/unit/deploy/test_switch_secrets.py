@@ -30,7 +30,7 @@ def test_the_key_of_the_other_server_is_kept_until_the_commit(client: Client, ke
     assert files_of(key) == {"key": "CANARY-A-of-16-or-more", "key.superseded": "CANARY-B-of-16-or-more"}
     assert (key.parent / "key.superseded").stat().st_mode & 0o777 == 0o600
     result = manage(state="committed")
-    assert f"forget secret {key} (nobody reads it any more)" in result["actions"]
+    assert f"forget secret {key} (no server reads it)" in result["actions"]
     assert f"rm {key}.superseded" in result["commands"]
     assert files_of(key) == {"key": "CANARY-A-of-16-or-more"}
     manage(state="absent")
@@ -206,7 +206,7 @@ def test_a_salt_that_is_lost_is_told_before_anything_restarts_for_it(has_key: bo
         path.write_text(json.dumps({**json.loads(path.read_text()), "salt": ""}))
     planned = run(True, **said)
     assert planned["changed"] is has_key
-    reason = "create vllm-a-next (whether a secret changed cannot be told, since the record has no salt for it)"
+    reason = "create vllm-a-next (whether a secret changed is unknown, since the record has no salt for it)"
     assert (reason in planned["actions"]) is has_key
     run(**said)
     assert run(**said)["changed"] is False

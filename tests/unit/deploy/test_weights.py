@@ -188,16 +188,18 @@ FULL = len(WHOLE)
         ),
         pytest.param({**SHARDED, TWO: b""}, f"{TWO}: it is empty", id="an empty shard"),
         pytest.param(
-            {**SHARDED, TWO: WHOLE[:50]}, f"{TWO}: it has 50 bytes and no whole safetensors header", id="half a header"
+            {**SHARDED, TWO: WHOLE[:50]},
+            f"{TWO}: it has 50 bytes and an incomplete safetensors header",
+            id="half a header",
         ),
         pytest.param(
             {**SINGLE, "model.safetensors": b"<html>"},
-            "model.safetensors: it has 6 bytes and no whole safetensors header",
+            "model.safetensors: it has 6 bytes and an incomplete safetensors header",
             id="shorter than any header",
         ),
         pytest.param(
             {**SINGLE, "model.safetensors": b"version https://git-lfs.github.com/spec/v1\noid sha256:00"},
-            "model.safetensors: it has 56 bytes and no whole safetensors header",
+            "model.safetensors: it has 56 bytes and an incomplete safetensors header",
             id="a Git LFS pointer",
         ),
         *(
@@ -218,17 +220,17 @@ FULL = len(WHOLE)
             )
         ),
         pytest.param(
-            {**SINGLE, "config.json": b"{"}, "config.json: it has 1 bytes and is no JSON mapping", id="config"
+            {**SINGLE, "config.json": b"{"}, "config.json: it has 1 bytes and is not a JSON mapping", id="config"
         ),
         pytest.param(
-            {**SINGLE, "config.json": b""}, "config.json: it has 0 bytes and is no JSON mapping", id="no config"
+            {**SINGLE, "config.json": b""}, "config.json: it has 0 bytes and is not a JSON mapping", id="no config"
         ),
         *(
             pytest.param(
                 {**SHARDED, "model.safetensors.index.json": content}, f"model.safetensors.index.json: {what}", id=id
             )
             for id, content, what in (
-                ("an index that is no JSON", b"\0\0\0", "it has 3 bytes and is no JSON mapping"),
+                ("an index that is no JSON", b"\0\0\0", "it has 3 bytes and is not a JSON mapping"),
                 ("an index of nothing", b"{}", "it names no files in a weight_map"),
                 ("an index of no files", index(), "it names no files in a weight_map"),
                 ("an index of numbers", index(1, None), "it names no files in a weight_map"),
@@ -372,7 +374,7 @@ def test_one_quantization_of_a_gguf_repository_is_asked_for(tmp_path: Path) -> N
         pytest.param(
             {**SHARDED, ONE: b"", TWO: WHOLE[:-4]},
             [
-                f"The model cannot be loaded from {{0}}/{ONE}: it is empty. Copy it there again from where it is whole.",
+                f"The model cannot be loaded from {{0}}/{ONE}: it is empty. Copy it there again from a complete copy.",
                 f"The model cannot be loaded from {{0}}/{TWO}: it has {FULL - 4} of {FULL} bytes. Copy it there again",
             ],
             id="damaged",
@@ -423,7 +425,7 @@ def test_a_damaged_gguf_file_is_told_by_its_path(tmp_path: Path) -> None:
             {**SHARDED, TWO: b"12345678"},
             {},
             [
-                f"org/name cannot be loaded from {{0}}/{TWO}: it has 8 bytes and no whole safetensors header. vLLM takes "
+                f"org/name cannot be loaded from {{0}}/{TWO}: it has 8 bytes and an incomplete safetensors header. vLLM takes "
                 'what is in the cache as it is. Delete the file and what it links to (rm -f "$(readlink -f '
                 f"'{{0}}/{TWO}')\" '{{0}}/{TWO}'), and the next start fetches it again."
             ],

@@ -61,7 +61,7 @@ from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmE
         (
             "pull access denied for nope, repository does not exist or may require 'docker login': denied: requested "
             "access to the resource is denied",
-            "the registry does not have it or wants a login",
+            "the registry does not have it or requires a login",
         ),
         (
             'Head "https://nvcr.io/v2/nvidia/vllm/manifests/1": unauthorized: authentication required',
@@ -141,7 +141,7 @@ def test_what_docker_says_is_explained(message: str, remedy: str) -> None:
         ),
         (
             docker.errors.APIError("x", explanation="No such image: i"),
-            "Cannot start c. Docker says: No such image: i. The registry does not have it or wants a login: check the "
+            "Cannot start c. Docker says: No such image: i. The registry does not have it or requires a login: check the "
             "name and tag, run docker login on the host, or load the image there with docker load.",
         ),
         (docker.errors.DockerException("plain"), "Cannot start c. Docker says: plain."),

@@ -100,7 +100,7 @@ def test_hosts_with_other_wishes_are_no_peers() -> None:
     answers = {name: model_cache_peers(hosts, list(hosts), name)[0] for name in "abcd"}
     sources = {name: answer and answer["peer"]["sources"] for name, answer in answers.items()}
     assert sources == {"a": [], "b": [], "c": ["http://10.0.0.1:8790"], "d": None}
-    with pytest.raises(AnsibleFilterError, match="e is none of the hosts"):
+    with pytest.raises(AnsibleFilterError, match="e is not one of the hosts"):
         model_cache_peers(hosts, list(hosts), "e")
 
 

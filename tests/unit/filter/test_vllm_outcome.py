@@ -60,7 +60,7 @@ def applied(**differs: t.Any) -> Row:
         pytest.param(
             applied(),
             {"health": {"unreachable": True, "msg": "No route to host."}},
-            "vllm-a was not verified, since its host cannot be reached any more; the next run does that. No route to host.",
+            "vllm-a was not verified, since its host is unreachable; the next run verifies it. No route to host.",
             id="the host went away",
         ),
         pytest.param(
@@ -72,7 +72,7 @@ def applied(**differs: t.Any) -> Row:
         pytest.param(
             applied(server={**SERVER, "superseded": True}),
             {"health": GOOD},
-            'm answers at http://127.0.0.1:8000 on h: "Hi." What served before is kept: not committed yet.',
+            'm answers at http://127.0.0.1:8000 on h: "Hi." The previous server is kept until the commit.',
             id="not committed",
         ),
         pytest.param(

@@ -301,7 +301,7 @@ def test_within_the_budget_only_what_fails_is_put_back() -> None:
     found = judged({"a": HEALTHY, "b": {**HEALTHY, "__rollout_soak": {"healthy": False}}}, max_failures=1)
     assert (found["stops"], found["commit"], found["put_back"]) == (False, ["a"], {"b": "reverted"})
     assert found["message"] == (
-        "Wave 1 of 1: 1 of 2 hosts failed (b). 1 host may fail (vllm_rollout.max_failures). The rollout goes on."
+        "Wave 1 of 1: 1 of 2 hosts failed (b). 1 host may fail (vllm_rollout.max_failures). The rollout continues."
     )
 
 

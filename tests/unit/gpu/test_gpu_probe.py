@@ -22,10 +22,10 @@ from gpu_hosts import PROGRAM, card, load, profile, write_tree
 # --- processes -------------------------------------------------------------------------------------------------------
 
 
-def test_commands_run_side_by_side() -> None:
-    started = time.monotonic()
-    answers = probe.start_all({str(number): ("sleep", "0.5") for number in range(4)})(10)
-    assert time.monotonic() - started < 1.5
+def test_commands_run_side_by_side(tmp_path: Path) -> None:
+    """Each waits for all others to have begun."""
+    waits = f"cd {tmp_path}; touch $0; until [ $(ls | wc -l) = 4 ]; do sleep 0.05; done"
+    answers = probe.start_all({str(number): ("sh", "-c", waits, str(number)) for number in range(4)})(60)
     assert [answer.rc for answer in answers.values()] == [0, 0, 0, 0]
 
 

@@ -143,6 +143,15 @@ CASES = [
         [0],
         id="no more comes back than there is",
     ),
+    pytest.param(
+        host(
+            gpu(0, 4, memory_total_mib=None, processes=[process(1, 40, managed=True, server="a")]),
+            gpu(1, 40, memory_total_mib=None),
+        ),
+        {"server": "a", "min_free_mib": 42 * GIB},
+        [0],
+        id="nor less, where nobody knows how much there is",
+    ),
 ]
 
 
@@ -170,6 +179,10 @@ def test_mig_devices() -> None:
     split = gpu(0, None, mig={"enabled": True, "devices": [device(0, 39), device(1, 12), device(2, 19)]})
     facts = host(split, gpu(1))
     assert select(facts, Wish(mig=True, min_free_mib=15 * GIB)) == ["MIG-2"]
+    # What the whole card has in use says nothing of a device on it.
+    split["memory_used_mib"] = 100
+    with pytest.raises(VllmError, match="needs 39.2"):
+        select(facts, Wish(mig=True, share=0.98))
     with pytest.raises(VllmError, match="a process uses one MIG device only"):
         select(facts, Wish(count=2, mig=True))
     with pytest.raises(VllmError, match=r"GPU 0: 12.0 of 40.0 GiB free, needs 50.0\..*GPU 1: MIG is off"):

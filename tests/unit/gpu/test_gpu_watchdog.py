@@ -39,13 +39,13 @@ def written(*servers: tuple[State, dict[str, t.Any]], paused: str | None = None)
         pytest.param(
             written(
                 (
-                    State(Life("c1", "x"), "stood_down", 1.7e9, stood_down="It was put right 3 times.", restarted=3),
+                    State(Life("c1", "x"), "stood_down", 1.7e9, stood_down="It was restarted 3 times.", restarted=3),
                     {**ABOUT, "cause": "GPU 0 is lost.", "post_mortem": "/p"},
                 )
             ),
             5.0,
             [
-                "watchdog: vllm-a stood down since 2023-11-14T22:13:20+00:00, 3 restarts, It was put right 3 times, "
+                "watchdog: vllm-a stood down since 2023-11-14T22:13:20+00:00, 3 restarts, It was restarted 3 times, "
                 "last cause: GPU 0 is lost, see /p"
             ],
             id="stood down",

@@ -72,7 +72,7 @@ def test_a_slash_at_the_end_of_the_address_does_not_matter(api: Make, address: s
         ("/health", "health", (503, None), "HTTP 503", False),
         ("/health", "health", (302, None), "HTTP 302", False),
         ("/v1/models", "models", (401, {"error": "Unauthorized"}), "HTTP 401: the server rejected the API key", True),
-        ("/v1/models", "models", (200, "<html>"), "the answer is no list of models", False),
+        ("/v1/models", "models", (200, "<html>"), "the answer is not a list of models", False),
         ("/v1/models", "models", (200, {"data": [{"id": "x"}]}), "serves x, not gpt: another server answers", True),
         ("/v1/chat/completions", "completion", (500, "oops"), "HTTP 500", False),
         (
@@ -143,7 +143,7 @@ VECTOR = (200, {"data": [{"embedding": [0.1, -0.2, 0]}]})
             {},
             [CHAT, EMBEDDINGS],
             "embedding",
-            "the embedding is no direction: [None, None]",
+            "the embedding has no direction: [None, None]",
             id="a server that embeds nonsense",
         ),
         pytest.param(
@@ -173,15 +173,15 @@ def test_a_server_is_asked_for_what_it_does(
 @pytest.mark.parametrize(
     ("check", "body", "detail"),
     [
-        ("embedding", {"data": [{"embedding": [0, 0.0]}]}, "the embedding is no direction"),
-        ("embedding", {"data": [{"embedding": []}]}, "the embedding is no direction"),
-        ("embedding", {"data": [{"embedding": [1, True]}]}, "the embedding is no direction"),
-        ("embedding", {"data": [{"embedding": "AACAPw=="}]}, "the answer is no embedding"),
-        ("embedding", {"data": []}, "the answer is no embedding"),
-        ("embedding", "<html>", "the answer is no embedding"),
-        ("score", {"data": [{"score": None}]}, "the score is no number"),
-        ("score", {"data": [{"score": "high"}]}, "the score is no number"),
-        ("score", {"results": []}, "the answer is no score"),
+        ("embedding", {"data": [{"embedding": [0, 0.0]}]}, "the embedding has no direction"),
+        ("embedding", {"data": [{"embedding": []}]}, "the embedding has no direction"),
+        ("embedding", {"data": [{"embedding": [1, True]}]}, "the embedding has no direction"),
+        ("embedding", {"data": [{"embedding": "AACAPw=="}]}, "the answer is not an embedding"),
+        ("embedding", {"data": []}, "the answer is not an embedding"),
+        ("embedding", "<html>", "the answer is not an embedding"),
+        ("score", {"data": [{"score": None}]}, "the score is not a number"),
+        ("score", {"data": [{"score": "high"}]}, "the score is not a number"),
+        ("score", {"results": []}, "the answer is not a score"),
     ],
 )
 def test_a_number_that_is_none_fails_a_check(check: str, body: t.Any, detail: str, api: Make) -> None:
@@ -236,7 +236,7 @@ def test_a_hung_server_is_not_waited_for_longer_than_a_request_may_take(api: Mak
     Handler.answers["/health"] = (200, "hang")
     began = time.monotonic()
     assert api(request_timeout=0.2).ask("health").detail == "no answer in time"
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 5
 
 
 def test_a_request_does_not_outlast_the_wait(api: Make) -> None:
@@ -300,5 +300,5 @@ def test_why_there_is_no_answer(
 def test_a_key_is_a_file(kind: str, api: Make, tmp_path: Path) -> None:
     path = tmp_path / "key"
     os.mkfifo(path) if kind == "a FIFO" else path.symlink_to("/dev/zero")
-    with pytest.raises(VllmError, match=f"^Cannot read the API key from {path}: it is no file. Check api_key_file"):
+    with pytest.raises(VllmError, match=f"^Cannot read the API key from {path}: it is not a file. Check api_key_file"):
         api(api_key_file=str(path))

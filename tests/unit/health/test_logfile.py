@@ -44,7 +44,7 @@ def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     for path, kind in ((f"{tmp_path}/fifo", "FIFO"), ("/dev/zero", "device"), (str(tmp_path), "directory")):
         source = FileSource(path)
-        with pytest.raises(VllmError, match=rf"Cannot read the log {path}: it is no file, but a {kind}"):
+        with pytest.raises(VllmError, match=rf"Cannot read the log {path}: it is not a file but a {kind}"):
             source.tail()
 
 
@@ -61,7 +61,7 @@ def test_news_are_bounded_by_the_look_at_the_file(tmp_path: Path, monkeypatch: p
     assert source.news() == "three\n"
     os.remove(path)
     os.mkfifo(path)
-    with pytest.raises(VllmError, match="it is no file, but a FIFO"):
+    with pytest.raises(VllmError, match="it is not a file but a FIFO"):
         source.news()
 
 

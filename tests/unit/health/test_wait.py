@@ -90,8 +90,8 @@ def models(*names: t.Any) -> Response:
         pytest.param(
             Response(200, {"data": [1, {}]}), None, (False, "the list of models is empty", False), id="no names"
         ),
-        pytest.param(Response(200), "gpt", (False, "the answer is no list of models", False), id="a page of HTML"),
-        pytest.param(Response(200, [1]), "gpt", (False, "the answer is no list of models", False), id="other JSON"),
+        pytest.param(Response(200), "gpt", (False, "the answer is not a list of models", False), id="a page of HTML"),
+        pytest.param(Response(200, [1]), "gpt", (False, "the answer is not a list of models", False), id="other JSON"),
     ],
 )
 def test_the_list_of_models(response: Response, wanted: str | None, verdict: tuple[bool, str, bool]) -> None:
@@ -139,15 +139,15 @@ def completion(**message: t.Any) -> Response:
             (False, "the answer is one token repeated: '!!!!!!'"),
             id="reasoning !",
         ),
-        pytest.param(Response(200, {"choices": []}), (False, "the answer is no chat completion"), id="no choices"),
+        pytest.param(Response(200, {"choices": []}), (False, "the answer is not a chat completion"), id="no choices"),
         pytest.param(
-            Response(200, {"choices": [None]}), (False, "the answer is no chat completion"), id="a choice of null"
+            Response(200, {"choices": [None]}), (False, "the answer is not a chat completion"), id="a choice of null"
         ),
         pytest.param(
-            Response(200, {"choices": [{"text": "x"}]}), (False, "the answer is no chat completion"), id="no message"
+            Response(200, {"choices": [{"text": "x"}]}), (False, "the answer is not a chat completion"), id="no message"
         ),
-        pytest.param(Response(200, {}), (False, "the answer is no chat completion"), id="other JSON"),
-        pytest.param(Response(200), (False, "the answer is no chat completion"), id="a page of HTML"),
+        pytest.param(Response(200, {}), (False, "the answer is not a chat completion"), id="other JSON"),
+        pytest.param(Response(200), (False, "the answer is not a chat completion"), id="a page of HTML"),
     ],
 )
 def test_a_chat_completion(response: Response, verdict: tuple[bool, str]) -> None:

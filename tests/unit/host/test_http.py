@@ -243,7 +243,7 @@ def test_no_answer(script: Script, limits: dict[str, t.Any], kind: str, seen: st
     found = kind_of(Server(tcp(script)), **limits)
     assert found[0] == kind
     assert seen in found[1]
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 4
 
 
 def closed_port() -> int:
@@ -342,7 +342,7 @@ def test_a_certificate_behind_a_unix_socket(
 def test_a_handshake_over_a_unix_socket_has_the_deadline_too(unix: t.Callable[..., str]) -> None:
     began = time.monotonic()
     assert kind_of(Server("https://localhost", unix(is_silent)), timeout=0.3)[0] == "timeout"
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 4
 
 
 def test_certificates_that_cannot_be_read(https: str, tmp_path: Path) -> None:
@@ -361,7 +361,7 @@ def test_a_proxy_of_a_tls_server_that_is_not_there_yet(tcp: t.Callable[..., str]
 def test_a_handshake_has_the_deadline_too(tcp: t.Callable[..., str]) -> None:
     began = time.monotonic()
     assert kind_of(Server(tcp(is_silent).replace("http:", "https:")), timeout=0.3)[0] == "timeout"
-    assert time.monotonic() - began < 1.5
+    assert time.monotonic() - began < 4
 
 
 # --- what it costs ---------------------------------------------------------------------------------------------------

@@ -54,6 +54,21 @@ def test_two_runs_do_not_change_one_server_at_once() -> None:
         pass
 
 
+def test_the_lock_ends_though_a_process_that_is_being_started_has_a_copy() -> None:
+    """As between fork and exec of a command that another thread starts."""
+    with alone(NAME):
+        child = os.fork()
+        if not child:
+            time.sleep(60)
+            os._exit(0)
+    try:
+        with alone(NAME, patience=0):
+            pass
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+
+
 def test_a_run_waits_for_a_step_of_another_that_is_about_to_end() -> None:
     command = [sys.executable, "-c", HOLD, ROOT, NAME]
     path = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
@@ -101,7 +116,7 @@ def test_a_lock_that_cannot_be_opened_is_told(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr("ansible_collections.gpufleet.vllm.plugins.module_utils._host.lock.DIRECTORY", str(tmp_path))
     (tmp_path / "gpufleet-vllm-x.lock").symlink_to(tmp_path / "elsewhere")
     with (
-        pytest.raises(VllmError, match="^Cannot open the lock .*x.lock: .*Remove it if no other run is going on"),
+        pytest.raises(VllmError, match="^Cannot open the lock .*x.lock: .*Remove it if no other run is in progress"),
         alone("x"),
     ):
         pytest.fail("a link was followed")
@@ -288,7 +303,7 @@ def test_what_is_no_lock_is_told_at_once(kind: str, places: Path) -> None:
     began = time.monotonic()
     with pytest.raises(VllmError, match="^Cannot open the lock "), lock.alone(NAME, patience=5):
         pytest.fail("that is no lock")
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 4
 
 
 LEASE = '{"token": "x", "until": %s}'
@@ -324,7 +339,7 @@ def test_what_is_no_lease_keeps_nobody(kind: str, places: Path) -> None:
     began = time.monotonic()
     with lock.alone(NAME, patience=0):
         pass
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 4
 
 
 def test_who_waits_does_not_keep_the_next_step_out(places: Path) -> None:

@@ -77,7 +77,7 @@ def test_another_run_waits_for_the_next_slice(cache: Path) -> None:
     with Hub() as hub:
         wish = parameters(cache, endpoint=hub.url, slice=1e-9)
         cut = run(wish, False)
-        with pytest.raises(VllmError, match="is at work on .*models--org--small.*next step is due") as caught:
+        with pytest.raises(VllmError, match="is working on .*models--org--small.*next step is due") as caught:
             run({**wish, "slice": 0}, False)
         assert caught.value.reason == "locked"
         assert run({**wish, "slice": 0, "resume": cut["resume"]}, False)["finished"]
@@ -139,7 +139,7 @@ def test_what_the_other_client_brought_is_not_fetched_again(cache: Path) -> None
 def test_one_run_at_a_time_is_at_work_on_a_model(cache: Path) -> None:
     with Hub() as hub:
         name = Repository(str(cache), MODEL).lock_name
-        words = r"Another run is at work on .*models--org--small \(PID"
+        words = r"Another run is working on .*models--org--small \(PID"
         with lock.alone(name, patience=0), pytest.raises(VllmError, match=words):
             run(parameters(cache, endpoint=hub.url), False)
         assert run(parameters(cache, endpoint=hub.url), False)["changed"]

@@ -112,7 +112,7 @@ def test_an_upgrade_ends_with_the_reboot_that_it_needs_and_who_stands_in_its_way
         "blocked_by": ["python (process 41 of ada)"],
     }
     assert result["message"] == (
-        "Reboot needed (driver 570.211.01 is loaded, and 580.178.04 is installed), once nobody computes any more: python "
+        "Reboot needed (driver 570.211.01 is loaded, and 580.178.04 is installed), once these processes have ended:  python "
         "(process 41 of ada)."
     )
 
@@ -256,7 +256,7 @@ FAULTS = [
     pytest.param(
         "dpkg: error processing archive x.deb (--unpack):\n cannot copy: No space left on device",
         "disk-full",
-        "it goes on where it stopped",
+        "it continues where it stopped",
         id="disk full",
     ),
     pytest.param(

@@ -179,8 +179,8 @@ def scenarios() -> list[Scenario]:
                 GOOD,
             ],
             [PLAN, container("started"), health()],
-            'uncommitted answers at http://127.0.0.1:8000 on uncommitted: "Four." What served before is kept: not committed '
-            "yet.",
+            'uncommitted answers at http://127.0.0.1:8000 on uncommitted: "Four." The previous server is kept '
+            "until the commit.",
             changed=True,
             variables={"vllm_server_commit": False},
         ),

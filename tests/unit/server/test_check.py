@@ -168,7 +168,7 @@ def test_no_version_of_python_or_a_build_changes_the_judgement(version: str) -> 
             "0.11.0",
             {"env": {"PYTORCH_CUDA_ALLOC_CONF": "max_split_size_mb:512"}},
             "env.PYTORCH_CUDA_ALLOC_CONF: it does not prevent 'Error in memory profiling': a neighbour that releases "
-            "memory causes that; pick GPUs that nobody else uses.",
+            "memory causes that; select GPUs that are not in use.",
             id="002 max_split_size_mb",
         ),
         pytest.param(
@@ -391,7 +391,7 @@ def test_what_is_installed_beside_vllm(requirement: str, sentence: str | None) -
             "error",
             "'gpu' is not a valid value; vLLM 0.26.0 accepts all",
         ),
-        ("0.26.0", {"config": "/c.yaml"}, "warning", "what stands in the file cannot be checked"),
+        ("0.26.0", {"config": "/c.yaml"}, "warning", "the content of the file cannot be checked"),
         ("0.26.3", {"numa_bind": True}, None, ""),
         ("0.26.3", {"replayssm_buffer_len": 5}, "warning", "it is not certain that vLLM 0.26.3 has"),
     ],
@@ -462,7 +462,7 @@ def test_a_slip_in_a_variable(version: str, env: dict[str, t.Any], severity: str
                 "engine": {"enable_sleep_mode": True},
             },
             "error",
-            "expandable segments and enable_sleep_mode exclude each other",
+            "expandable segments and enable_sleep_mode are mutually exclusive",
         ),
         (
             {
@@ -479,7 +479,7 @@ def test_a_slip_in_a_variable(version: str, env: dict[str, t.Any], severity: str
             "0.26.0 is not what the name of the image vllm/vllm-openai:v0.25.0 says (0.25.0)",
         ),
         ({"image": "nvcr.io/nvidia/vllm:25.09-py3", "vllm_version": "0.10.1.1+381074ae.nv25.09"}, None, ""),
-        ({"engine": {"uds": "/run/a.sock"}}, "error", "the socket /run/a.sock would lie in the container"),
+        ({"engine": {"uds": "/run/a.sock"}}, "error", "the socket /run/a.sock would be inside the container"),
         ({"engine": {"uds": "/run/a.sock"}, "volumes": ["/srv/run:/run"]}, None, ""),
         ({"privileged": True}, "warning", "the container gets every device of the host"),
         ({"shm_size": "16g"}, "warning", "with ipc_mode host the container has /dev/shm of the host"),

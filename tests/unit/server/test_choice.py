@@ -15,15 +15,10 @@ import pytest
 from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
 from ansible_collections.gpufleet.vllm.plugins.module_utils._server import catalogue
 from ansible_collections.gpufleet.vllm.plugins.module_utils._server.budget import kv_capacity
-from ansible_collections.gpufleet.vllm.plugins.module_utils._server.choice import (
-    GPUS,
-    ModelFiles,
-    Wish,
-    choose,
-    name_of,
-    rests_on,
-)
+from ansible_collections.gpufleet.vllm.plugins.module_utils._server.choice import choose, name_of, rests_on
 from ansible_collections.gpufleet.vllm.plugins.module_utils._server.fit import fit
+from ansible_collections.gpufleet.vllm.plugins.module_utils._server.model_task import ModelFiles, Wish
+from ansible_collections.gpufleet.vllm.plugins.module_utils._server.offers import GPUS
 from ansible_collections.gpufleet.vllm.plugins.module_utils._vllm.architecture import Architecture
 from ansible_collections.gpufleet.vllm.plugins.plugin_utils._catalogue_files import published, published_files
 from memory_rig import A100, H100, H200, gb10, host, several, spec
@@ -191,6 +186,30 @@ def test_a_small_model_leaves_a_gb10_to_others_too() -> None:
     assert "exclusive" not in choose(files("Qwen/Qwen3-8B"), "gb10").entry["hardware"]["gb10"]
     layer = choose(files("Qwen/Qwen3-32B"), "gb10").entry["hardware"]["gb10"]
     assert (layer["exclusive"], "gpus" in layer, layer["health"]["timeout"]) == (True, False, 2700)
+
+
+@pytest.mark.parametrize(
+    ("model", "changes", "need", "why"),
+    [
+        ("BAAI/bge-m3", {}, 1, "an encoder keeps nothing of a request"),
+        ("Qwen/Qwen3-8B", {}, 2, "2 requests of 4096 tokens fit"),
+        (
+            "Qwen/Qwen3-8B",
+            {"config": {"architectures": ["Qwen3ForCausalLM"]}},
+            4,
+            "what its layers keep of a request is not",
+        ),
+    ],
+)
+def test_no_server_on_a_cpu_wants_a_share_of_the_host(
+    model: str, changes: dict[str, t.Any], need: int, why: str
+) -> None:
+    made = choose(files(model, **changes), "cpu")
+    layer = made.entry["hardware"]["cpu"]
+    assert layer["env"] == {"VLLM_CPU_KVCACHE_SPACE": need}
+    said = " ".join(made.reasons)
+    assert f"VLLM_CPU_KVCACHE_SPACE {need}: {why}" in said
+    assert "dtype bfloat16: " in said and "dtype auto" not in said
 
 
 def test_a_cpu_gets_a_cache_that_holds_what_is_wanted() -> None:

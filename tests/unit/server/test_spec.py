@@ -91,7 +91,7 @@ def stamp(**said: t.Any) -> str:
         ({"hostname": "a_b"}, "hostname must be the name of a host"),
         ({"network": "host"}, "network must be the name of a network that exists on the engine"),
         ({"network": "container:a"}, "network must be the name of a network that exists on the engine"),
-        ({"network": "a", "network_mode": "host"}, "network: a and network_mode: host exclude each other."),
+        ({"network": "a", "network_mode": "host"}, "network: a and network_mode: host are mutually exclusive."),
         ({"entrypoint": [""]}, "entrypoint must begin with a program; got ['']."),
         ({"entrypoint": ["sh", "-c", "HF_TOKEN=hf_abcdefghijklmnopqrst exec $@"]}, "entrypoint: a secret in a command"),
         ({"gpus": "0"}, "gpus must be 'all', 'none' or a list of GPU UUIDs (nvidia-smi -L prints them"),

@@ -190,10 +190,13 @@ def test_why_it_does_not_start(start: Start, facts: dict[str, t.Any], message: s
 
 
 def test_a_move_is_told_with_the_reason() -> None:
-    assert chosen(AGAIN, host(TAKEN, gpu(1)))[1] == (
-        "GPU 0: 43.0 of 80.0 GiB free, needs 59.5; PID 7 (ann) holds 36.0 GiB. So it moves to GPU 1 (GPU-1)."
-    )
-    assert chosen(AGAIN, host(gpu(0)))[1] == ""
+    said: list[str] = []
+    assert settled(AGAIN, lambda: host(TAKEN, gpu(1)), said.append)[0].uuid == "GPU-1"
+    assert settled(AGAIN, lambda: host(gpu(0)), said.append)[0].uuid == "GPU-0"
+    assert said == [
+        "a chooses its GPUs again. GPU 0: 43.0 of 80.0 GiB free, needs 59.5; PID 7 (ann) holds 36.0 GiB. "
+        "So it moves to GPU 1 (GPU-1)."
+    ]
 
 
 @pytest.mark.parametrize(
@@ -242,6 +245,41 @@ def test_memory_of_an_earlier_life_may_take_a_moment(late: int, told: int) -> No
     with pytest.raises(VllmError) if late > PATIENCE else contextlib.nullcontext():
         assert settled(ON_0, look, said.append, clock.monotonic, clock.sleep)[0].uuid == "GPU-0"
     assert (len(said), clock.now <= PATIENCE + 1) == (told, True)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "taken", "when"),
+    [
+        pytest.param(gpu(0, 26000), gpu(0), "GPU-0", 3, id="memory that no process holds comes back"),
+        pytest.param(gpu(0, 26000), gpu(0, 26000), "GPU-1", PATIENCE, id="it does not"),
+        pytest.param(gpu(0, 7000, processes=[ANN]), gpu(0, 44000, processes=[ANN]), "GPU-1", 0, id="not enough of it"),
+        pytest.param(
+            gpu(0, 26000), gpu(0, 26000, processes=[{**ANN, "used_memory_mib": 55000}]), "GPU-1", 3, id="taken"
+        ),
+        pytest.param(
+            gpu(0, 26000, processes=[{**ANN, "used_memory_mib": None}]),
+            gpu(0),
+            "GPU-1",
+            0,
+            id="nobody knows who holds it",
+        ),
+        pytest.param(gpu(0, 26000, health="lost"), gpu(0), "GPU-1", 0, id="a GPU that is lost"),
+    ],
+)
+def test_one_that_chooses_again_does_not_move_for_what_it_held_itself(
+    before: dict[str, t.Any], after: dict[str, t.Any], taken: str, when: float
+) -> None:
+    clock, said = Clock(), list[str]()
+
+    def look() -> dict[str, t.Any]:
+        return host(before if clock.now < 3 else after, gpu(1))
+
+    found = settled(AGAIN, look, said.append, clock.monotonic, clock.sleep)
+    assert ([one.uuid for one in found], clock.now) == ([taken], when)
+    assert [text.split(" (")[0].split(".")[0] for text in said] == [
+        *(["a waits up to 20 s for its GPUs"] if when else []),
+        *(["a chooses its GPUs again"] if taken == "GPU-1" else []),
+    ]
 
 
 # --- its turn ---------------------------------------------------------------------------------------------------------
@@ -304,7 +342,7 @@ def test_who_is_first_has_it_at_once(path: str) -> None:
     ("cgroup", "longest", "who"),
     [
         ("0::/system.slice/vllm-b.service\n", LONGEST, "server b, which is starting"),
-        ("0::/user.slice/x\n", STRANGER, f"PID {os.getpid()}, which is no server of gpufleet.vllm"),
+        ("0::/user.slice/x\n", STRANGER, f"PID {os.getpid()}, which is not a server of gpufleet.vllm"),
     ],
     ids=["a server", "somebody"],
 )
@@ -347,7 +385,7 @@ def test_without_the_file_it_starts_and_says_so(kind: str, tmp_path: Path) -> No
     if kind == "a link":
         path.symlink_to("/dev/null")
     assert turn(str(path), "a", said.append) is None
-    assert said and said[0].startswith(f"a starts without regard to others: cannot open {path}: ")
+    assert said and said[0].startswith(f"a starts without waiting for other servers: cannot open {path}: ")
 
 
 # --- a turn for each GPU ----------------------------------------------------------------------------------------------
@@ -518,7 +556,7 @@ def test_without_the_files_it_starts_and_says_why(kind: str, tmp_path: Path) -> 
         (tmp_path / "turns").mkdir()
     start = replace(ON_0, turns=str(tmp_path / "turns"))
     assert ready(start, lambda: host(gpu(0)), said.append)[1] == []
-    assert [text.startswith("a starts without regard to others: ") for text in said] == [True]
+    assert [text.startswith("a starts without waiting for other servers: ") for text in said] == [True]
 
 
 # --- the one file on the host -----------------------------------------------------------------------------------------
@@ -640,16 +678,19 @@ class Rig:
         fields = starts.observe.__globals__["CORE_FIELDS"]
         cells = {"memory.total": "81920", "compute_mode": "Default", "mig.mode.current": "Disabled"}
         rows = [
-            {**cells, "index": n, "uuid": f"GPU-{n}", "memory.free": one, "memory.used": 81303 - one}
+            {**cells, "index": n, "uuid": f"GPU-0000000{n}", "memory.free": one, "memory.used": 81303 - one}
             for n, one in enumerate(mib)
         ]
         (self.directory / "bin" / "nvidia-smi.gpus").write_text(
             "".join(", ".join(str(row.get(name, "[N/A]")) for name in fields) + "\n" for row in rows)
         )
-        (self.directory / "bin" / "nvidia-smi.apps").write_text("")
+        # What is used, a process of somebody's holds.
+        (self.directory / "bin" / "nvidia-smi.apps").write_text(
+            "".join(f"{row['uuid']}, 1, {row['memory.used']}, x\n" for row in rows if row["memory.used"])
+        )
 
     def begin(self, *command: str, port: int = 1, **said: t.Any) -> subprocess.Popen[str]:
-        known = {"gpus": ("GPU-0",), "share": 0.5, "turns": str(self.turns), "port": port, **said}
+        known = {"gpus": ("GPU-00000000",), "share": 0.5, "turns": str(self.turns), "port": port, **said}
         start = replace(PLAIN, command=(str(self.directory / "bin" / "serve"), *command), **known)
         return subprocess.Popen(
             start.argv(sys.executable, str(self.directory / "start.pyz")),
@@ -745,7 +786,7 @@ def test_one_that_waits_is_stopped_at_once(rig: Rig) -> None:
 
 def test_two_start_at_once_on_two_gpus(rig: Rig) -> None:
     rig.free(81303, 81303)
-    first, second = rig.begin("sleep", "30"), rig.begin("sleep", "30", gpus=("GPU-1",))
+    first, second = rig.begin("sleep", "30"), rig.begin("sleep", "30", gpus=("GPU-00000001",))
     try:
         assert [line(one) for one in (first, second)] == [str(first.pid), str(second.pid)]
         assert not is_free(str(rig.turns / "0")) and not is_free(str(rig.turns / "1"))
@@ -779,15 +820,15 @@ def test_it_moves_from_a_gpu_that_is_taken_and_one_that_is_gone_ends_it_with_the
     monkeypatch.setenv("PATH", f"{rig.directory / 'bin'}:/usr/bin:/bin")
     said: list[str] = []
     monkeypatch.setattr(starts, "tell", lambda text, level="INFO": said.append(f"{level} {text}"))
-    words = replace(PLAIN, gpus=("GPU-2",), share=0.5).argv("python", "p")[3:]
+    words = replace(PLAIN, gpus=("GPU-00000002",), share=0.5).argv("python", "p")[3:]
     assert starts.main(words) == 1
     assert said[-1].startswith(
-        "ERROR a does not start: gpus: GPU-2 is not on this host; it has 0 (GPU-0), 1 (GPU-1). Put"
+        "ERROR a does not start: gpus: GPU-00000002 is not on this host; it has 0 (GPU-00000000), 1 (GPU-00000001). Put"
     )
 
 
 def test_a_command_that_is_not_there_is_told(rig: Rig) -> None:
-    start = replace(PLAIN, gpus=("GPU-0",), command=("/nowhere/vllm",))
+    start = replace(PLAIN, gpus=("GPU-00000000",), command=("/nowhere/vllm",))
     done = subprocess.run(
         start.argv(sys.executable, str(rig.directory / "start.pyz")),
         env={"PATH": f"{rig.directory / 'bin'}:/usr/bin:/bin"},

@@ -163,7 +163,7 @@ def test_a_unit_is_not_asked_more_often_than_needed() -> None:
 
 
 def test_a_unit_that_is_not_there_is_told() -> None:
-    with pytest.raises(VllmError, match=r"There is no systemd unit x.service on this host") as caught:
+    with pytest.raises(VllmError, match=r"Systemd unit x.service does not exist on this host") as caught:
         UnitSource("x", Systemd({"LoadState": "not-found"})).state()
     assert caught.value.reason == "server-missing"
 

@@ -297,9 +297,12 @@ def test_one_attempt_when_one_is_wanted(install: Run, pauses: list[float], tmp_p
     [
         ("http://127.0.0.1:1/e", ": nothing listens at 127.0.0.1:1. Check the address and the proxy settings."),
         ("http://none.invalid/e", ": the name none.invalid cannot be resolved. Check DNS"),
-        ("ftp://127.0.0.1/e", "Cannot download from ftp://127.0.0.1/e/o200k_base.tiktoken: it is no http:// or"),
-        ("/mirror", "it is no http:// or https:// URL."),
-        ("ftp://me:canary@127.0.0.1/e", "Cannot download from 127.0.0.1/e/o200k_base.tiktoken: it is no http:// or"),
+        ("ftp://127.0.0.1/e", "Cannot download from ftp://127.0.0.1/e/o200k_base.tiktoken: it is not an http:// or"),
+        ("/mirror", "it is not an http:// or https:// URL."),
+        (
+            "ftp://me:canary@127.0.0.1/e",
+            "Cannot download from 127.0.0.1/e/o200k_base.tiktoken: it is not an http:// or",
+        ),
         ("http://me:canary@127.0.0.1:1/e", "from http://127.0.0.1:1/e/o200k_base.tiktoken: it holds credentials"),
         ("http://127.0.0.1:1/e?sig=canary", "from http://127.0.0.1:1/e: it holds credentials or a query"),
     ],

@@ -94,7 +94,7 @@ def test_no_line_takes_long_or_breaks_off(line: str) -> None:
     found = parse_lines(line)
     timeline(f"{START}{line}\n{READY}")
     assert found
-    assert time.process_time() - began < 0.5
+    assert time.process_time() - began < 2
 
 
 @pytest.mark.parametrize("line", [TROUBLES["objects in objects"], TROUBLES["objects in objects, closed"]])

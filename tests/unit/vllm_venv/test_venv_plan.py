@@ -184,7 +184,7 @@ OLD_DRIVER = (
             id="no ensurepip",
         ),
         pytest.param(
-            {"uv": None}, wish(), Terms(installer="uv"), "path-missing", "there is no uv on this host", id="no uv"
+            {"uv": None}, wish(), Terms(installer="uv"), "path-missing", "uv is not installed on this host", id="no uv"
         ),
         pytest.param(
             {"glibc": (2, 34)},
@@ -208,7 +208,7 @@ OLD_DRIVER = (
             wish(wheelhouse="/w"),
             Terms(),
             "path-missing",
-            "The wheelhouse /w is no directory on this host.",
+            "The wheelhouse /w is not a directory on this host.",
             id="wheelhouse",
         ),
         pytest.param(

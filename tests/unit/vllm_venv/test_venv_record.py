@@ -74,7 +74,7 @@ def test_a_damaged_entry_is_told_and_nothing_is_done(
 ) -> None:
     (file,) = Path(record.ledger.directory).glob("environment.*.json")
     file.write_text(damage(json.loads(file.read_text())))
-    with pytest.raises(VllmError, match="nobody can tell which environments are this user's") as caught:
+    with pytest.raises(VllmError, match="it is unknown which environments are this user's") as caught:
         record.entries()
     assert caught.value.reason == "record-unreadable" and str(file) in str(caught.value)
 

@@ -186,7 +186,7 @@ REFUSED = [
     (
         "wheelhouse and index",
         {"wheelhouse": "/w", "index_url": "https://mirror/simple"},
-        "wheelhouse and index_url or extra_index_urls exclude each other",
+        "wheelhouse and index_url or extra_index_urls are mutually exclusive",
     ),
     (
         "a relative wheelhouse",

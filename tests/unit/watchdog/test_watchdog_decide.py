@@ -180,6 +180,13 @@ def test_a_start_has_time_and_not_for_ever() -> None:
     assert [SETTINGS.start < at <= SETTINGS.start + 10 for at in hung(silent)] == [True]
 
 
+@pytest.mark.parametrize(("said", "allowed"), [(2700.0, 2700.0), (60.0, SETTINGS.start)])
+def test_a_start_has_the_time_that_its_deploy_gave_it_where_that_is_more(said: float, allowed: float) -> None:
+    silent = World([still(0.0)], lambda _now, look: replace(look, answers=False, engines={}, start=said))
+    watch(silent, 3600.0, state=NEW)
+    assert [allowed < at <= allowed + 10 for at in hung(silent)] == [True]
+
+
 def test_who_has_answered_nobody_yet_is_warming() -> None:
     """The first requests may compile for minutes."""
     world = World([Engine(((0.0, FOREVER),), ((0.0, 280.0),))])
@@ -204,7 +211,7 @@ def seen(state: State = SERVING, **values: t.Any) -> Decision:
     return decide(state, replace(look, **values), CLOCK, SETTINGS)
 
 
-DOWN = replace(SERVING, stood_down="It was put right 3 times.", status="stood_down")
+DOWN = replace(SERVING, stood_down="It was restarted 3 times.", status="stood_down")
 ACTING = replace(SERVING, acting=True)
 
 
@@ -249,9 +256,19 @@ def test_lives_that_end(state: State, values: dict[str, t.Any], verb: str, lives
 
 def test_a_stand_down_ends_with_a_run_or_a_start_by_hand() -> None:
     assert seen(DOWN, busy=True).state.stood_down == ""
+    assert seen(DOWN, running=False, busy=True).state.stood_down
     assert seen(DOWN, life=Life("c1", "9", 0)).state.stood_down == ""
     assert seen(DOWN, life=Life("c2", "9", 0)).state.events == ()
     assert seen(DOWN, life=Life("c1", "9", 1)).state.stood_down
+
+
+def test_what_counts_no_steps_is_told_once() -> None:
+    first = seen(engines={})
+    assert (first.state.status, [sentence[:25] for sentence in first.sentences]) == (
+        "blind",
+        ["It counts no steps in /me"],
+    )
+    assert seen(first.state, engines={}).sentences == ()
 
 
 def test_what_is_down_is_told_once() -> None:
@@ -307,4 +324,4 @@ def test_the_budget_is_exact() -> None:
     acts = [verb for _at, verb, _why in world.history if verb in ("restart", "hang")]
     assert acts == ["hang", "restart"] * SETTINGS.restarts + ["hang"]
     assert (state.status, state.restarted) == ("stood_down", SETTINGS.restarts)
-    assert state.stood_down == "It was put right 3 times within 60 minutes already."
+    assert state.stood_down == "It was restarted 3 times within 60 minutes already."

@@ -179,7 +179,7 @@ RUNS = ProcessState(running=True, name="Container a")
         pytest.param(ON_1, GOOD, XID.format(1, 119), [], "Xid 119", id="Xid 119 of its own"),
         pytest.param(SPEC, {"status": "timeout", "message": "It hangs.", "gpus": []}, "", [], "It hangs.", id="driver"),
         pytest.param(replace(SPEC, gpus="none"), {"status": "no_gpu", "gpus": []}, "", [], "", id="without GPUs"),
-        pytest.param(SPEC, GOOD, "", ["/dev/shm"], "no space left on /dev/shm", id="a full disk"),
+        pytest.param(SPEC, GOOD, "", ["/dev/shm"], "No space is left on /dev/shm", id="a full disk"),
     ],
 )
 def test_what_a_restart_cannot_heal(
@@ -295,7 +295,7 @@ def test_a_hook_gets_notices_and_keeps_nobody_waiting(tmp_path: Path) -> None:
     for one in (hook, slow, bad):
         for _number in range(publish.WAITING + 20):
             one.send({"event": "hung"})
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 15
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline and not (path.exists() and path.read_text(encoding="utf-8") and said):
         time.sleep(0.05)
@@ -323,13 +323,14 @@ INTENT = {"name": "a", "model": "m", "image": "x:1"}
 def test_servers_are_those_of_the_record(tmp_path: Path) -> None:
     socket = f"unix://{tmp_path}/engine.sock"
     containers, units = Ledger(str(tmp_path / "r"), socket), Ledger(str(tmp_path / "r"), SYSTEMD)
-    containers.write(entry("vllm-a", "server", name="vllm-a", identity="1" * 64, intent=INTENT))
+    containers.write(entry("vllm-a", "server", name="vllm-a", identity="1" * 64, intent=INTENT, start_seconds=2700))
     containers.write(entry("vllm-a", "server", name="vllm-a-next", identity="2" * 64, intent=INTENT))
     containers.write(entry("vllm-b", "fetch", name="vllm-b-fetch", identity="3" * 64, intent=INTENT))
     containers.write(entry("vllm-c", "server", name="vllm-c", identity="", intent=INTENT))
     containers.write(entry("vllm-d", "server", name="vllm-d", identity="4" * 64, intent={"name": 3}))
     units.write(entry("vllm-u", "server", name="vllm-u", identity="5" * 64, intent={**INTENT, "venv": "/v"}))
     found = subjects([(str(tmp_path / "r"), os.geteuid())])
+    assert found[0].starts["1" * 64] == 2700
     named = {(one.backend, one.name): sorted(one.identities) for one in found}
     assert named.pop(("container", "vllm-a")) == ["1" * 64, "2" * 64]
     # What another user's record says of units is nobody's business.
@@ -341,7 +342,7 @@ def test_a_record_that_others_may_write_is_not_believed(tmp_path: Path) -> None:
     problems: list[str] = []
     os.chmod(tmp_path / "r" / "owned", 0o777)
     assert subjects([(str(tmp_path / "r"), os.geteuid())], problems.append) == []
-    assert "Cannot believe" in problems[0]
+    assert "Cannot trust" in problems[0]
 
 
 def test_the_record_of_another_user_is_not_taken_for_ones_own(tmp_path: Path) -> None:

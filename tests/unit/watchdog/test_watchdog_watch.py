@@ -40,6 +40,7 @@ class Subject:
     name: str = "vllm-a"
     place: str = "unix:///nowhere"
     identities: t.Mapping[str, ServerSpec] = field(default_factory=lambda: {"c1": SPEC})
+    starts: t.Mapping[str, float] = field(default_factory=dict)
     owner: int = 0
     life: Life = LIFE
     calls: list[str] = field(default_factory=list)
