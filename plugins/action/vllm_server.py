@@ -44,6 +44,7 @@ ARGUMENTS: dict[str, t.Any] = {
     "hardware_class": {"type": "str"},
     "image": {"type": "str"},
     "backend": {"type": "str"},
+    "huggingface_dir": {"type": "str"},
     "overrides": {"type": "dict", "default": {}},
     "models": {"type": "dict", "default": {}},
     "context": {"type": "int"},

@@ -153,13 +153,12 @@ options:
     type: dict
     suboptions:
       address:
-        description: Where this host passes on what it has, as in M(gpufleet.vllm.model_cache_peer).
+        description:
+          - Where this host passes on what it has, as in M(gpufleet.vllm.model_cache_peer). Without it, nowhere.
         type: str
-        required: true
       port:
         description: The port.
         type: int
-        required: true
       token:
         description: What a host sends to another one.
         type: str

@@ -41,8 +41,16 @@ options:
   huggingface_dir:
     description:
       - Absolute path of the Hugging Face cache on the host, as in M(gpufleet.vllm.model_cache). It may be missing yet.
+        Without it, only O(directories) are shared.
     type: path
-    required: true
+  directories:
+    description:
+      - Models in plain directories of the host, each with C(model), C(directory), and if need be C(format),
+        C(custom_code) and C(include), as in M(gpufleet.vllm.model_cache). Their files are shared as well.
+      - Each file is hashed once, and again only when its size, time or number has changed.
+    type: list
+    elements: dict
+    default: []
   address:
     description:
       - Address of this host on a network that the other hosts are on. Nothing listens at another one.
@@ -89,6 +97,12 @@ url:
   returned: success
   type: str
   sample: http://10.0.0.11:8790
+models:
+  description:
+    - What the models in O(directories) consist of, each with C(model), C(commit), C(files) and C(left_out_bytes).
+  returned: success
+  type: list
+  elements: dict
 """
 
 from ansible.module_utils.basic import AnsibleModule

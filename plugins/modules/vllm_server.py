@@ -70,6 +70,11 @@ options:
         what its model says, else what is usual for the class of the host, V(systemd) for V(h100), V(h200) and V(a100)
         and V(container) for all others. For O(server), it follows from C(image) or C(venv).
     type: str
+  huggingface_dir:
+    description:
+      - The C(huggingface_dir) of role P(gpufleet.vllm.model_cache#role) on the host. It applies to O(model), unless
+        O(overrides) has another one.
+    type: str
   overrides:
     description:
       - Keys of O(server) that differ from the catalogue, as filter P(gpufleet.vllm.vllm_spec#filter) takes them. An

@@ -139,7 +139,7 @@ def described(options: t.Mapping[str, t.Any], hardware_class: t.Callable[[], str
     name = model_name(options["model"] or "", group)
     models = options["models"] or {}
     model = models[name] if name in models else catalogued(name)
-    said = {key: options[key] for key in ("image", "backend") if options[key]}
+    said = {key: options[key] for key in ("image", "backend", "huggingface_dir") if options.get(key)}
     overrides = {**said, **(options["overrides"] or {})}
 
     def resolved(backend: str) -> Spec:

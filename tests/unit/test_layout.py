@@ -36,6 +36,7 @@ LAYERS = (
     ("_health",),
     ("_grpo",),
     ("_docker", "_systemd"),
+    ("_images",),
     ("_backends.py", "_sources.py"),
     ("_watchdog",),
 )
@@ -47,10 +48,12 @@ BUDGETS = {
     "gpu_host": 248,
     "grpo_check": 126,
     "grpo_environment": 146,
-    # With what fetches from other hosts and passes on to them.
-    "model_cache": 242,
+    # With what fetches from other hosts and passes on to them, and reads directories of the controller.
+    "model_cache": 244,
+    # With what talks to an engine.
+    "model_cache_image": 277,
     "model_cache_info": 145,
-    "model_cache_peer": 147,
+    "model_cache_peer": 160,
     "tiktoken_encodings": 55,
     # With the other backend: a container may take the place of a unit, and that may be the last to use an environment.
     "vllm_container": 912,

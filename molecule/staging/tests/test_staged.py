@@ -21,6 +21,16 @@ def test_the_model_is_whole_on_each_host(host: t.Any) -> None:
     assert host.check_output(f"find {HUB} -name '*.incomplete' -o -xtype l") == ""
 
 
+IDS: set[str] = set()
+
+
+def test_the_image_that_one_host_had_is_on_each_with_its_id_and_no_archive_is_left(host: t.Any) -> None:
+    IDS.add(host.check_output("sudo docker image inspect --format '{{.Id}}' nvcr.io/nvidia/vllm:25.09-py3"))
+    assert len(IDS) == 1, "an image has the same id on engines of one kind"
+    assert not host.file("/home/gpu/vllm/huggingface/hub/.images").exists
+    assert host.check_output("find /home/gpu/.local/state -name 'image-*'") == ""
+
+
 def test_nothing_listens_any_more_and_no_record_of_it_is_left(host: t.Any) -> None:
     assert ":8790" not in host.check_output("ss -Hltn")
     assert host.check_output("find /home/gpu/.local/state -name 'peer*'") == ""

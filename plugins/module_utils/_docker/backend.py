@@ -57,6 +57,7 @@ from .engine import (
     trial_for,
 )
 from .reader import Inspected, Reader, reader
+from .reference import local_name, parsed
 from .stamps import without_stamps
 
 # What kind of failure it is that Docker speaks of.
@@ -177,11 +178,18 @@ class DockerBackend:
         }
 
     def artifact(self, spec: ServerSpec) -> Artifact | None:
-        image = self.reader.image(spec.image)
+        _name, image = self._image(spec.image)
         if image is None:
             return None
         config = image["Config"]
         return Artifact(image["Id"], version_of_labels(config.get("Labels") or {}, config.get("Env") or ()))
+
+    def _image(self, reference: str) -> tuple[str, Inspected | None]:
+        """The image of that name, and the one by which the engine knows it: what is pinned by a digest and came from
+        another host has its own."""
+        found, staged = self.reader.image(reference), local_name(reference)
+        other = self.reader.image(staged) if staged and not found else None
+        return (staged, other) if other else (reference, found)
 
     def version(self, artifact: Artifact, server: str) -> str | None:
         body = {
@@ -263,7 +271,8 @@ class DockerBackend:
     # --- acting -----------------------------------------------------------------------------------------------------
 
     def provide(self, spec: ServerSpec) -> None:
-        repository, tag = _split_reference(spec.image)
+        name = parsed(spec.image)
+        repository, tag = name.asked if name else (spec.image, None)
         for event in self.client.pull(repository, tag=tag, stream=True, decode=True):
             if event.get("error"):
                 raise docker_client.sdk().errors.APIError(str(event["error"]))
@@ -342,9 +351,10 @@ class DockerBackend:
 
     def _body(self, making: Making) -> dict[str, t.Any]:
         """The configuration of the wanted container; before its image is there, with a plain entrypoint assumed."""
-        image = self.reader.image(making.spec.image)
+        name, image = self._image(making.spec.image)
         entrypoint = image["Config"].get("Entrypoint") if image else None
-        return adapted(configuration(making, entrypoint, image["Id"] if image else None, os.geteuid()), self.engine)
+        body = configuration(making, entrypoint, image["Id"] if image else None, os.geteuid())
+        return adapted({**body, "Image": name}, self.engine)
 
     def _create(self, server: str, name: str, making: Making, body: t.Mapping[str, t.Any]) -> None:
         with self._caches.provided(server, body):
@@ -540,11 +550,3 @@ def _is_published(published: t.Mapping[str, t.Any], port: int, bind: str) -> boo
     if published.get("PublicPort") != port or published.get("Type") != "tcp":
         return False
     return overlaps(bind, str(published.get("IP") or "0.0.0.0"))
-
-
-def _split_reference(reference: str) -> tuple[str, str | None]:
-    """An image reference as repository and tag; a digest stays with the repository."""
-    if "@" in reference:
-        return reference, None
-    repository, colon, tag = reference.rpartition(":")
-    return (repository, tag) if colon and "/" not in tag else (reference, "latest")

@@ -40,6 +40,18 @@ class Manifest:
     # When it was whole first, in seconds since 1970.
     since: float | None = None
 
+    def told(self) -> dict[str, t.Any]:
+        """What other hosts have to know of it."""
+        files_ = [{"path": file.path, "size": file.bytes, "digest": file.digest} for file in self.files]
+        wish = {**asdict(self.wish), "include": list(self.wish.include), "model": self.wish.name}
+        return {
+            **wish,
+            "directory": self.source,
+            "commit": self.commit,
+            "files": files_,
+            "left_out_bytes": self.left_out,
+        }
+
     def with_proof(self, digest: str, seen: Identity) -> Manifest:
         return replace(self, proved={**self.proved, digest: seen})
 

@@ -42,8 +42,8 @@ PARAMETERS: dict[str, dict[str, t.Any]] = {
     "peer": {
         "type": "dict",
         "options": {
-            "address": {"type": "str", "required": True},
-            "port": {"type": "int", "required": True},
+            "address": {"type": "str"},
+            "port": {"type": "int"},
             "token": {"type": "str", "required": True, "no_log": True},
             "sources": {"type": "list", "elements": "str", "default": []},
             "head": {"type": "str"},

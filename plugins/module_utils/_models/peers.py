@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import io
+import os
 import time
 import typing as t
 import urllib.error
@@ -16,8 +17,8 @@ from ansible.module_utils.urls import ConnectionError as UrlsError
 
 from .._deploy.weights import is_file_name
 from .._errors import VllmError
-from .._host import download
-from . import serving
+from .._host import download, files
+from . import directory, serving
 from .hub import COMMIT, SHA1, SHA256, Listing, Remote
 from .parameters import directory_of
 from .repository import Repository
@@ -26,6 +27,8 @@ from .serving import Place
 # Seconds between two questions for a file that a peer does not have yet; and for how long it may have nothing, which it
 # says itself when its own run has ended. Verifying a large cache takes a while.
 INTERVAL, PATIENCE = 0.5, 3600.0
+# The cache of who has none.
+NOWHERE = "/dev/null"
 EVERYWHERE = ("0.0.0.0", "::", "")
 AGAIN = "Run it again: what came is kept."
 
@@ -34,7 +37,8 @@ Params = t.Mapping[str, t.Any]
 # Of the module that starts and ends the process that passes files on.
 PARAMETERS: dict[str, dict[str, t.Any]] = {
     "state": {"type": "str", "choices": ["started", "stopped"], "default": "started"},
-    "huggingface_dir": {"type": "path", "required": True},
+    "huggingface_dir": {"type": "path"},
+    "directories": {"type": "list", "elements": "dict", "default": []},
     "address": {"type": "str", "required": True},
     "port": {"type": "int", "required": True},
     "token": {"type": "str", "no_log": True},
@@ -42,19 +46,26 @@ PARAMETERS: dict[str, dict[str, t.Any]] = {
 
 
 def run(params: Params, check_mode: bool) -> dict[str, t.Any]:
-    """Pass files on, or not any more; in check mode, only say where.
+    """Pass files on, or not any more; in check mode, only say where. Archives of images are gone in the end.
 
     Nothing changes for who looks at the host afterwards, so this is no change.
 
     Raises:
         VllmError: when nothing can listen there, or the process does not end.
     """
-    place = place_of(params, directory_of(params))
-    if not check_mode and params["state"] == "started":
-        serving.start(place, params["token"])
+    place = place_of(params, directory_of(params) if params["huggingface_dir"] else NOWHERE)
+    is_started = params["state"] == "started"
+    found = [directory.described(one, not check_mode) for one in params.get("directories") or () if is_started]
+    if not check_mode and is_started:
+        outside = {digest: path for _manifest, paths in found for digest, path in paths.items()}
+        serving.start(place, params["token"], outside=outside)
     elif not check_mode:
         serving.stop(place)
-    return {"changed": False, "url": place.url}
+        archives = os.path.join(place.huggingface_dir, "hub", serving.IMAGES)
+        if os.path.isdir(archives):
+            files.delete_directory(archives)
+    models = [manifest.told() for manifest, _paths in found]
+    return {"changed": False, "url": place.url, "models": models}
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -37,7 +37,8 @@ def line(name: str, seen: t.Mapping[str, t.Any], elapsed: float, _expected: floa
     rate = f", {size(progress['bytes_per_second'])}/s" if progress["bytes_per_second"] else ""
     left = progress["seconds_left"]
     rest = f", {duration(left)} left" if left is not None and done < total else ""
-    return f"{name}: fetched {progress['percent']} % ({size(done)} of {size(total)}){rate}{rest}, {duration(elapsed)}"
+    doing = progress.get("doing", "fetched")
+    return f"{name}: {doing} {progress['percent']} % ({size(done)} of {size(total)}){rate}{rest}, {duration(elapsed)}"
 
 
 def step(seen: t.Mapping[str, t.Any]) -> int:
@@ -49,4 +50,4 @@ def summary(name: str, result: t.Mapping[str, t.Any]) -> str:
     """The last line: what came, and how long it took; empty when nothing came."""
     came, elapsed = result.get("fetched_bytes") or 0, result.get("elapsed") or 0
     rate = f", {size(came / elapsed)}/s" if elapsed >= 1 else ""
-    return f"{name}: whole after {duration(elapsed)} ({size(came)} fetched{rate})" if came else ""
+    return f"{name}: complete after {duration(elapsed)} ({size(came)} fetched{rate})" if came else ""

@@ -52,7 +52,7 @@ def run(params: Params, check_mode: bool) -> Result:
             return remove(repository, check_mode)
     staging = Staging(params, wish, repository)
     peer = params["peer"]
-    if not peer or check_mode:
+    if not peer or not peer["address"] or check_mode:
         return staging.run(check_mode)
     with serving.passing_on(peers.place_of(peer, repository.huggingface_dir), peer["token"]):
         return staging.run(check_mode)
@@ -164,7 +164,7 @@ class Staging:
         directory = self.repository.huggingface_dir
         if plan.fetch and self.params["offline"]:
             raise VllmError(
-                f"{self.wish.name} is not whole in {directory}: {plans.listed(plan.fetch)} missing or damaged, and "
+                f"{self.wish.name} is incomplete in {directory}: {plans.listed(plan.fetch)} missing or damaged, and "
                 "offline is set. Copy what is missing there, or let the host fetch it.",
                 "weights-incomplete",
             )

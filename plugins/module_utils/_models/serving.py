@@ -41,8 +41,12 @@ STALL, LOOK = 5.0, 0.02
 # Seconds that an end or a beginning of the process may take, and those of a connection without a byte.
 PATIENCE, SILENCE = 10.0, 60.0
 CHUNK_BYTES = 1 << 20
+# Where archives of images are on their way, beside the folders of models.
+IMAGES = ".images"
 PATH = re.compile(
-    r"/(?P<folder>models--[\w.-]{1,200})/blobs/(?P<digest>[0-9a-f]{64}|[0-9a-f]{40})\?size=(?P<size>\d{1,18})", re.ASCII
+    r"/(?P<folder>models--[\w.-]{1,200}|\.images)/blobs/"
+    r"(?P<digest>[0-9a-f]{64}|[0-9a-f]{40})\?size=(?P<size>\d{1,18})",
+    re.ASCII,
 )
 RANGE = re.compile(r"bytes=(\d{1,18})-")
 # Of a record: nobody fetches into the cache any more. Empty: nobody has begun yet.
@@ -113,8 +117,8 @@ def _write(place: Place, record: Params) -> None:
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def start(place: Place, token: str, is_new: bool = True) -> bool:
-    """Pass on what the cache has; whether a process was started for it.
+def start(place: Place, token: str, is_new: bool = True, outside: t.Mapping[str, str] | None = None) -> bool:
+    """Pass on what the cache has, and files C(outside) of it, by digest; whether a process was started for it.
 
     One of an earlier run gives way, unless this is not the beginning of a run.
 
@@ -133,7 +137,9 @@ def start(place: Place, token: str, is_new: bool = True) -> bool:
             )
     # Of a process that was killed, the record is there.
     stop(place)
-    _begin(_listening(place), place, token)
+    server = _listening(place)
+    server.outside = outside or {}
+    _begin(server, place, token)
     return True
 
 
@@ -176,6 +182,12 @@ def passing_on(place: Place, token: str) -> t.Iterator[None]:
         raise
 
 
+def keep(place: Place) -> None:
+    """Put off the end of the process, while a run works on what others wait for."""
+    with contextlib.suppress(OSError):
+        os.utime(place.record)
+
+
 def _note(place: Place, who: str) -> None:
     record = recorded(place)
     if record:
@@ -197,6 +209,7 @@ class Listening(socketserver.ThreadingMixIn, socketserver.TCPServer):
 
     def __init__(self, place: Place) -> None:
         self.place, self.token, self.process = place, "", ""
+        self.outside: t.Mapping[str, str] = {}
         self.away_since = 0.0
         self.address_family = socket.AF_INET6 if ":" in place.address else socket.AF_INET
         super().__init__((place.address, place.port), Answer)
@@ -227,8 +240,7 @@ class Listening(socketserver.ThreadingMixIn, socketserver.TCPServer):
 
     def used(self) -> None:
         """Put off the end."""
-        with contextlib.suppress(OSError):
-            os.utime(self.place.record)
+        keep(self.place)
 
     def may_come(self) -> bool:
         """Whether what is not there may still come: a run fetches, has not begun yet, or is between two steps."""
@@ -265,7 +277,9 @@ class Answer(http.server.BaseHTTPRequestHandler):
             self._give(asked["folder"], asked["digest"], int(asked["size"]), int(start[1]) if start else 0)
 
     def _give(self, folder: str, digest: str, size: int, start: int) -> None:
-        path = os.path.join(self.server.place.huggingface_dir, "hub", folder, "blobs", digest)
+        path = self.server.outside.get(digest) or os.path.join(
+            self.server.place.huggingface_dir, "hub", folder, "blobs", digest
+        )
         descriptor = _opened(path, size, size)
         descriptor = _opened(f"{path}.incomplete", start + 1, size) if descriptor is None else descriptor
         if descriptor is None:
@@ -337,7 +351,7 @@ def _begin(server: Listening, place: Place, token: str) -> None:
     server.token = f"Bearer {token}"
     child = os.fork()
     if not child:
-        _detached(functools.partial(_serve, server, place, token), keeps=server.fileno())
+        detached(functools.partial(_serve, server, place, token), keeps=server.fileno())
     os.waitpid(child, 0)
     server.server_close()
     deadline = time.monotonic() + PATIENCE
@@ -361,14 +375,15 @@ def _serve(server: Listening, place: Place, token: str) -> None:
             "process": server.process,
             "token": digest_of(token),
             "huggingface_dir": place.huggingface_dir,
-            "fetches": "",
+            # To what lies outside the cache, nothing comes.
+            "fetches": GIVEN_UP if server.outside else "",
         },
     )
     server.serve_forever()
 
 
-def _detached(do: t.Callable[[], None], keeps: int) -> t.NoReturn:
-    """Go on as a process that belongs to nobody: no terminal, no open file but one, no lock, no directory."""
+def detached(do: t.Callable[[], None], keeps: int = -1) -> t.NoReturn:
+    """Go on as a process that belongs to nobody: no terminal, no open file but C(keeps), no lock, no directory."""
     status = 1
     try:
         # What is shared with the parent is not freed here.

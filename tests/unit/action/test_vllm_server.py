@@ -201,6 +201,22 @@ def test_both_backends_have_the_same_home() -> None:
     assert described.calls[0][1]["venv"]["root"] == venv
 
 
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        pytest.param({}, "/home/ops/vllm/huggingface", id="as the catalogue has it"),
+        pytest.param({"huggingface_dir": "/srv/hf"}, "/srv/hf", id="where models are staged"),
+        pytest.param(
+            {"huggingface_dir": "/srv/hf", "overrides": {"huggingface_dir": "/data"}}, "/data", id="as an override says"
+        ),
+    ],
+)
+def test_a_server_of_the_catalogue_reads_models_where_the_host_has_them_staged(said: Result, expected: str) -> None:
+    plugin = Plugin(FOUND, model="gpt-oss-120b", hardware_class="gb10", **said)
+    plugin.run(None, {})
+    assert plugin.calls[-1][1]["huggingface_dir"].replace("~", "/home/ops") == expected
+
+
 def test_a_model_of_the_catalogue_is_a_name_too() -> None:
     plugin = Plugin(FOUND, model="gpt-oss-120b", overrides={"engine": {"max_num_seqs": 7}})
     plugin.over(group_names=["gb10"])

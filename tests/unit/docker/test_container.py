@@ -584,22 +584,6 @@ def test_the_server_that_a_container_belongs_to(container: str, server: str) -> 
     assert server_name(container) == server
 
 
-@pytest.mark.parametrize(
-    ("reference", "parts"),
-    [
-        ("vllm", ("vllm", "latest")),
-        ("vllm:1", ("vllm", "1")),
-        ("nvcr.io/nvidia/vllm:25.09-py3", ("nvcr.io/nvidia/vllm", "25.09-py3")),
-        ("localhost:5000/vllm", ("localhost:5000/vllm", "latest")),
-        ("localhost:5000/vllm:1", ("localhost:5000/vllm", "1")),
-        ("vllm@sha256:ab", ("vllm@sha256:ab", None)),
-        ("localhost:5000/vllm:1@sha256:ab", ("localhost:5000/vllm:1@sha256:ab", None)),
-    ],
-)
-def test_an_image_reference_is_split(reference: str, parts: tuple[str, str | None]) -> None:
-    assert docker_backend._split_reference(reference) == parts
-
-
 def inspected(labels: t.Any = None, **state: t.Any) -> dict[str, t.Any]:
     return {"Image": "sha256:1", "Config": {"Labels": labels}, "State": {"Running": False, **state}}
 

@@ -102,3 +102,125 @@ def test_hosts_with_other_wishes_are_no_peers() -> None:
     assert sources == {"a": [], "b": [], "c": ["http://10.0.0.1:8790"], "d": None}
     with pytest.raises(AnsibleFilterError, match="e is not one of the hosts"):
         model_cache_peers(hosts, list(hosts), "e")
+
+
+# --- images ---------------------------------------------------------------------------------------------------------
+
+IMAGE = "nvcr.io/nvidia/vllm:25.09"
+
+
+def engine(number: int, has: str = "", got: str = "", archive: bool = False) -> Variables:
+    item = {"__model_cache_item": IMAGE}
+    described = {"id": got, **({"archive": {"size": 1}} if archive else {})}
+    return {
+        **host(number),
+        "__model_cache_images_looked": {
+            "results": [{**item, "image": {"id": has}} if has else {**item, "failed": True}]
+        },
+        **({"__model_cache_images_had": {"results": [{**item, "image": described}]}} if got else {}),
+    }
+
+
+def turns(hosts: Variables, updates: bool = False) -> dict[str, str]:
+    """For each host its turn: '1' with what the others have, or the names of its sources, or nothing."""
+    names = {f"http://10.0.0.{number}:8790": name for number, name in enumerate(hosts, 1)}
+    found = {}
+    for name in hosts:
+        (answer,) = model_cache_peers(hosts, list(hosts), name, updates, images=True)
+        assert answer is not None
+        peer = answer["peer"]
+        assert not (answer["first"] and answer["fetches"])
+        sources = "".join(names[url] for url in peer["sources"])
+        found[name] = f"1:{','.join(peer['others'])}" if answer["first"] else sources if answer["fetches"] else ""
+        assert peer["image"].get("id", "") == ("x" if answer["fetches"] and hosts["a"].get(HAD) else ""), name
+    return found
+
+
+HAD = "__model_cache_images_had"
+
+
+@pytest.mark.parametrize(
+    ("hosts", "updates", "expected"),
+    [
+        pytest.param({"a": engine(1)}, False, {"a": "1:"}, id="one host"),
+        pytest.param(
+            {"a": engine(1), "b": engine(2), "c": engine(3)},
+            False,
+            {"a": "1:,", "b": "a", "c": "ba"},
+            id="nobody has it",
+        ),
+        pytest.param(
+            {"a": engine(1), "b": engine(2, "x"), "c": engine(3, "y")},
+            False,
+            {"a": "b", "b": "1:", "c": ""},
+            id="two have it, and one of them passes it on",
+        ),
+        pytest.param({"a": engine(1, "x"), "b": engine(2, "x")}, False, {"a": "1:", "b": ""}, id="all have it"),
+        pytest.param(
+            {"a": engine(1, "y"), "b": engine(2, "y"), "c": engine(3)},
+            True,
+            {"a": "1:y,", "b": "a", "c": "ba"},
+            id="the registry is to be asked",
+        ),
+        pytest.param(
+            {"a": engine(1, "y", "x", True), "b": engine(2, "x"), "c": engine(3, "y")},
+            True,
+            {"a": "1:y", "b": "", "c": "a"},
+            id="the registry had a newer one, which one host has",
+        ),
+        pytest.param(
+            {"a": engine(1, "x", "x"), "b": engine(2, "x")},
+            True,
+            {"a": "1:", "b": ""},
+            id="the registry had nothing new",
+        ),
+    ],
+)
+def test_one_host_has_an_image_first_and_those_that_lack_it_are_a_chain(
+    hosts: Variables, updates: bool, expected: dict[str, str]
+) -> None:
+    assert turns(hosts, updates) == expected
+
+
+# --- directories of the controller ----------------------------------------------------------------------------------
+
+TRAINED = {"model": "org/m", "directory": "/srv/m"}
+GIVEN = {**MODEL, **TRAINED, "commit": "beef"}
+
+
+def given(hosts: Variables) -> Variables:
+    controller = {"models": [GIVEN], "url": "http://10.0.0.9:8791"}
+    return {name: {**told, "__model_cache_controller": controller} for name, told in hosts.items()}
+
+
+def test_a_model_of_the_controller_goes_through_a_chain_of_those_that_lack_it_as_it_is_there() -> None:
+    hosts = given({name: host(number, name in "bc", wish=TRAINED) for number, name in enumerate("abcd", 1)})
+    # The second has it as it is now, the third as it was.
+    hosts["b"]["__model_cache_looked"]["results"][0]["model"] = GIVEN
+    controller, second = "http://10.0.0.9:8791", "http://10.0.0.2:8790"
+    sources = {}
+    for name in hosts:
+        (answer,) = model_cache_peers(hosts, list(hosts), name, updates=True)
+        assert answer is not None
+        assert (answer["asks"], answer["peer"]["commit"], answer["peer"]["head"]) == (False, "beef", "the controller")
+        sources[name] = answer["peer"]["sources"]
+    first = "http://10.0.0.1:8790"
+    assert sources["a"] == [controller]
+    assert sources["b"] == [first, controller]
+    assert sources["d"][-2:] == [first, controller]
+    (answer,) = model_cache_peers(hosts, list(hosts), "a")
+    assert answer is not None
+    assert answer["peer"]["sources"] == [second, controller]
+
+
+def test_a_host_that_passes_nothing_on_fetches_from_the_controller() -> None:
+    hosts = given({"a": host(1, wish=TRAINED), "b": host(2, wish=TRAINED)})
+    hosts["b"]["__model_cache_here"]["address"] = ""
+    (answer,) = model_cache_peers(hosts, list(hosts), "b")
+    assert answer is not None
+    assert (answer["asks"], answer["peer"]["sources"]) == (False, ["http://10.0.0.9:8791"])
+    hosts = {"a": host(1), "b": host(2)}
+    hosts["b"]["__model_cache_here"]["address"] = ""
+    (answer,) = model_cache_peers(hosts, list(hosts), "b")
+    assert answer is not None
+    assert (answer["asks"], answer["peer"]["sources"], answer["peer"]["commit"]) == (False, [], None)

@@ -17,10 +17,11 @@ from pathlib import Path
 
 import pytest
 import yaml
+from ansible_collections.gpufleet.vllm.plugins.module_utils._images import run as images
 from ansible_collections.gpufleet.vllm.plugins.module_utils._models import peers
 from ansible_collections.gpufleet.vllm.plugins.module_utils._models.parameters import PARAMETERS
-from ansible_collections.gpufleet.vllm.plugins.modules import model_cache, model_cache_peer
-from hub_rig import MODEL, SHARDS, WANTED, Hub, free_ports, tree
+from ansible_collections.gpufleet.vllm.plugins.modules import model_cache, model_cache_image, model_cache_peer
+from hub_rig import MODEL, SHARDS, WANTED, Hub, free_ports, repository, tree
 
 ROOT = Path(__file__).resolve().parents[3]
 ROLE = ROOT / "roles" / "model_cache"
@@ -39,8 +40,16 @@ SPEC: dict[str, t.Any] = yaml.safe_load((ROLE / "meta" / "argument_specs.yml").r
 OPTIONS = SPEC["argument_specs"]["main"]["options"]
 # Of the module, but not of the dict: they are said for one run, or are private.
 OF_A_RUN = {"update", "verify", "slice", "resume", "peer"}
-# Of the dict, but not of the module: where the role has a host pass models on.
-OF_A_HOST = {"peer_address", "peer_port"}
+# Of the dict, but not of the module: where the role has a host pass models on, and what it does with images.
+OF_A_HOST = {
+    "peer_address",
+    "peer_port",
+    "controller_address",
+    "controller_port",
+    "images",
+    "image_mirror",
+    "docker_host",
+}
 
 
 @pytest.fixture(name="collections", scope="module")
@@ -114,7 +123,7 @@ def test_a_model_is_staged_listed_and_removed(play: t.Callable[..., str], tmp_pa
     assert (first["changed"], second["changed"], result(again)["changed"]) == (True, True, False)
     assert first["results"][0]["actions"] == second["results"][0]["actions"]
     assert '+    "revision": "c0ffee' in planned
-    assert "org/small at main: whole, verified since" in done
+    assert "org/small at main: complete, verified since" in done
     young = play({**wish, "models": []}, "--check", vllm_cache_remove_after_days=1)
     assert "changed=0" in young
     old = play({**wish, "models": []}, "--check", vllm_cache_remove_after_days=0)
@@ -152,6 +161,54 @@ def test_one_host_fetches_a_model_and_the_others_get_it_from_there(play: t.Calla
             assert one.connect_ex(("127.0.0.1", port)), "nothing listens any more"
 
 
+@pytest.mark.parametrize("passes_on", [True, False], ids=["from host to host", "to each host"])
+def test_a_model_in_a_directory_of_the_controller_comes_to_the_hosts(
+    passes_on: bool, play: t.Callable[..., str], tmp_path: Path
+) -> None:
+    *two, controller = free_ports(3)
+    ports, directory = dict(zip("ab", two)), tmp_path / "trained"
+    written = {name: content for name, content in repository().items() if "/" not in name}
+    directory.mkdir()
+    for name, content in written.items():
+        (directory / name).write_bytes(content)
+    here = {"peer_address": "127.0.0.1", "peer_port": "{{ ports[inventory_hostname] }}"} if passes_on else {}
+    wish: dict[str, t.Any] = {
+        "huggingface_dir": f"{tmp_path}/{{{{ inventory_hostname }}}}",
+        "endpoint": "http://127.0.0.1:9",
+        "disk_reserve": "1M",
+        "attempts": 1,
+        "controller_address": "127.0.0.1",
+        "controller_port": controller,
+        "models": [{"model": MODEL, "directory": str(directory)}],
+        **here,
+    }
+
+    def there(host: str) -> dict[str, bytes]:
+        (commit,) = [(tmp_path / host / "hub/models--org--small/refs/main").read_text()]
+        snapshot = tmp_path / host / "hub/models--org--small/snapshots" / commit
+        return {path.name: path.read_bytes() for path in snapshot.iterdir()}
+
+    if passes_on:
+        planned = play(wish, "--check", hosts="a,b,", ports=ports)
+        assert "fetch 7 files of org/small" in planned
+        assert not (tmp_path / "a").exists()
+    output = play(wish, hosts="a,b,", ports=ports)
+    for host in "ab":
+        assert there(host) == {name: written[name] for name in WANTED}, output
+    urls = [f"http://127.0.0.1:{port}" for port in (controller, ports["a"] if passes_on else controller)]
+    assert [f"from {url} (" in output for url in urls] == [True, True]
+    with socket.socket() as one:
+        assert one.connect_ex(("127.0.0.1", controller)), "nothing listens any more"
+    if not passes_on:
+        return
+    again = play(wish, hosts="a,b,", ports=ports)
+    assert again.count("changed=0") == 2, again
+    (directory / SHARDS[0]).write_bytes(repository()[SHARDS[1]])
+    output = play(wish, hosts="a,b,", ports=ports)
+    for host in "ab":
+        assert there(host)[SHARDS[0]] == repository()[SHARDS[1]], output
+
+
 def test_who_was_to_ask_the_source_and_failed_is_named(play: t.Callable[..., str], tmp_path: Path) -> None:
     ports = dict(zip("ab", free_ports(2)))
     wish: dict[str, t.Any] = {
@@ -183,7 +240,9 @@ def facts(option: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
 
 
 @pytest.mark.parametrize(
-    ("module", "parameters"), [(model_cache, PARAMETERS), (model_cache_peer, peers.PARAMETERS)], ids=["cache", "peer"]
+    ("module", "parameters"),
+    [(model_cache, PARAMETERS), (model_cache_peer, peers.PARAMETERS), (model_cache_image, images.PARAMETERS)],
+    ids=["cache", "peer", "image"],
 )
 def test_the_module_is_documented_as_it_is(module: t.Any, parameters: dict[str, t.Any]) -> None:
     documented = yaml.safe_load(module.DOCUMENTATION)["options"]
@@ -194,7 +253,7 @@ def test_the_module_is_documented_as_it_is(module: t.Any, parameters: dict[str, 
 
 def test_the_role_takes_every_option_of_the_module_and_no_other() -> None:
     common = OPTIONS["model_cache"]["options"]
-    each = common["models"]["options"]
+    each = {key: option for key, option in common["models"]["options"].items() if key != "directory"}
     role = {**{key: option for key, option in common.items() if key not in {"models", *OF_A_HOST}}, **each}
     assert {key: facts(option) for key, option in role.items()} == {
         key: facts(option) for key, option in PARAMETERS.items() if key not in OF_A_RUN
@@ -206,6 +265,14 @@ def test_the_role_takes_every_option_of_the_module_and_no_other() -> None:
 def test_the_role_passes_every_option_on() -> None:
     (task,) = yaml.safe_load((ROLE / "tasks" / "bring.yml").read_text("utf-8"))
     assert set(task["gpufleet.vllm.model_cache"]) == set(PARAMETERS) - {"slice", "resume"}
+
+
+def test_the_role_passes_every_option_of_an_image_on() -> None:
+    (task,) = yaml.safe_load((ROLE / "tasks" / "image.yml").read_text("utf-8"))
+    assert set(task["gpufleet.vllm.model_cache_image"]) == set(images.PARAMETERS) - {"slice", "resume"}
+    common = OPTIONS["model_cache"]["options"]
+    for key, name in {"docker_host": "docker_host", "image_mirror": "mirror"}.items():
+        assert facts(common[key]) == facts(images.PARAMETERS[name])
 
 
 def test_the_defaults_of_the_role_are_those_that_are_documented() -> None:

@@ -31,7 +31,7 @@ import json, os, sys
 with open(sys.argv[1]) as stream:
     asked = json.load(stream)
 name = asked.get("name") or str(asked.get("container") or asked.get("unit") or asked.get("server") or "gpu_facts")[5:]
-if "MODULE" == "model_cache":
+if "MODULE".startswith("model_cache"):
     name = os.path.basename(asked["huggingface_dir"])
 folder = os.path.join(os.environ["STAND_IN"], name)
 with open(os.path.join(folder, "calls"), "a+") as stream:
@@ -85,6 +85,7 @@ SICK: Answer = {
     "elapsed": 9.0,
 }
 STEPS = ["create vllm-x", "start vllm-x"]
+STAGING = ("model_cache", "model_cache_image")
 
 
 def found(name: str, *actions: str, health: Answer | None = None, **differs: t.Any) -> Answer:
@@ -533,6 +534,27 @@ def weights() -> list[Scenario]:
             variables=variables("staged"),
         ),
         Scenario(
+            "image-staged",
+            [
+                found("image-staged", *STEPS),
+                {"changed": True},
+                found("image-staged", *STEPS),
+                GOOD,
+                found("image-staged"),
+            ],
+            [PLAN, ("model_cache_image", "", False), container("started"), health(), container("committed")],
+            'image-staged answers at http://127.0.0.1:8000 on image-staged: "Four."',
+            changed=True,
+            variables={
+                "vllm_server": {"huggingface_dir": "/srv/image-staged"},
+                "model_cache": {
+                    "huggingface_dir": "/srv/image-staged",
+                    "models": [{"model": "x/y"}],
+                    "images": ["h:1", "i:1"],
+                },
+            },
+        ),
+        Scenario(
             "not-staged",
             [
                 needing("not-staged", *STEPS),
@@ -574,7 +596,7 @@ def _seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Seen]:
         shutil.copytree(ROOT / part, copy / part, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(ROOT / "playbooks" / "models", copy / "playbooks" / "models")
     shutil.copy(ROOT / "galaxy.yml", copy)
-    for module in ("vllm_container", "vllm_service", "vllm_health", "vllm_venv", "model_cache", "gpu_facts"):
+    for module in ("vllm_container", "vllm_service", "vllm_health", "vllm_venv", *STAGING, "gpu_facts"):
         (copy / "plugins" / "modules" / f"{module}.py").write_text(STAND_IN.replace("MODULE", module))
     outputs = {check: run(path, [one for one in SCENARIOS if one.check is check], check) for check in (False, True)}
     seen = {}
