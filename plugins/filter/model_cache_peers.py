@@ -12,8 +12,8 @@ author:
   - gpufleet contributors (@gpufleet)
 description:
   - For role P(gpufleet.vllm.model_cache#role) with C(peer_address).
-  - One host that has an image, or else the first of the play, is the head of one chain, since each engine would write
-    another archive of it.
+  - One host with the image, or else the first of the play, is the head of the only chain for an image, since each
+    engine would write another archive of it.
   - Hosts with a complete model are the heads of chains, in which each host fetches from the one before it. When
     none has it, the first host of the play fetches it from the source.
 positional: _input, hosts, host, updates, images

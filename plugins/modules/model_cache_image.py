@@ -7,22 +7,22 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: model_cache_image
-short_description: Have a container image on a host, from a registry, a mirror or another host
+short_description: Provide a container image on a host, from a registry, a mirror or another host
 version_added: 0.1.0
 author:
   - gpufleet contributors (@gpufleet)
 description:
-  - Has an image on the engine of a host under the name by which a server asks for it, so that the server starts without
-    a registry. An image that is there costs one look at the engine.
-  - It is pulled from its registry or from O(mirror), or comes from another host of the same run. That one has the
-    engine write the image into an archive, which passes from host to host as the files of a model do, and each engine
-    reads it. See role P(gpufleet.vllm.model_cache#role) with C(peer_address).
-  - An archive is verified by size and sha256, and looked into before the engine reads it. It may hold one image alone,
-    with the id that it has on the first host, and no name. The name is given last, when the engine has that id, so a
-    run that was cut short leaves nothing that counts as the image.
-  - Engines note the digest of a registry only for what they pulled. An image that is pinned (C(repository@sha256:...))
-    gets the tag C(repository:sha256-...) besides, by which M(gpufleet.vllm.vllm_container) finds it.
-  - While it works, a line shows percent, rate and the time that is left, as with M(gpufleet.vllm.model_cache).
+  - Provides an image on the engine of a host under the name that a server uses, so that the server starts without
+    a registry. An image that is already there costs one check.
+  - Pulls it from its registry or from O(mirror), or fetches it from another host of the same run. That host exports the
+    image to an archive, which goes from host to host as the files of a model do, and each engine imports it. See role
+    P(gpufleet.vllm.model_cache#role) with C(peer_address).
+  - Verifies the size and the sha256 of an archive, and its content, before the engine imports it. It must contain
+    exactly one image, with the id that it has on the first host, and no name. The name is set last, when the engine has
+    that id, so an interrupted run leaves no image under that name.
+  - Engines record the digest only of images that they pulled themselves. A pinned image (C(repository@sha256:...)) from
+    another host gets the tag C(repository:sha256-...), by which M(gpufleet.vllm.vllm_container) finds it.
+  - Meanwhile, a line shows percent, rate and remaining time, as with M(gpufleet.vllm.model_cache).
 extends_documentation_fragment:
   - ansible.builtin.action_common_attributes
 attributes:
@@ -44,14 +44,14 @@ options:
   huggingface_dir:
     description:
       - Absolute path of the Hugging Face cache on the host, as in M(gpufleet.vllm.model_cache). An archive on its way
-        lies in its folder C(hub/.images) until the run ends.
+        is in its folder C(hub/.images) until the run ends.
     type: path
     required: true
   mirror:
     description:
-      - A registry that is asked instead of the one in the name, or a place in one, such as
-        C(registry.example.com:5000/nvcr). C(nvcr.io/nvidia/vllm) is pulled as C(MIRROR/nvidia/vllm) then, and is known
-        by its own name afterwards. Logins are those of the engine's client on the host (C(docker login)).
+      - A registry to use instead of the one in the name, or a path in one, such as
+        C(registry.example.com:5000/nvcr). C(nvcr.io/nvidia/vllm) is then pulled as C(MIRROR/nvidia/vllm), and gets its
+        own name afterwards. Log in with C(docker login) on the host.
     type: str
   docker_host:
     description:
@@ -59,22 +59,22 @@ options:
     type: str
   offline:
     description:
-      - Pull nothing. The module fails unless the image is there, or another host passes it on.
+      - Pull nothing. The module fails unless the image is there, or another host shares it.
     type: bool
     default: false
   update:
     description:
-      - Whether to ask the registry what the name stands for now. Otherwise an image that is there stays.
+      - Whether to ask the registry for a newer image of that name. Otherwise an image that is there is kept.
     type: bool
     default: false
   bandwidth_limit:
     description:
-      - Bytes per second that come from another host, such as V(100M). A pull is the engine's, and knows no limit.
+      - Bytes per second from another host, such as V(100M). It does not limit pulls, which the engine makes.
     type: bytes
   disk_reserve:
     description:
-      - Space that must stay free on the file systems of O(huggingface_dir) and of the engine. An archive and the image
-        made of it are counted. The size of an image that is to be pulled is not known in advance.
+      - Space that must stay free on the file systems of O(huggingface_dir) and of the engine, in addition to an archive
+        and its image. The size of an image is not known before it is pulled.
     type: bytes
     default: 10G
   timeout:
@@ -167,7 +167,7 @@ actions:
     - fetch nvcr.io/nvidia/vllm:25.09-py3 from http://10.0.0.11:8790 (21.3 GiB) and load it
     - have nvcr.io/nvidia/vllm:25.09-py3 stand for sha256:0a1b2c3d4e5f
 image:
-  description: The image as it is now; none where it is still to come.
+  description: The image as it is now, null if it is not there yet.
   returned: success
   type: dict
   contains:
@@ -180,7 +180,7 @@ image:
       type: str
       sample: sha256:0a1b2c3d4e5f60718293a4b5c6d7e8f90a1b2c3d4e5f60718293a4b5c6d7e8f9
     size:
-      description: What it takes there, in bytes.
+      description: Its size there, in bytes.
       type: int
       sample: 22870000000
     ids:

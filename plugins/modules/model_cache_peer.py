@@ -41,13 +41,13 @@ options:
   huggingface_dir:
     description:
       - Absolute path of the Hugging Face cache on the host, as in M(gpufleet.vllm.model_cache). It may be missing yet.
-        Without it, only O(directories) are passed on.
+        Without it, only O(directories) are shared.
     type: path
   directories:
     description:
       - Models in plain directories of the host, each with C(model), C(directory), and if need be C(format),
-        C(custom_code) and C(include), as M(gpufleet.vllm.model_cache) has them. Their files are passed on as well.
-      - Each file is hashed, and again only when size, time or number of the file have changed.
+        C(custom_code) and C(include), as in M(gpufleet.vllm.model_cache). Their files are shared as well.
+      - Each file is hashed once, and again only when its size, time or number has changed.
     type: list
     elements: dict
     default: []

@@ -72,8 +72,8 @@ options:
     type: str
   huggingface_dir:
     description:
-      - Where the host has its models staged, as role P(gpufleet.vllm.model_cache#role) has it. It counts for O(model),
-        unless O(overrides) has another one.
+      - The C(huggingface_dir) of role P(gpufleet.vllm.model_cache#role) on the host. It applies to O(model), unless
+        O(overrides) has another one.
     type: str
   overrides:
     description:

@@ -221,7 +221,8 @@ class Staging:
         described = self._described(str(found["Id"])) if found else None
         if described is None:
             raise VllmError(
-                f"The image {self.wish.name} was removed from the host right after it was added. Run it again.",
+                f"The image {self.wish.name} is not on the host though it was provided: it was removed meanwhile. "
+                "Run it again.",
                 "image-missing",
             )
         if [one for one in self.peer.get("others") or () if one != described["id"]]:

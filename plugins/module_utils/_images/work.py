@@ -143,7 +143,7 @@ class Work:
                 return
             noted = time.monotonic()
             if not self._is_wanted():
-                raise VllmError(f"The run that asked for {self.subject} has ended. Run it again.", "overtaken")
+                raise VllmError(f"No run waits for {self.subject} any more. Run it again.", "overtaken")
             note(progress={"doing": doing, "done": done, "total": total})
 
         note()
@@ -152,8 +152,9 @@ class Work:
         except VllmError as error:
             said: Result = {"msg": str(error), "reason": error.reason}
         except Exception as error:
+            seen = f"{type(error).__name__}: {error}"
             said = {
-                "msg": f"The work on {self.subject} failed: {type(error).__name__}: {error}. Report this as a fault.",
+                "msg": f"Cannot continue the work on {self.subject}: {seen}. Report this as a fault.",
                 "reason": "backend-failed",
             }
         else:
