@@ -103,7 +103,7 @@ def _target(target: str, guide: Path, guides: t.Sequence[Path]) -> str:
     """A link of a guide, within the site where its page is there, else to the repository."""
     if target.startswith("#"):
         return target
-    address, _, anchor = target.partition("#")
+    address, _hash, anchor = target.partition("#")
     kept = f"#{anchor}" if anchor else ""
     ours = re.match(rf"{REPOSITORY}/(?:blob|tree)/main/(.*)", address)
     if not ours and urlsplit(address).scheme:

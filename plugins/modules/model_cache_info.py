@@ -94,8 +94,8 @@ lines:
   elements: str
   sample:
     - >-
-      openai/gpt-oss-20b at main: whole, verified since 2026-08-01T10:00:00Z, in /opt/vllm/huggingface, 12.8 GiB, used
-      by gpt-oss
+      openai/gpt-oss-20b at main: complete, verified since 2026-08-01T10:00:00Z, in /opt/vllm/huggingface, 12.8 GiB,
+      used by gpt-oss
 """
 
 from ansible.module_utils.basic import AnsibleModule

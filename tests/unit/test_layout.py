@@ -49,7 +49,7 @@ BUDGETS = {
     "grpo_check": 126,
     "grpo_environment": 146,
     # With what fetches from other hosts and passes on to them, and reads directories of the controller.
-    "model_cache": 242,
+    "model_cache": 244,
     # With what talks to an engine.
     "model_cache_image": 277,
     "model_cache_info": 145,

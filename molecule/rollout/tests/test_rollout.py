@@ -93,7 +93,7 @@ def test_a_rollout_whose_controller_was_killed_is_finished_by_the_next_run(
     with (tmp_path / "output").open("w") as output:
         killed = subprocess.Popen(command, stdout=output, stderr=output, start_new_session=True)
         for _attempt in range(400):
-            if "Let the servers of the wave serve" in (tmp_path / "output").read_text(encoding="utf-8"):
+            if "Soak: wait" in (tmp_path / "output").read_text(encoding="utf-8"):
                 break
             time.sleep(1)
         os.killpg(killed.pid, signal.SIGKILL)

@@ -133,6 +133,9 @@ def _decide_with(job: Job, seen: Seen, fallbacks: Fallbacks, lenient: bool, anew
         others=conflicting(seen.others, spec, job.params["exclusive"]),
         download=seen.download,
     )
+    going = {one.name for one in abandoned(observed)}
+    if going:
+        observed = replace(observed, in_use=in_use(seen, going), unsure=bool(seen.unknown))
     needs = tuple(sorted({PROVIDED[problem.reason] for problem in lacking}))
     first = Decision(wish, observed, seen, plan(wish.wanted, observed), needs=needs)
     if first.plan.starts and not anew and _reselects(spec):

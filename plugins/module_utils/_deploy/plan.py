@@ -355,8 +355,11 @@ def _restart(
 ) -> tuple[Action, ...]:
     """The instance that is there is the wanted one."""
     cleared = _cleared(observed, CUT_SHORT)
-    if current.running or not start:
-        return cleared + _enabled(current)
+    if current.running:
+        cut_short = _others_removed(observed, current, abandoned(observed), CUT_SHORT)
+        return (*cleared, *cut_short, *_enabled(current))
+    if not start:
+        return cleared
     return cleared + _make_room(observed, preflight, "current", make=True) + start
 
 
@@ -512,20 +515,22 @@ def _committed(wanted: Wanted, observed: Observed, preflight: Preflight) -> tupl
         *_forgotten(observed),
         *_cleared(observed, because),
         *superseded,
-        *_others_removed(observed, current, stale),
+        *_others_removed(observed, current, stale, "another server took its place"),
         *(caches if old else ()),
         *remembered,
         *_environments(observed),
     )
 
 
-def _others_removed(observed: Observed, current: Instance, others: t.Iterable[Other]) -> t.Iterator[Action]:
+def _others_removed(
+    observed: Observed, current: Instance, others: t.Iterable[Other], because: str
+) -> t.Iterator[Action]:
     """Other servers go with the secrets that were written for them. What they compiled stays for a switch back."""
     read = {str(path) for path in current.intent.values() if isinstance(path, str)}
     for other in others:
         gone = {*other.wrote} - {*current.wrote} - read
         yield from _files_given_up(observed, gone, {*other.replaced}, f"it was written for {other.name}")
-        yield Action("remove_other", other.name, "another server took its place")
+        yield Action("remove_other", other.name, because)
 
 
 def _forgotten(observed: Observed) -> tuple[Action, ...]:

@@ -111,7 +111,7 @@ def listing_of(peer: Params, model: str) -> Listing | None:
     if not COMMIT.fullmatch(commit) or not remotes or len(remotes) != len(listed):
         raise VllmError(
             f"Cannot use the file list of {model} from another host: it is not a list of files below a directory, "
-            "each with its size and digest. Do not trust that host, and look at what its cache holds.",
+            "each with its size and digest. Do not trust that host, and look at its cache.",
             "download-failed",
         )
     return Listing(commit, remotes)

@@ -50,4 +50,4 @@ def summary(name: str, result: t.Mapping[str, t.Any]) -> str:
     """The last line: what came, and how long it took; empty when nothing came."""
     came, elapsed = result.get("fetched_bytes") or 0, result.get("elapsed") or 0
     rate = f", {size(came / elapsed)}/s" if elapsed >= 1 else ""
-    return f"{name}: whole after {duration(elapsed)} ({size(came)} fetched{rate})" if came else ""
+    return f"{name}: complete after {duration(elapsed)} ({size(came)} fetched{rate})" if came else ""

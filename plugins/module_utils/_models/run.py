@@ -164,7 +164,7 @@ class Staging:
         directory = self.repository.huggingface_dir
         if plan.fetch and self.params["offline"]:
             raise VllmError(
-                f"{self.wish.name} is not whole in {directory}: {plans.listed(plan.fetch)} missing or damaged, and "
+                f"{self.wish.name} is incomplete in {directory}: {plans.listed(plan.fetch)} missing or damaged, and "
                 "offline is set. Copy what is missing there, or let the host fetch it.",
                 "weights-incomplete",
             )

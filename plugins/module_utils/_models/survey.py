@@ -143,8 +143,8 @@ def _line(row: Row, revision: Row | None) -> str:
     used = f"used by {', '.join(row['servers'])}" if row["servers"] else "used by no server"
     where = f"in {row['huggingface_dir']}, {size(row['bytes'])}, {used}"
     if revision is None:
-        return f"{row['model']}: not whole (no revision), {where}"
-    state = "whole, verified" if revision["verified"] else "whole" if revision["whole"] else "not whole"
+        return f"{row['model']}: incomplete (no revision), {where}"
+    state = "complete, verified" if revision["verified"] else "complete" if revision["whole"] else "incomplete"
     why = f" ({'; '.join(revision['problems'][:2])})" if revision["problems"] else ""
     since = f" since {revision['since']}" if revision["whole"] and revision["since"] else ""
     return f"{row['model']} at {revision['revision']}: {state}{why}{since}, {where}"

@@ -17,7 +17,7 @@ import typing as t
 from dataclasses import dataclass, replace
 
 from .._host.processes import ProcessState
-from .exceptions import WRAPPERS, Told, clip, settings_in, sort_of, told
+from .exceptions import SECONDARY, Told, clip, settings_in, sort_of, told
 from .failures import BY_ID, GENERIC, SIGNATURES
 from .log import QUIET, Line, Log, Words, is_quoted, lives, parse_lines, seconds_of
 from .phase_lines import READY, SERVING, begins, is_progress_bar
@@ -235,7 +235,7 @@ def _diagnosed(life: Log, state: ProcessState, facts: t.Mapping[str, t.Any]) -> 
     is_suspect = is_ending or not served and state.running is None
     unnamed = told(part, is_ending) if is_suspect else None
     # That only something else failed explains nothing: so it is when a process was killed without a word.
-    named = _symptom(symptoms, served, unnamed is not None and not WRAPPERS.search(unnamed.summary))
+    named = _symptom(symptoms, served, unnamed is not None and not SECONDARY.search(unnamed.summary))
     if named:
         others = [symptom for symptom in symptoms if symptom.signature is not named.signature]
         found = _diagnosis_of(named, part, life, facts, _ids(others) + notes)

@@ -37,8 +37,12 @@ WRAPPERS = re.compile(
 # What the others see of the one that failed first.
 FOLLOWERS = re.compile(
     r"^(?:BrokenPipeError|ConnectionResetError|ConnectionRefusedError|EOFError|zmq\.error\.\w+)\b|recvValue failed"
+    # What an executor's wait for its workers ends with, once one of them has died.
+    r"|^RuntimeError: cancelled$"
     r"|Connection (?:was likely )?closed by (?:remote )?peer|Broken pipe|leaked (?:semaphore|shared_memory)"
 )
+# Neither says what failed first.
+SECONDARY = re.compile(f"{WRAPPERS.pattern}|{FOLLOWERS.pattern}")
 # The line of a long message that tells: of compilers, and of Triton, which ends with the error that it caught.
 DECISIVE = (
     re.compile(r"^\s*ptxas .*; error\s*:|ptxas fatal\s*:|nvcc fatal\s*:"),
@@ -86,7 +90,7 @@ def told(log: Log, ended: bool) -> Told | None:
     with a handled one ("During handling of ...") it is the last of the chain. Where the process did not end, an
     exception that the start went past does not count."""
     every = [one for one in _exceptions(log) if ended or not log.went_on(one.index)]
-    for dull in (re.compile(f"{WRAPPERS.pattern}|{FOLLOWERS.pattern}"), FOLLOWERS, None):
+    for dull in (SECONDARY, FOLLOWERS, None):
         found = [one for one in every if dull is None or not dull.search(one.summary)]
         if found:
             return _whole(log, _last_of_chain(found))

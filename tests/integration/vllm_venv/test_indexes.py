@@ -110,7 +110,7 @@ def test_credentials_come_from_netrc_and_show_nowhere(user: User, installer: str
         refused = from_index(user, installer, index.url())
         # pip does not say that it was refused, only that it found nothing.
         assert refused["reason"] == ("install-failed" if installer == "pip" else "download-failed"), refused
-        assert "index wants credentials: put them into ~/.netrc" in refused["msg"]
+        assert "index requires credentials: put them into ~/.netrc" in refused["msg"]
         netrc = user.home / ".netrc"
         netrc.write_text("machine 127.0.0.1 login me password secret4711\n")
         netrc.chmod(0o600)

@@ -73,7 +73,7 @@ def test_every_ten_percent_is_a_line_and_the_transfer_is_summed_up(screen: Scree
     assert screen.lines == [
         "[gb10-1] org/m: fetched 1 % (1.0 GiB of 60.0 GiB), 102.4 MiB/s, 9:50 left, 0:10",
         "[gb10-1] org/m: fetched 50 % (30.0 GiB of 60.0 GiB), 102.4 MiB/s, 5:00 left, 5:00",
-        "[gb10-1] org/m: whole after 10:00 (60.0 GiB fetched, 102.4 MiB/s)",
+        "[gb10-1] org/m: complete after 10:00 (60.0 GiB fetched, 102.4 MiB/s)",
     ]
     assert (result["changed"], result["fetched_bytes"], "finished" in result) == (True, 60 * GIB, False)
     assert [call["resume"].get("n") for call in plugin.calls] == [None, 1, 2, 30]

@@ -705,6 +705,18 @@ STOPPED = replace(OTHER, running=False)
             id="one that was to take the place of this one, and never did, goes",
         ),
         pytest.param(
+            "started",
+            observed(
+                instance("current", NEW, True, identity="me", wrote=("/k",)),
+                others=(replace(STOPPED, supersedes=("me",), wrote=("/k", "/d")),),
+            ),
+            [
+                "delete file /d (it was written for d)",
+                "remove d (a run that was cut short left it)",
+            ],
+            id="it goes where nothing else is to be done, too",
+        ),
+        pytest.param(
             "reverted",
             observed(instance("current", NEW, True, supersedes=("other",)), others=(STOPPED,)),
             [

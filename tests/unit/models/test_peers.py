@@ -131,7 +131,7 @@ def test_a_model_goes_through_a_chain_while_it_comes_and_leaves_the_source_once(
     # The source stops in the middle of a file until the end of the chain has what came.
     with Hub(**{SHARDS[0]: ["stall", ""]}) as hub:
         for host in chain:
-            assert host.passes() == {"changed": False, "url": host.url}
+            assert host.passes() == {"changed": False, "url": host.url, "models": []}
         running = [chain[0].begin(chain[0].wish(hub.url, chain[0].peer(**told), timeout=30))]
         for number, host in enumerate(chain[1:], 1):
             sources = [other.url for other in reversed(chain[:number])]

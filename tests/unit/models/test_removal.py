@@ -103,9 +103,9 @@ def test_the_list_tells_what_is_whole_how_large_and_used_by_whom(cache: Path) ->
     (revision,) = small["revisions"]
     assert (revision["revision"], revision["commit"], revision["verified"]) == ("main", COMMIT, True)
     first, second = lines([other, small])
-    assert first == f"org/other: not whole (no revision), in {cache}, 0 bytes, used by no server"
+    assert first == f"org/other: incomplete (no revision), in {cache}, 0 bytes, used by no server"
     assert second == (
-        f"org/small at main: whole, verified since {revision['since']}, in {cache}, 586.3 KiB, used by chat"
+        f"org/small at main: complete, verified since {revision['since']}, in {cache}, 586.3 KiB, used by chat"
     )
 
 
@@ -120,17 +120,17 @@ def test_the_list_tells_when_a_file_came_last(cache: Path) -> None:
 
 def damaged(cache: Path, staged: Hub) -> str:
     os.truncate(blob(cache, staged), 1000)
-    return "not whole (model-00001-of-00002.safetensors: it has 1000 of 300078 bytes)"
+    return "incomplete (model-00001-of-00002.safetensors: it has 1000 of 300078 bytes)"
 
 
 def gone(cache: Path, staged: Hub) -> str:
     blob(cache, staged).unlink()
-    return "not whole (model-00001-of-00002.safetensors is missing)"
+    return "incomplete (model-00001-of-00002.safetensors is missing)"
 
 
 def touched(cache: Path, staged: Hub) -> str:
     os.utime(blob(cache, staged), (1, 1))
-    return "whole since"
+    return "complete since"
 
 
 def blob(cache: Path, hub: Hub) -> Path:

@@ -203,7 +203,7 @@ def test_progress_is_told_in_percent_rate_and_time_left(seen: dict[str, t.Any], 
 
 def test_the_last_line_sums_the_transfer_up() -> None:
     done = {"fetched_bytes": 10 << 30, "elapsed": 100.0}
-    assert progress.summary("[a] m", done) == "[a] m: whole after 1:40 (10.0 GiB fetched, 102.4 MiB/s)"
+    assert progress.summary("[a] m", done) == "[a] m: complete after 1:40 (10.0 GiB fetched, 102.4 MiB/s)"
     assert progress.summary("[a] m", {"fetched_bytes": 0, "elapsed": 9.0}) == ""
 
 

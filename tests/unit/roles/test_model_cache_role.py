@@ -123,7 +123,7 @@ def test_a_model_is_staged_listed_and_removed(play: t.Callable[..., str], tmp_pa
     assert (first["changed"], second["changed"], result(again)["changed"]) == (True, True, False)
     assert first["results"][0]["actions"] == second["results"][0]["actions"]
     assert '+    "revision": "c0ffee' in planned
-    assert "org/small at main: whole, verified since" in done
+    assert "org/small at main: complete, verified since" in done
     young = play({**wish, "models": []}, "--check", vllm_cache_remove_after_days=1)
     assert "changed=0" in young
     old = play({**wish, "models": []}, "--check", vllm_cache_remove_after_days=0)

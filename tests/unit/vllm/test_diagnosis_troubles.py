@@ -173,6 +173,21 @@ GB10 = [
         "image-platform",
         "linux/arm64",
     ),
+    (
+        "a worker is killed while the cache is made",
+        START.format("0.32.0") + "(EngineCore pid=9) ERROR 11-27 13:36:31 [multiproc_executor.py:315] Worker proc "
+        "VllmWorker-0 died unexpectedly (exit code: -9), shutting down executor.\n"
+        "(EngineCore pid=9) ERROR 11-27 13:36:31 [core.py:1198] EngineCore failed to start.\n"
+        "(EngineCore pid=9) ERROR 11-27 13:36:31 [core.py:1198] Traceback (most recent call last):\n"
+        '(EngineCore pid=9) ERROR 11-27 13:36:31 [core.py:1198]   File "/x/shm_broadcast.py", line 867, in acquire_read\n'
+        '(EngineCore pid=9) ERROR 11-27 13:36:31 [core.py:1198]     raise RuntimeError("cancelled")\n'
+        "(EngineCore pid=9) ERROR 11-27 13:36:31 [core.py:1198] RuntimeError: cancelled\n"
+        "(APIServer pid=1) RuntimeError: Engine core initialization failed. See root cause above. Failed core proc(s)"
+        ": {}\n",
+        ProcessState(False, 1),
+        "worker-died",
+        "out-of-memory killer",
+    ),
     ("the container exits at once and says nothing", "", ProcessState(False, 127), "unknown", "evidence"),
     (
         "the kernel kills it while it loads",
