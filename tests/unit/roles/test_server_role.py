@@ -536,7 +536,7 @@ def weights() -> list[Scenario]:
         Scenario(
             "image-staged",
             [
-                found("image-staged", *STEPS),
+                found("image-staged", "pull i:1 (it is not on the host)", *STEPS),
                 {"changed": True},
                 found("image-staged", *STEPS),
                 GOOD,
