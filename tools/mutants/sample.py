@@ -143,7 +143,12 @@ def measured(package: str, count: int, seed: int, timeout: float) -> Outcome:
 
     def ray(*arguments: object) -> str:
         done = subprocess.run(
-            [str(COSMIC_RAY), *map(str, arguments)], cwd=tree, env=environment, capture_output=True, text=True
+            [str(COSMIC_RAY), *map(str, arguments)],
+            cwd=tree,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
         )
         if done.returncode:
             raise SystemExit(f"mutants: cosmic-ray {arguments[0]} failed on {package}: {done.stdout}{done.stderr}")
