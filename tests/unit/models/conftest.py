@@ -7,13 +7,13 @@
 from __future__ import annotations
 
 import functools
-import time
 from pathlib import Path
 
 import pytest
 from ansible.module_utils import urls
 from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy import ledger
 from ansible_collections.gpufleet.vllm.plugins.module_utils._host import lock
+from pauses import pauses_of
 
 
 @pytest.fixture(name="state", autouse=True)
@@ -32,10 +32,7 @@ def _state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture(name="pauses", autouse=True)
 def _pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """How long the pauses between attempts would have been."""
-    taken: list[float] = []
-    real = time.sleep
-    monkeypatch.setattr(time, "sleep", lambda seconds: (taken.append(seconds), real(min(seconds, 0.01)))[1])
-    return taken
+    return pauses_of(monkeypatch, 0.01)
 
 
 @pytest.fixture

@@ -31,6 +31,7 @@ from encodings_rig import (
     run_child,
     without_privileges,
 )
+from pauses import pauses_of
 
 O200K, CL100K = (f"{name}.tiktoken" for name in NAMES)
 PARTIAL = f".{O200K}.partial"
@@ -51,9 +52,7 @@ def _small_encodings(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(name="pauses")
 def _pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    slept: list[float] = []
-    monkeypatch.setattr(host_download.time, "sleep", slept.append)
-    return slept
+    return pauses_of(monkeypatch)
 
 
 @pytest.fixture(name="install")

@@ -26,6 +26,7 @@ from ansible_collections.gpufleet.vllm.plugins.module_utils._watchdog.decide imp
 from ansible_collections.gpufleet.vllm.plugins.module_utils._watchdog.metrics import Reading
 from ansible_collections.gpufleet.vllm.plugins.module_utils._watchdog.subject import Seen
 from ansible_collections.gpufleet.vllm.plugins.module_utils._watchdog.watch import Config, Watcher
+from pauses import pauses_of
 
 LIFE = Life("c1", "then")
 SPEC = from_params({"name": "a", "model": "m", "image": "x:1"})
@@ -154,12 +155,14 @@ def test_a_restart_that_fails_is_tried_again_and_not_for_ever(scene: Scene, fail
 
 def test_on_unified_memory_it_waits_until_that_is_back(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     free = iter([10, 50, 90, 90, 90])
-    slept: list[float] = []
-    monkeypatch.setattr(watch.files, "read_text", lambda _path: f"MemAvailable: {next(free)} kB\n")
-    monkeypatch.setattr(watch.time, "sleep", slept.append)
+    read = watch.files.read_text
+    told = {"/proc/meminfo": lambda: f"MemAvailable: {next(free)} kB\n"}
+    monkeypatch.setattr(watch.files, "read_text", lambda path: told.get(path, lambda: read(path))())
+    slept = pauses_of(monkeypatch)
     scene.unified = True
     scene.watcher.put_right(HANG)
-    assert (scene.subject.calls, len(slept)) == (["stop", "start"], 3)
+    # Whoever looks at the host meanwhile waits for commands, too.
+    assert (scene.subject.calls, slept.count(watch.MEMORY_STEP)) == (["stop", "start"], 3)
 
 
 def gpu(**values: t.Any) -> dict[str, t.Any]:
