@@ -290,7 +290,10 @@ def changes(found: Result) -> list[str]:
     diff = found.get("diff") or {}
     before, after = diff.get("before") or {}, diff.get("after") or {}
     if not found.get("actions"):
-        return ["a change that was not committed"] if found.get("pending") else []
+        if not found.get("pending"):
+            return []
+        kept = (found.get("server") or {}).get("superseded")
+        return ["a change that was not committed" if kept else "nothing; its server is to be verified"]
     if before.get("state", "absent") == "absent":
         others = displaced(found)
         return [f"in place of {', '.join(others)}" if others else "no server of that name before"]
