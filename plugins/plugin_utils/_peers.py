@@ -64,21 +64,25 @@ class Host:
 
     def found(self, wish: Wish) -> Model | None:
         """What the host has; of a model in a directory of the controller, only as it is there now."""
-        model, given = self._of(wish, self.has), self.directories.get(wish)
+        model, given = _of(wish, self.wishes, self.has), self.directories.get(wish)
         return model if not given or (model and model.get("commit") == given["commit"]) else None
 
     def told(self, wish: Wish) -> Model | None:
-        return self.directories.get(wish) or self._of(wish, self.asked)
+        return self.directories.get(wish) or _of(wish, self.wishes, self.asked)
 
     def image(self, name: str) -> Image | None:
         """What the host has under that name."""
-        return next((image for one, image in zip(self.images, self.has_images) if one == name and image), None)
+        return _of(name, self.images, self.has_images)
 
     def got_image(self, name: str) -> Image | None:
-        return next((image for one, image in zip(self.images, self.got_images) if one == name and image), None)
+        return _of(name, self.images, self.got_images)
 
-    def _of(self, wish: Wish, models: t.Sequence[Model | None]) -> Model | None:
-        return next((model for one, model in zip(self.wishes, models) if one == wish and model), None)
+
+def _of(
+    wish: t.Any, wishes: t.Sequence[t.Any], found: t.Sequence[t.Mapping[str, t.Any] | None]
+) -> t.Mapping[str, t.Any] | None:
+    """The first thing that was found for a wish; both lists are in one order."""
+    return next((one for wanted, one in zip(wishes, found) if wanted == wish and one), None)
 
 
 def wish_of(item: t.Mapping[str, t.Any]) -> Wish | None:
