@@ -31,7 +31,7 @@ import sys
 import tempfile
 import time
 import typing as t
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import docker
 
@@ -265,18 +265,23 @@ class Controller:
         }  # fmt: skip
 
     def run(self, program: str, *words: str, size: int) -> str:
-        return "".join(line for _when, line in self.lines(program, *words, size=size))
+        return "".join(self.lines(program, *words, size=size))
 
-    def lines(self, program: str, *words: str, size: int) -> list[tuple[float, str]]:
-        """What a program printed, with the moment of each line."""
+    def lines(
+        self, program: str, *words: str, size: int, seen: t.Callable[[str], None] = lambda line: None
+    ) -> list[str]:
+        """What a program printed; each line is shown as it comes."""
         inventory = ["-i", str(self.directory / "hosts.json"), "--limit", f"all[0:{size - 1}]"]
         command = [str(BIN / program), *words, *inventory]
         with subprocess.Popen(
             command, cwd=self.tree, env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         ) as process:
-            told = [(time.monotonic(), line) for line in process.stdout or ()]
+            told = []
+            for line in process.stdout or ():
+                told.append(line)
+                seen(line)
         if process.returncode:
-            sys.exit(f"bench: {' '.join(command)} failed:\n{''.join(line for _when, line in told)}")
+            sys.exit(f"bench: {' '.join(command)} failed:\n{''.join(told)}")
         return told
 
     def warm(self, size: int) -> None:
@@ -343,24 +348,19 @@ def compare(
     return found
 
 
-@dataclass(frozen=True)
-class Timed:
-    """A wave, and how long it took."""
-
-    hosts: int
-    seconds: float
-
-
 # As a rollout divides its hosts by itself, and all of them at once. What is measured is a wave without its soak.
 DIVISIONS: tuple[dict[str, t.Any], ...] = ({}, {"canaries": [], "waves": ["100%"]})
-OF_A_WAVE = "PLAY [Change the hosts, wave by wave]"
+PLAY, WAVE = "PLAY [", "PLAY [Change the hosts, wave by wave]"
+# How many hosts a wave changed, and what it took.
+Wave = tuple[int, Spent]
 
 
-def rolled_out(controller: Controller, hosts: int, rounds: int) -> list[list[Timed]]:
+def rolled_out(controller: Controller, fleet: Fleet, rounds: int) -> list[list[Wave]]:
     """The waves of rollouts that change every host, of each round and each division one after the other."""
+    hosts = len(fleet.names)
     say(f"deploying to {hosts} hosts")
     controller.run("ansible-playbook", *DEPLOY, size=hosts)
-    found = []
+    found: list[list[Wave]] = []
     for number in range(rounds):
         for division in DIVISIONS:
             controller.warm(hosts)
@@ -368,26 +368,33 @@ def rolled_out(controller: Controller, hosts: int, rounds: int) -> list[list[Tim
             engine = {"max_num_seqs": 8 + len(found)}
             settings = {"soak": 0, "soak_checks": 1, **division}
             extra = {"vllm_overrides": {**controller.overrides, "engine": engine}, "vllm_rollout": settings}
-            told = controller.lines("ansible-playbook", *ROLLOUT, "-e", json.dumps(extra), size=hosts)
-            found.append(waves_of(told))
-            say(
-                f"round {number + 1} of {rounds}: {', '.join(f'{one.hosts}: {one.seconds:.1f} s' for one in found[-1])}"
-            )
-            if sum(one.hosts for one in found[-1]) != hosts:
-                sys.exit(f"bench: the rollout was to change {hosts} hosts:\n{''.join(line for _when, line in told)}")
+            found.append(waves(controller, fleet, [*ROLLOUT, "-e", json.dumps(extra)]))
+            took = ", ".join(f"{size} hosts {spent.clock:.1f} s" for size, spent in found[-1])
+            say(f"round {number + 1} of {rounds}: {took}")
     return found
 
 
-def waves_of(told: t.Sequence[tuple[float, str]]) -> list[Timed]:
-    """The waves in what a rollout printed: each is a play, and lasts until the next play begins."""
-    plays = [number for number, (_when, line) in enumerate(told) if line.startswith("PLAY [")]
-    waves = []
-    for begin, end in zip(plays, plays[1:]):
-        if told[begin][1].startswith(OF_A_WAVE):
-            text = "".join(line for _when, line in told[begin:end])
-            started = {*re.findall(r"^changed: \[(host-\d+)\]", text, re.MULTILINE)}
-            waves.append(Timed(len(started), told[end][0] - told[begin][0]))
-    return waves
+def waves(controller: Controller, fleet: Fleet, playbook: t.Sequence[str]) -> list[Wave]:
+    """Each wave is a play, and lasts until the next play begins."""
+    hosts = len(fleet.names)
+    plays: list[tuple[str, list[str], Spent]] = []
+
+    def seen(line: str) -> None:
+        if line.startswith(PLAY):
+            plays.append((line, [], Spent(time.monotonic(), controller_seconds(), fleet.seconds(hosts))))
+        if plays:
+            plays[-1][1].append(line)
+
+    told = controller.lines("ansible-playbook", *playbook, size=hosts, seen=seen)
+    found: list[Wave] = []
+    for (name, lines, before), (_name, _lines, after) in zip(plays, plays[1:]):
+        if name.startswith(WAVE):
+            changed = {*re.findall(r"^changed: \[(host-\d+)\]", "".join(lines), re.MULTILINE)}
+            spent = Spent(*(getattr(after, one.name) - getattr(before, one.name) for one in fields(Spent)))
+            found.append((len(changed), spent))
+    if sum(size for size, _spent in found) != hosts:
+        sys.exit(f"bench: the rollout was to change {hosts} hosts:\n{''.join(told)}")
+    return found
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -421,15 +428,20 @@ def table(found: t.Mapping[int, Rounds], ours: str, other: str) -> list[str]:
     return lines
 
 
-def wave_table(found: t.Sequence[t.Sequence[Timed]], load: float) -> list[str]:
-    """A line for each wave of a round, with the median of the rounds."""
+def wave_table(found: t.Sequence[t.Sequence[Wave]], load: float) -> list[str]:
+    """A line for each wave of a rollout, with the medians of the rounds."""
     limit = AIM * load + AIM_MORE
-    lines = ["| hosts of the wave | median | range | aim |", "| --- | --- | --- | --- |"]
+    lines = [
+        "| hosts of the wave | seconds | range | aim | controller's CPU | hosts' CPU |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
     for division in range(len(DIVISIONS)):
-        for wave in zip(*found[division :: len(DIVISIONS)]):
-            times = [one.seconds for one in wave]
-            cells = f"{statistics.median(times):.1f} s | {min(times):.1f} - {max(times):.1f} s | {limit:.0f} s"
-            lines.append(f"| {wave[0].hosts} | {cells} |")
+        for rounds in zip(*found[division :: len(DIVISIONS)]):
+            spent = [one for _size, one in rounds]
+            clock, *cpu = (sorted(getattr(one, field.name) for one in spent) for field in fields(Spent))
+            cells = [f"{statistics.median(times):.1f} s" for times in (clock, *cpu)]
+            cells[1:1] = [f"{clock[0]:.1f} - {clock[-1]:.1f} s", f"{limit:.0f} s"]
+            lines.append(f"| {rounds[0][0]} | {' | '.join(cells)} |")
     return lines
 
 
@@ -473,7 +485,7 @@ def main() -> None:
             controller = Controller(chosen.tree.resolve(), directory, FEW_FORKS if chosen.load else FORKS)
             controller.prepare(fleet.addresses, become=chosen.services)
             if chosen.load:
-                lines = wave_table(rolled_out(controller, max(chosen.hosts), chosen.rounds), chosen.load)
+                lines = wave_table(rolled_out(controller, fleet, chosen.rounds), chosen.load)
             else:
                 found = compare(controller, fleet, playbook, sorted(chosen.hosts), chosen.rounds, chosen.services)
                 lines = table(found, *names)
