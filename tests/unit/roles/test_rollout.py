@@ -86,7 +86,8 @@ server = {
 restored = [server] if state == "reverted" and actions else []
 learned = {"from " + name: {"kv_gib": 1.0}} if state == "committed" else {}
 wants = state == "started" and looks and not actions and "health" in asked
-leave(changed=bool(actions), actions=actions, server=server, restored=restored, learned=learned, needs=[], vllm_version="0.26.0",
+busy = "Another run is changing vllm-" + name if looks and "locked" in faults else ""
+leave(changed=bool(actions), busy=busy, actions=actions, server=server, restored=restored, learned=learned, needs=[], vllm_version="0.26.0",
       health=health() if wants and host["serves"] else None,
       diff={"before": {"state": "started" if before else "absent", "image": before}, "after": {"image": image}})
 """
@@ -128,10 +129,10 @@ FLEETS = [
     Fleet(
         "refusals touch nothing",
         ALL_OLD,
-        "2 of 6 hosts cannot be changed: b, e. No host may fail (vllm_rollout.max_failures). Nothing was changed on any host.",
+        "3 of 6 hosts cannot be changed: b, c, e. No host may fail (vllm_rollout.max_failures). Nothing was changed on any host.",
         rc=2,
-        faults={"b": ["refused"], "e": ["down"]},
-        statuses={"a": "not reached", "b": "refused", "e": "unreachable"},
+        faults={"b": ["refused"], "c": ["locked"], "e": ["down"]},
+        statuses={"a": "not reached", "b": "refused", "c": "refused", "e": "unreachable"},
     ),
     Fleet(
         "a canary fails",
