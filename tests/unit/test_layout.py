@@ -45,7 +45,7 @@ LAYERS = (
 BUDGETS = {
     "gpu_facts": 74,
     # With the versions that hosts with a GB10 are known to work with.
-    "gpu_host": 248,
+    "gpu_host": 250,
     "grpo_check": 126,
     "grpo_environment": 146,
     # With what fetches from other hosts and passes on to them, and reads directories of the controller.
