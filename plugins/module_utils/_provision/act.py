@@ -270,7 +270,7 @@ class Actor:
 
     def _proof(self, what: str, *arguments: str) -> tuple[bool, str]:
         # As the servers of this collection get theirs.
-        run = ("docker", "run", "--rm", "--network", "none", "--gpus", "all")
+        run = ("docker", "run", "--rm", "--pull", "never", "--network", "none", "--gpus", "all")
         status, output = self._answer(*run, *arguments, "-L")
         if status == 0 and "GPU" in output:
             return True, f"{what} sees the GPUs."
