@@ -16,7 +16,10 @@ if t.TYPE_CHECKING:
 Deploy = t.Callable[..., "Run"]
 Restore = t.Callable[[str], None]
 FIT = "Fit to serve: 2 GPUs (h100), driver 580.178.04"
-HOLD = "import fcntl, time; fcntl.lockf(open('/var/lib/dpkg/lock-frontend', 'w'), fcntl.LOCK_EX); time.sleep(600)"
+HOLD = (
+    "import fcntl, time; file = open('/var/lib/dpkg/lock-frontend', 'w'); fcntl.lockf(file, fcntl.LOCK_EX); "
+    "time.sleep(600)"
+)
 
 
 @pytest.fixture
@@ -59,7 +62,7 @@ def test_a_repository_whose_key_has_expired(host: t.Any, deploy: Deploy, restore
     wish = {"toolkit": {"url": f"file:{expired}", "suite": "./", "key": f"{expired}/key.asc"}}
     told = deploy("-e", json.dumps({"gpu_host": {"kernel_modules": "dkms", "repositories": wish}}), rc=2).text
     restore("true")
-    assert "The signature of the repository could not be verified: its key is expired" in told
+    assert "The signature of the repository could not be verified: its key is expired" in told, told
     assert "EXPKEYSIG" in told
 
 
@@ -76,7 +79,8 @@ def test_headers_of_another_kernel(host: t.Any, deploy: Deploy, restore: Restore
     host.check_output("sudo apt-get -qq purge '~nnvidia' '~nlinux-headers' && sudo rm -rf /run/cdi")
     host.check_output("sudo /usr/local/lib/sim-gpu/machine boot")
     host.check_output("sudo sed -i.kept 's/^Package: linux-headers-/&0-/' /srv/archive/Packages")
-    restore("sudo mv /srv/archive/Packages.kept /srv/archive/Packages && sudo touch /srv/archive/Packages")
+    host.check_output("sudo apt-get -qq update")
+    restore("sudo mv /srv/archive/Packages.kept /srv/archive/Packages && sudo apt-get -qq update")
     told = deploy(rc=2).text
     assert "Install the newest kernel with its headers and reboot into it" in told
     assert host.run("dpkg-query --show '*nvidia*'").stdout == ""

@@ -37,8 +37,8 @@ CDI_FILE = "/var/run/cdi/nvidia.yaml"
 # Images in which nvidia-smi of the host can run, by the last word of their name.
 PROOF_IMAGES = re.compile(r"(?:^|/)(?:vllm|vllm-openai|cuda|pytorch):(?!<none>)")
 EMPTY_IMAGE = "gpufleet/empty:proof"
-# What a container of an empty image takes from the host: its loader and libraries.
-LOAN = ("/usr", "/lib", "/lib64")
+# What a container of an empty image takes from the host: its programs, loader and libraries.
+LOAN = ("/usr", "/bin", "/lib", "/lib64")
 
 
 @dataclass(frozen=True)
