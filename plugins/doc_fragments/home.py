@@ -12,6 +12,6 @@ class ModuleDocFragment:
 
     DOCUMENTATION = r"""
 notes:
-  - A C(~/) at the start of a path is the home of the user whom Ansible connects as, also with C(become), as it is for the
-    servers of this collection.
+  - A C(~/) at the start of a path is the home of the user whom Ansible connects as, also with C(become), as it is for
+    the servers of this collection.
 """
