@@ -13,11 +13,13 @@ import contextlib
 import functools
 import typing as t
 
+from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.plan import MAKING_STATES, PURGEABLE, STATES
 from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
 from ansible_collections.gpufleet.vllm.plugins.module_utils._host.printable import printable
 from ansible_collections.gpufleet.vllm.plugins.module_utils._host.redaction import hide, secrets_within
+from ansible_collections.gpufleet.vllm.plugins.plugin_utils import _carried as carried
 from ansible_collections.gpufleet.vllm.plugins.plugin_utils._chosen import Asked, asked_of
 from ansible_collections.gpufleet.vllm.plugins.plugin_utils._description import (
     Description,
@@ -61,6 +63,7 @@ ARGUMENTS: dict[str, t.Any] = {
     "failure_id": {"type": "str"},
     "container_id": {"type": "str"},
     "learned": {"type": "dict", "default": {}},
+    "caches": {"type": "dict", "default": {}},
     "purge": {"type": "list", "elements": "str", "choices": list(PURGEABLE), "default": []},
     "plan": {"type": "dict"},
     "look": {"type": "bool", "default": False},
@@ -172,8 +175,20 @@ class ActionModule(ActionBase):
         if choice:
             arguments["choice"] = choice
         with self._looking(options["look"]):
-            found: Result = self._execute_module(module_name=module, module_args=arguments, task_vars=task_vars)
-        return found
+            if not carried.is_wanted(options, self._task.check_mode):
+                found: Result = self._execute_module(module_name=module, module_args=arguments, task_vars=task_vars)
+                return found
+            arguments["caches"], note = self._caches(plain(options["caches"]))
+            found = self._execute_module(module_name=module, module_args=arguments, task_vars=task_vars)
+        return {**found, "caches": found.get("caches") or {"from": None, "note": note}}
+
+    def _caches(self, caches: Result) -> tuple[Result, str]:
+        """The compile caches of another host, on this one; and why none are."""
+        note = carried.refusal(caches, carried.owner_of(self))
+        try:
+            return ({}, note) if note else (carried.sent(self, caches), "")
+        except AnsibleError as error:
+            return ({}, f"Those of {caches['host']} could not be brought to this host: {error}")
 
     @contextlib.contextmanager
     def _looking(self, only: bool) -> t.Iterator[None]:
