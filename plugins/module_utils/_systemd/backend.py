@@ -509,11 +509,14 @@ class SystemdBackend:
         self._forget({name, server_name(name)})
 
     def _forget(self, names: t.Collection[str]) -> None:
-        """Have systemd forget units that are gone: what was to be started at boot when it last read its units, it
-        remembers until it reads them again. Containers that this would cut off are worth more than that."""
+        """Have systemd forget units that are gone. Of one that was renamed it remembers that it failed; and what was to
+        be started at boot when it last read its units, until it reads them again: containers that this would cut off
+        are worth more than that."""
         texts = self.host.texts(PREFIX)
         with contextlib.suppress(SystemdError, VllmError):
             shown = self.host.show(sorted(name for name in names if name not in texts))
+            for name in (name for name, one in shown.items() if one.get("ActiveState") == "failed"):
+                self.host.reset(name)
             if any(one.get("LoadState") == "loaded" for one in shown.values()):
                 self._reload()
 
