@@ -122,6 +122,8 @@ def asked(*requests: str) -> list[t.Any]:
 # A server that took the place of an uncommitted one keeps it when that is undone.
 OVERTAKEN = asked("c started", "c started new", "d started", "c reverted")
 OVERTAKEN_BY_A_THIRD = asked("d started", "c started", "e started", "c reverted")
+# As does one that took the place of a server whose replacement was killed after the stop.
+OVERTAKEN_HALFWAY = [*asked("c started"), ("c", "started", NEW, 4), *asked("d started", "c reverted")]
 # One that serves again is committed though a newer version of it was begun and never came into its place.
 BEGUN = [*asked("c started", "d started", "c started"), ("d", "started", OLD, 1), *asked("c reverted")]
 
@@ -148,6 +150,7 @@ def serving(model: Model) -> set[str]:
 @given(REQUESTS)
 @example(OVERTAKEN)
 @example(OVERTAKEN_BY_A_THIRD)
+@example(OVERTAKEN_HALFWAY)
 @example(BEGUN)
 def test_whatever_was_asked_for_and_cut_short_the_next_run_serves(requests: list[t.Any]) -> None:
     model = after(requests)
@@ -163,6 +166,7 @@ def test_whatever_was_asked_for_and_cut_short_the_next_run_serves(requests: list
 @given(REQUESTS)
 @example(OVERTAKEN)
 @example(OVERTAKEN_BY_A_THIRD)
+@example(OVERTAKEN_HALFWAY)
 @example(BEGUN)
 def test_whatever_was_asked_for_a_failed_switch_ends_with_what_ran_before(requests: list[t.Any]) -> None:
     model = after(requests)

@@ -641,7 +641,7 @@ def test_prebuilt_modules_for_another_kernel_need_a_reboot() -> None:
     facts = host(kernel="6.8.0-90-generic")
     found = plan(Wish(), facts)
     assert found.reboot_after.reasons == (
-        "the prebuilt modules are not for the running kernel 6.8.0-90-generic, but for the one they bring",
+        "the prebuilt modules match the kernel that they install, not the running kernel 6.8.0-90-generic",
     )
     assert OWN not in {name for name, _version in driver_step(found).install}
 
