@@ -56,10 +56,10 @@ BUDGETS = {
     "model_cache_peer": 160,
     "tiktoken_encodings": 55,
     # With the other backend: a container may take the place of a unit, and that may be the last to use an environment.
-    "vllm_container": 912,
+    "vllm_container": 916,
     "vllm_diagnose": 288,
     "vllm_health": 362,
-    "vllm_service": 912,
+    "vllm_service": 916,
     "vllm_venv": 380,
     # With the program that it installs: it reads logs, records and GPUs of both backends.
     "vllm_watchdog": 600,

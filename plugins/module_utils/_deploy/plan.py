@@ -125,6 +125,8 @@ class Preflight:
 
 @dataclass(frozen=True)
 class Plan:
+    """What to do, in order, and what the server is before and after."""
+
     actions: tuple[Action, ...] = ()
     # What a new instance has to record as what it stops.
     supersedes: tuple[str, ...] = ()
@@ -134,10 +136,12 @@ class Plan:
 
     @property
     def changed(self) -> bool:
+        """Whether anything is to be done."""
         return bool(self.actions)
 
     @property
     def starts(self) -> bool:
+        """Whether a server is made or started, so that problems count."""
         return any(action.verb in ("create", "start") for action in self.actions)
 
     @property

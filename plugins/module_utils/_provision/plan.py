@@ -123,6 +123,8 @@ class Reboot:
 
 @dataclass(frozen=True)
 class Plan:
+    """The steps that make a host fit, or what stands against them."""
+
     steps: tuple[Step, ...] = ()
     # What keeps the host from being fit and is not this role's to mend, as sentences.
     deviations: tuple[str, ...] = ()

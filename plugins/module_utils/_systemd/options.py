@@ -95,6 +95,7 @@ def restarts(spec: ServerSpec) -> tuple[str, int]:
 
 
 def starts_at_boot(given: Given) -> bool:
+    """Whether the unit is for serving, and its server is to come back by itself."""
     return not given.once and given.spec.restart_policy != "no"
 
 
