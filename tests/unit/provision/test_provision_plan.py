@@ -674,7 +674,9 @@ def test_a_part_of_the_toolkit_that_is_missing_comes_in_the_version_of_the_other
     facts = host(packages=packages({**ubuntu_archive("24.04"), **TOOLKIT_OFFERS}, have, held=list(have)))
     (step,) = (step for step in plan(Wish(), facts).steps if "toolkit" in step.target)
     assert step.install == (("nvidia-container-toolkit", "1.19.1-1"),)
-    assert "held" in str(refused(Wish(toolkit_version="1.20.0"), facts))
+    assert " are held, and the toolkit" in str(refused(Wish(toolkit_version="1.20.0"), facts))
+    facts = host(packages=packages({**ubuntu_archive("24.04"), **TOOLKIT_OFFERS}, have, held=list(have)[:1]))
+    assert " is held, and the toolkit" in str(refused(Wish(toolkit_version="1.20.0"), facts))
 
 
 def test_a_fabric_that_is_not_ready_is_explained() -> None:
