@@ -145,6 +145,11 @@ measured_on:
       else null.
   returned: for one server
   type: str
+caches:
+  description: With O(caches), whose compile caches a new server starts with (C(from)), or why it does not (C(note)).
+  returned: for one server
+  type: dict
+  sample: {from: gb10-1, note: ""}
 learned:
   description:
     - With O(state=committed), what this start measured, for O(learned) of other hosts; empty when it is nothing new.
@@ -228,6 +233,12 @@ reason:
   returned: on failure
   type: str
   sample: port-in-use
+busy:
+  description:
+    - In check mode, which other run is at work on the server or on one that it would stop, as the sentence with which
+      this run would be refused; empty when none is.
+  returned: in check mode, for one server that is to be there
+  type: str
 restored:
   description: The servers that were started again, each like RV(server).
   returned: with O(state=reverted)

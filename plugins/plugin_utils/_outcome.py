@@ -39,10 +39,14 @@ DETAILS: dict[str, t.Any] = {
     "choice": None,
     "vllm_version": None,
     "measured_on": None,
+    # Whose compile caches it started with, or why it did not; null where there were none.
+    "caches": None,
     "restored": [],
     "spec": {},
     "probe": {},
     "pending": False,
+    # Which other run is at work there, of a look.
+    "busy": "",
 }
 
 

@@ -10,6 +10,7 @@ tests walk through both.
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 import typing as t
@@ -177,6 +178,9 @@ class Systemd(Host):
 
     def uid(self, user: str) -> int | None:
         return self.users.get(user)
+
+    def owner(self, user: str) -> tuple[int, int]:
+        return os.geteuid(), os.getegid()
 
     def add_user(self, user: str) -> None:
         self.users[user] = 990

@@ -36,6 +36,8 @@ CONTAINER, UNIT, COMMITTED, CLAIM = "container", "unit", "committed", "gpus"
 SYSTEMD = "systemd"
 # What a secret's file held before the first server wrote into it: somebody's own, until that server goes.
 ORIGINAL = ".before-gpufleet"
+# How a directory of caches is called that is not whole yet.
+PARTIAL = ".carried"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,200}")
 
 # What is compiled is a server's C(cache), or C(kernels) of its image: these are of each server that has an entry.

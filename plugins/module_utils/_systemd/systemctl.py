@@ -172,6 +172,11 @@ class Host:
         except KeyError:
             return None
 
+    def owner(self, user: str) -> tuple[int, int]:
+        """The numbers of a user and of his group."""
+        found = pwd.getpwnam(user)
+        return found.pw_uid, found.pw_gid
+
     def add_user(self, user: str) -> None:
         """A system user without login, password and home."""
         home = ["--no-create-home", "--home-dir", "/nonexistent"]
