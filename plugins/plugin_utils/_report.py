@@ -206,7 +206,7 @@ def _sentence(plan: Result, verdicts: t.Sequence[Result], rows: t.Sequence[Resul
     done = len(verdicts) == len(plan["waves"])
     if not done:
         return f"The rollout ended before {plan['waves'][len(verdicts)]['name']}. {tally} Run the same command again."
-    return f"The rollout is complete{', but for what failed' if bad else ''}. {tally}"
+    return f"The rollout is complete{', except for what failed' if bad else ''}. {tally}"
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -201,7 +201,7 @@ FLEETS = [
     Fleet(
         "one that is too slow is put back alone",
         {**ALL_NEW, "c": OLD},
-        "The rollout is complete, but for what failed. 6 hosts: 1 failed, 5 changed.",
+        "The rollout is complete, except for what failed. 6 hosts: 1 failed, 5 changed.",
         rc=2,
         faults={"c": ["slow"]},
         settings={"min_tokens_per_second": 50, "max_failures": 1},
