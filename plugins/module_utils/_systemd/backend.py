@@ -148,7 +148,7 @@ class SystemdBackend:
             if one.purpose == "user":
                 is_over = gone and self._user_is_over(one, known)
             elif one.purpose == "cache":
-                is_over = one.name not in used and not os.path.isdir(one.name)
+                is_over = one.name not in used and not _is_kept(one.name)
             else:
                 is_over = id(one) not in there and (gone or not {*left(one)} - kept)
                 if id(one) not in there:
@@ -226,7 +226,7 @@ class SystemdBackend:
         return f"the unit {found}.service"
 
     def caches(self, server: str, gone: t.Collection[str] = ()) -> tuple[str, ...]:
-        mine = {one.name for one in self.ledger.known().of(server, "cache") if os.path.isdir(one.name)}
+        mine = {one.name for one in self.ledger.known().of(server, "cache") if _is_kept(one.name)}
         return tuple(sorted(mine))
 
     def log(self, server: str) -> str:
@@ -582,6 +582,11 @@ def systemd_backend(
 ) -> SystemdBackend:
     """The systemd of this host."""
     return SystemdBackend(Host(), cut_off=cut_off, allow_daemon_reload=allow_daemon_reload, provided=provided)
+
+
+def _is_kept(cache: str) -> bool:
+    """Whether a directory of caches is there, or what a run that was killed made of it."""
+    return os.path.isdir(cache) or os.path.isdir(cache + PARTIAL)
 
 
 def _other(found: Found, proof: Entry) -> Other:

@@ -24,7 +24,7 @@ Result = dict[str, t.Any]
 ARCHIVE: Result = {"archive": "/run/of/this/a", "sha256": "1", "size": 1, "settings": "s", "processor": "p"}
 CACHES: Result = {"host": "canary", "owner": ["gpu", "root"], "files": 3, **ARCHIVE}
 CREATES: Result = {"spec": {"name": "a", "model": "m", "image": "i"}, "actions": ["create vllm-a", "start vllm-a"]}
-STARTS: Result = {**CREATES, "actions": ["start vllm-a"]}
+STARTS: Result = {**CREATES, "actions": ["create directory /opt/vllm", "start vllm-a"]}
 
 
 class Plugin(vllm_server.ActionModule):
