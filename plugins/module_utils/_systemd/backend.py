@@ -369,6 +369,7 @@ class SystemdBackend:
         """A unit that is recorded before it exists; where its caches are new, they are those of another host."""
         known = {one.name for one in self.ledger.known().of(made.server, "cache")}
         cache = made_from.cache
+        self._empty_unproven(cache)
         is_new = bool(cache) and not os.path.lexists(str(cache))
         # One that somebody else has made is used, and stays his.
         if cache and cache not in known and not os.path.isdir(cache):
@@ -400,7 +401,16 @@ class SystemdBackend:
         from .._deploy.carried import unpack
 
         unpack(archive, cache, self.host.owner(user))
-        self.ledger.fill(server, (cache,))
+        self.ledger.fill(server, (cache,), carried=True)
+
+    def _empty_unproven(self, cache: str | None) -> None:
+        """Remove a directory with the caches of another host that no server was healthy with."""
+        for one in self.ledger.known().entries:
+            if one.name != cache or not one.carried:
+                continue
+            if cache not in {units.cache_of(text) for text in self.host.texts(PREFIX).values()}:
+                files.delete_directory(cache)
+                self.ledger.write(replace(one, filled=False, carried=False))
 
     def _delete_environment(self, seal: str) -> None:
         files.delete_file(environment_path(self.variables, seal))

@@ -319,3 +319,33 @@ def test_a_unit_has_them_in_its_directory(client: Systemd, tmp_path: Path) -> No
     cache.mkdir(parents=True)
     assert run(caches=given)["caches"]["note"] == "It has compile caches of its own."
     assert os.listdir(cache) == []
+
+
+@pytest.mark.parametrize("client", [CONTAINERS, UNITS], indirect=True)
+@pytest.mark.parametrize("healthy", [True, False])
+def test_caches_that_no_server_was_healthy_with_are_not_used_again(
+    healthy: bool, client: Client, tmp_path: Path
+) -> None:
+    given = caches(tmp_path / "a")
+    before = {"engine": {"max_model_len": 2}, **({"image": "vllm:0"} if client.__class__ is Client else {})}
+    if client.__class__ is Client:
+        client.images["vllm:0"] = "sha256:0"
+    else:
+        before["keep_caches"] = False
+    run(**before)
+    manage(state="committed")
+    assert run(caches=given)["caches"]["from"] == "canary"
+    manage(state="committed" if healthy else "reverted")
+    assert run(recreate=True)["server"]["cold_start"] is not healthy
+    kept = [*client.contents] if client.__class__ is Client else [*(tmp_path / "cache").glob("*/*/vllm")]
+    assert bool(kept) is healthy
+
+
+def test_gpus_that_cannot_be_looked_at_cost_only_the_caches(client: Client, tmp_path: Path) -> None:
+    def fail() -> dict[str, t.Any]:
+        raise VllmError("nvidia-smi hangs.", "backend-failed")
+
+    given = caches(tmp_path / "a")
+    situation().gpus = fail
+    result = run(caches=given, fit="off")
+    assert result["caches"] == {"from": None, "note": "nvidia-smi hangs."} and client.now["vllm-a"].endswith("running")
