@@ -34,6 +34,7 @@ from ansible_collections.gpufleet.vllm.plugins.plugin_utils._description import 
     probe,
 )
 from ansible_collections.gpufleet.vllm.plugins.plugin_utils._filter_values import plain
+from ansible_collections.gpufleet.vllm.plugins.plugin_utils._home import home_of
 from ansible_collections.gpufleet.vllm.plugins.plugin_utils._outcome import is_pending, published
 from ansible_collections.gpufleet.vllm.plugins.plugin_utils._shown import shown
 
@@ -126,15 +127,7 @@ class ActionModule(ActionBase):
             return None, as_planned(planned)
         hardware_class = functools.lru_cache(lambda: self._class(options, task_vars, gathered))
         asked = asked_of(options, hardware_class)
-        return asked, self._at_home(described(asked.options() if asked else options, hardware_class))
-
-    def _at_home(self, found: Description) -> Description:
-        """The description with the home of the user whom Ansible connects as, for the host to look up; only a name that
-        nobody said costs a call."""
-        if not getattr(self._connection, "become", None):
-            return found
-        user = self._get_remote_user()
-        return at_home(found, f"~{user}" if user else str(self._remote_expand_user("~", sudoable=False)))
+        return asked, at_home(described(asked.options() if asked else options, hardware_class), home_of(self))
 
     def _with_choice(
         self, asked: Asked, before: Description, found: Result, options: Result, task_vars: dict[str, t.Any]
@@ -145,7 +138,7 @@ class ActionModule(ActionBase):
             self._tell(host, found["choice"]["reasons"] if self._task.check_mode else ())
             return asked.recorded(found), found
         record = asked.settle(unchosen, str(options["hf_token"] or ""))
-        description = self._at_home(described(asked.options(record["entry"]), lambda: asked.hardware_class))
+        description = at_home(described(asked.options(record["entry"]), lambda: asked.hardware_class), home_of(self))
         record = asked.complete(record, before, description, options)
         self._tell(host, () if unchosen["known"] and not self._task.check_mode else record["reasons"])
         found = self._call(description, options, task_vars, {**asked.first_call(), "record": record})

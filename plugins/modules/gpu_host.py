@@ -185,7 +185,9 @@ options:
   proof_image:
     description:
       - Image on the host from which a container is started, after a change, to prove that containers get GPUs. It needs
-        a C library; C(nvidia-smi) comes from the host by CDI. It is never pulled.
+        a C library; C(nvidia-smi) comes from the host. It is never pulled.
+      - Without it, one of vLLM, CUDA or PyTorch that is on the host is taken, else an empty one that borrows the host's
+        libraries.
     type: str
   timeout:
     description:
@@ -263,7 +265,7 @@ reboot:
       elements: str
       sample: [python (process 41 of ada)]
 proof:
-  description: Whether a container got GPUs; null where nothing was changed, or a reboot comes first.
+  description: Whether a container got GPUs. Null where nothing was changed, or a reboot comes first.
   returned: success
   type: dict
   contains:

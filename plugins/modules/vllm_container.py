@@ -273,6 +273,12 @@ reason:
   returned: on failure
   type: str
   sample: port-in-use
+busy:
+  description:
+    - In check mode, which other run is at work on the server or on one that it would stop, as the sentence with which
+      this run would be refused; empty when none is.
+  returned: in check mode, for one server that is to be there
+  type: str
 restored:
   description: The servers that were started again, each like RV(server).
   returned: with O(state=reverted)

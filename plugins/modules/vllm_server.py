@@ -311,6 +311,10 @@ probe:
   description: The parameters with which M(gpufleet.vllm.vllm_health) waits for this server.
   returned: always
   type: dict
+busy:
+  description: With O(look=true), which other run is at work there, as RV(gpufleet.vllm.vllm_container#module:busy).
+  returned: always
+  type: str
 restored:
   description: With O(state=reverted), the servers that were started again, each like RV(server).
   returned: always

@@ -45,6 +45,8 @@ DETAILS: dict[str, t.Any] = {
     "spec": {},
     "probe": {},
     "pending": False,
+    # Which other run is at work there, of a look.
+    "busy": "",
 }
 
 

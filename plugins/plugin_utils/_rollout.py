@@ -177,7 +177,7 @@ class Host:
         if self.failure or self.found.get("failed") or "pending" not in self.found:
             said = self.found.get("message") or self.found.get("msg") or self.failure or "The look at it failed."
             return str(self.found.get("reason") or "unknown"), one_line(said)
-        return None
+        return ("locked", one_line(self.found["busy"])) if self.found.get("busy") else None
 
     @property
     def is_right(self) -> bool:

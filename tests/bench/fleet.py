@@ -2,8 +2,9 @@
 # GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Times a run that changes nothing over a fleet, and prints Markdown: `playbooks/deploy.yml` against stock tasks, or with
---services a server that is a unit against one that is a container.
+"""Times a run that changes nothing over a fleet, and prints Markdown: `playbooks/deploy.yml` against stock tasks, with
+--rollout `playbooks/rollout.yml` in its place, or with --services a server that is a unit against one that is a container.
+With --load SECONDS it times the waves of a rollout that changes every host instead; a server then takes so long to load.
 
 The hosts are containers of this machine (tests/bench/light_host.py): an SSH server, Python, a Docker Engine that only keeps
 books, and servers that answer at once. Both playbooks run over the same hosts, in turn, with pipelining, ControlPersist
@@ -30,7 +31,7 @@ import sys
 import tempfile
 import time
 import typing as t
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import docker
 
@@ -48,6 +49,10 @@ SERVICE: dict[str, t.Any] = {"name": "service", "port": 8002, "backend": "system
 OURS, STOCK = "`deploy.yml`", "stock tasks"
 SIZES = (1, 5, 10, 20)
 FORKS = 25
+# As Ansible has them where nobody says anything.
+FEW_FORKS = 5
+# A wave of any size may take so long for a load time of 1 s, and so much more.
+AIM, AIM_MORE = 1.2, 10.0
 # What ends a host by itself, should this program be killed.
 LIFETIME = 4 * 3600
 PR_SET_CHILD_SUBREAPER = 36
@@ -113,7 +118,8 @@ def end_processes() -> None:
 class Fleet:
     """So many light hosts, from the start of their containers to their end."""
 
-    def __init__(self, size: int, key: str) -> None:
+    def __init__(self, size: int, key: str, load: float = 0) -> None:
+        self.load = load
         self.client = docker.from_env()
         self.names = [f"gpufleet-bench-{os.getpid()}-{number:02}" for number in range(1, size + 1)]
         self.key = key
@@ -145,7 +151,7 @@ class Fleet:
         self.client.containers.run(
             HOST_IMAGE, ["timeout", str(LIFETIME), "python3", "/opt/light_host.py", VLLM_IMAGE, VLLM_VERSION],
             name=name, hostname=name, detach=True, auto_remove=True, volumes=volumes,
-            environment={"LIGHT_HOST_KEY": self.key}, labels={"gpufleet.bench": "fleet"},
+            environment={"LIGHT_HOST_KEY": self.key, "LIGHT_HOST_LOAD": str(self.load)}, labels={"gpufleet.bench": "fleet"},
         )  # fmt: skip
 
     def inspected(self, container: str) -> dict[str, t.Any]:
@@ -221,6 +227,7 @@ class Controller:
 
     tree: pathlib.Path
     directory: pathlib.Path
+    forks: int = FORKS
 
     @property
     def environment(self) -> dict[str, str]:
@@ -229,7 +236,7 @@ class Controller:
             **others,
             "ANSIBLE_CONFIG": str(self.tree / "ansible.cfg"),
             "ANSIBLE_COLLECTIONS_PATH": f"{self.directory / 'collections'}:{COMMUNITY}",
-            "ANSIBLE_FORKS": str(FORKS),
+            "ANSIBLE_FORKS": str(self.forks),
             "ANSIBLE_PIPELINING": "true",
             # Short: the path of a socket has 108 bytes.
             "ANSIBLE_SSH_CONTROL_PATH_DIR": str(self.directory / "cp"),
@@ -258,15 +265,24 @@ class Controller:
         }  # fmt: skip
 
     def run(self, program: str, *words: str, size: int) -> str:
+        return "".join(self.lines(program, *words, size=size))
+
+    def lines(
+        self, program: str, *words: str, size: int, seen: t.Callable[[str], None] = lambda line: None
+    ) -> list[str]:
+        """What a program printed; each line is shown as it comes."""
         inventory = ["-i", str(self.directory / "hosts.json"), "--limit", f"all[0:{size - 1}]"]
         command = [str(BIN / program), *words, *inventory]
-        done = subprocess.run(
-            command, cwd=self.tree, env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-            check=False,
-        )  # fmt: skip
-        if done.returncode:
-            sys.exit(f"bench: {' '.join(command)} failed:\n{done.stdout}")
-        return done.stdout
+        with subprocess.Popen(
+            command, cwd=self.tree, env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        ) as process:
+            told = []
+            for line in process.stdout or ():
+                told.append(line)
+                seen(line)
+        if process.returncode:
+            sys.exit(f"bench: {' '.join(command)} failed:\n{''.join(told)}")
+        return told
 
     def warm(self, size: int) -> None:
         """Open the connections that ControlPersist then keeps."""
@@ -305,10 +321,11 @@ def service_playbook(controller: Controller) -> list[str]:
 
 Rounds = list[tuple[Spent, Spent]]
 DEPLOY = ["playbooks/deploy.yml", "-e", "model=gpt-oss-20b"]
+ROLLOUT = ["playbooks/rollout.yml", *DEPLOY[1:]]
 
 
 def compare(
-    controller: Controller, fleet: Fleet, sizes: t.Sequence[int], rounds: int, services: bool
+    controller: Controller, fleet: Fleet, playbook: list[str], sizes: t.Sequence[int], rounds: int, services: bool
 ) -> dict[int, Rounds]:
     """What is measured and what it is compared with, by number of hosts, in turn."""
     everybody = len(fleet.names)
@@ -316,7 +333,7 @@ def compare(
     controller.run("ansible-playbook", *DEPLOY, size=everybody)
     other = service_playbook(controller) if services else stock_playbook(controller, fleet)
     controller.run("ansible-playbook", *other, size=everybody)
-    ours, stock = (other, DEPLOY) if services else (DEPLOY, other)
+    ours, stock = (other, DEPLOY) if services else (playbook, other)
     if services:
         # One that started within the last minute is watched for a while: what is measured is one that has settled.
         time.sleep(61)
@@ -328,6 +345,55 @@ def compare(
             pair = measured(controller, fleet, ours, size), measured(controller, fleet, stock, size)
             found[size].append(pair)
             say(f"{size} hosts, round {number} of {rounds}: {pair[0].clock:.2f} s, against {pair[1].clock:.2f} s")
+    return found
+
+
+# As a rollout divides its hosts by itself, and all of them at once. What is measured is a wave without its soak.
+DIVISIONS: tuple[dict[str, t.Any], ...] = ({}, {"canaries": [], "waves": ["100%"]})
+PLAY, WAVE = "PLAY [", "PLAY [Change the hosts, wave by wave]"
+# How many hosts a wave changed, and what it took.
+Wave = tuple[int, Spent]
+
+
+def rolled_out(controller: Controller, fleet: Fleet, rounds: int) -> list[list[Wave]]:
+    """The waves of rollouts that change every host, of each round and each division one after the other."""
+    hosts = len(fleet.names)
+    say(f"deploying to {hosts} hosts")
+    controller.run("ansible-playbook", *DEPLOY, size=hosts)
+    found: list[list[Wave]] = []
+    for number in range(rounds):
+        for division in DIVISIONS:
+            controller.warm(hosts)
+            # Other settings of the server each time, or nothing would be changed.
+            engine = {"max_num_seqs": 8 + len(found)}
+            settings = {"soak": 0, "soak_checks": 1, **division}
+            extra = {"vllm_overrides": {**controller.overrides, "engine": engine}, "vllm_rollout": settings}
+            found.append(waves(controller, fleet, [*ROLLOUT, "-e", json.dumps(extra)]))
+            took = ", ".join(f"{size} hosts {spent.clock:.1f} s" for size, spent in found[-1])
+            say(f"round {number + 1} of {rounds}: {took}")
+    return found
+
+
+def waves(controller: Controller, fleet: Fleet, playbook: t.Sequence[str]) -> list[Wave]:
+    """Each wave is a play, and lasts until the next play begins."""
+    hosts = len(fleet.names)
+    plays: list[tuple[str, list[str], Spent]] = []
+
+    def seen(line: str) -> None:
+        if line.startswith(PLAY):
+            plays.append((line, [], Spent(time.monotonic(), controller_seconds(), fleet.seconds(hosts))))
+        if plays:
+            plays[-1][1].append(line)
+
+    told = controller.lines("ansible-playbook", *playbook, size=hosts, seen=seen)
+    found: list[Wave] = []
+    for (name, lines, before), (_name, _lines, after) in zip(plays, plays[1:]):
+        if name.startswith(WAVE):
+            changed = {*re.findall(r"^changed: \[(host-\d+)\]", "".join(lines), re.MULTILINE)}
+            spent = Spent(*(getattr(after, one.name) - getattr(before, one.name) for one in fields(Spent)))
+            found.append((len(changed), spent))
+    if sum(size for size, _spent in found) != hosts:
+        sys.exit(f"bench: the rollout was to change {hosts} hosts:\n{''.join(told)}")
     return found
 
 
@@ -362,12 +428,36 @@ def table(found: t.Mapping[int, Rounds], ours: str, other: str) -> list[str]:
     return lines
 
 
+def wave_table(found: t.Sequence[t.Sequence[Wave]], load: float) -> list[str]:
+    """A line for each wave of a rollout, with the medians of the rounds."""
+    limit = AIM * load + AIM_MORE
+    lines = [
+        "| hosts of the wave | seconds | range | aim | controller's CPU | hosts' CPU |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for division in range(len(DIVISIONS)):
+        for rounds in zip(*found[division :: len(DIVISIONS)]):
+            spent = [one for _size, one in rounds]
+            clock, *cpu = (sorted(getattr(one, field.name) for one in spent) for field in fields(Spent))
+            cells = [f"{statistics.median(times):.1f} s" for times in (clock, *cpu)]
+            cells[1:1] = [f"{clock[0]:.1f} - {clock[-1]:.1f} s", f"{limit:.0f} s"]
+            lines.append(f"| {rounds[0][0]} | {' | '.join(cells)} |")
+    return lines
+
+
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--hosts", type=int, nargs="+", default=SIZES, help="numbers of hosts, one row each")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument(
         "--services", action="store_true", help="compare a unit with a container, on hosts with systemd"
+    )
+    parser.add_argument("--rollout", action="store_true", help="measure rollout.yml in place of deploy.yml")
+    parser.add_argument(
+        "--load",
+        type=float,
+        default=0,
+        help="measure rollouts that change the largest number of hosts, with servers that take so many seconds",
     )
     parser.add_argument("--tree", type=pathlib.Path, default=ROOT, help="the working tree whose deploy.yml is measured")
     return parser.parse_args()
@@ -390,11 +480,16 @@ def main() -> None:
         key = directory / "key"
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
         kind, names = (SystemdFleet, ("unit", "container")) if chosen.services else (Fleet, (OURS, STOCK))
-        with kind(max(chosen.hosts), key.with_suffix(".pub").read_text()) as fleet:
-            controller = Controller(chosen.tree.resolve(), directory)
+        playbook, names = (ROLLOUT, ("`rollout.yml`", STOCK)) if chosen.rollout else (DEPLOY, names)
+        with kind(max(chosen.hosts), key.with_suffix(".pub").read_text(), chosen.load) as fleet:
+            controller = Controller(chosen.tree.resolve(), directory, FEW_FORKS if chosen.load else FORKS)
             controller.prepare(fleet.addresses, become=chosen.services)
-            found = compare(controller, fleet, sorted(chosen.hosts), chosen.rounds, chosen.services)
-            print("\n".join(table(found, *names)))
+            if chosen.load:
+                lines = wave_table(rolled_out(controller, fleet, chosen.rounds), chosen.load)
+            else:
+                found = compare(controller, fleet, playbook, sorted(chosen.hosts), chosen.rounds, chosen.services)
+                lines = table(found, *names)
+            print("\n".join(lines))
     finally:
         end_processes()
         shutil.rmtree(directory, ignore_errors=True)

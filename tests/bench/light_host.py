@@ -31,6 +31,8 @@ import typing as t
 import urllib.parse
 
 SOCKET = "/var/run/docker.sock"
+# Seconds until a started server answers; without any, it was started long ago.
+LOAD = float(os.environ.get("LIGHT_HOST_LOAD") or 0)
 MODEL = pathlib.Path("/srv/model")
 ANSWER = "Hello from a light host: this sentence is all that there is."
 NEVER = "0001-01-01T00:00:00Z"
@@ -109,12 +111,23 @@ class Books:
         if (one["Config"]["Entrypoint"] or one["Config"]["Cmd"])[:1] == ["true"]:
             one["State"] = state("exited")
             return
-        # In the past: a server that just started is asked twice, and what is measured is one that has settled.
         one["State"] = state("running")
         bindings = one["HostConfig"]["PortBindings"] or {}
         one["NetworkSettings"]["Ports"] = bindings
         ports = [int(binding["HostPort"]) for found in bindings.values() for binding in found]
+        if LOAD:
+            threading.Timer(LOAD, self.listen_later, (one, one["State"], ports)).start()
+        else:
+            self.listen(one, ports)
+
+    def listen(self, one: dict[str, t.Any], ports: t.Sequence[int]) -> None:
         self.servers[one["Id"]] = [serve(port, served_name(one["Config"]["Cmd"])) for port in ports]
+
+    def listen_later(self, one: dict[str, t.Any], started: dict[str, t.Any], ports: t.Sequence[int]) -> None:
+        """Listen, unless the container was stopped meanwhile."""
+        with self.lock:
+            if one["State"] is started:
+                self.listen(one, ports)
 
     def stop(self, key: str) -> None:
         one = self.container(key)
@@ -153,7 +166,8 @@ def moment(before: float = 0) -> str:
 
 
 def state(status: str) -> dict[str, t.Any]:
-    started = NEVER if status == "created" else moment(before=3600)
+    # In the past: a server that just started is asked twice, and what is measured is one that has settled.
+    started = NEVER if status == "created" else moment(before=0 if LOAD else 3600)
     return {
         "Status": status, "Running": status == "running", "Paused": False, "Restarting": False, "OOMKilled": False,
         "Dead": False, "Pid": 0, "ExitCode": 0, "Error": "", "StartedAt": started,

@@ -46,7 +46,7 @@ LAYERS = (
 BUDGETS = {
     "gpu_facts": 74,
     # With the versions that hosts with a GB10 are known to work with.
-    "gpu_host": 248,
+    "gpu_host": 250,
     "grpo_check": 126,
     "grpo_environment": 146,
     # With what fetches from other hosts and passes on to them, and reads directories of the controller.
@@ -58,11 +58,11 @@ BUDGETS = {
     "tiktoken_encodings": 55,
     # With the other backend: a container may take the place of a unit, and that may be the last to use an environment.
     # And with what unpacks the compile caches of another host.
-    "vllm_caches": 944,
-    "vllm_container": 932,
+    "vllm_caches": 948,
+    "vllm_container": 935,
     "vllm_diagnose": 288,
     "vllm_health": 362,
-    "vllm_service": 932,
+    "vllm_service": 935,
     "vllm_venv": 380,
     # With the program that it installs: it reads logs, records and GPUs of both backends.
     "vllm_watchdog": 600,

@@ -140,7 +140,18 @@ def preview(job: Job) -> dict[str, t.Any]:
     decision = decide(job, lenient=True)
     _warn(job, decision)
     planned = result(job, decision, _effects(job, decision))
-    return with_health(job, {**planned, **_restored(job, decision)})
+    return with_health(job, {**planned, "busy": _busy(job, decision), **_restored(job, decision)})
+
+
+def _busy(job: Job, decision: Decision) -> str:
+    """Which other run is at work on the server, or on one that it would stop; empty where none is."""
+    token, engine = job.params["container_id"] or "", job.params["docker_host"]
+    names = [job.server, *_others_stopped(decision)] if job.makes else []
+    return next(filter(None, (lock.busy(name, token, engine) for name in names)), "")
+
+
+def _others_stopped(decision: Decision) -> list[str]:
+    return [target for target in decision.plan.stops if target not in SUFFIX]
 
 
 def _restored(job: Job, decision: Decision) -> dict[str, t.Any]:
@@ -177,7 +188,7 @@ def carry_out(job: Job) -> dict[str, t.Any]:
         pulled = pull_newer(job, decision)
         if pulled:
             decision = decide(job)
-        others = [target for target in decision.plan.stops if target not in SUFFIX]
+        others = _others_stopped(decision)
         if others:
             for name in others:
                 locks.enter_context(lock.alone(name, docker_host=job.params["docker_host"]))

@@ -45,6 +45,8 @@ LEASE_BYTES = 4096
 # How long to wait for another run, in seconds: longer than the lease of one that was killed.
 PATIENCE = 25.0
 INTERVAL = 0.2
+# How what is said of a lease begins.
+DUE = "its next step is due within"
 # How often a list of locks is read that is longer than a page of the kernel's, less a line.
 READINGS, PAGE = 3, 3900
 
@@ -75,9 +77,8 @@ def alone(
     path = os.path.join(_own_directory(), _file(name))
     descriptor = _opened(path)
     try:
-        doing = doing or f"is changing {name} on this host, or waits for it to become healthy"
         _wait(
-            Attempt(name, token, path, descriptor, _socket_of(docker_host), doing),
+            Attempt(name, token, path, descriptor, _socket_of(docker_host), doing or _changing(name)),
             PATIENCE if patience is None else patience,
         )
         yield
@@ -87,6 +88,20 @@ def alone(
         with contextlib.suppress(OSError):
             fcntl.flock(descriptor, fcntl.LOCK_UN)
         os.close(descriptor)
+
+
+def busy(name: str, token: str = "", docker_host: str | None = None) -> str:
+    """With which sentence a run would be refused that wanted this server now; empty when it is free. Changes nothing.
+
+    The end of a lease is waited for: either the step comes that it is for, or its run was killed.
+    """
+    attempt = Attempt(name, token, "", -1, _socket_of(docker_host), _changing(name))
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        who = _held_by_others(attempt)
+        if not who.startswith(DUE) or time.monotonic() >= deadline:
+            return _refusal(attempt, who) if who else ""
+        time.sleep(INTERVAL)
 
 
 def leave(name: str, token: str, seconds: float = LEASE) -> None:
@@ -135,13 +150,19 @@ def _wait(attempt: Attempt, patience: float) -> None:
         if not who:
             return
         if time.monotonic() >= deadline:
-            raise Busy(
-                f"Another run {attempt.doing} ({who}). "
-                "Nothing was changed by this one; run it again when the other has ended.",
-                "locked",
-            )
+            raise Busy(_refusal(attempt, who), "locked")
         # Two that announced themselves at the same moment shall not do so again.
         time.sleep(INTERVAL * random.uniform(0.5, 1.5))
+
+
+def _changing(name: str) -> str:
+    return f"is changing {name} on this host, or waits for it to become healthy"
+
+
+def _refusal(attempt: Attempt, who: str) -> str:
+    return (
+        f"Another run {attempt.doing} ({who}). Nothing was changed by this one; run it again when the other has ended."
+    )
 
 
 def _taken(attempt: Attempt) -> str:
@@ -301,7 +322,7 @@ def _socket_of(docker_host: str | None) -> str:
 def _lease_of(directory: str, attempt: Attempt) -> str:
     """Whose lease in that directory another run still has the server by, or nothing."""
     left = _lease(directory, attempt.name, attempt.token)
-    return f"its next step is due within {left:.0f} s" if left > 0 else ""
+    return f"{DUE} {left:.0f} s" if left > 0 else ""
 
 
 def _lease(directory: str, name: str, token: str) -> float:

@@ -160,6 +160,14 @@ def test_a_stranger_on_the_port_is_never_stopped(client: Client) -> None:
     assert found(client) == ({"grafana": "id1 running"}, [])
 
 
+def test_a_look_says_that_another_run_is_at_work_on_a_server_that_would_stop(client: Client) -> None:
+    run_b()
+    assert run(check=True)["busy"] == ""
+    for name in ("vllm-a", "vllm-b"):
+        with lock.alone(name):
+            assert f"Another run is changing {name} on this host" in run(check=True)["busy"]
+
+
 def test_both_servers_are_locked_while_one_takes_the_place_of_the_other(client: Client) -> None:
     run_b()
     held: list[str] = []

@@ -31,6 +31,7 @@ LOOKS: dict[str, Row] = {
     "right": {"pending": False, "actions": []},
     "unfinished": {"pending": True, "actions": [], "server": {"superseded": True}},
     "refused": {"failed": True, "reason": "port-in-use", "message": "Port 8000\nis taken.", "pending": False},
+    "locked": {"pending": True, "actions": STEPS, "busy": "Another run is changing vllm-x."},
     "down": {"unreachable": True, "msg": "No route to host."},
 }
 
@@ -122,6 +123,13 @@ def test_every_host_that_can_be_changed_is_in_one_wave(
             "2 of 3 hosts cannot be changed: b, c. No host may fail (vllm_rollout.max_failures). Nothing was changed on any "
             "host.",
             id="a refusal",
+        ),
+        pytest.param(
+            fleet(a="todo", b="locked"),
+            {},
+            False,
+            "1 of 2 hosts cannot be changed: b. No host may fail (vllm_rollout.max_failures). Nothing was changed on any host.",
+            id="a second operator",
         ),
         pytest.param(
             fleet(a="todo", b="refused", c="right", d="todo"),

@@ -24,6 +24,7 @@ from ansible_collections.gpufleet.vllm.plugins.module_utils._host import lock
 from ansible_collections.gpufleet.vllm.plugins.module_utils._host.lock import (
     Busy,
     alone,
+    busy,
     leave,
     reader_is_gone,
     release,
@@ -100,6 +101,24 @@ def test_a_lease_of_a_run_that_was_killed_ends() -> None:
     leave(NAME, "theirs", seconds=0.3)
     with alone(NAME, patience=10):
         release(NAME)
+
+
+def test_a_look_says_who_is_at_work_and_waits_for_the_end_of_a_lease() -> None:
+    assert busy(NAME) == ""
+    with alone(NAME):
+        assert busy(NAME).startswith(
+            f"Another run is changing {NAME} on this host, or waits for it to become healthy (PID"
+        )
+        assert busy(f"{NAME}-other") == ""
+    leave(NAME, "theirs")
+    assert busy(NAME, "theirs") == ""
+    leave(NAME, "theirs", seconds=0.3)
+    assert busy(NAME) == ""
+    leave(NAME, "theirs")
+    # The step comes that it is for.
+    with alone(NAME, "theirs"):
+        assert "(PID" in busy(NAME)
+    release(NAME)
 
 
 def test_a_process_notices_that_nobody_reads_what_it_says() -> None:
