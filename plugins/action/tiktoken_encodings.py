@@ -13,6 +13,7 @@ from ansible.plugins.action import ActionBase
 from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import Reason, VllmError
 from ansible_collections.gpufleet.vllm.plugins.module_utils._host.printable import printable
 from ansible_collections.gpufleet.vllm.plugins.module_utils._vllm import encodings
+from ansible_collections.gpufleet.vllm.plugins.plugin_utils._home import home_of, with_home
 
 MODULE = "gpufleet.vllm.tiktoken_encodings"
 
@@ -29,12 +30,13 @@ class ActionModule(ActionBase):
 
     def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
         super().run(tmp, task_vars)
-        arguments = dict(self._task.args)
+        arguments = with_home(dict(self._task.args), home_of(self))
         directory = arguments.get("controller_dir")
         if directory and arguments.get("src"):
             raise failure("controller_dir and src are mutually exclusive: name one source.", "invalid-parameter")
         if directory:
-            arguments["controller_dir"] = directory = self._loader.path_dwim(directory)
+            # Of the controller, which has homes of its own.
+            arguments["controller_dir"] = directory = self._loader.path_dwim(self._task.args["controller_dir"])
         result = self._module(arguments, task_vars)
         if not directory or result.get("failed") or not result.get("needed"):
             return result

@@ -13,11 +13,13 @@ import contextlib
 import functools
 import typing as t
 
+from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.plan import MAKING_STATES, PURGEABLE, STATES
 from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
 from ansible_collections.gpufleet.vllm.plugins.module_utils._host.printable import printable
 from ansible_collections.gpufleet.vllm.plugins.module_utils._host.redaction import hide, secrets_within
+from ansible_collections.gpufleet.vllm.plugins.plugin_utils import _carried as carried
 from ansible_collections.gpufleet.vllm.plugins.plugin_utils._chosen import Asked, asked_of
 from ansible_collections.gpufleet.vllm.plugins.plugin_utils._description import (
     Description,
@@ -32,6 +34,7 @@ from ansible_collections.gpufleet.vllm.plugins.plugin_utils._description import 
     probe,
 )
 from ansible_collections.gpufleet.vllm.plugins.plugin_utils._filter_values import plain
+from ansible_collections.gpufleet.vllm.plugins.plugin_utils._home import home_of
 from ansible_collections.gpufleet.vllm.plugins.plugin_utils._outcome import is_pending, published
 from ansible_collections.gpufleet.vllm.plugins.plugin_utils._shown import shown
 
@@ -60,6 +63,7 @@ ARGUMENTS: dict[str, t.Any] = {
     "failure_id": {"type": "str"},
     "container_id": {"type": "str"},
     "learned": {"type": "dict", "default": {}},
+    "caches": {"type": "dict", "default": {}},
     "purge": {"type": "list", "elements": "str", "choices": list(PURGEABLE), "default": []},
     "plan": {"type": "dict"},
     "look": {"type": "bool", "default": False},
@@ -123,15 +127,7 @@ class ActionModule(ActionBase):
             return None, as_planned(planned)
         hardware_class = functools.lru_cache(lambda: self._class(options, task_vars, gathered))
         asked = asked_of(options, hardware_class)
-        return asked, self._at_home(described(asked.options() if asked else options, hardware_class))
-
-    def _at_home(self, found: Description) -> Description:
-        """The description with the home of the user whom Ansible connects as, for the host to look up; only a name that
-        nobody said costs a call."""
-        if not getattr(self._connection, "become", None):
-            return found
-        user = self._get_remote_user()
-        return at_home(found, f"~{user}" if user else str(self._remote_expand_user("~", sudoable=False)))
+        return asked, at_home(described(asked.options() if asked else options, hardware_class), home_of(self))
 
     def _with_choice(
         self, asked: Asked, before: Description, found: Result, options: Result, task_vars: dict[str, t.Any]
@@ -142,7 +138,7 @@ class ActionModule(ActionBase):
             self._tell(host, found["choice"]["reasons"] if self._task.check_mode else ())
             return asked.recorded(found), found
         record = asked.settle(unchosen, str(options["hf_token"] or ""))
-        description = self._at_home(described(asked.options(record["entry"]), lambda: asked.hardware_class))
+        description = at_home(described(asked.options(record["entry"]), lambda: asked.hardware_class), home_of(self))
         record = asked.complete(record, before, description, options)
         self._tell(host, () if unchosen["known"] and not self._task.check_mode else record["reasons"])
         found = self._call(description, options, task_vars, {**asked.first_call(), "record": record})
@@ -179,8 +175,20 @@ class ActionModule(ActionBase):
         if choice:
             arguments["choice"] = choice
         with self._looking(options["look"]):
-            found: Result = self._execute_module(module_name=module, module_args=arguments, task_vars=task_vars)
-        return found
+            if not carried.is_wanted(options, self._task.check_mode):
+                found: Result = self._execute_module(module_name=module, module_args=arguments, task_vars=task_vars)
+                return found
+            arguments["caches"], note = self._caches(plain(options["caches"]))
+            found = self._execute_module(module_name=module, module_args=arguments, task_vars=task_vars)
+        return {**found, "caches": found.get("caches") or {"from": None, "note": note}}
+
+    def _caches(self, caches: Result) -> tuple[Result, str]:
+        """The compile caches of another host, on this one; and why none are."""
+        note = carried.refusal(caches, carried.owner_of(self))
+        try:
+            return ({}, note) if note else (carried.sent(self, caches), "")
+        except AnsibleError as error:
+            return ({}, f"Those of {caches['host']} could not be brought to this host: {error}")
 
     @contextlib.contextmanager
     def _looking(self, only: bool) -> t.Iterator[None]:

@@ -150,6 +150,15 @@ options:
         the memory that is free here is judged as ever.
     type: dict
     default: {}
+  caches:
+    description:
+      - What a server on another host has compiled, as M(gpufleet.vllm.vllm_caches) returns it, with C(archive) as a
+        path on this host. M(gpufleet.vllm.vllm_server) brings it here.
+      - A server that is created, and has no compile caches of its own yet, starts with it if image or environment,
+        model, GPUs and settings are the same, and the kind of processor. The digest is compared before anything is
+        unpacked. If anything is wrong with it, the server starts without; RV(caches) says why.
+    type: dict
+    default: {}
   health:
     description:
       - How to check a server that needs no change, as parameters of M(gpufleet.vllm.vllm_health). It is checked

@@ -249,10 +249,10 @@ options:
     description:
       - The virtual environment that the server runs from, as what it holds or as the directory of one that is on the
         host, with C(bin/vllm) in it.
-      - A mapping has C(packages), such as C(["vllm==0.26.0"]), and whatever else M(gpufleet.vllm.vllm_venv) takes but
-        for C(server), C(state) and C(all). Role P(gpufleet.vllm.vllm_server#role) builds that environment while the old
-        server serves, and a module alone refuses to start a server without it. One that is damaged is replaced by a new
-        one.
+      - A mapping has C(packages), such as C(["vllm==0.26.0"]), and whatever else M(gpufleet.vllm.vllm_venv) takes
+        except for C(server), C(state) and C(all). Role P(gpufleet.vllm.vllm_server#role) builds that environment
+        while the old server serves, and a module alone refuses to start a server without it. One that is damaged is
+        replaced by a new one.
       - Ray is added to C(packages) when O(engine) or a fallback sets C(distributed_executor_backend=ray) and that vLLM
         does not bring it along.
       - What changes in an environment is noticed by its list of vLLM's files, and replaces the server. One that a

@@ -61,7 +61,8 @@ options:
       experts:
         description:
           - How many experts a layer has, V(0) for a dense model. Ranks of data parallel share the experts and have all
-            else whole. Without it, C(data_parallel_size) without C(enable_expert_parallel) may be the one or the other.
+            else whole. Without it, the range covers both where C(data_parallel_size) is set without
+            C(enable_expert_parallel).
         type: int
       is_chunked:
         description: V(1) when C(layers_sliding) see a chunk of C(sliding_window) tokens instead of a window (Llama 4).

@@ -17,7 +17,7 @@ description:
   - Installs on Ubuntu 22.04 and 24.04 and on RHEL 9 and its rebuilds. A host with DGX OS, or with a GB10 or another GPU
     that shares its memory with the CPU, is compared with what is known to work, and never changed.
   - Driver, libraries, kernel modules and fabric manager have one version. A host keeps the version that it has as long
-    as everything that belongs to it can be had in that version.
+    as everything that belongs to it is available in that version.
   - On Ubuntu the kernel modules are prebuilt and signed where there are any for its kernel, which Secure Boot wants;
     else DKMS builds them. They are NVIDIA's open ones unless O(open_modules=false).
   - Never reboots. RV(reboot) says whether facts ask for it, and who computes on the host; role C(gpu_host) does it when
@@ -185,7 +185,9 @@ options:
   proof_image:
     description:
       - Image on the host from which a container is started, after a change, to prove that containers get GPUs. It needs
-        a C library; C(nvidia-smi) comes from the host by CDI. It is never pulled.
+        a C library; C(nvidia-smi) comes from the host. It is never pulled.
+      - Without it, one of vLLM, CUDA or PyTorch that is on the host is taken, else an empty one that borrows the host's
+        libraries.
     type: str
   timeout:
     description:
@@ -263,7 +265,7 @@ reboot:
       elements: str
       sample: [python (process 41 of ada)]
 proof:
-  description: Whether a container got GPUs; null where nothing was changed, or a reboot comes first.
+  description: Whether a container got GPUs. Null where nothing was changed, or a reboot comes first.
   returned: success
   type: dict
   contains:

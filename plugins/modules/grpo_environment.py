@@ -19,6 +19,7 @@ description:
   - A file that this module did not write is never overwritten or removed.
 extends_documentation_fragment:
   - ansible.builtin.action_common_attributes
+  - gpufleet.vllm.home
 attributes:
   check_mode:
     support: full

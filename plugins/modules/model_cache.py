@@ -23,6 +23,7 @@ description:
     share a terminal, that is a new line for every ten percent.
 extends_documentation_fragment:
   - ansible.builtin.action_common_attributes
+  - gpufleet.vllm.home
 attributes:
   check_mode:
     support: full

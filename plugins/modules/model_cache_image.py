@@ -25,6 +25,7 @@ description:
   - Meanwhile, a line shows percent, rate and remaining time, as with M(gpufleet.vllm.model_cache).
 extends_documentation_fragment:
   - ansible.builtin.action_common_attributes
+  - gpufleet.vllm.home
 attributes:
   check_mode:
     support: full

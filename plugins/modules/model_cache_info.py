@@ -18,6 +18,7 @@ description:
     no file changed since; otherwise it is judged by the headers of its weights.
 extends_documentation_fragment:
   - ansible.builtin.action_common_attributes
+  - gpufleet.vllm.home
 attributes:
   check_mode:
     support: full

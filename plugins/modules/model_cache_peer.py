@@ -22,6 +22,7 @@ description:
   - The process ends with O(state=stopped), and by itself when no run and no other host has used it for ten minutes.
 extends_documentation_fragment:
   - ansible.builtin.action_common_attributes
+  - gpufleet.vllm.home
 attributes:
   check_mode:
     support: full

@@ -19,6 +19,7 @@ description:
   - Files that are intact already are left alone, without any network access.
 extends_documentation_fragment:
   - ansible.builtin.action_common_attributes
+  - gpufleet.vllm.home
 attributes:
   check_mode:
     support: full

@@ -152,6 +152,14 @@ options:
       - What starts on other hosts measured, as O(gpufleet.vllm.vllm_container#module:learned) has it.
     type: dict
     default: {}
+  caches:
+    description:
+      - What a server on another host has compiled, the result of M(gpufleet.vllm.vllm_caches) there in this run. The
+        archive is brought to the host if the server is created there. It is used as
+        O(gpufleet.vllm.vllm_container#module:caches) says, and only if Ansible connects to both hosts as the same user,
+        and works there as the same.
+    type: dict
+    default: {}
   purge:
     description:
       - With O(state=absent), what else is deleted, as O(gpufleet.vllm.vllm_container#module:purge) has it.
@@ -287,6 +295,10 @@ measured_on:
   description: Where a start was measured that this one relies on, V(this host) or V(another host), or null.
   returned: always
   type: str
+caches:
+  description: Whose compile caches a new server starts with (C(from)), or why it does not (C(note)), or null.
+  returned: always
+  type: dict
 learned:
   description: What the start measured, as RV(gpufleet.vllm.vllm_container#module:learned) has it.
   returned: with O(state=committed)

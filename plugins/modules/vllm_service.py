@@ -145,6 +145,11 @@ measured_on:
       else null.
   returned: for one server
   type: str
+caches:
+  description: With O(caches), whose compile caches a new server starts with (C(from)), or why it does not (C(note)).
+  returned: for one server
+  type: dict
+  sample: {from: gb10-1, note: ""}
 learned:
   description:
     - With O(state=committed), what this start measured, for O(learned) of other hosts; empty when it is nothing new.

@@ -33,6 +33,7 @@ requirements:
   - C(uv), or a Python with C(venv) and C(ensurepip) (on Debian and Ubuntu C(python3-venv))
 extends_documentation_fragment:
   - ansible.builtin.action_common_attributes
+  - gpufleet.vllm.home
 attributes:
   check_mode:
     support: full

@@ -33,6 +33,7 @@ from ansible_collections.gpufleet.vllm.plugins.module_utils._server.spec import 
 from ansible_collections.gpufleet.vllm.plugins.module_utils._venv.servers import wish_of
 from ansible_collections.gpufleet.vllm.plugins.module_utils._vllm.versions import parse
 from ansible_collections.gpufleet.vllm.plugins.plugin_utils._catalogue_files import catalogued
+from ansible_collections.gpufleet.vllm.plugins.plugin_utils._home import with_home
 
 Spec = dict[str, t.Any]
 
@@ -104,19 +105,11 @@ def at_home(description: Description, home: str) -> Description:
 
 
 def _at_home(spec: t.Mapping[str, t.Any], home: str) -> Spec:
-    found = {key: _tilde(value, home) if key in WITH_PATHS else value for key, value in spec.items()}
+    found = {key: with_home(value, home) if key in WITH_PATHS else value for key, value in spec.items()}
     rungs = spec.get("fallbacks")
     if rungs:
         found["fallbacks"] = [{**rung, "change": _at_home(rung["change"], home)} for rung in rungs]
     return found
-
-
-def _tilde(value: t.Any, home: str) -> t.Any:
-    if isinstance(value, t.Mapping):
-        return {key: _tilde(one, home) for key, one in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_tilde(one, home) for one in value]
-    return home + value[1:] if isinstance(value, str) and value.startswith("~/") else value
 
 
 def as_planned(spec: Spec) -> Description:

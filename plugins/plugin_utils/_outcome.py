@@ -39,6 +39,8 @@ DETAILS: dict[str, t.Any] = {
     "choice": None,
     "vllm_version": None,
     "measured_on": None,
+    # Whose compile caches it started with, or why it did not; null where there were none.
+    "caches": None,
     "restored": [],
     "spec": {},
     "probe": {},

@@ -36,6 +36,7 @@ ROW: dict[str, t.Any] = {
     "since": None,
     "fallback": "",
     "measured_on": "",
+    "caches": "",
     "gpus": "",
     "phases": [],
     "start_seconds": None,
@@ -147,6 +148,7 @@ def _row(host: Host, changed: Changed, undone: Result) -> dict[str, t.Any]:
         "since": server.get("started_at"),
         "fallback": fallback(done.get("fallback") or found.get("fallback") or {}),
         "measured_on": done.get("measured_on") or "",
+        "caches": _caches(done.get("caches") or {}),
         "phases": phases,
         "start_seconds": health.get("elapsed") if started else None,
         "downtime_seconds": _downtime(done, health) if started else None,
@@ -179,6 +181,11 @@ def _downtime(done: Result, health: Result) -> float | None:
     return None if away is None or waited is None else round(away + waited, 1)
 
 
+def _caches(used: Result) -> str:
+    """Whose compile caches a start had, or why it had none; empty where there were none."""
+    return str(used.get("from") or (f"none: {one_line(used['note'])}" if used.get("note") else ""))
+
+
 def fallback(used: Result) -> str:
     """The fallback in use, in words; empty when there is none."""
     if not used.get("rung"):
@@ -199,7 +206,7 @@ def _sentence(plan: Result, verdicts: t.Sequence[Result], rows: t.Sequence[Resul
     done = len(verdicts) == len(plan["waves"])
     if not done:
         return f"The rollout ended before {plan['waves'][len(verdicts)]['name']}. {tally} Run the same command again."
-    return f"The rollout is complete{', but for what failed' if bad else ''}. {tally}"
+    return f"The rollout is complete{', except for what failed' if bad else ''}. {tally}"
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -350,6 +357,7 @@ MEASURED: tuple[Column, ...] = (
     ("tokens/s", lambda row: "" if row["tokens_per_second"] is None else f"{row['tokens_per_second']:g}"),
     ("fallback", lambda row: row["fallback"].partition(":")[0]),
     ("measured on", lambda row: row["measured_on"]),
+    ("caches of", lambda row: row["caches"]),
 )
 COLUMNS: tuple[Column, ...] = (
     *HOST,

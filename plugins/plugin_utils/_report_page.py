@@ -75,7 +75,7 @@ find.oninput = () => document.querySelectorAll('tbody tr').forEach(row => {
 """
 # The class of a column's cells; the rest has none.
 KINDS = {
-    **dict.fromkeys(("before", "serves", "GPUs", "fallback"), "what"),
+    **dict.fromkeys(("before", "serves", "GPUs", "fallback", "caches of"), "what"),
     **dict.fromkeys(("start", "downtime", "tokens/s"), "number"),
     **dict.fromkeys(("host", "wave", "since"), "short"),
 }

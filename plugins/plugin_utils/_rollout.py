@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime
 import difflib
+import hashlib
 import json
 import math
 import re
@@ -45,6 +46,8 @@ class Settings:
     pause: float = 0.0
     # Whether what the starts of a wave measured is handed to the later ones.
     learn: bool = True
+    # Whether what they compiled is.
+    carry_caches: bool = True
 
 
 KEYS = tuple(one.name for one in fields(Settings))
@@ -146,6 +149,7 @@ CONVERT: dict[str, t.Callable[[str, t.Any], t.Any]] = {
     "confirm": _switch,
     "pause": _number,
     "learn": _switch,
+    "carry_caches": _switch,
 }
 
 
@@ -215,6 +219,7 @@ def plan(fleet: t.Sequence[Host], settings: Settings) -> dict[str, t.Any]:
         "unchanged": [one.name for one in fleet if one.is_right],
         "refused": {one.name: dict(zip(("reason", "message"), one.refusal or ())) for one in refused},
         "classes": {one.name: one.hardware_class for one in fleet},
+        "compiles": {one.name: compiled_for(one) if settings.carry_caches else "" for one in fleet},
         "changes": {one.name: changes(one.found) for one in fleet},
         "budget": budget,
         "settings": {key: getattr(settings, key) for key in KEYS},
@@ -319,6 +324,33 @@ def _flat(settings: Result) -> dict[str, t.Any]:
 
 def _shown(value: t.Any) -> str:
     return "nothing" if value is None else value if isinstance(value, str) else json.dumps(value)
+
+
+# The keys of a server on which it depends what it compiles, and where it looks for that.
+COMPILED_BY = (
+    "image",
+    "venv",
+    "model",
+    "user",
+    "volumes",
+    "entrypoint",
+    "engine",
+    "engine_unchecked",
+    "env",
+    "fallbacks",
+)
+
+
+def compiled_for(host: Host) -> str:
+    """What two hosts have in common, as far as is known before a change, that compile the same; empty where nothing of
+    that is kept."""
+    spec = host.found.get("spec") or {}
+    if host.refusal or not spec or spec.get("keep_caches") is False:
+        return ""
+    # A service has them in a directory with its name, which is in some of them.
+    name = spec.get("container_name") or spec.get("name") if spec.get("venv") else ""
+    depends = [host.hardware_class, name, *(spec.get(key) for key in COMPILED_BY)]
+    return hashlib.sha256(json.dumps(depends, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def _table(fleet: t.Sequence[Host], waves: t.Sequence[Wave]) -> list[str]:
@@ -447,9 +479,21 @@ def verdict(rollout: Result, earlier: t.Sequence[Result], hosts: t.Mapping[str, 
         "commit": [] if stops or later else commits,
         # With put_back: fleet, the whole rollout is one change.
         "commit_later": commits if later and not stops else [],
+        "pack": [] if stops or later else _packing(rollout, earlier, commits),
         "states": {name: one.undo() for name, one in changed.items() if one.undo()},
         "message": _verdict_sentence(rollout, wave, failed, before, stops),
     }
+
+
+def _packing(rollout: Result, earlier: t.Sequence[Result], commits: t.Sequence[str]) -> list[str]:
+    """The first host of each kind whose compile caches later waves can start with, unless an earlier one had them."""
+    compiles = rollout["compiles"]
+    wanted = {compiles[name] for wave in rollout["waves"][len(earlier) + 1 :] for name in wave["hosts"]}
+    wanted -= {"", *(compiles[name] for one in earlier for name in one["pack"])}
+    firsts: dict[str, str] = {}
+    for name in commits:
+        firsts.setdefault(compiles[name], name)
+    return [name for kind, name in firsts.items() if kind in wanted]
 
 
 def _put_back(

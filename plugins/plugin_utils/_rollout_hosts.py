@@ -17,6 +17,7 @@ Variables = t.Mapping[str, t.Any]
 # The variables of a host, by what they hold.
 PLANNED, DONE, FAILURE = "__rollout_planned", "__rollout_done", "__rollout_failure"
 SOAK, NOW, UNDONE, COMMITTED = "__rollout_soak", "__rollout_now", "__rollout_undone", "__rollout_committed"
+PACKED = "__rollout_packed"
 
 
 def value(variables: Variables, name: str) -> t.Any:
@@ -45,3 +46,8 @@ def changed(variables: Variables) -> Changed:
 def learned(variables: Variables) -> dict[str, t.Any]:
     """What the start of a host measured, as its commit tells."""
     return dict(value(variables, COMMITTED).get("learned") or {})
+
+
+def packed(name: str, variables: Variables) -> dict[str, t.Any]:
+    """The compile caches that a host has packed, or why it has not."""
+    return {"host": name, **value(variables, PACKED)}

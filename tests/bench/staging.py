@@ -130,7 +130,7 @@ def main() -> None:
     parser.add_argument("--hosts", type=int, nargs="+", default=[1, 2, 4, 8])
     options = parser.parse_args()
     print(f"{options.mib} MiB of weights, {options.mib / options.rate:.0f} s at {options.rate} MiB/s; load", end=" ")
-    print(f"{os.getloadavg()[0]:.1f}\n\n| weights | hosts | time | in copies | left the source, in copies |")
+    print(f"{os.getloadavg()[0]:.1f}\n\n| weights | hosts | time | in copies | sent by the source, in copies |")
     print("| --- | --- | --- | --- | --- |")
     for shards in (2, 1):
         files, one = model(options.mib << 20, shards), 0.0

@@ -92,6 +92,7 @@ def played(
                 report[case.name] = futures[case.name].result()
             except BaseException as error:
                 report.pop(case.name, None)
+                host.reset()
                 futures[case.name].set_exception(error)
             failed = futures[case.name].exception()
             seconds = f"{time.monotonic() - began:5.1f} s"

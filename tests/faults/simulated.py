@@ -304,6 +304,7 @@ class Host:
     def reset(self) -> None:
         """Take away whatever a row left, for the next one to begin from nothing."""
         self.sh(RESET, check=False)
+        self.stand_in()
         self.wish = None
 
     @contextlib.contextmanager

@@ -134,7 +134,7 @@ def killed_with_a_bad_server(host: Host, promise: Promise, ways: Ways) -> Line:
     new = another(old)
     host.stand_in(only_with=new.model, fault="hang-completion")
     run = host.run(new, "-vvv", "--diff")
-    assert eventually(host.is_asked, 30)
+    assert eventually(host.is_asked, 120)
     run.kill()
     told = refused(host.run(new), of(promise.says, ways.new))
     assert host.answers() == old.model

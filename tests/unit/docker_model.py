@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import io
 import json
 import os
+import tarfile
 import typing as t
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -58,6 +60,8 @@ class Client:
     labels: dict[str, str] | None = field(default_factory=lambda: {"vllm.version": "0.26.0"})
     probed: str | Exception = "0.26.0"
     volumes_by_name: dict[str, dict[str, str]] = field(default_factory=dict)
+    # What is in volumes, as members of archives with their content, by name.
+    contents: dict[str, dict[str, tuple[tarfile.TarInfo, bytes]]] = field(default_factory=dict)
     # Of every server: it became ready.
     log: str | Exception = "INFO:     Application startup complete.\n"
     # Seconds that a container was given to stop, by name.
@@ -148,6 +152,43 @@ class Client:
         binds = [bind for one in self.containers_by_name.values() for bind in one["HostConfig"].get("Binds", ())]
         assert not [bind for bind in binds if bind.startswith(f"{name}:")], "the volume is in use"
         del self.volumes_by_name[name]
+        self.contents.pop(name, None)
+
+    def inspect_volume(self, name: str) -> dict[str, str]:
+        if name not in self.volumes_by_name:
+            raise docker.errors.NotFound("No such volume")
+        return {"Name": name}
+
+    def _volume(self, container: str, path: str) -> tuple[str, str]:
+        """The volume that is mounted there, and what is below its target."""
+        binds = (bind.split(":") for bind in self._found(container)["HostConfig"]["Binds"])
+        return next(
+            (bind[0], path[len(bind[1]) :].strip("/")) for bind in binds if f"{path}/".startswith(f"{bind[1]}/")
+        )
+
+    def put_archive(self, container: str, path: str, data: t.Iterable[bytes]) -> bool:
+        volume, _below = self._volume(container, path)
+        self._call("unpack", volume)
+        kept = self.contents.setdefault(volume, {})
+        with tarfile.open(fileobj=io.BytesIO(b"".join(data))) as archive:
+            for one in archive:
+                content = archive.extractfile(one)
+                kept[one.name] = (one, content.read() if content else b"")
+                if self.failing == ("unpack halfway", volume):
+                    raise docker.errors.APIError("failed", explanation="no space left on device")
+        return True
+
+    def get_archive(self, container: str, path: str, chunk_size: int = 1000) -> tuple[t.Iterator[bytes], t.Any]:
+        volume, top = self._volume(container, path)
+        found = {n: one for n, one in self.contents.get(volume, {}).items() if n.partition("/")[0] == top}
+        if not found:
+            raise docker.errors.NotFound("Could not find the file")
+        buffer = io.BytesIO()
+        with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as archive:
+            for one, content in found.values():
+                archive.addfile(one, io.BytesIO(content))
+        whole = buffer.getvalue()
+        return iter([whole[at : at + chunk_size] for at in range(0, len(whole), chunk_size)]), {}
 
     def put(self, name: str, config: dict[str, t.Any], running: bool = False) -> None:
         self.made += 1

@@ -34,6 +34,7 @@ PACKAGES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         ("_deploy/plan.py", "_deploy/ledger.py", "_deploy/history.py"),
         (
             "deploy/test_deployment.py",
+            "deploy/test_interruptions.py",
             "deploy/test_ownership.py",
             "deploy/test_history.py",
             "deploy/test_switch_run.py",

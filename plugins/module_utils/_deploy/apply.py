@@ -29,6 +29,9 @@ from .record import named, server_name
 from .stopping import still, with_lives
 from .used import paths_in
 
+if t.TYPE_CHECKING:
+    from .carried import Carried
+
 
 def making(job: Job, decision: Decision) -> Making:
     """All that a new instance is made from, as things are now."""
@@ -56,7 +59,28 @@ def making(job: Job, decision: Decision) -> Making:
         learned_engine=preflight.learned_engine,
         learned_env=preflight.learned_env,
         start_seconds=_start_seconds(job),
+        carried=_carried(job, spec),
     )
+
+
+def _carried(job: Job, spec: ServerSpec) -> Carried | None:
+    """The caches of another host, where they are those of this very server."""
+    if not job.carried:
+        return None
+    if not spec.keep_caches:
+        job.carried.refuse("It keeps nothing that it compiles (keep_caches is false).")
+    artifact = job.backend.artifact(spec)
+    if artifact is None or not spec.keep_caches:
+        return None  # An image that is to be pulled is asked for again.
+    from .carried import this_processor
+    from .preflight import settings_key
+
+    try:
+        settings = settings_key(spec, artifact.identity, job.host.gpus)
+    except VllmError as error:
+        job.carried.refuse(str(error))
+        return None
+    return job.carried if job.carried.fits(settings, this_processor()) else None
 
 
 def _start_seconds(job: Job) -> float:

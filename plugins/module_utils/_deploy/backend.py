@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 if t.TYPE_CHECKING:
     from .._errors import Problem, Reason
     from .._server.spec import ServerSpec
+    from .carried import Carried
     from .ledger import Ledger
 
 Slot = t.Literal["current", "next", "trial", "superseded"]
@@ -132,6 +133,8 @@ class Making:
     learned_env: t.Mapping[str, str] = field(default_factory=dict)
     # Seconds that a start of it may take: so long whoever deploys it waits. 0 where he does not say.
     start_seconds: float = 0
+    # Compile caches of another host that fit, where what it compiles has a new place.
+    carried: Carried | None = None
 
 
 @dataclass(frozen=True)

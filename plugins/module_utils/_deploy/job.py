@@ -18,6 +18,7 @@ from .secrets import Secrets
 
 if t.TYPE_CHECKING:
     from .._errors import Reason
+    from .carried import Carried
     from .preflight import Measurement
     from .room import Question
 
@@ -60,6 +61,8 @@ class Job:
     gone: tuple[str, ...] = ()
     # Whether what is decided is done: then GPUs that are chosen are this run's.
     acts: bool = False
+    # Compile caches of another host, for a server that is made.
+    carried: Carried | None = None
 
     @property
     def makes(self) -> bool:

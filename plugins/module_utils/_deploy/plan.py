@@ -125,6 +125,8 @@ class Preflight:
 
 @dataclass(frozen=True)
 class Plan:
+    """What to do, in order, and what the server is before and after."""
+
     actions: tuple[Action, ...] = ()
     # What a new instance has to record as what it stops.
     supersedes: tuple[str, ...] = ()
@@ -134,10 +136,12 @@ class Plan:
 
     @property
     def changed(self) -> bool:
+        """Whether anything is to be done."""
         return bool(self.actions)
 
     @property
     def starts(self) -> bool:
+        """Whether a server is made or started, so that problems count."""
         return any(action.verb in ("create", "start") for action in self.actions)
 
     @property
@@ -303,10 +307,12 @@ def abandoned(observed: Observed) -> tuple[Other, ...]:
 
 
 def _recorded(observed: Observed) -> set[str]:
-    """What the newest instance has recorded; it took over what still counted of the one before."""
+    """What the newest instance has recorded, which took over what still counted of the one before; and what one that
+    serves has: a newer one beside it never came into its place."""
     slots: tuple[Slot, ...] = ("next", "trial", "current")
     found = [observed.instances[slot] for slot in slots if slot in observed.instances]
-    return {*found[0].supersedes} if found else set()
+    serving = [one for one in found[1:] if one.slot == "current" and one.running]
+    return {identity for one in (*found[:1], *serving) for identity in one.supersedes}
 
 
 def superseded(observed: Observed) -> tuple[str, ...]:
@@ -342,7 +348,8 @@ def _why(wanted: Wanted, observed: Observed, preflight: Preflight, current: Inst
     if current is None:
         return ""
     why = difference(wanted, observed, current)
-    unknown = [one.name for one in rivals(observed) if one.identity not in current.supersedes]
+    taken = (*rivals(observed), *kept(observed))
+    unknown = [one.name for one in taken if one.identity not in current.supersedes]
     if why or current.running or not _will_run(wanted, current):
         return why
     if not unknown:
@@ -358,9 +365,10 @@ def _restart(
     if current.running:
         cut_short = _others_removed(observed, current, abandoned(observed), CUT_SHORT)
         return (*cleared, *cut_short, *_enabled(current))
-    if not start:
-        return cleared
-    return cleared + _make_room(observed, preflight, "current", make=True) + start
+    room = _make_room(observed, preflight, "current", make=True) if start else ()
+    # What knows that this one served goes once it serves again, but for what is in the place of another trial.
+    first = tuple(action for action in cleared if room and action.target == "trial")
+    return (*first, *room, *start, *(action for action in cleared if action not in first))
 
 
 def _make_room(observed: Observed, preflight: Preflight, slot: Slot, make: bool) -> tuple[Action, ...]:
@@ -606,7 +614,10 @@ def recovery(observed: Observed) -> Observed:
     one that somebody else has put there meanwhile is left alone."""
     current = observed.instances.get("current")
     if current and (current.running or not (current.owned or current.adopted)):
-        return replace(observed, instances={s: i for s, i in observed.instances.items() if s in LEFTOVERS})
+        left = {slot: one for slot, one in observed.instances.items() if slot in LEFTOVERS}
+        # What was stopped for one that runs would only be in its way.
+        others = tuple(one for one in observed.others if one.running or one.identity not in current.supersedes)
+        return replace(observed, instances=left, others=others)
     return observed
 
 

@@ -343,6 +343,11 @@ def measurement_key(spec: ServerSpec, artifact_id: str | None, here: weights.Sna
     return history.key(spec, artifact_id, here.revision, names)
 
 
+def settings_key(spec: ServerSpec, artifact_id: str | None, gpus: t.Callable[[], room.Facts]) -> str:
+    """The same of a server as it is on this host."""
+    return measurement_key(spec, artifact_id, snapshot(spec), gpus() if spec.gpus != "none" else {})
+
+
 @dataclass(frozen=True)
 class Measurement:
     """What a good start measured, and where that is to be remembered."""
@@ -367,7 +372,6 @@ def measurement(
     measured = measurements.measured(log)
     if not measured:
         return None
-    facts = gpus() if spec.gpus != "none" else {}
     memory = history.Memory(spec.container_name, state_directory)
-    key = measurement_key(spec, artifact_id, snapshot(spec), facts)
+    key = settings_key(spec, artifact_id, gpus)
     return Measurement(memory, key, measured) if history.is_better(measured, memory.recall(key)) else None

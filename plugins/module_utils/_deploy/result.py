@@ -47,6 +47,7 @@ def result(
         "fit": dict(decision.preflight.fit) if decision.preflight.fit else None,
         "fallback": _fallback(decision),
         "measured_on": decision.preflight.measured_on or None,
+        "caches": None,
         "learned": {found.key: dict(found.measured)} if found else {},
         "server": described(job, decision, seen=decision.seen),
         "health": None,

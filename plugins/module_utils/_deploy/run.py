@@ -29,6 +29,7 @@ from .result import described, merged, result, with_health
 
 if t.TYPE_CHECKING:
     from .apply import EffectOf
+    from .carried import Carried
 
 PARAMETERS: dict[str, t.Any] = {
     "state": {"type": "str", "choices": list(STATES), "default": "started"},
@@ -53,6 +54,7 @@ PARAMETERS: dict[str, t.Any] = {
     "reset_fallbacks": {"type": "bool", "default": False},
     "pin_kv": {"type": "str", "choices": ["never", "learned"], "default": "never"},
     "learned": {"type": "dict", "default": {}},
+    "caches": {"type": "dict", "default": {}},
     "health": {"type": "dict"},
     "alternative": {"type": "dict"},
     "choice": {"type": "dict"},
@@ -176,7 +178,7 @@ def carry_out(job: Job) -> dict[str, t.Any]:
     """A run, with the server's lock held, and those of the servers that it stops."""
     from .apply import apply, pull_newer
 
-    job, token = replace(job, acts=True), job.params["container_id"] or ""
+    job, token = (replace(job, acts=True, carried=_carried(job)), job.params["container_id"] or "")
     with contextlib.ExitStack() as locks:
         locks.enter_context(lock.alone(job.server, token, docker_host=job.params["docker_host"]))
         _refuse_overtaken(job)
@@ -202,9 +204,19 @@ def carry_out(job: Job) -> dict[str, t.Any]:
         if job.makes:
             choices.keep(job.backend.ledger, job.server, job.params)
         found = {**planned, "server": described(job, decision), **_restored(job, decision)}
+        if job.carried:
+            found["caches"] = job.carried.outcome
         if token:
             lock.release(job.server)
     return with_health(job, found)
+
+
+def _carried(job: Job) -> Carried | None:
+    if not (job.makes and job.params["caches"]):
+        return None
+    from .carried import Carried
+
+    return Carried(job.params["caches"])
 
 
 def _settle(job: Job) -> None:

@@ -150,6 +150,7 @@ class Shared:
 
 
 def real_path(path: t.Any) -> str:
+    """A path without links; empty for what is no absolute path."""
     return os.path.realpath(path) if isinstance(path, str) and os.path.isabs(path) else ""
 
 

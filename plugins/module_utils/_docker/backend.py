@@ -357,7 +357,7 @@ class DockerBackend:
         return adapted({**body, "Image": name}, self.engine)
 
     def _create(self, server: str, name: str, making: Making, body: t.Mapping[str, t.Any]) -> None:
-        with self._caches.provided(server, body):
+        with self._caches.provided(server, body, self._make, making.carried):
             self._make(recorded(server, "server", name, making), body)
 
     def _make(self, made: Entry, body: t.Mapping[str, t.Any]) -> str:

@@ -11,17 +11,25 @@ follows from it nobody else may write one, so both happen under a lock.
 from __future__ import annotations
 
 import contextlib
+import functools
 import typing as t
 from dataclasses import replace
 
 from .._deploy.backend import SUFFIX
 from .._deploy.ledger import Entry, Known, Ledger, entry
-from .._deploy.record import LABEL_CACHE, LABEL_KERNELS, named
+from .._deploy.record import LABEL_CACHE, LABEL_KERNELS, PROBE_INFIX, named
 from .._errors import VllmError
 from .._host import lock
+from .._server.arguments import COMPILED, KERNELS
 from . import client as docker_client
-from .container import caches_of, kernels_of, name_of
+from .container import CACHES_TARGET, KERNELS_TARGET, caches_of, kernels_of, name_of, seal_of
 from .reader import Inspected, Reader
+
+if t.TYPE_CHECKING:
+    from .._deploy.carried import Archive, Carried
+
+# Makes a container that never runs, from its entry and body; returns its id.
+Makes = t.Callable[[Entry, t.Mapping[str, t.Any]], str]
 
 
 class Caches:
@@ -37,20 +45,88 @@ class Caches:
         if not mine:
             return ()
         places = {named(one, slot) for one in going for slot in SUFFIX}
+        places |= {one.name for owner in going for one in known.of(owner, "probe")}
         others = (one for one in self.reader.containers() if name_of(one) not in places)
         return tuple(sorted(mine & self._there(server) - {name for one in others for name in _mounted(one)}))
 
     @contextlib.contextmanager
-    def provided(self, server: str, body: t.Mapping[str, t.Any]) -> t.Iterator[None]:
-        """Record and make the volumes that a container of that body is to mount; none of them goes until it is made."""
+    def provided(
+        self, server: str, body: t.Mapping[str, t.Any], makes: Makes, carried: Carried | None = None
+    ) -> t.Iterator[None]:
+        """Record and make the volumes that a container of that body is to mount, new ones with the caches of another
+        host; none of them goes until it is made."""
         with contextlib.ExitStack() as locks:
             for name in kernels_of(body):
                 locks.enter_context(lock.alone(name))
+            self._empty_unfinished(caches_of(body))
+            new = {name for name in caches_of(body) if carried and not self._exists(name)}
             for name in caches_of(body):
                 self._record(server, name, is_kernels=name in kernels_of(body))
-                label = {LABEL_KERNELS: str(body["Image"])} if name in kernels_of(body) else {LABEL_CACHE: server}
-                self._client().create_volume(name, labels=label)
+                self._make(server, name, body)
+            if carried and not new & {*caches_of(body)} - {*kernels_of(body)}:
+                carried.refuse("It has compile caches of its own.")
+            elif carried:
+                carried.unpack(functools.partial(self._fill, server, body, makes, new))
             yield
+
+    def _make(self, server: str, name: str, body: t.Mapping[str, t.Any]) -> None:
+        label = {LABEL_KERNELS: str(body["Image"])} if name in kernels_of(body) else {LABEL_CACHE: server}
+        self._client().create_volume(name, labels=label)
+
+    def _exists(self, name: str) -> bool:
+        with contextlib.suppress(docker_client.sdk().errors.NotFound):
+            self._client().inspect_volume(name)
+            return True
+        return False
+
+    def _fill(
+        self, server: str, body: t.Mapping[str, t.Any], makes: Makes, new: t.Collection[str], archive: Archive
+    ) -> None:
+        """Unpack an archive into volumes that are new, by a container that never runs.
+
+        As long as it is there they are not whole: who finds it empties them.
+        """
+        shared = kernels_of(body)
+        binds = [bind for bind in body["HostConfig"]["Binds"] if bind.split(":")[0] in new]
+        host = {"NetworkMode": "none", "Binds": binds}
+        helper = entry(server, "probe")
+        helper = replace(helper, name=f"{server}{PROBE_INFIX}{helper.seal[:8]}")
+        places = {KERNELS_TARGET: KERNELS, CACHES_TARGET: [one for one in COMPILED if not shared or one not in KERNELS]}
+        try:
+            made = makes(
+                helper, {"Image": body["Image"], "Entrypoint": ["true"], "Cmd": [], "Labels": {}, "HostConfig": host}
+            )
+            for bind in binds:
+                target = bind.split(":")[1]
+                self._client().put_archive(made, target, archive.stream(places[target]))
+        except Exception:
+            self._empty_unfinished(new)
+            for name in new:
+                self._make(server, name, body)
+            raise
+        self._drop(helper)
+        self.ledger.fill(server, new, carried=True)
+
+    def _empty_unfinished(self, names: t.Collection[str]) -> None:
+        """Remove volumes with the caches of another host that are not whole, with what a run filled them by, and those
+        that no server was healthy with."""
+        known, listed = self.ledger.known(), self.reader.containers()
+        mine = {one.name for one in known.entries if one.purpose in ("cache", "kernels")}
+        unproven = {one.name for one in known.entries if one.carried} & {*names}
+        for name in sorted(unproven - {name for container in listed for name in _mounted(container)}):
+            self._remove(name)
+        for container in listed:
+            unfinished = _mounted(container) & mine
+            helper = known.entry_of(name_of(container), str(container["Id"]), seal_of(container), ())
+            if helper and helper.purpose == "probe" and unfinished & {*names}:
+                self._drop(helper)
+                for name in sorted(unfinished):
+                    self._remove(name)
+
+    def _drop(self, helper: Entry) -> None:
+        with contextlib.suppress(docker_client.sdk().errors.NotFound):
+            self._client().remove_container(helper.name, force=True)
+        self.ledger.drop(helper)
 
     def _record(self, server: str, name: str, is_kernels: bool) -> None:
         known = self.ledger.known()
@@ -63,7 +139,7 @@ class Caches:
             if is_ours or not is_there:
                 self.ledger.write(entry(server, purpose, name=name))
         elif mine.filled and not is_there:
-            self.ledger.write(replace(mine, filled=False))
+            self.ledger.write(replace(mine, filled=False, carried=False))
 
     def remove(self, server: str, name: str) -> None:
         """Remove a volume that goes with a server; kernels that another one has begun to use stay."""

@@ -83,6 +83,7 @@ def _owner(cgroup: str, seen: Observation, known: t.Mapping[str, Facts]) -> tupl
 
 
 def server_of_container(container: t.Mapping[str, t.Any]) -> Facts:
+    """The server that a container of this collection says it is, as C(docker inspect) shows it."""
     labels = _labels(container)
     try:
         spec = json.loads(str(labels.get(LABEL_SPEC)))

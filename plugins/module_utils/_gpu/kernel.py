@@ -41,14 +41,18 @@ def parse_module_version(modinfo: Result) -> str | None:
 
 
 def parse_fabric_manager(answer: Result) -> str | None:
+    """Its version, from C(nv-fabricmanager --version)."""
     return version_of(r"(\d+\.\d+(?:\.\d+)?)", answer.text)
 
 
 def parse_toolkit(answer: Result) -> str | None:
+    """The version of the container toolkit, from C(nvidia-ctk --version)."""
     return version_of(r"version (\d+\.\d+\.\d+\S*)", answer.out)
 
 
 def parse_meminfo(text: str) -> HostMemory:
+    """The memory of the host, from C(/proc/meminfo), in MiB."""
+
     def mib(key: str) -> int | None:
         value = version_of(rf"(?m)^{key}:\s+(\d{{1,15}}) kB", text)
         return None if value is None else int(value) // 1024

@@ -33,25 +33,30 @@ def text_of(cell: str | None) -> str | None:
 
 
 def number_of(cell: str | None) -> float | None:
+    """The number of a cell, whatever its unit; None for C([N/A]) and the like."""
     found = NUMBER.fullmatch((cell or "").strip())
     return float(found.group(1)) if found else None
 
 
 def integer_of(cell: str | None) -> int | None:
+    """The number of a cell, cut off after the point; None where it has none."""
     value = number_of(cell)
     return None if value is None else int(value)
 
 
 def percent_of(cell: str | None) -> int | None:
+    """A share of 0 to 100; None for anything else."""
     value = integer_of(cell)
     return value if value is not None and value <= 100 else None
 
 
 def switch_of(cell: str | None) -> bool | None:
+    """Whether a cell says Enabled or Disabled; None for anything else."""
     return {"enabled": True, "disabled": False}.get((cell or "").strip().lower())
 
 
 def version_of(pattern: str, text: str) -> str | None:
+    """The first group of a pattern in a text, or None."""
     found = re.search(pattern, text)
     return found.group(1) if found else None
 

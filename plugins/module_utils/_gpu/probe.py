@@ -165,10 +165,12 @@ def _received(connection: socket.socket) -> bytes:
 
 
 def find_program(name: str) -> str | None:
+    """Where a program is, on PATH or where drivers put theirs; or None."""
     return shutil.which(name, path=f"{os.environ.get('PATH', '')}:{DIRECTORIES}")
 
 
 def user_name(uid: int) -> str | None:
+    """The name of a user; None for a number that has none."""
     try:
         return pwd.getpwuid(uid).pw_name
     except (KeyError, OverflowError):
@@ -428,6 +430,7 @@ def _pci_device(host: Host, address: str) -> PciDevice:
 
 
 def cdi_specs(host: Host) -> list[str]:
+    """The files that describe the GPUs to container engines (CDI)."""
     paths = (
         f"{directory}/{name}" for directory in ("/etc/cdi", "/var/run/cdi") for name in host.names(directory) or ()
     )

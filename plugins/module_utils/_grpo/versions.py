@@ -113,5 +113,5 @@ def _remedy(vllm: str, fit: t.Sequence[str]) -> str:
         return f"TRL {PLAIN_SERVER} and later need vLLM {oldest} or later: serve with vLLM {newest.newest}."
     return (
         f"No TRL up to {NEWEST} takes vLLM {vllm}: serve with vLLM {newest.newest}. With version_check: warn it is "
-        "tried all the same."
+        "tried anyway."
     )

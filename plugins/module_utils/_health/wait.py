@@ -48,6 +48,8 @@ class Response:
 
 @dataclass(frozen=True)
 class Verdict:
+    """What one answer shows: whether the check is passed, and why."""
+
     ok: bool
     detail: str
     # A fault that asking again does not cure.
@@ -62,6 +64,8 @@ class Verdict:
 
 @dataclass(frozen=True)
 class CheckResult:
+    """The last verdict of a check, and how many seconds it took."""
+
     name: str
     ok: bool
     detail: str
@@ -74,6 +78,8 @@ class CheckResult:
 
 @dataclass(frozen=True)
 class Report:
+    """What a wait, or a slice of one, came to. Seconds count from the beginning of the wait."""
+
     healthy: bool
     checks: tuple[CheckResult, ...]
     phase: str
@@ -152,6 +158,7 @@ def judge_models(response: Response, wanted: str | t.Sequence[str] | None) -> Ve
 
 
 def model_ids(body: t.Any) -> list[str]:
+    """The names in an answer of C(/v1/models); none where it is something else."""
     data = body.get("data") if isinstance(body, dict) else None
     listed = [m.get("id") for m in data if isinstance(m, dict)] if isinstance(data, list) else []
     return [name for name in listed if isinstance(name, str) and name]
@@ -242,6 +249,7 @@ def answer(body: t.Any) -> str | None:
 
 
 def is_repeated(text: str) -> bool:
+    """Whether a text is a short unit over and over, blanks aside."""
     squeezed = "".join(text.split())
     return REPEATED.fullmatch(squeezed) is not None
 

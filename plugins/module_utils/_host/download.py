@@ -137,6 +137,7 @@ def explain_connection(error: BaseException, host: str, timeout: float, elsewher
 
 
 def one_line(error: BaseException) -> str:
+    """What an error says, on one line and without a full stop."""
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return " ".join(text.split()).rstrip(".")
 
@@ -158,6 +159,11 @@ def explain_disk(error: OSError, doing: str) -> VllmError:
 
 @contextlib.contextmanager
 def on_disk(doing: str) -> t.Iterator[None]:
+    """Explain what the disk refuses meanwhile; C(doing) is what was attempted.
+
+    Raises:
+        VllmError: when it refuses.
+    """
     try:
         yield
     except OSError as error:
@@ -165,6 +171,7 @@ def on_disk(doing: str) -> t.Iterator[None]:
 
 
 def looks_like_html(head: bytes) -> bool:
+    """Whether a file begins as a web page does, such as that of a proxy."""
     return head.lstrip()[:64].lower().startswith((b"<!doctype html", b"<html", b"<head"))
 
 

@@ -89,6 +89,7 @@ def remedy(error: OSError, otherwise: str) -> str:
 
 
 def reason(error: OSError) -> Reason:
+    """The id of a failure to write a file."""
     return "disk-full" if is_full(error) else "permission-denied"
 
 

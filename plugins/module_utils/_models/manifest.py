@@ -60,6 +60,7 @@ class Manifest:
 
 
 def directory() -> str:
+    """Where this user's manifests are."""
     return os.path.join(state_directory(), DIRECTORY)
 
 

@@ -81,6 +81,7 @@ class Place:
 
 
 def digest_of(token: str) -> str:
+    """The digest of a token (SHA-256), by which it is known without being told."""
     return hashlib.sha256(token.encode()).hexdigest()
 
 

@@ -14,6 +14,8 @@ import os
 import re
 import shutil
 import subprocess
+import tarfile
+import tempfile
 import typing as t
 from dataclasses import dataclass
 
@@ -32,6 +34,11 @@ LOCK_SECONDS = 120
 TAIL_LINES = 15
 # What a CDI specification is written to by nvidia-cdi-refresh.service, too.
 CDI_FILE = "/var/run/cdi/nvidia.yaml"
+# Images in which nvidia-smi of the host can run, by the last word of their name.
+PROOF_IMAGES = re.compile(r"(?:^|/)(?:vllm|vllm-openai|cuda|pytorch):(?!<none>)")
+EMPTY_IMAGE = "gpufleet/empty:proof"
+# What a container of an empty image takes from the host: its programs, loader and libraries.
+LOAN = ("/usr", "/bin", "/lib", "/lib64")
 
 
 @dataclass(frozen=True)
@@ -60,7 +67,7 @@ EXPLANATIONS = (
     Explanation(
         r"EXPKEYSIG|KEYEXPIRED|[Kk]ey (?:is|has) expired|expired key|NO_PUBKEY|is not signed|signatures? "
         r"(?:couldn't|were invalid)"
-        r"|GPG check FAILED|Missing key|not be verified",
+        r"|GPG check FAILED|Missing key|not be verified|signature verification failed",
         "The signature of the repository could not be verified: its key is expired, or another one. Name the current "
         "key as key of the repository, or remove its file in /etc/apt/keyrings to fetch it again",
         "download-failed",
@@ -227,18 +234,47 @@ class Actor:
         self._run(step, "nvidia-ctk", "cdi", "generate", f"--output={CDI_FILE}")
 
     def prove(self) -> tuple[bool | None, str]:
-        """Whether a container gets GPUs; None where that cannot be proven."""
-        image = self.wish.proof_image
-        if not image:
-            return None, "Not proven that containers get GPUs: proof_image names no image."
-        if self._answer("docker", "image", "inspect", image)[0] != 0:
-            return None, f"Not proven that containers get GPUs: {image} is not on this host."
-        run = ("docker", "run", "--rm", "--network", "none", "--device", "nvidia.com/gpu=all")
-        status, output = self._answer(*run, "--entrypoint", "nvidia-smi", image, "-L")
-        seen = output.strip().splitlines() or ["nothing"]
-        if status == 0 and any("GPU" in line for line in seen):
-            return True, f"A container of {image} sees the GPUs."
-        return False, f"A container of {image} does not see the GPUs: {seen[-1].strip()}"
+        """Whether a container gets GPUs, and how that was seen; None where it cannot be tried.
+
+        In the image that was asked for, else in one of the host that has a C library for certain, else in an empty one
+        that borrows the host's libraries. No image is pulled.
+        """
+        status, listed = self._answer("docker", "image", "ls", "--format", "{{.Repository}}:{{.Tag}}")
+        if status:
+            return None, f"Not proven that containers get GPUs: {_last(listed)}."
+        wanted = self.wish.proof_image
+        if wanted and self._answer("docker", "image", "inspect", wanted)[0] != 0:
+            return None, f"Not proven that containers get GPUs: {wanted} is not on this host."
+        image = wanted or next((one for one in listed.split() if PROOF_IMAGES.search(one)), None)
+        if image is None:
+            return self._prove_by_host()
+        return self._proof(f"A container of {image}", "--entrypoint", "nvidia-smi", image)
+
+    def _prove_by_host(self) -> tuple[bool | None, str]:
+        """In an empty image. What fails there may be the loan's fault, so only a success says something."""
+        with tempfile.NamedTemporaryFile(suffix=".tar") as file:
+            with tarfile.open(fileobj=file, mode="w"):
+                pass
+            file.flush()
+            status, output = self._answer("docker", "import", file.name, EMPTY_IMAGE)
+        if status:
+            return None, f"Not proven that containers get GPUs: {_last(output)}."
+        try:
+            loan = [word for path in LOAN if os.path.isdir(path) for word in ("--volume", f"{path}:{path}:ro")]
+            program = shutil.which("nvidia-smi", path=DIRECTORIES) or "nvidia-smi"
+            seen, words = self._proof("A container", *loan, "--entrypoint", program, EMPTY_IMAGE)
+        finally:
+            self._answer("docker", "image", "rm", EMPTY_IMAGE)
+        hint = "Name an image with a C library as proof_image to be sure."
+        return (True, words) if seen else (None, f"Not proven that containers get GPUs. {words} {hint}")
+
+    def _proof(self, what: str, *arguments: str) -> tuple[bool, str]:
+        # As the servers of this collection get theirs.
+        run = ("docker", "run", "--rm", "--pull", "never", "--network", "none", "--gpus", "all")
+        status, output = self._answer(*run, *arguments, "-L")
+        if status == 0 and "GPU" in output:
+            return True, f"{what} sees the GPUs."
+        return False, f"{what} does not see the GPUs: {_last(output)}."
 
     # --- commands ---
 
@@ -276,6 +312,11 @@ class Actor:
                 "install-failed",
             ) from None
         return child.returncode, output.decode("utf-8", "replace")
+
+
+def _last(output: str) -> str:
+    """The last line that a program printed."""
+    return (output.strip().splitlines() or ["it printed nothing"])[-1].strip().rstrip(".")
 
 
 def explained(step: Step, argv: t.Sequence[str], status: int, output: str) -> ProgramError:

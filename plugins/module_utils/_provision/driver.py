@@ -312,7 +312,9 @@ def _no_version(wish: Wish, facts: Facts, naming: Naming, offers: t.Mapping[str,
         return f"{title} has no {_few(missing)} for this host, of which branch {wish.branch} is made.{hint}"
     seen = "; ".join(f"{name}: {', '.join(sorted(found, key=numbers))}" for name, found in offers.items())
     wanted = f"version {wish.version}" if wish.version else f"any version of branch {wish.branch}"
-    return f"Not all packages of the driver can be had in {wanted} from {title}, and they only work together ({seen})."
+    return (
+        f"Not all packages of the driver are available in {wanted} from {title}, and they only work together ({seen})."
+    )
 
 
 def _is_at(facts: Facts, name: str, version: str, branch: str) -> bool:

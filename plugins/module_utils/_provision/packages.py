@@ -205,6 +205,7 @@ def numbers(version: str) -> tuple[int, ...]:
 
 
 def is_of_branch(version: str, branch: str) -> bool:
+    """Whether the version of a package is one of a branch of the driver, such as 580."""
     return upstream(version).partition(".")[0] == branch
 
 

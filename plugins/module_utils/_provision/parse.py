@@ -20,6 +20,7 @@ NEED_NO_ENABLING = ("enabled", "enabled-runtime", "static", "indirect", "generat
 
 
 def os_release(text: str) -> dict[str, str]:
+    """The keys of C(/etc/os-release), without quotes."""
     found = re.findall(r"""(?m)^([A-Z_]+)=["']?([^"'\n]*)["']?$""", text)
     return dict(found)
 

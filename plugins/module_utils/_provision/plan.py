@@ -123,6 +123,8 @@ class Reboot:
 
 @dataclass(frozen=True)
 class Plan:
+    """The steps that make a host fit, or what stands against them."""
+
     steps: tuple[Step, ...] = ()
     # What keeps the host from being fit and is not this role's to mend, as sentences.
     deviations: tuple[str, ...] = ()
@@ -457,7 +459,7 @@ def _daemon_json(wish: Wish, facts: Facts) -> list[Step]:
     if not is_read:
         raise VllmError(
             f"{DAEMON_JSON} cannot be read as the settings of Docker (JSON), so it was not touched, and nothing was "
-            "changed. Mend it: 'dockerd --validate' says where it is wrong.",
+            "changed. Fix it: 'dockerd --validate' shows where it is wrong.",
             "host-unsupported",
         )
     merged = dict(settings)
@@ -583,7 +585,7 @@ def _reasons_after(facts: Facts, chosen: Driver, now: t.Sequence[str]) -> list[s
     if facts.gpus.loaded and facts.gpus.loaded != chosen.version:
         return [f"driver {facts.gpus.loaded} stays loaded until the next boot"]
     if not chosen.serves_this_kernel:
-        return [f"the prebuilt modules are not for the running kernel {facts.kernel}, but for the one they bring"]
+        return [f"the prebuilt modules match the kernel that they install, not the running kernel {facts.kernel}"]
     return list(now)
 
 

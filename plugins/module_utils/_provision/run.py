@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 import typing as t
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 
 from .._errors import VllmError
 from .._gpu.probe import Host
@@ -101,8 +101,10 @@ def run(params: Params, check_mode: bool, machine: Machine) -> dict[str, t.Any]:
         with alone("gpu-host", doing="is provisioning this host", patience=params["timeout"]):
             steps, facts, found = _carried_out(wish, machine, actor)
         reboot = found.reboot
-        if not reboot.reasons:
+        if not reboot.reasons and wish.docker != "none":
             proof = actor.prove()
+            if proof[0] is False:
+                found = replace(found, deviations=(*found.deviations, proof[1]))
     return _result(facts, found, steps, reboot, proof)
 
 
@@ -161,7 +163,7 @@ def _result(
         },
         "proof": {"proven": proof[0], "message": proof[1]} if proof else None,
         "host": _described(facts),
-        "message": summary(facts, found, lines, reboot),
+        "message": summary(facts, found, lines, reboot, proof[1] if proof else ""),
         "diff": {"prepared": "".join(f"{line}\n" for line in lines)},
         "warnings": list(found.warnings),
     }
@@ -183,7 +185,7 @@ def _described(facts: Facts) -> dict[str, t.Any]:
     }
 
 
-def summary(facts: Facts, found: Plan, actions: t.Sequence[str], reboot: Reboot) -> str:
+def summary(facts: Facts, found: Plan, actions: t.Sequence[str], reboot: Reboot, proof: str = "") -> str:
     """The host in one sentence."""
     if reboot.reasons and not (actions and found.steps):
         held = f", once these processes have ended:  {', '.join(reboot.blockers)}" if reboot.blockers else ""
@@ -193,5 +195,6 @@ def summary(facts: Facts, found: Plan, actions: t.Sequence[str], reboot: Reboot)
         return f"Not fit to serve yet: {len(actions)} steps would be done{later}."
     if found.deviations:
         return f"Not fit to serve: {' '.join(found.deviations)}"
+    proven = f" {proof}" if proof else ""
     docker = f", Docker {facts.docker.version}" if facts.docker.version else ""
-    return f"Fit to serve: {facts.gpus.count} GPUs ({facts.gpus.hardware}), driver {facts.gpus.loaded}{docker}."
+    return f"Fit to serve: {facts.gpus.count} GPUs ({facts.gpus.hardware}), driver {facts.gpus.loaded}{docker}.{proven}"

@@ -57,6 +57,11 @@ class Places:
     kernels: str | None = None
 
 
+# What a server compiles, by the directories in which it is kept: of any model, where servers share it, and of its own.
+KERNELS = ("cuda", "flashinfer")
+COMPILED = (*KERNELS, "torchinductor", "triton", "vllm")
+
+
 def shares_kernels(spec: ServerSpec) -> bool:
     """Whether a server may share what FlashInfer and CUDA compile with others of its image, at the same time too."""
     known = vllm_versions.Release(spec.vllm_version) if spec.vllm_version else None

@@ -56,6 +56,7 @@ class Device:
 
 
 def device_of(gpu: Facts, returning: t.Mapping[str, float] | None) -> Device:
+    """A GPU of the facts, with the MiB that come back to it when others stop."""
     back = float((returning or {}).get(str(gpu.get("uuid"))) or 0)
     total, free, used = (finite(gpu.get(f"memory_{key}_mib")) for key in ("total", "free", "used"))
     is_unified = gpu.get("memory_kind") == "unified"
@@ -332,5 +333,6 @@ def budget_of(case: Case) -> Range | None:
 
 
 def smallest_cache(case: Case) -> Cache | None:
+    """Of the KV caches of all GPUs that of the shortest reach; None where none is known."""
     caches = [cache for cache in map(case.cache, case.used) if cache is not None]
     return min(caches, key=lambda cache: -cache.reach, default=None)

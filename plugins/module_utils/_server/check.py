@@ -444,7 +444,7 @@ def _rule_mxfp4(spec: ServerSpec, release: Release) -> t.Iterator[Finding]:
         message = f"vLLM {release.text} stops at {asked}: 'Mxfp4 linear layer is not implemented'"
         yield _error(key, message, "leave it out, or use vLLM 0.30.0 or later")
     elif release.behaves("mxfp4_dense_ignored"):
-        message = f"vLLM {release.text} accepts {asked} and serves BF16 all the same, which saves no memory"
+        message = f"vLLM {release.text} accepts {asked} and serves BF16 anyway, which saves no memory"
         yield _warning(key, message, "leave it out, or use vLLM 0.30.0 or later")
     elif release.behaves("mxfp4_dense"):
         message = f"vLLM {release.text} computes {asked} from the BF16 weights while they load"

@@ -32,6 +32,7 @@ LEAST_OFFER = 2048
 
 
 def reasons_of(task: Task, gpus: int, offer: Offer) -> list[Setting]:
+    """The settings of an offer, each with the reason for it."""
     engine, requests = offer.engine, requests_of(task)
     card, name = gib(task.memory_mib), task.hardware.name
     weights = gib(task.model.weights_bytes / MIB)

@@ -27,6 +27,7 @@ class Finding:
 
 
 def sentence(case: Case, finding: Finding, suggestions: t.Mapping[str, float]) -> str:
+    """What a check found, with the ways out of it."""
     observation = OBSERVATIONS[finding.kind](case, finding)
     if finding.kind == "page-cache":
         return f"{observation}: drop it before the start (sync; echo 3 > /proc/sys/vm/drop_caches)."

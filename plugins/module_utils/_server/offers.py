@@ -37,6 +37,7 @@ class Offer:
 
 
 def requests_of(task: Task) -> int:
+    """How many requests the server is to answer at once."""
     return task.wish.concurrency or CONCURRENCY
 
 
@@ -142,6 +143,7 @@ def longest(cache: Cache, kv_mib: float, requests: int, most: int) -> int:
 
 
 def case_of(task: Task, engine: Engine, gpus: int) -> Case:
+    """The case to judge: the engine on so many idle GPUs of the class."""
     spec = from_params({"model": task.model.model, "vllm_version": task.version, "engine": dict(engine)})
     total = task.memory_mib
     free = min(total, UNIFIED_FREE_MIB) if task.hardware.is_integrated else total

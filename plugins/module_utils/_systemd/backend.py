@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import functools
 import os
 import re
 import time
@@ -15,7 +16,7 @@ import typing as t
 from dataclasses import replace
 
 from .._deploy.backend import SUFFIX, Action, Artifact, Effect, Life, Making, Other, Seen, both
-from .._deploy.ledger import SYSTEMD, Entry, Known, Ledger, entry, left, now_text
+from .._deploy.ledger import PARTIAL, SYSTEMD, Entry, Known, Ledger, entry, left, now_text
 from .._deploy.record import FETCH_SUFFIX, gone, named, not_a_download, other, recorded, server_name, with_warmth
 from .._errors import Problem, Reason, VllmError
 from .._host import files
@@ -28,6 +29,7 @@ from .venv import artifact_of, holds, interpreter_of
 from .words import ENVIRONMENTS
 
 if t.TYPE_CHECKING:
+    from .._deploy.carried import Archive, Carried
     from .._venv.record import Record
     from .program import Programs
 
@@ -146,7 +148,7 @@ class SystemdBackend:
             if one.purpose == "user":
                 is_over = gone and self._user_is_over(one, known)
             elif one.purpose == "cache":
-                is_over = one.name not in used and not os.path.isdir(one.name)
+                is_over = one.name not in used and not _is_kept(one.name)
             else:
                 is_over = id(one) not in there and (gone or not {*left(one)} - kept)
                 if id(one) not in there:
@@ -224,7 +226,7 @@ class SystemdBackend:
         return f"the unit {found}.service"
 
     def caches(self, server: str, gone: t.Collection[str] = ()) -> tuple[str, ...]:
-        mine = {one.name for one in self.ledger.known().of(server, "cache") if os.path.isdir(one.name)}
+        mine = {one.name for one in self.ledger.known().of(server, "cache") if _is_kept(one.name)}
         return tuple(sorted(mine))
 
     def log(self, server: str) -> str:
@@ -356,23 +358,29 @@ class SystemdBackend:
             from .._venv.servers import claim
 
             claim(self._record, self.provided, server)
-        self._make(made, rendered(making, self._made_for(making), made.seal), making.spec.user)
+        self._make(made, rendered(making, self._made_for(making), made.seal), making.spec.user, making.carried)
 
     def _files(self, path: str, making: Making) -> dict[str, str]:
         """The unit and its environment, as they would be; the seal is another one for each that is made."""
         made = rendered(making, self._made_for(making), "0" * 32)
         return {path: made.unit, made.environment_path: made.environment}
 
-    def _make(self, made: Entry, made_from: Files, user: str | None) -> None:
-        """A unit that is recorded before it exists."""
+    def _make(self, made: Entry, made_from: Files, user: str | None, carried: Carried | None = None) -> None:
+        """A unit that is recorded before it exists; where its caches are new, they are those of another host."""
         known = {one.name for one in self.ledger.known().of(made.server, "cache")}
         cache = made_from.cache
+        self._empty_unproven(cache)
+        is_new = bool(cache) and not os.path.lexists(str(cache))
         # One that somebody else has made is used, and stays his.
         if cache and cache not in known and not os.path.isdir(cache):
             self.ledger.write(entry(made.server, "cache", name=cache))
         if user and self.host.uid(user) is None:
             self.ledger.write(entry(made.server, "user", name=user))
             self.host.add_user(user)
+        if carried and cache and is_new:
+            carried.unpack(functools.partial(self._fill, made.server, cache, str(user)))
+        elif carried:
+            carried.refuse("It has compile caches of its own.")
         self.ledger.write(replace(made, identity=made_from.identity))
         program = self._program()
         if program.path in made_from.unit:
@@ -388,6 +396,21 @@ class SystemdBackend:
         except Exception:
             self._delete_environment(made.seal)
             raise
+
+    def _fill(self, server: str, cache: str, user: str, archive: Archive) -> None:
+        from .._deploy.carried import unpack
+
+        unpack(archive, cache, self.host.owner(user))
+        self.ledger.fill(server, (cache,), carried=True)
+
+    def _empty_unproven(self, cache: str | None) -> None:
+        """Remove a directory with the caches of another host that no server was healthy with."""
+        for one in self.ledger.known().entries:
+            if one.name != cache or not one.carried:
+                continue
+            if cache not in {units.cache_of(text) for text in self.host.texts(PREFIX).values()}:
+                files.delete_directory(cache)
+                self.ledger.write(replace(one, filled=False, carried=False))
 
     def _delete_environment(self, seal: str) -> None:
         files.delete_file(environment_path(self.variables, seal))
@@ -496,11 +519,14 @@ class SystemdBackend:
         self._forget({name, server_name(name)})
 
     def _forget(self, names: t.Collection[str]) -> None:
-        """Have systemd forget units that are gone: what was to be started at boot when it last read its units, it
-        remembers until it reads them again. Containers that this would cut off are worth more than that."""
+        """Have systemd forget units that are gone. Of one that was renamed it remembers that it failed; and what was to
+        be started at boot when it last read its units, until it reads them again: containers that this would cut off
+        are worth more than that."""
         texts = self.host.texts(PREFIX)
         with contextlib.suppress(SystemdError, VllmError):
             shown = self.host.show(sorted(name for name in names if name not in texts))
+            for name in (name for name, one in shown.items() if one.get("ActiveState") == "failed"):
+                self.host.reset(name)
             if any(one.get("LoadState") == "loaded" for one in shown.values()):
                 self._reload()
 
@@ -514,6 +540,7 @@ class SystemdBackend:
     def _remove_cache(self, server: str, path: str) -> None:
         if path in {one.name for one in self.ledger.known().of(server, "cache")}:
             files.delete_directory(path)
+            files.delete_directory(path + PARTIAL)
             with contextlib.suppress(OSError):
                 os.rmdir(os.path.dirname(path))
 
@@ -568,6 +595,11 @@ def systemd_backend(
 ) -> SystemdBackend:
     """The systemd of this host."""
     return SystemdBackend(Host(), cut_off=cut_off, allow_daemon_reload=allow_daemon_reload, provided=provided)
+
+
+def _is_kept(cache: str) -> bool:
+    """Whether a directory of caches is there, or what a run that was killed made of it."""
+    return os.path.isdir(cache) or os.path.isdir(cache + PARTIAL)
 
 
 def _other(found: Found, proof: Entry) -> Other:

@@ -44,6 +44,7 @@ def refusals(spec: ServerSpec, host: Host, reads: t.Sequence[str], cut_off: t.Se
 
 
 def cut_off_sentence(names: t.Sequence[str]) -> str:
+    """Why no unit is made while containers of these names run."""
     return (
         f"A new unit may need 'systemctl daemon-reload', which would take the GPUs away from running containers: "
         f"{', '.join(names)}. This host's Docker Engine leaves their devices to systemd (cgroup driver systemd, GPUs "

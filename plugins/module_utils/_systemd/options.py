@@ -95,6 +95,7 @@ def restarts(spec: ServerSpec) -> tuple[str, int]:
 
 
 def starts_at_boot(given: Given) -> bool:
+    """Whether the unit is for serving, and its server is to come back by itself."""
     return not given.once and given.spec.restart_policy != "no"
 
 
@@ -354,11 +355,11 @@ DIRECTIVES: tuple[Directive, ...] = (
         ("huggingface_dir", "encodings_dir", "venv", "model", "volumes"),
     ),
     Directive("Service", "BindPaths", "what the user mounts to be written", _writes, ("volumes",)),
-    Directive("Service", "ProtectSystem", "the host is read-only but for what is bound", _one("strict")),
+    Directive("Service", "ProtectSystem", "the host is read-only except for what is bound", _one("strict")),
     Directive(
         "Service",
         "TemporaryFileSystem",
-        "homes are empty but for what is bound below them, below /root too",
+        "homes are empty except for what is bound below them, below /root too",
         lambda g: "/home:ro /root:ro,mode=0755 /run/user:ro" if g.loads else None,
     ),
     Directive(

@@ -406,11 +406,13 @@ def _answers(start: Start) -> bool:
 
 
 def tell(text: str, level: str = "INFO") -> None:
+    """Write a line into the journal of the unit, at a level of vLLM's log."""
     sys.stderr.write(f"{level} gpufleet.vllm: {printable(text)}\n")
     sys.stderr.flush()
 
 
 def look() -> Facts:
+    """The facts of the GPUs as they are now."""
     return host_facts(observe(Host(), timeout=SMI_TIMEOUT))
 
 

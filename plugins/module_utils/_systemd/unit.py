@@ -103,6 +103,7 @@ def cache_of(text: str) -> str | None:
 
 
 def environment_path(directory: str, seal: str) -> str:
+    """Where the variables of a unit are."""
     return f"{directory}/{seal}.env"
 
 

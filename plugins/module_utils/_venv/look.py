@@ -106,6 +106,7 @@ def is_for_all(path: str) -> bool:
 
 
 def find_uv(host: Host) -> str | None:
+    """Where uv is, on PATH or where its installer puts it; or None."""
     there = (os.path.expanduser(path) for path in UV_PLACES)
     return host.find("uv") or next((path for path in there if os.access(path, os.X_OK)), None)
 

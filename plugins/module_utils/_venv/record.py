@@ -101,10 +101,12 @@ class Record:
 
 
 def with_user(one: Entry, user: str) -> Entry:
+    """The entry of an environment that a server uses from now on."""
     return replace(one, users=tuple(sorted({*one.users, user})))
 
 
 def without_user(one: Entry, user: str) -> Entry:
+    """The entry of an environment that a server does not use any more."""
     return replace(one, users=tuple(name for name in one.users if name != user))
 
 

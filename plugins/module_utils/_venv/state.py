@@ -58,10 +58,12 @@ def _fault(entry: Entry) -> str:
 
 
 def python_of(path: str) -> str:
+    """The Python of an environment."""
     return os.path.join(path, "bin", "python")
 
 
 def digest(content: bytes) -> str:
+    """The digest of a content (SHA-256), in hexadecimal digits."""
     return hashlib.sha256(content).hexdigest()
 
 
@@ -82,6 +84,7 @@ def contents(path: str) -> str:
 
 
 def size_of(path: str) -> int:
+    """The size of a file in bytes; -1 where there is none."""
     try:
         return os.stat(path).st_size
     except OSError:

@@ -105,7 +105,7 @@ HOST: tuple[Signature, ...] = (
         "warn",
         ("Minimum and Maximum cuda capability",),
         r"Minimum and Maximum cuda capability supported by this version of PyTorch is",
-        "PyTorch does not list this GPU; code for 12.0 runs on 12.1 (GB10) all the same.",
+        "PyTorch does not list this GPU; code for 12.0 runs on 12.1 (GB10) anyway.",
         "Nothing has to be done.",
         retryable=None,
         final=False,

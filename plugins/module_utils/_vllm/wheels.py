@@ -117,6 +117,7 @@ def parse_driver(text: str) -> Version:
 
 
 def dotted(numbers: Version) -> str:
+    """A version as text, such as 3.12 for (3, 12)."""
     return ".".join(str(number) for number in numbers)
 
 

@@ -414,6 +414,7 @@ def _about(watcher: Watcher) -> dict[str, t.Any]:
 
 
 def say(sentence: str) -> None:
+    """Write a line into the journal of the watchdog."""
     sys.stderr.write(f"{printable(sentence)}\n")
     sys.stderr.flush()
 

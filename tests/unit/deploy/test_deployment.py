@@ -4,16 +4,13 @@
 
 """The plan, as a table of examples and as promises that hold for whatever is found on the host.
 
-The promises are checked against a model of the slots that refuses what the Docker Engine would refuse.
+The promises are checked against a model of the slots. Those about several runs in a row: test_interruptions.py.
 """
 
 from __future__ import annotations
 
-import contextlib
-import itertools
 import typing as t
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 
 import pytest
 from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.backend import SUFFIX, Action, Instance, Other, Slot
@@ -21,38 +18,30 @@ from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.plan import 
     LEFTOVERS,
     STATES,
     Observed,
-    Plan,
     Preflight,
     Purge,
     State,
-    Wanted,
     plan,
     recovery,
 )
 from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import Problem, VllmError
-from hypothesis import configuration, given, settings, strategies as st
-
-configuration.set_hypothesis_home_dir(Path(__file__).parents[3] / ".cache" / "hypothesis")
-
-OLD, NEW, NEWER = "v1:old", "v1:new", "v1:newer"
-IMAGE = "sha256:image"
-
-
-def instance(slot: Slot, fingerprint: str | None = OLD, running: bool = False, **other: t.Any) -> Instance:
-    """One that knows what it stopped, as every run leaves it: the instance in the current slot, or what that was."""
-    identity = {"current": "cur", "superseded": "old"}.get(slot, slot)
-    supersedes = {"current": ("old",), "next": ("cur", "old")}.get(slot, ())
-    known = {"identity": identity, "supersedes": supersedes, "salt": "s", **other}
-    return Instance(slot, True, running, fingerprint, artifact_id=IMAGE, intent={"port": fingerprint}, **known)
-
-
-def observed(*instances: Instance, **other: t.Any) -> Observed:
-    return Observed(**{"instances": {one.slot: one for one in instances}, "artifact_id": IMAGE, **other})
-
-
-def wanted(state: State = "started", fingerprint: str = NEW, **other: t.Any) -> Wanted:
-    return Wanted(**{"state": state, "name": "c", "fingerprint": fingerprint, "intent": {"port": fingerprint}, **other})
-
+from slots_model import (
+    NEW,
+    NEWER,
+    OLD,
+    Box,
+    Model,
+    everything,
+    identities,
+    instance,
+    look_at,
+    observed,
+    run,
+    running,
+    serves,
+    steps,
+    wanted,
+)
 
 # --- examples -------------------------------------------------------------------------------------------------------
 
@@ -224,6 +213,25 @@ def test_what_is_made_ready_before(there: Observed, words: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
+    ("asked", "there", "because"),
+    [
+        pytest.param({}, (instance("current", OLD, True),), ["while the old server serves"], id="it serves"),
+        pytest.param(
+            {"failed": True}, (instance("current", OLD, True),), [], id="it has just failed, and serves nobody"
+        ),
+        pytest.param({}, (instance("current", OLD),), [], id="it is stopped"),
+        pytest.param({"fetches_first": True}, (), ["the server only reads them"], id="the server cannot fetch them"),
+        pytest.param({"state": "present"}, (instance("current", OLD),), [], id="nothing starts"),
+    ],
+)
+def test_weights_are_fetched_beforehand_where_somebody_would_wait_for_them(
+    asked: dict[str, t.Any], there: tuple[Instance, ...], because: list[str]
+) -> None:
+    actions = plan(wanted(**asked), observed(*there), Preflight(missing_weights="m")).actions
+    assert [action.because for action in actions if action.verb == "fetch_weights"] == because
+
+
+@pytest.mark.parametrize(
     ("change", "there", "why"),
     [
         pytest.param({}, {}, "", id="nothing"),
@@ -388,126 +396,25 @@ def test_what_is_deleted_with_a_server(there: dict[str, t.Any], words: list[str]
     assert [f"{action.verb.partition('_')[0]} {action.target}" for action in actions[1:]] == words
 
 
+@pytest.mark.parametrize(
+    ("there", "words"),
+    [
+        pytest.param((), [], id="nothing was replaced"),
+        pytest.param(
+            (instance("superseded"),),
+            ["remove c-superseded", "remove cache older"],
+            id="those of what was replaced, for this one uses other ones",
+        ),
+    ],
+)
+def test_which_caches_go_with_a_commit(there: tuple[Instance, ...], words: list[str]) -> None:
+    current = instance("current", NEW, True, caches=("newer",))
+    seen = observed(current, *there, caches=("newer", "older"), kept_secrets=("/k",))
+    said = [line.partition(" (")[0] for line in plan(wanted("committed"), seen).words("c")]
+    assert said == ["forget secret /k", *words]
+
+
 # --- promises -------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Box:
-    """A container of the model; its identity survives renaming, and what it records stays as it was made."""
-
-    identity: str
-    fingerprint: str
-    running: bool = False
-    supersedes: tuple[str, ...] = ()
-
-
-# By container name. The server is c; others want the same port.
-Model = t.Mapping[str, Box]
-NUMBERS = itertools.count()
-
-
-def slots(name: str) -> dict[Slot, str]:
-    return {slot: name + suffix for slot, suffix in SUFFIX.items()}
-
-
-def slot_of(name: str) -> Slot:
-    return next(slot for slot, suffix in reversed(SUFFIX.items()) if name.endswith(suffix))
-
-
-def look_at(model: Model, name: str = "c") -> Observed:
-    mine = {slot: model[one] for slot, one in slots(name).items() if one in model}
-    others = [one for one in model if one not in slots(name).values()]
-    return observed(
-        *(
-            Instance(
-                slot, True, box.running, box.fingerprint, box.identity, box.supersedes, IMAGE, {"port": box.fingerprint}
-            )
-            for slot, box in mine.items()
-        ),
-        others=tuple(
-            Other(one, box.identity, box.running, slot_of(one), "same port", box.supersedes)
-            for one, box in model.items()
-            if one in others
-        ),
-    )
-
-
-def do(model: Model, action: Action, decided: Plan, fingerprint: str, name: str) -> Model:
-    """What the engine would do; KeyError and AssertionError are where it would refuse."""
-    boxes, names = dict(model), t.cast("dict[str, str]", slots(name))
-    target, to = names.get(action.target, action.target), names.get(action.to, action.to)
-    if action.verb == "create":
-        assert target not in boxes
-        boxes[target] = Box(f"made as {fingerprint} ({next(NUMBERS)})", fingerprint, False, decided.supersedes)
-    elif action.verb in ("start", "stop", "start_other", "stop_other"):
-        boxes[target] = replace(boxes[target], running=action.verb.startswith("start"))
-    elif action.verb in ("remove", "remove_other"):
-        del boxes[target]
-    elif action.verb == "rename":
-        assert to not in boxes
-        boxes[to] = boxes.pop(target)
-    else:
-        assert action.verb == "try" and names["trial"] not in boxes and target in boxes
-    places = [one for one in boxes if not one.endswith(("-next", "-try"))]
-    assert sum(boxes[one].running for one in places) <= max(1, running(model)), "the port is taken"
-    return boxes
-
-
-def running(model: Model) -> int:
-    """How many servers run; a trial runs nothing and takes no port."""
-    return sum(box.running for name, box in model.items() if not name.endswith(SUFFIX["trial"]))
-
-
-def steps(model: Model, decided: Plan, fingerprint: str = NEW, name: str = "c") -> list[Model]:
-    """The model before each action, and after the last one: where a run can be cut short."""
-    stages, trial = [model], name + SUFFIX["trial"]
-    for action in decided.actions:
-        if action.verb == "try":
-            tried = Box("trial", fingerprint, True, decided.supersedes)
-            stages.append({**do(stages[-1], action, decided, fingerprint, name), trial: tried})
-            stages.append({one: box for one, box in stages[-1].items() if one != trial})
-        else:
-            stages.append(do(stages[-1], action, decided, fingerprint, name))
-    return stages
-
-
-def run(model: Model, state: State, fingerprint: str = NEW, name: str = "c", **other: t.Any) -> Model:
-    decided = plan(wanted(state, fingerprint, name=name, **other), look_at(model, name))
-    return steps(model, decided, fingerprint, name)[-1]
-
-
-def combinations() -> list[Model]:
-    """Every slot empty, stopped or running, the current one as wanted and otherwise: also what no run leaves."""
-    some: dict[str, list[Box | None]] = {
-        "c": [Box("before", one, on, ("kept",)) for one in (OLD, NEW) for on in (False, True)],
-        "c-next": [Box("next", one, on, ("before", "kept")) for one in (OLD, NEW) for on in (False, True)],
-        "c-try": [Box("trial", NEW, True, ("before", "kept"))],
-        "c-superseded": [Box("kept", OLD)],
-    }
-    choices = itertools.product(*([None, *boxes] for boxes in some.values()))
-    return [{name: box for name, box in zip(some, boxes) if box} for boxes in choices]
-
-
-ALL = combinations()
-
-
-def told(model: Model) -> str:
-    boxes = (f"{name}={box.fingerprint[3:]}{'*' if box.running else ''}" for name, box in model.items())
-    return " ".join(boxes) or "nothing"
-
-
-everything = pytest.mark.parametrize("model", ALL, ids=told)
-
-
-def identities(model: Model) -> set[str]:
-    return {box.identity for box in model.values()}
-
-
-def serves(model: Model, fingerprint: str, name: str = "c") -> bool:
-    """Exactly one server runs, in its place, as wanted, and no run left anything behind."""
-    if any(name + SUFFIX[slot] in model for slot in LEFTOVERS) or name not in model:
-        return False
-    return model[name].fingerprint == fingerprint and model[name].running and running(model) == 1
 
 
 @everything
@@ -639,6 +546,12 @@ STOPPED = replace(OTHER, running=False)
         pytest.param("present", observed(others=(OTHER,)), ["create c"], id="what does not start stops nobody"),
         pytest.param("started", observed(others=(replace(OTHER, conflict=""),)), ["create c", "start c"], id="room"),
         pytest.param("started", observed(others=(STOPPED,)), ["create c", "start c"], id="it is stopped anyway"),
+        pytest.param(
+            "started",
+            observed(others=(replace(OTHER, name="d-try", slot="trial"),)),
+            ["create c", "start c"],
+            id="the trial of another run has no port",
+        ),
         pytest.param(
             "started",
             observed(instance("current", NEW, True), others=(OTHER,)),
@@ -791,53 +704,3 @@ def test_a_switch_that_was_cut_short_is_finished_by_the_next_run_or_undone_by_th
     assert serves(finished, NEW) and set(finished) == {"c"}
     undone = run(run(stages[cut], "started", OLD, "d"), "committed", OLD, "d")
     assert serves(undone, OLD, "d")
-
-
-# A day of two operators, with a server each on the same port: what is asked for, and after how many steps the run is cut
-# short (or not at all).
-REQUESTS = st.lists(
-    st.tuples(
-        st.sampled_from(("c", "d")),
-        st.sampled_from(STATES),
-        st.sampled_from((OLD, NEW, NEWER)),
-        st.none() | st.integers(0, 9),
-    ),
-    max_size=10,
-)
-
-
-@settings(max_examples=400, deadline=None)
-@given(REQUESTS)
-def test_whatever_was_asked_for_and_cut_short_the_next_run_serves(requests: list[t.Any]) -> None:
-    model: Model = {}
-    for name, state, fingerprint, cut in requests:
-        try:
-            decided = plan(wanted(state, fingerprint, name=name), look_at(model, name))
-        except VllmError:
-            assert state == "committed"
-            continue
-        stages = steps(model, decided, fingerprint, name)
-        model = stages[-1] if cut is None else stages[min(cut, len(stages) - 1)]
-    for name in ("c", "d"):
-        assert serves(run(model, "started", OLD, name), OLD, name)
-        assert not [one for one in run(model, "absent", name=name) if one.startswith(name)]
-
-
-@settings(max_examples=400, deadline=None)
-@given(REQUESTS)
-def test_whatever_was_asked_for_a_failed_switch_ends_with_what_ran_before(requests: list[t.Any]) -> None:
-    model: Model = {}
-    for name, state, fingerprint, cut in requests:
-        with contextlib.suppress(VllmError):
-            decided = plan(wanted(state, fingerprint, name=name), look_at(model, name))
-            stages = steps(model, decided, fingerprint, name)
-            model = stages[-1] if cut is None else stages[min(cut, len(stages) - 1)]
-    for name in ("c", "d"):
-        with contextlib.suppress(VllmError):
-            model = run(model, "committed", name=name)
-    # A trial that a cut run left is no server.
-    before = {box.identity for one, box in model.items() if box.running and not one.endswith("-try")}
-    for name in ("c", "d"):
-        for stage in steps(model, plan(wanted("started", "v1:x", name=name), look_at(model, name)), "v1:x", name):
-            undone = run(stage, "reverted", name=name)
-            assert before <= {box.identity for box in undone.values() if box.running}

@@ -14,7 +14,7 @@ import pytest
 from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy import weights as deploy_weights
 from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
 from ansible_collections.gpufleet.vllm.plugins.module_utils._host.ports import PortOwner
-from docker_model import LOCKS, Client, FailsOnce, Gpu, manage, run, situation
+from docker_model import LOCKS, NEW, Client, FailsOnce, Gpu, manage, run, situation
 from switches import CALLS, FAILURES, FRAGILE_IN_EVERY_WAY, IN_EVERY_WAY, found, prepared, run_b, running
 
 # --- when a step fails ----------------------------------------------------------------------------------------------
@@ -63,6 +63,21 @@ def test_a_step_that_worked_but_answered_too_late_is_undone_too(
         assert run()["changed"] is False
     else:
         assert found(fragile) == before
+
+
+@pytest.mark.parametrize("failing", [("create", "vllm-a-next"), ("start", "vllm-a-try")], ids=" ".join)
+@FRAGILE_IN_EVERY_WAY
+def test_what_a_server_replaced_stays_stopped_while_that_one_serves(
+    failing: tuple[str, str], fragile: FailsOnce
+) -> None:
+    """A second change of a server that is not committed yet, which fails before anything stops."""
+    run_b()
+    run()
+    before = found(fragile)
+    fragile.failing = failing
+    with pytest.raises(VllmError, match="The previous server is running.$"):
+        run(**NEW)
+    assert found(fragile) == before
 
 
 def test_who_serves_after_a_failure_is_told_by_name(fragile: FailsOnce) -> None:

@@ -15,7 +15,7 @@ import pytest
 from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
 from docker_model import NEW, Client, FailsOnce, Killed, installed, manage, run
 from hypothesis import given, settings, strategies as st
-from switches import FRAGILE_IN_EVERY_WAY, IN_EVERY_WAY, KILLS, SWITCH, found, killed, run_b, running
+from switches import FRAGILE_IN_EVERY_WAY, IN_EVERY_WAY, KILLS, STOPPED, SWITCH, found, killed, run_b, running
 from systemd_model import CONTAINERS, UNITS, Systemd, installed_units
 
 # --- when the run is killed -----------------------------------------------------------------------------------------
@@ -40,6 +40,23 @@ def test_a_switch_that_was_killed_is_finished_by_the_next_run(kind: str, calls: 
     assert "vllm-b" in client.now
     manage(state="committed")
     assert set(client.now) == {"vllm-a"}
+
+
+@pytest.mark.parametrize("calls", range(len(STOPPED) + 1))
+def test_a_switch_back_that_was_killed_and_then_finished_can_still_be_undone(calls: int, client: Client) -> None:
+    """To the very server that is there, stopped, and does not know the one that it replaces this time."""
+    run()
+    manage(state="stopped")
+    run_b()
+    before = found(client)
+    client.dies_after = len(client.calls) + calls
+    with pytest.raises(Killed):
+        run()
+    client.dies_after = None
+    run()
+    assert running(client) == {"vllm-a"}
+    manage(state="reverted")
+    assert found(client) == before
 
 
 @pytest.mark.parametrize(("kind", "calls"), KILLS)

@@ -87,6 +87,21 @@ def test_an_older_key_is_not_lost_when_one_changes_ones_mind(client: Client, key
     assert files_of(key) == {"key": "CANARY-B-of-16-or-more"}
 
 
+@pytest.mark.parametrize("failing", [("create", "vllm-a-next"), ("start", "vllm-a")], ids=" ".join)
+def test_the_key_of_the_server_that_is_kept_stays_when_a_second_change_of_it_fails(
+    failing: tuple[str, str], fragile: FailsOnce, key: Path
+) -> None:
+    run(**keyed(key, "CANARY-0-of-16-or-more"))
+    run(**keyed(key, "CANARY-1-of-16-or-more"))
+    fragile.failing = failing
+    with pytest.raises(VllmError):
+        run(**keyed(key, "CANARY-2-of-16-or-more"))
+    assert files_of(key)["key.superseded"] == "CANARY-0-of-16-or-more"
+    manage(state="reverted")
+    assert files_of(key) == {"key": "CANARY-0-of-16-or-more"}
+    assert run(**keyed(key, "CANARY-0-of-16-or-more"))["changed"] is False
+
+
 def test_a_kept_key_goes_with_the_server(client: Client, key: Path) -> None:
     run(**keyed(key, "CANARY-1-of-16-or-more"))
     run(**keyed(key, "CANARY-2-of-16-or-more"))

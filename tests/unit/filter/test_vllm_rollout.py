@@ -11,6 +11,7 @@ import typing as t
 import pytest
 from ansible.errors import AnsibleFilterError
 from ansible_collections.gpufleet.vllm.plugins.filter.vllm_rollout import vllm_rollout
+from ansible_collections.gpufleet.vllm.plugins.filter.vllm_rollout_caches import vllm_rollout_caches
 from ansible_collections.gpufleet.vllm.plugins.filter.vllm_rollout_verdict import vllm_rollout_verdict
 from ansible_collections.gpufleet.vllm.plugins.plugin_utils._rollout import (
     Changed,
@@ -340,3 +341,67 @@ def test_with_put_back_fleet_earlier_waves_are_put_back_too() -> None:
     (first,) = vllm_rollout_verdict(rollout, {"a": HEALTHY})
     assert (first["commit"], first["commit_later"]) == ([], ["a"])
     assert vllm_rollout_verdict(rollout, {"b": SICK}, [first])[-1]["put_back"] == {"a": "reverted"}
+
+
+# --- who packs what it compiled ---------------------------------------------------------------------------------------
+
+SPEC: Row = {"name": "x", "model": "a/b", "image": "i:2", "engine": {"max_model_len": 1}, "port": 8000}
+SERVICE: Row = {"name": "x", "model": "a/b", "venv": "/opt/x"}
+
+
+def packing(
+    specs: t.Mapping[str, Row], groups: t.Mapping[str, str] | None = None, **settings: t.Any
+) -> list[list[str]]:
+    """Who packs after each wave of one host, when all goes well."""
+    planned = {
+        name: {
+            "__rollout_planned": {**LOOKS["todo"], "spec": spec},
+            "group_names": [(groups or {}).get(name, "gb10")],
+        }
+        for name, spec in specs.items()
+    }
+    rollout = vllm_rollout(list(planned), planned, {"canaries": [], "waves": 1, **settings})
+    verdicts: list[Row] = []
+    for name in planned:
+        verdicts = vllm_rollout_verdict(rollout, {name: HEALTHY}, verdicts)
+    return [one["pack"] for one in verdicts]
+
+
+@pytest.mark.parametrize(
+    ("specs", "settings", "packs"),
+    [
+        pytest.param({"a": SPEC, "b": SPEC, "c": SPEC}, {}, [["a"], [], []], id="the first for all"),
+        pytest.param({"a": SPEC}, {}, [[]], id="nobody needs it"),
+        pytest.param({"a": SPEC, "b": {**SPEC, "port": 1}}, {}, [["a"], []], id="what is not compiled in may differ"),
+        pytest.param({"a": SPEC, "b": {**SPEC, "name": "y"}}, {}, [["a"], []], id="a container of another name"),
+        pytest.param({"a": SERVICE, "b": SERVICE}, {}, [["a"], []], id="a service"),
+        pytest.param({"a": SERVICE, "b": {**SERVICE, "name": "y"}}, {}, [[], []], id="a service of another name"),
+        pytest.param({"a": SPEC, "b": {**SPEC, "engine": {}}}, {}, [[], []], id="other settings"),
+        pytest.param({"a": SPEC, "b": {**SPEC, "image": "i:3"}}, {}, [[], []], id="another image"),
+        pytest.param({"a": SPEC, "b": {}, "c": SPEC}, {}, [["a"], [], []], id="one of which nothing is known"),
+        pytest.param(dict.fromkeys("ab", {**SPEC, "keep_caches": False}), {}, [[], []], id="nothing is kept"),
+        pytest.param({"a": SPEC, "b": SPEC}, {"carry_caches": False}, [[], []], id="switched off"),
+        pytest.param({"a": SPEC, "b": SPEC}, {"put_back": "fleet"}, [[], []], id="nothing is committed before the end"),
+    ],
+)
+def test_the_first_host_of_a_kind_packs_what_others_compile_too(
+    specs: dict[str, Row], settings: Row, packs: list[list[str]]
+) -> None:
+    assert packing(specs, **settings) == packs
+
+
+def test_classes_do_not_share_what_they_compile() -> None:
+    assert packing({"a": SPEC, "b": SPEC}, {"b": "h100"}) == [[], []]
+    assert packing({"a": SPEC, "b": SPEC, "c": SPEC, "d": SPEC}, {"b": "h100", "d": "h100"}) == [["a"], ["b"], [], []]
+
+
+def test_what_a_host_packed_is_known_by_whom_it_fits() -> None:
+    rollout = {"compiles": {"a": "kind", "b": "other"}}
+    hosts = {
+        "a": {"__rollout_packed": {"archive": "/x", "host": "a"}},
+        "b": {"__rollout_packed": {"unreachable": True}},
+    }
+    assert vllm_rollout_caches(["a", "b"], hosts, rollout) == {
+        "kind": {"host": "a", "archive": "/x"},
+        "other": {"host": "b", "unreachable": True},
+    }

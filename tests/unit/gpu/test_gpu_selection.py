@@ -13,7 +13,7 @@ from pathlib import Path
 import gpu_hosts
 import pytest
 from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
-from ansible_collections.gpufleet.vllm.plugins.module_utils._gpu.selection import Wish, select
+from ansible_collections.gpufleet.vllm.plugins.module_utils._gpu.selection import Wish, select, wish_of
 from hypothesis import given, strategies as st
 
 Facts = dict[str, t.Any]
@@ -56,6 +56,11 @@ def chosen(facts: Facts, **wish: t.Any) -> list[int]:
 
 
 TENANT = {"foreign_used_mib": 3 * GIB}
+
+
+def test_one_gpu_is_wanted_where_no_count_is_given() -> None:
+    assert wish_of({"min_free_mib": 1}).count == 1
+
 
 CASES = [
     pytest.param(host(gpu(0), gpu(1)), {}, [0], id="the first of equals"),

@@ -71,13 +71,13 @@ def test_a_pair_that_goes_together(vllm: str, trl: str) -> None:
             "0.32.0",
             None,
             "TRL 1.16.0 takes vLLM 0.22.0 to 0.31.0, and the server runs vLLM 0.32.0. No TRL up to 1.16.0 takes vLLM "
-            "0.32.0: serve with vLLM 0.31.0. With version_check: warn it is tried all the same.",
+            "0.32.0: serve with vLLM 0.31.0. With version_check: warn it is tried anyway.",
         ),
         (
             "0.33.0",
             "1.16.0",
             "TRL 1.16.0 takes vLLM 0.22.0 to 0.31.0, and the server runs vLLM 0.33.0. No TRL up to 1.16.0 takes vLLM "
-            "0.33.0: serve with vLLM 0.31.0. With version_check: warn it is tried all the same.",
+            "0.33.0: serve with vLLM 0.31.0. With version_check: warn it is tried anyway.",
         ),
         (
             "0.10.1.1",

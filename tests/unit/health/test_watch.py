@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import itertools
 import typing as t
 from dataclasses import dataclass, field
 
@@ -220,6 +221,18 @@ def test_a_debugger_that_only_looks_in_is_no_failure() -> None:
 
 def test_processes_that_cannot_be_seen_are_none() -> None:
     assert World([(1.0, LINE.format("x"))]).look(50) is None
+
+
+def test_looks_at_processes_that_take_long_are_rare(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that takes a second is made every twenty: on a busy host, looking is no part of the load."""
+    world, looks, seconds = World(), list[float](), itertools.count()
+    watch = world.watch()
+    watch.activity = lambda pid: looks.append(world.gone)
+    monkeypatch.setattr("time.monotonic", lambda: float(next(seconds)))
+    while world.gone < 50:
+        watch.look()
+        world.now += 0.25
+    assert looks == [0.0, 20.0, 40.0]
 
 
 # --- phase -----------------------------------------------------------------------------------------------------------

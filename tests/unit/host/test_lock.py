@@ -97,6 +97,13 @@ def test_between_two_steps_of_a_run_the_server_is_kept_for_it() -> None:
         pass
 
 
+def test_a_lease_counts_to_its_end(places: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("time.time", lambda: 1000.0)
+    leave(NAME, "theirs", seconds=0.3)
+    with pytest.raises(Busy, match="its next step is due within 0 s"), alone(NAME, patience=0):
+        pytest.fail("another run got in between")
+
+
 def test_a_lease_of_a_run_that_was_killed_ends() -> None:
     leave(NAME, "theirs", seconds=0.3)
     with alone(NAME, patience=10):
@@ -380,6 +387,11 @@ def test_a_lock_on_another_file_of_the_same_number_is_not_ours(places: Path) -> 
     hidden = listed.format(pid=2**22 + 1, inode=status.st_ino)
     assert lock._holder(status, hidden) == ""
     assert lock._holder(status, hidden.replace("00:99", lock._device(status))).startswith("PID ")
+    if ME == 0:
+        # Root may hold the lock of anybody, and nobody else does.
+        os.chown(places / "docker.sock", OPERATOR, -1)
+        theirs = os.stat(places / "docker.sock")
+        assert f"PID {os.getpid()}" in lock._holder(theirs, listed.format(pid=os.getpid(), inode=status.st_ino))
 
 
 @pytest.mark.parametrize(

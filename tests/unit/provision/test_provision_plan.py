@@ -584,6 +584,18 @@ def test_docker_takes_in_its_settings_without_stopping_containers(
     assert bool(left) == bool(found.deviations)
 
 
+def test_docker_is_started_where_it_neither_answers_nor_runs() -> None:
+    units = {name: unit for name, unit in fit_host().units.items() if name != "docker.service"}
+    verbs = {
+        "it answers, by a unit of another name": (RUNNING, None, []),
+        "it starts and does not answer yet": (Docker(), Unit(True, True), []),
+        "it is stopped": (Docker(), Unit(False, True), ["start"]),
+    }
+    for docker, unit, expected in verbs.values():
+        known = {**units, **({"docker.service": unit} if unit else {})}
+        assert [step.verb for step in plan(Wish(), replace(fit_host(units=known), docker=docker)).steps] == expected
+
+
 def test_docker_that_started_before_the_toolkit_is_restarted() -> None:
     units = {**fit_host().units, "docker.service": Unit(True, True, 50)}
     assert [step.verb for step in plan(Wish(), fit_host(units=units, hook_since=60.5)).steps] == ["restart"]
@@ -641,7 +653,7 @@ def test_prebuilt_modules_for_another_kernel_need_a_reboot() -> None:
     facts = host(kernel="6.8.0-90-generic")
     found = plan(Wish(), facts)
     assert found.reboot_after.reasons == (
-        "the prebuilt modules are not for the running kernel 6.8.0-90-generic, but for the one they bring",
+        "the prebuilt modules match the kernel that they install, not the running kernel 6.8.0-90-generic",
     )
     assert OWN not in {name for name, _version in driver_step(found).install}
 
@@ -662,7 +674,9 @@ def test_a_part_of_the_toolkit_that_is_missing_comes_in_the_version_of_the_other
     facts = host(packages=packages({**ubuntu_archive("24.04"), **TOOLKIT_OFFERS}, have, held=list(have)))
     (step,) = (step for step in plan(Wish(), facts).steps if "toolkit" in step.target)
     assert step.install == (("nvidia-container-toolkit", "1.19.1-1"),)
-    assert "held" in str(refused(Wish(toolkit_version="1.20.0"), facts))
+    assert " are held, and the toolkit" in str(refused(Wish(toolkit_version="1.20.0"), facts))
+    facts = host(packages=packages({**ubuntu_archive("24.04"), **TOOLKIT_OFFERS}, have, held=list(have)[:1]))
+    assert " is held, and the toolkit" in str(refused(Wish(toolkit_version="1.20.0"), facts))
 
 
 def test_a_fabric_that_is_not_ready_is_explained() -> None:
@@ -717,6 +731,9 @@ DEVIATIONS = [
         {"kernel": "6.17.0-14-generic"}, Wish(), ["6.17.0-14-generic, and DGX OS brings"], id="Ubuntu's kernel"
     ),
     pytest.param({"dgx": "", "kernel": "6.17.0-14-generic"}, Wish(), [], id="a twin with Ubuntu's kernel"),
+    pytest.param(
+        {"gpus": replace(SPARK, hardware="a100"), "kernel": "6.8.0-90-generic"}, Wish(), ["persistenced"], id="DGX A100"
+    ),
     pytest.param({"dgx": ""}, Wish(), [], id="a twin without /etc/dgx-release"),
     pytest.param({"dgx": "", "os_id": "debian"}, Wish(), [], id="a twin of another system"),
     pytest.param(

@@ -46,8 +46,10 @@ class Played:
         self.steps.append(step)
         self.facts = done(self.facts, step)
 
+    proof: tuple[bool | None, str] = (None, "Not proven.")
+
     def prove(self) -> tuple[bool | None, str]:
-        return None, "Not proven."
+        return self.proof
 
     def machine(self, is_root: bool = True) -> run.Machine:
         return run.Machine(self.look, lambda *_given: t.cast(Actor, self), lambda: is_root)
@@ -61,10 +63,23 @@ def test_a_bare_host_becomes_fit_in_one_run() -> None:
     played = Played(bare())
     result = run.run(DEFAULTS, False, played.machine())
     assert (result["changed"], result["fit"], result["reboot"]["required"]) == (True, True, False)
-    assert result["message"] == "Fit to serve: 8 GPUs (h100), driver 580.178.04, Docker 29.1.3."
+    assert result["message"] == "Fit to serve: 8 GPUs (h100), driver 580.178.04, Docker 29.1.3. Not proven."
     assert result["proof"] == {"proven": None, "message": "Not proven."}
     again = run.run(DEFAULTS, False, played.machine())
     assert (again["changed"], again["actions"], again["fit"]) == (False, [], True)
+
+
+def test_a_host_whose_containers_get_no_gpus_is_not_fit() -> None:
+    played = Played(bare())
+    played.proof = (False, "A container of i:1 does not see the GPUs: unresolvable CDI devices.")
+    result = run.run(DEFAULTS, False, played.machine())
+    assert (result["changed"], result["fit"], result["deviations"]) == (True, False, [played.proof[1]])
+    assert result["message"] == f"Not fit to serve: {played.proof[1]}"
+
+
+def test_nothing_is_proven_of_containers_that_nobody_asked_for() -> None:
+    result = run.run({**DEFAULTS, "docker": "none"}, False, Played(bare()).machine())
+    assert (result["fit"], result["proof"]) == (True, None)
 
 
 def test_check_mode_tells_all_of_it_and_does_nothing() -> None:
@@ -160,6 +175,7 @@ def commands(monkeypatch: pytest.MonkeyPatch) -> Commands:
     return Commands()
 
 
+GPU = "GPU 0: NVIDIA H100 80GB HBM3 (UUID: GPU-1)"
 INSTALL = Step("packages", "Ubuntu's archive", "why", (("nvidia-utils-580-server", "580.1-1"), ("dkms", "")), ("old",))
 
 
@@ -342,9 +358,11 @@ def test_a_failure_is_explained(output: str, reason: str, words: str) -> None:
 @pytest.mark.parametrize(
     ("wish", "answers", "proven", "words"),
     [
-        pytest.param(Wish(), {}, None, "names no image", id="no image"),
+        pytest.param(
+            Wish(), {"image ls": (127, "docker is not on this host")}, None, "docker is not on", id="no Docker"
+        ),
         pytest.param(Wish(proof_image="i:1"), {"inspect": (1, "")}, None, "i:1 is not on this host", id="not there"),
-        pytest.param(Wish(proof_image="i:1"), {"run": (0, "GPU 0: H100")}, True, "sees the GPUs", id="proven"),
+        pytest.param(Wish(proof_image="i:1"), {"run": (0, GPU)}, True, "of i:1 sees the GPUs", id="proven"),
         pytest.param(
             Wish(proof_image="i:1"),
             {"run": (125, "docker: unresolvable CDI devices")},
@@ -352,6 +370,27 @@ def test_a_failure_is_explained(output: str, reason: str, words: str) -> None:
             "unresolvable",
             id="refused",
         ),
+        pytest.param(
+            Wish(),
+            {
+                "image ls": (0, "alpine:3\nregistry.example/vllm/vllm-openai:<none>\nnvcr.io/nvidia/vllm:26.06\n"),
+                "run": (0, GPU),
+            },
+            True,
+            "A container of nvcr.io/nvidia/vllm:26.06 sees the GPUs.",
+            id="an image that is there",
+        ),
+        pytest.param(
+            Wish(), {"image ls": (0, "alpine:3\n"), "run": (0, GPU)}, True, "A container sees", id="an empty image"
+        ),
+        pytest.param(
+            Wish(),
+            {"run": (127, "exec: nvidia-smi: no such file or directory")},
+            None,
+            "no such file or directory. Name an image with a C library as proof_image",
+            id="an empty image in which nothing runs proves nothing",
+        ),
+        pytest.param(Wish(), {"import": (1, "no space left")}, None, "no space left", id="no empty image"),
     ],
 )
 def test_containers_are_proven_to_get_gpus(
@@ -361,3 +400,6 @@ def test_containers_are_proven_to_get_gpus(
     said = Actor(wish, "apt", 60, commands).prove()
     assert said[0] is proven
     assert words in said[1]
+    # What was made for the proof goes again.
+    verbs = [argv[-2] for argv in commands.given if "gpufleet/empty:proof" in argv[-1:] and argv[-2] == "rm"]
+    assert len(verbs) == sum("import" in argv for argv in commands.given) or "import" in answers

@@ -22,11 +22,11 @@ ROOT = Path(__file__).resolve().parents[3]
 # In place of the modules: a host is a file that says what it serves and what it kept, and what is to go wrong.
 STAND_IN = """#!/usr/bin/python
 # WANT_JSON
-import json, os, sys
+import hashlib, json, os, sys
 
 with open(sys.argv[1]) as stream:
     asked = json.load(stream)
-name = asked.get("name") or asked["container"][5:]
+name = asked.get("name") or (asked.get("container") or asked["container_name"])[5:]
 path = os.path.join(os.environ["STAND_IN"], name + ".json")
 with open(path) as stream:
     host = json.load(stream)
@@ -56,6 +56,14 @@ def health():
 
 if state == "vllm_health":
     leave(**health())
+if state == "vllm_caches":
+    content = b"compiled by " + name.encode()
+    if "writes" in faults:
+        leave(failed=True, msg="It still writes.")
+    with open(asked["archive"], "wb") as stream:
+        stream.write(content)
+    broken = b"!" * ("torn" in faults)
+    leave(sha256=hashlib.sha256(content + broken).hexdigest(), size=len(content + broken), settings="s", processor="p")
 if state == "started" and looks and "refused" in faults:
     leave(failed=True, msg="Port 8000 is taken.", reason="port-in-use")
 actions = []
@@ -87,7 +95,14 @@ restored = [server] if state == "reverted" and actions else []
 learned = {"from " + name: {"kv_gib": 1.0}} if state == "committed" else {}
 wants = state == "started" and looks and not actions and "health" in asked
 busy = "Another run is changing vllm-" + name if looks and "locked" in faults else ""
-leave(changed=bool(actions), busy=busy, actions=actions, server=server, restored=restored, learned=learned, needs=[], vllm_version="0.26.0",
+caches = None
+if asked.get("caches"):
+    with open(asked["caches"]["archive"], "rb") as stream:
+        content = stream.read()
+    caches = {"from": content.decode()[12:], "note": ""}
+    assert asked["caches"] == {"host": caches["from"], "archive": asked["caches"]["archive"], "settings": "s", "processor": "p",
+                               "sha256": hashlib.sha256(content).hexdigest(), "size": len(content)}
+leave(changed=bool(actions), busy=busy, actions=actions, server=server, restored=restored, learned=learned, needs=[], vllm_version="0.26.0", caches=caches,
       health=health() if wants and host["serves"] else None,
       diff={"before": {"state": "started" if before else "absent", "image": before}, "after": {"image": image}})
 """
@@ -187,7 +202,7 @@ FLEETS = [
     Fleet(
         "one that is too slow is put back alone",
         {**ALL_NEW, "c": OLD},
-        "The rollout is complete, but for what failed. 6 hosts: 1 failed, 5 changed.",
+        "The rollout is complete, except for what failed. 6 hosts: 1 failed, 5 changed.",
         rc=2,
         faults={"c": ["slow"]},
         settings={"min_tokens_per_second": 50, "max_failures": 1},
@@ -237,7 +252,7 @@ def _collections(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for part in ("plugins", "roles", "meta", "playbooks"):
         shutil.copytree(ROOT / part, copy / part, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "galaxy.yml", copy)
-    for module in ("vllm_container", "vllm_health"):
+    for module in ("vllm_container", "vllm_health", "vllm_caches"):
         (copy / "plugins" / "modules" / f"{module}.py").write_text(STAND_IN.replace("MODULE", module))
     (copy / "plugins" / "modules" / "gpu_facts.py").write_text(FACTS)
     return path
@@ -328,6 +343,38 @@ def test_later_waves_know_what_the_starts_of_earlier_ones_measured(collections: 
     assert seen.rc == 0, seen.output
     starts = [[call for call in host["calls"] if call.startswith("started")] for host in seen.hosts.values()]
     assert starts == [["started"], ["startedfrom a"], ["startedfrom a from b"]]
+
+
+@pytest.mark.parametrize(
+    ("differs", "caches", "packs"),
+    [
+        pytest.param({}, ["", "a", "a"], ["a"], id="the canary's"),
+        pytest.param({"settings": {"waves": 1, "carry_caches": False}}, ["", "", ""], [], id="switched off"),
+        pytest.param(
+            {"faults": {"a": ["writes"]}},
+            ["", *["none: Those of a could not be packed: It still writes."] * 2],
+            ["a"],
+            id="they cannot be packed",
+        ),
+        pytest.param(
+            {"faults": {"a": ["torn"]}},
+            ["", *["none: Those of a could not be packed: The archive of a, 14 bytes with sha256"] * 2],
+            ["a"],
+            id="they arrive broken",
+        ),
+    ],
+)
+def test_later_waves_start_with_what_earlier_ones_compiled(
+    differs: dict[str, t.Any], caches: list[str], packs: list[str], collections: Path, tmp_path: Path
+) -> None:
+    fleet = Fleet("", {}, "", **{"before": {"a": OLD, "b": OLD, "c": OLD}, "settings": {"waves": 1}, **differs})
+    seen = run(collections, tmp_path, fleet)
+    assert seen.rc == 0, seen.output
+    rows = {row["host"]: row["caches"] for row in seen.report["rows"]}
+    assert [rows[name][: len(said)] if said else rows[name] for name, said in zip(fleet.before, caches)] == caches
+    assert [name for name, host in seen.hosts.items() if "vllm_caches" in host["calls"]] == packs
+    # Archives go with the run, from the controller and from the hosts.
+    assert list(tmp_path.rglob("caches.tar.gz")) == []
 
 
 def test_status_shows_what_differs_and_teardown_takes_the_server_of_a_model(collections: Path, tmp_path: Path) -> None:

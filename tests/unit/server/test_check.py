@@ -195,7 +195,7 @@ def test_no_version_of_python_or_a_build_changes_the_judgement(version: str) -> 
         pytest.param(
             "0.26.0",
             {"model": GEMMA, "engine": {"quantization": "mxfp4"}},
-            "engine.quantization: vLLM 0.26.0 accepts mxfp4 of google/gemma-3-27b-it and serves BF16 all the same, "
+            "engine.quantization: vLLM 0.26.0 accepts mxfp4 of google/gemma-3-27b-it and serves BF16 anyway, "
             "which saves no memory; leave it out, or use vLLM 0.30.0 or later.",
             id="004 mxfp4 of Gemma, ignored",
         ),

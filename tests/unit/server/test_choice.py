@@ -310,6 +310,11 @@ def test_what_layers_keep_is_not_known_gets_a_short_context() -> None:
     assert any("is not known here" in reason for reason in made.reasons)
 
 
+def test_a_model_that_does_not_say_how_much_it_reads_gets_what_fits() -> None:
+    config = config_of("Qwen/Qwen3-32B", max_position_embeddings=None)
+    assert engine_of(files("Qwen/Qwen3-32B", config=config), "gb10")["max_model_len"] == 26624
+
+
 def test_a_model_of_gpt_oss_gets_its_encodings() -> None:
     entry = choose(files("openai/gpt-oss-20b"), "h100").entry
     assert (entry["server"]["encodings_dir"], entry["needs"]) == (

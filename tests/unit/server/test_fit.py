@@ -424,6 +424,7 @@ def test_a_pinned_cache_that_does_not_fit_is_refused() -> None:
         ({"max_model_len": -1}, "ok"),
         ({}, "ok"),
         ({"gpu_memory_utilization": 0.15}, "tight"),
+        ({"gpu_memory_utilization": 0.1}, "refuse"),
     ],
     ids=str,
 )

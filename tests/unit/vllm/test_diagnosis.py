@@ -416,6 +416,8 @@ def test_a_failure_without_an_exception_shows_the_last_errors() -> None:
     found = diagnose(text, ProcessState(running=False, exit_status=1))
     assert found.evidence.splitlines() == [f"number {n}" for n in range(9, 21)]
     assert diagnose(text).evidence.splitlines() == [f"number {n}" for n in range(9, 21)]
+    # Of those at the end the first is the cause: the others follow from it.
+    assert diagnose(text).cause.endswith(": number 1.")
     # A line of information at the end leaves only the errors above it.
     gone = diagnose(f"{text}INFO 01-01 10:00:00 [x.py:1] bye\n", ProcessState(running=False, exit_status=1))
     assert gone.evidence.splitlines() == [f"number {n}" for n in range(9, 21)]
@@ -437,6 +439,9 @@ def test_a_start_writes_each_line_of_its_banner_once(line: str) -> None:
     other = next(other for other in BANNER if other != line)
     assert len(lives(parse_lines(line + LONG + other))) == 2
     assert len(lives(parse_lines(line + "INFO 01-01 10:00:00 [a.py:1] x\n" * 15 + other))) == 1
+    # However long the whole of it is.
+    between = "INFO 01-01 10:00:00 [a.py:1] x\n" * 15
+    assert len(lives(parse_lines(between.join(BANNER)))) == 1
 
 
 def test_what_a_start_writes_before_its_banner_is_its_own() -> None:

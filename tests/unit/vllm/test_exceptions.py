@@ -229,4 +229,6 @@ def test_every_kind_is_met() -> None:
 
 def test_who_ended_without_a_word_has_a_way_on() -> None:
     found = diagnose(START, ProcessState(running=False, exit_status=139))
-    assert "dmesg" in found.remedy and "VLLM_LOGGING_LEVEL: DEBUG" in found.remedy
+    assert "coredumpctl" in found.remedy and "VLLM_LOGGING_LEVEL: DEBUG" in found.remedy
+    # The kernel has nothing to say of one that left by itself.
+    assert "coredumpctl" not in diagnose(START, ProcessState(running=False, exit_status=3)).remedy

@@ -163,6 +163,27 @@ def test_who_was_away_holds_nothing_against_it() -> None:
     assert (decision.verb, decision.state.engines["0"].moved) in [("", 1000.0), ("canary", 1000.0)]
 
 
+@pytest.mark.parametrize(
+    ("pulse", "overdue"),
+    [
+        pytest.param(Pulse(5.0, 90.0), 10.0 - SETTINGS.idle, id="idle for a moment"),
+        pytest.param(Pulse(5.0, 70.0), 30.0 - SETTINGS.idle, id="idle for long"),
+        pytest.param(Pulse(5.0, 85.0, loaded=True), 15.0 - SETTINGS.quiet, id="with requests it is due sooner"),
+        pytest.param(Pulse(5.0, 0.0, unclear=95.0), 5.0 - SETTINGS.idle, id="one that told nothing has just come back"),
+        pytest.param(Pulse(5.0, 99.0, 1), SETTINGS.stall, id="one that failed is repeated at once"),
+    ],
+)
+def test_when_a_canary_is_due(pulse: Pulse, overdue: float) -> None:
+    """An engine that has just proved that it lives is asked nothing: each canary costs its users time."""
+    assert pulse.overdue(CLOCK, SETTINGS) == overdue
+
+
+@pytest.mark.parametrize(("still", "is_hung"), [(SETTINGS.stall - 1, False), (SETTINGS.stall, True)])
+def test_canaries_that_fail_quickly_are_no_hang_yet(still: float, is_hung: bool) -> None:
+    pulse = Pulse(5.0, CLOCK.now - still, SETTINGS.canaries)
+    assert (seen(replace(SERVING, engines={"0": pulse}), engines={"0": Load(5.0)}).verb == "hang") == is_hung
+
+
 def test_a_pause_that_ends_begins_anew() -> None:
     world = World([still()], lambda now, look: replace(look, paused_until=EPOCH + 500.0))
     watch(world, 900.0)
@@ -252,6 +273,11 @@ def test_lives_that_end(state: State, values: dict[str, t.Any], verb: str, lives
     # A life that was started again has to answer first.
     assert (found, decision.lives) == (verb, lives)
     assert got == status or (status == "serving" and got == "warming")
+
+
+def test_how_often_it_ended_is_told() -> None:
+    assert seen(life=Life("c1", "9", 1)).why == "its process ended by itself"
+    assert seen(life=Life("c1", "9", 4)).why == "its process ended by itself 4 times"
 
 
 def test_a_stand_down_ends_with_a_run_or_a_start_by_hand() -> None:
