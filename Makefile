@@ -9,7 +9,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 SCENARIOS := default switch h100_service vllm_venv hostile
 
 .PHONY: help demo demo-stop test unit types lint docs-lint sanity artifact integration molecule molecule-all faults \
-	docs release reliability e2e e2e-service e2e-grpo e2e-watchdog e2e-models real-failures bench bench-fleet mutants \
+	docs release reliability rollout-fleet e2e e2e-service e2e-grpo e2e-watchdog e2e-models real-failures bench bench-fleet mutants \
 	format pins venv clean
 
 help: ## show this list
@@ -57,6 +57,9 @@ faults: venv ## a fault at each of some steps of a switch, on simulated GPU host
 reliability: venv ## every fault at every step; writes the table of docs/reliability.md (Docker, an hour and more)
 	@tools/gate/faults
 
+rollout-fleet: venv ## rollouts over twelve simulated hosts that go wrong; a table of docs/reliability.md (Docker, half an hour)
+	@tests/fleet/run
+
 e2e: venv ## from nothing to a chat completion of a real vLLM, and back (Docker)
 	@tests/real/e2e/run
 
@@ -78,7 +81,7 @@ real-failures: venv ## failures of a real vLLM, made on purpose and named within
 bench: venv ## measure what docs/benchmarks.md reports
 	@tests/bench/run
 
-bench-fleet: venv ## a run without changes over 20 light hosts, against stock tasks (Docker, 15 minutes)
+bench-fleet: venv ## a run without changes over 20 light hosts, against stock tasks (Docker, 15 minutes); --help: rollouts
 	@tests/bench/fleet
 
 mutants: venv ## plant small mistakes in the deciding code, and count those that tests notice (an hour)

@@ -62,7 +62,7 @@ options:
   archive:
     description:
       - Where the archive is written on the host. The action plugin sets it, to a file in the temporary directory of the
-        task.
+        task; anything else is ignored.
     type: path
 seealso:
   - module: gpufleet.vllm.vllm_server

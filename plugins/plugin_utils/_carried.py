@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import tempfile
 import typing as t
 
@@ -22,6 +23,8 @@ Caches = t.Mapping[str, t.Any]
 TOLD = ("host", "sha256", "size", "settings", "processor")
 NAME = "caches.tar.gz"
 PIECE = 1 << 20
+# The line of a plan that makes a server.
+CREATES = re.compile(r"create (?!directory )")
 
 
 def local_path() -> str:
@@ -70,7 +73,7 @@ def refusal(caches: Caches, owner: t.Sequence[str]) -> str:
 
 def is_wanted(options: t.Mapping[str, t.Any], is_look: bool) -> bool:
     """Whether a step makes a server that could start with caches of another host."""
-    creates = any(str(one).startswith("create ") for one in (options["plan"] or {}).get("actions") or ())
+    creates = any(CREATES.match(str(one)) for one in (options["plan"] or {}).get("actions") or ())
     is_first = options["state"] in MAKING_STATES and not options["failure_id"] and not is_look
     return bool(options["caches"]) and is_first and (creates or not options["plan"])
 

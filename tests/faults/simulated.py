@@ -260,16 +260,20 @@ class Host:
         self._start()
         for file in ON_HOST:
             output(["docker", "cp", "--quiet", str(HERE / file), f"{self.name}:/opt/{file}"])
-        output([RIG, "image", self.name, IMAGE, VERSION])
-        output([RIG, "venv", self.name, VENV, VENV_VERSION, CACHE])
         program = "/usr/local/sbin/systemctl"
         self.sh(f"echo '#!/bin/sh\nexec python3 /opt/systemctl.py \"$@\"' >{program} && chmod 0755 {program}")
+        output([RIG, "image", self.name, IMAGE, VERSION])
+        self.give_weights()
+        self.calls = Held(self.name)
+
+    def give_weights(self) -> None:
+        """A virtual environment with the stand-in, and what it serves."""
+        output([RIG, "venv", self.name, VENV, VENV_VERSION, CACHE])
         self.sh(f"install -d -o gpu -g gpu /home/gpu/vllm {CACHE}")
         self.stand_in()
         for model in WEIGHTS:
             program = f"from huggingface_hub import snapshot_download as fetch; fetch('{model}')"
             self.sh(f'HF_HUB_CACHE={CACHE}/hub HF_TOKEN=hf {VENV}/bin/python -c "{program}"', user="gpu")
-        self.calls = Held(self.name)
 
     def _start(self) -> None:
         self.address = output([RIG, "up", self.name, "--key", f"{self.key}.pub", "--gpu", "gb10"])

@@ -62,6 +62,8 @@ class Systemd(Host):
     # What the last start of each is called, and when it was, in microseconds; of a stop nothing is remembered.
     starts: dict[str, tuple[str, str]] = field(default_factory=dict)
     release: int = 252
+    # What systemd remembers of units that failed and are gone.
+    failures: set[str] = field(default_factory=set)
     log: str = "Application startup complete.\n"
 
     def _call(self, verb: str, name: str) -> None:
@@ -104,7 +106,9 @@ class Systemd(Host):
         stale = self.remembered.get(name, self.units.get(name)) != self.units.get(name)
         return {
             "LoadState": "loaded" if name in {*self.units, *self.wanted} else "not-found",
-            "ActiveState": {"running": "active", "failed": "failed"}.get(state, "inactive"),
+            "ActiveState": "failed"
+            if name in self.failures
+            else {"running": "active", "failed": "failed"}.get(state, "inactive"),
             "SubState": state,
             "ExecMainStartTimestampMonotonic": "0" if state == "created" else "1000000",
             "NeedDaemonReload": "yes" if stale else "no",
@@ -132,6 +136,7 @@ class Systemd(Host):
     def rename(self, name: str, to: str) -> None:
         self._call("rename", name)
         assert to not in self.units and self.state[name] != "running"
+        self.failures |= {name} if self.state[name] == "failed" else set()
         self.units[to], self.state[to] = self.units.pop(name), self.state.pop(name)
 
     def remove(self, name: str) -> None:
@@ -139,6 +144,10 @@ class Systemd(Host):
         assert name not in self.enabled and self.state[name] != "running"
         del self.units[name], self.state[name]
         self.remembered.pop(name, None)
+        self.reset(name)
+
+    def reset(self, name: str) -> None:
+        self.failures.discard(name)
 
     def reload(self) -> None:
         self.reloads += 1

@@ -58,11 +58,11 @@ BUDGETS = {
     "tiktoken_encodings": 55,
     # With the other backend: a container may take the place of a unit, and that may be the last to use an environment.
     # And with what unpacks the compile caches of another host.
-    "vllm_caches": 951,
-    "vllm_container": 938,
+    "vllm_caches": 952,
+    "vllm_container": 939,
     "vllm_diagnose": 288,
     "vllm_health": 362,
-    "vllm_service": 938,
+    "vllm_service": 939,
     "vllm_venv": 380,
     # With the program that it installs: it reads logs, records and GPUs of both backends.
     "vllm_watchdog": 600,

@@ -63,7 +63,6 @@ def test_a_repository_whose_key_has_expired(host: t.Any, deploy: Deploy, restore
     told = deploy("-e", json.dumps({"gpu_host": {"kernel_modules": "dkms", "repositories": wish}}), rc=2).text
     restore("true")
     assert "The signature of the repository could not be verified: its key is expired" in told, told
-    assert "EXPKEYSIG" in told
 
 
 def test_somebody_else_installs_packages(host: t.Any, deploy: Deploy, restore: Restore) -> None:

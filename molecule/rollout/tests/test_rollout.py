@@ -54,6 +54,11 @@ def test_a_rollout_reaches_every_host_and_leaves_nothing_behind(hosts: list[t.An
     assert [[line.split()[::2] for line in one] for one in containers(hosts)] == [[["vllm-gpt-oss", "running"]]] * 3
 
 
+def test_the_waves_started_with_what_the_canary_had_compiled(hosts: list[t.Any]) -> None:
+    compiled = [host.check_output("docker exec vllm-gpt-oss cat /var/cache/vllm/vllm/graph") for host in hosts]
+    assert compiled == [hosts[0].check_output("docker exec vllm-gpt-oss hostname")] * 3
+
+
 def test_a_canary_that_fails_is_put_back_and_no_other_host_is_touched(
     hosts: list[t.Any], deploy: t.Callable[..., Run], tmp_path: Path
 ) -> None:

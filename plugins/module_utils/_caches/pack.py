@@ -63,28 +63,33 @@ def pack(source: Source, stream: t.IO[bytes], who: str, now: t.Callable[[], floa
     Raises:
         VllmError: when there is nothing, too much, or it does not stand still.
     """
+    why = "it still writes into them"
     for look in range(LOOKS):
         if look:
             time.sleep(STILL)
-        seen, left_out = survey(source)
-        refuse(seen, who)
-        if is_still(seen, now()):
-            counting = _Counting(stream)
-            if _write(source, counting, seen) and survey(source)[0] == seen:
-                return Packed(
-                    counting.hasher.hexdigest(),
-                    counting.size,
-                    len(seen),
-                    sum(one.size for one in seen.values()),
-                    left_out,
-                )
             stream.seek(0)
             stream.truncate()
+        try:
+            found = _packed_now(source, _Counting(stream), who, now)
+        except (FileNotFoundError, tarfile.TarError) as error:
+            # A file went between two looks, or changed its size while an engine read it.
+            found, why = None, f"they cannot be read as they are at one moment ({error})"
+        if found:
+            return found
     raise VllmError(
-        f"The compile caches of {who} are not packed: it still writes into them. Servers that start later compile by "
-        "themselves.",
+        f"The compile caches of {who} are not packed: {why}. Servers that start later compile by themselves.",
         "backend-failed",
     )
+
+
+def _packed_now(source: Source, stream: _Counting, who: str, now: t.Callable[[], float]) -> Packed | None:
+    """One attempt; None when something was written meanwhile, or a moment ago."""
+    seen, left_out = survey(source)
+    refuse(seen, who)
+    if not (is_still(seen, now()) and _write(source, stream, seen) and survey(source)[0] == seen):
+        return None
+    content = sum(one.size for one in seen.values())
+    return Packed(stream.hasher.hexdigest(), stream.size, len(seen), content, left_out)
 
 
 def survey(source: Source) -> tuple[dict[str, Found], list[str]]:

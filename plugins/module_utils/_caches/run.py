@@ -27,7 +27,7 @@ PARAMETERS: dict[str, t.Any] = {
     "container_id": {"type": "str"},
     "backend": {"type": "str", "choices": ["container", "systemd"], "default": "container"},
     "docker_host": {"type": "str"},
-    "archive": {"type": "path", "required": True},
+    "archive": {"type": "path"},
 }
 
 
@@ -37,6 +37,8 @@ def run(params: t.Mapping[str, t.Any], gpus: t.Callable[[], Facts]) -> dict[str,
     Raises:
         VllmError: when that cannot be done.
     """
+    if not params["archive"]:
+        raise VllmError("archive is missing: name a file that is not there yet.")
     known = {**params, "stop_timeout": 0, "state": "committed"}
     backends = service_backends(known) if params["backend"] == SERVICE else container_backends(known)
     backend, server = next(iter(backends.values())), params["container_name"]

@@ -18,7 +18,6 @@ import typing as t
 from .._deploy.carried import PIECE, mtime
 from .._docker import client as docker_client
 from .._docker.container import CACHES_TARGET, KERNELS_TARGET, kernels_of
-from .._errors import VllmError
 from .._server.arguments import COMPILED, KERNELS
 from .pack import Found, Source
 
@@ -40,14 +39,10 @@ def _directory(client: t.Any, container: str, path: str) -> t.Iterator[tuple[Fou
         stream, _stat = client.get_archive(container, path)
     except docker_client.sdk().errors.NotFound:
         return
-    try:
-        with tarfile.open(fileobj=io.BufferedReader(_Stream(stream), PIECE), mode="r|", bufsize=PIECE) as opened:
-            while one := opened.next():
-                opened.members = []  # type: ignore[attr-defined]
-                found = Found(one.name.rstrip("/"), one.type, one.size, one.mode, mtime(one), one.uid, one.gid)
-                yield found, opened.extractfile(one) if one.isreg() else None
-    except tarfile.TarError as error:
-        raise VllmError(f"Cannot read {path} of {container}: {error}. Look at its log.", "backend-failed") from None
+    with tarfile.open(fileobj=io.BufferedReader(_Stream(stream), PIECE), mode="r|", bufsize=PIECE) as opened:
+        while one := opened.next():
+            found = Found(one.name.rstrip("/"), one.type, one.size, one.mode, mtime(one), one.uid, one.gid)
+            yield found, opened.extractfile(one) if one.isreg() else None
 
 
 class _Stream(io.RawIOBase):

@@ -75,7 +75,11 @@ def _carried(job: Job, spec: ServerSpec) -> Carried | None:
     from .carried import this_processor
     from .preflight import settings_key
 
-    settings = settings_key(spec, artifact.identity, job.host.gpus)
+    try:
+        settings = settings_key(spec, artifact.identity, job.host.gpus)
+    except VllmError as error:
+        job.carried.refuse(str(error))
+        return None
     return job.carried if job.carried.fits(settings, this_processor()) else None
 
 

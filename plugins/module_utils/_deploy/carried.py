@@ -27,7 +27,7 @@ from .._server.arguments import COMPILED
 from .ledger import PARTIAL
 
 # What an archive may hold, unpacked: bytes, and files with directories.
-LIMIT, MOST = 2 << 30, 200_000
+LIMIT, MOST = 2 << 30, 100_000
 # What is read at once. No header of ours is longer, and nothing makes this read one that is.
 PIECE = 1 << 20
 BLOCK = tarfile.BLOCKSIZE

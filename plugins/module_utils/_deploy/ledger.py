@@ -86,6 +86,8 @@ class Entry:
     start_seconds: float = 0
     # Of what is compiled: whether a start that was healthy has filled it.
     filled: bool = False
+    # Whether that is what another host has compiled, and no start with it was committed yet.
+    carried: bool = False
     # The engine that it is on, by its address: what another one of this host has is not gone because this one lacks it.
     place: str = ""
 
@@ -182,15 +184,15 @@ class Ledger:
         kind = UNIT if self.place == SYSTEMD else CONTAINER
         self._write(f"{one.server}.{one.seal}.json", {"kind": kind, **asdict(replace(one, place=self.place))})
 
-    def fill(self, server: str, caches: t.Collection[str]) -> None:
-        """Remember that a start that was healthy has compiled what is in these.
+    def fill(self, server: str, caches: t.Collection[str], carried: bool = False) -> None:
+        """Remember that a start that was healthy has compiled what is in these, here or where they are C(carried) from.
 
         Raises:
             VllmError: when it cannot be written.
         """
         for one in self.known().of(server, "cache", "kernels"):
-            if one.name in caches and not one.filled:
-                self.write(replace(one, filled=True))
+            if one.name in caches and (one.carried != carried or not one.filled):
+                self.write(replace(one, filled=True, carried=carried))
 
     def drop(self, one: Entry) -> None:
         """Forget an entry; when that fails the next run does it."""
@@ -399,8 +401,9 @@ def _entry(content: t.Mapping[str, t.Any], name: str) -> Entry:
     seconds = known.get("start_seconds", 0)
     if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):
         raise ValueError("start_seconds is not a number")
-    if not isinstance(known.get("filled", False), bool):
-        raise ValueError("filled is neither true nor false")
+    for key in ("filled", "carried"):
+        if not isinstance(known.get(key, False), bool):
+            raise ValueError(f"{key} is neither true nor false")
     if known.get("purpose") not in PURPOSES or not NAME.fullmatch(known.get("server", "")) or not known.get("seal"):
         raise ValueError("it lacks the purpose, the server or the seal")
     if f"{known['server']}.{known['seal']}.json" != name:

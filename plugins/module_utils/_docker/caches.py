@@ -105,13 +105,17 @@ class Caches:
                 self._make(server, name, body)
             raise
         self._drop(helper)
-        self.ledger.fill(server, new)
+        self.ledger.fill(server, new, carried=True)
 
     def _empty_unfinished(self, names: t.Collection[str]) -> None:
-        """Remove volumes that a run began to fill with the caches of another host, and what it did that with."""
-        known = self.ledger.known()
+        """Remove volumes with the caches of another host that are not whole, with what a run filled them by, and those
+        that no server was healthy with."""
+        known, listed = self.ledger.known(), self.reader.containers()
         mine = {one.name for one in known.entries if one.purpose in ("cache", "kernels")}
-        for container in self.reader.containers():
+        unproven = {one.name for one in known.entries if one.carried} & {*names}
+        for name in sorted(unproven - {name for container in listed for name in _mounted(container)}):
+            self._remove(name)
+        for container in listed:
             unfinished = _mounted(container) & mine
             helper = known.entry_of(name_of(container), str(container["Id"]), seal_of(container), ())
             if helper and helper.purpose == "probe" and unfinished & {*names}:
@@ -135,7 +139,7 @@ class Caches:
             if is_ours or not is_there:
                 self.ledger.write(entry(server, purpose, name=name))
         elif mine.filled and not is_there:
-            self.ledger.write(replace(mine, filled=False))
+            self.ledger.write(replace(mine, filled=False, carried=False))
 
     def remove(self, server: str, name: str) -> None:
         """Remove a volume that goes with a server; kernels that another one has begun to use stay."""

@@ -67,7 +67,7 @@ EXPLANATIONS = (
     Explanation(
         r"EXPKEYSIG|KEYEXPIRED|[Kk]ey (?:is|has) expired|expired key|NO_PUBKEY|is not signed|signatures? "
         r"(?:couldn't|were invalid)"
-        r"|GPG check FAILED|Missing key|not be verified",
+        r"|GPG check FAILED|Missing key|not be verified|signature verification failed",
         "The signature of the repository could not be verified: its key is expired, or another one. Name the current "
         "key as key of the repository, or remove its file in /etc/apt/keyrings to fetch it again",
         "download-failed",

@@ -148,7 +148,7 @@ class SystemdBackend:
             if one.purpose == "user":
                 is_over = gone and self._user_is_over(one, known)
             elif one.purpose == "cache":
-                is_over = one.name not in used and not os.path.isdir(one.name)
+                is_over = one.name not in used and not _is_kept(one.name)
             else:
                 is_over = id(one) not in there and (gone or not {*left(one)} - kept)
                 if id(one) not in there:
@@ -226,7 +226,7 @@ class SystemdBackend:
         return f"the unit {found}.service"
 
     def caches(self, server: str, gone: t.Collection[str] = ()) -> tuple[str, ...]:
-        mine = {one.name for one in self.ledger.known().of(server, "cache") if os.path.isdir(one.name)}
+        mine = {one.name for one in self.ledger.known().of(server, "cache") if _is_kept(one.name)}
         return tuple(sorted(mine))
 
     def log(self, server: str) -> str:
@@ -369,6 +369,7 @@ class SystemdBackend:
         """A unit that is recorded before it exists; where its caches are new, they are those of another host."""
         known = {one.name for one in self.ledger.known().of(made.server, "cache")}
         cache = made_from.cache
+        self._empty_unproven(cache)
         is_new = bool(cache) and not os.path.lexists(str(cache))
         # One that somebody else has made is used, and stays his.
         if cache and cache not in known and not os.path.isdir(cache):
@@ -400,7 +401,16 @@ class SystemdBackend:
         from .._deploy.carried import unpack
 
         unpack(archive, cache, self.host.owner(user))
-        self.ledger.fill(server, (cache,))
+        self.ledger.fill(server, (cache,), carried=True)
+
+    def _empty_unproven(self, cache: str | None) -> None:
+        """Remove a directory with the caches of another host that no server was healthy with."""
+        for one in self.ledger.known().entries:
+            if one.name != cache or not one.carried:
+                continue
+            if cache not in {units.cache_of(text) for text in self.host.texts(PREFIX).values()}:
+                files.delete_directory(cache)
+                self.ledger.write(replace(one, filled=False, carried=False))
 
     def _delete_environment(self, seal: str) -> None:
         files.delete_file(environment_path(self.variables, seal))
@@ -509,11 +519,14 @@ class SystemdBackend:
         self._forget({name, server_name(name)})
 
     def _forget(self, names: t.Collection[str]) -> None:
-        """Have systemd forget units that are gone: what was to be started at boot when it last read its units, it
-        remembers until it reads them again. Containers that this would cut off are worth more than that."""
+        """Have systemd forget units that are gone. Of one that was renamed it remembers that it failed; and what was to
+        be started at boot when it last read its units, until it reads them again: containers that this would cut off
+        are worth more than that."""
         texts = self.host.texts(PREFIX)
         with contextlib.suppress(SystemdError, VllmError):
             shown = self.host.show(sorted(name for name in names if name not in texts))
+            for name in (name for name, one in shown.items() if one.get("ActiveState") == "failed"):
+                self.host.reset(name)
             if any(one.get("LoadState") == "loaded" for one in shown.values()):
                 self._reload()
 
@@ -582,6 +595,11 @@ def systemd_backend(
 ) -> SystemdBackend:
     """The systemd of this host."""
     return SystemdBackend(Host(), cut_off=cut_off, allow_daemon_reload=allow_daemon_reload, provided=provided)
+
+
+def _is_kept(cache: str) -> bool:
+    """Whether a directory of caches is there, or what a run that was killed made of it."""
+    return os.path.isdir(cache) or os.path.isdir(cache + PARTIAL)
 
 
 def _other(found: Found, proof: Entry) -> Other:

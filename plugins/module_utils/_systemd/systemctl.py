@@ -124,7 +124,10 @@ class Host:
     def remove(self, name: str) -> None:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self._path(name))
-        # What a unit that failed has left in systemd's memory.
+        self.reset(name)
+
+    def reset(self, name: str) -> None:
+        """Have systemd forget that a unit failed: until then it remembers one that is gone, and refuses starts."""
         with contextlib.suppress(SystemdError):
             self._run(["systemctl", "reset-failed", "--", name + SUFFIX])
 
@@ -133,8 +136,7 @@ class Host:
 
     def start(self, name: str, timeout: float | None) -> None:
         """Start it, and return once it runs, or for a unit that runs once, when it ended well."""
-        with contextlib.suppress(SystemdError):
-            self._run(["systemctl", "reset-failed", "--", name + SUFFIX])
+        self.reset(name)
         self._run(["systemctl", "start", "--", name + SUFFIX], timeout)
 
     def stop(self, name: str, timeout: float) -> None:

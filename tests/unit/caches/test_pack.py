@@ -136,6 +136,19 @@ def test_what_comes_while_it_is_packed_is_packed_with_the_rest(naps: list[float]
     assert len(naps) == 1
 
 
+def test_what_went_between_two_looks_is_looked_at_again(naps: list[float]) -> None:
+    cache = Cache(*COMPILED)
+
+    def source() -> t.Iterator[tuple[Found, t.IO[bytes] | None]]:
+        if cache.looks == 1:
+            cache.looks += 1
+            raise FileNotFoundError(2, "No such file or directory")
+        return cache()
+
+    assert packed(source)[1] == [name for name, _content, _values in COMPILED]
+    assert len(naps) == 1
+
+
 def test_too_much_is_said_and_not_packed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(packing, "LIMIT", 5000)
     with pytest.raises(VllmError, match="are 0 MiB in 7 files, more than 0 MiB"):
@@ -189,7 +202,9 @@ def test_an_engine_that_stops_in_the_middle_is_a_sentence() -> None:
             stream, known = super().get_archive(container, path)
             return iter([b"".join(stream)[:5000]]), known
 
-    with pytest.raises(VllmError, match=r"Cannot read /var/cache/vllm/vllm of vllm-a"):
+    with pytest.raises(
+        VllmError, match=r"vllm-a are not packed: they cannot be read as they are .*unexpected end of data"
+    ):
         packed(of_container(Cut([OWN], {"/var/cache/vllm/vllm": COMPILED[4:]}), "vllm-a"))
 
 

@@ -264,7 +264,10 @@ def test_a_disk_that_gets_full_costs_only_the_caches(volume: str, client: Client
     assert client.now == {"vllm-a": "id2 running"} and filled() == {SHARED: False, OWN: False}
 
 
-def test_a_run_that_is_killed_while_it_unpacks_leaves_no_half_of_them(client: Client, tmp_path: Path) -> None:
+@pytest.mark.parametrize("then", ["deploy", "tear down"])
+def test_a_run_that_is_killed_while_it_unpacks_leaves_no_half_of_them(
+    then: str, client: Client, tmp_path: Path
+) -> None:
     given = caches(tmp_path / "a")
     whole = Client(images=dict(client.images))
     for step in range(1, 12):
@@ -279,9 +282,10 @@ def test_a_run_that_is_killed_while_it_unpacks_leaves_no_half_of_them(client: Cl
             assert step > 5
             break
         client.dies_after = None
-        run()
-        assert names(client) in ({}, FULL), client.calls
-        assert list(client.now) == ["vllm-a"]
+        if then == "deploy":
+            run()
+            assert names(client) in ({}, FULL), client.calls
+            assert list(client.now) == ["vllm-a"]
         manage(state="absent")
         assert client.volumes_by_name == {} and client.now == {}
     else:
@@ -305,7 +309,43 @@ def test_a_unit_has_them_in_its_directory(client: Systemd, tmp_path: Path) -> No
     assert (cache / "vllm/torch_compile_cache/graph.py").read_bytes() == b"graph" * 1000
     assert (cache / "flashinfer/sampling.so").stat().st_mtime_ns == int(TIME.replace(".", ""))
     manage(state="absent")
+    # What a run that was killed left goes with the server, too.
+    run()
+    (tmp_path / "cache" / "gpufleet.vllm" / f"{cache.name}.carried").mkdir()
+    cache.rmdir()
+    assert manage(state="absent")["actions"][-1].startswith(f"remove cache {cache}")
+    assert list((tmp_path / "cache").glob("*/*")) == []
     # What stands there already is not touched.
     cache.mkdir(parents=True)
     assert run(caches=given)["caches"]["note"] == "It has compile caches of its own."
     assert os.listdir(cache) == []
+
+
+@pytest.mark.parametrize("client", [CONTAINERS, UNITS], indirect=True)
+@pytest.mark.parametrize("healthy", [True, False])
+def test_caches_that_no_server_was_healthy_with_are_not_used_again(
+    healthy: bool, client: Client, tmp_path: Path
+) -> None:
+    given = caches(tmp_path / "a")
+    before = {"engine": {"max_model_len": 2}, **({"image": "vllm:0"} if client.__class__ is Client else {})}
+    if client.__class__ is Client:
+        client.images["vllm:0"] = "sha256:0"
+    else:
+        before["keep_caches"] = False
+    run(**before)
+    manage(state="committed")
+    assert run(caches=given)["caches"]["from"] == "canary"
+    manage(state="committed" if healthy else "reverted")
+    assert run(recreate=True)["server"]["cold_start"] is not healthy
+    kept = [*client.contents] if client.__class__ is Client else [*(tmp_path / "cache").glob("*/*/vllm")]
+    assert bool(kept) is healthy
+
+
+def test_gpus_that_cannot_be_looked_at_cost_only_the_caches(client: Client, tmp_path: Path) -> None:
+    def fail() -> dict[str, t.Any]:
+        raise VllmError("nvidia-smi hangs.", "backend-failed")
+
+    given = caches(tmp_path / "a")
+    situation().gpus = fail
+    result = run(caches=given, fit="off")
+    assert result["caches"] == {"from": None, "note": "nvidia-smi hangs."} and client.now["vllm-a"].endswith("running")

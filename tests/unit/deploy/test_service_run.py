@@ -534,6 +534,14 @@ def test_systemd_forgets_a_unit_that_is_gone(
     assert systemd.wanted - systemd.enabled == (wanted if cut_off else set())
 
 
+def test_systemd_forgets_that_a_unit_failed_before_it_was_renamed(systemd: Systemd) -> None:
+    run()
+    systemd.state["vllm-a"] = "failed"
+    as_container()
+    manage(state="committed")
+    assert ("vllm-a" in systemd.units, systemd.failures) == (False, set())
+
+
 # --- stopping and secrets ---------------------------------------------------------------------------------------------
 
 

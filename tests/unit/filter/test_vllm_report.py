@@ -242,3 +242,18 @@ def test_a_host_that_is_down_is_a_line_of_the_answer() -> None:
     assert found["lines"] == ["1 of 2 hosts have a server; 1 need attention.", "b  unreachable: No route."]
     assert found["hosts"]["b"] == {"status": "unreachable", "message": "No route.", "gpus": []}
     assert "new on port 8000" in vllm_report(found, "md")
+
+
+@pytest.mark.parametrize(
+    ("caches", "said"),
+    [
+        pytest.param({"from": "canary", "note": ""}, "canary", id="those of the canary"),
+        pytest.param({"from": None, "note": "It has\nits own."}, "none: It has its own.", id="none, and why"),
+        pytest.param(None, "", id="there were none"),
+    ],
+)
+def test_whose_compile_caches_a_server_started_with_is_told(caches: Row | None, said: str) -> None:
+    found = rollout(a={**CHANGED, "__rollout_done": {**DONE, "caches": caches}})
+    assert row_of(found, "a")["caches"] == said
+    assert ("caches of" in vllm_report(found, "md")) is bool(said)
+    assert said in vllm_report(found, "html")

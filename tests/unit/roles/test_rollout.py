@@ -94,6 +94,7 @@ server = {
 restored = [server] if state == "reverted" and actions else []
 learned = {"from " + name: {"kv_gib": 1.0}} if state == "committed" else {}
 wants = state == "started" and looks and not actions and "health" in asked
+busy = "Another run is changing vllm-" + name if looks and "locked" in faults else ""
 caches = None
 if asked.get("caches"):
     with open(asked["caches"]["archive"], "rb") as stream:
@@ -101,7 +102,7 @@ if asked.get("caches"):
     caches = {"from": content.decode()[12:], "note": ""}
     assert asked["caches"] == {"host": caches["from"], "archive": asked["caches"]["archive"], "settings": "s", "processor": "p",
                                "sha256": hashlib.sha256(content).hexdigest(), "size": len(content)}
-leave(changed=bool(actions), actions=actions, server=server, restored=restored, learned=learned, needs=[], vllm_version="0.26.0", caches=caches,
+leave(changed=bool(actions), busy=busy, actions=actions, server=server, restored=restored, learned=learned, needs=[], vllm_version="0.26.0", caches=caches,
       health=health() if wants and host["serves"] else None,
       diff={"before": {"state": "started" if before else "absent", "image": before}, "after": {"image": image}})
 """
@@ -143,10 +144,10 @@ FLEETS = [
     Fleet(
         "refusals touch nothing",
         ALL_OLD,
-        "2 of 6 hosts cannot be changed: b, e. No host may fail (vllm_rollout.max_failures). Nothing was changed on any host.",
+        "3 of 6 hosts cannot be changed: b, c, e. No host may fail (vllm_rollout.max_failures). Nothing was changed on any host.",
         rc=2,
-        faults={"b": ["refused"], "e": ["down"]},
-        statuses={"a": "not reached", "b": "refused", "e": "unreachable"},
+        faults={"b": ["refused"], "c": ["locked"], "e": ["down"]},
+        statuses={"a": "not reached", "b": "refused", "c": "refused", "e": "unreachable"},
     ),
     Fleet(
         "a canary fails",
