@@ -11,6 +11,7 @@ class ModuleDocFragment:
     """Documentation of modules that have paths on the host."""
 
     DOCUMENTATION = r"""
+options: {}
 notes:
   - A C(~/) at the start of a path is the home of the user whom Ansible connects as, also with C(become), as it is for
     the servers of this collection.

@@ -334,6 +334,7 @@ def details(row: Result) -> list[tuple[str, str]]:
         ("remedy", one_line(diagnosis.get("remedy"))),
         ("evidence", one_line(diagnosis.get("evidence"))),
         ("fallback", row["fallback"]),
+        ("caches of", row["caches"]),
         ("differs", "; ".join(row["changes"])),
         ("now", row["after"] if row["after"] != "nothing" or row["before"] not in ("", "nothing") else ""),
     ]

@@ -257,3 +257,5 @@ def test_whose_compile_caches_a_server_started_with_is_told(caches: Row | None, 
     assert row_of(found, "a")["caches"] == said
     assert ("caches of" in vllm_report(found, "md")) is bool(said)
     assert said in vllm_report(found, "html")
+    sick = rollout(a={**FAILED, "__rollout_done": {**SICK, "caches": caches}})
+    assert ("caches of: " + said in vllm_report(sick, "md")) is bool(said)
