@@ -9,6 +9,7 @@ from __future__ import annotations
 import typing as t
 
 from ansible.plugins.action import ActionBase
+from ansible_collections.gpufleet.vllm.plugins.module_utils._host.printable import printable
 from ansible_collections.gpufleet.vllm.plugins.plugin_utils._home import home_of, with_home
 
 
@@ -28,4 +29,4 @@ class ActionModule(ActionBase):
         finally:
             if not self._task.async_val:
                 self._remove_tmp_path(self._connection._shell.tmpdir)
-        return result
+        return t.cast("dict[str, t.Any]", printable(result))

@@ -122,7 +122,7 @@ owner:
   type: list
   elements: str
 settings:
-  description: Identifies image or environment, model and revision, GPUs, settings and variables of the server.
+  description: Identifies image or environment, model, GPUs, settings and variables of the server.
   returned: success
   type: str
 processor:

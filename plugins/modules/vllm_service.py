@@ -31,7 +31,7 @@ notes:
   - Weights are bound read-only into the service, so what is missing in O(huggingface_dir) is fetched before it starts.
     Without O(huggingface_dir), the server fetches into its own cache.
   - A list in O(gpus) becomes C(CUDA_VISIBLE_DEVICES). Before vLLM 0.24 that has to be indices, which are looked up at
-    each start. Whether the GPUs are still free is not checked again when systemd starts it by itself.
+    each start. Whether the memory of the GPUs is free is checked at each start, too; the service waits until it is.
   - Packages of the virtual environment are not installed by this module. Role P(gpufleet.vllm.vllm_server#role) does
     where O(venv) says what they are.
 requirements:

@@ -333,19 +333,22 @@ def _pinned(start: Start, preflight: Preflight, known: t.Mapping[str, t.Any] | N
 
 def measurement_key(spec: ServerSpec, artifact_id: str | None, here: weights.Snapshot, facts: room.Facts) -> str:
     """What a measurement is remembered by."""
-    gpus = facts.get("gpus") or ()
-    wanted = {*spec.gpus}
-    names = [
-        str(gpu.get("name"))
-        for gpu in gpus
-        if spec.gpus == "all" or wanted & {str(gpu.get("uuid")), str(gpu.get("index"))}
-    ]
-    return history.key(spec, artifact_id, here.revision, names)
+    return history.key(spec, artifact_id, here.revision, _gpu_names(spec, facts))
 
 
 def settings_key(spec: ServerSpec, artifact_id: str | None, gpus: t.Callable[[], room.Facts]) -> str:
-    """The same of a server as it is on this host."""
-    return measurement_key(spec, artifact_id, snapshot(spec), gpus() if spec.gpus != "none" else {})
+    """What it depends on what a server compiles. A host that has no weights yet does not know of which revision they
+    will be: that is what vLLM itself tells what it compiled apart by."""
+    return history.key(spec, artifact_id, None, _gpu_names(spec, gpus() if spec.gpus != "none" else {}))
+
+
+def _gpu_names(spec: ServerSpec, facts: room.Facts) -> list[str]:
+    wanted = {*spec.gpus}
+    return [
+        str(gpu.get("name"))
+        for gpu in facts.get("gpus") or ()
+        if spec.gpus == "all" or wanted & {str(gpu.get("uuid")), str(gpu.get("index"))}
+    ]
 
 
 @dataclass(frozen=True)
@@ -372,6 +375,7 @@ def measurement(
     measured = measurements.measured(log)
     if not measured:
         return None
+    facts = gpus() if spec.gpus != "none" else {}
     memory = history.Memory(spec.container_name, state_directory)
-    key = settings_key(spec, artifact_id, gpus)
+    key = measurement_key(spec, artifact_id, snapshot(spec), facts)
     return Measurement(memory, key, measured) if history.is_better(measured, memory.recall(key)) else None

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy import carried
 from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.carried import Carried, processor, proved, unpack
-from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.preflight import settings_key
+from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.preflight import settings_key, snapshot
 from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
 from ansible_collections.gpufleet.vllm.plugins.module_utils._server.spec import from_params
 from caches_rig import COMPILED, TIME, Member, archived, directory, file
@@ -349,3 +349,14 @@ def test_gpus_that_cannot_be_looked_at_cost_only_the_caches(client: Client, tmp_
     situation().gpus = fail
     result = run(caches=given, fit="off")
     assert result["caches"] == {"from": None, "note": "nvidia-smi hangs."} and client.now["vllm-a"].endswith("running")
+
+
+def test_a_host_that_has_no_weights_yet_starts_with_them_too(client: Client, tmp_path: Path) -> None:
+    repository, commit = tmp_path / "hub" / "models--m", "1" * 40
+    given = caches(tmp_path / "a")
+    (repository / "snapshots" / commit).mkdir(parents=True)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text(commit)
+    server = from_params({**situation().server, "huggingface_dir": str(tmp_path)})
+    assert snapshot(server).revision == commit
+    assert settings_key(server, "sha256:1", lambda: FREE) == given["settings"]
