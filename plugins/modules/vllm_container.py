@@ -339,6 +339,9 @@ server:
     started_at:
       description: When the container last started, as Docker writes it, or null.
       type: str
+    restarts:
+      description: How often Docker has started it again by itself.
+      type: int
     away_seconds:
       description:
         - Seconds without service before its last start, counted from the stop request to itself or to the server that
@@ -370,6 +373,7 @@ server:
     access: {}
     fingerprint: v1:5bd2
     started_at: "2026-11-21T08:00:00.0Z"
+    restarts: 0
     away_seconds: null
     superseded: false
     stopped_for_it: []

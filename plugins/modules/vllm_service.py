@@ -302,6 +302,9 @@ server:
     started_at:
       description: When it last started (ISO 8601, UTC), or null.
       type: str
+    restarts:
+      description: How often systemd has started it again by itself.
+      type: int
     away_seconds:
       description:
         - Seconds without service before its last start, counted from the stop request to itself or to the server that
@@ -328,6 +331,7 @@ server:
     access: {}
     fingerprint: v1:5bd2
     started_at: "2026-11-21T08:00:00Z"
+    restarts: 0
     away_seconds: null
     superseded: false
     stopped_for_it: []

@@ -34,6 +34,7 @@ ROW: dict[str, t.Any] = {
     "image": "",
     "vllm_version": None,
     "since": None,
+    "restarts": None,
     "fallback": "",
     "measured_on": "",
     "caches": "",
@@ -146,6 +147,7 @@ def _row(host: Host, changed: Changed, undone: Result) -> dict[str, t.Any]:
         "image": server.get("image") or "",
         "vllm_version": done.get("vllm_version") or found.get("vllm_version"),
         "since": server.get("started_at"),
+        "restarts": server.get("restarts"),
         "fallback": fallback(done.get("fallback") or found.get("fallback") or {}),
         "measured_on": done.get("measured_on") or "",
         "caches": _caches(done.get("caches") or {}),
@@ -224,6 +226,8 @@ def of_status(hosts: t.Mapping[str, tuple[Result, Host | None]]) -> tuple[list[d
         row.update(before="", gpus=_gpus(facts), changes=changes(host.found) if host else [])
         row["hardware_class"] = row["hardware_class"] or facts.get("hardware_class") or ""
         row["status"], row["message"] = _state(facts, host)
+        if row.get("restarts"):
+            row["message"] = f"{row['message']} {_restarted(row)}".strip()
         rows.append(row)
     bad = sum(1 for row in rows if is_bad(row))
     drifted = sum(1 for row in rows if row["status"] == "drifted")
@@ -248,6 +252,13 @@ def _state(facts: Result, host: Host | None) -> tuple[str, str]:
     if host.found.get("actions") or (host.found.get("server") or {}).get("superseded"):
         return "drifted", f"It differs from what is wanted: {'; '.join(differs)}."
     return "serving", one_line(host.found.get("message"))
+
+
+def _restarted(row: Result) -> str:
+    """What a row says of a server that was started again by itself: nobody else may have noticed."""
+    times, since = row["restarts"], f"{str(row['since'] or '')[:16].replace('T', ' ')}"
+    last = f", last at {since} UTC" if since else ""
+    return f"It ended and was started again {times} time{'' if times == 1 else 's'}{last}."
 
 
 def _unasked(facts: Result) -> tuple[str, str]:
@@ -367,6 +378,7 @@ COLUMNS: tuple[Column, ...] = (
     ("serves", lambda row: row["after"]),
     ("vLLM", lambda row: row["vllm_version"] or ""),
     ("since", lambda row: str(row["since"] or "")[:16].replace("T", " ")),
+    ("restarts", lambda row: str(row["restarts"] or "")),
     ("GPUs", lambda row: row["gpus"]),
     *MEASURED,
 )

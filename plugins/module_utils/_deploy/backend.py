@@ -50,6 +50,8 @@ class Instance:
     status: str = ""
     artifact: str | None = None
     started_at: str | None = None
+    # How often its backend has started it again by itself since somebody last started it.
+    restarts: int = 0
     # For how many seconds it served nobody before its last start, from the moment that it was told to stop.
     away_seconds: float | None = None
     # When it was told to stop, in UTC (ISO 8601); empty when it was not.

@@ -95,6 +95,7 @@ def described(job: Job, decision: Decision, target: str = "current", seen: Seen 
         "access": spec.access if spec else {},
         "fingerprint": found.fingerprint if found else None,
         "started_at": found.started_at if found else None,
+        "restarts": found.restarts if found else 0,
         "away_seconds": away_seconds(found, (*stopped, *filter(None, (seen.instances.get("superseded"),))))
         if found
         else None,

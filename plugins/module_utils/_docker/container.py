@@ -176,6 +176,7 @@ def instance(slot: Slot, inspected: t.Mapping[str, t.Any], proof: Entry | None =
         status=str(state.get("Status") or ""),
         artifact=config.get("Image"),
         started_at=state.get("StartedAt"),
+        restarts=int(inspected.get("RestartCount") or 0),
         away_seconds=away_seconds(state, proof),
         **(known_of(known) if known else {}),
     )

@@ -24,6 +24,7 @@ ELSEWHERE = ("/run/systemd/system", "/usr/local/lib/systemd/system", "/usr/lib/s
 SUFFIX = ".service"
 PROPERTIES = (
     *("Id", "LoadState", "ActiveState", "SubState", "Result", "NeedDaemonReload", "ControlGroup", "InvocationID"),
+    "NRestarts",
     *("ExecMainStartTimestampMonotonic", "ActiveExitTimestampMonotonic", "InactiveExitTimestampMonotonic"),
 )
 # From which release on it hands credentials over.

@@ -301,6 +301,7 @@ def instance(slot: Slot, found: Found, proof: Entry | None, monotonic: float, no
         "can_be_adopted": False,
         "at_boot": found.at_boot,
         "started_at": _started_at(found.shown, monotonic, now) if found.running else None,
+        "restarts": int(found.shown.get("NRestarts") or 0),
         "away_seconds": _away(found.shown, proof, now - datetime.timedelta(seconds=monotonic)),
     }
     if proof is None:

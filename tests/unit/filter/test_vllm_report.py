@@ -200,6 +200,13 @@ RIGHT: Row = {"pending": False, "actions": [], "health": HEALTH, "server": {**NE
     [
         pytest.param(FACTS, None, "serving", "", id="nobody says what is wanted"),
         pytest.param(FACTS, RIGHT, "serving", "new answers.", id="as wanted"),
+        pytest.param(
+            FACTS,
+            {**RIGHT, "server": {**RIGHT["server"], "restarts": 2, "started_at": "2026-11-21T08:00:00.1Z"}},
+            "serving",
+            "new answers. It ended and was started again 2 times, last at 2026-11-21 08:00 UTC.",
+            id="as wanted, and nobody noticed that it died",
+        ),
         pytest.param({**FACTS, "servers": []}, None, "idle", "", id="no server"),
         pytest.param(
             {**FACTS, "servers": [{**SERVER, "running": False}]}, None, "stopped", "Not running: x.", id="it stopped"
@@ -234,6 +241,16 @@ def test_a_host_has_a_status(facts: Row, look: Row | None, status: str, message:
     row = vllm_status_report(["a"], {"a": seen})["rows"][0]
     assert (row["status"], row["message"]) == (status, message)
     assert (row["gpus"], row["hardware_class"]) == ("2 x h100, 120.0 of 160.0 GiB in use", "h100")
+
+
+def test_how_often_a_server_was_started_again_is_a_column() -> None:
+    def page(restarts: int) -> str:
+        look = {**RIGHT, "server": {**RIGHT["server"], "restarts": restarts}}
+        return vllm_report(
+            vllm_status_report(["a"], {"a": {"__status_gathered": FACTS, "__status_planned": look}}), "md"
+        )
+
+    assert ("restarts" in page(0), "restarts" in page(1)) == (False, True)
 
 
 def test_a_host_that_is_down_is_a_line_of_the_answer() -> None:

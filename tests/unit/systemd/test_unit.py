@@ -430,3 +430,9 @@ def test_how_long_a_unit_was_away(shown: dict[str, str], told: str, started_as: 
     found = units.Found("vllm-a", "", {**STARTED, **shown})
     assert units.instance("current", found, proof, 100.0, now).away_seconds == away
     assert units.instance("current", found, None, 100.0, now).away_seconds == (away if away == 9.5 else None)
+
+
+@pytest.mark.parametrize(("shown", "restarts"), [({"NRestarts": "3"}, 3), ({"NRestarts": ""}, 0), ({}, 0)])
+def test_how_often_systemd_started_a_unit_again(shown: dict[str, str], restarts: int) -> None:
+    now = datetime.datetime(2026, 11, 21, 12, 1, 40, tzinfo=datetime.timezone.utc)
+    assert units.instance("current", units.Found("vllm-a", "", shown), None, 100.0, now).restarts == restarts
