@@ -58,7 +58,7 @@ BUDGETS = {
     "tiktoken_encodings": 55,
     # With the other backend: a container may take the place of a unit, and that may be the last to use an environment.
     # And with what unpacks the compile caches of another host.
-    "vllm_caches": 952,
+    "vllm_caches": 870,
     "vllm_container": 939,
     "vllm_diagnose": 288,
     "vllm_health": 362,
