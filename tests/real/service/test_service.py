@@ -162,14 +162,16 @@ def client(url: str) -> t.Any:
 
 
 def served(url: str) -> list[str]:
-    return [model.id for model in client(url).models.list()]
+    with client(url) as api:
+        return [model.id for model in api.models.list()]
 
 
 def says(url: str, model: str, **options: t.Any) -> str:
     """What the server answers to a client of OpenAI's."""
     asked = [{"role": "user", "content": "Who is there?"}]
-    reply = client(url).chat.completions.create(model=model, messages=asked, max_tokens=32, **options)
-    chunks = [chunk.choices[0].delta for chunk in reply if chunk.choices] if options.get("stream") else None
+    with client(url) as api:
+        reply = api.chat.completions.create(model=model, messages=asked, max_tokens=32, **options)
+        chunks = [chunk.choices[0].delta for chunk in reply if chunk.choices] if options.get("stream") else None
     pieces = chunks if chunks is not None else [reply.choices[0].message]
     return "".join((piece.content or "") + (getattr(piece, "reasoning", None) or "") for piece in pieces)
 
@@ -357,7 +359,8 @@ def test_a_switch_to_another_model_leaves_that_one_alone_on_the_port(play: Play,
 def test_what_numba_compiles_runs_under_the_hardening(url: str, told: Told) -> None:
     """Its proposer finds in the question what the model goes on to say. How much of that is taken is vLLM's matter."""
     asked = [{"role": "user", "content": "Greetings! You reached Qwen on the same port; nobody else is up here now."}]
-    client(url).chat.completions.create(model="qwen-demo", messages=asked, max_tokens=32)
+    with client(url) as api:
+        api.chat.completions.create(model="qwen-demo", messages=asked, max_tokens=32)
     with urllib.request.urlopen(f"{url}/metrics", timeout=10) as reply:
         metrics = reply.read().decode()
     drafted, accepted = (
