@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import tempfile
@@ -14,15 +13,13 @@ import typing as t
 
 from ansible import constants as C
 from ansible.plugins.action import ActionBase
+from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.carried import Carried, sha256
 from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.plan import MAKING_STATES
 from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
 
 Caches = t.Mapping[str, t.Any]
 
-# What the host that starts with them is told.
-TOLD = ("host", "sha256", "size", "settings", "processor")
 NAME = "caches.tar.gz"
-PIECE = 1 << 20
 # The line of a plan that makes a server.
 CREATES = re.compile(r"create (?!directory )")
 
@@ -38,18 +35,15 @@ def check(path: str, packed: Caches) -> None:
     Raises:
         VllmError: when it is another one.
     """
-    hasher, size = hashlib.sha256(), 0
     try:
         with open(path, "rb") as stream:
-            while piece := stream.read(PIECE):
-                hasher.update(piece)
-                size += len(piece)
+            size, found = os.fstat(stream.fileno()).st_size, sha256(stream)
     except OSError as error:
         raise VllmError(f"Cannot read {path}: {error.strerror}.", "backend-failed") from None
-    if (size, hasher.hexdigest()) != (packed["size"], packed["sha256"]):
+    if (size, found) != (packed["size"], packed["sha256"]):
         raise VllmError(
             f"The archive of {packed['host']}, {packed['size']} bytes with sha256 {packed['sha256']}, arrived on the "
-            f"controller as {size} bytes with sha256 {hasher.hexdigest()}. Look at the connection.",
+            f"controller as {size} bytes with sha256 {found}. Look at the connection.",
             "download-failed",
         )
 
@@ -84,4 +78,4 @@ def sent(action: ActionBase, caches: Caches) -> dict[str, t.Any]:
     path = shell.join_path(shell.tmpdir or action._make_tmp_path(), NAME)
     action._transfer_file(caches["archive"], path)
     action._fixup_perms2((shell.tmpdir, path))
-    return {**{key: caches[key] for key in TOLD}, "archive": path}
+    return {**{key: caches[key] for key in Carried.KEYS}, "archive": path}

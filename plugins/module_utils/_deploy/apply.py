@@ -69,8 +69,9 @@ def _carried(job: Job, spec: ServerSpec) -> Carried | None:
         return None
     if not spec.keep_caches:
         job.carried.refuse("It keeps nothing that it compiles (keep_caches is false).")
+        return None
     artifact = job.backend.artifact(spec)
-    if artifact is None or not spec.keep_caches:
+    if artifact is None:
         return None  # An image that is to be pulled is asked for again.
     from .carried import this_processor
     from .preflight import settings_key

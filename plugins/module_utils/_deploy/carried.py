@@ -115,11 +115,9 @@ def proved(given: t.Mapping[str, t.Any]) -> t.Iterator[Archive]:
         seen = os.fstat(descriptor)
         if not stat.S_ISREG(seen.st_mode) or seen.st_size != given["size"]:
             raise VllmError(f"the archive has {seen.st_size} bytes, and {given['size']} were packed")
-        hasher = hashlib.sha256()
-        for piece in pieces(stream):
-            hasher.update(piece)
-        if hasher.hexdigest() != given["sha256"]:
-            raise VllmError(f"the archive has the sha256 {hasher.hexdigest()}, and {given['sha256']} was packed")
+        found = sha256(stream)
+        if found != given["sha256"]:
+            raise VllmError(f"the archive has the sha256 {found}, and {given['sha256']} was packed")
         archive = Archive(stream)
         check(archive.members())
         yield archive
@@ -150,6 +148,14 @@ class Archive:
                 yield from pieces(content)
                 yield b"\0" * (-member.size % BLOCK)
         yield b"\0" * (2 * BLOCK)
+
+
+def sha256(stream: t.IO[bytes]) -> str:
+    """The digest of all that is left to read."""
+    hasher = hashlib.sha256()
+    for piece in pieces(stream):
+        hasher.update(piece)
+    return hasher.hexdigest()
 
 
 def pieces(content: t.IO[bytes]) -> t.Iterator[bytes]:
