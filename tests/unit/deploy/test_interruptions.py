@@ -146,12 +146,14 @@ def serving(model: Model) -> set[str]:
     return {box.identity for one, box in model.items() if box.running and not one.endswith("-try")}
 
 
-@settings(max_examples=300, deadline=None)
-@given(REQUESTS)
-@example(OVERTAKEN)
-@example(OVERTAKEN_BY_A_THIRD)
-@example(OVERTAKEN_HALFWAY)
-@example(BEGUN)
+def of_any_requests(test: t.Callable[[list[t.Any]], None]) -> t.Callable[[], None]:
+    """Try a test with any requests, and with those that were found once."""
+    for requests in (BEGUN, OVERTAKEN_HALFWAY, OVERTAKEN_BY_A_THIRD, OVERTAKEN):
+        test = example(requests)(test)
+    return settings(max_examples=300, deadline=None)(given(REQUESTS)(test))
+
+
+@of_any_requests
 def test_whatever_was_asked_for_and_cut_short_the_next_run_serves(requests: list[t.Any]) -> None:
     model = after(requests)
     for name in NAMES:
@@ -162,12 +164,7 @@ def test_whatever_was_asked_for_and_cut_short_the_next_run_serves(requests: list
             assert not plan(wanted("committed", name=name), look_at(done, name)).changed
 
 
-@settings(max_examples=300, deadline=None)
-@given(REQUESTS)
-@example(OVERTAKEN)
-@example(OVERTAKEN_BY_A_THIRD)
-@example(OVERTAKEN_HALFWAY)
-@example(BEGUN)
+@of_any_requests
 def test_whatever_was_asked_for_a_failed_switch_ends_with_what_ran_before(requests: list[t.Any]) -> None:
     model = after(requests)
     for name in NAMES:
