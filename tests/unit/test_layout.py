@@ -60,12 +60,13 @@ BUDGETS = {
     # And with what unpacks the compile caches of another host.
     "vllm_caches": 870,
     "vllm_container": 939,
-    "vllm_diagnose": 288,
-    "vllm_health": 362,
+    # With failures of units, of ports and of tokens, and what names the settings that an unknown one speaks of.
+    "vllm_diagnose": 302,
+    "vllm_health": 376,
     "vllm_service": 939,
     "vllm_venv": 380,
     # With the program that it installs: it reads logs, records and GPUs of both backends.
-    "vllm_watchdog": 600,
+    "vllm_watchdog": 620,
     # Runs on the controller.
     "vllm_server": 0,
 }

@@ -86,6 +86,9 @@ LOUDLY = re.compile(
     r"|(?:ERROR|CRITICAL|FATAL)\b(?!:? *$)|Error response from daemon|Traceback \(most recent call last\)"
     r"|Segmentation fault|Bus error|Illegal instruction|terminate called|Aborted\b|Killed\s*(?:[\u2500-\u257f|]|$)"
     r"|[A-Za-z_][\w.]*(?:Error|Exception|Exit|Interrupt|Failure|Fault)(?:: |$))"
+    # What a shell, an interpreter and Docker say of what they could not even begin.
+    r"|^(?:\S*/)?(?:ba|da|z|k|a)?sh: .*(?:not found|denied|No such file or directory|cannot execute\b.*)$"
+    r"|^(?:\S*/)?python[\d.]*: |Docker daemon\b"
 )
 QUIETLY = re.compile(r"(?:^|[\s\u2500-\u257f|])(?:DEBUG|INFO|WARNING)(?::  | \d\d-\d\d )|SystemExit(?:: 0)?$")
 # How a process ended, as those say it who ran it.
@@ -102,6 +105,15 @@ DYING = re.compile(
     r"|[Tt]erminated"
     r"|Parent process exited|[Ss]hutting down"
 )
+# A line that says itself that nothing came of it.
+DISMISSED = re.compile(
+    r"\b[Ii]gnored error\b|\b[Ww]ill ignore\b|\b[Ii]gnoring\b|\b[Ss]kipping\b|\b[Ff]all(?:ing|s)? ?back to\b"
+    r"|\b[Rr]etrying (?:\d+ of|in)\b"
+)
+# How Python's own logging says how bad a line is, and others do.
+CALMLY = re.compile(r" - (?:DEBUG|INFO|WARNING) - ")
+# A library that vLLM does without, and of which only a warning tells that it could not be imported.
+OPTIONAL = re.compile(r"Failed to import from vllm\._(?!(?:moe_)?C\b)")
 USAGE = re.compile(r"(?:^|[\s\u2500-\u257f|])usage: (?!\d)\S", re.MULTILINE)
 
 
@@ -224,7 +236,7 @@ def _diagnosed(life: Log, state: ProcessState, facts: t.Mapping[str, t.Any]) -> 
         roots = [hit for hit in roots if _stands(hit, part, served)]
     notes = _ids(hit for hit in mine if hit.signature.kind == "warn")
     chosen = _first(roots) or _by_state(state)
-    if chosen and chosen.signature.general and _is_beside(chosen, roots, told(part, is_ending), part):
+    if chosen and _may_be_beside(chosen, part) and _is_beside(chosen, roots, told(part, is_ending), part):
         chosen = None
     if chosen:
         found = _diagnosis_of(chosen, part, life, facts, _ids(symptoms) + notes)
@@ -280,11 +292,13 @@ def _hits(log: Log) -> list[Hit]:
                 index = log.index(match.start())
                 # A wait is told in a line of information; all else that is said so is no failure.
                 is_told = signature.kind == "warn" or signature.kind == "symptom" and not signature.final
-                is_quiet = log.lines[index].level in QUIET
-                if is_told or not is_quiet or signature.warned and log.lines[index].level == "WARNING":
+                line = log.lines[index]
+                is_quiet = line.level in QUIET or CALMLY.search(line.text) is not None
+                if is_told or not is_quiet or signature.warned and line.level == "WARNING":
                     # Names that differ in a number at their end alone are spellings of one.
                     groups = {k.rstrip(DIGITS): v for k, v in match.groupdict().items() if v is not None}
-                    quoted = is_quoted(log.lines[index].text, match.start() - log.starts[index])
+                    quoted = is_quoted(line.text, match.start() - log.starts[index])
+                    is_quiet = is_quiet or not signature.final and DISMISSED.search(line.text) is not None
                     hits.append(Hit(signature, index, groups, is_quiet, quoted))
     return sorted(hits, key=lambda hit: hit.index)
 
@@ -324,11 +338,19 @@ def _first(roots: list[Hit]) -> Hit | None:
     return next((hit for hit in roots if first.signature.id in hit.signature.narrows), first)
 
 
-def _is_beside(general: Hit, roots: list[Hit], tells: Told | None, part: Log) -> bool:
-    """Whether what names a mere kind is something else than the exception that tells, or than what a log ends in."""
-    same = [hit.index for hit in roots if hit.signature is general.signature]
-    if tells is None:
-        return all(index < _ending(part) for index in same)
+def _may_be_beside(hit: Hit, part: Log) -> bool:
+    """Whether a root is a mere kind, or what a start went past: something else may have failed."""
+    text = part.lines[hit.index].text
+    is_past = not hit.signature.final and (part.went_on(hit.index) or DISMISSED.search(text))
+    return hit.signature.general or bool(is_past or OPTIONAL.search(text))
+
+
+def _is_beside(hit: Hit, roots: list[Hit], tells: Told | None, part: Log) -> bool:
+    """Whether a root is something else than the exception that tells, or, of a mere kind, than what a log ends in."""
+    same = [other.index for other in roots if other.signature is hit.signature]
+    is_general = hit.signature.general
+    if tells is None or not is_general and SECONDARY.search(tells.summary):
+        return is_general and all(index < _ending(part) for index in same)
     return not any(tells.index <= index < tells.index + EVIDENCE_LINES for index in same)
 
 
@@ -397,6 +419,8 @@ def _ending(log: Log) -> int:
 
 def _is_quiet(line: Line) -> bool:
     """Whether a line shows that its process went on."""
+    if DISMISSED.search(line.text) or CALMLY.search(line.text):
+        return True
     if line.is_error or DYING.search(line.text):
         return False
     return line.level in QUIET or bool(QUIETLY.search(line.text) or begins(line.text) or HAS_SERVED.search(line.text))
@@ -426,7 +450,7 @@ def _unknown(unnamed: Told | None, life: Log, state: ProcessState, symptoms: tup
     """What is known of a failure that is in no table: its own words, of what kind it is, and nothing made up."""
     evidence = list(unnamed.lines) if unnamed else _last_errors(life)
     if unnamed is None and not state.error:
-        return replace(_silent(state, evidence), symptoms=symptoms)
+        return replace(_silent(state, evidence, life), symptoms=symptoms)
     if unnamed is None:
         cause, remedy = f"{state.name} could not be started: {state.error}", state.error_remedy or LOOK_AROUND
         return Diagnosis(UNKNOWN, cause, remedy, "\n".join(evidence), None, symptoms, final=state.running is not True)
@@ -434,7 +458,7 @@ def _unknown(unnamed: Told | None, life: Log, state: ProcessState, symptoms: tup
     ending = _ended_with_stop(unnamed.summary)
     words = f"{ending.rstrip('.')}{status}." if status else ending
     cause = f"{state.name} failed with an error that is not known here: {words}"
-    sort = sort_of(unnamed.summary, unnamed.advice)
+    sort = sort_of(unnamed.summary, unnamed.advice, unnamed.where)
     where = f" It was raised in {unnamed.where}." if unnamed.where else ""
     named = settings_in(unnamed.summary, unnamed.where)
     settings = f" It has to do with {', '.join(named)}." if named else ""
@@ -458,13 +482,15 @@ SAYS_NOTHING = (
 )
 
 
-def _silent(state: ProcessState, evidence: list[str]) -> Diagnosis:
-    """A process that ended without a word of its own."""
+def _silent(state: ProcessState, evidence: list[str], life: Log) -> Diagnosis:
+    """A process that ended without a word of its own; what never came to vLLM may have said why in any words."""
     killed = state.exit_status in (137, 139, 135, 134, 132)
     look = "Look at dmesg (the kernel's out-of-memory killer, Xid lines) and at coredumpctl. " if killed else ""
     remedy = f"{look}{SAYS_NOTHING}"
+    has_begun = any(line.level or begins(line.text) for line in life.lines)
+    last = "" if has_begun or not evidence else f" The last line of its log is: {_ended_with_stop(evidence[-1])}"
     return Diagnosis(
-        UNKNOWN, _ended(state), remedy, "\n".join(evidence[:EVIDENCE_LINES]), final=state.running is not True
+        UNKNOWN, f"{_ended(state)}{last}", remedy, "\n".join(evidence[:EVIDENCE_LINES]), final=state.running is not True
     )
 
 

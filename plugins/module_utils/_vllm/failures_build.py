@@ -157,8 +157,9 @@ BUILD: tuple[Signature, ...] = (
     Signature(
         "module-missing",
         "root",
-        ("No module named",),
-        r"ModuleNotFoundError: No module named '(?P<module>[\w.]+)'",
+        ("No module named", "not found in your environment"),
+        r"ModuleNotFoundError: No module named '(?P<module>[\w.]+)'|python[\d.]*: No module named (?P<module2>[\w.]+)"
+        r"|packages that were not found in your environment: (?P<module3>[\w, -]+\w)",
         "The Python package {module} is missing in the environment of the server.",
         "Install what provides {module} into that environment, check that the unit starts the Python of vLLM's "
         "environment, or "

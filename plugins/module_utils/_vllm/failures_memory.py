@@ -224,8 +224,10 @@ MEMORY: tuple[Signature, ...] = (
             "'out of memory'",
             "CUDA Error: out of memory",
             "CUBLAS_STATUS_ALLOC_FAILED",
+            "Triton Error [CUDA]: out of memory",
         ),
-        r"CUDA (?:driver )?[Ee]rror: (?:out of memory|CUBLAS_STATUS_ALLOC_FAILED)|NCCL WARN Cuda failure \d* ?'out of "
+        r"CUDA (?:driver )?[Ee]rror: (?:out of memory|CUBLAS_STATUS_ALLOC_FAILED)|Triton Error \[CUDA\]: out of "
+        r"memory|NCCL WARN Cuda failure \d* ?'out of "
         r"memory'|(?:torch\.(?:cuda\.)?OutOfMemoryError: )?CUDA out of memory\. Tried to allocate (?P<want>[\d.]+ "
         r"[KMG]iB)(?:\. GPU (?P<gpu>\d+) has a total capacity of (?P<total>[\d.]+ [KMG]iB) of which (?P<left>[\d.]+ "
         r"[KMG]iB) is free)?",

@@ -44,6 +44,58 @@ def test_whether_what_ended_failed(log: str, state: dict[str, t.Any], is_failed:
     assert diagnose(log, ProcessState(**state)).failed is is_failed
 
 
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("/bin/bash: line 1: --model: command not found", "--model: command not found"),
+        ("/usr/bin/python3: No module named vllm", "package vllm is missing"),
+        (
+            "docker: permission denied while trying to connect to the Docker daemon socket",
+            "connect to the Docker daemon",
+        ),
+        ("docker: Cannot connect to the Docker daemon at unix:///var/run/docker.sock.", "Cannot connect to the Docker"),
+    ],
+)
+@pytest.mark.parametrize("state", [{}, {**GONE, "exit_status": 1}])
+def test_what_never_began_is_told_by_its_own_words(line: str, words: str, state: dict[str, t.Any]) -> None:
+    assert words in diagnose(f"{line}\n", ProcessState(**state)).cause
+
+
+def test_the_last_line_of_what_never_began_is_quoted_and_no_other() -> None:
+    gone = ProcessState(running=False, exit_status=7)
+    assert diagnose("the flux is missing\n", gone).cause.endswith("The last line of its log is: the flux is missing.")
+    assert "last line" not in diagnose(f"{START}{WORK}the flux is missing\n", gone).cause
+
+
+IGNORED = "[Errno 13] Permission denied: '/root/.cache/x'"
+PAST = [
+    f"Ignored error while writing commit hash to /root/.cache/x: {IGNORED}.",
+    f"Could not cache non-existence of file. Will ignore error and continue. Error: {IGNORED}",
+    f"{INFO}2026-05-19 02:40:27,870 - WARNING - autotuner.py:497 - Skipping tactic 17: CUDA out of memory. Tried to allocate 2 GiB",
+    "2026-05-19 02:40:27,870 - WARNING - x.py:497 - flashinfer.jit: Skipping tactic: CUDA out of memory. Tried to allocate 2 GiB",
+    "ERROR 01-01 10:00:00 [config.py:131] Error retrieving safetensors: LocalEntryNotFoundError(...), retrying 1 of 2",
+]
+
+
+@pytest.mark.parametrize("line", PAST)
+def test_what_a_line_says_came_to_nothing_is_no_failure(line: str) -> None:
+    error = "Traceback (most recent call last):\nZorkError: the flux is missing\n"
+    gone = ProcessState(running=False, exit_status=1)
+    assert not diagnose(f"{START}{WORK}{line}\n").failed
+    assert not diagnose(f"{START}{line}\n{WORK}").failed
+    for log in (f"{START}{line}\n{WORK}{error}", f"{START}{WORK}{line}\n{error}"):
+        assert "the flux is missing" in diagnose(log, gone).cause
+
+
+def test_an_attempt_that_a_start_went_past_is_not_what_it_failed_of() -> None:
+    attempt = "OSError: [Errno 13] Permission denied: '/root/.cache/x'\n"
+    error = "Traceback (most recent call last):\nZorkError: the flux is missing\n"
+    gone = ProcessState(running=False, exit_status=1)
+    assert diagnose(f"{START}{attempt}{WORK}{error}", gone).id == "unknown"
+    assert diagnose(f"{START}{attempt}{WORK}", gone).id == "permission-denied"
+    assert diagnose(f"{START}{WORK}{attempt}{error}", gone).id == "permission-denied"
+
+
 SYSTEMD = "Aug 19 18:34:31 gpu systemd[1]: vllm.service: "
 
 
