@@ -394,6 +394,14 @@ SAMPLES: dict[str, list[tuple[str, str]]] = {
             "ValueError: Cannot provide a placement group of placement_group_specs=[{'GPU': 1.0}] within 1800 seconds.",
         ),
         (
+            "a group of others",
+            "ValueError: placement group bundle index 3 is invalid. Valid placement group indexes: 0-2",
+        ),
+        (
+            "0.9 on, data parallel",
+            "ValueError: Not enough resources to allocate 2 DP ranks on DP master node 10.0.0.5.",
+        ),
+        (
             "0.14 on",
             "ValueError: Cannot provide a placement group requiring 16 GPUs (placement_group_specs=[{'GPU': 1.0}]) within "
             "1800 seconds.\nTips:\n    Check available GPUs in your cluster using `ray status`.",

@@ -297,7 +297,7 @@ SORTS: tuple[Sort, ...] = (
         "look at dmesg and at the mount of that path, mount a network file system again, or keep the files on the host",
     ),
     _sort(
-        r"Cannot assign requested address|Address family not supported",
+        r"[Cc]annot assign requested address|Address family not supported",
         "The server cannot listen on the address that it was given",
         "set bind to an address that this host has, as 'ip address' lists them; 0.0.0.0 is all of them",
         False,
@@ -469,6 +469,16 @@ SETTINGS: tuple[tuple[str, re.Pattern[str]], ...] = (
     ("enable_eplb", re.compile(r"\bEPLB\b|eplb")),
     ("cpu_offload_gb", re.compile(r"CPU (?:weight )?offload")),
     ("enable_prefix_caching", re.compile(r"[Pp]refix.cach")),
+    ("enable_chunked_prefill", re.compile(r"[Cc]hunked.prefill")),
+    ("data_parallel_size", re.compile(r"[Dd]ata.parallel|\bDP ranks?\b")),
+    ("decode_context_parallel_size", re.compile(r"[Dd]ecode.context.parallel|\bDCP\b")),
+    ("async_scheduling", re.compile(r"[Aa]sync(?:hronous)?.scheduling")),
+    ("logits_processors", re.compile(r"[Ll]ogits.?processor")),
+    (
+        "structured_outputs_config",
+        re.compile(r"[Ss]tructured.output|[Gg]uided.decoding|xgrammar|outlines_core|llguidance"),
+    ),
+    ("moe_backend", re.compile(r"[Ff]used_?MoE|FusedMoe|/fused_moe/|\bMoE (?:backend|kernel)")),
     (
         "compilation_config (enforce_eager does without)",
         re.compile(r"[Cc][Uu][Dd][Aa].?[Gg]raph|/compilation/|_dynamo|_inductor"),

@@ -239,6 +239,12 @@ def test_the_settings_that_an_error_speaks_of_are_named(frame: str, words: str, 
             ["enable_expert_parallel", "cpu_offload_gb"],
         ),
         ("ValueError: the Hybrid KV cache manager is odd", ["disable_hybrid_kv_cache_manager"]),
+        (
+            "ValueError: Odd does not do chunked prefill or async scheduling",
+            ["enable_chunked_prefill", "async_scheduling"],
+        ),
+        ("ValueError: Custom logits processors go with xgrammar", ["logits_processors", "structured_outputs_config"]),
+        ("ValueError: data parallel with DCP in FusedMoE", ["data_parallel_size", "decode_context", "moe_backend"]),
     ],
 )
 def test_settings_and_variables_are_known_by_their_names(words: str, named: list[str]) -> None:
