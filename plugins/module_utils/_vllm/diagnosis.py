@@ -17,7 +17,7 @@ import typing as t
 from dataclasses import dataclass, replace
 
 from .._host.processes import ProcessState
-from .exceptions import SECONDARY, Told, clip, settings_in, sort_of, told
+from .exceptions import SECONDARY, TRACEBACK, Told, clip, settings_in, sort_of, told
 from .failures import BY_ID, GENERIC, SIGNATURES
 from .log import QUIET, Line, Log, Words, is_quoted, lives, parse_lines, seconds_of
 from .phase_lines import READY, SERVING, begins, is_progress_bar
@@ -73,8 +73,16 @@ IS_READY = Words(re.compile(READY), (READY,))
 STOPPING = Words(
     re.compile(
         r"\[shutdown\] API server: shutdown triggered|trigger received signal=|^Shutting down$|^Received SIGTERM"
+        r"|^KeyboardInterrupt\b|\*\*\* SIGTERM received at time"
     ),
-    ("shutdown triggered", "trigger received signal=", "Shutting down", "Received SIGTERM"),
+    (
+        "shutdown triggered",
+        "trigger received signal=",
+        "Shutting down",
+        "Received SIGTERM",
+        "KeyboardInterrupt",
+        "SIGTERM received",
+    ),
 )
 SERVES = re.compile(r"Avg generation throughput: (?!0\.0 )|\"POST /v1/\S+ HTTP/[\d.]+\" 200")
 # A long log may begin after the server was ready.
@@ -256,6 +264,9 @@ def _diagnosed(life: Log, state: ProcessState, facts: t.Mapping[str, t.Any]) -> 
     left = state.running is False and state.exit_status not in ASKED_TO and stopping is None
     if not (unnamed or state.running) and (left or not served):
         unnamed = _end(part)
+    if stopping is not None and unnamed and (SECONDARY.search(unnamed.summary) or TRACEBACK.match(unnamed.summary)):
+        # What a start that is interrupted is in the middle of.
+        unnamed = None
     never = left and not served and bool(life.text.strip())
     if unnamed or never or is_dead(state) and not _stopped(life, state):
         found = _unknown(unnamed, life, state, _ids(symptoms) + notes)

@@ -316,6 +316,7 @@ SORTS: tuple[Sort, ...] = (
     ),
     _sort(
         r"ptxas|nvcc|LLVM ERROR|[Nn]inja|triton\.compiler|CompilationError|InductorError|BackendCompilerFailed"
+        r"|PassManager"
         r"|LoweringException|: (?:fatal )?error: ",
         "A kernel could not be compiled for this GPU or on this host",
         "compare GPU, driver and CUDA toolkit with what the image was built for; enforce_eager or another "
@@ -408,7 +409,7 @@ PLACES: tuple[Sort, ...] = (
         False,
     ),
     _sort(
-        r"tokenization_|tokenizers?/|tokenizer\w*\.py",
+        r"tokenization_|tokenizers?/|tokenizer\w*\.py|sentencepiece/",
         "The tokenizer of the model is not complete, or of another kind than the one installed",
         "check that tokenizer.json, tokenizer_config.json and the files that these name are in the model's directory, "
         "or use a newer vLLM",

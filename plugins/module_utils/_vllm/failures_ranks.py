@@ -138,12 +138,12 @@ RANKS: tuple[Signature, ...] = (
         "ray-placement",
         "root",
         ("Cannot provide a placement group", "placement group bundle index", "Not enough resources to allocate"),
-        r"Cannot provide a placement group (?:of\b|requiring (?P<gpus>\d+) GPUs)|placement group bundle index \d+ is "
-        r"invalid"
+        r"Cannot provide a placement group (?:of\b|requiring (?P<gpus>\d+) GPUs)"
+        r"|placement group bundle index \d+ is invalid"
         r"|Not enough resources to allocate (?P<gpus2>\d+ DP ranks)",
         lambda f: f"The Ray cluster has fewer free GPUs than the server asks for{of(f, 'gpus')}.",
-        "Look at 'ray status', and join the missing hosts first, or lower tensor_parallel_size, pipeline_parallel_size or "
-        "data_parallel_size.",
+        "Look at 'ray status', and join the missing hosts first, or lower tensor_parallel_size, "
+        "pipeline_parallel_size or data_parallel_size.",
         retryable=True,
     ),
     Signature(

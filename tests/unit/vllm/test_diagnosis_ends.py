@@ -19,6 +19,7 @@ WORK = f"{INFO}Starting to load model m...\n"
 ACCESS = 'INFO:     10.0.0.1:5000 - "GET /health HTTP/1.1" 200 OK\n'
 SHUTDOWN = "INFO:     Shutting down\n"
 GONE = {"running": False}
+STOPPED = 'Traceback (most recent call last):\n  File "/x/a.py", line 1, in f\n    odd()\n'
 
 
 @pytest.mark.parametrize(
@@ -37,6 +38,25 @@ GONE = {"running": False}
         pytest.param(START + WORK + SHUTDOWN, {**GONE, "exit_status": 0}, False, id="stopped before it listened"),
         pytest.param(START + READY + SHUTDOWN, {**GONE, "exit_status": 130}, False, id="stopped by a key"),
         pytest.param(START + READY, {**GONE, "exit_status": 130}, True, id="interrupted, and said nothing"),
+        pytest.param(
+            f"{START}{WORK}{STOPPED}KeyboardInterrupt: terminated\n", {}, False, id="interrupted while it started"
+        ),
+        pytest.param(
+            f"{START}{WORK}{STOPPED}asyncio.exceptions.CancelledError\n\nDuring handling of the above exception, another "
+            f"exception occurred:\n\n{STOPPED}KeyboardInterrupt\n",
+            {**GONE, "exit_status": 130},
+            False,
+            id="interrupted while it waited",
+        ),
+        pytest.param(
+            f"{START}{WORK}*** SIGTERM received at time=1 on cpu 8 ***\n", {}, False, id="Ray was told to end"
+        ),
+        pytest.param(
+            f"{START}{WORK}{STOPPED}ZorkError: odd\n{STOPPED}KeyboardInterrupt\n",
+            {},
+            True,
+            id="interrupted after it failed",
+        ),
         pytest.param("", GONE, False, id="never started"),
     ],
 )

@@ -326,6 +326,32 @@ BLOCK = "is not divisible by weight quantization block_n = 128."
             id="a key that was given",
         ),
         pytest.param(
+            "ValueError: Failed to load model - not enough GPU memory. Try lowering it.\ntorch.OutOfMemoryError: CUDA out of "
+            "memory. Tried to allocate 260.00 MiB. GPU 0 has a total capacity of 6.00 GiB of which 0 bytes is free.",
+            "mem-load-oom",
+            "260.00 MiB more were asked for, and 0 bytes of 6.00 GiB are free",
+            "more GPUs",
+            False,
+            id="how much was missing for the weights",
+        ),
+        pytest.param(
+            "torch.OutOfMemoryError: HIP out of memory. Tried to allocate 80.00 MiB. GPU 0 has a total capacity of 15.92 GiB "
+            "of which 0 bytes is free.",
+            "cuda-oom",
+            "0 bytes of 15.92 GiB are free on GPU 0",
+            "more GPUs",
+            False,
+            id="nothing is free",
+        ),
+        pytest.param(
+            "ModuleNotFoundError: No module named 'compressed_tensors.odd'",
+            "module-missing",
+            "The Python package compressed_tensors has no part compressed_tensors.odd",
+            "Install what provides",
+            False,
+            id="a part of a package",
+        ),
+        pytest.param(
             "zmq.error.ZMQError: Address already in use (addr='tcp://localhost:5557')",
             "port-in-use",
             "Port 5557 is taken",
