@@ -5,8 +5,9 @@ SHELL := /bin/bash
 MAKEFLAGS += --no-print-directory
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-# The scenarios of `make test`: one a backend and one a role, and the hostile host. `make molecule-all` has all.
-SCENARIOS := default switch h100_service vllm_venv hostile
+# The scenarios of `make test`: one a backend and one a role, a rollout, and the hostile host; the longest come first.
+# `make molecule-all` has all.
+SCENARIOS := rollout h100_service switch hostile default vllm_venv
 
 .PHONY: help demo demo-stop test unit unit-oldest rig types lint docs-lint sanity artifact integration molecule molecule-all \
 	faults docs release reliability rollout-fleet e2e e2e-service e2e-grpo e2e-watchdog e2e-models real-failures bench bench-fleet mutants \
