@@ -619,6 +619,7 @@ SAMPLES: dict[str, list[tuple[str, str]]] = {
             "the original error: TimeoutError('No heartbeat received from MQLLMEngine').",
         ),
         ("before 0.8", "vllm.engine.async_llm_engine.AsyncEngineDeadError: Background loop has errored already."),
+        ("0.8, its client", "ERROR 04-20 10:00:00 [client.py:305] RuntimeError('Engine process (pid 65) died.')"),
     ],
 }
 

@@ -18,6 +18,11 @@ SAMPLES: dict[str, list[tuple[str, str]]] = {
         ),
         ("systemd", "vllm.service: Failed at step EXEC spawning /opt/vllm/bin/vllm: No such file or directory"),
         ("a shell", "/bin/sh: 1: vllm: not found"),
+        (
+            "a shell",
+            "/opt/start.sh: line 4: /opt/vllm/bin/vllm: /opt/vllm/bin/python: bad interpreter: No such file or directory",
+        ),
+        ("uv", "error: Failed to spawn: `vllm`\n  Caused by: No such file or directory (os error 2)"),
     ],
     "lora-rank": [
         ("0.4 to 0.7", "ValueError: LoRA rank 32 is greater than max_lora_rank 16."),

@@ -20,7 +20,7 @@ from .._host.processes import ProcessState
 from .exceptions import SECONDARY, TRACEBACK, Told, clip, settings_in, sort_of, told
 from .failures import BY_ID, GENERIC, SIGNATURES
 from .log import QUIET, Line, Log, Words, is_quoted, lives, parse_lines, seconds_of
-from .phase_lines import READY, SERVING, begins, is_progress_bar
+from .phase_lines import READY, SERVING, begins, is_progress, is_progress_bar
 from .signature import PANE, Found, Signature, say
 
 NONE, UNKNOWN = "none", "unknown"
@@ -255,7 +255,8 @@ def _diagnosed(life: Log, state: ProcessState, facts: t.Mapping[str, t.Any]) -> 
     is_suspect = is_ending or not served and state.running is None
     unnamed = told(part, is_ending) if is_suspect else None
     # That only something else failed explains nothing: so it is when a process was killed without a word.
-    named = _symptom(symptoms, served, unnamed is not None and not SECONDARY.search(unnamed.summary))
+    telling = symptoms if served or is_ending else _hangs(symptoms, part)
+    named = _symptom(telling, served, unnamed is not None and not SECONDARY.search(unnamed.summary))
     if named:
         others = [symptom for symptom in symptoms if symptom.signature is not named.signature]
         found = _diagnosis_of(named, part, life, facts, _ids(others) + notes)
@@ -274,6 +275,8 @@ def _diagnosed(life: Log, state: ProcessState, facts: t.Mapping[str, t.Any]) -> 
     return Diagnosis(NONE, _quiet(life, served), symptoms=notes)
 
 
+# A server says so once a minute; single kernels compiled for close to five.
+WAITS = 5
 # The status of a process that was asked to end (SIGTERM), and did.
 ASKED_TO = (143,)
 
@@ -336,6 +339,14 @@ def _healed(hit: Hit, part: Log) -> bool:
     if hit.signature.final:
         return False
     return any(begins(line.text) or SERVES.search(line.text) for line in part.lines[hit.index + 1 :])
+
+
+def _hangs(symptoms: list[Hit], part: Log) -> list[Hit]:
+    """The waits of a start that are too many in a row: kernels compile and weights load for minutes, too. A log of
+    nothing else does not show a start."""
+    moved = max((index for index, line in enumerate(part.lines) if is_progress(line.text)), default=-1)
+    waits = [hit for hit in symptoms if hit.index > moved]
+    return waits if moved < 0 or len(waits) >= WAITS else []
 
 
 def _first(roots: list[Hit]) -> Hit | None:
@@ -470,10 +481,7 @@ def _unknown(unnamed: Told | None, life: Log, state: ProcessState, symptoms: tup
     words = f"{ending.rstrip('.')}{status}." if status else ending
     cause = f"{state.name} failed with an error that is not known here: {words}"
     sort = sort_of(unnamed.summary, unnamed.advice, unnamed.where)
-    where = f" It was raised in {unnamed.where}." if unnamed.where else ""
-    named = settings_in(unnamed.summary, unnamed.where)
-    settings = f" It has to do with {', '.join(named)}." if named else ""
-    remedy = f"{sort.what}: {sort.look}.{settings}{where}"
+    remedy = f"{sort.what}: {sort.look}.{_around(unnamed)}"
     return Diagnosis(
         UNKNOWN,
         cause,
@@ -483,6 +491,13 @@ def _unknown(unnamed: Told | None, life: Log, state: ProcessState, symptoms: tup
         symptoms,
         final=state.running is not True,
     )
+
+
+def _around(unnamed: Told) -> str:
+    """Which settings an error has to do with, and where it was raised."""
+    where = f" It was raised in {unnamed.where}." if unnamed.where else ""
+    named = settings_in(unnamed.summary, unnamed.where)
+    return (f" It has to do with {', '.join(named)}." if named else "") + where
 
 
 LOOK_AROUND = "Read the evidence; the full log has the rest."
@@ -524,7 +539,10 @@ def _last_errors(life: Log) -> list[str]:
 def _with_exception(found: Diagnosis, unnamed: Told | None) -> Diagnosis:
     if unnamed is None or found.id not in GENERIC:
         return found
-    return replace(found, cause=f"{found.cause} {_ended_with_stop(unnamed.summary)}", evidence="\n".join(unnamed.lines))
+    cause = f"{found.cause} {_ended_with_stop(unnamed.summary)}"
+    # Words that only say that something else failed were raised nowhere in particular.
+    around = "" if SECONDARY.search(unnamed.summary) else _around(unnamed)
+    return replace(found, cause=cause, remedy=found.remedy + around, evidence="\n".join(unnamed.lines))
 
 
 def _ended_with_stop(text: str) -> str:

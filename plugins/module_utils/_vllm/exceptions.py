@@ -338,7 +338,7 @@ SORTS: tuple[Sort, ...] = (
         "CUDA_LAUNCH_BLOCKING: 1 in env shows which kernel it was",
     ),
     _sort(
-        r"[Cc]utlass|CUTLASS|\b\w*gemm\b|GEMM|[Tt]riton|[Ff]lash[Ii]nfer|\bTMA\b|TensorRT-LLM",
+        r"[Cc]utlass|CUTLASS|\b\w*gemm\b|GEMM|[Tt]riton|[Ff]lash[Ii]nfer|[Nn]o suitable kernel|\bTMA\b|TensorRT-LLM",
         "A kernel failed on this GPU",
         "another one may do (attention_backend, moe_backend, linear_backend, kv_cache_dtype: auto, enforce_eager), or "
         "a newer image",
@@ -485,7 +485,7 @@ SETTINGS: tuple[tuple[str, re.Pattern[str]], ...] = (
         re.compile(r"[Cc][Uu][Dd][Aa].?[Gg]raph|/compilation/|_dynamo|_inductor"),
     ),
     ("attention_backend", re.compile(r"FlashAttention|FlashInfer|FlashMLA|/attention/backends/|[Aa]ttention backend")),
-    ("kv_transfer_config", re.compile(r"kv_transfer|KVConnector|LMCache|\bNIXL\b|[Nn]ixl_")),
+    ("kv_transfer_config", re.compile(r"kv_transfer|KVConnector|LMCache|\bNIXL\b|[Nn]ixl_|[Mm]ooncake")),
     ("limit_mm_per_prompt", re.compile(r"[Mm]ulti.?[Mm]odal|mm_processor|[Ii]mage processor")),
 )
 

@@ -263,9 +263,13 @@ HOST: tuple[Signature, ...] = (
         ("CUDA error: ",),
         r"CUDA error: (?P<what>[^\n]+)",
         lambda f: f"A call to the GPU failed: {f['what'].strip().rstrip('.')[:200]}.",
-        "Look at dmesg for Xid lines, at nvidia-smi for memory that others hold, and compare the driver with the CUDA "
-        "of the "
-        "image; CUDA_LAUNCH_BLOCKING: 1 in env shows which call it was.",
+        lambda f: (
+            "Start the MPS daemon (nvidia-cuda-mps-control -d) and give the server its pipe directory "
+            "(CUDA_MPS_PIPE_DIRECTORY) and ipc_mode: host, or leave that variable out."
+            if "MPS" in f["what"]
+            else "Look at dmesg for Xid lines, at nvidia-smi for memory that others hold, and compare the driver with "
+            "the CUDA of the image; CUDA_LAUNCH_BLOCKING: 1 in env shows which call it was."
+        ),
         retryable=None,
         general=True,
     ),
@@ -273,9 +277,17 @@ HOST: tuple[Signature, ...] = (
     Signature(
         "command-missing",
         "root",
-        ("executable file not found", "Failed at step EXEC", "vllm: command not found", "vllm: not found"),
+        (
+            "executable file not found",
+            "Failed at step EXEC",
+            "vllm: command not found",
+            "vllm: not found",
+            "bad interpreter: No such file",
+            "Failed to spawn: ",
+        ),
         r"exec: \"?(?P<cmd>[^\"\s]+)\"?: executable file not found|Failed at step EXEC spawning (?P<cmd2>\S+): "
-        r"|\b(?P<cmd3>vllm): (?:command )?not found",
+        r"|\b(?P<cmd3>vllm): (?:command )?not found|(?P<cmd4>/\S+): bad interpreter: No such file"
+        r"|^error: Failed to spawn: `(?P<cmd5>[^`\n]+)`",
         "The command {cmd} is not there.",
         "In a container: check image and its entrypoint. In a unit: write the whole path of vllm in its environment "
         "(ExecStart=VENV/bin/vllm serve MODEL), and check that it is executable and its Python exists (head -1 of that "

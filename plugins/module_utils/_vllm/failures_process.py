@@ -169,9 +169,11 @@ PROCESS: tuple[Signature, ...] = (
             "output_handler failed",
             "Engine loop is not running",
             "Background loop ",
+            "('Engine process (pid ",
         ),
         r"EngineDeadError|EngineCore encountered an issue\. See stack trace \(above\) for the root cause"
-        r"|AsyncLLM output_handler failed|Engine loop is not running|Background loop (?:has errored|is stopped)",
+        r"|AsyncLLM output_handler failed|Engine loop is not running|Background loop (?:has errored|is stopped)"
+        r"|RuntimeError\('Engine process \(pid \d+\) died",
         "The engine died while it served; the API server then leaves with status 0.",
         f"{HIGHER_ABOVE} Keep restart_policy: unless-stopped, which restarts a server that left with status 0 too.",
         retryable=True,

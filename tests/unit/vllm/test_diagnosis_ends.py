@@ -281,3 +281,41 @@ def test_a_cause_that_may_heal_is_final_once_the_engine_is_dead() -> None:
     dead = "ERROR 04-20 10:00:00 [core.py:387] EngineCore encountered a fatal error.\n"
     assert not diagnose(START + oom, ProcessState(running=True)).final
     assert diagnose(START + oom + dead, ProcessState(running=True)).final
+
+
+def test_a_start_that_waits_for_a_worker_hangs_only_after_minutes_without_progress() -> None:
+    """A kernel that compiled for 281 seconds, in a start that went well, left four such lines in a row."""
+    wait = "INFO 04-20 10:00:00 [s.py:1] No available shared memory broadcast block found in 60 seconds.\n"
+    for state in (ProcessState(), ProcessState(running=True)):
+        assert not diagnose(START + 4 * wait, state).failed
+        assert not diagnose(START + 4 * wait + WORK + 4 * wait, state).failed
+        assert diagnose(START + 5 * wait, state).id == "shm-broadcast-stall"
+        assert diagnose(wait, state).id == "shm-broadcast-stall"
+
+
+def test_a_compiler_that_ends_the_engine_while_it_serves_is_named() -> None:
+    log = (
+        START
+        + READY
+        + (
+            "LLVM ERROR: Failed to compute parent layout for slice layout.\n"
+            "ERROR 05-31 09:09:48 [client.py:305] RuntimeError('Engine process (pid 65) died.')\n"
+        )
+    )
+    found = diagnose(log)
+    assert found.id == "engine-dead"
+    assert "Failed to compute parent layout" in found.cause
+
+
+def test_what_killed_an_engine_that_serves_says_where_and_of_which_setting() -> None:
+    place = "vllm/distributed/kv_transfer/kv_connector/v1/offloading/scheduler.py"
+    error = (
+        "ERROR 04-20 10:00:00 [core.py:9] EngineCore encountered a fatal error.\n"
+        "ERROR 04-20 10:00:00 [core.py:9] Traceback (most recent call last):\n"
+        f'ERROR 04-20 10:00:00 [core.py:9]   File "/opt/v/lib/python3.12/site-packages/{place}", line 734, in update\n'
+        "ERROR 04-20 10:00:00 [core.py:9]     assert blocks >= computed\n"
+        "ERROR 04-20 10:00:00 [core.py:9] AssertionError\n"
+    )
+    found = diagnose(START + READY + error)
+    assert found.id == "engine-dead"
+    assert f"It has to do with kv_transfer_config. It was raised in {place}, line 734, in update." in found.remedy

@@ -35,6 +35,14 @@ BLOCK = "is not divisible by weight quantization block_n = 128."
     ("error", "id", "cause", "remedy", "retryable"),
     [
         pytest.param(
+            "torch.AcceleratorError: CUDA error: MPS client failed to connect to the MPS control daemon or the MPS server",
+            "cuda-error",
+            "MPS control daemon",
+            "nvidia-cuda-mps-control -d",
+            None,
+            id="no MPS daemon",
+        ),
+        pytest.param(
             "FileNotFoundError: [Errno 2] No such file or directory: 'ninja'",
             "ninja-missing",
             "build tool ninja is not found",
