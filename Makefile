@@ -5,11 +5,12 @@ SHELL := /bin/bash
 MAKEFLAGS += --no-print-directory
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-# The scenarios of `make test`: one a backend and one a role, and the hostile host. `make molecule-all` has all.
-SCENARIOS := default switch h100_service vllm_venv hostile
+# The scenarios of `make test`: one a backend and one a role, a rollout, and the hostile host; the longest come first.
+# `make molecule-all` has all.
+SCENARIOS := rollout h100_service switch hostile default vllm_venv
 
-.PHONY: help demo demo-stop test unit types lint docs-lint sanity artifact integration molecule molecule-all faults \
-	docs release reliability rollout-fleet e2e e2e-service e2e-grpo e2e-watchdog e2e-models real-failures bench bench-fleet mutants \
+.PHONY: help demo demo-stop test unit unit-oldest rig types lint docs-lint sanity artifact integration molecule molecule-all \
+	faults docs release reliability rollout-fleet e2e e2e-service e2e-grpo e2e-watchdog e2e-models real-failures bench bench-fleet mutants \
 	format pins venv clean
 
 help: ## show this list
@@ -24,8 +25,14 @@ demo-stop: venv ## remove what `make demo` deployed
 test: ## run every check below; the last line counts them
 	@tools/gate/test
 
-unit: venv ## unit tests, on the oldest Python of managed hosts too; need no Docker
+unit: venv ## unit tests; need no Docker
 	@tools/gate/unit
+
+unit-oldest: venv ## those of what managed hosts execute, on the oldest Python that these have
+	@tools/gate/unit-oldest
+
+rig: venv ## the tests of what simulated hosts run: the stand-in for vLLM, and the watchdog as a program
+	@tools/gate/rig
 
 types: venv ## mypy, strict
 	@tools/gate/types

@@ -243,7 +243,9 @@ actions:
   type: list
   elements: str
   sample:
-    - fetch 24 files of openai/gpt-oss-120b from https://huggingface.co (60.8 GiB, of which 12.0 GiB are there already)
+    - >-
+      fetch 24 files of openai/gpt-oss-120b from https://huggingface.co (60.8 GiB, of which 12.0 GiB are already on the
+      host)
     - link 24 files in snapshot b5c939de8f754692c1647ca79fbf85e8c1e70f8a of openai/gpt-oss-120b
 model:
   description: The model as it is now, or would be.

@@ -60,12 +60,12 @@ options:
     type: str
   offline:
     description:
-      - Pull nothing. The module fails unless the image is there, or another host shares it.
+      - Pull nothing. The module fails unless the host has the image, or another host shares it.
     type: bool
     default: false
   update:
     description:
-      - Whether to ask the registry for a newer image of that name. Otherwise an image that is there is kept.
+      - Whether to ask the registry for a newer image of that name. Otherwise an image that the host has is kept.
     type: bool
     default: false
   bandwidth_limit:

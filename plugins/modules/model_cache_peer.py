@@ -14,11 +14,11 @@ author:
 description:
   - Starts a process on the host that gives the files of its Hugging Face cache to other hosts, over plain HTTP, and
     ends it. Role P(gpufleet.vllm.model_cache#role) uses it; M(gpufleet.vllm.model_cache) fetches from it.
-  - The process only reads. It gives a file to who has O(token) and knows the digest of the file. It has no list of what
-    is there. It also shares the received part of a file that is still being fetched, so that a model goes through a
-    chain of hosts in little more than the time of one copy.
-  - Who fetches verifies size and digest as with a file of the Hub. Digests do not come this way, but from the
-    controller. Token and files can be read by who listens on that network.
+  - The process only reads. It gives a file to anyone who has O(token) and knows the digest of the file. It does not
+    list what the cache holds. It also shares the received part of a file that is still being fetched, so that a model
+    goes through a chain of hosts in little more than the time of one copy.
+  - The host that fetches verifies size and digest as with a file of the Hub. Digests do not come this way, but from the
+    controller. Token and files can be read by anyone who listens on that network.
   - The process ends with O(state=stopped), and by itself when no run and no other host has used it for ten minutes.
 extends_documentation_fragment:
   - ansible.builtin.action_common_attributes

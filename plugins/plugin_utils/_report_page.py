@@ -51,10 +51,10 @@ h1 { font-size: 1.4rem; margin: 0; } h2 { font-size: 1.05rem; margin: 2rem 0 .6r
 .card dt { color: var(--quiet); } .card dd { margin: 0; } ol.waves { padding-left: 1.4rem; margin: 0; }
 .table { overflow-x: auto; border: 1px solid var(--line); border-radius: 6px; }
 table { border-collapse: collapse; width: 100%; font-size: .87rem; }
-th, td { text-align: left; padding: .35rem .7rem; vertical-align: top; border-bottom: 1px solid var(--line); }
+th, td { text-align: left; padding: .35rem .6rem; vertical-align: top; border-bottom: 1px solid var(--line); }
 tbody tr:last-child td { border-bottom: 0; } th { background: var(--raised); color: var(--quiet); font-weight: 600; }
 td.number, th.number { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
-td.what { min-width: 11rem; overflow-wrap: anywhere; } td.short { white-space: nowrap; }
+td.what, td.note { min-width: 9rem; overflow-wrap: anywhere; } td.note { min-width: 6.5rem; } td.short { white-space: nowrap; }
 td:first-child { font-weight: 600; }
 .bar { display: flex; height: .8rem; min-width: 8rem; border-radius: 3px; overflow: hidden; margin-top: .3rem; }
 .bar i { display: block; } .legend { display: flex; flex-wrap: wrap; gap: .3rem 1rem; padding: 0; margin: 0 0 .6rem;
@@ -75,7 +75,8 @@ find.oninput = () => document.querySelectorAll('tbody tr').forEach(row => {
 """
 # The class of a column's cells; the rest has none.
 KINDS = {
-    **dict.fromkeys(("before", "serves", "GPUs", "fallback", "caches of"), "what"),
+    **dict.fromkeys(("before", "serves", "GPUs"), "what"),
+    **dict.fromkeys(("fallback", "measured on", "caches of"), "note"),
     **dict.fromkeys(("start", "downtime", "tokens/s"), "number"),
     **dict.fromkeys(("host", "wave", "since"), "short"),
 }

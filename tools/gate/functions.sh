@@ -38,6 +38,15 @@ pythons() {
     done
 }
 
+# unit_tests PYTHON ARGUMENTS...: run pytest with them. Here no test asks a Docker Engine: it would find none.
+unit_tests() {
+    local python=$1
+    shift
+    echo "gate: tests on $("$python" --version)"
+    DOCKER_HOST=unix:///nowhere ANSIBLE_PYTHON_INTERPRETER=$PWD/.venv/bin/python \
+        "$python" -m pytest -c .config/pytest.ini --rootdir . -q --durations 25 "$@"
+}
+
 # copy_to DIRECTORY: lay the working tree (what git tracks or would track) at
 # DIRECTORY/ansible_collections/gpufleet/vllm as a repository of its own, and go there. Linters that need the
 # collection at its place neither see nor touch anything else then.

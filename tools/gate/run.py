@@ -24,11 +24,10 @@ from pathlib import Path
 Lane = tuple[str, ...]
 Stage = tuple[Lane, ...]
 
-# Two cores: what has one thread of its own runs in pairs, and what keeps both busy or watches a clock runs alone.
+# Two cores: what has one thread of its own runs in pairs, beside what mostly waits; what keeps both busy runs alone.
 PLAN: tuple[Stage, ...] = (
-    (("unit",), ("types", "lint", "docs-lint", "sanity", "artifact", "integration")),
-    (("molecule",),),
-    (("faults",),),
+    (("types", "lint", "docs-lint", "unit", "artifact"), ("sanity", "integration", "unit-oldest"), ("rig",)),
+    (("molecule",), ("faults",)),
     (("e2e",),),
 )
 LOGS = Path(".cache/gate/logs")

@@ -21,6 +21,7 @@ from .sources import of_container, of_unit
 
 if t.TYPE_CHECKING:
     from .._deploy.room import Facts
+    from .._docker.backend import DockerBackend
 
 PARAMETERS: dict[str, t.Any] = {
     "container_name": {"type": "str", "required": True},
@@ -83,7 +84,7 @@ def _source(backend: Backend, current: Instance, server: str) -> Source:
     if backend.name == SERVICE:
         return of_unit(current.caches[0]) if current.caches else lambda: iter(())
     backend.make_ready()
-    return of_container(getattr(backend, "client"), current.identity)  # noqa: B009
+    return of_container(t.cast("DockerBackend", backend).client, current.identity)
 
 
 def _packed(path: str, source: Source, server: str) -> Packed:

@@ -376,11 +376,17 @@ def _restart(
     cleared = _cleared(observed, CUT_SHORT)
     if current.running:
         cut_short = _others_removed(observed, current, abandoned(observed), CUT_SHORT)
-        return (*cleared, *cut_short, *_enabled(current))
+        # Before what has recorded that they ran is cleared away.
+        return (*_others_started(_spared(observed, current)), *cleared, *cut_short, *_enabled(current))
     room = _make_room(observed, preflight, "current", make=True) if start else ()
     # What knows that this one served goes once it serves again, but for what is in the place of another trial.
     first = tuple(action for action in cleared if room and action.target == "trial")
     return (*first, *room, *start, *(action for action in cleared if action not in first))
+
+
+def _spared(observed: Observed, current: Instance) -> tuple[Other, ...]:
+    """Other servers that were stopped for a replacement that is not wanted any more, and can run beside this one."""
+    return tuple(one for one in kept(observed) if not one.conflict and one.identity not in current.supersedes)
 
 
 def _make_room(observed: Observed, preflight: Preflight, slot: Slot, make: bool) -> tuple[Action, ...]:
@@ -660,7 +666,8 @@ def _after(wanted: Wanted, observed: Observed, actions: tuple[Action, ...]) -> d
         return _after_reverting(settled, old, current, actions)
     replaced = current is not None and any(action.to == "superseded" for action in actions)
     also: dict[str, t.Any] = {"superseded": True} if old or replaced else {}
-    stopped = sorted(other.name for other in (*kept(observed), *rivals(observed)))
+    started = {action.target for action in actions if action.verb == "start_other"}
+    stopped = sorted({other.name for other in (*kept(observed), *rivals(observed))} - started)
     if stopped and _will_run(wanted, current):
         also["stopped_for_it"] = stopped
     return {"state": "started" if _will_run(wanted, current) else "present", **wanted.intent, **also}

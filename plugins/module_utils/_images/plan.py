@@ -180,7 +180,7 @@ def actions(wish: Wish, plan_: Plan, told: Told | None, origin: str, seen: Seen)
     if plan_.pull:
         found.append(f"pull {wish.name} from {wish.origin}")
     if plan_.fetch:
-        here = f", of which {words_of_size(seen.archived)} are there already" if seen.archived else ""
+        here = f", of which {words_of_size(seen.archived)} are already on the host" if seen.archived else ""
         weight = f" ({words_of_size(told.archive_size)}{here})" if told else ""
         found.append(f"fetch {wish.name} from {origin}{weight} and load it")
     if plan_.name:

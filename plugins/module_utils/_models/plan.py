@@ -83,7 +83,7 @@ def check_disk(plan_: Plan, manifest: Manifest, path: str, free: int, reserve: i
     """
     if not plan_.fetch or plan_.needed_bytes + reserve <= free:
         return
-    here = f" ({size(plan_.resumed)} of {size(plan_.fetch_bytes)} are there already)" if plan_.resumed else ""
+    here = f" ({size(plan_.resumed)} of {size(plan_.fetch_bytes)} are already on the host)" if plan_.resumed else ""
     raise VllmError(
         f"Cannot fetch {manifest.wish.name} into {path}: {size(plan_.needed_bytes)} are needed{here}, "
         f"{size(free)} are free there, and disk_reserve keeps {size(reserve)} free. Free some space, choose a "
@@ -99,7 +99,7 @@ def actions(plan_: Plan, manifest: Manifest, origin: str) -> list[str]:
         weight = size(sum(file.bytes for file in plan_.verify))
         found.append(f"verify {_count(plan_.verify)} of {name} that are on the host ({weight})")
     if plan_.fetch:
-        resumed = f", of which {size(plan_.resumed)} are there already" if plan_.resumed else ""
+        resumed = f", of which {size(plan_.resumed)} are already on the host" if plan_.resumed else ""
         found.append(f"fetch {_count(plan_.fetch)} of {name} from {origin} ({size(plan_.fetch_bytes)}{resumed})")
     if plan_.links:
         found.append(f"link {_count(plan_.links)} in snapshot {manifest.commit} of {name}")

@@ -30,9 +30,9 @@ def line(name: str, seen: t.Mapping[str, t.Any], elapsed: float, _expected: floa
     """One line about one transfer."""
     progress = seen.get("progress")
     if progress is None:
-        return f"{name}: looking at what is there, {duration(elapsed)}"
+        return f"{name}: checking the files on the host, {duration(elapsed)}"
     if not progress.get("total_bytes"):
-        return f"{name}: verifying what is there, {duration(elapsed)}"
+        return f"{name}: verifying the files on the host, {duration(elapsed)}"
     done, total = progress["done_bytes"], progress["total_bytes"]
     rate = f", {size(progress['bytes_per_second'])}/s" if progress["bytes_per_second"] else ""
     left = progress["seconds_left"]

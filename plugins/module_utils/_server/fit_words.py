@@ -141,7 +141,7 @@ def _kv_unknown_in_words(case: Case, finding: Finding) -> str:
 
 def _encoder_in_words(case: Case, finding: Finding) -> str:
     weights = case.weights()
-    held = "" if weights is None else f", and {gib(weights.high)} GiB of weights are there on each GPU"
+    held = "" if weights is None else f", and {gib(weights.high)} GiB of weights are on each GPU"
     return f"The model is an encoder: it keeps no KV cache{held}"
 
 

@@ -385,7 +385,7 @@ DIRECTIVES: tuple[Directive, ...] = (
     Directive("Service", "ProtectHostname", "it does not rename the host", _one("yes")),
     Directive("Service", "ProtectKernelLogs", "it does not read the kernel's log", _one("yes")),
     Directive("Service", "ProtectKernelTunables", "it changes no setting of the kernel", _one("yes")),
-    Directive("Service", "ProtectKernelModules", "it loads no module; the device nodes are there already", _one("yes")),
+    Directive("Service", "ProtectKernelModules", "it loads no module; the device nodes exist already", _one("yes")),
     Directive("Service", "ProtectControlGroups", "it stays in its control group, whose end is the end", _one("yes")),
     Directive("Service", "RestrictRealtime", "it takes no processor from others", _one("yes")),
     Directive("Service", "RestrictNamespaces", "it makes no namespace of its own", _one("yes")),

@@ -187,7 +187,7 @@ MODEL: tuple[Signature, ...] = (
             else f"The weights do not go with the model's class: "
             f"{'nothing takes ' + f['name'] if 'name' in f else 'some are missing'}."
         ),
-        "Check that all shards of model.safetensors.index.json are there, and that config.json is the one of these "
+        "Check that all shards of model.safetensors.index.json exist, and that config.json is the one of these "
         "weights; "
         "otherwise this vLLM does not know this form of the model (its quantization, a merged adapter): use a newer "
         "one.",

@@ -658,6 +658,32 @@ STOPPED = replace(OTHER, running=False)
             id="it goes where nothing else is to be done, too",
         ),
         pytest.param(
+            "started",
+            observed(
+                instance("current", NEW, True),
+                instance("next", OLD, supersedes=("other",)),
+                others=(replace(STOPPED, conflict=""),),
+            ),
+            ["start d (it served before)", "remove c-next (a run that was cut short left it)"],
+            id="it was stopped for a replacement that is not wanted any more",
+        ),
+        pytest.param(
+            "started",
+            observed(instance("current", NEW, True), instance("next", OLD, supersedes=("other",)), others=(STOPPED,)),
+            ["remove c-next (a run that was cut short left it)"],
+            id="it was stopped for such a replacement, and its port has been taken since",
+        ),
+        pytest.param(
+            "started",
+            observed(
+                instance("current", NEW, True, supersedes=("other",)),
+                instance("next", OLD, supersedes=("other",)),
+                others=(replace(STOPPED, conflict=""),),
+            ),
+            ["remove c-next (a run that was cut short left it)"],
+            id="it was stopped for the server that runs",
+        ),
+        pytest.param(
             "reverted",
             observed(instance("current", NEW, True, supersedes=("other",)), others=(STOPPED,)),
             [

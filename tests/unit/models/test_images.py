@@ -117,7 +117,7 @@ def test_the_plan_is_told_in_words() -> None:
     both, seen = Plan(fetch=True, name=True), Seen(archived=GIB)
     assert plans.actions(wish(mirror="m/nvcr"), Plan(pull=True), None, "", seen) == [f"pull {NAME} from m"]
     assert plans.actions(wish(), both, TOLD, "http://h", seen) == [
-        f"fetch {NAME} from http://h (5.0 GiB, of which 1.0 GiB are there already) and load it",
+        f"fetch {NAME} from http://h (5.0 GiB, of which 1.0 GiB are already on the host) and load it",
         f"have {NAME} stand for {A[:19]}",
     ]
     assert plans.diff(wish(), both, TOLD, Seen(named=C)) == {"before": {NAME: C}, "after": {NAME: A}}
@@ -497,7 +497,7 @@ def test_an_archive_that_was_cut_short_goes_on_where_it_ended(hosts: list[Host],
     (place / f"{digest}.incomplete").write_bytes(content[:3000])
     done = second.stage(peer=second.peer(**passed_on))
     assert (done["fetched_bytes"], second.engine.names) == (size - 3000, {NAME: sha256(b"{}")})
-    assert "of which 2.9 KiB are there already" in done["actions"][0]
+    assert "of which 2.9 KiB are already on the host" in done["actions"][0]
 
 
 def test_slices_look_at_one_pull_and_another_run_that_wants_it_too(

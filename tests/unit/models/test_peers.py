@@ -168,7 +168,7 @@ def test_what_an_interrupted_run_left_is_gone_on_with_from_a_peer(
         first.do(first.wish(hub.url, first.peer(**told)))
         files = dict(hub.files)
     done = second.do(second.wish("http://127.0.0.1:9", second.peer(sources=[first.url], **told)))
-    assert "of which 97.7 KiB are there already" in done["actions"][0]
+    assert "of which 97.7 KiB are already on the host" in done["actions"][0]
     # Files are fetched in the order of their names, and the first shard was cut.
     assert done["fetched_bytes"] == sum(len(files[name]) for name in WANTED if name >= SHARDS[0]) - CUT
     assert tree(second.cache) == {name: files[name] for name in WANTED}

@@ -280,7 +280,7 @@ def test_the_next_run_goes_on_inside_the_file(cache: Path) -> None:
         assert hub.asked("api") == [], "the commit that was begun is finished"
     assert is_whole(cache, hub)
     assert planned["actions"] == done["actions"]
-    assert "of which 97.7 KiB are there already" in done["actions"][0]
+    assert "of which 97.7 KiB are already on the host" in done["actions"][0]
     assert done["diff"]["before"][FIRST] == {"state": "partial", "bytes": CUT}
 
 

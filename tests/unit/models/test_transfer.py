@@ -181,9 +181,11 @@ def test_without_a_limit_nothing_waits() -> None:
 @pytest.mark.parametrize(
     ("seen", "words"),
     [
-        pytest.param({}, "[a] m: looking at what is there, 0:05", id="before the first slice"),
+        pytest.param({}, "[a] m: checking the files on the host, 0:05", id="before the first slice"),
         pytest.param(
-            {"progress": progress.state(0, 0, 0, 1)}, "[a] m: verifying what is there, 0:05", id="nothing to fetch"
+            {"progress": progress.state(0, 0, 0, 1)},
+            "[a] m: verifying the files on the host, 0:05",
+            id="nothing to fetch",
         ),
         pytest.param(
             {"progress": progress.state(30 << 30, 60 << 30, 10 << 30, 100)},
