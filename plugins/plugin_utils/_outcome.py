@@ -113,8 +113,8 @@ def _healthy(health: Result) -> bool:
 class Steps:
     """What the steps after the change came to; empty for a step that was not taken.
 
-    C(attempt) is the fallback that was tried last, C(again) the start without the compile caches that another one failed
-    with, and C(waits) has a result for each server that was restored.
+    C(attempt) is the fallback that was tried last, C(again) the start without the compile caches that the first one
+    failed with, and C(waits) has a result for each server that was restored.
     """
 
     health: Result = field(default_factory=dict)
