@@ -59,10 +59,10 @@ BUDGETS = {
     # With the other backend: a container may take the place of a unit, and that may be the last to use an environment.
     # And with what unpacks the compile caches of another host.
     "vllm_caches": 870,
-    "vllm_container": 939,
+    "vllm_container": 941,
     "vllm_diagnose": 288,
     "vllm_health": 362,
-    "vllm_service": 939,
+    "vllm_service": 941,
     "vllm_venv": 380,
     # With the program that it installs: it reads logs, records and GPUs of both backends.
     "vllm_watchdog": 600,

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import typing as t
 from dataclasses import dataclass
@@ -20,8 +21,14 @@ Engine = t.Mapping[str, t.Any]
 # A longest request when the spec does not set it: what most models here are made for at most.
 ASSUMED_MODEL_LEN = 131072
 
-# Bytes of one value in the KV cache. Types that keep scales beside it are not here: their size is not known.
-KV_BYTES = {"bfloat16": 2, "float16": 2, "fp8": 1, "fp8_ds_mla": 1, "fp8_e4m3": 1, "fp8_e5m2": 1, "fp8_inc": 1}
+# Bytes of one value in the KV cache; nvfp4 has a byte of scale for 16 values. The size of other types is not known.
+KV_BYTES: t.Mapping[str, float] = {
+    **dict.fromkeys(("bfloat16", "float16"), 2),
+    **dict.fromkeys(("fp8", "fp8_ds_mla", "fp8_e4m3", "fp8_e5m2", "fp8_inc"), 1),
+    **dict.fromkeys(("fp8_per_token_head", "int8_per_token_head"), 1),
+    "int4_per_token_head": 0.5,
+    "nvfp4": 9 / 16,
+}
 ESTIMATE_GRAPHS = "VLLM_MEMORY_PROFILER_ESTIMATE_CUDAGRAPHS"
 PARTITION = "VLLM_PP_LAYER_PARTITION"
 STATE_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
@@ -39,6 +46,8 @@ class Settings:
     is_default_utilization: bool
     tensor_parallel: int
     pipeline_parallel: int
+    # The GPUs that share the tokens of a request.
+    context_parallel: int
     # All ranks of data parallel, on other hosts too.
     data_parallel: int
     # Whether expert parallel is asked for, which vLLM refuses for a model without experts.
@@ -52,7 +61,9 @@ class Settings:
     sequences: int | None
     is_chunked: bool
     batches: int
-    value_bytes: int | None
+    value_bytes: float | None
+    # Bytes of scale for the keys of a token in each head, and for its values.
+    scale_bytes: int
     pinned_kv: int | None
     has_graphs: bool
     counts_graphs: bool
@@ -64,6 +75,9 @@ class Settings:
     state_mode: str
     state_conv_bytes: int
     state_bytes: int | None
+    # The tokens that are drafted ahead, and what keeps a layer for that: mtp, eagle or nothing.
+    drafted: int
+    drafter: str
     # A server that embeds, classifies or scores.
     is_pooling: bool
     # The layers of each stage of the pipeline, where VLLM_PP_LAYER_PARTITION lists them.
@@ -95,6 +109,8 @@ def settings_of(spec: ServerSpec) -> Settings:
         is_default_utilization=utilization is None,
         tensor_parallel=tensor,
         pipeline_parallel=pipeline,
+        context_parallel=_size(engine, "decode_context_parallel_size", 1)
+        * _size(engine, "prefill_context_parallel_size", 1),
         data_parallel=max(data, local),
         asks_for_experts=_switch(engine, "enable_expert_parallel", False),
         local_gpus=max(1, -(-tensor * pipeline // _size(engine, "nnodes", 1))) * local,
@@ -104,6 +120,7 @@ def settings_of(spec: ServerSpec) -> Settings:
         is_chunked=_switch(engine, "enable_chunked_prefill", True),
         batches=_batches(engine, release, pipeline),
         value_bytes=_value_bytes(engine),
+        scale_bytes=4 if str(engine.get("kv_cache_dtype")).endswith("_per_token_head") else 0,
         pinned_kv=_human_or_none(engine, "kv_cache_memory_bytes", "kv_cache_memory"),
         has_graphs=has_graphs,
         counts_graphs=has_graphs and _counts_graphs(spec.env, release),
@@ -114,6 +131,7 @@ def settings_of(spec: ServerSpec) -> Settings:
         state_mode=_state_mode(engine, release),
         state_conv_bytes=STATE_BYTES.get(str(engine.get("mamba_cache_dtype")), 2),
         state_bytes=STATE_BYTES.get(str(engine.get("mamba_ssm_cache_dtype"))),
+        **_draft(engine),
         is_pooling=pools(engine),
         stages=_stages(spec.env),
     )
@@ -128,6 +146,19 @@ def _state_mode(engine: Engine, release: Release) -> str:
         return "none"
     all_of_them = "all" if within(release.version, choice_life("mamba_cache_mode", "all")) else "align"
     return all_of_them if asked == "none" else asked
+
+
+def _draft(engine: Engine) -> dict[str, t.Any]:
+    said = engine.get("speculative_config")
+    try:
+        config = json.loads(said) if isinstance(said, str) else said
+    except ValueError:
+        config = None
+    config = config if isinstance(config, t.Mapping) else {}
+    method = str(config.get("method") or config.get("model")).lower()
+    kind = "mtp" if method.endswith("mtp") else "eagle" if "eagle" in method else ""
+    tokens = finite(config.get("num_speculative_tokens"))
+    return {"drafted": int(tokens or (kind == "mtp")), "drafter": kind}
 
 
 def _stages(env: t.Mapping[str, str]) -> tuple[int, ...]:
@@ -188,7 +219,7 @@ def _batches(engine: Engine, release: Release, pipeline: int) -> int:
     return max(pipeline, 2 if _switch(engine, "async_scheduling", True) else 1)
 
 
-def _value_bytes(engine: Engine) -> int | None:
+def _value_bytes(engine: Engine) -> float | None:
     kind = str(engine.get("kv_cache_dtype", "auto"))
     if engine.get("kv_cache_dtype_skip_layers"):
         return None

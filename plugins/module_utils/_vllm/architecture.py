@@ -164,12 +164,12 @@ def finite(value: t.Any) -> float | None:
 
 # What says that layers keep something that is described nowhere here.
 OTHER_STATE = re.compile(
-    r"cross_attention_\w+|is_encoder_decoder|block_configs|multi_query|conv_L_cache|attn_type_list|"
+    r"cross_attention_\w+|is_encoder_decoder|block_configs|multi_query|attn_type_list|"
     r"compress_ratios?|indexer_compress_ratio|o_lora_rank"
 )
 # What says that some layers keep a state, or see a chunk: where none is found that does, the model is not understood.
 STATE_KEYS = re.compile(
-    r"mamba_\w+|ssm_\w+|state_size|linear_(?:num_|key_|value_|conv_|attn_)\w+|hybrid_override_pattern|attn_layer_\w+"
+    r"mamba_\w+|ssm_\w+|state_size|conv_L_cache|linear_(?:num_|key_|value_|conv_|attn_)\w+|hybrid_override_pattern|attn_layer_\w+"
 )
 # Where a config.json says how many experts there are, in the words of one family of models or another.
 EXPERTS = ("num_experts", "moe_num_experts", "n_routed_experts", "num_local_experts")
@@ -203,6 +203,8 @@ LAYER_KINDS = {
     "linear_attention": "state",
     "mamba": "state",
     "mamba2": "state",
+    "conv": "state",
+    "hybrid": "both",
 }
 # Types whose latent vector vLLM keeps as it is; for others (MiniCPM3) it keeps keys and values all the same.
 LATENT_TYPES = (
@@ -277,7 +279,7 @@ def _is_count(value: t.Any) -> bool:
 
 
 def _kinds(text: Text) -> list[str] | None:
-    """What each layer that keeps something is: full, sliding, chunked or state; None when that cannot be told."""
+    """What each layer that keeps something is: full, sliding, chunked or state, or two of them; None if nobody says."""
     total = text.get("num_hidden_layers")
     pattern, listed = text.get("hybrid_override_pattern"), text.get("layers_block_type") or text.get("layer_types")
     if isinstance(pattern, str) and pattern:
@@ -288,11 +290,13 @@ def _kinds(text: Text) -> list[str] | None:
         found = [LAYER_KINDS.get(str(kind), "") for kind in listed]
     elif not _is_count(total):
         return None
+    elif text.get("model_type") == "falcon_h1":
+        found = ["both"] * t.cast(int, total)
     else:
         found = _kinds_by_rule(text, t.cast(int, total))
     shared = text.get("num_kv_shared_layers")
     found = found[: -t.cast(int, shared)] if _is_count(shared) else found
-    found = [kind for kind in found if kind]
+    found = [kind for both in found for kind in (("full", "state") if both == "both" else (both,)) if kind]
     return found or None
 
 
@@ -322,7 +326,7 @@ def _full_by_rule(text: Text, total: int) -> set[int] | None:
         every, offset = text.get("attn_layer_period"), text.get("attn_layer_offset", 0)
     if _is_count(every) and isinstance(offset, int):
         return {*range(offset % t.cast(int, every), total, t.cast(int, every))}
-    return _integers(text.get("attn_layer_indices")) or None
+    return _integers(text.get("attn_layer_indices") or text.get("full_attn_idxs")) or None
 
 
 def _integers(value: t.Any) -> set[int]:
@@ -397,7 +401,7 @@ def _state(text: Text, kinds: t.Sequence[str]) -> dict[str, int] | None:
     """What the layers keep that keep a state; None when its form is not known."""
     if "state" not in kinds:
         return {}
-    known = _state_of_delta_net(text) or _state_of_kimi(text) or _state_of_mamba(text)
+    known = _state_of_delta_net(text) or _state_of_kimi(text) or _state_of_mamba(text) or _state_of_others(text)
     return None if known is None else {"layers_state": kinds.count("state"), **known}
 
 
@@ -425,13 +429,15 @@ def _state_of_kimi(text: Text) -> dict[str, int] | None:
 
 
 def _state_of_mamba(text: Text) -> dict[str, int] | None:
-    """Mamba 2, under the names of Nemotron-H, Granite 4, Bamba and Falcon-H1."""
+    """Mamba 2, under the names of Nemotron-H, Granite 4, Bamba, Falcon-H1 and Zamba 2."""
 
     def first(*names: str) -> t.Any:
         return next((text[name] for name in names if _is_count(text.get(name))), None)
 
-    heads, dim = first("mamba_num_heads", "mamba_n_heads"), first("mamba_head_dim", "mamba_d_head")
-    state, groups = first("ssm_state_size", "mamba_d_state", "state_size"), first("n_groups", "mamba_n_groups")
+    heads = first("mamba_num_heads", "mamba_n_heads", "n_mamba_heads")
+    dim = first("mamba_head_dim", "mamba_d_head", "mamba_headdim")
+    groups = first("n_groups", "mamba_n_groups", "mamba_ngroups")
+    state = first("ssm_state_size", "mamba_d_state", "state_size")
     kernel = first("conv_kernel", "mamba_d_conv")
     if not all(map(_is_count, (heads, state, groups, kernel))):
         return None
@@ -444,6 +450,17 @@ def _state_of_mamba(text: Text) -> dict[str, int] | None:
         (kernel - 1) * (heads * dim + 2 * groups * state), heads * dim * state, text.get("mamba_ssm_cache_dtype")
     )
     return {**numbers, **({"state_chunk": chunk} if chunk else {})}
+
+
+def _state_of_others(text: Text) -> dict[str, int] | None:
+    """Mamba 1 (Jamba), and the short convolutions of LFM2."""
+    hidden, short, kernel = (text.get(key) for key in ("hidden_size", "conv_L_cache", "mamba_d_conv"))
+    if _is_count(hidden) and _is_count(short):
+        return _state_numbers((short - 1) * hidden, 0, None)  # type: ignore[operator]
+    wide, state = text.get("mamba_expand"), text.get("mamba_d_state")
+    if text.get("mamba_n_heads") or not all(map(_is_count, (hidden, kernel, wide, state))):
+        return None
+    return _state_numbers((kernel - 1) * wide * hidden, wide * hidden * state, None)  # type: ignore[operator]
 
 
 def _state_numbers(convolution: int, rest: int, dtype: t.Any) -> dict[str, int]:
