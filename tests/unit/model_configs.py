@@ -93,6 +93,18 @@ DEEPSEEK_V32: Config = {
     "index_n_heads": 64,
     "index_topk": 2048,
 }
+GLM_51: Config = {
+    **DEEPSEEK_V32,
+    "architectures": ["GlmMoeDsaForCausalLM"],
+    "model_type": "glm_moe_dsa",
+    "num_hidden_layers": 78,
+    "num_attention_heads": 64,
+    "num_key_value_heads": 64,
+    "hidden_size": 6144,
+    "qk_nope_head_dim": 192,
+    "v_head_dim": 256,
+    "index_n_heads": 32,
+}
 NEMOTRON_NANO_9B: Config = {
     "architectures": ["NemotronHForCausalLM"],
     "model_type": "nemotron_h",

@@ -96,6 +96,19 @@ PRINTED: dict[str, Point] = {
         {**FP8, "max_model_len": 32768, "enable_prefix_caching": True},
         *(6.67, 53_312, 5.15),
     ),
+    # https://github.com/mitchross/talos-argocd-proxmox/pull/1995
+    "Qwen3.8-27B on two GPUs": (
+        models.qwen35(64, 4, 48),
+        "0.26.0",
+        {**FP8, "tensor_parallel_size": 2, "max_model_len": 131072, "max_num_batched_tokens": 8192},
+        *(4.99, 302_921, 2.31),
+    ),
+    "GLM-5.1, MLA with an index": (
+        models.GLM_51,
+        "0.19.0",
+        {"tensor_parallel_size": 8, "max_model_len": 202752},
+        *(34.86, 373_696, 1.84),
+    ),
     "Qwen3.6-27B, one token drafted": (
         models.qwen35(64, 4, 48),
         "0.20.0",
