@@ -45,8 +45,8 @@ LAYERS = (
 # failures; every module that deploys reads logs.
 BUDGETS = {
     "gpu_facts": 74,
-    # With the versions that hosts with a GB10 are known to work with.
-    "gpu_host": 252,
+    # With the versions that hosts with a GB10 are known to work with, and what brings the Docker SDK.
+    "gpu_host": 255,
     "grpo_check": 126,
     "grpo_environment": 146,
     # With what fetches from other hosts and passes on to them, and reads directories of the controller.
