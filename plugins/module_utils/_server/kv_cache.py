@@ -64,7 +64,7 @@ class Cache:
     @property
     def reach(self) -> int:
         """The tokens that a layer with a window keeps of a request."""
-        return max((group.reach or 0 for group in self.groups), default=0)
+        return max(group.reach or 0 for group in self.groups)
 
     def blocks_per_request(self, length: int) -> int:
         """How many blocks a request of so many tokens takes."""
@@ -117,8 +117,7 @@ def cache_of(settings: Settings, architecture: Architecture, batched_tokens: int
         return None
     kinds = _kinds(settings, architecture, batched_tokens)
     by_concurrency = settings.release.behaves("tokens_by_concurrency")
-    is_one_kind = len(kinds) == 1 or (not settings.is_hybrid and not architecture.layers_state)
-    if is_one_kind:
+    if len(kinds) == 1 or (not settings.is_hybrid and not architecture.layers_state):
         size = sum(settings.on_a_stage(kind.layers) * kind.page for kind in kinds)
         return Cache(size, (kinds[0].group,), by_concurrency)
     kinds = _of_equal_pages(kinds)
@@ -138,15 +137,9 @@ def _of_equal_pages(kinds: list[_Kind]) -> list[_Kind]:
 
 
 def _layers_of_a_group(counts: t.Sequence[int], release: Release) -> int:
-    """The number of the rarest kind, or of the most frequent one where that is not much more."""
-    return max(counts) if max(counts) < min(counts) * _padding(release) else min(counts)
-
-
-def _padding(release: Release) -> float:
-    """How many times larger the one kind of layers may be for the other to be padded up to it."""
-    if release.behaves("groups_padded_150"):
-        return 1.5
-    return 1.25 if release.behaves("groups_padded_125") else 1.0
+    """The number of the rarest kind, or of the most frequent one where the other may be padded up to it."""
+    padding = 1.5 if release.behaves("groups_padded_150") else 1.25 if release.behaves("groups_padded_125") else 1.0
+    return max(counts) if max(counts) < min(counts) * padding else min(counts)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -171,7 +164,7 @@ def _kinds(settings: Settings, architecture: Architecture, batched_tokens: int) 
 def _full_layers(settings: Settings, architecture: Architecture) -> int:
     """The layers that see everything, and one more for what drafts; that of Gemma 4 uses what the model keeps."""
     adds = settings.drafter == "eagle" or (settings.drafter == "mtp" and not architecture.full_head_dim)
-    return architecture.layers_full + (1 if adds and architecture.layers_full else 0)
+    return architecture.layers_full and architecture.layers_full + adds
 
 
 def _token_bytes(settings: Settings, architecture: Architecture) -> tuple[int, int]:
@@ -200,17 +193,14 @@ def _latent_bytes(settings: Settings, architecture: Architecture) -> int:
 
 def _block_size(settings: Settings, architecture: Architecture, token_bytes: int) -> int:
     """The tokens of a block: beside layers with a state as many as make it as large as the state."""
-    least = max(settings.block_size, _latent_step(settings) if architecture.kv_lora_rank else 1)
+    latent = 128 if settings.release.behaves("latent_blocks_of_128") else 64
+    least = max(settings.block_size, latent if architecture.kv_lora_rank else 1)
     if not architecture.layers_state:
         return least
     if not token_bytes:
         return settings.max_model_len or ASSUMED_MODEL_LEN
     step = math.lcm(least, architecture.state_chunk or 256) if _keeps_all_states(settings, architecture) else least
     return step * _ceil(_state_bytes(settings, architecture), step * token_bytes)
-
-
-def _latent_step(settings: Settings) -> int:
-    return 128 if settings.release.behaves("latent_blocks_of_128") else 64
 
 
 def _state_kind(settings: Settings, architecture: Architecture, block_size: int) -> _Kind:

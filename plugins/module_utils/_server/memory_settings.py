@@ -6,15 +6,15 @@
 
 from __future__ import annotations
 
-import json
+import math
 import re
 import typing as t
 from dataclasses import dataclass
 
 from .._errors import VllmError
-from .._vllm.architecture import finite
+from .._vllm.architecture import DTYPE_BYTES, finite
 from .._vllm.versions import NEWEST, Release, choice_life, within
-from .spec import ServerSpec, pools
+from .spec import ServerSpec, parsed, pools
 
 Engine = t.Mapping[str, t.Any]
 
@@ -23,15 +23,15 @@ ASSUMED_MODEL_LEN = 131072
 
 # Bytes of one value in the KV cache; nvfp4 has a byte of scale for 16 values. The size of other types is not known.
 KV_BYTES: t.Mapping[str, float] = {
-    **dict.fromkeys(("bfloat16", "float16"), 2),
-    **dict.fromkeys(("fp8", "fp8_ds_mla", "fp8_e4m3", "fp8_e5m2", "fp8_inc"), 1),
-    **dict.fromkeys(("fp8_per_token_head", "int8_per_token_head"), 1),
+    "bfloat16": 2,
+    "float16": 2,
+    **dict.fromkeys(("fp8", "fp8_ds_mla", "fp8_e4m3", "fp8_e5m2", "fp8_inc", "fp8_per_token_head"), 1),
+    "int8_per_token_head": 1,
     "int4_per_token_head": 0.5,
     "nvfp4": 9 / 16,
 }
 ESTIMATE_GRAPHS = "VLLM_MEMORY_PROFILER_ESTIMATE_CUDAGRAPHS"
 PARTITION = "VLLM_PP_LAYER_PARTITION"
-STATE_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
 MODEL_BYTES = {"float32": 4, "float": 4}
 # What remains of the weights at least when vLLM quantizes them while it loads; before that they are whole.
 LOADED_SHARE = {"fp8": 0.5, "ptpc_fp8": 0.5, "experts_int8": 0.5, "bitsandbytes": 0.27, "mxfp8": 0.5, "mxfp4": 0.27}
@@ -46,7 +46,6 @@ class Settings:
     is_default_utilization: bool
     tensor_parallel: int
     pipeline_parallel: int
-    # The GPUs that share the tokens of a request.
     context_parallel: int
     # All ranks of data parallel, on other hosts too.
     data_parallel: int
@@ -98,8 +97,8 @@ def settings_of(spec: ServerSpec) -> Settings:
     """
     engine = {**spec.engine, **spec.engine_unchecked}
     release = Release(spec.vllm_version or NEWEST)
-    tensor, pipeline = _size(engine, "tensor_parallel_size", 1), _size(engine, "pipeline_parallel_size", 1)
-    data = _size(engine, "data_parallel_size", 1)
+    tensor, pipeline = _size(engine, "tensor_parallel_size"), _size(engine, "pipeline_parallel_size")
+    data = _size(engine, "data_parallel_size")
     local = _size(engine, "data_parallel_size_local", data)
     utilization = _utilization(engine)
     has_graphs = not _switch(engine, "enforce_eager", False)
@@ -109,11 +108,10 @@ def settings_of(spec: ServerSpec) -> Settings:
         is_default_utilization=utilization is None,
         tensor_parallel=tensor,
         pipeline_parallel=pipeline,
-        context_parallel=_size(engine, "decode_context_parallel_size", 1)
-        * _size(engine, "prefill_context_parallel_size", 1),
+        context_parallel=math.prod(_size(engine, f"{step}_context_parallel_size") for step in ("decode", "prefill")),
         data_parallel=max(data, local),
         asks_for_experts=_switch(engine, "enable_expert_parallel", False),
-        local_gpus=max(1, -(-tensor * pipeline // _size(engine, "nnodes", 1))) * local,
+        local_gpus=max(1, -(-tensor * pipeline // _size(engine, "nnodes"))) * local,
         may_span_hosts=engine.get("distributed_executor_backend") in ("ray", "external_launcher"),
         block_size=_size(engine, "block_size", 16),
         **_lengths(engine),
@@ -129,8 +127,8 @@ def settings_of(spec: ServerSpec) -> Settings:
         loaded_share=_loaded_share(spec, engine, release),
         has_sleep_mode=_switch(engine, "enable_sleep_mode", False),
         state_mode=_state_mode(engine, release),
-        state_conv_bytes=STATE_BYTES.get(str(engine.get("mamba_cache_dtype")), 2),
-        state_bytes=STATE_BYTES.get(str(engine.get("mamba_ssm_cache_dtype"))),
+        state_conv_bytes=DTYPE_BYTES.get(str(engine.get("mamba_cache_dtype")), 2),
+        state_bytes=DTYPE_BYTES.get(str(engine.get("mamba_ssm_cache_dtype"))),
         **_draft(engine),
         is_pooling=pools(engine),
         stages=_stages(spec.env),
@@ -139,21 +137,16 @@ def settings_of(spec: ServerSpec) -> Settings:
 
 def _state_mode(engine: Engine, release: Release) -> str:
     """Which states are kept: those that prefix caching needs, where it is on."""
-    if not _switch(engine, "enable_prefix_caching", release.behaves("prefix_caching_of_states")):
+    is_on = _switch(engine, "enable_prefix_caching", release.behaves("prefix_caching_of_states"))
+    if not is_on or release.lacks("states_aligned"):
         return "none"
     asked = str(engine.get("mamba_cache_mode", "none"))
-    if release.lacks("states_aligned"):
-        return "none"
     all_of_them = "all" if within(release.version, choice_life("mamba_cache_mode", "all")) else "align"
     return all_of_them if asked == "none" else asked
 
 
 def _draft(engine: Engine) -> dict[str, t.Any]:
-    said = engine.get("speculative_config")
-    try:
-        config = json.loads(said) if isinstance(said, str) else said
-    except ValueError:
-        config = None
+    config = parsed(engine.get("speculative_config"))
     config = config if isinstance(config, t.Mapping) else {}
     method = str(config.get("method") or config.get("model")).lower()
     kind = "mtp" if method.endswith("mtp") else "eagle" if "eagle" in method else ""
@@ -184,7 +177,7 @@ def _human_or_none(engine: Engine, *keys: str) -> int | None:
     return None
 
 
-def _size(engine: Engine, key: str, default: int) -> int:
+def _size(engine: Engine, key: str, default: int = 1) -> int:
     if engine.get(key) is None:
         return default
     number = human(key, engine[key])
