@@ -12,9 +12,8 @@ import unicodedata
 
 # Whole sequences: CSI, the strings (OSC, DCS, SOS, PM, APC) up to their end, and what is one character long.
 ESCAPES = re.compile(
-    "(?:\x1b\\[|\x9b)[0-?]*[ -/]*[@-~]"
-    "|(?:\x1b[\\]PX^_]|[\x90\x98\x9d-\x9f])[^\x07\x1b\x9c\n]*(?:\x07|\x1b\\\\|\x9c)?"
-    "|\x1b[ -/]*[0-~]"
+    "(?:\x1b\\[|\x9b)[0-?]*[ "
+    "-/]*[@-~]|(?:\x1b[\\]PX^_]|[\x90\x98\x9d-\x9f])[^\x07\x1b\x9c\n]*(?:\x07|\x1b\\\\|\x9c)?|\x1b[ -/]*[0-~]"
 )
 
 

@@ -55,8 +55,7 @@ EXPLANATIONS = (
         r"(?:Could not get lock|Unable to acquire the dpkg frontend lock|[Ff]ailed to obtain the transaction lock)"
         r"(?:.*?held by process (?P<who>\d+(?: \([^)]*\))?))?",
         "Another program installs packages on this host{who}, and was not done within {seconds} s. Run this again when "
-        "it is; "
-        "unattended upgrades may take some minutes after a boot",
+        "it is; unattended upgrades may take some minutes after a boot",
         "locked",
     ),
     Explanation(

@@ -503,8 +503,7 @@ def _around(unnamed: Told) -> str:
 LOOK_AROUND = "Read the evidence; the full log has the rest."
 SAYS_NOTHING = (
     "Read the evidence, its last lines. Then start the same command in a shell on the host, with VLLM_LOGGING_LEVEL: "
-    "DEBUG "
-    "in env, and look at dmesg and at the journal of Docker or systemd for the time of its end."
+    "DEBUG in env, and look at dmesg and at the journal of Docker or systemd for the time of its end."
 )
 
 

@@ -68,8 +68,7 @@ NO_ADVICE = re.compile(
 # The values that a message says there are, and what such a list is none of.
 OPTIONS = re.compile(
     r"\b(?:[Vv]alid|[Aa]vailable|[Aa]llowed|[Aa]ccepted|[Ss]upported|[Pp]ossible) (?:\w+ )?(?:options|values|choices"
-    r"|types"
-    r"|names|methods|backends|dtypes|formats)?(?: are)?: *(?P<options>[^:\n]{2,300})"
+    r"|types|names|methods|backends|dtypes|formats)?(?: are)?: *(?P<options>[^:\n]{2,300})"
 )
 # What the Hugging Face Hub puts before its message, which stands below then.
 REQUEST_ID = re.compile(r":? *\(Request ID: [^)]*\)\.?$")
@@ -275,8 +274,7 @@ SORTS: tuple[Sort, ...] = (
         r"NoCredentials|[Uu]nable to locate credentials|\b40[13]:? (?:Client Error|Unauthorized|Forbidden)",
         "The other side rejected the credentials, or got none",
         "give the server valid ones that may read what it asks for (hf_token_file for the Hugging Face Hub, env_file "
-        "for "
-        "others, such as AWS_ACCESS_KEY_ID)",
+        "for others, such as AWS_ACCESS_KEY_ID)",
         False,
     ),
     _sort(
@@ -438,16 +436,13 @@ ANY = Sort(
 NAMED = re.compile(
     r"--(?P<flag>[a-z][a-z0-9]+(?:-[a-z0-9]+)*)|\b(?P<variable>(?:VLLM|LMCACHE|HF|RAY)_[A-Z0-9_]+)\b"
     r"|(?<![\w./'-])(?P<name>(?:enable|disable|enforce|limit|max|num|tensor|pipeline|data|decode|prefill|expert|kv"
-    r"|gpu|mm"
-    r"|lora|hf|attention|moe|linear|mamba|block|cudagraph|compilation|scheduling|async|cpu|rope|pooler|chat|tool"
-    r"|reasoning"
-    r"|tokenizer|load|served|node|master|speculative|prompt)_[a-z0-9_]+)(?![\w./(-])"
+    r"|gpu|mm|lora|hf|attention|moe|linear|mamba|block|cudagraph|compilation|scheduling|async|cpu|rope|pooler|chat|tool"
+    r"|reasoning|tokenizer|load|served|node|master|speculative|prompt)_[a-z0-9_]+)(?![\w./(-])"
 )
 NO_SETTING = re.compile(
     r"num_(?:gpus|heads|experts|layers|blocks|gpu_blocks|tokens|reqs|kv_heads|\w+_heads|hidden_layers)$|max_position"
-    r"|max_seq"
-    r"|\w+_(?:weights?|kernel|factor|idx|index|ids?|proj|name|shape|dim)$|load_|VLLM_(?:USE_V1"
-    r"|ALLOW_LONG_MAX_MODEL_LEN)$"
+    r"|max_seq|\w+_(?:weights?|kernel|factor|idx|index|ids?|proj|name|shape|dim)$|load_"
+    r"|VLLM_(?:USE_V1|ALLOW_LONG_MAX_MODEL_LEN)$"
 )
 # Settings by what messages, lines of code and the names of modules call them.
 SETTINGS: tuple[tuple[str, re.Pattern[str]], ...] = (

@@ -23,9 +23,8 @@ BUILD: tuple[Signature, ...] = (
         r"|ninja(?: executable)? (?:was )?not found",
         "A kernel has to be compiled on the host, and the build tool ninja is not found.",
         "Put the bin directory of vLLM's environment on the PATH of the unit "
-        "(Environment=PATH=VENV/bin:/usr/local/cuda/bin:"
-        "/usr/bin:/bin), where ninja lies; nvcc and gcc have to be on it as well. Or install ninja, or set "
-        "VLLM_USE_FLASHINFER_SAMPLER: 0 in env, which does without that kernel.",
+        "(Environment=PATH=VENV/bin:/usr/local/cuda/bin:/usr/bin:/bin), where ninja lies; nvcc and gcc have to be on "
+        "it as well. Or install ninja, or set VLLM_USE_FLASHINFER_SAMPLER: 0 in env, which does without that kernel.",
         final=False,
     ),
     Signature(
@@ -37,9 +36,8 @@ BUILD: tuple[Signature, ...] = (
         r"|CUDA_HOME environment variable is not set|cicc: not found|Cannot find ptxas"
         r"|fatal error: (?:cu[a-z]\w*|cuda/\S+|nv\w+|cublas\w*)\.(?:h|hpp|cuh): No such file)",
         "A kernel has to be compiled on the host, and nvcc or the headers of CUDA are missing.",
-        "Install the CUDA toolkit (nvcc and its headers) and put it on the PATH of the unit with CUDA_HOME, or "
-        "install the "
-        "packages flashinfer-cubin and flashinfer-jit-cache, or set VLLM_USE_FLASHINFER_SAMPLER: 0 in env.",
+        "Install the CUDA toolkit (nvcc and its headers) and put it on the PATH of the unit with CUDA_HOME, or install "
+        "the packages flashinfer-cubin and flashinfer-jit-cache, or set VLLM_USE_FLASHINFER_SAMPLER: 0 in env.",
         final=False,
     ),
     Signature(
@@ -60,8 +58,7 @@ BUILD: tuple[Signature, ...] = (
         r"|\b(?:gcc|g\+\+|cc|c\+\+|clang): (?:command )?not found)",
         "A kernel has to be compiled on the host, and the C compiler or Python's headers are missing.",
         "Install gcc, g++ and python3-dev for the Python of this environment and put them on the PATH of the unit, or "
-        "set "
-        "enforce_eager.",
+        "set enforce_eager.",
         final=False,
     ),
     Signature(
@@ -119,8 +116,7 @@ BUILD: tuple[Signature, ...] = (
         r"(?:ImportError|OSError): (?P<lib>lib[\w.+-]+): cannot open shared object file",
         "The library {lib} is missing.",
         "Install the package of the distribution that has it (apt-file search {lib} names it) where the server runs; "
-        "libcuda "
-        "and libnvidia-ml come with the NVIDIA driver and the Container Toolkit.",
+        "libcuda and libnvidia-ml come with the NVIDIA driver and the Container Toolkit.",
         general=True,
     ),
     Signature(
@@ -141,8 +137,7 @@ BUILD: tuple[Signature, ...] = (
         r"'\w+')",
         "The installed transformers does not go with this vLLM: {what}.",
         "Install the version of transformers that this vLLM asks for (pip show vllm names it; transformers 5 came "
-        "after vLLM "
-        "0.11, which takes 4.57), or a vLLM that is as new as transformers.",
+        "after vLLM 0.11, which takes 4.57), or a vLLM that is as new as transformers.",
         narrows=("module-missing",),
     ),
     Signature(
@@ -168,8 +163,7 @@ BUILD: tuple[Signature, ...] = (
             "version than what asks for it."
         ),
         "Install what provides {module} into that environment, check that the unit starts the Python of vLLM's "
-        "environment, or "
-        "use an image that holds it.",
+        "environment, or use an image that holds it.",
         general=True,
         # Much is looked for and done without.
         final=False,

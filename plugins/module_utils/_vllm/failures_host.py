@@ -61,13 +61,10 @@ HOST: tuple[Signature, ...] = (
         ("system not yet initialized", "SYSTEM_NOT_READY", "SystemNotReady"),
         r"(?:Error 802: )?system not yet initialized|CUDA_ERROR_SYSTEM_NOT_READY|cudaErrorSystemNotReady",
         "CUDA error 802: the NVSwitch fabric that connects the GPUs is not ready: the fabric manager is missing, does "
-        "not run, "
-        "or is of another version than the driver.",
+        "not run, or is of another version than the driver.",
         "Install nvidia-fabricmanager in exactly the version of the driver (nvidia-smi shows it), start it (systemctl "
-        "enable "
-        "--now nvidia-fabricmanager) and look at systemctl status nvidia-fabricmanager; in a virtual machine the host "
-        "has to "
-        "run it.",
+        "enable --now nvidia-fabricmanager) and look at systemctl status nvidia-fabricmanager; in a virtual machine "
+        "the host has to run it.",
         retryable=None,
         narrows=("no-gpu", "cuda-error"),
     ),
@@ -77,11 +74,9 @@ HOST: tuple[Signature, ...] = (
         ("forward compatibility was attempted",),
         r"forward compatibility was attempted on non supported HW",
         "CUDA error 804: the image brings newer CUDA libraries than the driver, and this GPU may not use them (only "
-        "data "
-        "center GPUs may).",
-        "Update the driver to one that knows the image's CUDA, use an image for the driver's CUDA, or take the "
-        "image's compat "
-        "directory out of its library path (LD_LIBRARY_PATH: /usr/local/nvidia/lib64).",
+        "data center GPUs may).",
+        "Update the driver to one that knows the image's CUDA, use an image for the driver's CUDA, or take the image's "
+        "compat directory out of its library path (LD_LIBRARY_PATH: /usr/local/nvidia/lib64).",
         narrows=("no-gpu", "cuda-error"),
     ),
     Signature(
@@ -195,10 +190,8 @@ HOST: tuple[Signature, ...] = (
         r"|device < num_gpus INTERNAL ASSERT FAILED[^\n]*(?P<id5>device=\d+, num_gpus=\d+)",
         lambda f: f"A GPU that the server is to use is not there{of(f, 'id')}, or vLLM cannot find it by that name.",
         "Compare gpus and CUDA_VISIBLE_DEVICES with nvidia-smi -L: write the whole UUID as it stands there, or the "
-        "index. Up to "
-        "vLLM 0.24 CUDA_VISIBLE_DEVICES takes indices alone; a MIG device goes to the container by its UUID, and "
-        "within it "
-        "CUDA_VISIBLE_DEVICES is left out.",
+        "index. Up to vLLM 0.24 CUDA_VISIBLE_DEVICES takes indices alone; a MIG device goes to the container by its "
+        "UUID, and within it CUDA_VISIBLE_DEVICES is left out.",
         narrows=("no-gpu", "cuda-error"),
     ),
     Signature(
@@ -209,8 +202,7 @@ HOST: tuple[Signature, ...] = (
         r"|NVRM: Xid \([^)]*\): (?P<xid>48|62|63|64|74|79|92|94|95|119|120|140|154)\b",
         lambda f: f"A GPU is broken or has hung{' (Xid ' + f['xid'] + ')' if 'xid' in f else ''}.",
         "Look at nvidia-smi and dmesg for which one it is, drain the host and reset the GPU or reboot. If it comes "
-        "again, take "
-        "the card out of gpus and have it replaced.",
+        "again, take the card out of gpus and have it replaced.",
         serving=True,
         narrows=("cuda-error", "illegal-memory-access"),
     ),
@@ -340,9 +332,8 @@ HOST: tuple[Signature, ...] = (
             f"asks for it "
             "(getpwuid)."
         ),
-        "Set USER to any name in env, and HOME, VLLM_CACHE_ROOT and TORCHINDUCTOR_CACHE_DIR to directories that it "
-        "may write; or "
-        "run the container as the image's own user.",
+        "Set USER to any name in env, and HOME, VLLM_CACHE_ROOT and TORCHINDUCTOR_CACHE_DIR to directories that it may "
+        "write; or run the container as the image's own user.",
         narrows=("permission-denied",),
     ),
     Signature(
@@ -354,9 +345,8 @@ HOST: tuple[Signature, ...] = (
         r"system) \(os error|no locator available for file",
         lambda f: f"The server may not read or write {f.groups.get('path', 'a file that it needs')}.",
         "Make it readable and writable for the user that the server runs as (ls -ln shows the owner; a mount may be "
-        "read-only, "
-        "and SELinux wants :z), or let HOME, HF_HOME, VLLM_CACHE_ROOT and TRITON_CACHE_DIR name directories that it "
-        "may write.",
+        "read-only, and SELinux wants :z), or let HOME, HF_HOME, VLLM_CACHE_ROOT and TRITON_CACHE_DIR name directories "
+        "that it may write.",
         # A cache that cannot be written is often done without.
         final=False,
     ),
@@ -367,8 +357,7 @@ HOST: tuple[Signature, ...] = (
         r"Disk quota exceeded(?:: '(?P<path>[^']+)')?",
         lambda f: f"The quota of the user on a file system is used up{of(f, 'path')}.",
         "Free space there or have the quota raised (quota -s shows it), or put the Hugging Face cache "
-        "(huggingface_dir) and "
-        "VLLM_CACHE_ROOT on another file system.",
+        "(huggingface_dir) and VLLM_CACHE_ROOT on another file system.",
         final=False,
     ),
     Signature(
@@ -380,8 +369,7 @@ HOST: tuple[Signature, ...] = (
         r"[^\n]*?(?P<need>\d+) bytes|DefaultCPUAllocator: |^MemoryError\b",
         lambda f: f"The memory of the host, not of the GPU, is used up{_more(f)}.",
         "Look at free -h and at the limits of the container or unit (memory, MemoryMax), stop what else runs, or load "
-        "with fewer "
-        "processes; on unified memory (GB10) lower gpu_memory_utilization.",
+        "with fewer processes; on unified memory (GB10) lower gpu_memory_utilization.",
         retryable=None,
     ),
     Signature(

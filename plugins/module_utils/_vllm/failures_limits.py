@@ -34,8 +34,7 @@ def _blocks(found: Found) -> str:
         f"Lower tensor_parallel_size{from_setting(found, 'tensor_parallel_size')} {lower}, with "
         f"pipeline_parallel_size for "
         "the rest of the GPUs; a model of experts may keep it with enable_expert_parallel. Weights that are not "
-        "quantised "
-        "in blocks have no such limit."
+        "quantised in blocks have no such limit."
     )
 
 
@@ -184,8 +183,7 @@ LIMITS: tuple[Signature, ...] = (
             f"Set kv_cache_dtype{from_setting(f, 'kv_cache_dtype')} to auto, or to fp8_e5m2 with weights that are not "
             f"FP8. "
             "FP8 weights run on such a GPU as weights alone (Marlin: VLLM_TEST_FORCE_FP8_MARLIN: 1 in env); AWQ, GPTQ "
-            "or "
-            "INT8 weights do without."
+            "or INT8 weights do without."
         ),
     ),
     Signature(
@@ -243,8 +241,7 @@ LIMITS: tuple[Signature, ...] = (
             f"{', compute capability ' + f['have'] if 'have' in f else ''}."
         ),
         "Use a newer image, or one for this GPU (GB10 and other sm_12x: CUDA 13, or NVIDIA's own image); a toolkit "
-        "that "
-        "builds on the host has to know it too. Otherwise another kernel may do: attention_backend: TRITON_ATTN, "
+        "that builds on the host has to know it too. Otherwise another kernel may do: attention_backend: TRITON_ATTN, "
         "moe_backend: marlin, VLLM_USE_FLASHINFER_SAMPLER: 0 in env, or weights in another quantization.",
         narrows=("illegal-memory-access", "cuda-error"),
     ),
@@ -260,8 +257,7 @@ LIMITS: tuple[Signature, ...] = (
             "for a larger one."
         ),
         "Use a newer vLLM, another attention_backend (not TRITON_ATTN) or moe_backend, or kv_cache_dtype: auto; what "
-        "asks "
-        "for larger blocks (a large head size, FP8 of the cache, a large block_size) can be left out.",
+        "asks for larger blocks (a large head size, FP8 of the cache, a large block_size) can be left out.",
         # Autotuners try, fail and go on.
         final=False,
     ),

@@ -203,9 +203,8 @@ MODEL: tuple[Signature, ...] = (
             f"{'nothing takes ' + f['name'] if 'name' in f else 'some are missing'}."
         ),
         "Check that all shards of model.safetensors.index.json exist, and that config.json is the one of these "
-        "weights; "
-        "otherwise this vLLM does not know this form of the model (its quantization, a merged adapter): use a newer "
-        "one.",
+        "weights; otherwise this vLLM does not know this form of the model (its quantization, a merged adapter): use a "
+        "newer one.",
     ),
     Signature(
         "model-type-unknown",
@@ -222,8 +221,7 @@ MODEL: tuple[Signature, ...] = (
         ),
         lambda f: (
             "Use a newer image or vllm_version, which brings a transformers that knows it; a newer transformers alone "
-            "may not go "
-            "with this vLLM."
+            "may not go with this vLLM."
             if "type" in f
             else "Check that model names the directory of the model itself, with the config.json of its publisher."
         ),

@@ -181,10 +181,9 @@ RANKS: tuple[Signature, ...] = (
         r"|Socket) ?:)[^\n]*)"
         r"|^(?P<why2>socket\w+: Connect to [^\n]+)",
         lambda f: f"NCCL cannot connect the hosts: {f['why'].strip().rstrip('.')[:250]}.",
-        "Set NCCL_SOCKET_IFNAME and GLOO_SOCKET_IFNAME in env to the interface that all hosts share, open the "
-        "firewall between "
-        "them for all ports, and for InfiniBand or RoCE check NCCL_IB_HCA and NCCL_IB_GID_INDEX (NCCL_IB_DISABLE: 1 "
-        "does without).",
+        "Set NCCL_SOCKET_IFNAME and GLOO_SOCKET_IFNAME in env to the interface that all hosts share, open the firewall "
+        "between them for all ports, and for InfiniBand or RoCE check NCCL_IB_HCA and NCCL_IB_GID_INDEX "
+        "(NCCL_IB_DISABLE: 1 does without).",
         retryable=None,
         narrows=("nccl-error",),
     ),
@@ -205,8 +204,7 @@ RANKS: tuple[Signature, ...] = (
         _nccl,
         lambda f: (
             "Give each rank a GPU of its own: compare gpus and CUDA_VISIBLE_DEVICES with tensor_parallel_size, and "
-            "with "
-            "what other servers of the host have."
+            "with what other servers of the host have."
             if "Duplicate GPU detected" in f.text
             else NCCL_SETTINGS
         ),
@@ -251,10 +249,9 @@ RANKS: tuple[Signature, ...] = (
             else "The servers of the hosts did not find each other in time."
         ),
         "Start all hosts at the same time, each with its own node_rank and the same nnodes and master_addr; the first "
-        "has to be "
-        "reached from the others at master_addr and master_port (firewall, and ipc and network of the container: "
-        "host). Set "
-        "VLLM_HOST_IP, NCCL_SOCKET_IFNAME and GLOO_SOCKET_IFNAME where a host has several networks.",
+        "has to be reached from the others at master_addr and master_port (firewall, and ipc and network of the "
+        "container: host). Set VLLM_HOST_IP, NCCL_SOCKET_IFNAME and GLOO_SOCKET_IFNAME where a host has several "
+        "networks.",
         retryable=True,
         narrows=("nccl-error",),
     ),
@@ -286,10 +283,8 @@ RANKS: tuple[Signature, ...] = (
         r"killed due to (?:the node running low on memory|memory pressure \(OOM\))",
         _ray_memory,
         "Free memory of that host, or raise the limit: RAY_memory_usage_threshold: 0.98 "
-        "(RAY_memory_monitor_refresh_ms: 0 turns "
-        "the monitor off) in the environment of ray start. On unified memory (GB10) lower gpu_memory_utilization: "
-        "weights and "
-        "cache count as memory of the host there.",
+        "(RAY_memory_monitor_refresh_ms: 0 turns the monitor off) in the environment of ray start. On unified memory "
+        "(GB10) lower gpu_memory_utilization: weights and cache count as memory of the host there.",
         retryable=None,
         narrows=("ray-actor-died",),
     ),
