@@ -112,6 +112,7 @@ def test_the_result_of_a_new_server(client: Client) -> None:
         "access": {},
         "fingerprint": client.containers_by_name["vllm-a"]["Config"]["Labels"][LABEL_FINGERPRINT],
         "started_at": "2026",
+        "restarts": 0,
         "away_seconds": None,
         "cold_start": True,
         "superseded": False,
@@ -122,14 +123,13 @@ def test_the_result_of_a_new_server(client: Client) -> None:
 def test_what_is_told_of_a_server_that_is_not_there(client: Client) -> None:
     assert manage(state="stopped")["server"] == {
         **dict.fromkeys(("container_id", "image", "image_id", "url", "served_model_name", "api_key_file")),
-        **dict.fromkeys(("fingerprint", "started_at")),
+        **dict.fromkeys(("fingerprint", "started_at", "away_seconds", "cold_start")),
         "served_model_names": [],
         "access": {},
         "container_name": "vllm-a",
         "backend": "container",
         "state": "absent",
-        "away_seconds": None,
-        "cold_start": None,
+        "restarts": 0,
         "superseded": False,
         "stopped_for_it": [],
     }
