@@ -177,7 +177,8 @@ class ActionModule(ActionBase):
         with self._looking(options["look"]):
             if not carried.is_wanted(options, self._task.check_mode):
                 found: Result = self._execute_module(module_name=module, module_args=arguments, task_vars=task_vars)
-                return found
+                note = carried.retried(options)
+                return {**found, "caches": {"from": None, "note": note}} if note else found
             arguments["caches"], note = self._caches(plain(options["caches"]))
             found = self._execute_module(module_name=module, module_args=arguments, task_vars=task_vars)
         return {**found, "caches": found.get("caches") or {"from": None, "note": note}}

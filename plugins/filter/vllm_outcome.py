@@ -30,9 +30,10 @@ options:
     description:
       - What the steps after the change came to, by name. An entry may be missing, empty, or the result of a task that
         was skipped.
-      - C(health) is the result of M(gpufleet.vllm.vllm_health), C(attempt) that of the last fallback, C(reverted),
-        C(stopped) and C(committed) are those of these states, and C(waits) is that of M(gpufleet.vllm.vllm_health) in a
-        loop over the servers that were restored.
+      - C(health) is the result of M(gpufleet.vllm.vllm_health), C(attempt) that of the last fallback, C(again) that of
+        the start without the compile caches that the first one failed with, C(reverted), C(stopped) and C(committed)
+        are those of these states, and C(waits) is that of M(gpufleet.vllm.vllm_health) in a loop over the servers that
+        were restored.
     type: dict
     default: {}
   check_mode:

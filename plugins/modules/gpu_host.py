@@ -20,6 +20,8 @@ description:
     as everything that belongs to it is available in that version.
   - On Ubuntu the kernel modules are prebuilt and signed where there are any for its kernel, which Secure Boot wants;
     else DKMS builds them. They are NVIDIA's open ones unless O(open_modules=false).
+  - Unless O(docker=none), the Docker SDK for Python (C(python3-docker)) comes from Ubuntu's archive or EPEL, where the
+    Python that Ansible uses on the host lacks it and would find it there. A host that lacks it otherwise is not fit.
   - Never reboots. RV(reboot) says whether facts ask for it, and who computes on the host; role C(gpu_host) does it when
     it may.
   - Never restarts Docker while containers run, unless O(restart_docker) allows it. C(daemon.json) is merged, never
@@ -78,7 +80,7 @@ options:
     description:
       - Whose Docker Engine a host gets that has none. V(distribution) is C(docker.io) of Ubuntu, V(docker) is
         C(docker-ce) of Docker's repository. V(auto) is V(distribution) on Ubuntu and V(docker) on RHEL. V(none) leaves
-        Docker alone.
+        Docker alone, and the Docker SDK for Python out.
     type: str
     choices: [auto, distribution, docker, none]
     default: auto

@@ -296,7 +296,9 @@ measured_on:
   returned: always
   type: str
 caches:
-  description: Whose compile caches a new server starts with (C(from)), or why it does not (C(note)), or null.
+  description:
+    - Whose compile caches a new server starts with (C(from)), or why it does not (C(note)), or null. C(note) also says
+      that a start with them failed, and was repeated without.
   returned: always
   type: dict
 learned:

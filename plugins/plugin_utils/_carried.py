@@ -72,6 +72,17 @@ def is_wanted(options: t.Mapping[str, t.Any], is_look: bool) -> bool:
     return bool(options["caches"]) and is_first and (creates or not options["plan"])
 
 
+def retried(options: t.Mapping[str, t.Any]) -> str:
+    """Why a server is made once more, without the caches that it failed with; empty for any other step."""
+    plan = options["plan"] or {}
+    host = (plan.get("caches") or {}).get("from")
+    is_again = options["state"] in MAKING_STATES and not (options["failure_id"] or options["look"])
+    if not (host and is_again):
+        return ""
+    cause = ((plan.get("health") or {}).get("diagnosis") or {}).get("cause") or ""
+    return f"A start with those of {host} failed, so it was started once more without them. {cause}".strip()
+
+
 def sent(action: ActionBase, caches: Caches) -> dict[str, t.Any]:
     """Bring an archive to the host, into the temporary directory of the task; the parameter of the module for it."""
     shell = action._connection._shell

@@ -117,11 +117,13 @@ def _healthy(health: Result) -> bool:
 class Steps:
     """What the steps after the change came to; empty for a step that was not taken.
 
-    C(attempt) is the fallback that was tried last, C(waits) has a result for each server that was restored.
+    C(attempt) is the fallback that was tried last, C(again) the start without the compile caches that the first one
+    failed with, and C(waits) has a result for each server that was restored.
     """
 
     health: Result = field(default_factory=dict)
     attempt: Result = field(default_factory=dict)
+    again: Result = field(default_factory=dict)
     reverted: Result = field(default_factory=dict)
     stopped: Result = field(default_factory=dict)
     committed: Result = field(default_factory=dict)
@@ -202,7 +204,8 @@ def failure(applied: Result, steps: Steps, is_check: bool) -> str:
         return f"{name} was not verified, since its host is unreachable; the next run verifies it. {cause}"
     kept = "unit" if applied["server"].get("backend") == "systemd" else "container"
     became = after(steps, is_check, kept)
-    return " ".join(filter(None, (f"{name} is not healthy.", became, cause, _tried(applied, steps.attempt))))
+    tried = _tried(applied, steps.attempt, steps.again)
+    return " ".join(filter(None, (f"{name} is not healthy.", became, cause, tried)))
 
 
 def after(steps: Steps, is_check: bool, kept: str = "container") -> str:
@@ -238,7 +241,10 @@ def _reverted(reverted: Result) -> str:
     return "The previous server was not running, and was restored as it was."
 
 
-def _tried(applied: Result, attempt: Result) -> str:
+def _tried(applied: Result, attempt: Result, again: Result) -> str:
+    caches = applied.get("caches") or {}
+    if again.get("msg") and caches.get("from"):
+        return f"It could not be started without the compile caches of {caches['from']}: {again['msg']}"
     if attempt.get("msg"):
         return f"The next fallback could not be tried: {attempt['msg']}"
     fallback = applied.get("fallback") or {}

@@ -55,7 +55,8 @@ table { border-collapse: collapse; width: 100%; font-size: .87rem; }
 th, td { text-align: left; padding: .35rem .6rem; vertical-align: top; border-bottom: 1px solid var(--line); }
 tbody tr:last-child td { border-bottom: 0; } th { background: var(--raised); color: var(--quiet); font-weight: 600; }
 td.number, th.number { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
-td.what, td.note { min-width: 9rem; overflow-wrap: anywhere; } td.note { min-width: 6.5rem; } td.short { white-space: nowrap; }
+td.what, td.note { min-width: 9rem; overflow-wrap: anywhere; } td.note { min-width: 6.5rem; }
+td.short { white-space: nowrap; }
 td:first-child { font-weight: 600; }
 .bar { display: flex; height: .8rem; min-width: 8rem; border-radius: 3px; overflow: hidden; margin-top: .3rem; }
 .bar i { display: block; } .legend { display: flex; flex-wrap: wrap; gap: .3rem 1rem; padding: 0; margin: 0 0 .6rem;

@@ -131,6 +131,7 @@ SAMPLES: dict[str, list[tuple[str, str]]] = {
             "cuBLAS",
             "RuntimeError: CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
         ),
+        ("Triton", "RuntimeError: Triton Error [CUDA]: out of memory"),
     ],
     "harmony-vocab-download": [
         (
@@ -207,6 +208,11 @@ SAMPLES: dict[str, list[tuple[str, str]]] = {
             "RuntimeError: Data processing error: File reconstruction error: IO Error: No space left on device (os "
             "error 28)",
         ),
+        (
+            "a pull",
+            "failed to register layer: write /usr/local/lib/libtorch_cuda.so: no space left on device",
+        ),
+        ("a pull of containerd's", "docker: Error: failed to copy: write: no space left on device"),
     ],
     "args-unrecognized": [
         ("up to 0.11", "vllm: error: unrecognized arguments: --disable-log-requests"),
@@ -272,7 +278,12 @@ SAMPLES: dict[str, list[tuple[str, str]]] = {
             "all",
             "ValueError: Model architectures ['GptOssForCausalLM'] are not supported for now. Supported architectures: "
             "dict_keys(['AquilaModel'])",
-        )
+        ),
+        (
+            "0.8 to 0.13, without transformers",
+            "ValueError: OddForCausalLM has no vLLM implementation and the Transformers implementation is not compatible.",
+        ),
+        ("0.10 on", "ValueError: Cannot find model module. 'OddForCausalLM' is not a registered model in the library"),
     ],
     "trust-remote-code": [
         (
@@ -328,6 +339,10 @@ SAMPLES: dict[str, list[tuple[str, str]]] = {
             "Podman",
             "Error: cannot listen on the TCP port: listen tcp4 0.0.0.0:8000: bind: address already in use",
         ),
+        (
+            "a connector",
+            "zmq.error.ZMQError: Address already in use (addr='tcp://localhost:5557')",
+        ),
     ],
     "dist-port-race": [
         (
@@ -377,6 +392,14 @@ SAMPLES: dict[str, list[tuple[str, str]]] = {
         (
             "0.8 to 0.13",
             "ValueError: Cannot provide a placement group of placement_group_specs=[{'GPU': 1.0}] within 1800 seconds.",
+        ),
+        (
+            "a group of others",
+            "ValueError: placement group bundle index 3 is invalid. Valid placement group indexes: 0-2",
+        ),
+        (
+            "0.9 on, data parallel",
+            "ValueError: Not enough resources to allocate 2 DP ranks on DP master node 10.0.0.5.",
         ),
         (
             "0.14 on",
@@ -435,10 +458,14 @@ SAMPLES: dict[str, list[tuple[str, str]]] = {
             "RuntimeError: Unexpected error from cudaGetDeviceCount(). Did you run some cuda functions before calling "
             "NumCudaDevices() that might have already set an error? Error 803: system has unsupported display driver / "
             "cuda driver combination",
-        )
+        ),
+        ("stubs", "RuntimeError: Unexpected error. Error 34: CUDA driver is a stub library"),
     ],
     "no-kernel-image": [("all", "RuntimeError: CUDA error: no kernel image is available for execution on the device")],
-    "ptxas-sm121": [("up to 0.12", "ptxas fatal   : Value 'sm_121a' is not defined for option 'gpu-name'")],
+    "ptxas-sm121": [
+        ("up to 0.12", "ptxas fatal   : Value 'sm_121a' is not defined for option 'gpu-name'"),
+        ("0.17 on", "ptxas-blackwell fatal   : Value 'sm_121a' is not defined for option 'gpu-name'"),
+    ],
     "torch-arch-warning": [
         (
             "0.14",
@@ -464,6 +491,14 @@ SAMPLES: dict[str, list[tuple[str, str]]] = {
         (
             "Docker",
             'docker: Error response from daemon: could not select device driver "" with capabilities: [[gpu]].',
+        ),
+        (
+            "Docker 29",
+            "Error response from daemon: failed to discover GPU vendor from CDI: no known GPU vendor found",
+        ),
+        (
+            "the toolkit",
+            "nvidia-container-cli: mount error: failed to add device rules: operation not permitted: unknown",
         ),
     ],
     "fa3-sinks": [("0.10.1", "AssertionError: Sinks are only supported in FlashAttention 3")],
@@ -584,6 +619,7 @@ SAMPLES: dict[str, list[tuple[str, str]]] = {
             "the original error: TimeoutError('No heartbeat received from MQLLMEngine').",
         ),
         ("before 0.8", "vllm.engine.async_llm_engine.AsyncEngineDeadError: Background loop has errored already."),
+        ("0.8, its client", "ERROR 04-20 10:00:00 [client.py:305] RuntimeError('Engine process (pid 65) died.')"),
     ],
 }
 

@@ -18,6 +18,11 @@ SAMPLES: dict[str, list[tuple[str, str]]] = {
         ),
         ("systemd", "vllm.service: Failed at step EXEC spawning /opt/vllm/bin/vllm: No such file or directory"),
         ("a shell", "/bin/sh: 1: vllm: not found"),
+        (
+            "a shell",
+            "/opt/start.sh: line 4: /opt/vllm/bin/vllm: /opt/vllm/bin/python: bad interpreter: No such file or directory",
+        ),
+        ("uv", "error: Failed to spawn: `vllm`\n  Caused by: No such file or directory (os error 2)"),
     ],
     "lora-rank": [
         ("0.4 to 0.7", "ValueError: LoRA rank 32 is greater than max_lora_rank 16."),
@@ -71,6 +76,7 @@ SAMPLES: dict[str, list[tuple[str, str]]] = {
                 ". Consider reducing tensor_parallel_size or running with --quantization gptq."
             ),
         ),
+        ("0.11 on, Marlin", "RuntimeError: size_n = 352 is not divisible by tile_n_size = 64"),
     ],
     "quant-split": [
         (
@@ -227,6 +233,7 @@ SAMPLES: dict[str, list[tuple[str, str]]] = {
             "FlashInfer, no toolkit for it",
             "RuntimeError: No supported CUDA architectures found for major versions [12].",
         ),
+        ("Triton", "RuntimeError: Triton Error [CUDA]: device kernel image is invalid"),
     ],
     "gpu-shared-memory": [
         ("FlashInfer", "RuntimeError: Failed to set the allowed dynamic shared memory size to 131072"),
@@ -414,6 +421,11 @@ SAMPLES: dict[str, list[tuple[str, str]]] = {
         ("an index", "RuntimeError: CUDA error: invalid device ordinal"),
         ("0.26 on", "IndexError: visible device ordinal 1 is out of range for CUDA_VISIBLE_DEVICES=0"),
         ("CDI", "docker: Error response from daemon: unresolvable CDI devices nvidia.com/gpu=7"),
+        (
+            "by its number",
+            "RuntimeError: device >= 0 && device < num_gpus INTERNAL ASSERT FAILED at x.cpp:52, please report a bug to "
+            "PyTorch. device=1, num_gpus=1",
+        ),
     ],
     "gpu-fault": [
         ("torch", "RuntimeError: CUDA error: uncorrectable ECC error encountered"),
@@ -535,6 +547,11 @@ SAMPLES: dict[str, list[tuple[str, str]]] = {
     "module-missing": [
         ("all", "ModuleNotFoundError: No module named 'vllm'"),
         ("a part", "ModuleNotFoundError: No module named 'vllm._C'"),
+        (
+            "code of a model",
+            "ImportError: This modeling file requires the following packages that were not found in your environment: timm. "
+            "Run `pip install timm`",
+        ),
     ],
     "weights-damaged": [
         (

@@ -62,6 +62,9 @@ SAMPLES: dict[str, list[tuple[str, str]]] = {
         ("Ray's", "*** SIGSEGV received at time=1745280000 on cpu 12 ***"),
         ("C++", "terminate called after throwing an instance of 'c10::Error'"),
         ("the shell", "/entrypoint.sh: line 3:    17 Segmentation fault      (core dumped) vllm serve m"),
+        ("a shell", "Bus error (core dumped)"),
+        ("a script", "/start.sh: line 12:   345 Killed                  vllm serve m"),
+        ("a shell, of an instruction", "Illegal instruction (core dumped)"),
     ],
     "thread-died": [
         ("0.10 on, input", "Exception in thread Thread-2 (process_input_sockets):"),
@@ -151,6 +154,33 @@ SAMPLES: dict[str, list[tuple[str, str]]] = {
             'architecture "arm64", variant "v8", OS "linux"',
         ),
     ],
+    "hf-token": [
+        (
+            "of another time",
+            "huggingface_hub.errors.HfHubHTTPError: 401 Client Error: Unauthorized for url: https://huggingface.co/api/models/m",
+        ),
+        ("its own words", "Invalid credentials in Authorization header"),
+        (
+            "a fine-grained one",
+            "403 Forbidden: Please enable access to public gated repositories in your fine-grained token settings.",
+        ),
+    ],
+    "port-denied": [
+        (
+            "uvicorn",
+            "ERROR:    [Errno 13] error while attempting to bind on address ('0.0.0.0', 80): permission denied",
+        ),
+        (
+            "0.10 on",
+            "    sock.bind(addr)\nPermissionError: [Errno 13] Permission denied",
+        ),
+    ],
+    "unit-not-set-up": [
+        ("its directory", "vllm.service: Failed at step CHDIR spawning /opt/vllm/bin/vllm: No such file or directory"),
+        ("its user", "vllm.service: Failed at step USER spawning /opt/vllm/bin/vllm: No such process"),
+        ("its variables", "vllm.service: Failed to load environment files: No such file or directory"),
+    ],
+    "unit-start-timeout": [("systemd", "vllm.service: start operation timed out. Terminating.")],
     "custom-all-reduce": [
         ("0.21 on", "Failed: Cuda error /workspace/csrc/custom_all_reduce.cuh:455 'invalid argument'"),
         ("0.4 to 0.20", "Failed: /workspace/csrc/custom_all_reduce.cuh:368 'peer access is not supported'"),
@@ -170,6 +200,10 @@ LOOK_ALIKES: dict[str, str] = {
     "hf-rate-limit": 'INFO:     10.0.0.1:5000 - "POST /v1/chat/completions HTTP/1.1" 429 Too Many Requests',
     "tokenizer-too-new": f"{INFO}Each enum is untagged",
     "compile-cache": "_pickle.UnpicklingError: pickle data was truncated",
+    "hf-token": 'INFO:     10.0.0.1:5000 - "POST /v1/chat/completions HTTP/1.1" 403 Forbidden',
+    "port-denied": "OSError: [Errno 13] Permission denied: '/root/.cache'",
+    "unit-not-set-up": "vllm.service: Failed at step EXEC spawning /opt/vllm/bin/vllm: No such file or directory",
+    "unit-start-timeout": "vllm.service: State 'stop-sigterm' timed out. Killing.",
     "image-platform": f"{INFO}The platform of the image matches the one for architecture arm64",
     "custom-all-reduce": f"{WARNING}Custom allreduce is disabled because custom_all_reduce.cuh knows no PCIe",
 }

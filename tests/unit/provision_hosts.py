@@ -18,10 +18,11 @@ from ansible_collections.gpufleet.vllm.plugins.module_utils._provision.facts imp
     Facts,
     Gpus,
     Package,
+    Python,
     Unit,
     Wish,
 )
-from ansible_collections.gpufleet.vllm.plugins.module_utils._provision.packages import TOOLKIT
+from ansible_collections.gpufleet.vllm.plugins.module_utils._provision.packages import SDK, TOOLKIT
 from ansible_collections.gpufleet.vllm.plugins.module_utils._provision.plan import (
     Step,
     key_file,
@@ -43,7 +44,7 @@ DOCKER_OFFERS: Offers = {
 
 def ubuntu_archive(release: str, *branches: str) -> Offers:
     """The parts of drivers in Ubuntu's archive, with the modules of the kernel that it was released with."""
-    offers: Offers = {"docker.io": [f"29.1.3-0ubuntu3~{release}.2"]}
+    offers: Offers = {"docker.io": [f"29.1.3-0ubuntu3~{release}.2"], SDK: ["5.0.3-1"]}
     version = {"580": NEWEST, "535": "535.288.01", "570": "570.211.01"}
     for branch in branches or ("580",):
         for name in (
@@ -108,13 +109,20 @@ def packages(
 
 
 BARE = Gpus("h100", 8, has_switch=False)
+WITHOUT_SDK = Python("/usr/bin/python3", has_sdk=False, has_packaged_modules=True)
 HGX = replace(BARE, has_switch=True)
 
 
 def host(os_id: str = "ubuntu", version: str = "24.04", offers: Offers | None = None, **more: t.Any) -> Facts:
     """A bare host whose repositories have everything but what only NVIDIA and Docker have."""
     there = offers if offers is not None else {**ubuntu_archive(version), **TOOLKIT_OFFERS} if os_id == "ubuntu" else {}
-    given = {"gpus": BARE, "kernel": KERNELS.get(version, ""), "packages": packages(there), **more}
+    given = {
+        "gpus": BARE,
+        "python": WITHOUT_SDK,
+        "kernel": KERNELS.get(version, ""),
+        "packages": packages(there),
+        **more,
+    }
     return Facts(os_id, version, f"{os_id} {version}", **given)
 
 
@@ -161,7 +169,8 @@ def _installed(facts: Facts, step: Step) -> Facts:
         there[name] = replace(there[name], installed=version or newest, is_half=False)
     for name in step.remove:
         there[name] = replace(there[name], installed="", is_half=False)
-    after = replace(facts, packages=there)
+    python = replace(facts.python, has_sdk=facts.python.has_sdk or bool(there.get(SDK) and there[SDK].installed))
+    after = replace(facts, packages=there, python=python)
     driver = userland_version(after)
     has_own = any(facts.kernel in name and there[name].installed for name in there if "linux-modules" in name)
     is_dkms = any("dkms" in name and there[name].installed for name in there)

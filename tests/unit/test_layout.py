@@ -45,8 +45,8 @@ LAYERS = (
 # failures; every module that deploys reads logs.
 BUDGETS = {
     "gpu_facts": 74,
-    # With the versions that hosts with a GB10 are known to work with.
-    "gpu_host": 252,
+    # With the versions that hosts with a GB10 are known to work with, and what brings the Docker SDK.
+    "gpu_host": 255,
     "grpo_check": 126,
     "grpo_environment": 146,
     # With what fetches from other hosts and passes on to them, and reads directories of the controller.
@@ -60,12 +60,13 @@ BUDGETS = {
     # And with what unpacks the compile caches of another host.
     "vllm_caches": 870,
     "vllm_container": 939,
-    "vllm_diagnose": 288,
-    "vllm_health": 362,
+    # With failures of units, of ports and of tokens, and what names the settings that an unknown one speaks of.
+    "vllm_diagnose": 302,
+    "vllm_health": 376,
     "vllm_service": 939,
     "vllm_venv": 380,
     # With the program that it installs: it reads logs, records and GPUs of both backends.
-    "vllm_watchdog": 600,
+    "vllm_watchdog": 620,
     # Runs on the controller.
     "vllm_server": 0,
 }

@@ -18,6 +18,7 @@ def test_check_mode_said_what_would_change(log: str) -> None:
         "from Ubuntu's archive",
         "write /etc/docker/daemon.json (merged: Docker's runtime nvidia, added to the existing settings)",
         "error 802",
+        "install python3-docker from the distribution (the Docker SDK for Python, through which servers are deployed)",
         "Not fit to serve yet",
     ):
         assert line in log

@@ -37,5 +37,10 @@ def test_the_cdi_specification_is_of_the_driver(host: t.Any) -> None:
     assert f"libcuda.so.{DRIVER}" in host.check_output("cat /run/cdi/nvidia.yaml")
 
 
+def test_ansibles_python_reaches_docker_through_its_sdk(host: t.Any) -> None:
+    ask = "import docker; print(docker.from_env(version='auto').ping())"
+    assert host.check_output("python3 -c %s", ask) == "True"
+
+
 def test_the_host_is_reported_as_fit(log: str) -> None:
     assert f"Fit to serve: 2 GPUs (h100), driver {DRIVER}, Docker " in log

@@ -82,7 +82,13 @@ def test_a_wave_that_fails_is_put_back_as_a_whole(
     hosts[2].check_output("printf %s > %s", json.dumps(FAILS), FAULT)
     run = deploy(*GEMMA, "--extra-vars", f"vllm_report={tmp_path}/report", rc=2)
     assert "Wave 1 of 1: 1 of 2 hosts failed (gpufleet-mol-rollout-3)." in run.text
-    assert report(tmp_path / "report")["statuses"] == ["changed", "put back", "failed"]
+    found = report(tmp_path / "report")
+    assert found["statuses"] == ["changed", "put back", "failed"]
+    # What the canary had compiled may have been to blame: it failed once more without.
+    caches = {row["host"]: row["caches"] for row in found["rows"]}
+    assert caches[NAMES[1]] == NAMES[0]
+    again = "failed, so it was started once more without them. A kernel failed on the GPU"
+    assert caches[NAMES[2]].startswith(f"none: A start with those of {NAMES[0]} {again}")
     assert models(hosts) == ["gemma-3-27b", "gpt-oss-120b", "gpt-oss-120b"]
     # The very same containers, started again.
     assert containers(hosts)[1:] == before[1:]

@@ -39,6 +39,8 @@ class Instance:
     # Where it keeps what it compiled, and whether its next start has anything to compile; None where nobody knows.
     caches: tuple[str, ...] = ()
     is_cold: bool | None = None
+    # Whether that is what another host has compiled, and it was not committed with it.
+    is_unproven: bool = False
     vllm_version: str | None = None
     # Whether its command line says how large the KV cache is, in bytes.
     is_pinned: bool = False

@@ -141,6 +141,10 @@ class Known:
         """Whether a start that reads and fills these still has something to compile."""
         return not caches or not {*caches} <= {one.name for one in self.entries if one.filled}
 
+    def is_unproven(self, caches: t.Collection[str]) -> bool:
+        """Whether a server has in these what another host has compiled, and was not committed with it."""
+        return any(one.carried and one.purpose == "cache" and one.name in caches for one in self.entries)
+
     def of(self, server: str, *purposes: Purpose) -> list[Entry]:
         return [one for one in self.entries if one.server == server and (not purposes or one.purpose in purposes)]
 

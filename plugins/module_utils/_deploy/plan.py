@@ -332,15 +332,27 @@ def _present(wanted: Wanted, observed: Observed, preflight: Preflight) -> tuple[
     current = observed.instances.get("current")
     runs = _will_run(wanted, current)
     start = (Action("start", "current"),) if runs else ()
+    dropped = _dropped(observed, runs)
+    current = None if dropped else current
     why = _why(wanted, observed, preflight, current)
     if current and not why:
         return _prepare(wanted, observed) + _restart(observed, preflight, current, start)
     ready = _prepare(wanted, observed) + _pull(wanted, observed) + _fetch(wanted, observed, preflight, current, runs)
     aside, cleared = _set_aside(observed)
     if current is None:
-        make = (*aside, Action("create", "current"), *cleared)
+        make = (*dropped, *aside, Action("create", "current"), *cleared)
         return ready + make + _make_room(observed, preflight, "current", make=runs) + start
     return ready + aside + _replace(observed, preflight, current, why, cleared, runs) + start
+
+
+def _dropped(observed: Observed, runs: bool) -> tuple[Action, ...]:
+    """A server that failed with the compile caches of another host is not started with them again. It goes before it is
+    made anew, as they go only once nothing uses them; nobody served before it."""
+    current = observed.instances.get("current")
+    stays = current is None or current.running or not current.is_unproven or not runs
+    if stays or len(observed.instances) > 1 or rivals(observed) or kept(observed):
+        return ()
+    return (Action("remove", "current", "it was not committed with the compile caches of another host"),)
 
 
 def _why(wanted: Wanted, observed: Observed, preflight: Preflight, current: Instance | None) -> str:

@@ -107,8 +107,10 @@ def other(one: Entry, name: str, identity: str, running: bool, backend: str) -> 
 
 
 def with_warmth(one: Instance, known: Known) -> Instance:
-    """An instance of ours with whether its next start has anything to compile."""
-    return replace(one, is_cold=known.is_cold(one.caches)) if one.owned else one
+    """An instance of ours with whether its next start has anything to compile, or what another host has compiled."""
+    if not one.owned:
+        return one
+    return replace(one, is_cold=known.is_cold(one.caches), is_unproven=known.is_unproven(one.caches))
 
 
 def not_a_download(instance: str) -> str:

@@ -137,7 +137,8 @@ def sdk() -> types.ModuleType:
     except ImportError as error:
         raise VllmError(
             f"The Docker SDK for Python cannot be imported on this host ({error}). Install python3-docker (Debian, "
-            "Ubuntu, DGX OS) or the Python packages docker and requests for the interpreter that Ansible uses here.",
+            "Ubuntu, DGX OS; EPEL for RHEL), as gpufleet.vllm.provision does, or the Python packages docker and "
+            f"requests for the interpreter that Ansible uses here, {sys.executable}.",
             "backend-unavailable",
         ) from None
     return docker

@@ -41,7 +41,8 @@ ALARM = re.compile(
     r"|No space left|NCCL WARN|Value error|terminate called|output_handler failed|oom-kill|NVRM: "
     r"|out of resource|collective operation timeout|version mismatch|GPU is lost|[Pp]ermission denied"
     r"|not found|Not Found|driver was not |no locator available|Failed at step|gated|restricted|OfflineMode"
-    r"|Main process exited|format error|^Failed: "
+    r"|Main process exited|format error|^Failed: |No module|timed out|Bus error|llegal instruction|No space|no space"
+    r"|Failed to load|nvidia-container-cli|Invalid credentials|Forbidden|bad interpreter"
 )
 WAITS_FOR_WORKER = re.compile(r"No available shared memory broadcast block")
 

@@ -125,6 +125,17 @@ class Docker:
 
 
 @dataclass(frozen=True)
+class Python:
+    """The interpreter that Ansible uses on the host."""
+
+    path: str = ""
+    # Whether it finds the Docker SDK; None where it did not say.
+    has_sdk: bool | None = None
+    # Whether it uses the modules that packages of the distribution bring: one of a virtual environment does not.
+    has_packaged_modules: bool = False
+
+
+@dataclass(frozen=True)
 class Facts:
     """A host as provisioning sees it."""
 
@@ -153,6 +164,7 @@ class Facts:
     free_bytes: t.Mapping[str, int] = field(default_factory=dict)
     gpus: Gpus = Gpus()
     docker: Docker = Docker()
+    python: Python = Python()
     units: t.Mapping[str, Unit] = field(default_factory=dict)
     # When the toolkit's hook for Docker was installed, in seconds of the clock; 0 without one.
     hook_since: float = 0

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 import time
 import typing as t
 from dataclasses import replace
@@ -24,6 +25,7 @@ from .packages import (
     FABRIC_MANAGER_UNIT,
     IMEX_UNIT,
     PERSISTENCE_UNIT,
+    SDK,
     SSH_UNITS,
     TOOLKIT,
     System,
@@ -79,6 +81,7 @@ def look(host: Host, wish: Wish, kernel: str, machine: str) -> Facts:
         free_bytes={place: free for place in NEEDED_BYTES if (free := _free(host.path(place))) is not None},
         gpus=_gpus(host, seen),
         docker=_docker(host, seen),
+        python=parse.python(sys.executable, answers.get("python", "")),
         units={name: unit for name, (unit, _least) in units.items()},
         hook_since=_changed(host.path(HOOK)),
         cdi_version=cdi_version,
@@ -97,6 +100,8 @@ def _questions(host: Host, wish: Wish, system: System | None, kernel: str) -> di
     """What programs are asked; those that are absent are not run."""
     questions: dict[str, Argv] = {
         "secure_boot": ("mokutil", "--sb-state"),
+        # Another process: this one may not see what has been installed since it began.
+        "python": (sys.executable, "-c", parse.ABOUT_PYTHON),
         "units": ("systemctl", "show", "--timestamp=unix", f"--property={UNIT_PROPERTIES}", *UNITS),
     }
     if os.path.exists(host.path(MOK)):
@@ -106,7 +111,8 @@ def _questions(host: Host, wish: Wish, system: System | None, kernel: str) -> di
     else:
         questions["rpm"] = ("rpm", "-qa", "--qf", parse.RPM_FORMAT)
     if system:
-        names = [*driver.names(wish, system, kernel), *TOOLKIT, *DOCKER["distribution"], *DOCKER["docker"], "earlyoom"]
+        names = [*driver.names(wish, system, kernel), *TOOLKIT, *DOCKER["distribution"], *DOCKER["docker"]]
+        names += [SDK, "earlyoom"]
         if system.manager == "apt":
             questions["policy"] = ("apt-cache", "policy", *names)
             questions["show"] = ("apt-cache", "show", *names)

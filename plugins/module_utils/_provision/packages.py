@@ -26,6 +26,10 @@ TOOLKIT = (
     "libnvidia-container1",
 )
 DOCKER = {"distribution": ("docker.io",), "docker": ("docker-ce", "docker-ce-cli", "containerd.io")}
+# The Docker SDK: in Ubuntu's component universe, and in EPEL for the Python of RHEL 9 alone.
+SDK = "python3-docker"
+# Where packages of Ubuntu, and of RHEL 9, put modules of Python.
+PACKAGED_MODULES = ("/usr/lib/python3/dist-packages", "/usr/lib/python3.9/site-packages")
 
 FABRIC_MANAGER_UNIT = "nvidia-fabricmanager.service"
 PERSISTENCE_UNIT = "nvidia-persistenced.service"

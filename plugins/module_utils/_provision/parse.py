@@ -6,15 +6,21 @@
 
 from __future__ import annotations
 
+import json
 import re
 import typing as t
 
-from .facts import Available, Package, Unit
-from .packages import TOOLKIT, branch_of, is_of_driver
+from .facts import Available, Package, Python, Unit
+from .packages import PACKAGED_MODULES, TOOLKIT, branch_of, is_of_driver
 
 DPKG_FORMAT = "${db:Status-Abbrev}\t${Package}\t${Version}\n"
 RPM_FORMAT = "%{NAME}\t%{VERSION}-%{RELEASE}\t%{ARCH}\n"
 REPOQUERY_FORMAT = "%{name}\t%{version}-%{release}\t%{arch}\t%{repoid}\n"
+# What an interpreter says of itself. A folder of that name, as a working directory may have one, has no origin.
+ABOUT_PYTHON = (
+    "import importlib.util as u, json, site; found = [u.find_spec(name) for name in ('docker', 'requests')]; "
+    "print(json.dumps([all(one and one.origin for one in found), site.getsitepackages()]))"
+)
 # What systemd says of units that need not be enabled: others start them.
 NEED_NO_ENABLING = ("enabled", "enabled-runtime", "static", "indirect", "generated", "alias")
 
@@ -109,6 +115,15 @@ def units(text: str) -> dict[str, tuple[Unit, int]]:
         least = values.get("MemoryMin", "")
         found[values.get("Id", "")] = (unit, int(least) if least.isdigit() else 0)
     return found
+
+
+def python(path: str, text: str) -> Python:
+    """What the interpreter at C(path) says of itself."""
+    try:
+        has_sdk, places = json.loads(text)
+        return Python(path, bool(has_sdk), not set(PACKAGED_MODULES).isdisjoint(places))
+    except (ValueError, TypeError):
+        return Python(path)
 
 
 def secure_boot(text: str) -> bool | None:

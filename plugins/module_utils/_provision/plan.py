@@ -26,6 +26,7 @@ from .packages import (
     IMEX_UNIT,
     LEAST_TOOLKIT,
     PERSISTENCE_UNIT,
+    SDK,
     SSH_UNITS,
     TOOLKIT,
     Repository,
@@ -165,10 +166,12 @@ def plan(wish: Wish, facts: Facts) -> Plan:
     ]
     daemon = _daemon_json(wish, facts)
     engine_install = _packages(engine, _docker_source(wish, facts, system), "servers run in containers")
+    source = "EPEL" if system.manager == "dnf" else "the distribution"
+    sdk = _packages(_sdk(wish, facts), source, "the Docker SDK for Python, through which servers are deployed")
     _need_space(facts, [*install, *engine_install])
     now = Reboot(tuple(_reasons_now(facts, chosen.is_prebuilt)), _blockers(facts))
     after = now if not install else Reboot(tuple(_reasons_after(facts, chosen, now.reasons)), _blockers(facts))
-    if not install and not engine_install:
+    if not (install or engine_install or sdk):
         fetched = [step for step in fetched if step.verb not in ("refresh", "repository")]
     elif (facts.lists_age or 0) > STALE_SECONDS:
         fetched.append(Step("refresh", "", "they are older than a day"))
@@ -178,8 +181,12 @@ def plan(wish: Wish, facts: Facts) -> Plan:
     steps += [*daemon, *engine_install, *_engine(wish, facts, bool(daemon))]
     if not after.reasons:
         steps += _cdi(facts)
-    left = _left(wish, facts, is_settled=not (steps or now.reasons))
-    return Plan(tuple(steps), tuple(left), tuple(_warnings(facts, steps)), now, after)
+    warnings = _warnings(facts, steps)
+    # Last: what fails here keeps nothing else from being done.
+    steps += sdk
+    left = [] if sdk else verify.sdk(wish, facts)
+    left += _left(wish, facts, is_settled=not (steps or now.reasons))
+    return Plan(tuple(steps), tuple(left), tuple(warnings), now, after)
 
 
 def _protections(facts: Facts) -> list[Step]:
@@ -405,6 +412,16 @@ def _docker(wish: Wish, facts: Facts, system: System, is_complete: bool) -> list
 
 def _docker_source(wish: Wish, facts: Facts, system: System) -> str:
     return "Docker's repository" if _engine_kind(wish, facts, system) == "docker" else "the distribution"
+
+
+def _sdk(wish: Wish, facts: Facts) -> list[tuple[str, str]]:
+    """The package with the Docker SDK, where Ansible's Python lacks it, would find it there, and it can be had."""
+    found = facts.package(SDK)
+    if not verify.lacks_sdk(wish, facts) or not facts.python.has_packaged_modules or found.installed:
+        return []
+    if not found.available and facts.lists_age is not None:
+        return []
+    return [(SDK, next((one.version for one in found.available), ""))]
 
 
 def _need_space(facts: Facts, steps: t.Sequence[Step]) -> None:

@@ -13,7 +13,7 @@ import typing as t
 from dataclasses import dataclass
 
 from .facts import Facts, Wish
-from .packages import FABRIC_MANAGER_UNIT, LEAST_TOOLKIT, PERSISTENCE_UNIT, fabric_parts, numbers
+from .packages import FABRIC_MANAGER_UNIT, LEAST_TOOLKIT, PERSISTENCE_UNIT, SDK, fabric_parts, numbers
 
 # Classes whose GPU and CPU share one memory: their hosts freeze when it ends.
 UNIFIED = ("gb10", "thor", "orin", "n1x")
@@ -48,7 +48,7 @@ NVIDIAS_KERNEL = "-nvidia"
 
 def deviations(wish: Wish, facts: Facts) -> list[str]:
     """Each way in which a host differs from what is known to work."""
-    found = [*_driver(wish, facts), *fabric(facts), *_containers(wish, facts)]
+    found = [*_driver(wish, facts), *fabric(facts), *_containers(wish, facts), *sdk(wish, facts)]
     return [*found, *_older(facts), *(_unified(wish, facts) if facts.gpus.hardware in UNIFIED else [])]
 
 
@@ -148,6 +148,25 @@ def _containers(wish: Wish, facts: Facts) -> list[str]:
             "cdi generate --output=/var/run/cdi/nvidia.yaml'."
         )
     return found
+
+
+def lacks_sdk(wish: Wish, facts: Facts) -> bool:
+    """Whether servers in containers cannot be deployed for want of the Docker SDK."""
+    return wish.docker != "none" and facts.python.has_sdk is False
+
+
+def sdk(wish: Wish, facts: Facts) -> list[str]:
+    """That the Docker SDK is missing, and what brings it to the Python that Ansible uses."""
+    if not lacks_sdk(wish, facts):
+        return []
+    path = facts.python.path
+    way = f"Install the package {SDK}: Ubuntu has it in its component universe, and EPEL has it for RHEL 9."
+    if not facts.python.has_packaged_modules or facts.installed(SDK):
+        way = f"No package of the distribution changes that: '{path} -m pip install docker requests' does."
+    return [
+        f"{path}, which Ansible uses here, lacks the Docker SDK for Python, without which no server is deployed in a "
+        f"container. {way} For a host without containers set docker: none."
+    ]
 
 
 def _unified(wish: Wish, facts: Facts) -> list[str]:

@@ -52,6 +52,8 @@ CASELESS = (
 DASHLESS = ("linear_backend", "moe_backend", "sparse_indexer_topk_backend")
 # What vLLM takes beside the choices that its sources list.
 MORE_CHOICES = {"attention_backend": ("auto",), "optimization_level": ("0", "1", "2", "3")}
+# Methods that weights name in words of their own; since which release vLLM takes theirs, whatever is asked for.
+OF_WEIGHTS = {"auto_round": (0, 15), "autoround": (0, 15), "nvfp4": (0, 11)}
 # Decimal units may have a fraction, binary ones may not.
 HUMAN_NUMBER = re.compile(r"[+-]?\d+|\d+(\.\d+)?[kmgt]|\d+[KMGT]")
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -298,6 +300,9 @@ def _check_choice(key: str, flag: Flag, word: str, release: Release, is_closed: 
     choices = (*flag.choices, *MORE_CHOICES.get(flag.name, ()))
     if _folded(flag, word) in {_folded(flag, choice) for choice in choices}:
         return []
+    since = OF_WEIGHTS.get(word.lower().replace("-", "_")) if flag.name == "quantization" else None
+    if since and release.version >= since:
+        return [_note(key, "vLLM reads the method from such weights", "it may be left out")]
     invalid = f"{word!r} is not a valid value"
     meant = advice.VALUES.get(word, word)
     say = _error if is_closed else _warning

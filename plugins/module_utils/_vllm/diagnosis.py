@@ -17,10 +17,10 @@ import typing as t
 from dataclasses import dataclass, replace
 
 from .._host.processes import ProcessState
-from .exceptions import SECONDARY, Told, clip, settings_in, sort_of, told
+from .exceptions import SECONDARY, TRACEBACK, Told, clip, settings_in, sort_of, told
 from .failures import BY_ID, GENERIC, SIGNATURES
 from .log import QUIET, Line, Log, Words, is_quoted, lives, parse_lines, seconds_of
-from .phase_lines import READY, SERVING, begins, is_progress_bar
+from .phase_lines import READY, SERVING, begins, is_progress, is_progress_bar
 from .signature import PANE, Found, Signature, say
 
 NONE, UNKNOWN = "none", "unknown"
@@ -73,8 +73,16 @@ IS_READY = Words(re.compile(READY), (READY,))
 STOPPING = Words(
     re.compile(
         r"\[shutdown\] API server: shutdown triggered|trigger received signal=|^Shutting down$|^Received SIGTERM"
+        r"|^KeyboardInterrupt\b|\*\*\* SIGTERM received at time"
     ),
-    ("shutdown triggered", "trigger received signal=", "Shutting down", "Received SIGTERM"),
+    (
+        "shutdown triggered",
+        "trigger received signal=",
+        "Shutting down",
+        "Received SIGTERM",
+        "KeyboardInterrupt",
+        "SIGTERM received",
+    ),
 )
 SERVES = re.compile(r"Avg generation throughput: (?!0\.0 )|\"POST /v1/\S+ HTTP/[\d.]+\" 200")
 # A long log may begin after the server was ready.
@@ -86,6 +94,9 @@ LOUDLY = re.compile(
     r"|(?:ERROR|CRITICAL|FATAL)\b(?!:? *$)|Error response from daemon|Traceback \(most recent call last\)"
     r"|Segmentation fault|Bus error|Illegal instruction|terminate called|Aborted\b|Killed\s*(?:[\u2500-\u257f|]|$)"
     r"|[A-Za-z_][\w.]*(?:Error|Exception|Exit|Interrupt|Failure|Fault)(?:: |$))"
+    # What a shell, an interpreter and Docker say of what they could not even begin.
+    r"|^(?:\S*/)?(?:ba|da|z|k|a)?sh: .*(?:not found|denied|No such file or directory|cannot execute\b.*)$"
+    r"|^(?:\S*/)?python[\d.]*: |Docker daemon\b"
 )
 QUIETLY = re.compile(r"(?:^|[\s\u2500-\u257f|])(?:DEBUG|INFO|WARNING)(?::  | \d\d-\d\d )|SystemExit(?:: 0)?$")
 # How a process ended, as those say it who ran it.
@@ -102,6 +113,15 @@ DYING = re.compile(
     r"|[Tt]erminated"
     r"|Parent process exited|[Ss]hutting down"
 )
+# A line that says itself that nothing came of it.
+DISMISSED = re.compile(
+    r"\b[Ii]gnored error\b|\b[Ww]ill ignore\b|\b[Ii]gnoring\b|\b[Ss]kipping\b|\b[Ff]all(?:ing|s)? ?back to\b"
+    r"|\b[Rr]etrying (?:\d+ of|in)\b"
+)
+# How Python's own logging says how bad a line is, and others do.
+CALMLY = re.compile(r" - (?:DEBUG|INFO|WARNING) - ")
+# A library that vLLM does without, and of which only a warning tells that it could not be imported.
+OPTIONAL = re.compile(r"Failed to import from vllm\._(?!(?:moe_)?C\b)")
 USAGE = re.compile(r"(?:^|[\s\u2500-\u257f|])usage: (?!\d)\S", re.MULTILINE)
 
 
@@ -224,7 +244,7 @@ def _diagnosed(life: Log, state: ProcessState, facts: t.Mapping[str, t.Any]) -> 
         roots = [hit for hit in roots if _stands(hit, part, served)]
     notes = _ids(hit for hit in mine if hit.signature.kind == "warn")
     chosen = _first(roots) or _by_state(state)
-    if chosen and chosen.signature.general and _is_beside(chosen, roots, told(part, is_ending), part):
+    if chosen and _may_be_beside(chosen, part) and _is_beside(chosen, roots, told(part, is_ending), part):
         chosen = None
     if chosen:
         found = _diagnosis_of(chosen, part, life, facts, _ids(symptoms) + notes)
@@ -235,7 +255,8 @@ def _diagnosed(life: Log, state: ProcessState, facts: t.Mapping[str, t.Any]) -> 
     is_suspect = is_ending or not served and state.running is None
     unnamed = told(part, is_ending) if is_suspect else None
     # That only something else failed explains nothing: so it is when a process was killed without a word.
-    named = _symptom(symptoms, served, unnamed is not None and not SECONDARY.search(unnamed.summary))
+    telling = symptoms if served or is_ending else _hangs(symptoms, part)
+    named = _symptom(telling, served, unnamed is not None and not SECONDARY.search(unnamed.summary))
     if named:
         others = [symptom for symptom in symptoms if symptom.signature is not named.signature]
         found = _diagnosis_of(named, part, life, facts, _ids(others) + notes)
@@ -244,6 +265,9 @@ def _diagnosed(life: Log, state: ProcessState, facts: t.Mapping[str, t.Any]) -> 
     left = state.running is False and state.exit_status not in ASKED_TO and stopping is None
     if not (unnamed or state.running) and (left or not served):
         unnamed = _end(part)
+    if stopping is not None and unnamed and (SECONDARY.search(unnamed.summary) or TRACEBACK.match(unnamed.summary)):
+        # What a start that is interrupted is in the middle of.
+        unnamed = None
     never = left and not served and bool(life.text.strip())
     if unnamed or never or is_dead(state) and not _stopped(life, state):
         found = _unknown(unnamed, life, state, _ids(symptoms) + notes)
@@ -251,6 +275,8 @@ def _diagnosed(life: Log, state: ProcessState, facts: t.Mapping[str, t.Any]) -> 
     return Diagnosis(NONE, _quiet(life, served), symptoms=notes)
 
 
+# A server says so once a minute; single kernels compiled for close to five.
+WAITS = 5
 # The status of a process that was asked to end (SIGTERM), and did.
 ASKED_TO = (143,)
 
@@ -280,11 +306,13 @@ def _hits(log: Log) -> list[Hit]:
                 index = log.index(match.start())
                 # A wait is told in a line of information; all else that is said so is no failure.
                 is_told = signature.kind == "warn" or signature.kind == "symptom" and not signature.final
-                is_quiet = log.lines[index].level in QUIET
-                if is_told or not is_quiet or signature.warned and log.lines[index].level == "WARNING":
+                line = log.lines[index]
+                is_quiet = line.level in QUIET or CALMLY.search(line.text) is not None
+                if is_told or not is_quiet or signature.warned and line.level == "WARNING":
                     # Names that differ in a number at their end alone are spellings of one.
                     groups = {k.rstrip(DIGITS): v for k, v in match.groupdict().items() if v is not None}
-                    quoted = is_quoted(log.lines[index].text, match.start() - log.starts[index])
+                    quoted = is_quoted(line.text, match.start() - log.starts[index])
+                    is_quiet = is_quiet or not signature.final and DISMISSED.search(line.text) is not None
                     hits.append(Hit(signature, index, groups, is_quiet, quoted))
     return sorted(hits, key=lambda hit: hit.index)
 
@@ -313,6 +341,14 @@ def _healed(hit: Hit, part: Log) -> bool:
     return any(begins(line.text) or SERVES.search(line.text) for line in part.lines[hit.index + 1 :])
 
 
+def _hangs(symptoms: list[Hit], part: Log) -> list[Hit]:
+    """The waits of a start that are too many in a row: kernels compile and weights load for minutes, too. A log of
+    nothing else does not show a start."""
+    moved = max((index for index, line in enumerate(part.lines) if is_progress(line.text)), default=-1)
+    waits = [hit for hit in symptoms if hit.index > moved]
+    return waits if moved < 0 or len(waits) >= WAITS else []
+
+
 def _first(roots: list[Hit]) -> Hit | None:
     """The first root cause; a mere attempt that is made again comes after all others, and a mere kind after those."""
     roots = [hit for hit in roots if not hit.is_quiet] or roots
@@ -324,11 +360,19 @@ def _first(roots: list[Hit]) -> Hit | None:
     return next((hit for hit in roots if first.signature.id in hit.signature.narrows), first)
 
 
-def _is_beside(general: Hit, roots: list[Hit], tells: Told | None, part: Log) -> bool:
-    """Whether what names a mere kind is something else than the exception that tells, or than what a log ends in."""
-    same = [hit.index for hit in roots if hit.signature is general.signature]
-    if tells is None:
-        return all(index < _ending(part) for index in same)
+def _may_be_beside(hit: Hit, part: Log) -> bool:
+    """Whether a root is a mere kind, or what a start went past: something else may have failed."""
+    text = part.lines[hit.index].text
+    is_past = not hit.signature.final and (part.went_on(hit.index) or DISMISSED.search(text))
+    return hit.signature.general or bool(is_past or OPTIONAL.search(text))
+
+
+def _is_beside(hit: Hit, roots: list[Hit], tells: Told | None, part: Log) -> bool:
+    """Whether a root is something else than the exception that tells, or, of a mere kind, than what a log ends in."""
+    same = [other.index for other in roots if other.signature is hit.signature]
+    is_general = hit.signature.general
+    if tells is None or not is_general and SECONDARY.search(tells.summary):
+        return is_general and all(index < _ending(part) for index in same)
     return not any(tells.index <= index < tells.index + EVIDENCE_LINES for index in same)
 
 
@@ -397,6 +441,8 @@ def _ending(log: Log) -> int:
 
 def _is_quiet(line: Line) -> bool:
     """Whether a line shows that its process went on."""
+    if DISMISSED.search(line.text) or CALMLY.search(line.text):
+        return True
     if line.is_error or DYING.search(line.text):
         return False
     return line.level in QUIET or bool(QUIETLY.search(line.text) or begins(line.text) or HAS_SERVED.search(line.text))
@@ -426,7 +472,7 @@ def _unknown(unnamed: Told | None, life: Log, state: ProcessState, symptoms: tup
     """What is known of a failure that is in no table: its own words, of what kind it is, and nothing made up."""
     evidence = list(unnamed.lines) if unnamed else _last_errors(life)
     if unnamed is None and not state.error:
-        return replace(_silent(state, evidence), symptoms=symptoms)
+        return replace(_silent(state, evidence, life), symptoms=symptoms)
     if unnamed is None:
         cause, remedy = f"{state.name} could not be started: {state.error}", state.error_remedy or LOOK_AROUND
         return Diagnosis(UNKNOWN, cause, remedy, "\n".join(evidence), None, symptoms, final=state.running is not True)
@@ -434,11 +480,8 @@ def _unknown(unnamed: Told | None, life: Log, state: ProcessState, symptoms: tup
     ending = _ended_with_stop(unnamed.summary)
     words = f"{ending.rstrip('.')}{status}." if status else ending
     cause = f"{state.name} failed with an error that is not known here: {words}"
-    sort = sort_of(unnamed.summary, unnamed.advice)
-    where = f" It was raised in {unnamed.where}." if unnamed.where else ""
-    named = settings_in(unnamed.summary, unnamed.where)
-    settings = f" It has to do with {', '.join(named)}." if named else ""
-    remedy = f"{sort.what}: {sort.look}.{settings}{where}"
+    sort = sort_of(unnamed.summary, unnamed.advice, unnamed.where)
+    remedy = f"{sort.what}: {sort.look}.{_around(unnamed)}"
     return Diagnosis(
         UNKNOWN,
         cause,
@@ -450,6 +493,13 @@ def _unknown(unnamed: Told | None, life: Log, state: ProcessState, symptoms: tup
     )
 
 
+def _around(unnamed: Told) -> str:
+    """Which settings an error has to do with, and where it was raised."""
+    where = f" It was raised in {unnamed.where}." if unnamed.where else ""
+    named = settings_in(unnamed.summary, unnamed.where)
+    return (f" It has to do with {', '.join(named)}." if named else "") + where
+
+
 LOOK_AROUND = "Read the evidence; the full log has the rest."
 SAYS_NOTHING = (
     "Read the evidence, its last lines. Then start the same command in a shell on the host, with VLLM_LOGGING_LEVEL: "
@@ -458,13 +508,15 @@ SAYS_NOTHING = (
 )
 
 
-def _silent(state: ProcessState, evidence: list[str]) -> Diagnosis:
-    """A process that ended without a word of its own."""
+def _silent(state: ProcessState, evidence: list[str], life: Log) -> Diagnosis:
+    """A process that ended without a word of its own; what never came to vLLM may have said why in any words."""
     killed = state.exit_status in (137, 139, 135, 134, 132)
     look = "Look at dmesg (the kernel's out-of-memory killer, Xid lines) and at coredumpctl. " if killed else ""
     remedy = f"{look}{SAYS_NOTHING}"
+    has_begun = any(line.level or begins(line.text) for line in life.lines)
+    last = "" if has_begun or not evidence else f" The last line of its log is: {_ended_with_stop(evidence[-1])}"
     return Diagnosis(
-        UNKNOWN, _ended(state), remedy, "\n".join(evidence[:EVIDENCE_LINES]), final=state.running is not True
+        UNKNOWN, f"{_ended(state)}{last}", remedy, "\n".join(evidence[:EVIDENCE_LINES]), final=state.running is not True
     )
 
 
@@ -487,7 +539,10 @@ def _last_errors(life: Log) -> list[str]:
 def _with_exception(found: Diagnosis, unnamed: Told | None) -> Diagnosis:
     if unnamed is None or found.id not in GENERIC:
         return found
-    return replace(found, cause=f"{found.cause} {_ended_with_stop(unnamed.summary)}", evidence="\n".join(unnamed.lines))
+    cause = f"{found.cause} {_ended_with_stop(unnamed.summary)}"
+    # Words that only say that something else failed were raised nowhere in particular.
+    around = "" if SECONDARY.search(unnamed.summary) else _around(unnamed)
+    return replace(found, cause=cause, remedy=found.remedy + around, evidence="\n".join(unnamed.lines))
 
 
 def _ended_with_stop(text: str) -> str:

@@ -45,7 +45,7 @@ FOLLOWERS = re.compile(
 SECONDARY = re.compile(f"{WRAPPERS.pattern}|{FOLLOWERS.pattern}")
 # The line of a long message that tells: of compilers, and of Triton, which ends with the error that it caught.
 DECISIVE = (
-    re.compile(r"^\s*ptxas .*; error\s*:|ptxas fatal\s*:|nvcc fatal\s*:"),
+    re.compile(r"^\s*ptxas .*; error\s*:|ptxas(?:-\w+)? fatal\s*:|nvcc fatal\s*:"),
     re.compile(r"(?:\(\d+\)|:\d+(?::\d+)?): (?:fatal )?error: |\b(?:command )?not found$|: No such file or directory$"),
     re.compile(r"^[A-Za-z_][\w.]*(?:Error|Exception)\(.+\)"),
 )
@@ -65,6 +65,14 @@ ADVICE = re.compile(
 NO_ADVICE = re.compile(
     r"report|file an? (?:issue|bug)|open an? issue|stack ?trace|TORCH_LOGS|TORCHDYNAMO|https?://\S+/issues|root cause"
 )
+# The values that a message says there are, and what such a list is none of.
+OPTIONS = re.compile(
+    r"\b(?:[Vv]alid|[Aa]vailable|[Aa]llowed|[Aa]ccepted|[Ss]upported|[Pp]ossible) (?:\w+ )?(?:options|values|choices"
+    r"|types"
+    r"|names|methods|backends|dtypes|formats)?(?: are)?: *(?P<options>[^:\n]{2,300})"
+)
+# What the Hugging Face Hub puts before its message, which stands below then.
+REQUEST_ID = re.compile(r":? *\(Request ID: [^)]*\)\.?$")
 NEW = re.compile(
     r"Traceback \(most|The above exception|During handling|Process |usage:|Exception ignored|\[rank\d+\]:\["
 )
@@ -193,8 +201,9 @@ def _whole(log: Log, one: Told) -> Told:
     texts = [text.strip() for text in texts if text.strip()]
     decisive = decisive_of(texts)
     # "RuntimeError:" alone on its line has its message below; pydantic has the cause in the second line.
-    is_below = texts[0].endswith(":") or "validation error" in texts[0]
-    summary = decisive or (" ".join(texts[:2]) if is_below else texts[0])
+    head = REQUEST_ID.sub(":", texts[0]) if len(texts) > 1 else texts[0]
+    is_below = head.endswith(":") or "validation error" in head
+    summary = decisive or (" ".join([head, *texts[1:2]]) if is_below else texts[0])
     shown = texts[:MOST_LINES]
     if one.code and re.fullmatch(r"[\w.]+:?", summary):
         summary, shown = f"{summary.rstrip(':')} of the line: {one.code}", [one.code, *shown]
@@ -207,7 +216,9 @@ def _whole(log: Log, one: Told) -> Told:
 def advice_of(message: str) -> str:
     """The sentences of a message that tell its reader what to do; empty where none does."""
     sentences = re.split(r"(?<=[.!?;])\s+(?=[A-Z])", message.partition(": ")[2])
-    return clip(" ".join(one for one in sentences if ADVICE.search(one) and not NO_ADVICE.search(one)))
+    advice = clip(" ".join(one for one in sentences if ADVICE.search(one) and not NO_ADVICE.search(one)))
+    listed = OPTIONS.search(message)
+    return advice or (clip(f"Choose one of {listed['options'].strip()}") if listed else "")
 
 
 def decisive_of(texts: t.Sequence[str]) -> str:
@@ -244,6 +255,8 @@ def _sort(pattern: str, what: str, look: str, retryable: bool | None = None) -> 
     return Sort(re.compile(pattern), what, look, retryable)
 
 
+# What the system says of a file or a socket that it does not name.
+BARE = re.compile(r"Errno -?\d+\] [A-Z][\w ]+$")
 ASK = "search vLLM's issues for the words of the error, try the next version, and report it with version, model, flags"
 # The first that matches counts.
 SORTS: tuple[Sort, ...] = (
@@ -254,6 +267,19 @@ SORTS: tuple[Sort, ...] = (
         True,
     ),
     _sort(
+        r"Docker daemon",
+        "The Docker Engine does not run on the host, or this user may not use it",
+        "look at systemctl status docker; who deploys has to be root or in the group docker",
+    ),
+    _sort(
+        r"NoCredentials|[Uu]nable to locate credentials|\b40[13]:? (?:Client Error|Unauthorized|Forbidden)",
+        "The other side rejected the credentials, or got none",
+        "give the server valid ones that may read what it asks for (hf_token_file for the Hugging Face Hub, env_file "
+        "for "
+        "others, such as AWS_ACCESS_KEY_ID)",
+        False,
+    ),
+    _sort(
         r"manifest unknown|manifest for \S+ not found|pull access denied|toomanyrequests|repository does not exist"
         r"|unauthorized: authentication required|initializing source docker:",
         "The image could not be fetched",
@@ -261,12 +287,17 @@ SORTS: tuple[Sort, ...] = (
         "pulls",
     ),
     _sort(
+        r"Error response from daemon|OCI runtime|container_linux\.go",
+        "The container could not be created or started",
+        "correct what it names: a name that another container has, a path to mount that is not there, a device, a port",
+    ),
+    _sort(
         r"Stale file handle|Input/output error|Remote I/O error|Transport endpoint is not connected|I/O error",
         "The storage below a path failed",
         "look at dmesg and at the mount of that path, mount a network file system again, or keep the files on the host",
     ),
     _sort(
-        r"Cannot assign requested address|Address family not supported",
+        r"[Cc]annot assign requested address|Address family not supported",
         "The server cannot listen on the address that it was given",
         "set bind to an address that this host has, as 'ip address' lists them; 0.0.0.0 is all of them",
         False,
@@ -285,6 +316,7 @@ SORTS: tuple[Sort, ...] = (
     ),
     _sort(
         r"ptxas|nvcc|LLVM ERROR|[Nn]inja|triton\.compiler|CompilationError|InductorError|BackendCompilerFailed"
+        r"|PassManager"
         r"|LoweringException|: (?:fatal )?error: ",
         "A kernel could not be compiled for this GPU or on this host",
         "compare GPU, driver and CUDA toolkit with what the image was built for; enforce_eager or another "
@@ -292,7 +324,8 @@ SORTS: tuple[Sort, ...] = (
         False,
     ),
     _sort(
-        r"ModuleNotFoundError|ImportError|undefined symbol|cannot open shared object|Symbol not found",
+        r"ModuleNotFoundError|ImportError|undefined symbol|cannot open shared object|Symbol not found|No module named"
+        r"|binary incompatibility|NumPy",
         "A package of the environment is missing or does not go with the others",
         "run pip check in it and compare with what this vLLM requires; the official image, or a new environment with "
         "vLLM installed alone, has what goes together",
@@ -303,6 +336,12 @@ SORTS: tuple[Sort, ...] = (
         "The GPU, its driver or the connection of GPUs failed",
         "look at nvidia-smi and at dmesg for Xid lines, and compare the driver with the CUDA of the image; "
         "CUDA_LAUNCH_BLOCKING: 1 in env shows which kernel it was",
+    ),
+    _sort(
+        r"[Cc]utlass|CUTLASS|\b\w*gemm\b|GEMM|[Tt]riton|[Ff]lash[Ii]nfer|[Nn]o suitable kernel|\bTMA\b|TensorRT-LLM",
+        "A kernel failed on this GPU",
+        "another one may do (attention_backend, moe_backend, linear_backend, kv_cache_dtype: auto, enforce_eager), or "
+        "a newer image",
     ),
     _sort(
         r"MemoryError|Cannot allocate memory|bad_alloc|std::bad_alloc",
@@ -337,7 +376,7 @@ SORTS: tuple[Sort, ...] = (
     ),
     _sort(
         r"Connect\w*Error|Timeout\w*|timed out|HTTPError|HTTPStatusError|SSLError|gaierror|name resolution|ProxyError"
-        r"|NetworkError|StoreError|MaxRetryError",
+        r"|NetworkError|StoreError|MaxRetryError|CAS service error|[Rr]eqwest",
         "Something did not answer over the network or in time",
         "check the address that it names from this host, its proxy and firewall, and whether the other side runs",
     ),
@@ -360,43 +399,116 @@ SORTS: tuple[Sort, ...] = (
         False,
     ),
 )
+# Of errors whose words are of no kind of their own, by where they were raised.
+PLACES: tuple[Sort, ...] = (
+    _sort(
+        r"in \w*(?:load_weights?|weight_loader\w*|load_fused_expert_weights|load_merged_column_weight|load_row_\w+)$",
+        "The weights do not go with the model's class",
+        "check that config.json is the one of these weights and that all files are there; otherwise this vLLM does not "
+        "know this form of the model (its quantization, a merged adapter): use a newer one",
+        False,
+    ),
+    _sort(
+        r"tokenization_|tokenizers?/|tokenizer\w*\.py|sentencepiece/",
+        "The tokenizer of the model is not complete, or of another kind than the one installed",
+        "check that tokenizer.json, tokenizer_config.json and the files that these name are in the model's directory, "
+        "or use a newer vLLM",
+        False,
+    ),
+    _sort(
+        r"create_ssl_context",
+        "The certificate of the server or its key is not there",
+        "compare ssl_certfile and ssl_keyfile in engine with where the server sees these files",
+        False,
+    ),
+    _sort(
+        r"in create_server_socket$",
+        "The server cannot listen on the address or port that it was given",
+        "set bind to an address that this host has, or to a name that it can resolve, and port to one above 1024",
+        False,
+    ),
+)
 ANY = Sort(
     what="The error itself does not say of what kind it is",
     look=f"look at the lines around it in the full log; then {ASK} and that log",
 )
 
 
+# A setting or a variable by its own name, which is no property of a model.
+NAMED = re.compile(
+    r"--(?P<flag>[a-z][a-z0-9]+(?:-[a-z0-9]+)*)|\b(?P<variable>(?:VLLM|LMCACHE|HF|RAY)_[A-Z0-9_]+)\b"
+    r"|(?<![\w./'-])(?P<name>(?:enable|disable|enforce|limit|max|num|tensor|pipeline|data|decode|prefill|expert|kv"
+    r"|gpu|mm"
+    r"|lora|hf|attention|moe|linear|mamba|block|cudagraph|compilation|scheduling|async|cpu|rope|pooler|chat|tool"
+    r"|reasoning"
+    r"|tokenizer|load|served|node|master|speculative|prompt)_[a-z0-9_]+)(?![\w./(-])"
+)
+NO_SETTING = re.compile(
+    r"num_(?:gpus|heads|experts|layers|blocks|gpu_blocks|tokens|reqs|kv_heads|\w+_heads|hidden_layers)$|max_position"
+    r"|max_seq"
+    r"|\w+_(?:weights?|kernel|factor|idx|index|ids?|proj|name|shape|dim)$|load_|VLLM_(?:USE_V1"
+    r"|ALLOW_LONG_MAX_MODEL_LEN)$"
+)
 # Settings by what messages, lines of code and the names of modules call them.
 SETTINGS: tuple[tuple[str, re.Pattern[str]], ...] = (
     ("tensor_parallel_size", re.compile(r"\btp_size\b|[Tt]ensor.(?:model.)?parallel")),
     ("pipeline_parallel_size", re.compile(r"\bpp_size\b|[Pp]ipeline.parallel")),
-    ("kv_cache_dtype", re.compile(r"\b[Kk][Vv].?[Cc]ache.?dtype|(?:fp8|FP8|quantized) [Kk][Vv]")),
-    ("quantization", re.compile(r"[Qq]uanti[sz]|GGUF|\bgguf|AWQ|GPTQ|[Bb]its[Aa]nd[Bb]ytes|\bbnb\b")),
+    ("kv_cache_dtype", re.compile(r"\b[Kk][Vv].?[Cc]ache.?dtype|(?:fp8\w*|FP8|quantized) [Kk][Vv]")),
+    (
+        "quantization",
+        re.compile(
+            r"[Qq]uanti[sz]|GGUF|\bgguf|(?i:awq|gptq|modelopt|nvfp4|mxfp4|compressed.tensors|bitsandbytes|\bbnb\b)"
+        ),
+    ),
     (
         "speculative_config",
         re.compile(r"[Ss]peculat|spec_decode|[Dd]raft|[Ee][Aa][Gg][Ll][Ee]|\bMTP\b|_mtp\b|[Mm]edusa"),
     ),
-    ("enable_lora", re.compile(r"LoRA|lora_|/lora/|PEFT")),
+    ("enable_lora", re.compile(r"LoRA|DoRA|lora_|/lora/|PEFT")),
+    ("enable_expert_parallel", re.compile(r"[Ee]xpert.parallel|deep_?ep|DeepEP")),
+    ("disable_hybrid_kv_cache_manager", re.compile(r"[Hh]ybrid KV")),
+    ("enable_eplb", re.compile(r"\bEPLB\b|eplb")),
+    ("cpu_offload_gb", re.compile(r"CPU (?:weight )?offload")),
     ("enable_prefix_caching", re.compile(r"[Pp]refix.cach")),
+    ("enable_chunked_prefill", re.compile(r"[Cc]hunked.prefill")),
+    ("data_parallel_size", re.compile(r"[Dd]ata.parallel|\bDP ranks?\b")),
+    ("decode_context_parallel_size", re.compile(r"[Dd]ecode.context.parallel|\bDCP\b")),
+    ("async_scheduling", re.compile(r"[Aa]sync(?:hronous)?.scheduling")),
+    ("logits_processors", re.compile(r"[Ll]ogits.?processor")),
+    (
+        "structured_outputs_config",
+        re.compile(r"[Ss]tructured.output|[Gg]uided.decoding|xgrammar|outlines_core|llguidance"),
+    ),
+    ("moe_backend", re.compile(r"[Ff]used_?MoE|FusedMoe|/fused_moe/|\bMoE (?:backend|kernel)")),
     (
         "compilation_config (enforce_eager does without)",
         re.compile(r"[Cc][Uu][Dd][Aa].?[Gg]raph|/compilation/|_dynamo|_inductor"),
     ),
     ("attention_backend", re.compile(r"FlashAttention|FlashInfer|FlashMLA|/attention/backends/|[Aa]ttention backend")),
-    ("kv_transfer_config", re.compile(r"kv_transfer|KVConnector|LMCache|\bNIXL\b|[Nn]ixl_")),
+    ("kv_transfer_config", re.compile(r"kv_transfer|KVConnector|LMCache|\bNIXL\b|[Nn]ixl_|[Mm]ooncake")),
     ("limit_mm_per_prompt", re.compile(r"[Mm]ulti.?[Mm]odal|mm_processor|[Ii]mage processor")),
 )
 
 
 def settings_in(*texts: str) -> list[str]:
     """The settings of a server that an error speaks of, in whatever words."""
-    return [name for name, pattern in SETTINGS if any(map(pattern.search, texts))]
+    named = [_setting(match) for text in texts[:1] for match in NAMED.finditer(text)]
+    meant = [name for name, pattern in SETTINGS if any(map(pattern.search, texts))]
+    return list(dict.fromkeys([name for name in named if name and not NO_SETTING.match(name)] + meant))
 
 
-def sort_of(summary: str, advice: str = "") -> Sort:
-    """Of what kind an error is, from its words; one that says itself what to change is of no better known kind."""
+def _setting(match: re.Match[str]) -> str:
+    return match["variable"] or match["name"] or match["flag"].replace("-", "_")
+
+
+def sort_of(summary: str, advice: str = "", where: str = "") -> Sort:
+    """Of what kind an error is, from its words, and from where it was raised if these are any program's; one that says
+    itself what to change is of no better known kind."""
     summary = summary.rpartition(" raised: ")[2]
     if advice:
         passes = SORTS[0].pattern.search(summary) or re.search(r"\b(?:again|later|retry)\b", advice)
         return Sort(what="The message says what to do", look=advice.rstrip("."), retryable=None if passes else False)
-    return next((sort for sort in SORTS if sort.pattern.search(summary)), ANY)
+    sort = next((sort for sort in SORTS if sort.pattern.search(summary)), ANY)
+    place = next((place for place in PLACES if place.pattern.search(where)), sort)
+    is_any = sort is ANY or sort in SORTS[-2:] or bool(BARE.search(summary))
+    return place if is_any else sort

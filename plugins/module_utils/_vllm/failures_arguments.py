@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 
 from .advice import VALUES, instead_of
+from .exceptions import advice_of, settings_in
 from .signature import PANE, Found, Signature
 
 
@@ -17,6 +18,12 @@ def _unrecognized(found: Found) -> str:
     known = [f"{flag}: {instead_of(flag)}" for flag in flags if instead_of(flag)]
     if known:
         return f"{'. '.join(known)}."
+    if re.search(r"'[{\[\"]|[}\]\"]'", found["args"]):
+        return (
+            f"The quotation marks of a shell reached the server: give {flags[0] if flags else 'the flag'} and its "
+            f"value as "
+            "two arguments, the value without the marks around it; in engine as a mapping."
+        )
     return (
         f"Remove {found['args'].strip()} from engine, or correct its spelling: 'vllm serve --help=all' lists the flags "
         "of this version."
@@ -102,10 +109,29 @@ def _invalid(found: Found) -> str:
     )
 
 
+def _correct_by_words(why: str) -> str:
+    """What a check of vLLM says to do, or which settings it speaks of."""
+    advice, named = advice_of(f": {why}"), settings_in(why)
+    settings = f"Change or leave out {' or '.join(named)} in engine" if named else "Correct the settings that it names"
+    if advice:
+        return f"{advice.rstrip('.')}.{f' {settings}.' if named else ''}"
+    if named == ["quantization"]:
+        return "The weights are quantised in a way that this version does not take: use a newer one, or other weights."
+    return f"{settings}; what it says tells which values go together."
+
+
 def _correct(found: Found) -> str:
     field = found.groups.get("field") or ""
     if found["kind"] in ("value_error", "assertion_error") or not field:
-        return "Correct the settings in engine that it names; what it says tells which values go together."
+        return _correct_by_words(re.sub(r"\s+", " ", found["why"]))
+    # What vLLM checks itself is "unexpected"; this is of a library that reads the quantization of the weights.
+    was_given = re.search(rf"^(?:non-default )?args: .*\b{re.escape(field)}\b", found.text, re.MULTILINE)
+    if found["kind"] == "extra_forbidden" and not was_given:
+        return (
+            f"The model's config.json has {field}, which this version does not know: use a newer one, or remove "
+            f"{field} "
+            "from a copy of that file."
+        )
     if found["kind"].startswith(("unexpected", "extra")):
         return f"Remove {field} from the setting in engine: this version does not know it."
     if found["kind"].startswith("json"):

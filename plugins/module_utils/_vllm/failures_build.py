@@ -157,9 +157,16 @@ BUILD: tuple[Signature, ...] = (
     Signature(
         "module-missing",
         "root",
-        ("No module named",),
-        r"ModuleNotFoundError: No module named '(?P<module>[\w.]+)'",
-        "The Python package {module} is missing in the environment of the server.",
+        ("No module named", "not found in your environment"),
+        r"ModuleNotFoundError: No module named '(?P<module>[\w.]+)'|python[\d.]*: No module named (?P<module2>[\w.]+)"
+        r"|packages that were not found in your environment: (?P<module3>[\w, -]+\w)",
+        lambda f: (
+            f"The Python package {f['module']} is missing in the environment of the server."
+            if "." not in f["module"] or f["module"].startswith("vllm")
+            else f"The Python package {f['module'].partition('.')[0]} has no part {f['module']}: it is missing, or of "
+            f"another "
+            "version than what asks for it."
+        ),
         "Install what provides {module} into that environment, check that the unit starts the Python of vLLM's "
         "environment, or "
         "use an image that holds it.",

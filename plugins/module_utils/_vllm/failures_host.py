@@ -23,6 +23,17 @@ def _more(found: Found) -> str:
     return f" ({need / 2**30:.1f} GiB more were asked for)" if need else ""
 
 
+# What of a unit a step of systemd is set by.
+UNIT_KEYS = {
+    "CHDIR": "WorkingDirectory, which has to be there",
+    "USER": "User, which the host has to know",
+    "GROUP": "Group, which the host has to know",
+    "NAMESPACE": "ReadWritePaths and BindPaths, whose paths have to be there",
+    "STDOUT": "StandardOutput, whose directory has to be there",
+    "env": "EnvironmentFile, which has to be there (a - before its path lets it be missing)",
+}
+
+
 HOST: tuple[Signature, ...] = (
     Signature(
         "driver-too-old",
@@ -76,11 +87,15 @@ HOST: tuple[Signature, ...] = (
     Signature(
         "cuda-compat-803",
         "root",
-        ("system has unsupported display driver",),
-        r"(?:Error 803: )?system has unsupported display driver / cuda driver combination",
-        "The image's own CUDA compatibility libraries hide the host's newer driver.",
-        "Take the compat directory out of the image's library path (LD_LIBRARY_PATH: /usr/local/nvidia/lib64), or "
-        "use an image that matches the driver.",
+        ("system has unsupported display driver", "CUDA driver is a stub library"),
+        r"(?:Error 803: )?system has unsupported display driver / cuda driver combination"
+        r"|(?P<stub>CUDA driver is a stub library)",
+        lambda f: (
+            f"{'Stubs of a CUDA toolkit' if 'stub' in f else 'Libraries of the image for CUDA compatibility'} hide the "
+            "host's driver."
+        ),
+        "Take the directory compat (or lib64/stubs) out of the library path (LD_LIBRARY_PATH: "
+        "/usr/local/nvidia/lib64), or use an image that matches the driver.",
         narrows=("no-gpu", "cuda-error"),
     ),
     Signature(
@@ -94,11 +109,12 @@ HOST: tuple[Signature, ...] = (
     Signature(
         "ptxas-sm121",
         "root",
-        ("ptxas fatal", "Unsupported .version"),
-        r"ptxas fatal\s*: Value '(?P<arch>sm_\w+)' is not defined for option 'gpu-name'"
+        (" fatal", "Unsupported .version"),
+        r"ptxas(?:-\w+)? fatal\s*: Value '(?P<arch>sm_\w+)' is not defined for option 'gpu-name'"
         r"|ptxas /[^\n]*Unsupported \.version (?P<arch2>[\d.]+\d)",
         "The ptxas that Triton uses is too old for this GPU ({arch}).",
-        "Set TRITON_PTXAS_PATH: /usr/local/cuda/bin/ptxas (CUDA 13) in env, or use a newer image.",
+        "Set TRITON_PTXAS_PATH (and TRITON_PTXAS_BLACKWELL_PATH): /usr/local/cuda/bin/ptxas (CUDA 13) in env, or use a "
+        "newer image.",
     ),
     Signature(
         "torch-arch-warning",
@@ -125,15 +141,18 @@ HOST: tuple[Signature, ...] = (
             "DriverNotLoaded",
             "libcuda.so.1",
             "NVMLError_LibraryNotFound",
+            "GPU vendor from CDI",
+            "nvidia-container-cli: ",
         ),
         r"(?:Failed to infer device type|No CUDA GPUs are available|NVIDIA driver was not found"
         r"|no NVIDIA driver on your system|no CUDA-capable device is detected|CUDA unknown error - this may"
         r"|nvml error: driver not loaded|NVMLError_(?:DriverNotLoaded|LibraryNotFound)"
         r"|libcuda\.so\.1: cannot open shared object file|could not select device driver \"\" with capabilities: "
-        r"\[\[gpu\]\])",
-        "The server sees no GPU.",
-        "Check nvidia-smi on the host, then the NVIDIA Container Toolkit (docker run --gpus all), then gpus and "
-        "CUDA_VISIBLE_DEVICES of this server.",
+        r"\[\[gpu\]\]|(?P<why>failed to discover GPU vendor from CDI[^\n]*)"
+        r"|(?P<why2>nvidia-container-cli: (?!requirement error)[^\n]+))",
+        lambda f: f"The server sees no GPU{': ' + f['why'].rstrip('. ')[:250] if 'why' in f else ''}.",
+        "Check nvidia-smi on the host, then the NVIDIA Container Toolkit (docker run --gpus all; since Docker 29 it "
+        "takes CDI devices: nvidia-ctk cdi generate), then gpus and CUDA_VISIBLE_DEVICES of this server.",
     ),
     Signature(
         "nvml-lost",
@@ -167,11 +186,13 @@ HOST: tuple[Signature, ...] = (
             "invalid device ordinal",
             "unresolvable CDI devices",
             "visible device ordinal",
+            "device < num_gpus",
         ),
         r"device error: (?P<id>\S+): unknown device|invalid literal for int\(\) with base 10: '(?P<id2>(?:GPU"
         r"|MIG)-[^']*)'"
         r"|NVMLError_(?:NotFound|InvalidArgument)\b|CUDA error: invalid device ordinal|unresolvable CDI devices "
-        r"(?P<id3>\S+)|visible device ordinal \d+ is out of range for (?P<id4>\w+=\S*)",
+        r"(?P<id3>\S+)|visible device ordinal \d+ is out of range for (?P<id4>\w+=\S*)"
+        r"|device < num_gpus INTERNAL ASSERT FAILED[^\n]*(?P<id5>device=\d+, num_gpus=\d+)",
         lambda f: f"A GPU that the server is to use is not there{of(f, 'id')}, or vLLM cannot find it by that name.",
         "Compare gpus and CUDA_VISIBLE_DEVICES with nvidia-smi -L: write the whole UUID as it stands there, or the "
         "index. Up to "
@@ -242,9 +263,13 @@ HOST: tuple[Signature, ...] = (
         ("CUDA error: ",),
         r"CUDA error: (?P<what>[^\n]+)",
         lambda f: f"A call to the GPU failed: {f['what'].strip().rstrip('.')[:200]}.",
-        "Look at dmesg for Xid lines, at nvidia-smi for memory that others hold, and compare the driver with the CUDA "
-        "of the "
-        "image; CUDA_LAUNCH_BLOCKING: 1 in env shows which call it was.",
+        lambda f: (
+            "Start the MPS daemon (nvidia-cuda-mps-control -d) and give the server its pipe directory "
+            "(CUDA_MPS_PIPE_DIRECTORY) and ipc_mode: host, or leave that variable out."
+            if "MPS" in f["what"]
+            else "Look at dmesg for Xid lines, at nvidia-smi for memory that others hold, and compare the driver with "
+            "the CUDA of the image; CUDA_LAUNCH_BLOCKING: 1 in env shows which call it was."
+        ),
         retryable=None,
         general=True,
     ),
@@ -252,13 +277,43 @@ HOST: tuple[Signature, ...] = (
     Signature(
         "command-missing",
         "root",
-        ("executable file not found", "Failed at step EXEC", "vllm: command not found", "vllm: not found"),
+        (
+            "executable file not found",
+            "Failed at step EXEC",
+            "vllm: command not found",
+            "vllm: not found",
+            "bad interpreter: No such file",
+            "Failed to spawn: ",
+        ),
         r"exec: \"?(?P<cmd>[^\"\s]+)\"?: executable file not found|Failed at step EXEC spawning (?P<cmd2>\S+): "
-        r"|\b(?P<cmd3>vllm): (?:command )?not found",
+        r"|\b(?P<cmd3>vllm): (?:command )?not found|(?P<cmd4>/\S+): bad interpreter: No such file"
+        r"|^error: Failed to spawn: `(?P<cmd5>[^`\n]+)`",
         "The command {cmd} is not there.",
         "In a container: check image and its entrypoint. In a unit: write the whole path of vllm in its environment "
         "(ExecStart=VENV/bin/vllm serve MODEL), and check that it is executable and its Python exists (head -1 of that "
         "file).",
+    ),
+    Signature(
+        "unit-not-set-up",
+        "root",
+        ("Failed at step ", "Failed to load environment files"),
+        r"Failed at step (?P<step>(?!EXEC)[A-Z_]+) spawning \S+: (?P<why>[^\n]+)"
+        r"|Failed to load (?P<env>environment files): (?P<why2>[^\n]+)",
+        lambda f: f"The unit asks for what is not there ({f.groups.get('env') or f['step']}): {f['why'].rstrip('. ')}.",
+        lambda f: (
+            f"Correct {UNIT_KEYS.get('env' if 'env' in f else f['step'], 'the setting of the unit for that step')}, as "
+            "systemctl cat shows it; then systemctl daemon-reload and start it again."
+        ),
+    ),
+    Signature(
+        "unit-start-timeout",
+        "root",
+        ("tart operation timed out",),
+        r"[Ss]tart operation timed out",
+        "The start took longer than the unit allows (TimeoutStartSec), and systemd ended it: start operation timed "
+        "out.",
+        "Set TimeoutStartSec=infinity in the unit, or Type=exec, with which a start ends at once: loading a model "
+        "takes minutes, and vLLM does not tell systemd when it is ready.",
     ),
     Signature(
         "image-platform",

@@ -76,10 +76,12 @@ LIMITS: tuple[Signature, ...] = (
     Signature(
         "quant-block-split",
         "root",
-        ("not divisible by weight quantization block", "not divisible by min_thread", "not divisible by  min_thread"),
-        r"(?:output_size|input_size|output_partition_size|\w+_size_per_partition|[\w' ]+ weight) = (?P<size>\d+) is "
+        ("not divisible by weight quantization block", "min_thread", "tile_"),
+        r"(?:output_size|input_size|output_partition_size|\w+_size_per_partition|size_\w|[\w' ]+ weight) = "
+        r"(?P<size>\d+) is "
         r"not "
-        r"divisible by +(?:weight quantization block_\w = (?P<block>\d+)|min_thread_\w = (?P<thread>\d+))",
+        r"divisible by +(?:weight quantization block_\w = (?P<block>\d+)|(?:min_thread_\w|tile_\w_size) = "
+        r"(?P<thread>\d+))",
         lambda f: (
             f"Split over so many GPUs, a layer has {f['size']} rows or columns on each, no multiple of the "
             f"{f.groups.get('block') or f.groups.get('thread')} that its quantization needs."
@@ -229,8 +231,8 @@ LIMITS: tuple[Signature, ...] = (
             "No supported CUDA architectures",
             "device kernel image is invalid",
         ),
-        r"CUDA error: (?P<what>an illegal instruction was encountered|invalid device function|device kernel image is "
-        r"invalid)"
+        r"(?:CUDA error|Triton Error \[CUDA\]): (?P<what>an illegal instruction was encountered|invalid device function"
+        r"|device kernel image is invalid)"
         r"|(?P<what2>No compiled cutlass_\w+)[^\n]*?capability: (?P<have>\d+)"
         r"|(?P<what3>Arch conditional MMA instruction used without targeting appropriate compute capability)"
         r"|nvcc fatal *: (?P<what4>Unsupported gpu architecture '[^']+')|(?P<what5>No supported CUDA "

@@ -100,6 +100,16 @@ def _kv_too_small(found: Found) -> str:
     )
 
 
+def _load_oom(found: Found) -> str:
+    asked = re.search(
+        r"Tried to allocate ([\d.]+ [KMG]iB)\. GPU \d+ has a total capacity of ([\d.]+ [KMG]iB) "
+        r"of which ([\d.]+ \w+) is free",
+        found.text,
+    )
+    much = f": {asked[1]} more were asked for, and {asked[3]} of {asked[2]} are free" if asked else ""
+    return f"The weights do not fit into the memory of the GPU{much}."
+
+
 def _no_blocks(found: Found) -> str:
     short = re.search(r"Available KV cache memory: -([\d.]+) GiB", found.text)
     missing = f" {short.group(1)} GiB are missing." if short else ""
@@ -187,7 +197,7 @@ MEMORY: tuple[Signature, ...] = (
         "root",
         ("Failed to load model - not enough GPU memory",),
         r"Failed to load model - not enough GPU memory",
-        "The weights do not fit into the memory of the GPU.",
+        _load_oom,
         "Spread the model over more GPUs (tensor_parallel_size), take a smaller or quantised model, or free the GPU. A "
         "lower gpu_memory_utilization makes no room for weights.",
         narrows=("cuda-oom",),
@@ -219,16 +229,19 @@ MEMORY: tuple[Signature, ...] = (
         "root",
         (
             "CUDA out of memory. Tried",
+            "HIP out of memory. Tried",
             "CUDA error: out of memory",
             "CUDA driver error: out of memory",
             "'out of memory'",
             "CUDA Error: out of memory",
             "CUBLAS_STATUS_ALLOC_FAILED",
+            "Triton Error [CUDA]: out of memory",
         ),
-        r"CUDA (?:driver )?[Ee]rror: (?:out of memory|CUBLAS_STATUS_ALLOC_FAILED)|NCCL WARN Cuda failure \d* ?'out of "
-        r"memory'|(?:torch\.(?:cuda\.)?OutOfMemoryError: )?CUDA out of memory\. Tried to allocate (?P<want>[\d.]+ "
-        r"[KMG]iB)(?:\. GPU (?P<gpu>\d+) has a total capacity of (?P<total>[\d.]+ [KMG]iB) of which (?P<left>[\d.]+ "
-        r"[KMG]iB) is free)?",
+        r"CUDA (?:driver )?[Ee]rror: (?:out of memory|CUBLAS_STATUS_ALLOC_FAILED)|Triton Error \[CUDA\]: out of "
+        r"memory|NCCL WARN Cuda failure \d* ?'out of "
+        r"memory'|(?:torch\.(?:cuda\.)?OutOfMemoryError: )?(?:CUDA|HIP) out of memory\. Tried to allocate "
+        r"(?P<want>[\d.]+ [KMG]iB)(?:\. GPU (?P<gpu>\d+) has a total capacity of (?P<total>[\d.]+ [KMG]iB) of which "
+        r"(?P<left>[\d.]+ (?:[KMG]iB|bytes)) is free)?",
         lambda f: (
             f"The GPU ran out of memory{': ' + f['want'] + ' more were asked for' if 'want' in f else ''}"
             + (f", and {f['left']} of {f['total']} are free on GPU {f['gpu']}." if "left" in f else ".")

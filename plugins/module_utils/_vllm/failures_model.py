@@ -74,7 +74,21 @@ MODEL: tuple[Signature, ...] = (
         "Accept the licence on the model's page with that account and give the server the token (hf_token_file), or "
         "put the weights on the host beforehand.",
         final=False,
-        narrows=("hf-repo-not-found", "hf-offline"),
+        narrows=("hf-repo-not-found", "hf-offline", "hf-token"),
+    ),
+    Signature(
+        "hf-token",
+        "root",
+        (" Client Error: ", "Invalid credentials", "Invalid user token", " Forbidden: "),
+        r"40[13] Client Error: \w+ for url: \S*(?:huggingface\.co|hf\.co)|(?P<why>Invalid (?:credentials in "
+        r"Authorization "
+        r"header|user token)[^\n]*)|403 Forbidden: (?P<why2>[^\n]+)",
+        lambda f: (
+            f"The Hugging Face Hub rejected the token ({f['why'].rstrip('. ') if 'why' in f else 'HTTP 401 or 403'})."
+        ),
+        "Give the server a token that is valid and may read this model (hf_token_file; a fine-grained token needs "
+        "access to public gated repositories), or put the weights on the host beforehand.",
+        final=False,
     ),
     Signature(
         "hf-repo-not-found",
@@ -99,6 +113,7 @@ MODEL: tuple[Signature, ...] = (
         "Check model as the server sees it: an id of the Hugging Face Hub, or a directory that exists and is mounted "
         "into the container. A private repository needs hf_token_file.",
         final=False,
+        narrows=("hf-token",),
     ),
     Signature(
         "hf-offline",
@@ -217,9 +232,10 @@ MODEL: tuple[Signature, ...] = (
     Signature(
         "disk-full",
         "root",
-        ("No space left on device",),
+        ("No space left on device", "no space left on device"),
         r"(?:\[Errno 28\]|(?<=os error 28)\)?|OSError: .*)\W*No space left on device(?:: '(?P<path>[^']+)')?"
-        r"|No space left on device \(os error 28\)(?:.*?\"(?P<path2>/[^\"]+)\")?",
+        r"|No space left on device \(os error 28\)(?:.*?\"(?P<path2>/[^\"]+)\")?"
+        r"|(?:write|mkdir|open|copy\S*) (?P<path3>/[^\s:]+): no space left on device|: no space left on device",
         "A disk (or /dev/shm) is full.",
         _disk,
         # A cache that cannot be written is often done without.
@@ -228,10 +244,12 @@ MODEL: tuple[Signature, ...] = (
     Signature(
         "model-arch-unsupported",
         "root",
-        ("are not supported for now",),
-        r"Model architectures (?P<arch>\[.*?\]) are not supported for now",
-        "This vLLM is too old for the model ({arch}).",
-        "Use a newer image or vllm_version (gpt-oss needs 0.10.1 or later).",
+        ("are not supported for now", "has no vLLM implementation", "Cannot find model module"),
+        r"Model architectures (?P<arch>\[.*?\]) are not supported for now|(?P<arch2>\w+) has no vLLM implementation"
+        r"|Cannot find model module\. '(?P<arch3>\w+)'",
+        "This vLLM is too old for the model ({arch}), or never had a class for it.",
+        "Use a newer image or vllm_version (gpt-oss needs 0.10.1 or later); vLLM's list of supported models has the "
+        "class.",
         narrows=("config-invalid",),
     ),
     Signature(

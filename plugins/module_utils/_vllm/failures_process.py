@@ -23,6 +23,21 @@ def _exit_code(found: Found) -> str:
     return f" (exit code {code:.0f}{': ' + meaning[int(code)] if int(code) in meaning else ''})"
 
 
+LOOK_BELOW = (
+    "Look at what it says below that line, at dmesg for Xid lines, and at coredumpctl; update vLLM and the driver, and "
+    "try another attention_backend or enforce_eager."
+)
+# What a crash that has one cause is known by.
+CRASHES = {
+    "Killed": "It was killed with SIGKILL: by the kernel for lack of memory (dmesg, free -h, the limit of the "
+    "container or unit), or by a user. On unified memory (GB10) lower gpu_memory_utilization.",
+    "Bus error": "Keep ipc_mode: host, or enlarge /dev/shm, which is too small; a file that was cut short while it "
+    "was read ends so, too (compare the weights with those of the model's page).",
+    "Illegal instruction": "The build does not suit this CPU (x86 needs AVX2, vLLM for CPUs AVX512): use vLLM's "
+    "image, or build it on this host.",
+}
+
+
 PROCESS: tuple[Signature, ...] = (
     Signature(
         "worker-died",
@@ -79,13 +94,25 @@ PROCESS: tuple[Signature, ...] = (
     Signature(
         "process-crashed",
         "symptom",
-        ("Fatal Python error", "Segfault encountered", "received at time", "terminate called", "egmentation fault"),
+        (
+            "Fatal Python error",
+            "Segfault encountered",
+            "received at time",
+            "terminate called",
+            "egmentation fault",
+            "Bus error",
+            "Illegal instruction",
+            "Aborted",
+            "Killed",
+        ),
         r"Fatal Python error: (?P<what>[^\n]+)|!!!!!!! (?P<what2>Segfault) encountered|\*\*\* (?P<what3>SIG\w+) "
         r"received at "
-        r"time|(?P<what4>terminate called) (?:after|without)|\b(?P<what5>Segmentation fault)\b",
+        r"time|(?P<what4>terminate called) (?:after|without)|\b(?P<what5>Segmentation fault)\b"
+        # A shell says so: in a line of its own, or with its number and its command.
+        r"|^(?P<what6>Bus error|Illegal instruction|Aborted(?= +\(core)|Killed)(?: +\(core dumped\))?$"
+        r"|^\S+: line \d+: +\d+ (?P<what7>Bus error|Illegal instruction|Aborted|Killed)\b",
         "A process of the server crashed: {what}.",
-        "Look at what it says below that line, at dmesg for Xid lines, and at coredumpctl; update vLLM and the driver, "
-        "and try another attention_backend or enforce_eager.",
+        lambda f: CRASHES.get(f["what"].partition(":")[0], LOOK_BELOW),
         retryable=None,
     ),
     Signature(
@@ -142,9 +169,11 @@ PROCESS: tuple[Signature, ...] = (
             "output_handler failed",
             "Engine loop is not running",
             "Background loop ",
+            "('Engine process (pid ",
         ),
         r"EngineDeadError|EngineCore encountered an issue\. See stack trace \(above\) for the root cause"
-        r"|AsyncLLM output_handler failed|Engine loop is not running|Background loop (?:has errored|is stopped)",
+        r"|AsyncLLM output_handler failed|Engine loop is not running|Background loop (?:has errored|is stopped)"
+        r"|RuntimeError\('Engine process \(pid \d+\) died",
         "The engine died while it served; the API server then leaves with status 0.",
         f"{HIGHER_ABOVE} Keep restart_policy: unless-stopped, which restarts a server that left with status 0 too.",
         retryable=True,

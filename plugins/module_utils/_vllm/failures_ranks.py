@@ -55,18 +55,31 @@ RANKS: tuple[Signature, ...] = (
     Signature(
         "port-in-use",
         "root",
-        ("[Errno 98]", "port is already allocated", "bind: address already in use"),
+        ("[Errno 98]", "port is already allocated", "ddress already in use"),
         r"Bind for \S*:(?P<port2>\d+) failed: port is already allocated|listen tcp\d? \S*:(?P<port3>\d+): bind: "
         r"address "
         r"already in use|\[Errno 98\] (?:Address already in use|error while attempting to bind on address(?: "
         r"\('[^']*', "
-        r"(?P<port>\d+)\))?)",
+        r"(?P<port>\d+)\))?)|ZMQError: Address already in use \(addr='[^']*:(?P<port4>\d+)'\)",
         lambda f: f"Port {_port(f)} is taken by another process.",
         lambda f: (
             f"Give the server another port, or stop what holds it: 'ss -ltnp sport = :{_port(f)}' shows who. (vLLM "
             "0.7.3 to 0.24 do not even notice a second vLLM of the same user on a port; requests are split between "
             "the two.)"
+            if "ZMQError" not in f.text
+            else f"Stop what holds it ('ss -ltnp sport = :{_port(f)}' shows who), or set another in env: "
+            "VLLM_NIXL_SIDE_CHANNEL_PORT for a NixlConnector, VLLM_PORT as the base of other internal ports."
         ),
+    ),
+    Signature(
+        "port-denied",
+        "root",
+        ("error while attempting to bind", "sock.bind("),
+        r"\[Errno 13\] error while attempting to bind on address \('[^']*', (?P<port>\d+)\)"
+        r"|sock\.bind\([^\n]*\n(?:[ ^~]*\n)?PermissionError: \[Errno 13\] Permission denied",
+        lambda f: f"The server may not listen on port {_port(f)}: those below 1024 are for root.",
+        "Set port to one above 1024; a proxy or a port of the container may pass a lower one on.",
+        narrows=("permission-denied",),
     ),
     Signature(
         "dist-port-race",
@@ -124,10 +137,13 @@ RANKS: tuple[Signature, ...] = (
     Signature(
         "ray-placement",
         "root",
-        ("Cannot provide a placement group",),
-        r"Cannot provide a placement group (?:of\b|requiring (?P<gpus>\d+) GPUs)",
+        ("Cannot provide a placement group", "placement group bundle index", "Not enough resources to allocate"),
+        r"Cannot provide a placement group (?:of\b|requiring (?P<gpus>\d+) GPUs)"
+        r"|placement group bundle index \d+ is invalid"
+        r"|Not enough resources to allocate (?P<gpus2>\d+ DP ranks)",
         lambda f: f"The Ray cluster has fewer free GPUs than the server asks for{of(f, 'gpus')}.",
-        "Look at 'ray status', and join the missing hosts first.",
+        "Look at 'ray status', and join the missing hosts first, or lower tensor_parallel_size, "
+        "pipeline_parallel_size or data_parallel_size.",
         retryable=True,
     ),
     Signature(

@@ -26,7 +26,7 @@ DEAD = (
     r"|^EngineCore (?:encountered a fatal error|encountered an issue|hit an exception)|EngineCore failed to start"
     r"|[Gg]ot fatal signal from worker processes|Engine core initialization failed|Engine process failed to start"
     r"|EngineDeadError|AsyncLLM output_handler failed|Engine loop is not running"
-    r"|Background loop (?:has errored|is stopped)"
+    r"|Background loop (?:has errored|is stopped)|^RuntimeError\('Engine process \(pid \d+\) died"
 )
 # The same without what makes it slow, to be asked of a whole log.
 HINT = (

@@ -21,6 +21,7 @@ from pathlib import Path
 BRANCHES = {"570": "570.211.01", "580": "580.178.04"}
 RELEASE = "0ubuntu0.24.04.1"
 TOOLKIT = "1.20.0"
+SDK = Path("/usr/lib/python3/dist-packages/docker")
 UNIT = "[Service]\nExecStart=/usr/bin/sleep infinity\n[Install]\nWantedBy=multi-user.target\n"
 # Packages of services make systemd read its units, as the real ones do.
 RELOAD = "systemctl daemon-reload\n"
@@ -109,6 +110,12 @@ def of_toolkit() -> list[Deb]:
     ]
 
 
+def of_python() -> Deb:
+    """The Docker SDK that the host has, as a package of the archive."""
+    modules = {str(path): path.read_text(encoding="utf-8") for path in SDK.rglob("*.py")}
+    return Deb("python3-docker", "5.0.3-1ubuntu1.1", "python3-requests", files=modules)
+
+
 def build(deb: Deb, directory: Path) -> str:
     """Write a package; returns its entry in the list of a repository."""
     control = f"Package: {deb.name}\nVersion: {deb.version}\nArchitecture: all\nMaintainer: rig <rig@example.com>\n"
@@ -144,7 +151,8 @@ def write(directory: Path, debs: t.Iterable[Deb]) -> None:
 
 def main(place: str) -> None:
     headers = Deb(f"linux-headers-{os.uname().release}".replace("_", "-").lower(), "1.0")
-    write(Path(place) / "archive", [*(deb for row in BRANCHES.items() for deb in of_branch(*row)), headers])
+    drivers = [deb for row in BRANCHES.items() for deb in of_branch(*row)]
+    write(Path(place) / "archive", [*drivers, headers, of_python()])
     write(Path(place) / "toolkit", of_toolkit())
 
 

@@ -341,6 +341,27 @@ def test_caches_that_no_server_was_healthy_with_are_not_used_again(
     assert bool(kept) is healthy
 
 
+@pytest.mark.parametrize("client", [CONTAINERS, UNITS], indirect=True)
+def test_a_server_that_failed_with_them_starts_without_them(client: Client, tmp_path: Path) -> None:
+    assert run(caches=caches(tmp_path / "a"))["server"]["cold_start"] is False
+    failed = manage(state="stopped")["server"]["container_id"]
+    result = run()
+    assert [line.partition(" (")[0] for line in result["actions"]] == ["remove vllm-a", "create vllm-a", "start vllm-a"]
+    assert result["server"]["container_id"] != failed and result["server"]["cold_start"] is True
+    assert client.contents == {} if client.__class__ is Client else [*(tmp_path / "cache").glob("*/*/vllm")] == []
+    # Nothing is said against a server that was committed with them, nor against one that compiled by itself.
+    manage(state="stopped")
+    assert run()["actions"] == ["start vllm-a"]
+
+
+@pytest.mark.parametrize("client", [CONTAINERS, UNITS], indirect=True)
+def test_a_server_that_was_committed_with_them_keeps_them(client: Client, tmp_path: Path) -> None:
+    run(caches=caches(tmp_path / "a"))
+    manage(state="committed")
+    manage(state="stopped")
+    assert run()["actions"] == ["start vllm-a"]
+
+
 def test_gpus_that_cannot_be_looked_at_cost_only_the_caches(client: Client, tmp_path: Path) -> None:
     def fail() -> dict[str, t.Any]:
         raise VllmError("nvidia-smi hangs.", "backend-failed")

@@ -43,6 +43,9 @@ from slots_model import (
     wanted,
 )
 
+# What a start with the compile caches of another host left that failed.
+FAILED = instance("current", NEW, is_unproven=True)
+
 # --- examples -------------------------------------------------------------------------------------------------------
 
 REPLACE = [
@@ -68,6 +71,20 @@ REVERT = [
         pytest.param("started", [instance("current", NEW, True)], [], id="it serves already"),
         pytest.param("started", [instance("current", NEW)], ["start c"], id="it is stopped"),
         pytest.param("present", [instance("current", NEW)], [], id="it is stopped and may be"),
+        pytest.param(
+            "started",
+            [FAILED],
+            ["remove c (it was not committed with the compile caches of another host)", "create c", "start c"],
+            id="it is stopped, and was not committed with the compile caches of another host",
+        ),
+        pytest.param("present", [FAILED], [], id="present, the same"),
+        pytest.param("started", [replace(FAILED, running=True)], [], id="it serves with those"),
+        pytest.param(
+            "started",
+            [FAILED, instance("superseded", OLD)],
+            ["start c"],
+            id="it is stopped with those, and knows what served before it",
+        ),
         pytest.param("started", [instance("current", OLD, True)], [*REPLACE, "start c"], id="another one serves"),
         pytest.param(
             "present", [instance("current", OLD, True)], [*REPLACE, "start c"], id="present, another one serves"
@@ -429,6 +446,17 @@ def test_a_run_that_is_cut_short_anywhere_is_finished_by_the_next(model: Model) 
     for cut in steps(model, plan(wanted("started"), look_at(model))):
         assert serves(run(cut, "started"), NEW)
         assert serves(run(cut, "started", NEWER), NEWER)
+
+
+@everything
+def test_a_server_goes_before_it_is_made_anew_only_where_it_is_stopped_and_nothing_is_beside_it(model: Model) -> None:
+    there = look_at(model)
+    unproven = {slot: replace(one, is_unproven=True) for slot, one in there.instances.items()}
+    decided = plan(wanted("started"), replace(there, instances=unproven))
+    for cut in steps(model, decided):
+        assert serves(run(cut, "started"), NEW)
+    first = [(action.verb, action.target) for action in decided.actions[:1]]
+    assert (first == [("remove", "current")]) == ([*model] == ["c"] and not model["c"].running)
 
 
 @everything

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 import typing as t
+import venv
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,6 +24,7 @@ from ansible_collections.gpufleet.vllm.plugins.module_utils._provision.facts imp
     Facts,
     Job,
     Package,
+    Python,
     Unit,
     Wish,
 )
@@ -198,6 +202,47 @@ def test_the_cdi_specification_tells_driver_and_mig_devices() -> None:
     assert parse.cdi([]) == (None, 0)
 
 
+def about(python: str, directory: Path) -> Python:
+    """What an interpreter says of itself, asked as the look asks, in a directory."""
+    command = [python, "-c", parse.ABOUT_PYTHON]
+    return parse.python(
+        python, subprocess.run(command, check=True, text=True, capture_output=True, cwd=directory).stdout
+    )
+
+
+def test_an_interpreter_tells_whether_it_finds_the_docker_sdk(tmp_path: Path) -> None:
+    assert about(sys.executable, tmp_path).has_sdk is True
+    venv.create(tmp_path / "venv", symlinks=True)
+    (tmp_path / "docker").mkdir()
+    (tmp_path / "requests").mkdir()
+    # Folders of these names in the working directory are no modules.
+    python = str(tmp_path / "venv/bin/python")
+    assert about(python, tmp_path) == Python(python, has_sdk=False, has_packaged_modules=False)
+
+
+@pytest.mark.parametrize(
+    ("text", "known"),
+    [
+        pytest.param(
+            '[false, ["/usr/local/lib/python3.12/dist-packages", "/usr/lib/python3/dist-packages"]]',
+            Python("p", False, True),
+            id="Ubuntu",
+        ),
+        pytest.param(
+            '[false, ["/usr/lib64/python3.9/site-packages", "/usr/lib/python3.9/site-packages"]]',
+            Python("p", False, True),
+            id="RHEL 9",
+        ),
+        pytest.param('[false, ["/usr/lib/python3.12/site-packages"]]', Python("p", False), id="RHEL 9, a newer one"),
+        pytest.param('[true, ["/opt/a/lib/python3.12/site-packages"]]', Python("p", True), id="a virtual environment"),
+        pytest.param("", Python("p"), id="it did not answer"),
+        pytest.param("[]", Python("p"), id="it answered something else"),
+    ],
+)
+def test_an_interpreter_tells_whether_it_uses_packages_of_the_system(text: str, known: Python) -> None:
+    assert parse.python("p", text) == known
+
+
 # --- a whole host -----------------------------------------------------------------------------------------------------
 
 
@@ -246,8 +291,17 @@ def test_a_bare_host_is_seen_as_it_is(tmp_path: Path) -> None:
     )
     asked: list[Argv] = []
     seen = looked(
-        tmp_path, {"dpkg-query": DPKG, "apt-cache": POLICY, "systemctl": UNITS, "mokutil": "SecureBoot enabled"}, asked
+        tmp_path,
+        {
+            "dpkg-query": DPKG,
+            "apt-cache": POLICY,
+            "systemctl": UNITS,
+            "mokutil": "SecureBoot enabled",
+            sys.executable: '[false, ["/usr/lib/python3/dist-packages"]]',
+        },
+        asked,
     )
+    assert seen.python == Python(sys.executable, has_sdk=False, has_packaged_modules=True)
     assert (seen.os_id, seen.os_version, seen.secure_boot, seen.interrupted) == ("ubuntu", "24.04", True, True)
     assert (seen.gpus.hardware, seen.gpus.count, seen.gpus.has_switch, seen.gpus.loaded) == ("h100", 1, True, "")
     assert seen.files == {"/etc/docker/daemon.json": daemon}
@@ -258,7 +312,9 @@ def test_a_bare_host_is_seen_as_it_is(tmp_path: Path) -> None:
     assert seen.ssh_memory_min == 67108864
     assert set(seen.free_bytes) == {"/usr", "/var"}
     policy = next(argv for argv in asked if argv[0] == "apt-cache")
-    assert {"linux-modules-nvidia-580-server-open-6.8.0-151-generic", "nvlsm", "docker-ce"} <= set(policy)
+    assert {"linux-modules-nvidia-580-server-open-6.8.0-151-generic", "nvlsm", "docker-ce", "python3-docker"} <= set(
+        policy
+    )
     unread = replace(seen, free_bytes={}, lists_age=None)
     assert [step.verb for step in plan(Wish(), unread).steps[:3]] == ["repair", "refresh", "repository"]
 

@@ -10,8 +10,18 @@ from dataclasses import replace
 
 import pytest
 from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
-from ansible_collections.gpufleet.vllm.plugins.module_utils._provision.facts import Docker, Facts, Gpus, Job, Unit, Wish
+from ansible_collections.gpufleet.vllm.plugins.module_utils._provision.facts import (
+    Docker,
+    Facts,
+    Gpus,
+    Job,
+    Package,
+    Python,
+    Unit,
+    Wish,
+)
 from ansible_collections.gpufleet.vllm.plugins.module_utils._provision.packages import (
+    SDK,
     branch_of,
     is_of_driver,
     origin_of,
@@ -32,6 +42,7 @@ from provision_hosts import (
     OLDER,
     RUNNING,
     TOOLKIT_OFFERS,
+    WITHOUT_SDK,
     Offers,
     cuda_repository,
     host,
@@ -373,14 +384,14 @@ def test_it_is_refused_with_what_to_change(facts: Facts, wish: Wish, reason: str
         pytest.param(host(offers=ubuntu_archive("22.04"), version="22.04", gpus=HGX), id="22.04 HGX"),
         pytest.param(host(offers=ubuntu_archive("24.04"), gpus=B200), id="B200"),
         pytest.param(host(offers=ubuntu_archive("24.04"), lists_age=None), id="lists never read"),
-        pytest.param(host("rhel", "9", {"dkms": ["3"], **rhel_repository()}, gpus=HGX), id="RHEL 9"),
+        pytest.param(host("rhel", "9", {"dkms": ["3"], SDK: ["5"], **rhel_repository()}, gpus=HGX), id="RHEL 9"),
     ],
 )
 def test_a_bare_host_becomes_fit_and_stays_so(facts: Facts) -> None:
     fit, steps = provisioned(replace(facts, packages={k: v for k, v in facts.packages.items() if k != "nvlsm"}))
     after = plan(Wish(), fit)
     assert (after.is_fit, after.deviations, after.reboot.reasons) == (True, (), ())
-    assert steps[-1].verb == "cdi"
+    assert [step.verb for step in steps[-2:]] == ["cdi", "packages"]
     assert all(fit.installed(name) for name in TOOLKIT_OFFERS)
     # A week later there are newer versions and the lists are old: nothing is due.
     assert plan(Wish(), replace(fit, lists_age=604800)).is_fit
@@ -528,6 +539,10 @@ def test_nvidias_repository_without_its_pinning_is_pinned_by_a_file() -> None:
 # --- Docker -----------------------------------------------------------------------------------------------------------
 
 
+RHEL = host("rhel", "9", {**rhel_repository(), **TOOLKIT_OFFERS, **DOCKER_OFFERS}, gpus=HGX, stream="580-open")
+EPEL = packages({SDK: ["5.0.2-4.el9"]})
+
+
 def fit_host(**more: t.Any) -> Facts:
     facts = provisioned(host(offers=ubuntu_archive("24.04")))[0]
     return replace(facts, docker=RUNNING, **more)
@@ -600,6 +615,88 @@ def test_docker_that_started_before_the_toolkit_is_restarted() -> None:
     units = {**fit_host().units, "docker.service": Unit(True, True, 50)}
     assert [step.verb for step in plan(Wish(), fit_host(units=units, hook_since=60.5)).steps] == ["restart"]
     assert plan(Wish(), fit_host(units=units, hook_since=50.9)).is_fit
+
+
+OF_A_VENV = replace(WITHOUT_SDK, path="/opt/ansible/bin/python", has_packaged_modules=False)
+BROUGHT = "install {} {} from {} (the Docker SDK for Python, through which servers are deployed)"
+BY_APT = BROUGHT.format(SDK, "5.0.3-1", "the distribution")
+WITHOUT_OFFERS = packages({key: value for key, value in ubuntu_archive("24.04").items() if key != SDK})
+
+
+@pytest.mark.parametrize(
+    ("facts", "wish", "steps", "left"),
+    [
+        pytest.param(fit_host(), Wish(), [], "", id="it is there"),
+        pytest.param(fit_host(python=WITHOUT_SDK), Wish(), [BY_APT], "", id="it is missing"),
+        pytest.param(
+            fit_host(python=WITHOUT_SDK, lists_age=90000),
+            Wish(),
+            ["read the lists of packages (they are older than a day)", BY_APT],
+            "",
+            id="it is missing, and the lists are old",
+        ),
+        pytest.param(fit_host(python=WITHOUT_SDK), Wish(docker="none"), [], "", id="no containers"),
+        pytest.param(fit_host(python=Python("/usr/bin/python3")), Wish(), [], "", id="the interpreter said nothing"),
+        pytest.param(
+            fit_host(python=OF_A_VENV),
+            Wish(),
+            [],
+            "/opt/ansible/bin/python, which Ansible uses here, lacks the Docker SDK for Python, without which no server is "
+            "deployed in a container. No package of the distribution changes that: '/opt/ansible/bin/python -m pip install "
+            "docker requests' does. For a host without containers set docker: none.",
+            id="Ansible uses a virtual environment",
+        ),
+        pytest.param(
+            fit_host(python=replace(OF_A_VENV, has_sdk=True)), Wish(), [], "", id="a virtual environment that has it"
+        ),
+    ],
+)
+def test_the_docker_sdk_comes_where_ansibles_python_would_find_it(
+    facts: Facts, wish: Wish, steps: list[str], left: str
+) -> None:
+    facts = replace(facts, packages={**facts.packages, SDK: replace(facts.package(SDK), installed="")})
+    found = plan(wish, facts)
+    assert [step.words() for step in found.steps] == steps
+    assert found.deviations == ((left,) if left else ())
+    assert found.is_fit == (not steps and not left)
+
+
+@pytest.mark.parametrize(
+    ("facts", "source", "words"),
+    [
+        pytest.param(host(), "the distribution", "", id="Ubuntu"),
+        pytest.param(
+            host(packages={**packages(TOOLKIT_OFFERS), **WITHOUT_OFFERS}),
+            "",
+            "Ubuntu has it in its component universe",
+            id="Ubuntu without universe",
+        ),
+        pytest.param(
+            host(packages={**packages(TOOLKIT_OFFERS), **WITHOUT_OFFERS}, lists_age=None),
+            "the distribution",
+            "",
+            id="Ubuntu whose lists are not there yet",
+        ),
+        pytest.param(
+            host(packages={**packages(TOOLKIT_OFFERS), **WITHOUT_OFFERS, SDK: Package("5.0.3-1")}),
+            "",
+            "No package of the distribution changes that",
+            id="it is installed, and that did not help",
+        ),
+        pytest.param(RHEL, "", "EPEL has it for RHEL 9", id="RHEL 9 without EPEL's"),
+        pytest.param(replace(RHEL, packages={**RHEL.packages, **EPEL}), "EPEL", "", id="RHEL 9 with EPEL"),
+        pytest.param(
+            replace(RHEL, packages={**RHEL.packages, **EPEL}, python=replace(OF_A_VENV, path="/usr/bin/python3.12")),
+            "",
+            "'/usr/bin/python3.12 -m pip install docker requests'",
+            id="RHEL 9 whose newest Python Ansible took",
+        ),
+    ],
+)
+def test_the_docker_sdk_comes_from_where_the_system_has_it(facts: Facts, source: str, words: str) -> None:
+    found = plan(Wish(), facts)
+    assert [step.target for step in found.steps if SDK in step.words()] == [source][: bool(source)]
+    assert [words in sentence for sentence in found.deviations] == [True][: bool(words)]
 
 
 @pytest.mark.parametrize(
@@ -699,6 +796,7 @@ GOOD = {
     "earlyoom": True,
     "ssh_memory_min": 64 << 20,
     "cdi_version": "580.95.05",
+    "python": Python("/usr/bin/python3", True, True),
 }
 DEVIATIONS = [
     pytest.param({}, Wish(), [], id="as it should be"),
@@ -713,6 +811,8 @@ DEVIATIONS = [
     ),
     pytest.param({"packages": {}}, Wish(), ["Container Toolkit is not installed"], id="no toolkit"),
     pytest.param({"docker": Docker()}, Wish(), ["does not answer"], id="no Docker"),
+    pytest.param({"python": WITHOUT_SDK}, Wish(), ["Install the package python3-docker"], id="no Docker SDK"),
+    pytest.param({"python": WITHOUT_SDK}, Wish(docker="none"), [], id="no Docker SDK and no containers"),
     pytest.param({"docker": replace(RUNNING, version="25.0.3")}, Wish(), ["26.1"], id="old Docker"),
     pytest.param({"swap_mib": 16384}, Wish(), ["16384 MiB of swap"], id="swap"),
     pytest.param({"earlyoom": False}, Wish(), ["earlyoom"], id="no earlyoom"),

@@ -90,7 +90,7 @@ def test_check_mode_tells_all_of_it_and_does_nothing() -> None:
     assert any("install nvidia-headless-no-dkms-580-server-open" in line for line in result["actions"])
 
 
-@pytest.mark.parametrize("step", range(12))
+@pytest.mark.parametrize("step", range(13))
 def test_a_run_that_failed_at_any_step_is_finished_by_the_next(step: int) -> None:
     whole = Played(bare())
     run.run(DEFAULTS, False, whole.machine())

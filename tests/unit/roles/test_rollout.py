@@ -45,12 +45,13 @@ def leave(**result):
 
 
 def health():
-    good = not (host["serves"] and host["serves"] in faults)
+    good = not (host["serves"] and host["serves"] in faults) and not (host.get("carried") and "allergic" in faults)
     if state == "vllm_health" and "later " + str(host["serves"]) in faults:
         host["checks"] = host.get("checks", 0) + 1
         good = host["checks"] < 2
-    failure = {} if good else {"failed": True, "msg": "Out of memory.", "reason": "cuda-oom",
-                               "diagnosis": {"id": "cuda-oom", "cause": "Out of memory.", "remedy": "Buy some."}}
+    failed = "compile-cache" if host.get("carried") else "cuda-oom"
+    failure = {} if good else {"failed": True, "msg": "Out of memory.", "reason": failed,
+                               "diagnosis": {"id": failed, "cause": "Out of memory.", "remedy": "Buy some."}}
     return {"healthy": good, "checks": [{"name": "completion", "detail": "Hi."}], "elapsed": 7.0,
             "phases": [{"name": "load", "seconds": 5.0}], "tokens_per_second": host.get("rate", 90.0), **failure}
 
@@ -79,11 +80,11 @@ elif state in ("stopped", "absent") and host["serves"]:
     actions = ["stop vllm-" + name]
 if not looks:
     if state == "started" and actions:
-        host.update(serves=image, kept=before, starts=host.get("starts", 0) + 1)
+        host.update(serves=image, kept=before, starts=host.get("starts", 0) + 1, carried=bool(asked.get("caches")))
     elif state == "committed":
         host["kept"] = None
     elif state == "reverted" and actions:
-        host.update(serves=host["kept"], kept=None)
+        host.update(serves=host["kept"], kept=None, carried=False)
     elif state in ("stopped", "absent"):
         host["serves"] = None
 server = {
@@ -347,6 +348,9 @@ def test_later_waves_know_what_the_starts_of_earlier_ones_measured(collections: 
     assert starts == [["started"], ["startedfrom a"], ["startedfrom a from b"]]
 
 
+AGAIN = "A start with those of a failed, so it was started once more without them. Out of memory."
+
+
 @pytest.mark.parametrize(
     ("differs", "caches", "packs"),
     [
@@ -363,6 +367,18 @@ def test_later_waves_know_what_the_starts_of_earlier_ones_measured(collections: 
             ["", *["none: Those of a could not be packed: The archive of a, 14 bytes with sha256"] * 2],
             ["a"],
             id="they arrive broken",
+        ),
+        pytest.param(
+            {"faults": {"b": ["allergic"]}},
+            ["", f"none: {AGAIN}", "a"],
+            ["a"],
+            id="a start fails with them, and one without them does not",
+        ),
+        pytest.param(
+            {"faults": {"b": ["allergic"]}, "before": {"a": OLD, "b": None, "c": OLD}},
+            ["", f"none: {AGAIN}", "a"],
+            ["a"],
+            id="the same on a host that served nothing",
         ),
     ],
 )

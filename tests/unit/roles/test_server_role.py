@@ -20,6 +20,8 @@ from pathlib import Path
 
 import pytest
 import yaml
+from ansible_collections.gpufleet.vllm.plugins.module_utils._health.probe import REMEDIES
+from ansible_collections.gpufleet.vllm.plugins.module_utils._vllm.failures import BY_ID
 from ansible_collections.gpufleet.vllm.plugins.plugin_utils._outcome import DETAILS, PUBLIC
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -83,6 +85,13 @@ SICK: Answer = {
     "diagnosis": {"id": "mem-free-below-budget"},
     "reason": "mem-free-below-budget",
     "elapsed": 9.0,
+}
+# A failure that the compile caches of another host may have caused.
+CRASH: Answer = {
+    **SICK,
+    "msg": "It crashed.",
+    "diagnosis": {"id": "process-crashed", "cause": "A process of the server crashed."},
+    "reason": "process-crashed",
 }
 STEPS = ["create vllm-x", "start vllm-x"]
 STAGING = ("model_cache", "model_cache_image")
@@ -456,6 +465,94 @@ def scenarios() -> list[Scenario]:
     ]
 
 
+def with_caches() -> list[Scenario]:
+    """A server that starts with the compile caches of another host, and fails."""
+    carried, slow = {"from": "canary", "note": ""}, {**GOOD, "elapsed": 3.0}
+    undone, again, end = [container("reverted"), health()], [container("started"), health()], [container("committed")]
+    restored = "The previous server old is serving again at http://127.0.0.1:8000, after 5 s without an answer."
+    crashed: Answer = {"failed": True, "reason": "process-crashed"}
+
+    def scene(name: str, message: str, answers: list[Answer], calls: list[t.Any], **more: t.Any) -> Scenario:
+        made = [PLAN, container("started"), health(), *calls]
+        return Scenario(name, [found(name, *STEPS), *answers], made, message, changed=True, **more)
+
+    def switched(name: str, **differs: t.Any) -> Answer:
+        return found(name, *STEPS, server=server(name, superseded=True), **differs)
+
+    def back(name: str) -> Answer:
+        old = {**OLD, "container_name": f"vllm-{name}"}
+        return found(name, "start old", restored=[old], server=server(name, container_id="c0"))
+
+    def new(name: str, **caches: t.Any) -> list[Answer]:
+        """Where nothing served before."""
+        return [found(name, *STEPS, caches={**carried, **caches}), CRASH, found(name, "stop vllm-x")]
+
+    rung = {"vllm_server": {"fallbacks": [{**RUNG, "causes": ["process-crashed"]}]}}
+    return [
+        scene(
+            name := "without-caches",
+            f'{name} answers at http://127.0.0.1:8000 on {name}: "Four."',
+            [switched(name, caches=carried), CRASH, back(name), GOOD, switched(name), GOOD, found(name)],
+            [*undone, *again, *end],
+        ),
+        scene(
+            name := "new-without-caches",
+            f'{name} answers at http://127.0.0.1:8000 on {name}: "Four."',
+            [*new(name), found(name, "remove vllm-x", *STEPS), GOOD, found(name)],
+            [container("stopped"), *again, *end],
+        ),
+        scene(
+            name := "sick-without-caches",
+            f"vllm-{name} is not healthy. {restored} It crashed.",
+            [switched(name, caches=carried), CRASH, back(name), GOOD, switched(name), CRASH, back(name), slow],
+            [*undone, *again, *undone],
+            **crashed,
+        ),
+        scene(
+            name := "not-without-caches",
+            f"vllm-{name} is not healthy. {restored} It crashed. It could not be started without the compile caches of "
+            "canary: Port 8000 is taken.",
+            [
+                *(switched(name, caches=carried), CRASH, back(name), slow),
+                {"failed": True, "msg": "Port 8000 is taken.", "reason": "port-in-use"},
+            ],
+            [*undone, container("started")],
+            **crashed,
+        ),
+        scene(
+            name := "nothing-serves",
+            f"vllm-{name} is not healthy. The previous server was restored, but it is not healthy either: Out of memory. "
+            "It crashed.",
+            [switched(name, caches=carried), CRASH, back(name), SICK],
+            undone,
+            **crashed,
+        ),
+        scene(
+            name := "not-the-caches",
+            f"vllm-{name} is not healthy. It was stopped, and its container is kept for its log. Out of memory.",
+            [found(name, *STEPS, caches=carried), SICK, found(name, "stop vllm-x")],
+            [container("stopped")],
+            failed=True,
+            reason="mem-free-below-budget",
+        ),
+        scene(
+            name := "caches-of-its-own",
+            f"vllm-{name} is not healthy. It was stopped, and its container is kept for its log. It crashed.",
+            new(name, **{"from": None}),
+            [container("stopped")],
+            **crashed,
+        ),
+        scene(
+            name := "before-fallbacks",
+            f'{name} answers at http://127.0.0.1:8000 on {name}: "Four." (It runs with fallback 1 of 1, {{"port": 8001}}, '
+            "because of mem-free-below-budget; -e vllm_server_reset_fallbacks=true starts over.)",
+            [*new(name), found(name, *STEPS), CRASH, found(name, *STEPS, fallback=FALLBACK), GOOD, found(name)],
+            [container("stopped"), *again, *again, *end],
+            variables=rung,
+        ),
+    ]
+
+
 def environments() -> list[Scenario]:
     """A server whose virtual environment the role builds."""
 
@@ -578,7 +675,7 @@ def weights() -> list[Scenario]:
     ]
 
 
-SCENARIOS = [*scenarios(), *environments(), *weights()]
+SCENARIOS = [*scenarios(), *with_caches(), *environments(), *weights()]
 
 
 @dataclass(frozen=True)
@@ -692,6 +789,26 @@ def test_the_next_fallback_is_asked_for_by_the_diagnosis(seen: dict[str, Seen]) 
     assert (plan["reset_fallbacks"], rung.get("reset_fallbacks")) == (True, None)
     assert (rung["failure_id"], rung["container_id"]) == ("mem-free-below-budget", "c1")
     assert "vllm_version" not in rung
+
+
+@pytest.mark.parametrize(("name", "there"), [("without-caches", "c0"), ("new-without-caches", "c1")])
+def test_a_server_that_starts_once_more_has_no_caches_and_says_why(
+    name: str, there: str, seen: dict[str, Seen]
+) -> None:
+    again = [call for call in seen[name].calls if call.get("state") == "started"][-1]
+    assert (again["container_id"], again.get("caches"), again.get("failure_id")) == (there, None, None)
+    assert seen[name].result["caches"] == {
+        "from": None,
+        "note": "A start with those of canary failed, so it was started once more without them. A process of the server crashed.",
+    }
+
+
+def test_caches_are_suspected_of_failures_that_there_are() -> None:
+    suspected = yaml.safe_load((ROOT / "roles/vllm_server/vars/main.yml").read_text())[
+        "__vllm_server_failures_of_caches"
+    ]
+    assert {*suspected} <= {*BY_ID, *REMEDIES, "stalled"}
+    assert suspected == sorted(suspected)
 
 
 def test_an_environment_is_built_as_the_server_describes_it_and_for_that_server(seen: dict[str, Seen]) -> None:

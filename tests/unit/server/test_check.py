@@ -369,6 +369,10 @@ def test_what_is_installed_beside_vllm(requirement: str, sentence: str | None) -
             "warning",
             "'dumy' is not among the values that vLLM brings along; did you mean",
         ),
+        ("0.30.0", {"quantization": "auto_round"}, None, ""),
+        ("0.15.0", {"quantization": "auto-round"}, None, ""),
+        ("0.14.1", {"quantization": "auto_round"}, "error", "did you mean auto-round"),
+        ("0.26.0", {"quantization": "NVFP4"}, None, ""),
         ("0.26.0", {"quantization": "gptqq"}, "error", "'gptqq' is not a valid value; did you mean gptq"),
         ("0.26.0", {"quantization": "ascend"}, "warning", "'ascend' is not among the values that vLLM brings along"),
         (

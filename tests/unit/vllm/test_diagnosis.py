@@ -275,7 +275,8 @@ RETRY = "ERROR 01-01 10:00:01 [x.py:1] Error retrieving file list: LocalEntryNot
         ("the first of two roots", f"{FREE}\n{SAMPLER}\n", "mem-free-below-budget", ()),
         ("the exact one of a pair", f"{OOM}\n{SAMPLER}\n", "mem-sampler-warmup-oom", ()),
         ("an attempt that is made again is none", f"{RETRY}{FREE}\n", "mem-free-below-budget", ()),
-        ("the only one, even when it is an attempt", RETRY, "hf-offline", ()),
+        ("the only one, even when it is an attempt", RETRY.replace(", retrying 1 of 2", ""), "hf-offline", ()),
+        ("an attempt that is being made again", RETRY, "none", ()),
         (
             "an attempt that the start went past",
             f"{RETRY}INFO 01-01 10:00:09 [x.py:1] Starting to load model m...\n",

@@ -19,6 +19,7 @@ WORK = f"{INFO}Starting to load model m...\n"
 ACCESS = 'INFO:     10.0.0.1:5000 - "GET /health HTTP/1.1" 200 OK\n'
 SHUTDOWN = "INFO:     Shutting down\n"
 GONE = {"running": False}
+STOPPED = 'Traceback (most recent call last):\n  File "/x/a.py", line 1, in f\n    odd()\n'
 
 
 @pytest.mark.parametrize(
@@ -37,11 +38,82 @@ GONE = {"running": False}
         pytest.param(START + WORK + SHUTDOWN, {**GONE, "exit_status": 0}, False, id="stopped before it listened"),
         pytest.param(START + READY + SHUTDOWN, {**GONE, "exit_status": 130}, False, id="stopped by a key"),
         pytest.param(START + READY, {**GONE, "exit_status": 130}, True, id="interrupted, and said nothing"),
+        pytest.param(
+            f"{START}{WORK}{STOPPED}KeyboardInterrupt: terminated\n", {}, False, id="interrupted while it started"
+        ),
+        pytest.param(
+            f"{START}{WORK}{STOPPED}asyncio.exceptions.CancelledError\n\nDuring handling of the above exception, another "
+            f"exception occurred:\n\n{STOPPED}KeyboardInterrupt\n",
+            {**GONE, "exit_status": 130},
+            False,
+            id="interrupted while it waited",
+        ),
+        pytest.param(
+            f"{START}{WORK}*** SIGTERM received at time=1 on cpu 8 ***\n", {}, False, id="Ray was told to end"
+        ),
+        pytest.param(
+            f"{START}{WORK}{STOPPED}ZorkError: odd\n{STOPPED}KeyboardInterrupt\n",
+            {},
+            True,
+            id="interrupted after it failed",
+        ),
         pytest.param("", GONE, False, id="never started"),
     ],
 )
 def test_whether_what_ended_failed(log: str, state: dict[str, t.Any], is_failed: bool) -> None:
     assert diagnose(log, ProcessState(**state)).failed is is_failed
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("/bin/bash: line 1: --model: command not found", "--model: command not found"),
+        ("/usr/bin/python3: No module named vllm", "package vllm is missing"),
+        (
+            "docker: permission denied while trying to connect to the Docker daemon socket",
+            "connect to the Docker daemon",
+        ),
+        ("docker: Cannot connect to the Docker daemon at unix:///var/run/docker.sock.", "Cannot connect to the Docker"),
+    ],
+)
+@pytest.mark.parametrize("state", [{}, {**GONE, "exit_status": 1}])
+def test_what_never_began_is_told_by_its_own_words(line: str, words: str, state: dict[str, t.Any]) -> None:
+    assert words in diagnose(f"{line}\n", ProcessState(**state)).cause
+
+
+def test_the_last_line_of_what_never_began_is_quoted_and_no_other() -> None:
+    gone = ProcessState(running=False, exit_status=7)
+    assert diagnose("the flux is missing\n", gone).cause.endswith("The last line of its log is: the flux is missing.")
+    assert "last line" not in diagnose(f"{START}{WORK}the flux is missing\n", gone).cause
+
+
+IGNORED = "[Errno 13] Permission denied: '/root/.cache/x'"
+PAST = [
+    f"Ignored error while writing commit hash to /root/.cache/x: {IGNORED}.",
+    f"Could not cache non-existence of file. Will ignore error and continue. Error: {IGNORED}",
+    f"{INFO}2026-05-19 02:40:27,870 - WARNING - autotuner.py:497 - Skipping tactic 17: CUDA out of memory. Tried to allocate 2 GiB",
+    "2026-05-19 02:40:27,870 - WARNING - x.py:497 - flashinfer.jit: Skipping tactic: CUDA out of memory. Tried to allocate 2 GiB",
+    "ERROR 01-01 10:00:00 [config.py:131] Error retrieving safetensors: LocalEntryNotFoundError(...), retrying 1 of 2",
+]
+
+
+@pytest.mark.parametrize("line", PAST)
+def test_what_a_line_says_came_to_nothing_is_no_failure(line: str) -> None:
+    error = "Traceback (most recent call last):\nZorkError: the flux is missing\n"
+    gone = ProcessState(running=False, exit_status=1)
+    assert not diagnose(f"{START}{WORK}{line}\n").failed
+    assert not diagnose(f"{START}{line}\n{WORK}").failed
+    for log in (f"{START}{line}\n{WORK}{error}", f"{START}{WORK}{line}\n{error}"):
+        assert "the flux is missing" in diagnose(log, gone).cause
+
+
+def test_an_attempt_that_a_start_went_past_is_not_what_it_failed_of() -> None:
+    attempt = "OSError: [Errno 13] Permission denied: '/root/.cache/x'\n"
+    error = "Traceback (most recent call last):\nZorkError: the flux is missing\n"
+    gone = ProcessState(running=False, exit_status=1)
+    assert diagnose(f"{START}{attempt}{WORK}{error}", gone).id == "unknown"
+    assert diagnose(f"{START}{attempt}{WORK}", gone).id == "permission-denied"
+    assert diagnose(f"{START}{WORK}{attempt}{error}", gone).id == "permission-denied"
 
 
 SYSTEMD = "Aug 19 18:34:31 gpu systemd[1]: vllm.service: "
@@ -209,3 +281,41 @@ def test_a_cause_that_may_heal_is_final_once_the_engine_is_dead() -> None:
     dead = "ERROR 04-20 10:00:00 [core.py:387] EngineCore encountered a fatal error.\n"
     assert not diagnose(START + oom, ProcessState(running=True)).final
     assert diagnose(START + oom + dead, ProcessState(running=True)).final
+
+
+def test_a_start_that_waits_for_a_worker_hangs_only_after_minutes_without_progress() -> None:
+    """A kernel that compiled for 281 seconds, in a start that went well, left four such lines in a row."""
+    wait = "INFO 04-20 10:00:00 [s.py:1] No available shared memory broadcast block found in 60 seconds.\n"
+    for state in (ProcessState(), ProcessState(running=True)):
+        assert not diagnose(START + 4 * wait, state).failed
+        assert not diagnose(START + 4 * wait + WORK + 4 * wait, state).failed
+        assert diagnose(START + 5 * wait, state).id == "shm-broadcast-stall"
+        assert diagnose(wait, state).id == "shm-broadcast-stall"
+
+
+def test_a_compiler_that_ends_the_engine_while_it_serves_is_named() -> None:
+    log = (
+        START
+        + READY
+        + (
+            "LLVM ERROR: Failed to compute parent layout for slice layout.\n"
+            "ERROR 05-31 09:09:48 [client.py:305] RuntimeError('Engine process (pid 65) died.')\n"
+        )
+    )
+    found = diagnose(log)
+    assert found.id == "engine-dead"
+    assert "Failed to compute parent layout" in found.cause
+
+
+def test_what_killed_an_engine_that_serves_says_where_and_of_which_setting() -> None:
+    place = "vllm/distributed/kv_transfer/kv_connector/v1/offloading/scheduler.py"
+    error = (
+        "ERROR 04-20 10:00:00 [core.py:9] EngineCore encountered a fatal error.\n"
+        "ERROR 04-20 10:00:00 [core.py:9] Traceback (most recent call last):\n"
+        f'ERROR 04-20 10:00:00 [core.py:9]   File "/opt/v/lib/python3.12/site-packages/{place}", line 734, in update\n'
+        "ERROR 04-20 10:00:00 [core.py:9]     assert blocks >= computed\n"
+        "ERROR 04-20 10:00:00 [core.py:9] AssertionError\n"
+    )
+    found = diagnose(START + READY + error)
+    assert found.id == "engine-dead"
+    assert f"It has to do with kv_transfer_config. It was raised in {place}, line 734, in update." in found.remedy

@@ -180,6 +180,16 @@ SETTINGS = ARGS + "'gpu_memory_utilization': 0.9, 'max_num_batched_tokens': 8192
             ],
         ),
         ("a flag nobody knows", SAMPLES["args-unrecognized"][2][1], {}, ["Remove --foo"]),
+        (
+            "marks of a shell",
+            "api_server.py: error: unrecognized arguments: --limit-mm-per-prompt '{\"image\": 1}'",
+            {},
+            ["give --limit-mm-per-prompt and its value as two arguments"],
+        ),
+        ("what a shell says of a kill", "Killed", {}, ["dmesg", "gpu_memory_utilization"]),
+        ("of a bus error", "Bus error (core dumped)", {}, ["/dev/shm"]),
+        ("a step of systemd", SAMPLES["unit-not-set-up"][0][1], {}, ["Correct WorkingDirectory"]),
+        ("the file of a unit's variables", SAMPLES["unit-not-set-up"][2][1], {}, ["Correct EnvironmentFile"]),
         ("bf16 of old", SAMPLES["args-invalid-choice"][0][1], {}, ["bfloat16 or auto"]),
         ("the choices", SAMPLES["args-invalid-choice"][-1][1], {}, ["Set dtype to one of: auto, half"]),
         (

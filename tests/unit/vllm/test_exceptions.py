@@ -182,6 +182,13 @@ def test_where_it_was_raised_is_told() -> None:
             False,
         ),
         ("RuntimeError: The flux is gone. You can try again later.", "what to do: You can try again later.", None),
+        ("ValueError: Unknown pump: 'x'. Valid options are: FLUX, ZORK", "to do: Choose one of FLUX, ZORK.", False),
+        ("docker: Error response from daemon: Conflict. The name is in use.", "could not be created or started", None),
+        ("docker: Cannot connect to the Docker daemon at x.", "look at systemctl status docker", None),
+        ("botocore.exceptions.NoCredentialsError: Unable to locate credentials", "AWS_ACCESS_KEY_ID", False),
+        ("RuntimeError: Data processing error: CAS service error : odd", "did not answer", None),
+        ("ValueError: numpy.dtype size changed, may indicate binary incompatibility.", "A package of the", False),
+        ("RuntimeError: [TensorRT-LLM] Assertion failed: cutlass TMA WS grouped gemm", "A kernel failed on", None),
         ("ZorkError: odd. Please report it at https://x/issues.", "does not say of what kind", None),
         ("ZorkError: odd. Please see the stack trace above for the root cause.", "does not say of what kind", None),
     ],
@@ -215,6 +222,74 @@ def test_of_what_kind_an_error_is(words: str, what: str, retryable: bool | None)
 def test_the_settings_that_an_error_speaks_of_are_named(frame: str, words: str, named: str) -> None:
     text = f'{TRACE}  File "/x/site-packages/vllm/{frame}", line 2, in g\n    assert heads % tp_size == 0\n{words}'
     assert f" It has to do with {named}. It was raised in" in dead(text).remedy
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (
+            "AssertionError: block_size (2096) must be <= max_num_batched_tokens (2048).",
+            ["block_size", "max_num_batched"],
+        ),
+        ("ValueError: VLLM_PORT 'tcp://x' appears to be a URI.", ["VLLM_PORT"]),
+        ("ValueError: `--mamba-backend` is odd", ["mamba_backend"]),
+        ("ValueError: num_attention_heads of kv_proj.weight and max_position_embeddings are odd", []),
+        (
+            "ValueError: V1 does not do CPU offloading with experts of DeepEP",
+            ["enable_expert_parallel", "cpu_offload_gb"],
+        ),
+        ("ValueError: the Hybrid KV cache manager is odd", ["disable_hybrid_kv_cache_manager"]),
+        (
+            "ValueError: Odd does not do chunked prefill or async scheduling",
+            ["enable_chunked_prefill", "async_scheduling"],
+        ),
+        ("ValueError: Custom logits processors go with xgrammar", ["logits_processors", "structured_outputs_config"]),
+        ("ValueError: data parallel with DCP in FusedMoE", ["data_parallel_size", "decode_context", "moe_backend"]),
+    ],
+)
+def test_settings_and_variables_are_known_by_their_names(words: str, named: list[str]) -> None:
+    found = settings_in(words)
+    assert [name for name in named if not any(one.startswith(name) for one in found)] == [], found
+    assert bool(found) is bool(named)
+
+
+@pytest.mark.parametrize(
+    ("place", "words", "what"),
+    [
+        ("vllm/odd/models/x.py, load_weights", "KeyError: 'layers.0.odd'", "The weights do not go with"),
+        (
+            "vllm/odd/linear.py, weight_loader",
+            "RuntimeError: The size of tensor a (1) must match",
+            "The weights do not go",
+        ),
+        ("vllm/odd/models/x.py, load_weights", "ImportError: cannot import name 'x' from 'y'", "A package of the"),
+        ("transformers/models/x/tokenization_x.py, f", "TypeError: expected str, not NoneType", "The tokenizer of the"),
+        (
+            "uvicorn/config.py, create_ssl_context",
+            "FileNotFoundError: [Errno 2] No such file or directory",
+            "certificate",
+        ),
+        ("uvicorn/config.py, create_ssl_context", "FileNotFoundError: [Errno 2] No such file: '/x'", "not where it is"),
+        (
+            "vllm/entrypoints/api_server.py, create_server_socket",
+            "socket.gaierror: [Errno -2] Name or service not known",
+            "listen",
+        ),
+    ],
+)
+def test_where_it_was_raised_says_of_what_kind_words_of_any_program_are(place: str, words: str, what: str) -> None:
+    file, function = place.split(", ")
+    text = f'{TRACE}  File "/x/site-packages/{file}", line 2, in {function}\n    odd(it)\n{words}'
+    found = dead(text)
+    assert found.id == "unknown"
+    assert what in found.remedy
+
+
+def test_what_stands_below_the_number_of_a_request_is_the_message() -> None:
+    said = dead(
+        f"{TRACE}huggingface_hub.errors.HfHubHTTPError: (Request ID: Root=1-6)\n\n418 Teapot: the flux is missing"
+    )
+    assert "HfHubHTTPError: 418 Teapot: the flux is missing" in said.cause
 
 
 def test_an_error_that_speaks_of_no_setting_names_none() -> None:

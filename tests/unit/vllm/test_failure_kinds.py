@@ -26,12 +26,22 @@ def failed(error: str) -> Diagnosis:
     return diagnose(START + ARGS + "".join(f"{HEAD}{line}\n" for line in [*TRACE, *error.split("\n")]) + END)
 
 
+CONFIG = "pydantic_core._pydantic_core.ValidationError: 1 validation error for "
+TYPE = " [type=value_error, input_value=ArgsKwargs((), {}), input_type=ArgsKwargs]"
 BLOCK = "is not divisible by weight quantization block_n = 128."
 
 
 @pytest.mark.parametrize(
     ("error", "id", "cause", "remedy", "retryable"),
     [
+        pytest.param(
+            "torch.AcceleratorError: CUDA error: MPS client failed to connect to the MPS control daemon or the MPS server",
+            "cuda-error",
+            "MPS control daemon",
+            "nvidia-cuda-mps-control -d",
+            None,
+            id="no MPS daemon",
+        ),
         pytest.param(
             "FileNotFoundError: [Errno 2] No such file or directory: 'ninja'",
             "ninja-missing",
@@ -283,6 +293,80 @@ BLOCK = "is not divisible by weight quantization block_n = 128."
             False,
             id="two numbers that do not go together",
         ),
+        pytest.param(
+            f"{CONFIG}ParallelConfig\n  Value error, enable_expert_parallel must be True to use EPLB.{TYPE}",
+            "config-invalid",
+            "enable_expert_parallel must be True",
+            "Change or leave out enable_expert_parallel or enable_eplb in engine",
+            False,
+            id="the settings that a check speaks of",
+        ),
+        pytest.param(
+            f"{CONFIG}VllmConfig\n  Value error, Must use group quantization strategy in order to apply it.{TYPE}",
+            "config-invalid",
+            "group quantization strategy",
+            "use a newer one, or other weights",
+            False,
+            id="a quantization that a check does not take",
+        ),
+        pytest.param(
+            f"{CONFIG}SpeculativeConfig\n  Value error, x is odd. Use num_speculative_tokens=5 or larger.{TYPE}",
+            "config-invalid",
+            "x is odd",
+            "Use num_speculative_tokens=5 or larger. Change or leave out num_speculative_tokens or speculative_config in engine.",
+            False,
+            id="what a check says to do",
+        ),
+        pytest.param(
+            f"{CONFIG}VllmConfig\nscale_dtype\n  Extra inputs are not permitted [type=extra_forbidden, input_value=None]",
+            "config-invalid",
+            "scale_dtype",
+            "The model's config.json has scale_dtype",
+            False,
+            id="a key of the model's own file",
+        ),
+        pytest.param(
+            f"{CONFIG}VllmConfig\ntensor_parallel_size\n  Extra inputs are not permitted [type=extra_forbidden, i=None]",
+            "config-invalid",
+            "tensor_parallel_size",
+            "Remove tensor_parallel_size from the setting in engine",
+            False,
+            id="a key that was given",
+        ),
+        pytest.param(
+            "ValueError: Failed to load model - not enough GPU memory. Try lowering it.\ntorch.OutOfMemoryError: CUDA out of "
+            "memory. Tried to allocate 260.00 MiB. GPU 0 has a total capacity of 6.00 GiB of which 0 bytes is free.",
+            "mem-load-oom",
+            "260.00 MiB more were asked for, and 0 bytes of 6.00 GiB are free",
+            "more GPUs",
+            False,
+            id="how much was missing for the weights",
+        ),
+        pytest.param(
+            "torch.OutOfMemoryError: HIP out of memory. Tried to allocate 80.00 MiB. GPU 0 has a total capacity of 15.92 GiB "
+            "of which 0 bytes is free.",
+            "cuda-oom",
+            "0 bytes of 15.92 GiB are free on GPU 0",
+            "more GPUs",
+            False,
+            id="nothing is free",
+        ),
+        pytest.param(
+            "ModuleNotFoundError: No module named 'compressed_tensors.odd'",
+            "module-missing",
+            "The Python package compressed_tensors has no part compressed_tensors.odd",
+            "Install what provides",
+            False,
+            id="a part of a package",
+        ),
+        pytest.param(
+            "zmq.error.ZMQError: Address already in use (addr='tcp://localhost:5557')",
+            "port-in-use",
+            "Port 5557 is taken",
+            "VLLM_NIXL_SIDE_CHANNEL_PORT",
+            False,
+            id="the port of a connector",
+        ),
     ],
 )
 def test_what_a_reader_is_told(error: str, id: str, cause: str, remedy: str, retryable: bool | None) -> None:
@@ -299,6 +383,8 @@ def test_what_a_warning_told_is_a_cause_once_the_server_failed_of_nothing_known(
     error = "Traceback (most recent call last):\nZorkError: odd\n"
     assert diagnose(START + warned).id == "none"
     assert diagnose(START + warned + error, ProcessState(running=False, exit_status=1)).id == "abi-mismatch"
+    optional = warned.replace("vllm._C", "vllm._qutlass_C")
+    assert diagnose(START + optional + error, ProcessState(running=False, exit_status=1)).id == "unknown"
     known = "ValueError: LoRA rank 64 is greater than max_lora_rank 16.\n"
     assert diagnose(START + warned + known, ProcessState(running=False, exit_status=1)).id == "lora-rank"
 
