@@ -12,7 +12,7 @@ author:
   - gpufleet contributors (@gpufleet)
 description:
   - For playbook C(gpufleet.vllm.rollout). Takes what the waves left in the variables of the hosts, and says of each
-    host what was there before, what is there now and why.
+    host what served before, what serves now and why.
 positional: _input, hostvars, check_mode
 options:
   _input:

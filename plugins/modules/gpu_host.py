@@ -12,8 +12,8 @@ version_added: 0.1.0
 author:
   - gpufleet contributors (@gpufleet)
 description:
-  - Looks at a host once, plans what it lacks, and does it step by step. Each step is decided from what is there, so a
-    run that was killed is finished by the next one, and a host that is fit costs one look.
+  - Looks at a host once, plans what it lacks, and does it step by step. Each step is decided from the state of the
+    host, so a run that was killed is finished by the next one, and a host that is fit costs one look.
   - Installs on Ubuntu 22.04 and 24.04 and on RHEL 9 and its rebuilds. A host with DGX OS, or with a GB10 or another GPU
     that shares its memory with the CPU, is compared with what is known to work, and never changed.
   - Driver, libraries, kernel modules and fabric manager have one version. A host keeps the version that it has as long

@@ -40,6 +40,22 @@ QWEN36_35B: Config = {
         **DELTA_NET,
     },
 }
+
+
+def qwen35(layers: int, heads: int, state_heads: int) -> Config:
+    """Qwen3.5 and 3.6 of a size, by what differs."""
+    own = {"num_hidden_layers": layers, "num_key_value_heads": heads, "linear_num_value_heads": state_heads}
+    listed = ["linear_attention", "linear_attention", "linear_attention", "full_attention"] * (layers // 4)
+    text = {**QWEN36_35B["text_config"], "model_type": "qwen3_5_text", "layer_types": listed, **own}
+    return {"architectures": ["Qwen3_5ForConditionalGeneration"], "model_type": "qwen3_5", "text_config": text}
+
+
+def uniform(layers: int, heads: int, kind: str = "qwen3") -> Config:
+    """A model whose layers keep keys and values of one size, of 128 values a head."""
+    numbers = {"num_hidden_layers": layers, "num_key_value_heads": heads, "num_attention_heads": 32, "head_dim": 128}
+    return {"architectures": ["Qwen3ForCausalLM"], "model_type": kind, "hidden_size": 4096, **numbers}
+
+
 KIMI_LINEAR_48B: Config = {
     "architectures": ["KimiLinearForCausalLM"],
     "model_type": "kimi_linear",
@@ -77,6 +93,18 @@ DEEPSEEK_V32: Config = {
     "index_n_heads": 64,
     "index_topk": 2048,
 }
+GLM_51: Config = {
+    **DEEPSEEK_V32,
+    "architectures": ["GlmMoeDsaForCausalLM"],
+    "model_type": "glm_moe_dsa",
+    "num_hidden_layers": 78,
+    "num_attention_heads": 64,
+    "num_key_value_heads": 64,
+    "hidden_size": 6144,
+    "qk_nope_head_dim": 192,
+    "v_head_dim": 256,
+    "index_n_heads": 32,
+}
 NEMOTRON_NANO_9B: Config = {
     "architectures": ["NemotronHForCausalLM"],
     "model_type": "nemotron_h",
@@ -92,6 +120,24 @@ NEMOTRON_NANO_9B: Config = {
     "n_groups": 8,
     "conv_kernel": 4,
     "chunk_size": 128,
+}
+NEMOTRON3_30B: Config = {
+    **NEMOTRON_NANO_9B,
+    "hybrid_override_pattern": "MEMEM*EMEMEM*EMEMEM*EMEMEM*EMEMEM*EMEMEMEM*EMEMEMEME",
+    "num_hidden_layers": 52,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 2,
+    "hidden_size": 2688,
+    "mamba_num_heads": 64,
+    "mamba_head_dim": 64,
+}
+# 21 layers with a state and 4 that attend.
+NEMOTRON3_4B: Config = {
+    **NEMOTRON_NANO_9B,
+    "hybrid_override_pattern": "MMMMM-*" * 4 + "M",
+    "num_hidden_layers": 29,
+    "hidden_size": 3136,
+    "mamba_num_heads": 96,
 }
 GRANITE4_SMALL: Config = {
     "architectures": ["GraniteMoeHybridForCausalLM"],
@@ -109,6 +155,84 @@ GRANITE4_SMALL: Config = {
     "mamba_expand": 2,
     "mamba_chunk_size": 256,
 }
+GRANITE4_1B: Config = {
+    **GRANITE4_SMALL,
+    "num_attention_heads": 12,
+    "num_key_value_heads": 4,
+    "hidden_size": 1536,
+    "mamba_n_heads": 48,
+}
+# Attention and a state in each layer.
+FALCON_H1_3B: Config = {
+    "architectures": ["FalconH1ForCausalLM"],
+    "model_type": "falcon_h1",
+    "num_hidden_layers": 32,
+    "num_attention_heads": 10,
+    "num_key_value_heads": 2,
+    "head_dim": 128,
+    "hidden_size": 2560,
+    "mamba_n_heads": 32,
+    "mamba_d_head": 128,
+    "mamba_d_state": 256,
+    "mamba_n_groups": 1,
+    "mamba_d_conv": 4,
+    "mamba_d_ssm": 4096,
+    "mamba_chunk_size": 128,
+    "attn_layer_indices": None,
+}
+# A state in each layer, and attention in nine.
+ZAMBA2_27B: Config = {
+    "architectures": ["Zamba2ForCausalLM"],
+    "model_type": "zamba2",
+    "num_hidden_layers": 54,
+    "layers_block_type": ["mamba", "mamba", "mamba", "mamba", "mamba", "hybrid"] * 9,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 32,
+    "attention_head_dim": 160,
+    "hidden_size": 2560,
+    "n_mamba_heads": 80,
+    "mamba_headdim": 64,
+    "mamba_d_state": 64,
+    "mamba_ngroups": 1,
+    "mamba_d_conv": 4,
+    "mamba_expand": 2,
+    "chunk_size": 256,
+}
+# Mamba 1, with attention in every eighth layer.
+JAMBA_MINI: Config = {
+    "architectures": ["JambaForCausalLM"],
+    "model_type": "jamba",
+    "num_hidden_layers": 32,
+    "attn_layer_period": 8,
+    "attn_layer_offset": 4,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 8,
+    "hidden_size": 4096,
+    "mamba_d_state": 16,
+    "mamba_d_conv": 4,
+    "mamba_expand": 2,
+    "mamba_dt_rank": 256,
+}
+LFM2_12B: Config = {
+    "architectures": ["Lfm2ForCausalLM"],
+    "model_type": "lfm2",
+    "num_hidden_layers": 16,
+    "full_attn_idxs": [2, 5, 8, 10, 12, 14],
+    "num_attention_heads": 32,
+    "num_key_value_heads": 8,
+    "hidden_size": 2048,
+    "conv_L_cache": 3,
+}
+GEMMA3_1B: Config = {
+    "architectures": ["Gemma3ForCausalLM"],
+    "model_type": "gemma3_text",
+    "num_hidden_layers": 26,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 1,
+    "head_dim": 256,
+    "hidden_size": 1152,
+    "sliding_window": 512,
+}
 GEMMA4_31B: Config = {
     "architectures": ["Gemma4ForConditionalGeneration"],
     "model_type": "gemma4",
@@ -123,6 +247,24 @@ GEMMA4_31B: Config = {
         "num_global_key_value_heads": 4,
         "global_head_dim": 512,
         "hidden_size": 5376,
+    },
+}
+# Layers that use what others keep, and heads of two sizes but one number.
+GEMMA4_E4B: Config = {
+    "architectures": ["Gemma4ForConditionalGeneration"],
+    "model_type": "gemma4",
+    "text_config": {
+        "model_type": "gemma4_text",
+        "num_hidden_layers": 42,
+        "layer_types": (["sliding_attention"] * 5 + ["full_attention"]) * 7,
+        "num_kv_shared_layers": 18,
+        "sliding_window": 512,
+        "num_attention_heads": 8,
+        "num_key_value_heads": 2,
+        "num_global_key_value_heads": None,
+        "head_dim": 256,
+        "global_head_dim": 512,
+        "hidden_size": 2560,
     },
 }
 LLAMA4_SCOUT: Config = {

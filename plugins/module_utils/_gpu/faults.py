@@ -11,7 +11,7 @@ import typing as t
 from dataclasses import dataclass
 
 from .hardware import hardware_on_pci, host_class
-from .nvidia_smi import ANSI, Card, Result
+from .nvidia_smi import ANSI, BUS_ID, Card, Result
 from .observation import Observation
 
 Facts = dict[str, t.Any]
@@ -55,7 +55,7 @@ FAILURES = (
     ),
     Failure(
         (12,),
-        r"couldn't find libnvidia-ml|NVML Shared Library Not Found",
+        r"couldn't find libnvidia-ml|NVML Shared Library Not Found|while loading shared libraries",
         "nvidia-smi finds no libnvidia-ml.so: install the driver's user-space package of the loaded version{loaded}.",
     ),
     Failure((8,), r"external power cables", "A GPU lacks a power cable: connect it."),
@@ -75,9 +75,9 @@ FAILURES = (
     ),
     Failure(
         (),
-        r"Failed to initialize NVML: Unknown Error",
+        r"Failed to initialize NVML: (?:Unknown Error|N/A)",
         "NVML cannot be initialized: a container that has lost its GPU devices must be recreated; on a host see "
-        "'dmesg'.",
+        "'dmesg', in WSL2 update the driver of Windows.",
     ),
 )
 
@@ -128,14 +128,16 @@ def _no_cards(seen: Observation) -> tuple[str, str]:
     for failure in FAILURES:
         if result.rc in failure.rcs or re.search(failure.pattern, result.text, re.IGNORECASE):
             return failure.status, failure.sentence.format(loaded=_loaded(seen), hint=_hint(seen))
-    if result.rc == 6 or "No devices were found" in result.text:
+    if result.rc == 6 or re.search(r"No (?:devices|supported GPUs) were found", result.text):
         return _no_devices(seen)
     if result.rc == 0:
         return "error", (
             f"{seen.nvidia_smi} succeeded but printed no GPU that can be read ({_first_line(result) or 'no output'}): "
             "run it by hand, and check whether a wrapper script replaces it."
         )
-    return "error", f"{seen.nvidia_smi} failed with exit status {result.rc}: {_first_line(result) or 'no output'}."
+    rc = result.rc or 0
+    end = f"was killed by signal {-rc}" if rc < 0 else f"failed with exit status {rc}"
+    return "error", f"{seen.nvidia_smi} {end}: {_first_line(result) or 'no output'}."
 
 
 def _never_started(result: Result) -> bool:
@@ -231,6 +233,8 @@ def warnings(seen: Observation, facts: Facts) -> list[str]:
             "The NVSwitch fabric is not ready, so CUDA fails with error 802: start nvidia-fabricmanager in exactly the "
             f"driver's version ({facts['driver_version']})."
         )
+    for address in dict.fromkeys(re.findall(rf"infoROM is corrupted at gpu ({BUS_ID})", seen.smi.answer.text)):
+        found.append(f"The infoROM of GPU {address} is corrupted: have the card checked.")
     exclusive = [gpu["index"] for gpu in gpus if gpu["compute_mode"] not in ("Default", None)]
     if exclusive:
         found.append(f"vLLM needs compute mode Default, which GPU {_join(exclusive)} does not have.")

@@ -74,8 +74,8 @@ HARDWARE = (
     Hardware("l40", r"\bL40(?!\d|S)", "8.9", ("26b5",)),
     Hardware("l4", r"\bL4(?!\d)", "8.9", ("27b8",)),
     Hardware("t4", r"\bT4(?!\d)", "7.5", ("1eb8",)),
-    Hardware("v100", r"\bV100(?!\d)", "7.0"),
-    Hardware("rtx_pro_6000", r"\bRTX PRO 6000 Blackwell\b", "12.0"),
+    Hardware("v100", r"\bV100(?!\d)|\bPG50[03]-216\b", "7.0", ("1db1", "1db4", "1db5", "1db6", "1db8", "1df6")),
+    Hardware("rtx_pro_6000", r"\bRTX PRO 6000 Blackwell\b", "12.0", ("2bb1", "2bb4", "2bb5")),
 )
 # The class of a host that serves without a GPU: nothing is recognized as it, an inventory has to say so.
 CPU = "cpu"

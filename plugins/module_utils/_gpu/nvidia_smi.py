@@ -234,7 +234,8 @@ class Report:
 REJECTED = re.compile(r'Field "([^"]+)" is not a valid field')
 # "GPU 0000:02:00.0: GPU is lost.", "GPU0000:07:00.0: Unknown Error", "GPU3: 0000:5F:00.0: Unknown Error", "GPU2: ..."
 NO_HANDLE = re.compile(
-    rf"Unable to determine the device handle for GPU ?(?:(?P<bus>{BUS_ID})|(?P<index>\d+)(?:: ?(?P<bus2>{BUS_ID}))?)"
+    rf"Unable to determine the device handle for [Gg][Pp][Uu] ?(?:(?P<bus>{BUS_ID})|(?P<index>\d+)"
+    rf"(?:: ?(?P<bus2>{BUS_ID}))?)"
     r"\s*:\s*(?P<error>[^\n]*)"
 )
 ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
@@ -434,7 +435,8 @@ def read_report(core: Table, cards: tuple[Card, ...], answers: t.Mapping[str, Re
         answer=core.result,
         cards=cards,
         unreachable=parse_unreachable(core.result.text),
-        apps=parse_apps(apps.out) if apps.rc == 0 else None,
+        # 14 only says that the infoROM of a card is corrupted.
+        apps=parse_apps(apps.out) if apps.rc in (0, 14) else None,
         cuda_version=parse_cuda_version(answers.get("header", nothing).out),
         topology=parse_topology(answers.get("topology", nothing).out),
     )

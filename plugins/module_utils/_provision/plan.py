@@ -223,7 +223,7 @@ def _supported(facts: Facts) -> System:
     if facts.gpus.module and not packaged:
         raise VllmError(
             f"Driver {facts.gpus.module} is here, and no package has installed it: NVIDIA's .run installer has. "
-            "Packages beside it would break both. Remove it ('nvidia-uninstall'), then run this again; with "
+            "Packages next to it would break both. Remove it ('nvidia-uninstall'), then run this again; with "
             "verify_only: true the host is only looked at.",
             "host-unsupported",
         )

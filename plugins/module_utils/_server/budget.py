@@ -209,10 +209,9 @@ class Case:
 
     def weights(self) -> Range | None:
         """The weights on each GPU; None when their size is not known."""
-        if self.measured.get("weights_gib") is not None:
-            return Range(*[self.measured["weights_gib"] * GIB_MIB] * 2)
-        if self.architecture is None or self.architecture.weights_gib is None:
-            return None
+        measured = self._measured("weights_gib")
+        if measured or self.architecture is None or self.architecture.weights_gib is None:
+            return measured
         share = SPLIT_WEIGHTS_SHARE if self.settings.tensor_parallel > 1 else WEIGHTS_SHARE
         part = self._part(self.architecture.weights_gib)
         offload = self.settings.offload_gib * GIB_MIB
@@ -253,7 +252,7 @@ class Case:
         is_older = self.settings.release.version < (0, 19)
         each = PER_SEQUENCE_BEFORE_019 if is_older else PER_SEQUENCE
         peaks = (ACTIVATION_BASE[end] + max(tokens * PER_TOKEN[end], sequences * each[end]) for end in (0, 1))
-        return self._measured("activation_gib", Range(*peaks))
+        return self._measured("activation_gib") or Range(*peaks)
 
     def non_torch(self) -> Range:
         """What is held outside of PyTorch."""
@@ -263,15 +262,15 @@ class Case:
         low, high = (SPLIT_NON_TORCH if one else NON_TORCH for one in (is_split, is_split or spreads is None))
         usual = Range(low.low, high.high)
         hidden = SLEEP_MODE.high if settings.has_sleep_mode else 0
-        return self._measured("non_torch_gib", Range(usual.low - hidden, usual.high))
+        return self._measured("non_torch_gib") or Range(usual.low - hidden, usual.high)
 
     def graphs(self) -> Range:
         """The CUDA graphs."""
-        return self._measured("graphs_gib", GRAPHS) if self.settings.has_graphs else Range(0, 0)
+        return (self._measured("graphs_gib") or GRAPHS) if self.settings.has_graphs else Range(0, 0)
 
-    def _measured(self, key: str, otherwise: Range) -> Range:
+    def _measured(self, key: str) -> Range | None:
         value = self.measured.get(key)
-        return otherwise if value is None else Range(value * GIB_MIB, value * GIB_MIB)
+        return None if value is None else Range(value * GIB_MIB, value * GIB_MIB)
 
     def besides_kv(self, device: Device) -> Range | None:
         """What the budget has to hold besides the KV cache."""
@@ -286,11 +285,9 @@ class Case:
         """The KV cache's share, which may be negative."""
         if self.settings.pinned_kv is not None:
             return Range(self.settings.pinned_kv / MIB, self.settings.pinned_kv / MIB)
-        if self.measured.get("kv_gib") is not None:
-            return Range(*[self.measured["kv_gib"] * GIB_MIB] * 2)
-        besides = self.besides_kv(device)
-        if besides is None or device.total is None:
-            return None
+        measured, besides = self._measured("kv_gib"), self.besides_kv(device)
+        if measured or besides is None or device.total is None:
+            return measured
         requested = self.requested(device)
         return Range(requested - besides.high, requested - besides.low)
 

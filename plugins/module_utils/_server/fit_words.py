@@ -130,7 +130,7 @@ def _weights_in_words(case: Case, finding: Finding) -> str:
 def _kv_unknown_in_words(case: Case, finding: Finding) -> str:
     if case.architecture is None:
         return "The model's architecture is not known, so only the free memory was judged, not the KV cache"
-    if case.settings.value_bytes is None:
+    if case.settings.value_bytes is None or (case.architecture.has_layers and case.cache(case.used[0]) is None):
         return "The size of a value is not known for this kv_cache_dtype, so only the free memory was judged"
     weights = case.weights()
     if not case.architecture.has_layers and weights is not None:

@@ -37,12 +37,14 @@ class Group:
     more: int = 0
     # The blocks of a state, however long the request is.
     states: int = 0
+    # The GPUs that share the tokens of a request.
+    shards: int = 1
 
     def blocks(self, length: int) -> int:
         """How many blocks a request of so many tokens takes."""
         if self.states:
             return self.count * self.states
-        kept = length if self.reach is None else min(self.reach, length)
+        kept = _ceil(length, self.shards) if self.reach is None else min(self.reach, length)
         return self.count * (_ceil(kept, self.block_size) + self.more)
 
 
@@ -56,13 +58,13 @@ class Cache:
 
     @property
     def block_size(self) -> int:
-        """The tokens of a block, the least where groups differ."""
-        return min(group.block_size for group in self.groups)
+        """The tokens of a block, the least where groups differ; a state has none."""
+        return min([group.block_size for group in self.groups if not group.states] or [self.groups[0].block_size])
 
     @property
     def reach(self) -> int:
         """The tokens that a layer with a window keeps of a request."""
-        return max((group.reach or 0 for group in self.groups), default=0)
+        return max(group.reach or 0 for group in self.groups)
 
     def blocks_per_request(self, length: int) -> int:
         """How many blocks a request of so many tokens takes."""
@@ -76,7 +78,8 @@ class Cache:
         """What so much memory holds, for requests of that length."""
         blocks = self.blocks(kv_mib)
         concurrency = blocks / self.blocks_per_request(length)
-        by_groups = blocks // sum(group.count for group in self.groups) * self.block_size
+        smallest = min(group.block_size for group in self.groups)
+        by_groups = blocks // sum(group.count for group in self.groups) * smallest * self.groups[0].shards
         return Capacity(int(concurrency * length) if self.by_concurrency else by_groups, concurrency, blocks)
 
     def needed_mib(self, length: int) -> float:
@@ -86,11 +89,12 @@ class Cache:
     def longest(self, kv_mib: float) -> int:
         """The longest request that fits, in whole blocks; 0 when none does."""
         blocks, low, high = self.blocks(kv_mib), 0, self.blocks(kv_mib)
+        step = self.block_size * self.groups[0].shards
         while low < high:
             middle = (low + high + 1) // 2
-            fits = self.blocks_per_request(middle * self.block_size) <= blocks
+            fits = self.blocks_per_request(middle * step) <= blocks
             low, high = (middle, high) if fits else (low, middle - 1)
-        return low * self.block_size
+        return low * step
 
 
 def _ceil(number: int, divisor: int) -> int:
@@ -108,15 +112,14 @@ class _Kind:
 
 def cache_of(settings: Settings, architecture: Architecture, batched_tokens: int) -> Cache | None:
     """The cache that this server gets on one GPU; None when the size of a value or the layers are not known."""
-    if settings.value_bytes is None or not architecture.has_layers:
+    value = settings.value_bytes
+    if not value or not architecture.has_layers or (architecture.kv_lora_rank and (value < 1 or settings.scale_bytes)):
         return None
     kinds = _kinds(settings, architecture, batched_tokens)
     by_concurrency = settings.release.behaves("tokens_by_concurrency")
-    is_one_kind = len(kinds) == 1 or (not settings.is_hybrid and not architecture.layers_state)
-    if is_one_kind:
+    if len(kinds) == 1 or (not settings.is_hybrid and not architecture.layers_state):
         size = sum(settings.on_a_stage(kind.layers) * kind.page for kind in kinds)
-        group = kinds[0].group if len(kinds) == 1 else Group(1, kinds[0].group.block_size)
-        return Cache(size, (group,), by_concurrency)
+        return Cache(size, (kinds[0].group,), by_concurrency)
     kinds = _of_equal_pages(kinds)
     size = _layers_of_a_group([kind.layers for kind in kinds], settings.release)
     groups = (replace(kind.group, count=_ceil(kind.layers, size)) for kind in kinds)
@@ -134,15 +137,9 @@ def _of_equal_pages(kinds: list[_Kind]) -> list[_Kind]:
 
 
 def _layers_of_a_group(counts: t.Sequence[int], release: Release) -> int:
-    """The number of the rarest kind, or of the most frequent one where that is not much more."""
-    return max(counts) if max(counts) < min(counts) * _padding(release) else min(counts)
-
-
-def _padding(release: Release) -> float:
-    """How many times larger the one kind of layers may be for the other to be padded up to it."""
-    if release.behaves("groups_padded_150"):
-        return 1.5
-    return 1.25 if release.behaves("groups_padded_125") else 1.0
+    """The number of the rarest kind, or of the most frequent one where the other may be padded up to it."""
+    padding = 1.5 if release.behaves("groups_padded_150") else 1.25 if release.behaves("groups_padded_125") else 1.0
+    return max(counts) if max(counts) < min(counts) * padding else min(counts)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -157,21 +154,27 @@ def _kinds(settings: Settings, architecture: Architecture, batched_tokens: int) 
     window = architecture.sliding_window
     reach = window + in_flight if architecture.is_chunked else max(0, window - 1) + in_flight
     kinds = [
-        _Kind(architecture.layers_full, size * full, Group(1, size)),
+        _Kind(_full_layers(settings, architecture), size * full, Group(1, size, shards=settings.context_parallel)),
         _Kind(architecture.layers_sliding, size * sliding, Group(1, size, reach, 0 if architecture.is_chunked else 1)),
         _state_kind(settings, architecture, size),
     ]
     return [kind for kind in kinds if kind.layers]
 
 
+def _full_layers(settings: Settings, architecture: Architecture) -> int:
+    """The layers that see everything, and one more for what drafts; that of Gemma 4 uses what the model keeps."""
+    adds = settings.drafter == "eagle" or (settings.drafter == "mtp" and not architecture.full_head_dim)
+    return architecture.layers_full and architecture.layers_full + adds
+
+
 def _token_bytes(settings: Settings, architecture: Architecture) -> tuple[int, int]:
     """What a token takes in a layer that sees everything, and in one that sees a window."""
-    value = t.cast(int, settings.value_bytes)
+    value = settings.value_bytes or 0
     if architecture.kv_lora_rank:
         return _latent_bytes(settings, architecture), 0
 
     def of(heads: int, dim: int) -> int:
-        return 2 * max(1, heads // settings.tensor_parallel) * dim * value
+        return 2 * max(1, heads // settings.tensor_parallel) * (int(dim * value) + settings.scale_bytes)
 
     plain = of(architecture.num_key_value_heads, architecture.head_dim)
     heads = architecture.full_key_value_heads or architecture.num_key_value_heads
@@ -181,7 +184,7 @@ def _token_bytes(settings: Settings, architecture: Architecture) -> tuple[int, i
 def _latent_bytes(settings: Settings, architecture: Architecture) -> int:
     """One latent vector for all heads, on each GPU whole. A model that picks tokens by an index keeps their keys in 8
     bits with a scale of 4 bytes for each 128, and in 8 bits a latent vector with scales and a position in 16 bits."""
-    value, rank, rope = t.cast(int, settings.value_bytes), architecture.kv_lora_rank, architecture.qk_rope_head_dim
+    value, rank, rope = int(settings.value_bytes or 0), architecture.kv_lora_rank, architecture.qk_rope_head_dim
     if not architecture.index_head_dim:
         return (rank + rope) * value
     index = architecture.index_head_dim + architecture.index_head_dim // 128 * 4
@@ -190,7 +193,8 @@ def _latent_bytes(settings: Settings, architecture: Architecture) -> int:
 
 def _block_size(settings: Settings, architecture: Architecture, token_bytes: int) -> int:
     """The tokens of a block: beside layers with a state as many as make it as large as the state."""
-    least = max(settings.block_size, _latent_step(settings) if architecture.kv_lora_rank else 1)
+    latent = 128 if settings.release.behaves("latent_blocks_of_128") else 64
+    least = max(settings.block_size, latent if architecture.kv_lora_rank else 1)
     if not architecture.layers_state:
         return least
     if not token_bytes:
@@ -199,17 +203,16 @@ def _block_size(settings: Settings, architecture: Architecture, token_bytes: int
     return step * _ceil(_state_bytes(settings, architecture), step * token_bytes)
 
 
-def _latent_step(settings: Settings) -> int:
-    return 128 if settings.release.behaves("latent_blocks_of_128") else 64
-
-
 def _state_kind(settings: Settings, architecture: Architecture, block_size: int) -> _Kind:
     page = _state_bytes(settings, architecture)
     if _keeps_all_states(settings, architecture):
-        return _Kind(architecture.layers_state, page, Group(1, block_size))
-    # One that is kept for prefix caching, and the one that is computed on.
+        return _Kind(architecture.layers_state, page, Group(1, block_size, more=settings.drafted))
+    # One that is kept for prefix caching, the one that is computed on, and one for each token that is drafted.
     states = 2 if settings.state_mode in ("align", "all") else 1
-    return _Kind(architecture.layers_state, page, Group(1, block_size, states=states))
+    states += 0 if settings.release.lacks("states_aligned") else settings.drafted
+    # Where no states are kept at the ends of blocks, a block of them is a whole request.
+    size = (settings.max_model_len or ASSUMED_MODEL_LEN) if settings.state_mode == "none" else block_size
+    return _Kind(architecture.layers_state, page, Group(1, size, states=states))
 
 
 def _keeps_all_states(settings: Settings, architecture: Architecture) -> bool:
@@ -220,5 +223,7 @@ def _keeps_all_states(settings: Settings, architecture: Architecture) -> bool:
 def _state_bytes(settings: Settings, architecture: Architecture) -> int:
     convolution = settings.state_conv_bytes
     rest = settings.state_bytes or architecture.state_value_bytes or convolution
-    values = architecture.state_conv_values * convolution + architecture.state_values * rest
+    # A convolution keeps 3 tokens, and those that are drafted.
+    convolution *= architecture.state_conv_values * (3 + settings.drafted) // 3
+    values = convolution + architecture.state_values * rest
     return _ceil(values, settings.tensor_parallel)

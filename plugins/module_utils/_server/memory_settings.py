@@ -6,25 +6,32 @@
 
 from __future__ import annotations
 
+import math
 import re
 import typing as t
 from dataclasses import dataclass
 
 from .._errors import VllmError
-from .._vllm.architecture import finite
+from .._vllm.architecture import DTYPE_BYTES, finite
 from .._vllm.versions import NEWEST, Release, choice_life, within
-from .spec import ServerSpec, pools
+from .spec import ServerSpec, parsed, pools
 
 Engine = t.Mapping[str, t.Any]
 
 # A longest request when the spec does not set it: what most models here are made for at most.
 ASSUMED_MODEL_LEN = 131072
 
-# Bytes of one value in the KV cache. Types that keep scales beside it are not here: their size is not known.
-KV_BYTES = {"bfloat16": 2, "float16": 2, "fp8": 1, "fp8_ds_mla": 1, "fp8_e4m3": 1, "fp8_e5m2": 1, "fp8_inc": 1}
+# Bytes of one value in the KV cache; nvfp4 has a byte of scale for 16 values. The size of other types is not known.
+KV_BYTES: t.Mapping[str, float] = {
+    "bfloat16": 2,
+    "float16": 2,
+    **dict.fromkeys(("fp8", "fp8_ds_mla", "fp8_e4m3", "fp8_e5m2", "fp8_inc", "fp8_per_token_head"), 1),
+    "int8_per_token_head": 1,
+    "int4_per_token_head": 0.5,
+    "nvfp4": 9 / 16,
+}
 ESTIMATE_GRAPHS = "VLLM_MEMORY_PROFILER_ESTIMATE_CUDAGRAPHS"
 PARTITION = "VLLM_PP_LAYER_PARTITION"
-STATE_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
 MODEL_BYTES = {"float32": 4, "float": 4}
 # What remains of the weights at least when vLLM quantizes them while it loads; before that they are whole.
 LOADED_SHARE = {"fp8": 0.5, "ptpc_fp8": 0.5, "experts_int8": 0.5, "bitsandbytes": 0.27, "mxfp8": 0.5, "mxfp4": 0.27}
@@ -39,6 +46,7 @@ class Settings:
     is_default_utilization: bool
     tensor_parallel: int
     pipeline_parallel: int
+    context_parallel: int
     # All ranks of data parallel, on other hosts too.
     data_parallel: int
     # Whether expert parallel is asked for, which vLLM refuses for a model without experts.
@@ -52,7 +60,9 @@ class Settings:
     sequences: int | None
     is_chunked: bool
     batches: int
-    value_bytes: int | None
+    value_bytes: float | None
+    # Bytes of scale for the keys of a token in each head, and for its values.
+    scale_bytes: int
     pinned_kv: int | None
     has_graphs: bool
     counts_graphs: bool
@@ -64,6 +74,9 @@ class Settings:
     state_mode: str
     state_conv_bytes: int
     state_bytes: int | None
+    # The tokens that are drafted ahead, and what keeps a layer for that: mtp, eagle or nothing.
+    drafted: int
+    drafter: str
     # A server that embeds, classifies or scores.
     is_pooling: bool
     # The layers of each stage of the pipeline, where VLLM_PP_LAYER_PARTITION lists them.
@@ -84,8 +97,8 @@ def settings_of(spec: ServerSpec) -> Settings:
     """
     engine = {**spec.engine, **spec.engine_unchecked}
     release = Release(spec.vllm_version or NEWEST)
-    tensor, pipeline = _size(engine, "tensor_parallel_size", 1), _size(engine, "pipeline_parallel_size", 1)
-    data = _size(engine, "data_parallel_size", 1)
+    tensor, pipeline = _size(engine, "tensor_parallel_size"), _size(engine, "pipeline_parallel_size")
+    data = _size(engine, "data_parallel_size")
     local = _size(engine, "data_parallel_size_local", data)
     utilization = _utilization(engine)
     has_graphs = not _switch(engine, "enforce_eager", False)
@@ -95,15 +108,17 @@ def settings_of(spec: ServerSpec) -> Settings:
         is_default_utilization=utilization is None,
         tensor_parallel=tensor,
         pipeline_parallel=pipeline,
+        context_parallel=math.prod(_size(engine, f"{step}_context_parallel_size") for step in ("decode", "prefill")),
         data_parallel=max(data, local),
         asks_for_experts=_switch(engine, "enable_expert_parallel", False),
-        local_gpus=max(1, -(-tensor * pipeline // _size(engine, "nnodes", 1))) * local,
+        local_gpus=max(1, -(-tensor * pipeline // _size(engine, "nnodes"))) * local,
         may_span_hosts=engine.get("distributed_executor_backend") in ("ray", "external_launcher"),
         block_size=_size(engine, "block_size", 16),
         **_lengths(engine),
         is_chunked=_switch(engine, "enable_chunked_prefill", True),
         batches=_batches(engine, release, pipeline),
         value_bytes=_value_bytes(engine),
+        scale_bytes=4 if str(engine.get("kv_cache_dtype")).endswith("_per_token_head") else 0,
         pinned_kv=_human_or_none(engine, "kv_cache_memory_bytes", "kv_cache_memory"),
         has_graphs=has_graphs,
         counts_graphs=has_graphs and _counts_graphs(spec.env, release),
@@ -112,8 +127,9 @@ def settings_of(spec: ServerSpec) -> Settings:
         loaded_share=_loaded_share(spec, engine, release),
         has_sleep_mode=_switch(engine, "enable_sleep_mode", False),
         state_mode=_state_mode(engine, release),
-        state_conv_bytes=STATE_BYTES.get(str(engine.get("mamba_cache_dtype")), 2),
-        state_bytes=STATE_BYTES.get(str(engine.get("mamba_ssm_cache_dtype"))),
+        state_conv_bytes=DTYPE_BYTES.get(str(engine.get("mamba_cache_dtype")), 2),
+        state_bytes=DTYPE_BYTES.get(str(engine.get("mamba_ssm_cache_dtype"))),
+        **_draft(engine),
         is_pooling=pools(engine),
         stages=_stages(spec.env),
     )
@@ -121,13 +137,21 @@ def settings_of(spec: ServerSpec) -> Settings:
 
 def _state_mode(engine: Engine, release: Release) -> str:
     """Which states are kept: those that prefix caching needs, where it is on."""
-    if not _switch(engine, "enable_prefix_caching", release.behaves("prefix_caching_of_states")):
+    is_on = _switch(engine, "enable_prefix_caching", release.behaves("prefix_caching_of_states"))
+    if not is_on or release.lacks("states_aligned"):
         return "none"
     asked = str(engine.get("mamba_cache_mode", "none"))
-    if release.lacks("states_aligned"):
-        return "none"
     all_of_them = "all" if within(release.version, choice_life("mamba_cache_mode", "all")) else "align"
     return all_of_them if asked == "none" else asked
+
+
+def _draft(engine: Engine) -> dict[str, t.Any]:
+    config = parsed(engine.get("speculative_config"))
+    config = config if isinstance(config, t.Mapping) else {}
+    method = str(config.get("method") or config.get("model")).lower()
+    kind = "mtp" if method.endswith("mtp") else "eagle" if "eagle" in method else ""
+    tokens = finite(config.get("num_speculative_tokens"))
+    return {"drafted": int(tokens or (kind == "mtp")), "drafter": kind}
 
 
 def _stages(env: t.Mapping[str, str]) -> tuple[int, ...]:
@@ -153,7 +177,7 @@ def _human_or_none(engine: Engine, *keys: str) -> int | None:
     return None
 
 
-def _size(engine: Engine, key: str, default: int) -> int:
+def _size(engine: Engine, key: str, default: int = 1) -> int:
     if engine.get(key) is None:
         return default
     number = human(key, engine[key])
@@ -188,7 +212,7 @@ def _batches(engine: Engine, release: Release, pipeline: int) -> int:
     return max(pipeline, 2 if _switch(engine, "async_scheduling", True) else 1)
 
 
-def _value_bytes(engine: Engine) -> int | None:
+def _value_bytes(engine: Engine) -> float | None:
     kind = str(engine.get("kv_cache_dtype", "auto"))
     if engine.get("kv_cache_dtype_skip_layers"):
         return None

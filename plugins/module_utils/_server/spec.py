@@ -242,8 +242,8 @@ class ServerSpec:
 
 def _recorded_value(value: EngineValue) -> EngineValue:
     """JSON that was written as text, as a mapping would be recorded: vLLM reads the same."""
-    parsed = _parsed(value)
-    return canonical_json(parsed) if isinstance(parsed, dict) else value
+    found = parsed(value)
+    return canonical_json(found) if isinstance(found, dict) else value
 
 
 def _default(f: t.Any) -> t.Any:
@@ -642,7 +642,7 @@ def _refuse_secrets(settings: t.Mapping[str, t.Any], where: str) -> None:
 def secret_at(where: str, key: str, value: t.Any) -> str:
     """The address of the first secret in a value, by its name or by its looks; empty when there is none."""
     address = f"{where}.{key}"
-    value = _parsed(value)
+    value = parsed(value)
     if isinstance(value, t.Mapping):
         return next(filter(None, (secret_at(address, str(k), v) for k, v in value.items())), "")
     if isinstance(value, (list, tuple)):
@@ -651,7 +651,7 @@ def secret_at(where: str, key: str, value: t.Any) -> str:
     return address if _looks_secret(key, value) else ""
 
 
-def _parsed(value: t.Any) -> t.Any:
+def parsed(value: t.Any) -> t.Any:
     """What a text of JSON holds; anything else as it is."""
     if not isinstance(value, str) or not value.lstrip().startswith(("{", "[")):
         return value

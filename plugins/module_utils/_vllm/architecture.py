@@ -84,15 +84,12 @@ class Architecture:
             raise VllmError(
                 "architecture: the number of layers, num_key_value_heads and head_dim must be at least 1; got 0."
             )
-        if made.layers_state and not made.state_conv_values + made.state_values:
-            raise VllmError(
-                f"architecture.state_values must be at least 1 with {made.layers_state} layers that keep a state; "
-                "got 0."
-            )
-        if made.layers_sliding and not made.sliding_window:
-            raise VllmError(
-                f"architecture.sliding_window must be at least 1 with {made.layers_sliding} sliding layers; got 0."
-            )
+        for key, value, layers, kind in (
+            ("state_values", made.state_conv_values + made.state_values, made.layers_state, "layers that keep a state"),
+            ("sliding_window", made.sliding_window, made.layers_sliding, "sliding layers"),
+        ):
+            if layers and not value:
+                raise VllmError(f"architecture.{key} must be at least 1 with {layers} {kind}; got 0.")
         return made
 
     @property
@@ -164,12 +161,12 @@ def finite(value: t.Any) -> float | None:
 
 # What says that layers keep something that is described nowhere here.
 OTHER_STATE = re.compile(
-    r"cross_attention_\w+|is_encoder_decoder|block_configs|multi_query|conv_L_cache|attn_type_list|"
+    r"cross_attention_\w+|is_encoder_decoder|block_configs|multi_query|attn_type_list|"
     r"compress_ratios?|indexer_compress_ratio|o_lora_rank"
 )
 # What says that some layers keep a state, or see a chunk: where none is found that does, the model is not understood.
 STATE_KEYS = re.compile(
-    r"mamba_\w+|ssm_\w+|state_size|linear_(?:num_|key_|value_|conv_|attn_)\w+|hybrid_override_pattern|attn_layer_\w+"
+    r"mamba_\w+|ssm_\w+|state_size|conv_L_cache|linear_(?:num_|key_|value_|conv_|attn_)\w+|hybrid_override_pattern|attn_layer_\w+"
 )
 # Where a config.json says how many experts there are, in the words of one family of models or another.
 EXPERTS = ("num_experts", "moe_num_experts", "n_routed_experts", "num_local_experts")
@@ -179,13 +176,10 @@ TYPE_DEFAULTS: t.Mapping[str, t.Mapping[str, t.Any]] = {
     "gemma2": {"head_dim": 256, "sliding_window_pattern": 2},
     "gemma3_text": {"sliding_window": 4096, **GEMMA3},
     "cohere2": {"sliding_window_pattern": 4},
-    "qwen2": {"use_sliding_window": False},
-    "qwen2_moe": {"use_sliding_window": False},
-    "qwen3": {"use_sliding_window": False},
-    "qwen3_moe": {"use_sliding_window": False},
-    "qwen3_next": {"use_sliding_window": False, "full_attention_interval": 4},
-    "qwen3_5_text": {"use_sliding_window": False, "full_attention_interval": 4},
-    "qwen3_5_moe_text": {"use_sliding_window": False, "full_attention_interval": 4},
+    **dict.fromkeys(("qwen2", "qwen2_moe", "qwen3", "qwen3_moe"), {"use_sliding_window": False}),
+    **dict.fromkeys(
+        ("qwen3_next", "qwen3_5_text", "qwen3_5_moe_text"), {"use_sliding_window": False, "full_attention_interval": 4}
+    ),
     "llama4_text": {"attention_chunk_size": 8192, "no_rope_layer_interval": 4},
     "nemotron_h": {"mamba_ssm_cache_dtype": "float32"},
 }
@@ -200,9 +194,8 @@ LAYER_KINDS = {
     "attention": "full",
     "sliding_attention": "sliding",
     "chunked_attention": "chunked",
-    "linear_attention": "state",
-    "mamba": "state",
-    "mamba2": "state",
+    **dict.fromkeys(("linear_attention", "mamba", "mamba2", "conv"), "state"),
+    "hybrid": "full state",
 }
 # Types whose latent vector vLLM keeps as it is; for others (MiniCPM3) it keeps keys and values all the same.
 LATENT_TYPES = (
@@ -253,10 +246,8 @@ def _is_other_state(key: str, value: t.Any) -> bool:
 
 def of_weights(config: t.Mapping[str, t.Any], weights_bytes: int) -> dict[str, t.Any] | None:
     """What is known of a model whose layers keep a state of another form: the size of its files, and its experts."""
-    return _size(config, weights_bytes) if weights_bytes > 0 else None
-
-
-def _size(config: t.Mapping[str, t.Any], weights_bytes: int) -> dict[str, t.Any]:
+    if weights_bytes <= 0:
+        return None
     return {"weights_gib": max(0.01, round(weights_bytes / GIB, 2)), "experts": _experts(config)}
 
 
@@ -269,15 +260,21 @@ def _experts(config: t.Mapping[str, t.Any]) -> int:
     return max((t.cast(int, one) for one in counts if _is_count(one)), default=0)
 
 
-def _is_count(value: t.Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+def _is_count(*values: t.Any) -> bool:
+    return all(isinstance(value, int) and not isinstance(value, bool) and value > 0 for value in values)
+
+
+def _counts(place: Text, *keys: str) -> t.Any:
+    """The numbers under these keys; None unless each is one."""
+    found = [place.get(key) for key in keys]
+    return found if _is_count(*found) else None
 
 
 # --- which layer is what ----------------------------------------------------------------------------------------------
 
 
 def _kinds(text: Text) -> list[str] | None:
-    """What each layer that keeps something is: full, sliding, chunked or state; None when that cannot be told."""
+    """What each layer that keeps something is: full, sliding, chunked or state, or two of them; None if nobody says."""
     total = text.get("num_hidden_layers")
     pattern, listed = text.get("hybrid_override_pattern"), text.get("layers_block_type") or text.get("layer_types")
     if isinstance(pattern, str) and pattern:
@@ -288,12 +285,13 @@ def _kinds(text: Text) -> list[str] | None:
         found = [LAYER_KINDS.get(str(kind), "") for kind in listed]
     elif not _is_count(total):
         return None
+    elif text.get("model_type") == "falcon_h1":
+        found = ["full state"] * t.cast(int, total)
     else:
         found = _kinds_by_rule(text, t.cast(int, total))
     shared = text.get("num_kv_shared_layers")
     found = found[: -t.cast(int, shared)] if _is_count(shared) else found
-    found = [kind for kind in found if kind]
-    return found or None
+    return " ".join(found).split() or None
 
 
 def _kinds_by_rule(text: Text, total: int) -> list[str]:
@@ -322,7 +320,7 @@ def _full_by_rule(text: Text, total: int) -> set[int] | None:
         every, offset = text.get("attn_layer_period"), text.get("attn_layer_offset", 0)
     if _is_count(every) and isinstance(offset, int):
         return {*range(offset % t.cast(int, every), total, t.cast(int, every))}
-    return _integers(text.get("attn_layer_indices")) or None
+    return _integers(text.get("attn_layer_indices") or text.get("full_attn_idxs")) or None
 
 
 def _integers(value: t.Any) -> set[int]:
@@ -371,7 +369,7 @@ def _attention(text: Text, kinds: t.Sequence[str]) -> dict[str, int] | None:
         "num_key_value_heads": text.get("num_key_value_heads", heads),
         "head_dim": text.get("head_dim") or text.get("attention_head_dim") or _head_dim(text.get("hidden_size"), heads),
     }
-    if not all(map(_is_count, numbers.values())) or text.get("swa_num_key_value_heads") or text.get("swa_head_dim"):
+    if not _is_count(*numbers.values()) or text.get("swa_num_key_value_heads") or text.get("swa_head_dim"):
         return None
     others = {
         "full_key_value_heads": text.get("num_global_key_value_heads") or numbers["num_key_value_heads"],
@@ -390,53 +388,52 @@ def _latent(text: Text) -> dict[str, int] | None:
 
 
 def _head_dim(hidden: t.Any, heads: t.Any) -> int | None:
-    return hidden // heads if _is_count(hidden) and _is_count(heads) else None
+    return hidden // heads if _is_count(hidden, heads) else None
 
 
 def _state(text: Text, kinds: t.Sequence[str]) -> dict[str, int] | None:
     """What the layers keep that keep a state; None when its form is not known."""
     if "state" not in kinds:
         return {}
-    known = _state_of_delta_net(text) or _state_of_kimi(text) or _state_of_mamba(text)
-    return None if known is None else {"layers_state": kinds.count("state"), **known}
+    known = _state_of_delta_net(text) or _state_of_kimi(text) or _state_of_mamba(text) or _state_of_others(text)
+    return known and {"layers_state": kinds.count("state"), **known}
 
 
 def _state_of_delta_net(text: Text) -> dict[str, int] | None:
-    names = ("linear_num_key_heads", "linear_num_value_heads", "linear_key_head_dim", "linear_value_head_dim")
-    keys, values, key_dim, value_dim = (text.get(name) for name in names)
-    kernel = text.get("linear_conv_kernel_dim")
-    if not all(map(_is_count, (keys, values, key_dim, value_dim, kernel))):
+    sizes = ("num_key_heads", "num_value_heads", "key_head_dim", "value_head_dim", "conv_kernel_dim")
+    found = _counts(text, *(f"linear_{size}" for size in sizes))
+    if not found:
         return None
-    return _state_numbers(
-        (kernel - 1) * (2 * keys * key_dim + values * value_dim),  # type: ignore[operator]
-        values * key_dim * value_dim,  # type: ignore[operator]
-        text.get("mamba_ssm_dtype"),
-    )
+    keys, values, key_dim, value_dim, kernel = found
+    convolution = (kernel - 1) * (2 * keys * key_dim + values * value_dim)
+    return _state_numbers(convolution, values * key_dim * value_dim, text.get("mamba_ssm_dtype"))
 
 
 def _state_of_kimi(text: Text) -> dict[str, int] | None:
     linear = text.get("linear_attn_config")
-    if not isinstance(linear, dict):
+    found = isinstance(linear, dict) and _counts(linear, "num_heads", "head_dim", "short_conv_kernel_size")
+    if not found:
         return None
-    heads, dim, kernel = linear.get("num_heads"), linear.get("head_dim"), linear.get("short_conv_kernel_size")
-    if not all(map(_is_count, (heads, dim, kernel))):
-        return None
-    return _state_numbers((kernel - 1) * 3 * heads * dim, heads * dim * dim, "float32")  # type: ignore[operator]
+    heads, dim, kernel = found
+    return _state_numbers((kernel - 1) * 3 * heads * dim, heads * dim * dim, "float32")
 
 
 def _state_of_mamba(text: Text) -> dict[str, int] | None:
-    """Mamba 2, under the names of Nemotron-H, Granite 4, Bamba and Falcon-H1."""
+    """Mamba 2, under the names of Nemotron-H, Granite 4, Bamba, Falcon-H1 and Zamba 2."""
 
     def first(*names: str) -> t.Any:
         return next((text[name] for name in names if _is_count(text.get(name))), None)
 
-    heads, dim = first("mamba_num_heads", "mamba_n_heads"), first("mamba_head_dim", "mamba_d_head")
-    state, groups = first("ssm_state_size", "mamba_d_state", "state_size"), first("n_groups", "mamba_n_groups")
+    heads = first("mamba_num_heads", "mamba_n_heads", "n_mamba_heads")
+    dim = first("mamba_head_dim", "mamba_d_head", "mamba_headdim")
+    groups = first("n_groups", "mamba_n_groups", "mamba_ngroups")
+    state = first("ssm_state_size", "mamba_d_state", "state_size")
     kernel = first("conv_kernel", "mamba_d_conv")
-    if not all(map(_is_count, (heads, state, groups, kernel))):
+    if not _is_count(heads, state, groups, kernel):
         return None
     if dim is None and _is_count(text.get("hidden_size")):
-        dim = first("mamba_expand", "expand") and first("mamba_expand", "expand") * text["hidden_size"] // heads
+        wide = first("mamba_expand", "expand")
+        dim = wide and wide * text["hidden_size"] // heads
     if not _is_count(dim):
         return None
     chunk = first("chunk_size", "mamba_chunk_size")
@@ -444,6 +441,18 @@ def _state_of_mamba(text: Text) -> dict[str, int] | None:
         (kernel - 1) * (heads * dim + 2 * groups * state), heads * dim * state, text.get("mamba_ssm_cache_dtype")
     )
     return {**numbers, **({"state_chunk": chunk} if chunk else {})}
+
+
+def _state_of_others(text: Text) -> dict[str, int] | None:
+    """Mamba 1 (Jamba), and the short convolutions of LFM2."""
+    found = _counts(text, "hidden_size", "conv_L_cache")
+    if found:
+        return _state_numbers((found[1] - 1) * found[0], 0, None)
+    found = _counts(text, "hidden_size", "mamba_expand", "mamba_d_conv", "mamba_d_state")
+    if not found or text.get("mamba_n_heads"):
+        return None
+    hidden, wide, kernel, state = found
+    return _state_numbers((kernel - 1) * wide * hidden, wide * hidden * state, None)
 
 
 def _state_numbers(convolution: int, rest: int, dtype: t.Any) -> dict[str, int]:

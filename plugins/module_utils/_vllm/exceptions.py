@@ -404,7 +404,7 @@ PLACES: tuple[Sort, ...] = (
     _sort(
         r"in \w*(?:load_weights?|weight_loader\w*|load_fused_expert_weights|load_merged_column_weight|load_row_\w+)$",
         "The weights do not go with the model's class",
-        "check that config.json is the one of these weights and that all files are there; otherwise this vLLM does not "
+        "check that config.json is the one of these weights and that all files exist; otherwise this vLLM does not "
         "know this form of the model (its quantization, a merged adapter): use a newer one",
         False,
     ),

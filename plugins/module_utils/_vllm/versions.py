@@ -153,7 +153,7 @@ BEHAVIOURS = (
     ),
     Behaviour(
         "tokens_by_concurrency",
-        "0.21.0..",
+        "0.20.2..",
         "The KV cache size in the log is the maximum concurrency times max_model_len; before, whole groups of blocks.",
     ),
     Behaviour(

@@ -164,7 +164,10 @@ def test_the_default_batch_is_that_of_the_gpu(a100: dict[str, t.Any]) -> None:
         ((SERVER, "much"), "vllm_kv_capacity: kv_gib must be a number of GiB; got 'much'."),
         ((SERVER, -1), "vllm_kv_capacity: kv_gib must be a number of GiB; got -1."),
         (({"model": "a/b"}, 1), "the catalogue does not have 'a/b': give its architecture (layers_full, "),
-        (({**SERVER, "engine": {"kv_cache_dtype": "nvfp4"}}, 1), "engine.kv_cache_dtype must be auto, bfloat16"),
+        (
+            ({**SERVER, "engine": {"kv_cache_dtype": "turboquant_4bit"}}, 1),
+            "engine.kv_cache_dtype must be auto, bfloat16",
+        ),
     ],
 )
 def test_a_mistake_about_capacity_is_told(arguments: tuple[t.Any, ...], sentence: str) -> None:

@@ -23,11 +23,13 @@ from ansible_collections.gpufleet.vllm.plugins.module_utils._gpu.kernel import (
     parse_toolkit,
 )
 from ansible_collections.gpufleet.vllm.plugins.module_utils._gpu.nvidia_smi import (
+    APPS_ARGS,
     CORE_FIELDS,
     EXTRA_FIELDS,
     Report,
     Result,
     Table,
+    gpu_query,
     read_cards,
     read_report,
     with_mig,
@@ -452,6 +454,20 @@ def test_a_lost_card_between_rows(tmp_path: Path, stream: str) -> None:
     assert facts["gpus"][1]["uuid"] == "GPU-5a5a5a5a-0001-4000-8000-000000000001"
     assert facts["gpus"][1]["name"] == "NVIDIA H100 80GB HBM3"
     assert facts["gpus"][1]["memory_free_mib"] is None
+
+
+def test_a_card_whose_inforom_is_corrupted_goes_on_computing(tmp_path: Path) -> None:
+    """nvidia-smi exits with 14 then, and says so behind its rows."""
+    said = "WARNING: infoROM is corrupted at gpu 0000:10:00.0\n"
+    row = ", ".join(HEALTHY[name] for name in CORE_FIELDS)
+    answers = [
+        core_answer(gpu_query(CORE_FIELDS), 14, f"{row}\n{said}"),
+        core_answer(APPS_ARGS, 14, f"{HEALTHY['uuid']}, 77, 1234, python3\n{said}"),
+    ]
+    facts = gpu_hosts.facts(tmp_path, profile([HEALTHY], answers=answers))
+    assert_contract(facts)
+    assert (facts["status"], facts["gpus"][0]["process_memory_mib"]) == ("ok", 1234)
+    assert [word for word in facts["warnings"] if word.startswith("The infoROM of GPU 0000:10:00.0 is corrupted: ")]
 
 
 def test_a_lost_card_that_silences_the_others(tmp_path: Path) -> None:

@@ -39,6 +39,8 @@ NO_DRIVER_TEXT = (
     "driver is installed and running.\n\n"
 )
 MISMATCH_TEXT = "Failed to initialize NVML: Driver/library version mismatch\nNVML library version: 580.126\n"
+LOADER_TEXT = "nvidia-smi: error while loading shared libraries: libnvidia-ml.so.1: cannot open shared object file\n"
+NO_SUPPORTED_TEXT = "Failed to initialize NVML: No supported GPUs were found\n"
 NO_LIBRARY_TEXT = "NVIDIA-SMI couldn't find libnvidia-ml.so library in your system. Please make sure\n"
 
 CASES = [
@@ -112,6 +114,13 @@ CASES = [
     pytest.param(
         smi(255, "Failed to initialize NVML: Unknown Error\n"), "error", "recreated", "none", id="NVML unknown error"
     ),
+    pytest.param(
+        smi(255, "Failed to initialize NVML: N/A\n"), "error", "driver of Windows", "none", id="WSL2, NVML N/A"
+    ),
+    pytest.param(smi(127, "", LOADER_TEXT, driver_loaded=LOADED), "error", "(580.95.05)", "none", id="the loader, too"),
+    pytest.param(smi(3, NO_SUPPORTED_TEXT, pci=()), "no_gpu", "driver finds none", "none", id="no supported GPU"),
+    pytest.param(smi(3, NO_SUPPORTED_TEXT, pci=(H100,)), "error", "RmInitAdapter", "h100", id="none that is supported"),
+    pytest.param(smi(-11), "error", "was killed by signal 11: no output.", "none", id="a segmentation fault"),
     pytest.param(smi(255, "Unheard of.\n"), "error", "exit status 255: Unheard of.", "none", id="anything else"),
     pytest.param(smi(3), "error", "exit status 3: no output", "none", id="failed in silence"),
     pytest.param(smi(0, "hello\n"), "error", "no GPU that can be read (hello)", "none", id="garbage"),

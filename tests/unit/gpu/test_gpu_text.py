@@ -214,6 +214,7 @@ def test_compute_processes(line: str, expected: text.App | None) -> None:
         ("Unable to determine the device handle for GPU3: 0000:5F:00.0: Unknown Error", "0000:5F:00.0", 3),
         ("Unable to determine the device handle for GPU2: Unknown Error", None, 2),
         ("Unable to determine the device handle for GPU 0000:01:00.0: Not Found", "0000:01:00.0", None),
+        ("Unable to determine the device handle for gpu 0000:0B:00.0: Unknown Error", "0000:0B:00.0", None),
     ],
 )
 def test_a_card_that_does_not_answer(said: str, bus_id: str | None, index: int | None) -> None:

@@ -90,6 +90,7 @@ def test_hardware_class_of_groups(groups: list[str], name: str | None) -> None:
         ("Tesla T4", "t4"),
         ("NVIDIA T400 4GB", "other"),
         ("Tesla V100-SXM2-32GB", "v100"),
+        ("Tesla PG500-216", "v100"),
         ("NVIDIA RTX PRO 6000 Blackwell Server Edition", "rtx_pro_6000"),
         ("NVIDIA GeForce RTX 4090", "other"),
         (None, "other"),

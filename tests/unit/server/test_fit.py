@@ -471,7 +471,7 @@ def test_a_model_that_is_quantized_while_it_loads_may_end_up_smaller() -> None:
 
 
 def test_values_whose_size_nobody_tells_are_not_counted() -> None:
-    wanted = spec(kv_cache_dtype="nvfp4")
+    wanted = spec(kv_cache_dtype="turboquant_4bit_nc")
     judged = fit(wanted, host(H200), GPT_OSS_20B)
     assert (judged.verdict, judged.kv_tokens_max) == ("ok", None)
     assert "The size of a value is not known for this kv_cache_dtype" in judged.reasons[0]
@@ -567,7 +567,7 @@ WHOLE = {**SPREAD, "enable_expert_parallel": False}
         ),
         pytest.param(
             H100,
-            {"tensor_parallel_size": 8, "kv_cache_dtype": "nvfp4"},
+            {"tensor_parallel_size": 8, "kv_cache_dtype": "turboquant_4bit_nc"},
             Architecture(61, 0, 0, 1, 576, 641),
             "refuse",
             id="whatever the type of the cache",
@@ -774,7 +774,7 @@ def test_a_stage_that_is_longer_has_more_of_the_weights() -> None:
     assert (even.verdict == "refuse", uneven.verdict) == (False, "refuse")
 
 
-@pytest.mark.parametrize("kv_cache_dtype", ["auto", "fp8", "nvfp4"])
+@pytest.mark.parametrize("kv_cache_dtype", ["auto", "fp8", "turboquant_4bit_nc"])
 def test_weights_decide_whatever_is_known_of_the_kv_cache(kv_cache_dtype: str) -> None:
     server = spec(tensor_parallel_size=8, max_model_len=32768, kv_cache_dtype=kv_cache_dtype)
     for known in (Architecture.from_mapping({**model_configs.DEEPSEEK_R1, "weights_gib": 641}), WEIGHTS_OF_R1):

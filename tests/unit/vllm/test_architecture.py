@@ -396,10 +396,14 @@ def test_what_generates_is_no_encoder(name: str) -> None:
         pytest.param({**model_configs.DEEPSEEK_V32, "compress_ratios": [4, 128]}, id="compressed: DeepSeek V4"),
         pytest.param(
             {**LLAMA31_8B, "mamba_n_heads": 32, "mamba_d_state": 128, "mamba_d_conv": 4, "mamba_n_groups": 1},
-            id="attention and a state in each layer: Falcon-H1",
+            id="a state, and no layer that has it",
         ),
-        pytest.param({**LLAMA31_8B, "layer_types": ["conv", "full_attention"]}, id="short convolutions: LFM2"),
-        pytest.param({**LLAMA31_8B, "attn_layer_period": 8, "mamba_d_state": 16}, id="Mamba 1: Jamba"),
+        pytest.param(
+            {**LLAMA31_8B, "layer_types": ["conv", "full_attention"]}, id="convolutions of which nobody says the length"
+        ),
+        pytest.param(
+            {**LLAMA31_8B, "attn_layer_period": 8, "mamba_d_state": 16}, id="a state of which nobody says the width"
+        ),
         pytest.param({**LLAMA31_8B, "swa_num_key_value_heads": 8}, id="windows with heads of their own: MiMo-V2"),
     ],
 )
