@@ -280,7 +280,9 @@ busy:
   returned: in check mode, for one server that is to be there
   type: str
 restored:
-  description: The servers that were started again, each like RV(server).
+  description:
+    - The servers that were started again, each like RV(server). C(gap_seconds) counts the seconds without service
+      before that start from the end of the server that took their place, C(away_seconds) from their own.
   returned: with O(state=reverted)
   type: list
   elements: dict

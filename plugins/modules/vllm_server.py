@@ -318,7 +318,10 @@ busy:
   returned: always
   type: str
 restored:
-  description: With O(state=reverted), the servers that were started again, each like RV(server).
+  description:
+    - With O(state=reverted), the servers that were started again, each like RV(server). C(gap_seconds) counts the
+      seconds without service before that start from the end of the server that took their place, C(away_seconds) from
+      their own.
   returned: always
   type: list
   elements: dict

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 
 Result = t.Mapping[str, t.Any]
 
+# What is true until the commit.
+KEPT = " The previous server is kept until the commit."
 # The reason of a failure that gave none.
 UNKNOWN = "unknown"
 
@@ -42,6 +44,8 @@ DETAILS: dict[str, t.Any] = {
     # Whose compile caches it started with, or why it did not; null where there were none.
     "caches": None,
     "restored": [],
+    # For how long nobody was answered; null where nothing served before, or nobody can tell.
+    "away_seconds": None,
     "spec": {},
     "probe": {},
     "pending": False,
@@ -137,6 +141,7 @@ def outcome(applied: Result, host: str, steps: Steps, is_check: bool) -> dict[st
         result["changed"] = bool(result["changed"] or step.get("changed"))
         result["server"] = step.get("server") or result["server"]
         result["restored"] = step.get("restored") or result["restored"]
+    result["away_seconds"] = away_seconds(applied, health, steps.waits, asked_for=not steps.health)
     if not steps.health and steps.waits:
         return {**result, **_put_back(steps.waits)}
     if not steps.health or _healthy(health):
@@ -145,10 +150,29 @@ def outcome(applied: Result, host: str, steps: Steps, is_check: bool) -> dict[st
     return {**result, "failed": True, "reason": reason, "message": failure(applied, steps, is_check)}
 
 
+def away_seconds(applied: Result, health: Result, waits: t.Sequence[Result], asked_for: bool) -> float | None:
+    """For how long nobody was answered by the end of a run; None where nothing served before, or nobody can tell."""
+    if waits:
+        return _away(waits, asked_for) if all(map(_healthy, waits)) else None
+    started = any(str(action).startswith("start ") for action in applied.get("actions") or ())
+    away, waited = (applied.get("server") or {}).get("away_seconds"), health.get("elapsed")
+    known = started and _healthy(health) and away is not None and waited is not None
+    return round(away + waited, 1) if known else None
+
+
+def _away(waits: t.Sequence[Result], asked_for: bool) -> float:
+    """The same of servers that were restored: since they were stopped, or since what had taken their place ended, which
+    served until then where somebody asked for them."""
+    servers = [wait["item"] for wait in waits]
+    gaps = [one.get("gap_seconds") if asked_for else None for one in servers]
+    before = max(one.get("away_seconds") or 0 if gap is None else gap for one, gap in zip(servers, gaps))
+    return round(before + max(wait.get("elapsed") or 0 for wait in waits), 1)
+
+
 def _served(result: Result, host: str, is_check: bool) -> str:
     """The sentence after success, with what is still to be decided."""
     is_kept = result["server"].get("superseded") and not is_check
-    return sentence(result, host, is_check) + (" The previous server is kept until the commit." if is_kept else "")
+    return sentence(result, host, is_check) + (KEPT if is_kept else "")
 
 
 def _put_back(waits: t.Sequence[Result]) -> dict[str, t.Any]:
@@ -157,7 +181,7 @@ def _put_back(waits: t.Sequence[Result]) -> dict[str, t.Any]:
     return {
         "failed": sick is not None,
         "reason": "" if sick is None else str(sick.get("reason") or UNKNOWN),
-        "message": _restored(waits),
+        "message": _restored(waits, asked_for=True),
     }
 
 
@@ -189,7 +213,7 @@ def after(steps: Steps, is_check: bool, kept: str = "container") -> str:
     if is_check:
         return "Check mode: nothing was changed."
     if steps.waits:
-        return _restored(steps.waits)
+        return _restored(steps.waits, asked_for=False)
     if _taken(steps.reverted):
         return _reverted(steps.reverted)
     if not _taken(steps.stopped):
@@ -199,14 +223,14 @@ def after(steps: Steps, is_check: bool, kept: str = "container") -> str:
     return f"It was stopped, and its {kept} is kept for its log."
 
 
-def _restored(waits: t.Sequence[Result]) -> str:
+def _restored(waits: t.Sequence[Result], asked_for: bool) -> str:
     sick = next((wait for wait in waits if not _healthy(wait)), None)
     if sick is not None:
         return f"The previous server was restored, but it is not healthy either: {sick.get('msg')}"
     servers = [wait["item"] for wait in waits]
     names, urls = (" and ".join(str(one[key]) for one in servers) for key in ("served_model_name", "url"))
-    away = max(one.get("away_seconds") or 0 for one in servers) + max(wait.get("elapsed") or 0 for wait in waits)
-    return f"The previous server {names} is serving again at {urls}, after {round(away)} s without an answer."
+    away = round(_away(waits, asked_for))
+    return f"The previous server {names} is serving again at {urls}, after {away} s without an answer."
 
 
 def _reverted(reverted: Result) -> str:

@@ -124,12 +124,13 @@ def _status(
     if put_back:
         return ("failed" if undone.get("failed") or not undone else "put back"), became or "It was not restored."
     # One that was young when it was looked at was only verified.
-    return ("changed" if changed.is_to_commit else "unchanged"), one_line(changed.done.get("message"))
+    return ("changed" if changed.is_to_commit else "unchanged"), one_line(changed.message)
 
 
 def _row(host: Host, changed: Changed, undone: Result) -> dict[str, t.Any]:
     found, done = host.found, changed.done
     health = done.get("health") or found.get("health") or {}
+    sick = next((one for one in (changed.soak, health) if one.get("diagnosis")), {})
     last = next(filter(lambda one: one.get("server"), (undone, done, found)), {})
     server = _serving(last)
     phases = [
@@ -152,10 +153,13 @@ def _row(host: Host, changed: Changed, undone: Result) -> dict[str, t.Any]:
         "measured_on": done.get("measured_on") or "",
         "caches": _caches(done.get("caches") or {}),
         "phases": phases,
-        "start_seconds": health.get("elapsed") if started else None,
-        "downtime_seconds": _downtime(done, health) if started else None,
-        "tokens_per_second": changed.soak.get("tokens_per_second") or health.get("tokens_per_second"),
-        "diagnosis": health.get("diagnosis") or {},
+        "start_seconds": health.get("elapsed") if started and health.get("healthy") else None,
+        "downtime_seconds": _downtime(done, undone),
+        # Of the server that serves: what was put back is not asked again.
+        "tokens_per_second": None
+        if undone
+        else changed.soak.get("tokens_per_second") or health.get("tokens_per_second"),
+        "diagnosis": sick.get("diagnosis") or {},
     }
 
 
@@ -177,10 +181,10 @@ def _before(found: Result, done: Result) -> str:
     return ", ".join(displaced(found)) or served(found.get("server") or {})
 
 
-def _downtime(done: Result, health: Result) -> float | None:
-    """From the stop of what served before to the first good answer; null where nothing served before."""
-    away, waited = (done.get("server") or {}).get("away_seconds"), health.get("elapsed")
-    return None if away is None or waited is None else round(away + waited, 1)
+def _downtime(done: Result, undone: Result) -> float | None:
+    """For how long nobody was answered, by its change and by putting it back; null where nobody can tell of either."""
+    known = [one["away_seconds"] for one in (done, undone) if one.get("away_seconds") is not None]
+    return round(sum(known), 1) if known and len(known) == len([one for one in (done, undone) if one]) else None
 
 
 def _caches(used: Result) -> str:
@@ -233,8 +237,9 @@ def of_status(hosts: t.Mapping[str, tuple[Result, Host | None]]) -> tuple[list[d
     drifted = sum(1 for row in rows if row["status"] == "drifted")
     serving = sum(1 for row in rows if row["after"] != "nothing")
     return rows, (
-        f"{serving} of {len(rows)} host{'' if len(rows) == 1 else 's'} have a server; {bad} need attention"
-        f"{f', {drifted} of them since they differ from what is wanted' if drifted else ''}."
+        f"{serving} of {len(rows)} host{'' if len(rows) == 1 else 's'} {'has' if serving == 1 else 'have'} a server; "
+        f"{bad} need{'s' if bad == 1 else ''} attention"
+        f"{f', {drifted} of them because of a difference from what is wanted' if drifted else ''}."
     )
 
 
@@ -340,13 +345,18 @@ def _attention(row: Result) -> str:
 def details(row: Result) -> list[tuple[str, str]]:
     """What else is known of a host that needs attention: a name and a text each."""
     diagnosis = row["diagnosis"]
+
+    def unsaid(text: t.Any) -> str:
+        """A text of which the message does not have all already."""
+        return "" if one_line(text) in row["message"] else one_line(text)
+
     known = [
-        ("diagnosis", f"{diagnosis.get('id')}: {one_line(diagnosis.get('cause'))}" if diagnosis.get("id") else ""),
-        ("remedy", one_line(diagnosis.get("remedy"))),
-        ("evidence", one_line(diagnosis.get("evidence"))),
+        ("diagnosis", ": ".join(filter(None, (diagnosis.get("id"), unsaid(diagnosis.get("cause")))))),
+        ("remedy", unsaid(diagnosis.get("remedy"))),
+        ("evidence", unsaid(diagnosis.get("evidence"))),
         ("fallback", row["fallback"]),
         ("caches of", row["caches"]),
-        ("differs", "; ".join(row["changes"])),
+        ("differs", unsaid("; ".join(row["changes"]))),
         ("now", row["after"] if row["after"] != "nothing" or row["before"] not in ("", "nothing") else ""),
     ]
     return [(name, text) for name, text in known if text]

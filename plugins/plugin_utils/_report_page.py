@@ -9,6 +9,7 @@ from __future__ import annotations
 import html
 import typing as t
 
+from ansible_collections.gpufleet.vllm.plugins.module_utils._vllm.phases import WORDS
 from ansible_collections.gpufleet.vllm.plugins.plugin_utils._report import (
     Column,
     Report,
@@ -148,8 +149,13 @@ def _colours(rows: t.Sequence[Result]) -> dict[str, str]:
     return {name: f"var(--p{number % PHASES})" for number, name in enumerate(names)}
 
 
+def _phase(name: str) -> str:
+    """A phase as the wait for a server calls it."""
+    return _text(WORDS.get(name, name))
+
+
 def _legend(colours: t.Mapping[str, str]) -> str:
-    entries = "".join(f'<li><i style="background:{colour}"></i>{_text(name)}</li>' for name, colour in colours.items())
+    entries = "".join(f'<li><i style="background:{colour}"></i>{_phase(name)}</li>' for name, colour in colours.items())
     return f'<ul class="legend">{entries}</ul>' if entries else ""
 
 
@@ -166,7 +172,7 @@ def _bar(phases: t.Sequence[Result], colours: t.Mapping[str, str], longest: floa
     """The phases of a start, all bars of the page at one scale."""
     parts = "".join(
         f'<i style="background:{colours[one["name"]]};width:{100 * one["seconds"] / longest:.1f}%" '
-        f'title="{_text(one["name"])}: {one["seconds"]:.0f} s"></i>'
+        f'title="{_phase(one["name"])}: {one["seconds"]:.0f} s"></i>'
         for one in phases
     )
     return f'<div class="bar">{parts}</div>' if parts else ""

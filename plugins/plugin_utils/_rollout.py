@@ -16,6 +16,7 @@ import typing as t
 from dataclasses import dataclass, field, fields, replace
 
 from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
+from ansible_collections.gpufleet.vllm.plugins.plugin_utils._outcome import KEPT
 
 Result = t.Mapping[str, t.Any]
 
@@ -386,13 +387,22 @@ class Changed:
     """What a wave did to a host: the role's result, and what was seen of the server afterwards.
 
     C(failure) is the message of a task that failed and is none of the role's, C(soak) the last check, C(now) a look at
-    the server after it.
+    the server after it, C(committed) what its commit came to.
     """
 
     done: Result = field(default_factory=dict)
     failure: str = ""
     soak: Result = field(default_factory=dict)
     now: Result = field(default_factory=dict)
+    committed: Result = field(default_factory=dict)
+
+    @property
+    def message(self) -> str:
+        """What the role said, and what became of that by the commit."""
+        said, failed = str(self.done.get("message") or ""), self.committed.get("msg")
+        if failed:
+            return f"{said} Committing the change failed: {failed} The next run commits it."
+        return said.replace(KEPT, "") if self.committed else said
 
     @property
     def server(self) -> Result:
@@ -434,7 +444,9 @@ def _soak_trouble(host: Changed, least_rate: float) -> str:
         if step.get("unreachable"):
             return f"unreachable when it was {what}: {one_line(step.get('msg'))}"
     if host.soak and not host.soak.get("skipped") and not host.soak.get("healthy"):
-        return f"not healthy any more: {one_line(host.soak.get('msg'))}"
+        # Lines of its log follow the sentences; the diagnosis has those that matter.
+        said = one_line(str(host.soak.get("msg") or "").partition("\n  ")[0])
+        return f"not healthy any more: {said}"
     if host.now.get("reason"):
         return one_line(host.now.get("message") or host.now.get("msg"))
     then, now = host.server.get("started_at"), (host.now.get("server") or {}).get("started_at")

@@ -40,7 +40,8 @@ def host(name: str, variables: Variables, planned: str = PLANNED, failure: str =
 def changed(variables: Variables) -> Changed:
     """A host after its wave."""
     failure = one_line(value(variables, FAILURE)) if FAILURE in variables else ""
-    return Changed(value(variables, DONE), failure, value(variables, SOAK), value(variables, NOW))
+    seen = (value(variables, name) for name in (SOAK, NOW, COMMITTED))
+    return Changed(value(variables, DONE), failure, *seen)
 
 
 def learned(variables: Variables) -> dict[str, t.Any]:

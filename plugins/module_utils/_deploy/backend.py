@@ -58,6 +58,8 @@ class Instance:
     away_seconds: float | None = None
     # When it was told to stop, in UTC (ISO 8601); empty when it was not.
     stopping_since: str = ""
+    # When one that does not run has ended, in UTC (ISO 8601); None where nobody can tell.
+    ended_at: str | None = None
     # Files among C(wrote) whose former content is kept for their owner.
     replaced: tuple[str, ...] = ()
     # Whether it is somebody else's, and was put aside for one of ours because replace_unmanaged was set.

@@ -115,6 +115,15 @@ def away_seconds(found: Instance, kept: t.Iterable[Instance | Other]) -> float |
     return away if away >= 0 else None
 
 
+def gap_seconds(before: Instance | None, told: str, started_at: str | None) -> float | None:
+    """For how long nobody was served before a restored server started: since the one in its place was told to stop, or
+    had ended already; None where nobody can tell."""
+    ended = None if before is None else told if before.running else before.ended_at
+    since, started = _time(ended), _time(started_at)
+    gap = (started - since).total_seconds() if since and started else -1.0
+    return gap if gap >= 0 else None
+
+
 # A younger server may be one that is started again and again, of which one answer proves little. In seconds.
 YOUNG = 60.0
 

@@ -22,10 +22,10 @@ from . import choices
 from .backend import SUFFIX, Backend
 from .decide import decide, looked
 from .job import Decision, Host, Job, Params, failures, sentence, settings_of
-from .ledger import CLAIM
+from .ledger import CLAIM, now_text
 from .plan import MAKING_STATES, PURGEABLE, STATES
 from .record import server_name
-from .result import described, merged, result, with_health
+from .result import described, gap_seconds, merged, result, with_health
 
 if t.TYPE_CHECKING:
     from .apply import EffectOf
@@ -154,12 +154,14 @@ def _others_stopped(decision: Decision) -> list[str]:
     return [target for target in decision.plan.stops if target not in SUFFIX]
 
 
-def _restored(job: Job, decision: Decision) -> dict[str, t.Any]:
-    """The servers that a revert starts, as they are now."""
+def _restored(job: Job, decision: Decision, told: str = "") -> dict[str, t.Any]:
+    """The servers that a revert starts, as they are now; C(told) is when it stopped what ran in their place."""
     if job.params["state"] != "reverted":
         return {}
     started = [a.target for a in decision.plan.actions if a.verb in ("start", "start_other")]
-    return {"restored": [described(job, decision, target) for target in started]}
+    before = decision.observed.instances.get("current")
+    found = [described(job, decision, target) for target in started]
+    return {"restored": [{**one, "gap_seconds": gap_seconds(before, told, one["started_at"])} for one in found]}
 
 
 def _effects(job: Job, decision: Decision) -> EffectOf | None:
@@ -195,7 +197,7 @@ def carry_out(job: Job) -> dict[str, t.Any]:
             decision = decide(job)
         _warn(job, decision)
         effect_of = _effects(job, decision)
-        planned = result(job, decision, effect_of, pulled)
+        planned, told = result(job, decision, effect_of, pulled), now_text()
         if effect_of:
             apply(job, decision, effect_of)
             job.backend.wait_until_it_answers()
@@ -203,7 +205,7 @@ def carry_out(job: Job) -> dict[str, t.Any]:
             _recorded(job, decision)
         if job.makes:
             choices.keep(job.backend.ledger, job.server, job.params)
-        found = {**planned, "server": described(job, decision), **_restored(job, decision)}
+        found = {**planned, "server": described(job, decision), **_restored(job, decision, told)}
         if job.carried:
             found["caches"] = job.carried.outcome
         if token:

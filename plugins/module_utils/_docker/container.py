@@ -178,6 +178,7 @@ def instance(slot: Slot, inspected: t.Mapping[str, t.Any], proof: Entry | None =
         started_at=state.get("StartedAt"),
         restarts=int(inspected.get("RestartCount") or 0),
         away_seconds=away_seconds(state, proof),
+        ended_at=ended_at(state),
         **(known_of(known) if known else {}),
     )
 
@@ -214,6 +215,12 @@ def away_seconds(state: t.Mapping[str, t.Any], proof: Entry | None = None) -> fl
     if stopped.year == 1 or started < stopped:
         return None
     return round((started - _told_to_stop(stopped, proof)).total_seconds(), 1)
+
+
+def ended_at(state: t.Mapping[str, t.Any]) -> str | None:
+    """When a container that does not run has ended; one that never ran has the year 1 there."""
+    ended = str(state.get("FinishedAt") or "")
+    return None if state.get("Running") or ended.startswith("0001-") else ended or None
 
 
 # Seconds that an engine may take longer for a stop than the server was given.

@@ -263,6 +263,8 @@ def exit_sentence(first: ProcessState, now: ProcessState, elapsed: float) -> str
         return None
     status = "" if now.exit_status is None or (now.running and restarted) else f" with status {now.exit_status}"
     again = " and was started again by its restart policy" if restarted else ""
+    if first.running is False and not restarted:
+        return f"{now.name} had exited{status} before the wait began."
     return f"{now.name} exited{status}{again}, {elapsed:.0f} s after the wait began, before it was healthy."
 
 

@@ -300,9 +300,10 @@ def instance(slot: Slot, found: Found, proof: Entry | None, monotonic: float, no
         "is_pinned": "--kv-cache-memory-bytes" in found.text,
         "can_be_adopted": False,
         "at_boot": found.at_boot,
-        "started_at": _started_at(found.shown, monotonic, now) if found.running else None,
+        "started_at": _when(found.shown, "ExecMainStartTimestampMonotonic", monotonic, now) if found.running else None,
         "restarts": int(found.shown.get("NRestarts") or 0),
         "away_seconds": _away(found.shown, proof, now - datetime.timedelta(seconds=monotonic)),
+        "ended_at": None if found.running else _when(found.shown, "ActiveExitTimestampMonotonic", monotonic, now),
     }
     if proof is None:
         return Instance(**known)
@@ -316,12 +317,12 @@ def instance(slot: Slot, found: Found, proof: Entry | None, monotonic: float, no
     )
 
 
-def _started_at(shown: t.Mapping[str, str], monotonic: float, now: datetime.datetime) -> str | None:
-    """The time (ISO 8601, UTC) of its last start, to the second."""
-    started = _number(shown.get("ExecMainStartTimestampMonotonic"))
-    if not started:
+def _when(shown: t.Mapping[str, str], what: str, monotonic: float, now: datetime.datetime) -> str | None:
+    """The time (ISO 8601, UTC) of a moment that systemd shows, to the second; None where it shows none."""
+    moment = _number(shown.get(what))
+    if not moment:
         return None
-    when = now - datetime.timedelta(seconds=monotonic - started / 1e6)
+    when = now - datetime.timedelta(seconds=monotonic - moment / 1e6)
     return when.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 

@@ -121,6 +121,7 @@ def test_the_server_is_told_as_it_is(host: Host) -> None:
         "access": {},
         "fingerprint": found["Config"]["Labels"][LABEL_FINGERPRINT],
         "started_at": found["State"]["StartedAt"],
+        "restarts": 0,
         "away_seconds": None,
         "cold_start": True,
         "superseded": False,

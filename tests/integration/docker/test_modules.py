@@ -152,7 +152,5 @@ def test_a_container_that_exits_at_once_is_told_with_its_log(
     result, status = run_module("vllm_health", said)
     assert time.monotonic() - began < 60
     assert (status, result["failed"], result["healthy"], result["phase"]) == (1, True, False, "exited")
-    assert (
-        f"Container {host.name} exited with status 3, 0 s after the wait began, before it was healthy." in result["msg"]
-    )
+    assert f"Container {host.name} had exited with status 3 before the wait began." in result["msg"]
     assert "RuntimeError: no luck" in result["msg"]

@@ -9,9 +9,10 @@ from __future__ import annotations
 import typing as t
 
 import pytest
-from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.backend import Action, Life
+from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.backend import Action, Instance, Life
 from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.ledger import Ledger, now_text
 from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.plan import Plan
+from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.result import gap_seconds
 from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.stopping import (
     DEAD,
     NEVER_ANSWERED,
@@ -180,3 +181,20 @@ def test_a_way_back_in_the_same_run_waits_for_nobody_either(fragile: FailsOnce) 
         run(**NEW)
     assert set(fragile.patience.values()) == {0}
     assert running(fragile) == {"vllm-a"}
+
+
+@pytest.mark.parametrize(
+    ("running", "ended", "gap"),
+    [
+        pytest.param(True, None, 10.0, id="it served until the revert stopped it"),
+        pytest.param(False, "2026-11-27T10:00:00.5Z", 30.0, id="it had ended before"),
+        pytest.param(False, None, None, id="nobody knows when it ended"),
+        pytest.param(False, "2026-11-27T11:00:00Z", None, id="a clock that was set back"),
+    ],
+)
+def test_nobody_was_served_from_the_end_of_what_a_revert_takes_away(
+    running: bool, ended: str | None, gap: float | None
+) -> None:
+    before = Instance("current", True, running, ended_at=ended)
+    assert gap_seconds(before, "2026-11-27T10:00:20+00:00", "2026-11-27T10:00:30Z") == gap
+    assert gap_seconds(None, "2026-11-27T10:00:20+00:00", "2026-11-27T10:00:30Z") is None

@@ -114,7 +114,7 @@ def test_a_revert_tells_what_serves_again(client: Client) -> None:
     (restored,) = result["restored"]
     assert restored["container_name"] == "vllm-b" and restored["state"] == "running"
     assert (restored["container_id"], restored["url"]) == ("id1", "http://127.0.0.1:8000")
-    assert restored["served_model_name"] == "gpt"
+    assert restored["served_model_name"] == "gpt" and "gap_seconds" in restored
     assert result["server"]["state"] == "absent"
     assert manage(state="reverted")["restored"] == []
 

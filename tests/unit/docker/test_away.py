@@ -10,7 +10,7 @@ import typing as t
 
 import pytest
 from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.ledger import Entry
-from ansible_collections.gpufleet.vllm.plugins.module_utils._docker.container import away_seconds
+from ansible_collections.gpufleet.vllm.plugins.module_utils._docker.container import away_seconds, ended_at
 
 
 @pytest.mark.parametrize(
@@ -45,3 +45,16 @@ def test_the_time_that_it_took_to_stop_counts(told: str, said: dict[str, t.Any],
     state = {"FinishedAt": "2026-11-21T12:00:00.1Z", "StartedAt": "2026-11-21T12:01:00.1Z"}
     assert away_seconds(state, Entry("vllm-a", "s", intent=said, stopping_since=told)) == away
     assert away_seconds(state) == 60.0
+
+
+@pytest.mark.parametrize(
+    ("state", "ended"),
+    [
+        ({"Running": False, "FinishedAt": "2026-11-21T12:00:00Z"}, "2026-11-21T12:00:00Z"),
+        ({"Running": True, "FinishedAt": "2026-11-21T12:00:00Z"}, None),
+        ({"Running": False, "FinishedAt": "0001-01-01T00:00:00Z"}, None),
+        ({}, None),
+    ],
+)
+def test_when_a_container_ended(state: dict[str, t.Any], ended: str | None) -> None:
+    assert ended_at(state) == ended

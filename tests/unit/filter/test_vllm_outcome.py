@@ -209,6 +209,34 @@ def test_a_failure_has_a_reason(health: Row, failed: bool, reason: str) -> None:
     assert (result["failed"], result["reason"], result["health"]) == (failed, reason, health)
 
 
+BACK: Row = {**OLD, "away_seconds": 60.0, "gap_seconds": 0.4}
+
+
+@pytest.mark.parametrize(
+    ("server", "steps", "away"),
+    [
+        pytest.param(OLD, {"health": GOOD}, 3.6, id="from the stop of the old one to an answer of the new one"),
+        pytest.param(OLD, {"health": GOOD, "committed": {"server": SERVER}}, 3.6, id="the commit forgets the old one"),
+        pytest.param(SERVER, {"health": GOOD}, None, id="nothing served before"),
+        pytest.param(OLD, {"health": SICK, "stopped": {"server": SERVER}}, None, id="nothing serves now"),
+        pytest.param(
+            SERVER,
+            {"health": SICK, "reverted": {"restored": [BACK]}, "waits": {"results": [{**GOOD, "item": BACK}]}},
+            62.0,
+            id="the new one never served",
+        ),
+        pytest.param(SERVER, {"waits": {"results": [{**GOOD, "item": BACK}]}}, 2.4, id="the new one served in between"),
+        pytest.param(SERVER, {"waits": {"results": [{**GOOD, "item": OLD}]}}, 3.6, id="nobody knows when that ended"),
+        pytest.param(SERVER, {"waits": {"results": [{**SICK, "item": BACK}]}}, None, id="the old one does not serve"),
+    ],
+)
+def test_how_long_nobody_was_answered(server: Row, steps: Row, away: float | None) -> None:
+    result = vllm_outcome(applied(server=server), "h", steps)
+    assert result["away_seconds"] == away
+    if "waits" in steps and away:
+        assert f"after {round(away)} s without an answer" in result["message"]
+
+
 @pytest.mark.parametrize("step", ["committed", "reverted", "stopped"])
 def test_a_later_step_adds_its_actions_and_tells_the_server_as_it_is_now(step: str) -> None:
     later = {"changed": True, "actions": ["last"], "server": OLD}

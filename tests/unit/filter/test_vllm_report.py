@@ -17,21 +17,22 @@ from ansible_collections.gpufleet.vllm.plugins.filter.vllm_rollout import vllm_r
 from ansible_collections.gpufleet.vllm.plugins.filter.vllm_rollout_report import vllm_rollout_report
 from ansible_collections.gpufleet.vllm.plugins.filter.vllm_rollout_verdict import vllm_rollout_verdict
 from ansible_collections.gpufleet.vllm.plugins.filter.vllm_status_report import vllm_status_report
+from ansible_collections.gpufleet.vllm.plugins.plugin_utils._outcome import KEPT
 from ansible_collections.gpufleet.vllm.plugins.plugin_utils._report import ROW, seconds
 
 Row = dict[str, t.Any]
 
 OLD: Row = {"state": "running", "served_model_name": "old", "image": "i:1"}
-NEW: Row = {"state": "running", "served_model_name": "new", "image": "i:2", "superseded": True, "away_seconds": 2.0}
+NEW: Row = {"state": "running", "served_model_name": "new", "image": "i:2", "superseded": True}
 SPEC: Row = {"name": "x", "served_model_name": ["new", "alias"]}
 LOOK: Row = {"pending": True, "actions": ["start vllm-x"], "server": OLD, "spec": SPEC,
              "diff": {"before": {"state": "started", "image": "i:1"}, "after": {"image": "i:2"}}}  # fmt: skip
 PHASES = [{"name": "load", "seconds": 30.0}, {"name": "compile", "seconds": 9.5}, {"name": "wait", "seconds": None}]
 HEALTH: Row = {"healthy": True, "elapsed": 40.0, "phases": PHASES}
-DONE: Row = {"changed": True, "actions": ["start vllm-x"], "server": NEW, "health": HEALTH, "message": "new answers.",
+DONE: Row = {"changed": True, "actions": ["start vllm-x"], "server": NEW, "health": HEALTH, "message": "new answers.", "away_seconds": 42.0,
              "fallback": {"rung": 1, "rungs": 2, "causes": ["oom"], "change": {"engine": {"seed": 1}}}}  # fmt: skip
 DIAGNOSIS: Row = {"id": "oom", "cause": "Too large.", "remedy": "Buy more.", "evidence": "<b>| OutOfMemory"}
-SICK: Row = {**DONE, "failed": True, "reason": "oom", "server": OLD, "message": "It is not healthy. Old is back.",
+SICK: Row = {**DONE, "failed": True, "reason": "oom", "server": OLD, "message": "It is not healthy. Old is back.", "away_seconds": 95.0,
              "health": {"healthy": False, "elapsed": 8.0, "diagnosis": DIAGNOSIS}}  # fmt: skip
 GOOD: Row = {"healthy": True, "tokens_per_second": 80.5}
 
@@ -52,7 +53,10 @@ def rollout(waves: int = 2, **hosts: Row) -> Row:
 
 
 CHANGED: Row = {"__rollout_done": DONE, "__rollout_soak": GOOD}
-BACK: Row = {**CHANGED, "__rollout_undone": {"failed": False, "server": OLD, "message": "old is serving again."}}
+BACK: Row = {
+    **CHANGED,
+    "__rollout_undone": {"failed": False, "server": OLD, "message": "old is serving again.", "away_seconds": 7.0},
+}
 FAILED: Row = {"__rollout_done": SICK, "__rollout_undone": {}}
 
 
@@ -101,8 +105,53 @@ def test_a_wave_that_failed_tells_what_became_of_each_host() -> None:
     assert [wave.get("message", "")[:10] for wave in found["waves"]] == ["Wave 1 of ", ""]
 
 
+@pytest.mark.parametrize(
+    ("host", "start", "downtime", "tokens"),
+    [
+        pytest.param(BACK, 40.0, 49.0, None, id="put back: both changes count, and the rate is that of another server"),
+        pytest.param(FAILED, None, 95.0, None, id="a start that failed took no time, and the old server was away"),
+        pytest.param(
+            {**BACK, "__rollout_undone": {"failed": True, "message": "x"}}, 40.0, None, None, id="nothing serves again"
+        ),
+    ],
+)
+def test_what_a_change_cost_that_did_not_last(
+    host: Row, start: float | None, downtime: float | None, tokens: None
+) -> None:
+    row = row_of(rollout(a=host, b=FAILED), "a")
+    assert (row["start_seconds"], row["downtime_seconds"], row["tokens_per_second"]) == (start, downtime, tokens)
+
+
+def test_a_soak_that_failed_has_its_diagnosis_and_no_lines_of_the_log() -> None:
+    msg = "x exited. Buy more.\n  GET /health\nIt was checking.\n  GET /health"
+    soak = {"healthy": False, "msg": msg, "diagnosis": {**DIAGNOSIS, "cause": "x exited."}}
+    found = rollout(a={**BACK, "__rollout_soak": soak})
+    assert row_of(found, "a")["message"] == "not healthy any more: x exited. Buy more. old is serving again."
+    text = vllm_report(found, "md")
+    assert "  - diagnosis: oom\n  - evidence: \\<b" in text
+    assert ("remedy" in text, "GET" in text) == (False, False)
+
+
+@pytest.mark.parametrize(
+    ("committed", "message"),
+    [
+        pytest.param({"changed": True}, "new answers.", id="committed"),
+        pytest.param({}, f"new answers.{KEPT}", id="not yet"),
+        pytest.param(
+            {"failed": True, "msg": "Docker is gone."},
+            f"new answers.{KEPT} Committing the change failed: Docker is gone. The next run commits it.",
+            id="the commit failed",
+        ),
+    ],
+)
+def test_the_message_of_a_changed_host_knows_of_its_commit(committed: Row, message: str) -> None:
+    done = {**DONE, "message": f"new answers.{KEPT}"}
+    found = rollout(a={**CHANGED, "__rollout_done": done, **({"__rollout_committed": committed} if committed else {})})
+    assert row_of(found, "a")["message"] == message
+
+
 def test_a_host_that_was_only_verified_is_unchanged() -> None:
-    verified = {**DONE, "changed": False, "actions": [], "server": {**NEW, "superseded": False}}
+    verified = {**DONE, "changed": False, "actions": [], "away_seconds": None, "server": {**NEW, "superseded": False}}
     row = row_of(rollout(a={"__rollout_done": verified}), "a")
     assert (row["status"], row["start_seconds"], row["downtime_seconds"]) == ("unchanged", None, None)
 
@@ -154,7 +203,7 @@ def test_the_page_needs_nothing_else_and_shows_texts_as_they_are() -> None:
     page = Texts(vllm_report(rollout(a=FAILED, b=BACK, **{"<i>": CHANGED}), "html"))
     assert page.open == []
     assert page.tags & {"b", "link", "img", "script"} == {"b"}
-    assert {"<i>", "<b>| OutOfMemory", "Buy more.", "load", "42 s"} <= set(page.texts)
+    assert {"<i>", "<b>| OutOfMemory", "Buy more.", "loading weights", "49 s"} <= set(page.texts)
 
 
 def test_a_page_of_many_hosts_can_be_searched() -> None:
@@ -256,7 +305,7 @@ def test_how_often_a_server_was_started_again_is_a_column() -> None:
 def test_a_host_that_is_down_is_a_line_of_the_answer() -> None:
     hosts = {"a": {"__status_gathered": FACTS}, "b": {"__status_gathered": {"unreachable": True, "msg": "No route."}}}
     found = vllm_status_report(["a", "b"], hosts)
-    assert found["lines"] == ["1 of 2 hosts have a server; 1 need attention.", "b  unreachable: No route."]
+    assert found["lines"] == ["1 of 2 hosts has a server; 1 needs attention.", "b  unreachable: No route."]
     assert found["hosts"]["b"] == {"status": "unreachable", "message": "No route.", "gpus": []}
     assert "new on port 8000" in vllm_report(found, "md")
 

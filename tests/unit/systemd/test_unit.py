@@ -432,6 +432,20 @@ def test_how_long_a_unit_was_away(shown: dict[str, str], told: str, started_as: 
     assert units.instance("current", found, None, 100.0, now).away_seconds == (away if away == 9.5 else None)
 
 
+@pytest.mark.parametrize(
+    ("active", "shown", "ended"),
+    [
+        ("failed", {"ActiveExitTimestampMonotonic": "80000000"}, "2026-11-21T12:01:20Z"),
+        ("active", {"ActiveExitTimestampMonotonic": "80000000"}, None),
+        ("failed", {}, None),
+    ],
+)
+def test_when_a_unit_ended(active: str, shown: dict[str, str], ended: str | None) -> None:
+    now = datetime.datetime(2026, 11, 21, 12, 1, 40, tzinfo=datetime.timezone.utc)
+    found = units.Found("vllm-a", "", {"ActiveState": active, **shown})
+    assert units.instance("current", found, None, 100.0, now).ended_at == ended
+
+
 @pytest.mark.parametrize(("shown", "restarts"), [({"NRestarts": "3"}, 3), ({"NRestarts": ""}, 0), ({}, 0)])
 def test_how_often_systemd_started_a_unit_again(shown: dict[str, str], restarts: int) -> None:
     now = datetime.datetime(2026, 11, 21, 12, 1, 40, tzinfo=datetime.timezone.utc)
