@@ -325,6 +325,12 @@ restored:
   returned: always
   type: list
   elements: dict
+away_seconds:
+  description:
+    - Null. Role P(gpufleet.vllm.vllm_server#role) puts here for how many seconds nothing answered in its run, once it
+      knows that.
+  returned: always
+  type: float
 ansible_facts:
   description: The facts of M(gpufleet.vllm.gpu_facts), when the class of the host had to be found out.
   returned: when needed
