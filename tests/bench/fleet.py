@@ -277,9 +277,14 @@ class Controller:
             command, cwd=self.tree, env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         ) as process:
             told = []
-            for line in process.stdout or ():
-                told.append(line)
-                seen(line)
+            try:
+                for line in process.stdout or ():
+                    told.append(line)
+                    seen(line)
+            except BaseException:
+                # An interruption; what ignores that one would be waited for until it is through.
+                process.terminate()
+                raise
         if process.returncode:
             sys.exit(f"bench: {' '.join(command)} failed:\n{''.join(told)}")
         return told
