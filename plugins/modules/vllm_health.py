@@ -270,6 +270,12 @@ elapsed:
   description: Seconds waited.
   returned: always
   type: float
+healthy_at:
+  description:
+    - When the server had answered every check, by the clock of the host, in UTC (ISO 8601). Null while it has not.
+  returned: always
+  type: str
+  sample: "2026-11-27T21:04:05.678+00:00"
 tokens_per_second:
   description:
     - The tokens of the last completion, divided by the seconds that it took; null where there was none, or where the

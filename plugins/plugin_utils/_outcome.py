@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import typing as t
 from dataclasses import dataclass, field
@@ -155,9 +156,26 @@ def away_seconds(applied: Result, health: Result, waits: t.Sequence[Result], ask
     if waits:
         return _away(waits, asked_for) if all(map(_healthy, waits)) else None
     started = any(str(action).startswith("start ") for action in applied.get("actions") or ())
-    away, waited = (applied.get("server") or {}).get("away_seconds"), health.get("elapsed")
-    known = started and _healthy(health) and away is not None and waited is not None
-    return round(away + waited, 1) if known else None
+    server = applied.get("server") or {}
+    away, took = server.get("away_seconds"), start_seconds(server, health)
+    known = started and _healthy(health) and away is not None and took is not None
+    return round(away + took, 1) if known else None
+
+
+def start_seconds(server: Result, health: Result) -> float | None:
+    """From the start of a server to its good answers, by the clock of its host; where that tells nothing, what was
+    waited for them, which is less where a run started other servers in between."""
+    started, healthy = _moment(server.get("started_at")), _moment(health.get("healthy_at"))
+    waited: float | None = health.get("elapsed")
+    return max(waited or 0, (healthy - started).total_seconds()) if started and healthy else waited
+
+
+def _moment(text: t.Any) -> datetime.datetime | None:
+    try:
+        found = datetime.datetime.fromisoformat(str(text))
+    except ValueError:
+        return None
+    return found if found.tzinfo else found.replace(tzinfo=datetime.timezone.utc)
 
 
 def _away(waits: t.Sequence[Result], asked_for: bool) -> float:
@@ -166,7 +184,7 @@ def _away(waits: t.Sequence[Result], asked_for: bool) -> float:
     servers = [wait["item"] for wait in waits]
     gaps = [one.get("gap_seconds") if asked_for else None for one in servers]
     before = max(one.get("away_seconds") or 0 if gap is None else gap for one, gap in zip(servers, gaps))
-    return round(before + max(wait.get("elapsed") or 0 for wait in waits), 1)
+    return round(before + max(start_seconds(wait["item"], wait) or 0 for wait in waits), 1)
 
 
 def _served(result: Result, host: str, is_check: bool) -> str:

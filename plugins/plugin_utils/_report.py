@@ -13,6 +13,7 @@ import json
 import typing as t
 
 from ansible_collections.gpufleet.vllm.plugins.module_utils._gpu.tenants import gib
+from ansible_collections.gpufleet.vllm.plugins.plugin_utils._outcome import start_seconds
 from ansible_collections.gpufleet.vllm.plugins.plugin_utils._rollout import Changed, Host, changes, displaced, one_line
 
 Result = t.Mapping[str, t.Any]
@@ -153,7 +154,7 @@ def _row(host: Host, changed: Changed, undone: Result) -> dict[str, t.Any]:
         "measured_on": done.get("measured_on") or "",
         "caches": _caches(done.get("caches") or {}),
         "phases": phases,
-        "start_seconds": health.get("elapsed") if started and health.get("healthy") else None,
+        "start_seconds": _start_seconds(done, health) if started and health.get("healthy") else None,
         "downtime_seconds": _downtime(done, undone),
         # Of the server that serves: what was put back is not asked again.
         "tokens_per_second": None
@@ -179,6 +180,11 @@ def served(server: Result) -> str:
 
 def _before(found: Result, done: Result) -> str:
     return ", ".join(displaced(found)) or served(found.get("server") or {})
+
+
+def _start_seconds(done: Result, health: Result) -> float | None:
+    found = start_seconds(done.get("server") or {}, health)
+    return None if found is None else round(found, 1)
 
 
 def _downtime(done: Result, undone: Result) -> float | None:

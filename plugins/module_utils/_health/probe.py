@@ -9,6 +9,7 @@ Loads nothing that reads a log, so that whoever only wants to know whether a ser
 
 from __future__ import annotations
 
+import datetime
 import typing as t
 
 from .._errors import VllmError
@@ -106,9 +107,14 @@ def outcome(report: Report) -> dict[str, t.Any]:
         "checks": [check.to_dict() for check in report.checks],
         "phase": report.phase,
         "elapsed": round(report.elapsed, 3),
+        "healthy_at": _now() if report.healthy else None,
         "diagnosis": None,
         "tokens_per_second": tokens_per_second(report),
     }
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="milliseconds")
 
 
 def tokens_per_second(report: Report) -> float | None:

@@ -210,6 +210,9 @@ def test_a_failure_has_a_reason(health: Row, failed: bool, reason: str) -> None:
 
 
 BACK: Row = {**OLD, "away_seconds": 60.0, "gap_seconds": 0.4}
+# The wait for it began ten seconds after its start, since other servers were started in between.
+STARTED: Row = {**OLD, "started_at": "2026-11-27T21:00:00.500000123Z"}
+LATE: Row = {**GOOD, "healthy_at": "2026-11-27T21:00:12.500+00:00"}
 
 
 @pytest.mark.parametrize(
@@ -217,6 +220,13 @@ BACK: Row = {**OLD, "away_seconds": 60.0, "gap_seconds": 0.4}
     [
         pytest.param(OLD, {"health": GOOD}, 3.6, id="from the stop of the old one to an answer of the new one"),
         pytest.param(OLD, {"health": GOOD, "committed": {"server": SERVER}}, 3.6, id="the commit forgets the old one"),
+        pytest.param(STARTED, {"health": LATE}, 13.6, id="it was not waited for at once"),
+        pytest.param({**STARTED, "started_at": "2026-11-27T21:00:02"}, {"health": LATE}, 12.1, id="to the second"),
+        pytest.param({**STARTED, "started_at": "2026"}, {"health": LATE}, 3.6, id="a start that cannot be read"),
+        pytest.param(
+            {**STARTED, "started_at": "2026-11-27T21:00:30Z"}, {"health": LATE}, 3.6, id="a clock that was set back"
+        ),
+        pytest.param(SERVER, {"waits": {"results": [{**LATE, "item": STARTED}]}}, 13.6, id="nor was a restored one"),
         pytest.param(SERVER, {"health": GOOD}, None, id="nothing served before"),
         pytest.param(OLD, {"health": SICK, "stopped": {"server": SERVER}}, None, id="nothing serves now"),
         pytest.param(

@@ -150,6 +150,14 @@ def test_the_message_of_a_changed_host_knows_of_its_commit(committed: Row, messa
     assert row_of(found, "a")["message"] == message
 
 
+def test_a_start_is_measured_from_its_beginning() -> None:
+    """In a wave all servers are started before the first one is waited for."""
+    server = {**NEW, "started_at": "2026-11-27T21:00:00Z"}
+    health = {**HEALTH, "healthy_at": "2026-11-27T21:00:52.340+00:00"}
+    found = rollout(a={**CHANGED, "__rollout_done": {**DONE, "server": server, "health": health}})
+    assert row_of(found, "a")["start_seconds"] == 52.3
+
+
 def test_a_host_that_was_only_verified_is_unchanged() -> None:
     verified = {**DONE, "changed": False, "actions": [], "away_seconds": None, "server": {**NEW, "superseded": False}}
     row = row_of(rollout(a={"__rollout_done": verified}), "a")

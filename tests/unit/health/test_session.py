@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import os
 import re
@@ -100,7 +101,9 @@ class Docker:
 
 
 def test_a_healthy_server_is_reported(address: str) -> None:
+    began = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="milliseconds")
     result = session.run(params(address, served_model_name="gpt"))
+    assert began <= result["healthy_at"] <= datetime.datetime.now(datetime.timezone.utc).isoformat()
     assert (result["changed"], result["healthy"], result["phase"], result["diagnosis"]) == (False, True, "ready", None)
     assert [(check["name"], check["ok"], check["detail"]) for check in result["checks"]] == [
         ("health", True, "HTTP 200"),
@@ -260,7 +263,7 @@ def test_a_server_that_is_asked_once_and_is_not_healthy(
     began = time.monotonic()
     result = probe({"url": address, "served_model_name": "gpt", **said})
     assert (result["healthy"], result["finished"], result["reason"]) == (False, True, reason)
-    assert result["diagnosis"]["id"] == reason
+    assert (result["diagnosis"]["id"], result["healthy_at"]) == (reason, None)
     assert words in result["msg"]
     assert time.monotonic() - began < 30
     waited = session.run(params(address, served_model_name="gpt", **said))
