@@ -155,11 +155,15 @@ def away_seconds(applied: Result, health: Result, waits: t.Sequence[Result], ask
     """For how long nobody was answered by the end of a run; None where nothing served before, or nobody can tell."""
     if waits:
         return _away(waits, asked_for) if all(map(_healthy, waits)) else None
-    started = any(str(action).startswith("start ") for action in applied.get("actions") or ())
     server = applied.get("server") or {}
     away, took = server.get("away_seconds"), start_seconds(server, health)
-    known = started and _healthy(health) and away is not None and took is not None
+    known = starts(applied) and _healthy(health) and away is not None and took is not None
     return round(away + took, 1) if known else None
+
+
+def starts(result: Result) -> bool:
+    """Whether a server was started, or would be."""
+    return any(str(action).startswith("start ") for action in result.get("actions") or ())
 
 
 def start_seconds(server: Result, health: Result) -> float | None:

@@ -13,7 +13,7 @@ import json
 import typing as t
 
 from ansible_collections.gpufleet.vllm.plugins.module_utils._gpu.tenants import gib
-from ansible_collections.gpufleet.vllm.plugins.plugin_utils._outcome import start_seconds
+from ansible_collections.gpufleet.vllm.plugins.plugin_utils._outcome import start_seconds, starts
 from ansible_collections.gpufleet.vllm.plugins.plugin_utils._rollout import Changed, Host, changes, displaced, one_line
 
 Result = t.Mapping[str, t.Any]
@@ -137,7 +137,6 @@ def _row(host: Host, changed: Changed, undone: Result) -> dict[str, t.Any]:
     phases = [
         {"name": one["name"], "seconds": one["seconds"]} for one in health.get("phases") or [] if one.get("seconds")
     ]
-    started = any(str(action).startswith("start ") for action in done.get("actions") or ())
     return {
         "host": host.name,
         "hardware_class": host.hardware_class,
@@ -154,7 +153,7 @@ def _row(host: Host, changed: Changed, undone: Result) -> dict[str, t.Any]:
         "measured_on": done.get("measured_on") or "",
         "caches": _caches(done.get("caches") or {}),
         "phases": phases,
-        "start_seconds": _start_seconds(done, health) if started and health.get("healthy") else None,
+        "start_seconds": _start_seconds(done, health) if starts(done) and health.get("healthy") else None,
         "downtime_seconds": _downtime(done, undone),
         # Of the server that serves: what was put back is not asked again.
         "tokens_per_second": None
@@ -189,8 +188,8 @@ def _start_seconds(done: Result, health: Result) -> float | None:
 
 def _downtime(done: Result, undone: Result) -> float | None:
     """For how long nobody was answered, by its change and by putting it back; null where nobody can tell of either."""
-    known = [one["away_seconds"] for one in (done, undone) if one.get("away_seconds") is not None]
-    return round(sum(known), 1) if known and len(known) == len([one for one in (done, undone) if one]) else None
+    each = [one.get("away_seconds") for one in (done, undone) if one]
+    return None if not each or None in each else round(sum(each), 1)
 
 
 def _caches(used: Result) -> str:

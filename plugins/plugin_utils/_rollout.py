@@ -16,7 +16,7 @@ import typing as t
 from dataclasses import dataclass, field, fields, replace
 
 from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
-from ansible_collections.gpufleet.vllm.plugins.plugin_utils._outcome import KEPT
+from ansible_collections.gpufleet.vllm.plugins.plugin_utils._outcome import KEPT, starts
 
 Result = t.Mapping[str, t.Any]
 
@@ -420,8 +420,7 @@ class Changed:
             return ""
         if self.server.get("superseded"):
             return "reverted"
-        started = any(str(action).startswith("start ") for action in self.done.get("actions") or ())
-        return "stopped" if started and not self.done.get("failed") else ""
+        return "stopped" if starts(self.done) and not self.done.get("failed") else ""
 
     @property
     def is_to_commit(self) -> bool:

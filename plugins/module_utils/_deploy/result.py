@@ -110,18 +110,20 @@ def away_seconds(found: Instance, kept: t.Iterable[Instance | Other]) -> float |
     if found.away_seconds is not None:
         return found.away_seconds
     told = [_time(one.stopping_since) for one in kept if one.identity in found.supersedes]
-    since, started = min(filter(None, told), default=None), _time(found.started_at)
-    away = (started - since).total_seconds() if since and started else -1.0
-    return away if away >= 0 else None
+    return _seconds(min(filter(None, told), default=None), _time(found.started_at))
 
 
 def gap_seconds(before: Instance | None, told: str, started_at: str | None) -> float | None:
     """For how long nobody was served before a restored server started: since the one in its place was told to stop, or
     had ended already; None where nobody can tell."""
     ended = None if before is None else told if before.running else before.ended_at
-    since, started = _time(ended), _time(started_at)
-    gap = (started - since).total_seconds() if since and started else -1.0
-    return gap if gap >= 0 else None
+    return _seconds(_time(ended), _time(started_at))
+
+
+def _seconds(since: datetime.datetime | None, until: datetime.datetime | None) -> float | None:
+    """Between two moments; None where one is not known, or a clock was set back."""
+    seconds = (until - since).total_seconds() if since and until else -1.0
+    return seconds if seconds >= 0 else None
 
 
 # A younger server may be one that is started again and again, of which one answer proves little. In seconds.
