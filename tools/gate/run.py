@@ -27,7 +27,8 @@ Stage = tuple[Lane, ...]
 # Two cores: what has one thread of its own runs in pairs, beside what mostly waits; what keeps both busy runs alone.
 PLAN: tuple[Stage, ...] = (
     (("types", "lint", "docs-lint", "unit", "artifact"), ("sanity", "integration", "unit-oldest"), ("rig",)),
-    (("molecule",), ("faults",)),
+    (("molecule",),),
+    (("faults",),),
     (("e2e",),),
 )
 LOGS = Path(".cache/gate/logs")
