@@ -82,6 +82,21 @@ options:
       index_head_dim:
         description: The size of the key of the index, for models that pick the tokens they attend to (DeepSeek V3.2).
         type: int
+      layers_index:
+        description: Layers with an index of their own, where others share it (GLM-5.2); V(0) when all have one.
+        type: int
+      value_head_dim:
+        description: The size of a value in a head, where it differs from that of a key (MiMo-V2).
+        type: int
+      layers_ratio_4:
+        description: Layers that keep one more vector for each 4 tokens, with the key of an index (DeepSeek V4).
+        type: int
+      layers_ratio_128:
+        description: Layers that keep one more vector for each 128 tokens.
+        type: int
+      item_tokens:
+        description: The tokens of the largest image or video, where it has to be computed at once (Gemma 4 26B).
+        type: int
       layers_state:
         description: Layers that keep a state instead of tokens (Mamba, Gated DeltaNet).
         type: int

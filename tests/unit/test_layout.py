@@ -59,11 +59,12 @@ BUDGETS = {
     # With the other backend: a container may take the place of a unit, and that may be the last to use an environment.
     # And with what unpacks the compile caches of another host.
     "vllm_caches": 870,
-    "vllm_container": 945,
+    # And with how DeepSeek V4, MiMo-V2 and shared indexes keep their caches.
+    "vllm_container": 950,
     # With failures of units, of ports and of tokens, and what names the settings that an unknown one speaks of.
     "vllm_diagnose": 302,
     "vllm_health": 376,
-    "vllm_service": 945,
+    "vllm_service": 950,
     "vllm_venv": 380,
     # With the program that it installs: it reads logs, records and GPUs of both backends.
     "vllm_watchdog": 620,

@@ -63,7 +63,7 @@ CHOSEN: dict[str, dict[str, tuple[int, int]]] = {
     "google/gemma-3-27b-it": {"gb10": (1, 101376), "a100": (2, 131072), "h100": (2, 131072), "h200": (1, 111616)},
     "meta-llama/Llama-3.1-8B-Instruct": {"gb10": (1, 131072), "a100": (1, 105472), "h100": (1, 100352)},
     "meta-llama/Llama-3.3-70B-Instruct": {"a100": (4, 100352), "h100": (4, 92160), "h200": (2, 76800)},
-    "meta-llama/Llama-4-Scout-17B-16E-Instruct": {"a100": (4, 224256), "h100": (4, 135168), "h200": (4, 1317888)},
+    "meta-llama/Llama-4-Scout-17B-16E-Instruct": {"a100": (4, 64512), "h100": (4, 52224), "h200": (4, 347136)},
     "mistralai/Mistral-Small-3.2-24B-Instruct-2506": {"gb10": (1, 70656), "h100": (2, 130048), "h200": (1, 118784)},
     "mistralai/Mixtral-8x7B-v0.1": {"a100": (2, 32768), "h100": (2, 32768), "h200": (1, 32768)},
     "ibm-granite/granite-3.1-8b-instruct": {"gb10": (1, 119808), "a100": (1, 83968), "h100": (1, 79872)},
