@@ -11,6 +11,7 @@ import typing as t
 from dataclasses import replace
 from pathlib import Path
 
+import model_configs
 import pytest
 from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
 from ansible_collections.gpufleet.vllm.plugins.module_utils._server import catalogue
@@ -307,6 +308,15 @@ def test_what_layers_keep_is_not_known_gets_a_short_context() -> None:
     config = config_of("Qwen/Qwen3-8B", conv_L_cache=3)
     made = choose(files("Qwen/Qwen3-8B", config=config), "h100")
     assert made.entry["hardware"]["h100"]["engine"]["max_model_len"] == 8192
+    assert any("is not known here" in reason for reason in made.reasons)
+
+
+def test_deepseek_v4_keeps_its_states_in_8_bits_alone() -> None:
+    config = {**model_configs.DEEPSEEK_V4_FLASH, "max_position_embeddings": 1048576}
+    model = files("openai/gpt-oss-120b", config=config, weights_bytes=159 << 30)
+    engine = engine_of(model, "h200")
+    assert (engine["kv_cache_dtype"], engine["tensor_parallel_size"], engine["max_model_len"]) == ("fp8", 2, 408576)
+    made = choose(model, "h200", said={"engine": {"kv_cache_dtype": "bfloat16"}})
     assert any("is not known here" in reason for reason in made.reasons)
 
 
