@@ -47,7 +47,7 @@ TEXTS = {
         "Sliding layers keep their window and two batches, one without async_scheduling; before, always one."
     ),
     "connectors_asked": (
-        "A KV connector says whether sliding layers may release what has left their window; before, "
+        "A KV connector says whether sliding layers may release tokens outside of their window; before, "
         "kv_transfer_config kept all."
     ),
     "items_at_once": "The default batch grows to the largest picture or video that is computed at once.",
