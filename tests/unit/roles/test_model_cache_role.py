@@ -148,7 +148,7 @@ def test_one_host_fetches_a_model_and_the_others_get_it_from_there(play: t.Calla
         output = play({**wish, "endpoint": hub.url}, hosts="a,b,c,", ports=ports)
         assert [len(hub.asked(name, "store")) for name in SHARDS] == [1, 1], output
         files = {name: hub.files[name] for name in WANTED}
-    assert [tree(tmp_path / host) == files for host in "abc"] == [True] * 3
+    assert [tree(tmp_path / host) == files for host in "abc"] == [True] * 3, output
     assert "Cannot" not in output.replace("Cannot write", ""), output
     shutil.rmtree(tmp_path / "a")
     # The source is closed.

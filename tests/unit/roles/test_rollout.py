@@ -275,6 +275,10 @@ def run(collections: Path, path: Path, fleet: Fleet, playbook: str = "gpufleet.v
         }
         hosts[name] = {"vllm_overrides": {"name": name}, **(down if {"down", "lost"} & {*faults} else {})}
     groups = {"gb10": dict.fromkeys(set("abc") & set(hosts)), "h100": dict.fromkeys(set("def") & set(hosts))}
+    # They are a quarter of the work of a run, so only those that are about them have them.
+    drain = f"echo $1 >>{path}/drained; touch {path}/drained-$1"
+    has_lost = any("lost" in faults for faults in fleet.faults.values())
+    hooks = {"drain_command": ["sh", "-c", drain, "sh", "{{ inventory_hostname }}"], "undrain_tasks": "undrain.yml"}
     variables = {
         "ansible_connection": "local",
         "ansible_python_interpreter": sys.executable,
@@ -282,10 +286,8 @@ def run(collections: Path, path: Path, fleet: Fleet, playbook: str = "gpufleet.v
         "vllm_backend": "container",
         "vllm_models": {"x": MODEL},
         "vllm_report": str(path / "report"),
-        "vllm_rollout": {"soak": 0, "drain_command": ["sh", "-c", f"echo $1 >>{path}/drained; touch {path}/drained-$1",
-                                                      "sh", "{{ inventory_hostname }}"],
-                         "undrain_tasks": "undrain.yml", **fleet.settings},
-    }  # fmt: skip
+        "vllm_rollout": {"soak": 0, **(hooks if fleet.hooks or has_lost else {}), **fleet.settings},
+    }
     inventory = {"all": {"hosts": hosts, "vars": variables, "children": {k: {"hosts": v} for k, v in groups.items()}}}
     (path / "hosts.yml").write_text(yaml.safe_dump(inventory))
     (path / "undrain.yml").write_text(
