@@ -16,7 +16,7 @@ import typing as t
 from dataclasses import dataclass, field, fields, replace
 
 from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
-from ansible_collections.gpufleet.vllm.plugins.plugin_utils._outcome import KEPT, starts
+from ansible_collections.gpufleet.vllm.plugins.plugin_utils._outcome import KEPT, not_committed, starts
 
 Result = t.Mapping[str, t.Any]
 
@@ -399,9 +399,9 @@ class Changed:
     @property
     def message(self) -> str:
         """What the role said, and what became of that by the commit."""
-        said, failed = str(self.done.get("message") or ""), self.committed.get("msg")
-        if failed:
-            return f"{said} Committing the change failed: {failed} The next run commits it."
+        said = str(self.done.get("message") or "")
+        if self.committed.get("msg"):
+            return f"{said} But {not_committed(self.committed)}"
         return said.replace(KEPT, "") if self.committed else said
 
     @property

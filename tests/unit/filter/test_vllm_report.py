@@ -139,7 +139,7 @@ def test_a_soak_that_failed_has_its_diagnosis_and_no_lines_of_the_log() -> None:
         pytest.param({}, f"new answers.{KEPT}", id="not yet"),
         pytest.param(
             {"failed": True, "msg": "Docker is gone."},
-            f"new answers.{KEPT} Committing the change failed: Docker is gone. The next run commits it.",
+            f"new answers.{KEPT} But committing the change failed: Docker is gone. The next run commits it.",
             id="the commit failed",
         ),
     ],
