@@ -147,7 +147,7 @@ options:
     description:
       - What starts on other hosts measured, as their RV(learned) has it. It counts for this host where image, model,
         GPUs and settings are the same, until this host has measured its own start. Only numbers are taken from it, and
-        the memory that is free here is judged as ever.
+        the memory that is free here is judged as ever. C(host) next to them names the host in RV(measured_on).
     type: dict
     default: {}
   caches:

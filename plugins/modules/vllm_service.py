@@ -141,8 +141,8 @@ fit:
     suggestions: {}
 measured_on:
   description:
-    - V(this host) or V(another host), where the memory check and O(pin_kv) rely on a start that was measured there,
-      else null.
+    - V(this host), or the name of the host in O(learned) (without a name V(another host)), where the memory check and
+      O(pin_kv) rely on a start that was measured there, else null.
   returned: for one server
   type: str
 caches:

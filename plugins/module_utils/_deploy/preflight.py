@@ -44,7 +44,7 @@ class Limits:
     replace_others: bool = True
     # The diagnosis id that the server just failed with.
     failure_id: str | None = None
-    # What starts on other hosts measured, by the keys that this host would remember it by.
+    # What starts on other hosts measured, perhaps with C(host), its name, by the keys that this host would remember it by.
     learned: t.Mapping[str, t.Any] = field(default_factory=dict)
 
 
@@ -258,8 +258,9 @@ def _with_room(start: Start, found: Checked) -> Checked:
     memory = history.Memory(spec.container_name, start.state_directory)
     key = measurement_key(spec, observed.artifact_id, here, facts)
     own = memory.recall(key)
-    known = own or history.sound(limits.learned.get(key))
-    source = "this host" if own else "another host" if known else ""
+    told = limits.learned.get(key)
+    known = own or history.sound(told)
+    source = "this host" if own else str(told.get("host") or "another host") if told and known else ""
     preflight = _pinned(start, replace(found.preflight, measured_on=source), known)
     if not wants_gpus or limits.fit == "off":
         return Checked(preflight)

@@ -94,7 +94,7 @@ server = {
     "started_at": str(host.get("starts", 0) + ("restarts" in faults and state == "started" and bool(looks) and host["serves"] == "i:2")),
 }
 restored = [server] if state == "reverted" and actions else []
-learned = {"from " + name: {"kv_gib": 1.0}} if state == "committed" else {}
+learned = {key: {"kv_gib": 1.0} for key in ("from " + name, "same")} if state == "committed" else {}
 wants = state == "started" and looks and not actions and "health" in asked
 busy = "Another run is changing vllm-" + name if looks and "locked" in faults else ""
 caches = None
@@ -105,6 +105,7 @@ if asked.get("caches"):
     assert asked["caches"] == {"host": caches["from"], "archive": asked["caches"]["archive"], "settings": "s", "processor": "p",
                                "sha256": hashlib.sha256(content).hexdigest(), "size": len(content)}
 leave(changed=bool(actions), busy=busy, actions=actions, server=server, restored=restored, learned=learned, needs=[], vllm_version="0.26.0", caches=caches,
+      measured_on=asked.get("learned", {}).get("same", {}).get("host"),
       health=health() if wants and host["serves"] else None,
       diff={"before": {"state": "started" if before else "absent", "image": before}, "after": {"image": image}})
 """
@@ -345,7 +346,9 @@ def test_later_waves_know_what_the_starts_of_earlier_ones_measured(collections: 
     seen = run(collections, tmp_path, fleet)
     assert seen.rc == 0, seen.output
     starts = [[call for call in host["calls"] if call.startswith("started")] for host in seen.hosts.values()]
-    assert starts == [["started"], ["startedfrom a"], ["startedfrom a from b"]]
+    assert starts == [["started"], ["startedfrom a same"], ["startedfrom a from b same"]]
+    rows = {row["host"]: row["measured_on"] for row in seen.report["rows"]}
+    assert rows == {"a": "", "b": "a", "c": "a"}
 
 
 AGAIN = "A start with those of a failed, so it was started once more without them. Out of memory."
