@@ -37,8 +37,9 @@ EXAMPLES = r"""
 
 RETURN = r"""
 _value:
-  description: The measurements, by what they depend on, each with the name of its C(host). Where several hosts measured the
-    same, the last one counts.
+  description:
+    - The measurements, by what they depend on, each with the name of its C(host). Where several hosts measured the
+      same, the last one counts.
   type: dict
 """
 

@@ -292,8 +292,9 @@ vllm_version:
   returned: always
   type: str
 measured_on:
-  description: Where a start was measured that this one relies on, as RV(gpufleet.vllm.vllm_container#module:measured_on)
-    has it, or null.
+  description:
+    - Where a start was measured that this one relies on, as RV(gpufleet.vllm.vllm_container#module:measured_on) has it,
+      or null.
   returned: always
   type: str
 caches:

@@ -141,7 +141,7 @@ def _row(host: Host, changed: Changed, undone: Result) -> dict[str, t.Any]:
         "host": host.name,
         "hardware_class": host.hardware_class,
         "reason": str(done.get("reason") or (host.refusal or ("",))[0]),
-        "before": _before(found, done),
+        "before": _before(found),
         "after": served(server),
         "url": server.get("url") or "",
         "backend": server.get("backend") or "",
@@ -177,7 +177,7 @@ def served(server: Result) -> str:
     return f"{server.get('served_model_name') or 'a model'} ({server.get('image') or server.get('backend')})"
 
 
-def _before(found: Result, done: Result) -> str:
+def _before(found: Result) -> str:
     return ", ".join(displaced(found)) or served(found.get("server") or {})
 
 

@@ -479,7 +479,7 @@ def verdict(rollout: Result, earlier: t.Sequence[Result], hosts: t.Mapping[str, 
     before = len(rollout["refused"]) + sum(len(one["failed"]) for one in earlier)
     spent = before + len(failed)
     stops = bool(failed) and (wave["canary"] or spent > rollout["budget"])
-    undone = _put_back(wave, earlier, changed, failed, settings["put_back"] if stops else "")
+    undone = _put_back(earlier, changed, failed, settings["put_back"] if stops else "")
     commits = [name for name, one in changed.items() if one.is_to_commit and name not in {*failed, *undone}]
     later = settings["put_back"] == "fleet"
     return {
@@ -508,7 +508,7 @@ def _packing(rollout: Result, earlier: t.Sequence[Result], commits: t.Sequence[s
 
 
 def _put_back(
-    wave: Result, earlier: t.Sequence[Result], changed: t.Mapping[str, Changed], failed: t.Collection[str], scope: str
+    earlier: t.Sequence[Result], changed: t.Mapping[str, Changed], failed: t.Collection[str], scope: str
 ) -> dict[str, str]:
     """The hosts to put back, with the state that does it. One that failed after its role had ended is put back alone
     when the rollout goes on; what failed in the role is back already."""

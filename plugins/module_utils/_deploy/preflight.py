@@ -44,7 +44,7 @@ class Limits:
     replace_others: bool = True
     # The diagnosis id that the server just failed with.
     failure_id: str | None = None
-    # What starts on other hosts measured, perhaps with C(host), its name, by the keys that this host would remember it by.
+    # What starts on other hosts measured, with C(host) where its name is known, by the keys that this one remembers by.
     learned: t.Mapping[str, t.Any] = field(default_factory=dict)
 
 

@@ -34,13 +34,10 @@ def mounted(intent: t.Mapping[str, t.Any]) -> list[str]:
     return [str(volume).split(":", maxsplit=1)[0] for volume in listed]
 
 
-def why_to_keep(
-    directory: str, model: str, others: t.Sequence[Intent], foreign: t.Collection[str] = ()
-) -> tuple[str, str]:
-    """The real path of a model's folder in a Hugging Face cache, and why it may not be deleted; empty when it may."""
+def why_to_keep(directory: str, model: str, others: t.Sequence[Intent]) -> str:
+    """Why a model's folder in a Hugging Face cache may not be deleted; empty when it may."""
     path, root, _model = next(named_weights([{"huggingface_dir": directory, "model": model}]))
-    real = os.path.realpath(path)
-    return real, why_not(path, root) or Shared(others, foreign, (), ("weights",)).why_not_weights(real, model)
+    return why_not(path, root) or Shared(others, (), (), ("weights",)).why_not_weights(os.path.realpath(path), model)
 
 
 def named_weights(intents: t.Iterable[Intent]) -> t.Iterator[tuple[str, str, str]]:

@@ -55,9 +55,6 @@ class Manifest:
     def with_proof(self, digest: str, seen: Identity) -> Manifest:
         return replace(self, proved={**self.proved, digest: seen})
 
-    def without_proof(self, digest: str) -> Manifest:
-        return replace(self, proved={key: seen for key, seen in self.proved.items() if key != digest}, since=None)
-
 
 def directory() -> str:
     """Where this user's manifests are."""

@@ -185,6 +185,3 @@ class Facts:
 
     def installed(self, name: str) -> str:
         return self.package(name).installed
-
-    def has_docker(self) -> bool:
-        return any(self.installed(name) for name in ("docker.io", "docker-ce")) or bool(self.docker.version)

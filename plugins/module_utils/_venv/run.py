@@ -235,7 +235,7 @@ def _removed(job: Job, step: Step) -> bool:
 
 
 def _result(job: Job, before: dict[str, t.Any], steps: list[Step], check_mode: bool) -> dict[str, t.Any]:
-    after = _predicted(job, before, steps) if check_mode else _shown(job)
+    after = _predicted(before, steps) if check_mode else _shown(job)
     lines = [step.words() for step in steps]
     return {
         "changed": bool(steps),
@@ -256,7 +256,7 @@ def _summary(one: Entry) -> dict[str, t.Any]:
     return {**wish, "users": list(one.users)}
 
 
-def _predicted(job: Job, before: dict[str, t.Any], steps: list[Step]) -> dict[str, t.Any]:
+def _predicted(before: dict[str, t.Any], steps: list[Step]) -> dict[str, t.Any]:
     after = dict(before)
     for step in steps:
         if step.verb == "build":
