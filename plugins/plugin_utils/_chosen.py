@@ -28,8 +28,9 @@ from ansible_collections.gpufleet.vllm.plugins.module_utils._server.choice impor
     described_by,
     rests_on,
 )
+from ansible_collections.gpufleet.vllm.plugins.module_utils._server.keys import canonical_json
 from ansible_collections.gpufleet.vllm.plugins.module_utils._server.model_task import ModelFiles, Wish
-from ansible_collections.gpufleet.vllm.plugins.module_utils._server.spec import canonical_json, merge
+from ansible_collections.gpufleet.vllm.plugins.module_utils._server.spec import merge
 from ansible_collections.gpufleet.vllm.plugins.module_utils._version import COLLECTION_VERSION
 from ansible_collections.gpufleet.vllm.plugins.plugin_utils._catalogue_files import published_files
 from ansible_collections.gpufleet.vllm.plugins.plugin_utils._description import (

@@ -23,13 +23,8 @@ from ansible_collections.gpufleet.vllm.plugins.module_utils._server.catalogue im
     resolve,
     with_ray,
 )
-from ansible_collections.gpufleet.vllm.plugins.module_utils._server.spec import (
-    CONTAINER,
-    OWN_KEYS,
-    PATH_KEYS,
-    SERVICE,
-    asked,
-)
+from ansible_collections.gpufleet.vllm.plugins.module_utils._server.keys import PATH_KEYS
+from ansible_collections.gpufleet.vllm.plugins.module_utils._server.spec import CONTAINER, OWN_KEYS, SERVICE, asked
 from ansible_collections.gpufleet.vllm.plugins.module_utils._venv.servers import wish_of
 from ansible_collections.gpufleet.vllm.plugins.module_utils._vllm.versions import parse
 from ansible_collections.gpufleet.vllm.plugins.plugin_utils._catalogue_files import catalogued

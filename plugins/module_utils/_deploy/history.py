@@ -18,7 +18,8 @@ import typing as t
 
 from .._errors import VllmError
 from .._host import files
-from .._server.spec import ServerSpec, canonical_json
+from .._server.keys import canonical_json
+from .._server.spec import ServerSpec
 from .._vllm.measurements import KEYS, OF_A_PROFILE
 from .._vllm.versions import Release
 from .ledger import state_directory

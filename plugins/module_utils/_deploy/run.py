@@ -17,7 +17,8 @@ from dataclasses import replace
 from .._errors import VllmError
 from .._host import lock
 from .._server.fallbacks import Fallbacks
-from .._server.spec import default_container_name, from_params
+from .._server.keys import default_container_name
+from .._server.spec import from_params
 from . import choices
 from .backend import SUFFIX, Backend
 from .decide import decide, looked

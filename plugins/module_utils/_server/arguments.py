@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from .._vllm import versions as vllm_versions
 
 if t.TYPE_CHECKING:
-    from .spec import EngineValue, ServerSpec
+    from .keys import EngineValue
+    from .spec import ServerSpec
 
 
 def argv(spec: ServerSpec) -> list[str]:
