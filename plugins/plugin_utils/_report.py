@@ -316,6 +316,7 @@ def lines(found: Report) -> list[str]:
 
 
 def as_json(found: Report) -> str:
+    """The report for programs, with how many hosts there are of each status."""
     return json.dumps({**found, "counts": counts(found)}, indent=2, ensure_ascii=False) + "\n"
 
 

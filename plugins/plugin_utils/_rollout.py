@@ -288,6 +288,7 @@ def listed(names: t.Sequence[str], most: int = 5) -> str:
 
 
 def one_line(value: t.Any) -> str:
+    """A text without line ends; empty for what is not there."""
     return " ".join(str(value or "").split())
 
 
@@ -406,6 +407,7 @@ class Changed:
 
     @property
     def server(self) -> Result:
+        """The server after the change, as the result of the role has it."""
         return t.cast(Result, self.done.get("server") or {})
 
     @property

@@ -146,10 +146,12 @@ class Known:
         return any(one.carried and one.purpose == "cache" and one.name in caches for one in self.entries)
 
     def of(self, server: str, *purposes: Purpose) -> list[Entry]:
+        """The entries of a server, by default for every purpose."""
         return [one for one in self.entries if one.server == server and (not purposes or one.purpose in purposes)]
 
     @property
     def servers(self) -> set[str]:
+        """The names of all servers, also of those whose entries cannot be believed."""
         return {one.server for one in self.entries} | {*self.damaged}
 
 

@@ -190,6 +190,7 @@ class Host:
     clock: t.Callable[[], float] = time.monotonic
 
     def path(self, path: str) -> str:
+        """Where a path of the host is for this process."""
         return os.path.join(self.root, path.lstrip("/"))
 
     def read(self, path: str, limit: int = 1 << 20) -> str:
@@ -201,6 +202,7 @@ class Host:
             return ""
 
     def names(self, path: str) -> list[str] | None:
+        """The sorted names in a directory; None where it cannot be read."""
         try:
             return sorted(os.listdir(self.path(path)))
         except OSError:

@@ -63,6 +63,7 @@ class Seen:
     completion: str | None = None
 
     def to_dict(self) -> dict[str, t.Any]:
+        """The keys of the result of M(gpufleet.vllm.grpo_check), without what is missing."""
         return {key: value for key, value in vars(self).items() if key != "missing"}
 
 

@@ -60,6 +60,7 @@ class Setup:
     warnings: tuple[str, ...]
 
     def to_dict(self) -> dict[str, t.Any]:
+        """What filter P(gpufleet.vllm.grpo_setup#filter) returns."""
         return {**asdict(self), "warnings": list(self.warnings)}
 
 

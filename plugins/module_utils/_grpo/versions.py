@@ -26,10 +26,12 @@ class Trl:
     newest: str
 
     def takes(self, vllm: str) -> bool:
+        """Whether a version of vLLM is in the range."""
         # A post release or a build (0.12.0.post2, 0.26.0+cu129) is the release.
         return parse(self.oldest) <= parse(vllm)[:3] <= parse(self.newest)
 
     def words(self) -> str:
+        """The range, for people."""
         return f"{self.oldest} to {self.newest}"
 
 

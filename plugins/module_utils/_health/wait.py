@@ -73,6 +73,7 @@ class CheckResult:
     tokens: int | None = None
 
     def to_dict(self) -> dict[str, t.Any]:
+        """One of C(checks) in the result of M(gpufleet.vllm.vllm_health)."""
         return {"name": self.name, "ok": self.ok, "detail": self.detail, "seconds": round(self.seconds, 3)}
 
 

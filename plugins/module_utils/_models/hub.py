@@ -37,10 +37,12 @@ class Remote:
 
     @property
     def bytes(self) -> int:
+        """Its size; 0 where the list does not have it."""
         return self.size or 0
 
     @property
     def expected(self) -> download.Expected:
+        """What a download of it is compared with."""
         return download.Expected(self.bytes, self.digest, self.algorithm)
 
     @property

@@ -267,6 +267,7 @@ class Found:
 
     @property
     def running(self) -> bool:
+        """Whether it may hold GPUs: also between two starts, and until it has stopped."""
         return self.status in ("running", "restarting", "stopping")
 
     @property

@@ -93,6 +93,7 @@ class Recipe:
     warnings: tuple[str, ...] = ()
 
     def words(self) -> str:
+        """The step, for people."""
         version = wheels.dotted(self.python_version)
         source = f"a Python {version} that uv downloads" if self.is_managed else f"Python {version} ({self.python})"
         return f"build {self.path} with {self.installer} and {source}"

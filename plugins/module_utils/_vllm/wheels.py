@@ -35,6 +35,7 @@ class Wheel:
     glibc: Pair = (2, 17)
 
     def takes_python(self, version: Pair) -> bool:
+        """Whether pip installs it for that Python."""
         return self.python[0] <= version < self.python[1]
 
     def python_words(self) -> str:
