@@ -232,7 +232,7 @@ health:
   type: dict
 reason:
   description:
-    - Why the module failed, for a playbook that has to tell one failure from another.
+    - Why the module failed, for a playbook that has to distinguish failures.
     - V(invalid-parameter) - a parameter, a key of the server or a fallback is not valid; the message has its
       address.
     - V(invalid-flag) - the server's version of vLLM would reject a flag, a value or a variable.
@@ -287,7 +287,7 @@ restored:
   type: list
   elements: dict
 vllm_version:
-  description: The version of vLLM that O(image) holds, or null when nothing tells it. Null with O(all=true).
+  description: The version of vLLM that O(image) holds, or null when it is not known. Null with O(all=true).
   returned: always
   type: str
   sample: 0.10.1.1

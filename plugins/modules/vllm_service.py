@@ -192,7 +192,7 @@ health:
   type: dict
 reason:
   description:
-    - Why the module failed, for a playbook that has to tell one failure from another.
+    - Why the module failed, for a playbook that has to distinguish failures.
     - V(invalid-parameter) - a parameter, a key of the server or a fallback is not valid; the message has its
       address.
     - V(invalid-flag) - the server's version of vLLM would reject a flag, a value or a variable.

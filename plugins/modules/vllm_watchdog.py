@@ -14,7 +14,7 @@ description:
   - Installs a systemd service that watches every server of this collection on the host, in containers and in units, and
     restarts one that hangs. C(/health) answers 200 while an engine hangs, so the watchdog counts the steps of each
     engine and asks for one token when the count stops.
-  - Before it acts it writes down what is to be seen. A cause that no restart can heal is reported and not restarted.
+  - Before it acts it records the evidence. A cause that no restart can heal is reported and not restarted.
   -
     of the collection."
 requirements:

@@ -113,7 +113,7 @@ def look(ask: Ask, expected: Expected) -> Seen:
         said = health.error or f"HTTP {health.status}"
         seen.missing.append(
             f"/health does not answer 200 ({said}): the server is not started, still loads, or has failed; "
-            "vllm_diagnose tells which"
+            "vllm_diagnose reports which"
         )
         return seen
     _identify(ask, expected, seen)

@@ -355,8 +355,8 @@ WANTED = "it is wanted"
 def _on_gpus(task: Task) -> tuple[Spec, list[Setting], Spec]:
     if not task.memory_mib:
         raise VllmError(
-            f"Cannot choose settings for {task.address}: how much memory a card of this class has is not written down, "
-            "and the host did not tell. Describe the server itself, in vllm_models."
+            f"Cannot choose settings for {task.address}: the memory of a card of this class is unknown, and the "
+            "host did not report it. Describe the server itself, in vllm_models."
         )
     offers = offers_of(task)
     chosen = best_of(task, offers)

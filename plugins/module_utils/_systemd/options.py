@@ -241,7 +241,7 @@ DIRECTIVES: tuple[Directive, ...] = (
     Directive(
         "Service",
         "Type",
-        "vLLM tells systemd nothing of itself; exec makes a program that cannot be run a failed start",
+        "vLLM does not notify systemd; exec makes a program that cannot be run a failed start",
         lambda g: "oneshot" if g.once else "exec" if g.systemd >= HAS_EXEC else "simple",
     ),
     Directive(
@@ -415,7 +415,7 @@ FORBIDDEN = {
     "RemoveIPC": "deletes the shared memory that workers speak through",
     "DynamicUser": "implies RemoveIPC, and caches are given to another uid at each change",
     "SystemCallFilter": "several GPUs exchange memory by calls that its groups leave out",
-    "WatchdogSec": "vLLM tells systemd nothing, so it would be killed for that",
+    "WatchdogSec": "vLLM does not notify systemd, so it would be killed for that",
 }
 # Fields of the spec that no directive takes in: what is known or judged about the server.
 NOT_DIRECTIVES = ("allow_unauthenticated", "vllm_version", "validation")

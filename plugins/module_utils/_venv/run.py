@@ -105,7 +105,7 @@ def _job(params: Params, host: Host) -> Job:
     if params["state"] == "absent" and not (wish or params["server"] or params["all"]):
         raise VllmError("state: absent requires packages, server or all.")
     if params["all"] and (wish or params["server"] or params["state"] != "absent"):
-        raise VllmError("all goes with state: absent, and with neither packages nor server.")
+        raise VllmError("all requires state: absent, and excludes packages and server.")
     return Job(host, wish, root, params["server"], params["state"], params["all"], terms, params["timeout"])
 
 

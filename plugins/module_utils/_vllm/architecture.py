@@ -120,7 +120,7 @@ def _of_whole_config(config: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
     numbers = of_config({key: value for key, value in config.items() if key != "weights_gib"}, GIB)
     if numbers is None and weights is None:
         raise VllmError(
-            "architecture: this config.json does not tell the layers of its model; give weights_gib as well."
+            "architecture: this config.json does not have the layers of its model; give weights_gib as well."
         )
     return {**(numbers or {"experts": _experts(config)}), "weights_gib": weights}
 

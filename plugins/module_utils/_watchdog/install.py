@@ -184,7 +184,7 @@ def _apply(
         machine.systemd.start(UNIT, 60.0)
     except SystemdError as error:
         raise VllmError(
-            f"Cannot start the watchdog: {error}. journalctl -u {UNIT} tells more.", "backend-failed"
+            f"Cannot start the watchdog: {error}. journalctl -u {UNIT} shows more.", "backend-failed"
         ) from None
 
 
