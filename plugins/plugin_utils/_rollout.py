@@ -220,7 +220,7 @@ def plan(fleet: t.Sequence[Host], settings: Settings) -> dict[str, t.Any]:
         "unchanged": [one.name for one in fleet if one.is_right],
         "refused": {one.name: dict(zip(("reason", "message"), one.refusal or ())) for one in refused},
         "classes": {one.name: one.hardware_class for one in fleet},
-        "compiles": {one.name: compiled_for(one) if settings.carry_caches else "" for one in fleet},
+        "compiles": {one.name: _compiled_for(one) if settings.carry_caches else "" for one in fleet},
         "changes": {one.name: changes(one.found) for one in fleet},
         "budget": budget,
         "settings": {key: getattr(settings, key) for key in KEYS},
@@ -343,7 +343,7 @@ COMPILED_BY = (
 )
 
 
-def compiled_for(host: Host) -> str:
+def _compiled_for(host: Host) -> str:
     """What two hosts have in common, as far as is known before a change, that compile the same; empty where nothing of
     that is kept."""
     spec = host.found.get("spec") or {}

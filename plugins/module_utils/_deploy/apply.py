@@ -105,7 +105,7 @@ def _is_theirs(path: str, writers: t.Collection[Entry]) -> bool:
     return os.path.lexists(path) and not writers
 
 
-def recorded_before(job: Job) -> t.Callable[[str], None]:
+def _recorded_before(job: Job) -> t.Callable[[str], None]:
     """Writes down that a secret is about to be written, and keeps what somebody's own file holds."""
     ledger = job.backend.ledger
 
@@ -167,7 +167,7 @@ def effects(job: Job, decision: Decision) -> EffectOf:
 
     stopped = [named(job.server, target) for target in decision.plan.stops]
     shared = {
-        **common.on_files(decision.wish.secrets, recorded_before(job)),
+        **common.on_files(decision.wish.secrets, _recorded_before(job)),
         **common.on_memory(decision.question, job.host.gpus, stopped, job.params["memory_timeout"]),
         **common.on_measurements(decision.measurement, job.backend.log_command(job.server), job.host.warn),
         "pull": Effect(pull, own["pull"].command),

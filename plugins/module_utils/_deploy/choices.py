@@ -42,14 +42,14 @@ def recalled(server: str, params: Params, look: t.Callable[[], Facts]) -> tuple[
     known = Ledger().others(KIND)[0].get(server) or {}
     same = known if known.get("key") == asked.get("key") and not asked.get("anew") else {}
     if same and same.get("request") == asked["request"]:
-        return {**params, **same["arguments"], "choice": None}, {"choice": without_arguments(same)}
-    found = {"known": without_arguments(same) if same else None, "files": None, **_gpus(look)}
+        return {**params, **same["arguments"], "choice": None}, {"choice": _without_arguments(same)}
+    found = {"known": _without_arguments(same) if same else None, "files": None, **_gpus(look)}
     if not same:
         found["files"] = read(str(params["model"]), params.get("huggingface_dir"), asked.get("revision"))
     return {}, {"changed": False, "unchosen": found}
 
 
-def without_arguments(record: Params) -> Result:
+def _without_arguments(record: Params) -> Result:
     """What the controller is told of a record."""
     return {key: value for key, value in record.items() if key not in ("arguments", "kind", "version")}
 

@@ -88,7 +88,7 @@ class Secrets:
                 )
                 found.append(Problem("secret-missing", sentence))
             elif key == "api_key_file":
-                found += api_key_problems(path, contents[key], is_given=key in self.given)
+                found += _api_key_problems(path, contents[key], is_given=key in self.given)
             elif key == "env_file":
                 found += env_file_problems(path, contents[key])
         return found
@@ -251,7 +251,7 @@ def _read(path: str) -> bytes | None:
     return content if content and content.strip() else None
 
 
-def api_key_problems(path: str, content: bytes, is_given: bool = False) -> list[Problem]:
+def _api_key_problems(path: str, content: bytes, is_given: bool) -> list[Problem]:
     """Why a client could not send the key, or anybody could guess it, without repeating it.
 
     The shell in the container takes everything but the last line ends, and clients nothing around the word.

@@ -102,8 +102,8 @@ class Shared:
         what: t.Collection[str],
     ) -> None:
         self.foreign = {os.path.realpath(path) for path in foreign}
-        self.caches = {real_path(one.get("huggingface_dir")) for one in others} - {""}
-        self.encodings = {real_path(one.get("encodings_dir")) for one in others} - {""}
+        self.caches = {_real_path(one.get("huggingface_dir")) for one in others} - {""}
+        self.encodings = {_real_path(one.get("encodings_dir")) for one in others} - {""}
         # Of a cache each server uses its models; of everything else, whatever it may be, all.
         caches = ("huggingface_dir", "encodings_dir")
         self.paths = {
@@ -112,9 +112,9 @@ class Shared:
             for path in paths_in({key: value for key, value in one.items() if key not in caches})
         }
         self.texts = [json.dumps(dict(one)) for one in others]
-        self.mine = {real_path(one.get(key)) for one in mine for key in ("hf_token_file", "api_key_file", "env_file")}
-        self.mine |= {real_path(path) for one in mine for path in mounted(one)}
-        self.mine |= {real_path(one.get("encodings_dir")) for one in mine if "encodings" not in what}
+        self.mine = {_real_path(one.get(key)) for one in mine for key in ("hf_token_file", "api_key_file", "env_file")}
+        self.mine |= {_real_path(path) for one in mine for path in mounted(one)}
+        self.mine |= {_real_path(one.get("encodings_dir")) for one in mine if "encodings" not in what}
 
     def why_not_weights(self, real: str, model: str) -> str:
         for path in sorted(self.foreign):
@@ -146,7 +146,7 @@ class Shared:
         return any(word.search(text) for text in self.texts)
 
 
-def real_path(path: t.Any) -> str:
+def _real_path(path: t.Any) -> str:
     """A path without links; empty for what is no absolute path."""
     return os.path.realpath(path) if isinstance(path, str) and os.path.isabs(path) else ""
 

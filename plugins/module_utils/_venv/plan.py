@@ -369,7 +369,7 @@ def _glibc(wish: Wish, facts: Facts) -> list[str]:
     raise VllmError(f"{sentence} Nothing was downloaded.", "install-failed")
 
 
-def needed_gib(wish: Wish, terms: Terms, facts: Facts) -> float:
+def _needed_gib(wish: Wish, terms: Terms, facts: Facts) -> float:
     """What has to be free before it begins."""
     if terms.min_free_gib is not None:
         return terms.min_free_gib
@@ -380,7 +380,7 @@ def needed_gib(wish: Wish, terms: Terms, facts: Facts) -> float:
 
 
 def _refuse_full(wish: Wish, terms: Terms, facts: Facts, path: str) -> None:
-    needed = needed_gib(wish, terms, facts)
+    needed = _needed_gib(wish, terms, facts)
     if facts.free_bytes < needed * GIB:
         raise VllmError(
             f"An environment with vLLM {wish.version} needs {needed:.1f} GiB in {os.path.dirname(path)}, and "

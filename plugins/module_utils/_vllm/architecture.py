@@ -207,6 +207,11 @@ DTYPE_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 Text = t.Mapping[str, t.Any]
 
 
+def of_files(config: Text, weights_bytes: int) -> dict[str, t.Any] | None:
+    """What the files of a model say: all that the estimate needs, else what is known of any; None without weights."""
+    return of_config(config, weights_bytes) or of_weights(config, weights_bytes)
+
+
 def of_config(config: Text, weights_bytes: int) -> dict[str, t.Any] | None:
     """What the estimate of the KV cache needs, from a config.json of transformers.
 

