@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import datetime
-import difflib
 import hashlib
 import json
 import math
@@ -16,6 +15,7 @@ import typing as t
 from dataclasses import dataclass, field, fields, replace
 
 from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
+from ansible_collections.gpufleet.vllm.plugins.plugin_utils._filter_values import refuse_unknown
 from ansible_collections.gpufleet.vllm.plugins.plugin_utils._outcome import KEPT, not_committed, starts
 
 Result = t.Mapping[str, t.Any]
@@ -60,10 +60,7 @@ def settings_of(given: Result) -> Settings:
     Raises:
         VllmError: with the address of a key that is not known, or of a value that is not valid.
     """
-    for key in sorted(set(given) - {*KEYS, *HOOKS}):
-        near = difflib.get_close_matches(key, (*KEYS, *HOOKS), n=1)
-        hint = f"Did you mean {near[0]}?" if near else f"Valid keys: {', '.join((*KEYS, *HOOKS))}."
-        raise VllmError(f"Unknown key '{ADDRESS}.{key}'. {hint}")
+    refuse_unknown(ADDRESS, given, (*KEYS, *HOOKS))
     said = {key: value for key, value in given.items() if key in KEYS and value is not None}
     made = {key: CONVERT[key](f"{ADDRESS}.{key}", value) for key, value in said.items()}
     return replace(Settings(), **made)
