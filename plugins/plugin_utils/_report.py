@@ -14,7 +14,14 @@ import typing as t
 
 from ansible_collections.gpufleet.vllm.plugins.module_utils._gpu.tenants import gib
 from ansible_collections.gpufleet.vllm.plugins.plugin_utils._outcome import start_seconds, starts
-from ansible_collections.gpufleet.vllm.plugins.plugin_utils._rollout import Changed, Host, changes, displaced, one_line
+from ansible_collections.gpufleet.vllm.plugins.plugin_utils._rollout import (
+    Changed,
+    Host,
+    changes,
+    displaced,
+    host_count,
+    one_line,
+)
 
 Result = t.Mapping[str, t.Any]
 Report = dict[str, t.Any]
@@ -211,7 +218,7 @@ def _sentence(plan: Result, verdicts: t.Sequence[Result], rows: t.Sequence[Resul
         return str(plan["message"])
     bad = sum(number[status] for status in ("failed", "unreachable", "refused"))
     parts = [f"{count} {status}" for status, count in number.items() if count]
-    tally = f"{len(rows)} host{'' if len(rows) == 1 else 's'}: {', '.join(parts)}."
+    tally = f"{host_count(len(rows))}: {', '.join(parts)}."
     if verdicts and verdicts[-1]["stops"]:
         return f"{verdicts[-1]['message']} {tally} Run the same command again once the cause is gone."
     done = len(verdicts) == len(plan["waves"])
@@ -242,7 +249,7 @@ def of_status(hosts: t.Mapping[str, tuple[Result, Host | None]]) -> tuple[list[d
     drifted = sum(1 for row in rows if row["status"] == "drifted")
     serving = sum(1 for row in rows if row["after"] != "nothing")
     return rows, (
-        f"{serving} of {len(rows)} host{'' if len(rows) == 1 else 's'} {'has' if serving == 1 else 'have'} a server; "
+        f"{serving} of {host_count(len(rows))} {'has' if serving == 1 else 'have'} a server; "
         f"{bad} need{'s' if bad == 1 else ''} attention"
         f"{f', {drifted} of them because of a difference from what is wanted' if drifted else ''}."
     )
@@ -336,7 +343,7 @@ def markdown(found: Report) -> str:
         parts.append("## Needs attention")
         parts += [_attention(row) for row in bad]
     if found["waves"]:
-        parts += ["## Waves", "\n".join(_wave_line(wave) for wave in found["waves"])]
+        parts += ["## Waves", "\n".join(f"- {_cell(wave_line(wave), 0)}" for wave in found["waves"])]
     return "\n\n".join([*parts, "## Hosts", _hosts_table(found["rows"])]) + "\n"
 
 
@@ -368,8 +375,9 @@ def details(row: Result) -> list[tuple[str, str]]:
     return [(name, text) for name, text in known if text]
 
 
-def _wave_line(wave: Result) -> str:
-    return f"- {_cell(wave['message'], 0)}" if wave.get("message") else f"- {wave['name'].capitalize()}: not reached."
+def wave_line(wave: Result) -> str:
+    """What became of a wave."""
+    return str(wave.get("message") or f"{wave['name'].capitalize()}: not reached.")
 
 
 Column = tuple[str, t.Callable[[Result], str]]

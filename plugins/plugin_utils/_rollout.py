@@ -261,20 +261,23 @@ def _named(fleet: t.Sequence[Host], todo: t.Sequence[Host], names: t.Sequence[st
 def _plan_sentence(fleet: t.Sequence[Host], refused: t.Sequence[Host], waves: t.Sequence[Wave], budget: int) -> str:
     changing = sum(len(wave.hosts) for wave in waves)
     if len(refused) > budget:
-        which = f"{len(refused)} of {_hosts(len(fleet))} cannot be changed: {listed([one.name for one in refused])}."
+        which = (
+            f"{len(refused)} of {host_count(len(fleet))} cannot be changed: {listed([one.name for one in refused])}."
+        )
         return f"{which} {_allowance(budget)} Nothing was changed on any host."
     without = f" without {listed([one.name for one in refused])}, which cannot be changed" if refused else ""
     if not changing:
         return f"Nothing is to be changed{without}."
     names = ", ".join(f"{wave.name} ({len(wave.hosts)})" for wave in waves)
-    return f"{changing} of {_hosts(len(fleet))} are to be changed{without}: {names}."
+    return f"{changing} of {host_count(len(fleet))} are to be changed{without}: {names}."
 
 
 def _allowance(budget: int) -> str:
-    return f"{_hosts(budget) if budget else 'No host'} may fail ({ADDRESS}.max_failures)."
+    return f"{host_count(budget) if budget else 'No host'} may fail ({ADDRESS}.max_failures)."
 
 
-def _hosts(count: int) -> str:
+def host_count(count: int) -> str:
+    """A number of hosts, in words."""
     return f"{count} host{'' if count == 1 else 's'}"
 
 
@@ -355,24 +358,16 @@ def _compiled_for(host: Host) -> str:
 def _table(fleet: t.Sequence[Host], waves: t.Sequence[Wave]) -> list[str]:
     """A line for each host that is not right already, those that cannot be changed first, then by wave."""
     wave_of = {name: (number, wave.name) for number, wave in enumerate(waves) for name in wave.hosts}
-    rows = [
-        (-1, one.name, one.hardware_class, one.refusal[0], one.refusal[1])
-        if one.refusal
-        else (
-            *(wave_of[one.name][:1]),
-            one.name,
-            one.hardware_class,
-            wave_of[one.name][1],
-            "; ".join(changes(one.found)),
-        )
-        for one in fleet
-        if not one.is_right
-    ]
+    rows = []
+    for one in fleet:
+        if not one.is_right:
+            number, wave = wave_of.get(one.name, (-1, ""))
+            rows.append((number, one.name, one.hardware_class, *(one.refusal or (wave, "; ".join(changes(one.found))))))
     cells = [row[1:] for row in sorted(rows, key=lambda row: row[0])]
     widths = [max((len(row[column]) for row in cells), default=0) for column in range(3)]
     lines = [f"{a:{widths[0]}}  {b:{widths[1]}}  {c:{widths[2]}}  {d}".rstrip() for a, b, c, d in cells]
     right = sum(1 for one in fleet if one.is_right)
-    return [*lines, *([f"{_hosts(right)}: nothing to change"] if right else [])]
+    return [*lines, *([f"{host_count(right)}: nothing to change"] if right else [])]
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -522,7 +517,7 @@ def _verdict_sentence(rollout: Result, wave: Result, failed: t.Mapping[str, str]
     name, count = wave["name"].capitalize(), len(wave["hosts"])
     if not failed:
         return f"{name}: {'the host is' if count == 1 else f'all {count} hosts are'} healthy."
-    which = f"{name}: {len(failed)} of {_hosts(count)} failed ({listed(list(failed))})."
+    which = f"{name}: {len(failed)} of {host_count(count)} failed ({listed(list(failed))})."
     if wave["canary"]:
         return f"{which} A canary may not fail: the rollout stops, and no other host is changed."
     so_far = f" It is {before + len(failed)} in all." if before else ""
