@@ -126,11 +126,12 @@ def _status(
         status = "to be changed" if is_check else "not reached"
         return status, one_line(host.found.get("message"))
     failure = judged["failed"].get(host.name, "")
-    became = one_line(undone.get("message")) if put_back else ""
+    became = one_line(undone.get("message") or undone.get("msg")) if put_back else ""
     if failure:
         return "failed", f"{failure} {became}".strip()
     if put_back:
-        return ("failed" if undone.get("failed") or not undone else "put back"), became or "It was not restored."
+        is_back = undone and not (undone.get("failed") or undone.get("unreachable"))
+        return ("put back" if is_back else "failed"), became or "It was not restored."
     # One that was young when it was looked at was only verified.
     return ("changed" if changed.is_to_commit else "unchanged"), one_line(changed.message)
 

@@ -267,6 +267,9 @@ def run(collections: Path, path: Path, fleet: Fleet, playbook: str = "gpufleet.v
         faults = fleet.faults.get(name, [])
         state = {"serves": serves, "kept": fleet.kept.get(name), "faults": faults, "calls": []}
         (path / f"{name}.json").write_text(json.dumps({**state, **({"rate": 3.0} if "slow" in faults else {})}))
+        if "stuck" in faults:
+            # It can be drained once.
+            (path / f"stuck-{name}").touch()
         # Nobody listens there; of one that is lost, once it was drained.
         lost = f"{{{{ 'ssh' if '{path}/drained-{name}' is exists else 'local' }}}}"
         down = {
@@ -283,7 +286,8 @@ def run(collections: Path, path: Path, fleet: Fleet, playbook: str = "gpufleet.v
         "vllm_backend": "container",
         "vllm_models": {"x": MODEL},
         "vllm_report": str(path / "report"),
-        "vllm_rollout": {"soak": 0, "drain_command": ["sh", "-c", f"echo $1 >>{path}/drained; touch {path}/drained-$1",
+        "vllm_rollout": {"soak": 0, "drain_command": ["sh", "-c", f"test ! -e {path}/stuck-$1 -o ! -e {path}/drained-$1 && "
+                                                      f"echo $1 >>{path}/drained && touch {path}/drained-$1",
                                                       "sh", "{{ inventory_hostname }}"],
                          "undrain_tasks": "undrain.yml", **fleet.settings},
     }  # fmt: skip
@@ -339,6 +343,14 @@ def test_a_rollout(fleet: Fleet, collections: Path, tmp_path: Path) -> None:
     if fleet.hooks:
         drained, undrained = ((tmp_path / name).read_text().split() for name in ("drained", "undrained"))
         assert (sorted(drained), sorted(undrained)) == (sorted(fleet.hooks[0]), sorted(fleet.hooks[1]))
+
+
+def test_a_host_that_cannot_be_drained_again_is_not_put_back(collections: Path, tmp_path: Path) -> None:
+    fleet = Fleet("", {}, "", before={"a": OLD, "d": OLD}, faults={"a": [NEW], "d": ["stuck"]})
+    seen = run(collections, tmp_path, fleet)
+    assert seen.rc == 2 and {name: host["serves"] for name, host in seen.hosts.items()} == {"a": OLD, "d": NEW}
+    rows = {row["host"]: (row["status"], row["message"]) for row in seen.report["rows"]}
+    assert rows["d"] == ("failed", "non-zero return code"), seen.output
 
 
 def test_later_waves_know_what_the_starts_of_earlier_ones_measured(collections: Path, tmp_path: Path) -> None:
