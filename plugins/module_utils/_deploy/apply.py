@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from .._errors import Problem, VllmError
 from .._server.spec import ServerSpec
-from .backend import Action, Effect, Instance, Making
+from .backend import Action, Effect, EffectOf, Instance, Making
 from .decide import conflicting, in_use, looked, port_problem, with_version
 from .effects import forget_original, keep_original
 from .job import Decision, Job, failures, reason_of, sentence
@@ -134,9 +134,6 @@ def hand_over(job: Job, decision: Decision) -> None:
             with contextlib.suppress(VllmError):
                 record = entry(server_name(other.name), "files", wrote=tuple(sorted(read)))
                 ledger.write(replace(record, replaced=tuple(sorted(read & replaced))))
-
-
-EffectOf = t.Callable[[Action], Effect]
 
 
 def effects(job: Job, decision: Decision) -> EffectOf:

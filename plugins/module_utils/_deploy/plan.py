@@ -116,7 +116,7 @@ class Preflight:
     # The verdict on the memory of the GPUs, for people; and when it refuses, the id of the failure that would follow.
     fit: t.Mapping[str, t.Any] | None = None
     failure_id: str | None = None
-    # Where an earlier start was measured that is relied on: "this host", "another host", or empty.
+    # Where an earlier start was measured that is relied on: "this host", the name of another one, or empty.
     measured_on: str = ""
     # What measurements of an earlier start add to the command line and the environment.
     learned_engine: t.Mapping[str, str] = field(default_factory=dict)
