@@ -27,6 +27,7 @@ from .._host import files
 
 STATE_NAME = "gpufleet.vllm"
 SYSTEM_STATE = "/var/lib"
+STATE_REMEDY = "Run with become: true, or let XDG_STATE_HOME name a directory this user may write to."
 OWNED = "owned"
 VERSION = 1
 FILE_LIMIT = 1 << 20
@@ -325,13 +326,8 @@ class Ledger:
             text = json.dumps({"version": VERSION, **content}, indent=1)
             files.write_whole(os.path.join(self.directory, name), text.encode() + b"\n", durable=True)
         except (OSError, ValueError, TypeError) as error:
-            seen = getattr(error, "strerror", None) or error
-            way = "Run with become: true, or let XDG_STATE_HOME name a directory this user may write to."
-            os_error = error if isinstance(error, OSError) else OSError()
-            raise VllmError(
-                f"Cannot record in {self.directory} what the server owns: {seen}. {files.remedy(os_error, way)}",
-                files.reason(os_error),
-            ) from None
+            attempt = f"record in {self.directory} what the server owns"
+            raise files.failure(attempt, error, STATE_REMEDY) from None
 
 
 def load(path: str, owner: int | None = None) -> dict[str, t.Any]:

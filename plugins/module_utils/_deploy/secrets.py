@@ -178,10 +178,7 @@ def _explained(path: str, key: str) -> t.Iterator[None]:
         yield
     except OSError as error:
         way = f"Name a place this user may write to in {key}, or run with become: true."
-        raise VllmError(
-            f"Cannot write {SECRET_NAMES[key]} to {path}: {error.strerror}. {files.remedy(error, way)}",
-            files.reason(error),
-        ) from None
+        raise files.failure(f"write {SECRET_NAMES[key]} to {path}", error, way) from None
 
 
 def _owner(path: str) -> tuple[int, int] | None:

@@ -27,7 +27,7 @@ import time
 import typing as t
 from dataclasses import dataclass
 
-from .._deploy.ledger import load, state_directory
+from .._deploy.ledger import STATE_REMEDY, load, state_directory
 from .._errors import VllmError
 from .._host import download, files
 from .._host.processes import born, lives
@@ -104,12 +104,8 @@ def _write(place: Place, record: Params) -> None:
         os.makedirs(directory, mode=0o755, exist_ok=True)
         files.write_whole(place.record, json.dumps(record).encode() + b"\n")
     except OSError as error:
-        way = "Run with become: true, or let XDG_STATE_HOME name a directory this user may write to."
-        raise VllmError(
-            f"Cannot record in {directory} that files are passed on at {place.name}: {error.strerror}. "
-            f"{files.remedy(error, way)}",
-            files.reason(error),
-        ) from None
+        attempt = f"record in {directory} that files are passed on at {place.name}"
+        raise files.failure(attempt, error, STATE_REMEDY) from None
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -626,6 +626,4 @@ def _written(path: str) -> t.Iterator[None]:
         yield
     except OSError as error:
         way = "Run with become: true, and look at whether that file system is read-only."
-        raise VllmError(
-            f"Cannot write {path}: {error.strerror}. {files.remedy(error, way)}", files.reason(error)
-        ) from None
+        raise files.failure(f"write {path}", error, way) from None
