@@ -187,7 +187,11 @@ def cut_off_here() -> list[str]:
 def main() -> None:
     module = AnsibleModule(argument_spec=PARAMETERS, supports_check_mode=True)
     try:
-        result = run(module.params, module.check_mode, Machine(cut_off=cut_off_here, warn=module.warn))
+        result = run(
+            module.params,
+            module.check_mode,
+            Machine(cut_off=cut_off_here, warn=lambda text: module.warn(printable(text))),
+        )
     except VllmError as error:
         module.fail_json(msg=printable(str(error)), reason=error.reason)
     module.exit_json(**printable(result))

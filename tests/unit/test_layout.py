@@ -38,6 +38,7 @@ LAYERS = (
     ("_docker", "_systemd"),
     ("_images",),
     ("_backends.py", "_sources.py"),
+    ("_deployment.py",),
     ("_caches",),
     ("_watchdog",),
 )
