@@ -138,6 +138,15 @@ class Known:
                 return one
         return None
 
+    def refuse_damaged(self, server: str) -> None:
+        """Leave a server alone of which nobody knows what belongs to it.
+
+        Raises:
+            VllmError: says which file of the record cannot be believed, and why.
+        """
+        if server in self.damaged:
+            raise VllmError(self.damaged[server], "record-unreadable")
+
     def is_cold(self, caches: t.Collection[str]) -> bool:
         """Whether a start that reads and fills these still has something to compile."""
         return not caches or not {*caches} <= {one.name for one in self.entries if one.filled}

@@ -102,8 +102,7 @@ class SystemdBackend:
     def look(self, server: str) -> Seen:
         # In this order: an entry is written before its unit is made.
         texts, known = self.host.texts(PREFIX), self.ledger.known()
-        if server in known.damaged:
-            raise VllmError(known.damaged[server], "record-unreadable")
+        known.refuse_damaged(server)
         proofs = {name: _proof(known, name, text) for name, text in texts.items()}
         places = {named(server, slot): slot for slot in SUFFIX}
         mine = [name for name in places if name in texts or self.host.is_elsewhere(name)]
