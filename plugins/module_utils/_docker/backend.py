@@ -74,7 +74,10 @@ LIFE_LINES = 4000
 
 
 class DockerBackend:
-    """The containers of a Docker Engine. C(client) is the SDK's, made by the first effect."""
+    """The containers of a Docker Engine, as C(Backend) describes its methods.
+
+    C(client) is the SDK's, made by the first effect.
+    """
 
     name = NAME
     proxy = "docker-proxy"

@@ -22,7 +22,7 @@ Answer = t.TypeVar("Answer")
 
 
 class ContainerSource:
-    """A container."""
+    """A container, as C(Source) describes its methods."""
 
     def __init__(self, name: str, engine: Reader) -> None:
         self.name, self.engine = name, engine

@@ -63,7 +63,7 @@ def port_among(words: t.Sequence[str]) -> int | None:
 
 
 class FileSource:
-    """A log file. Nothing is known of the process that wrote it."""
+    """A log file, as C(Source) describes its methods. Nothing is known of the process that wrote it."""
 
     def __init__(self, path: str) -> None:
         self.name = path

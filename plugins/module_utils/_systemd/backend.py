@@ -47,7 +47,10 @@ START = 180.0
 
 
 class SystemdBackend:
-    """The units of this host. C(cut_off) names the containers that would lose their GPUs at a daemon-reload."""
+    """The units of this host, as C(Backend) describes its methods.
+
+    C(cut_off) names the containers that would lose their GPUs at a daemon-reload.
+    """
 
     name = NAME
     # What is bound read-only cannot be fetched by the server itself.

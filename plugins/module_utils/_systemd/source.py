@@ -42,7 +42,7 @@ CURSOR = "-- cursor: "
 
 
 class UnitSource:
-    """A systemd unit."""
+    """A systemd unit, as C(Source) describes its methods."""
 
     def __init__(self, name: str, run_command: RunCommand) -> None:
         self.name = name if "." in name else f"{name}.service"
