@@ -89,7 +89,7 @@ def cuda_of_tag(tag: str) -> Pair | None:
 
 def newest_with_cuda(major: int) -> str:
     """The newest release that was read whose own wheel was built with a CUDA of that major number."""
-    fitting = [text for text in map(_text, KNOWN) if (row := wheel_of(text)) and row.cuda[0] == major]
+    fitting = [text for text in map(dotted, KNOWN) if (row := wheel_of(text)) and row.cuda[0] == major]
     return fitting[-1]
 
 
@@ -120,7 +120,3 @@ def parse_driver(text: str) -> Version:
 def dotted(numbers: Version) -> str:
     """A version as text, such as 3.12 for (3, 12)."""
     return ".".join(str(number) for number in numbers)
-
-
-def _text(version: Version) -> str:
-    return dotted(version)
