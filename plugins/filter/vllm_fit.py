@@ -14,7 +14,7 @@ description:
   - Tells before anything is started whether vLLM would start on these GPUs and how much KV cache it would have, and, if
     it does not fit, what to change and to which number.
   - The condition of the start and the blocks of the KV cache are vLLM's own arithmetic, in the version that will run.
-    What only a start tells (weights as loaded, activation peak, CUDA graphs) is a range.
+    What only a start shows (weights as loaded, activation peak, CUDA graphs) is a range.
   - A model that is neither in the catalogue nor described is judged by its start condition alone.
   - A server that only embeds, classifies or scores is not judged by the length of its requests unless
     C(max_model_len) is set.

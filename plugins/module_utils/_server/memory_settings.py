@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from .._errors import VllmError
 from .._vllm.architecture import DTYPE_BYTES, finite
 from .._vllm.versions import NEWEST, Release, choice_life, within
-from .spec import ServerSpec, parsed, pools
+from .keys import parsed
+from .spec import ServerSpec, pools
 
 Engine = t.Mapping[str, t.Any]
 

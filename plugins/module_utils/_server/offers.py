@@ -164,14 +164,14 @@ def case_of(task: Task, engine: Engine, gpus: int) -> Case:
     return Case(settings, task.architecture, {}, devices, 0.0)
 
 
-def wanted_context(task: Task) -> int:
+def _wanted_context(task: Task) -> int:
     """The context that another GPU is worth."""
     return task.wish.context or min(task.longest or GOOD_CONTEXT, GOOD_CONTEXT)
 
 
 def best_of(task: Task, offers: list[tuple[int, Offer]]) -> tuple[int, Offer] | None:
     """The fewest GPUs with all that is wanted; where none have, those with the longest context that is of use."""
-    good = next((one for one in offers if one[1].context >= wanted_context(task)), None)
+    good = next((one for one in offers if one[1].context >= _wanted_context(task)), None)
     if good or task.wish.context:
         return good
     least = min(task.longest or LEAST_CONTEXT, LEAST_CONTEXT)

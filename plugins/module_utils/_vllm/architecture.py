@@ -134,7 +134,7 @@ def _of_whole_config(config: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
     numbers = of_config({key: value for key, value in config.items() if key != "weights_gib"}, GIB)
     if numbers is None and weights is None:
         raise VllmError(
-            "architecture: this config.json does not tell the layers of its model; give weights_gib as well."
+            "architecture: this config.json does not have the layers of its model; give weights_gib as well."
         )
     return {**(numbers or {"experts": _experts(config)}), "weights_gib": weights}
 
@@ -221,6 +221,11 @@ DTYPE_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 V4_SIZES = {"head_dim": 512, "index_head_dim": 128}
 
 Text = t.Mapping[str, t.Any]
+
+
+def of_files(config: Text, weights_bytes: int) -> dict[str, t.Any] | None:
+    """What the files of a model say: all that the estimate needs, else what is known of any; None without weights."""
+    return of_config(config, weights_bytes) or of_weights(config, weights_bytes)
 
 
 def of_config(config: Text, weights_bytes: int) -> dict[str, t.Any] | None:

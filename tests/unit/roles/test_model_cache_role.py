@@ -221,7 +221,7 @@ def test_who_was_to_ask_the_source_and_failed_is_named(play: t.Callable[..., str
     }
     output = play(wish, hosts="a,b,", ports=ports)
     assert "nothing listens at 127.0.0.1:9" in output
-    assert "Cannot fetch org/small from other hosts: a was to say what it consists of, and failed." in output
+    assert "Cannot fetch org/small from other hosts: a was asked for its list of files, and failed." in output
 
 
 def test_a_key_that_does_not_exist_is_refused(play: t.Callable[..., str], tmp_path: Path) -> None:

@@ -178,7 +178,7 @@ def test_the_cards_of_the_host_limit_the_choice() -> None:
 
 
 def test_a_class_without_a_known_memory_takes_that_of_its_card() -> None:
-    with pytest.raises(VllmError, match="is not written down"):
+    with pytest.raises(VllmError, match="is unknown, and the host did not report it"):
         choose(files("Qwen/Qwen3-8B"), "l40s")
     assert engine_of(files("Qwen/Qwen3-8B"), "l40s", Wish(memory_mib=46068))["max_model_len"] > 16384
 

@@ -452,7 +452,7 @@ def test_a_whole_config_json_may_be_given() -> None:
 def test_a_config_json_that_says_nothing_needs_the_size_of_the_weights() -> None:
     unknown = {"model_type": "rwkv", "architectures": ["RwkvForCausalLM"]}
     assert not Architecture.from_mapping({**unknown, "weights_gib": 3}).has_layers
-    with pytest.raises(VllmError, match="does not tell the layers of its model; give weights_gib as well"):
+    with pytest.raises(VllmError, match="does not have the layers of its model; give weights_gib as well"):
         Architecture.from_mapping(unknown)
 
 
