@@ -247,7 +247,7 @@ def test_a_full_disk_leaves_the_file_as_it_was(tmp_path: Path, monkeypatch: pyte
     memory = Memory("a", str(tmp_path))
     memory.remember("k", COLD, "1")
     monkeypatch.setattr(os, "replace", full)
-    with pytest.raises(VllmError, match="a.json: No space left on device. Run with"):
+    with pytest.raises(VllmError, match="a.json: No space left on device. Free some space"):
         memory.remember("k", {"kv_gib": 1.0}, "2")
     assert memory.recall("k") == COLD
     assert os.listdir(tmp_path) == ["a.json"]
