@@ -132,13 +132,20 @@ SAMPLES: dict[str, list[tuple[str, str]]] = {
             "RuntimeError: CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
         ),
         ("Triton", "RuntimeError: Triton Error [CUDA]: out of memory"),
+        ("Ascend", "RuntimeError: NPU out of memory. Tried to allocate 898.00 MiB (NPU 0; 60.97 GiB total capacity)"),
+        ("RCCL", "[2] [FATAL ERROR]: HIP failure: 'out of memory'"),
     ],
     "harmony-vocab-download": [
         (
             "0.10.1 to 0.30",
             "openai_harmony.HarmonyError: error downloading or loading vocab file: failed to download or load vocab "
             "file",
-        )
+        ),
+        (
+            "tiktoken",
+            "requests.exceptions.ConnectionError: HTTPSConnectionPool(host='openaipublic.blob.core.windows.net', port=443): Max "
+            "retries exceeded",
+        ),
     ],
     "harmony-vocab-missing-file": [
         (
@@ -423,6 +430,11 @@ SAMPLES: dict[str, list[tuple[str, str]]] = {
             "host:1:2 [1] misc/shmutils.cc:72 NCCL WARN Error: failed to extend /dev/shm/nccl-q to 33030532 bytes, "
             "error: No space left on device (28)",
         ),
+        ("torch", "RuntimeError: unable to write to file </torch_185_2867> : No space left on device (28)"),
+        (
+            "torch",
+            "RuntimeError: unable to open shared memory object </torch_5_1> in read-write mode: No space left on device (28)",
+        ),
     ],
     "shm-full": [
         (
@@ -500,6 +512,7 @@ SAMPLES: dict[str, list[tuple[str, str]]] = {
             "the toolkit",
             "nvidia-container-cli: mount error: failed to add device rules: operation not permitted: unknown",
         ),
+        ("Triton", "RuntimeError: 0 active drivers ([]). There should only be one."),
     ],
     "fa3-sinks": [("0.10.1", "AssertionError: Sinks are only supported in FlashAttention 3")],
     "attn-backend-invalid": [
@@ -533,10 +546,16 @@ SAMPLES: dict[str, list[tuple[str, str]]] = {
         ("resource manager", "NVRM: nvCheckOkFailedNoLog: Check failed: Out of memory [NV_ERR_NO_MEMORY] (0x00000051)"),
         ("systemd", "vllm-m.service: A process of this unit has been killed by the OOM killer."),
         ("systemd, at the end", "vllm-m.service: Failed with result 'oom-kill'."),
+        (
+            "Slurm",
+            "slurmstepd: error: Detected 1 oom_kill event in StepId=1.batch. Some of the tasks have been OOM Killed.",
+        ),
+        ("a cgroup", "Memory cgroup out of memory: Killed process 77 (python3) total-vm:1kB"),
     ],
     "illegal-memory-access": [
         ("torch", "RuntimeError: CUDA error: an illegal memory access was encountered"),
         ("assert", "torch.AcceleratorError: CUDA error: device-side assert triggered"),
+        ("the kernel", "NVRM: Xid (PCI:0000:02:00): 31, pid=421, name=VLLM::Worker_TP, Ch 00000010, MMU Fault"),
     ],
     "worker-died": [
         (

@@ -437,6 +437,7 @@ SAMPLES: dict[str, list[tuple[str, str]]] = {
                 " to recover this GPU"
             ),
         ),
+        ("the kernel, of a watchdog", "NVRM: Xid (PCI:0000:02:00): 8, pid=421, name=VLLM::EngineCor"),
     ],
     "cuda-error": [
         ("torch 2.6", "RuntimeError: CUDA error: operation not permitted when stream is capturing"),
@@ -469,6 +470,10 @@ SAMPLES: dict[str, list[tuple[str, str]]] = {
             ),
         ),
         ("of Python alone", "MemoryError"),
+        (
+            "torch",
+            "RuntimeError: unable to mmap 4932751008 bytes from file </m/x.safetensors>: Cannot allocate memory (12)",
+        ),
     ],
     "process-limits": [
         ("files", "OSError: [Errno 24] Too many open files"),
@@ -569,6 +574,17 @@ SAMPLES: dict[str, list[tuple[str, str]]] = {
         ("a pointer of LFS", "safetensors_rust.SafetensorError: Error while deserializing header: header too large"),
         ("torch", "_pickle.UnpicklingError: invalid load key, 'v'."),
         ("a zip", ("RuntimeError: PytorchStreamReader failed reading zip archive: failed finding central directory")),
+        ("transformers", "OSError: It looks like the config file at '/models/m/config.json' is not a valid JSON file."),
+        ("SentencePiece", "RuntimeError: Internal: could not parse ModelProto from /models/m/tokenizer.model"),
+        (
+            "tiktoken",
+            "ValueError: Error parsing line b'version https://git-lfs.github.com/spec/v1\\n' in /m/tiktoken.model",
+        ),
+        (
+            "the Hub",
+            "OSError: Consistency check failed: file should be of size 497 but has size 41 (model-00001.safetensors).",
+        ),
+        ("tokenizers", "Exception: expected value at line 1 column 1"),
     ],
     "weights-incomplete": [
         ("a shard", "FileNotFoundError: No such file or directory: /m/x/model-00003-of-00008.safetensors"),

@@ -17,11 +17,11 @@ import typing as t
 from dataclasses import dataclass, replace
 
 from .._host.processes import ProcessState
-from .exceptions import SECONDARY, TRACEBACK, Told, clip, settings_in, sort_of, told
+from .exceptions import SECONDARY, TRACEBACK, Sort, Told, clip, settings_in, sort_of, told
 from .failures import BY_ID, GENERIC, SIGNATURES
 from .log import QUIET, Line, Log, Words, is_quoted, lives, parse_lines, seconds_of
 from .phase_lines import READY, SERVING, begins, is_progress, is_progress_bar
-from .signature import PANE, Found, Signature, say
+from .signature import HIGHER_ABOVE, PANE, Found, Signature, say
 
 NONE, UNKNOWN = "none", "unknown"
 NOT_KNOWN = ProcessState()
@@ -120,6 +120,8 @@ DISMISSED = re.compile(
 )
 # How Python's own logging says how bad a line is, and others do.
 CALMLY = re.compile(r" - (?:DEBUG|INFO|WARNING) - ")
+# A line of code that raises, as a traceback shows it: the message itself stands below.
+CODE = re.compile(r"\s+(?:raise \w|[fr]?[\"'])")
 # A library that vLLM does without, and of which only a warning tells that it could not be imported.
 OPTIONAL = re.compile(r"Failed to import from vllm\._(?!(?:moe_)?C\b)")
 USAGE = re.compile(r"(?:^|[\s\u2500-\u257f|])usage: (?!\d)\S", re.MULTILINE)
@@ -307,6 +309,8 @@ def _hits(log: Log) -> list[Hit]:
                 # A wait is told in a line of information; all else that is said so is no failure.
                 is_told = signature.kind == "warn" or signature.kind == "symptom" and not signature.final
                 line = log.lines[index]
+                if CODE.match(line.text):
+                    continue
                 is_quiet = line.level in QUIET or CALMLY.search(line.text) is not None
                 if is_told or not is_quiet or signature.warned and line.level == "WARNING":
                     # Names that differ in a number at their end alone are spellings of one.
@@ -479,13 +483,12 @@ def _unknown(unnamed: Told | None, life: Log, state: ProcessState, symptoms: tup
     status = f" (exit status {state.exit_status})" if state.exit_status else ""
     ending = _ended_with_stop(unnamed.summary)
     words = f"{ending.rstrip('.')}{status}." if status else ending
-    cause = f"{state.name} failed with an error that is not known here: {words}"
+    cause = f"{state.name} failed: {words}"
     sort = sort_of(unnamed.summary, unnamed.advice, unnamed.where)
-    remedy = f"{sort.what}: {sort.look}.{_around(unnamed)}"
     return Diagnosis(
         UNKNOWN,
         cause,
-        remedy,
+        _look(unnamed, sort),
         "\n".join(evidence[:EVIDENCE_LINES]),
         sort.retryable,
         symptoms,
@@ -493,11 +496,12 @@ def _unknown(unnamed: Told | None, life: Log, state: ProcessState, symptoms: tup
     )
 
 
-def _around(unnamed: Told) -> str:
-    """Which settings an error has to do with, and where it was raised."""
+def _look(unnamed: Told, sort: Sort) -> str:
+    """What an error of a kind means, where to look, which settings it has to do with, and where it was raised."""
     where = f" It was raised in {unnamed.where}." if unnamed.where else ""
     named = settings_in(unnamed.summary, unnamed.where)
-    return (f" It has to do with {', '.join(named)}." if named else "") + where
+    about = f" It has to do with {', '.join(named)}." if named else ""
+    return f"{sort.what}: {sort.look}.{about}{where}"
 
 
 LOOK_AROUND = "Read the evidence; the full log has the rest."
@@ -539,9 +543,11 @@ def _with_exception(found: Diagnosis, unnamed: Told | None) -> Diagnosis:
     if unnamed is None or found.id not in GENERIC:
         return found
     cause = f"{found.cause} {_ended_with_stop(unnamed.summary)}"
+    remedy = found.remedy
     # Words that only say that something else failed were raised nowhere in particular.
-    around = "" if SECONDARY.search(unnamed.summary) else _around(unnamed)
-    return replace(found, cause=cause, remedy=found.remedy + around, evidence="\n".join(unnamed.lines))
+    if not SECONDARY.search(unnamed.summary):
+        remedy = remedy.replace(HIGHER_ABOVE, _look(unnamed, sort_of(unnamed.summary, unnamed.advice, unnamed.where)))
+    return replace(found, cause=cause, remedy=remedy, evidence="\n".join(unnamed.lines))
 
 
 def _ended_with_stop(text: str) -> str:

@@ -36,7 +36,8 @@ WRAPPERS = re.compile(
 )
 # What the others see of the one that failed first.
 FOLLOWERS = re.compile(
-    r"^(?:BrokenPipeError|ConnectionResetError|ConnectionRefusedError|EOFError|zmq\.error\.\w+)\b|recvValue failed"
+    r"^(?:BrokenPipeError|ConnectionResetError|ConnectionRefusedError|EOFError|zmq\.error\.(?!ZMQError: (?:ipc|No such))\w+)\b"
+    r"|recvValue failed"
     # What an executor's wait for its workers ends with, once one of them has died.
     r"|^RuntimeError: cancelled$"
     r"|Connection (?:was likely )?closed by (?:remote )?peer|Broken pipe|leaked (?:semaphore|shared_memory)"
@@ -54,16 +55,18 @@ NATIVE = re.compile(
     r"^(?:Failed: |LLVM ERROR: |(?:CUDA|Cuda|HIP)[ _][Ee]rror\b|(?:OMP|libgomp|MKL)[: ].*(?:[Ee]rror|FATAL|failed)"
     r"|F\d{4} \d\d:|malloc(?:\(\)|_consolidate\(\)): |free\(\): |double free or|corrupted |munmap_chunk\(\)"
     r"|\[[\w.:-]*\] Caught signal )|: Assertion `.*' failed|^\S+\.(?:cuh?|cpp|cc|h|hpp|rs):\d+.*(?:[Ee]rror|failed"
-    r"|panicked)|\bpanicked at "
+    r"|panicked)|\bpanicked at |\[FATAL\]|\bCheck failed: "
 )
 # What a message tells its reader to do, and what only sends him elsewhere.
 ADVICE = re.compile(
     r"^(?:Please|Try|Consider|Set|Use|Install|Upgrade|Increase|Decrease|Reduce|Lower|Make sure|Ensure|Either|You "
     r"(?:can|may|should|must|need)|(?:To|In order to) (?:fix|solve|resolve|avoid|use|run|enable|disable|proceed|do "
-    r"so)|If you)\b|\b[Pp]lease (?!report)\w+|\b(?:try|consider) \w+ing\b|\b[Mm]ust be \w+|\binstead\b"
+    r"so)|If you)\b|\b[Pp]lease (?!report)\w+|\b(?:try|consider) \w+ing\b|\binstead\b|\b[Mm]ake sure\b"
 )
+# What a message says has to hold, without an appeal to anybody.
+DEMAND = re.compile(r"\b[Mm]ust be \w+")
 NO_ADVICE = re.compile(
-    r"report|file an? (?:issue|bug)|open an? issue|stack ?trace|TORCH_LOGS|TORCHDYNAMO|https?://\S+/issues|root cause"
+    r"report|If you were trying|`np\.|file an? (?:issue|bug)|open an? issue|stack ?trace|TORCH_LOGS|TORCHDYNAMO|https?://\S+/issues|root cause"
 )
 # The values that a message says there are, and what such a list is none of.
 OPTIONS = re.compile(
@@ -215,7 +218,8 @@ def _whole(log: Log, one: Told) -> Told:
 def advice_of(message: str) -> str:
     """The sentences of a message that tell its reader what to do; empty where none does."""
     sentences = re.split(r"(?<=[.!?;])\s+(?=[A-Z])", message.partition(": ")[2])
-    advice = clip(" ".join(one for one in sentences if ADVICE.search(one) and not NO_ADVICE.search(one)))
+    told = [one for one in sentences if not NO_ADVICE.search(one)]
+    advice = clip(" ".join(list(filter(ADVICE.search, told)) or filter(DEMAND.search, told)))
     listed = OPTIONS.search(message)
     return advice or (clip(f"Choose one of {listed['options'].strip()}") if listed else "")
 
@@ -287,7 +291,8 @@ SORTS: tuple[Sort, ...] = (
     _sort(
         r"Error response from daemon|OCI runtime|container_linux\.go",
         "The container could not be created or started",
-        "correct what it names: a name that another container has, a path to mount that is not there, a device, a port",
+        "correct what it names: a name that another container has, a path to mount that is not there, a device, a port, a "
+        "limit (ulimits)",
     ),
     _sort(
         r"Stale file handle|Input/output error|Remote I/O error|Transport endpoint is not connected|I/O error",
@@ -313,9 +318,15 @@ SORTS: tuple[Sort, ...] = (
         False,
     ),
     _sort(
+        r"[Rr]aylet|\bGCS\b|\bRay (?:instance|cluster|workers?|head|nodes?)\b|RAY_ADDRESS|[Pp]lacement group",
+        "Ray, which runs the workers, failed",
+        "look at ray status and at /tmp/ray/session_latest/logs of every host; then start Ray again on all of them (ray "
+        "stop, ray start), each with the same versions and enough free GPUs",
+    ),
+    _sort(
         r"ptxas|nvcc|LLVM ERROR|[Nn]inja|triton\.compiler|CompilationError|InductorError|BackendCompilerFailed"
         r"|PassManager"
-        r"|LoweringException|: (?:fatal )?error: ",
+        r"|LoweringException|(?:\d\)?|\bld|collect2|cc): (?:fatal )?error: ",
         "A kernel could not be compiled for this GPU or on this host",
         "compare GPU, driver and CUDA toolkit with what the image was built for; enforce_eager or another "
         "attention_backend may do without that kernel",
@@ -336,7 +347,8 @@ SORTS: tuple[Sort, ...] = (
         "CUDA_LAUNCH_BLOCKING: 1 in env shows which kernel it was",
     ),
     _sort(
-        r"[Cc]utlass|CUTLASS|\b\w*gemm\b|GEMM|[Tt]riton|[Ff]lash[Ii]nfer|[Nn]o suitable kernel|\bTMA\b|TensorRT-LLM",
+        r"[Cc]utlass|CUTLASS|\b\w*gemm\b|GEMM|[Tt]riton|[Ff]lash[Ii]nfer|[Nn]o suitable kernel|\bTMA\b|TensorRT-LLM"
+        r"|trtllm|\bFA version|\bSM ?\d|\b[Ss][Mm]_?\d\d",
         "A kernel failed on this GPU",
         "another one may do (attention_backend, moe_backend, linear_backend, kv_cache_dtype: auto, enforce_eager), or "
         "a newer image",
@@ -386,12 +398,12 @@ SORTS: tuple[Sort, ...] = (
         False,
     ),
     _sort(
-        r"ValidationError|ValueError|ConfigError|InvalidConfig",
+        r"^(?!.*Duplicated? (?:timeseries|layer)).*(?:ValidationError|ValueError|ConfigError|InvalidConfig)",
         "A setting, or what the model's config.json says, is not accepted",
         "look for the setting that it names in engine, and whether this vLLM knows this model",
     ),
     _sort(
-        r"(?:Attribute|Type|Key|Index|Assertion|Name|UnboundLocal|Recursion|ZeroDivision|Syntax)Error",
+        r"(?:Value|Attribute|Type|Key|Index|Assertion|Name|UnboundLocal|Recursion|ZeroDivision|Syntax)Error",
         "vLLM or a library has a defect there, or does not support this model with these settings",
         f"{ASK} and the full log",
         False,
@@ -400,7 +412,8 @@ SORTS: tuple[Sort, ...] = (
 # Of errors whose words are of no kind of their own, by where they were raised.
 PLACES: tuple[Sort, ...] = (
     _sort(
-        r"in \w*(?:load_weights?|weight_loader\w*|load_fused_expert_weights|load_merged_column_weight|load_row_\w+)$",
+        r"in \w*(?:load_weights?|weight_loader\w*|load_fused_expert_weights|load_merged_column_weight|load_row_\w+)$"
+        r"|torch/serialization\.py",
         "The weights do not go with the model's class",
         "check that config.json is the one of these weights and that all files exist; otherwise this vLLM does not "
         "know this form of the model (its quantization, a merged adapter): use a newer one",
@@ -411,6 +424,19 @@ PLACES: tuple[Sort, ...] = (
         "The tokenizer of the model is not complete, or of another kind than the one installed",
         "check that tokenizer.json, tokenizer_config.json and the files that these name are in the model's directory, "
         "or use a newer vLLM",
+        False,
+    ),
+    _sort(
+        r"in _get_and_verify_max_len$|configuration_\w+\.py|rotary_embedding|in \w*rope\w*$|transformers_utils/config",
+        "The model's config.json holds what this vLLM, or its transformers, does not take",
+        "compare config.json with that of its publisher; a newer version may know it, and hf_overrides sets a value anew",
+        False,
+    ),
+    _sort(
+        r"processing_\w+\.py|in \w*_processor\w*$|transformers_utils/processor",
+        "The processor of the model (for images, videos or sound) is not complete, or of another version than transformers",
+        "check that preprocessor_config.json and processor_config.json are in the model's directory, compare the version of "
+        "transformers with what the model asks for, or set limit_mm_per_prompt to 0 for what is not used",
         False,
     ),
     _sort(
@@ -432,10 +458,14 @@ ANY = Sort(
 )
 
 
+# Where only code is asked for something.
+INNER = re.compile(r"model_executor/(?:layers|kernels|models)/|/ops/|flashinfer/|triton/|torch/|_kernels?/")
+
+
 # A setting or a variable by its own name, which is no property of a model.
 NAMED = re.compile(
     r"--(?P<flag>[a-z][a-z0-9]+(?:-[a-z0-9]+)*)|\b(?P<variable>(?:VLLM|LMCACHE|HF|RAY)_[A-Z0-9_]+)\b"
-    r"|(?<![\w./'-])(?P<name>(?:enable|disable|enforce|limit|max|num|tensor|pipeline|data|decode|prefill|expert|kv"
+    r"|(?<![\w./':-])(?P<name>(?:enable|disable|enforce|limit|max|num|tensor|pipeline|data|decode|prefill|expert|kv"
     r"|gpu|mm|lora|hf|attention|moe|linear|mamba|block|cudagraph|compilation|scheduling|async|cpu|rope|pooler|chat|tool"
     r"|reasoning|tokenizer|load|served|node|master|speculative|prompt)_[a-z0-9_]+)(?![\w./(-])"
 )
@@ -481,7 +511,17 @@ SETTINGS: tuple[tuple[str, re.Pattern[str]], ...] = (
     ),
     ("attention_backend", re.compile(r"FlashAttention|FlashInfer|FlashMLA|/attention/backends/|[Aa]ttention backend")),
     ("kv_transfer_config", re.compile(r"kv_transfer|KVConnector|LMCache|\bNIXL\b|[Nn]ixl_|[Mm]ooncake")),
-    ("limit_mm_per_prompt", re.compile(r"[Mm]ulti.?[Mm]odal|mm_processor|[Ii]mage processor")),
+    ("limit_mm_per_prompt", re.compile(r"[Mm]ulti.?[Mm]odal|mm_processor|[Ii]mage processor|[Ee]ncoder cache")),
+    ("reasoning_parser", re.compile(r"[Rr]easoning parser|vllm/reasoning/")),
+    ("tool_call_parser", re.compile(r"[Tt]ool (?:call )?parser|/tool_parsers/")),
+    ("load_format", re.compile(r"[Ll]oad.format|[Tt]ensorizer|runai_streamer")),
+    ("distributed_executor_backend", re.compile(r"executor backend|[Rr]ay backend")),
+    ("pooler_config", re.compile(r"[Pp]ooling|[Pp]ooler")),
+    ("VLLM_ALLREDUCE_USE_SYMM_MEM", re.compile(r"symm_mem|symmetric_memory|SymmMem")),
+    ("disable_custom_all_reduce", re.compile(r"[Cc]ustom.all.?reduce")),
+    ("mamba_backend", re.compile(r"Mamba SSU")),
+    ("numa_bind", re.compile(r"\bNUMA\b|numactl")),
+    ("chat_template", re.compile(r"[Cc]hat template")),
 )
 
 
@@ -489,17 +529,24 @@ def settings_in(*texts: str) -> list[str]:
     """The settings of a server that an error speaks of, in whatever words."""
     named = [_setting(match) for text in texts[:1] for match in NAMED.finditer(text)]
     meant = [name for name, pattern in SETTINGS if any(map(pattern.search, texts))]
-    return list(dict.fromkeys([name for name in named if name and not NO_SETTING.match(name)] + meant))
+    return list(dict.fromkeys([name for name in named if name] + meant))
 
 
 def _setting(match: re.Match[str]) -> str:
-    return match["variable"] or match["name"] or match["flag"].replace("-", "_")
+    if match["flag"]:
+        return match["flag"].replace("-", "_")
+    name = match["variable"] or match["name"]
+    return "" if NO_SETTING.match(name) else name
 
 
 def sort_of(summary: str, advice: str = "", where: str = "") -> Sort:
     """Of what kind an error is, from its words, and from where it was raised if these are any program's; one that says
     itself what to change is of no better known kind."""
     summary = summary.rpartition(" raised: ")[2]
+    is_demand = advice and not ADVICE.search(advice) and not OPTIONS.search(summary)
+    if is_demand and not settings_in(summary) and INNER.search(where):
+        # What a kernel wants of a tensor, nobody can give it by a setting.
+        advice = ""
     if advice:
         passes = SORTS[0].pattern.search(summary) or re.search(r"\b(?:again|later|retry)\b", advice)
         return Sort(what="The message says what to do", look=advice.rstrip("."), retryable=None if passes else False)

@@ -53,7 +53,8 @@ def _name(argument: str) -> str:
 # What argparse says after the name of an argument, and what helps. The first that matches counts.
 SAYINGS: tuple[tuple[str, str], ...] = (
     (
-        r"Value (?P<val>.+) cannot be converted to <function loads|invalid (?:json\.)?loads value: (?P<val2>.+)",
+        r"Value (?P<val>.+) cannot be converted to <function loads|invalid (?:json\.)?loads value: (?P<val2>.+)"
+        r"|Invalid (?P<val3>JSON: .+)",
         "Set {name} to a mapping in engine; what arrived is not JSON: {val}. On a command line it takes single quotes "
         "around the whole and double quotes within.",
     ),
@@ -86,7 +87,7 @@ def _wrong_argument(found: Found) -> str:
     for pattern, remedy in SAYINGS:
         match = re.search(pattern, why)
         if match:
-            said = {key.rstrip("2"): value.strip() for key, value in match.groupdict().items() if value}
+            said = {key.rstrip("23"): value.strip() for key, value in match.groupdict().items() if value}
             return remedy.format_map({"name": name, **said})
     return _of_type(name, found.text)
 
@@ -111,6 +112,7 @@ def _invalid(found: Found) -> str:
 
 def _correct_by_words(why: str) -> str:
     """What a check of vLLM says to do, or which settings it speaks of."""
+    why = why.removeprefix("Value error, ")
     advice, named = advice_of(f": {why}"), settings_in(why)
     settings = f"Change or leave out {' or '.join(named)} in engine" if named else "Correct the settings that it names"
     if advice:

@@ -62,12 +62,22 @@ BUILD: tuple[Signature, ...] = (
         final=False,
     ),
     Signature(
+        "libcuda-link",
+        "root",
+        ("cannot find -lcuda",),
+        r"cannot find -lcuda\b",
+        "A kernel has to be linked on the host, and the linker does not find libcuda.so (-lcuda).",
+        "Run ldconfig where the server runs, so that it finds the driver's libcuda.so.1, or set LIBRARY_PATH: "
+        "/usr/local/cuda/lib64/stubs and TRITON_LIBCUDA_PATH (the directory of libcuda.so.1) in env.",
+    ),
+    Signature(
         "compile-cache",
         "root",
-        ("pickle data was truncated", "Ran out of input", "hash of the compiled graph"),
+        ("pickle data was truncated", "Ran out of input", "hash of the compiled graph", "Directory not empty: '"),
         r"(?:BackendCompilerFailed: [^\n]* raised:|/compilation/\w+\.py|/_inductor/\w+\.py"
         r"|aot_compile)[^\n]*\n(?:[^\n]*\n){0,3}?(?:\w+\.)?(?:UnpicklingError|EOFError): (?P<why>pickle data was "
-        r"truncated|Ran out of input)|AssertionError: (?P<why2>failed to get the hash of the compiled graph)",
+        r"truncated|Ran out of input)|AssertionError: (?P<why2>failed to get the hash of the compiled graph)"
+        r"|(?P<why3>Directory not empty: '[^']*(?:torch_compile_cache|torchinductor|triton)[^']*')",
         "What an earlier start compiled and kept is damaged, or of another version: {why}.",
         "Delete the directory torch_compile_cache below VLLM_CACHE_ROOT (~/.cache/vllm in the container or of the "
         "unit's user) and start again; servers that start at the same time need one each. VLLM_DISABLE_COMPILE_CACHE: "
@@ -88,6 +98,22 @@ BUILD: tuple[Signature, ...] = (
         ),
         f"Several packages were installed over each other: {NEW_ENVIRONMENT}.",
         warned=True,
+    ),
+    Signature(
+        "torch-without-cuda",
+        "root",
+        ("not compiled with CUDA",),
+        r"[Tt]orch not compiled with CUDA enabled",
+        "The torch that is installed was built without CUDA.",
+        f"Another package or index replaced it: {NEW_ENVIRONMENT}.",
+    ),
+    Signature(
+        "name-hidden",
+        "root",
+        ("partially initialized module 'vllm'", "partially initialized module 'torch'"),
+        r"partially initialized module '(?P<module>\w+)'[^\n]*?\((?P<path>/[^)]+)\)",
+        "A file or directory of one's own hides the package {module}: {path}.",
+        "Rename it, or start the server in another working directory.",
     ),
     Signature(
         "glibc-too-old",
@@ -148,6 +174,17 @@ BUILD: tuple[Signature, ...] = (
         r"\((?P<want>[^)]+)\)",
         "The package {package} {have} does not go with flashinfer {want}.",
         "Install {package} in the version {want}.",
+    ),
+    Signature(
+        "remote-code-name",
+        "root",
+        ("No module named 'transformers_modules.",),
+        r"No module named '(?P<module>transformers_modules\.[^']+)'",
+        "The code of the model cannot be imported as {module}: the name of its directory has a dot, or several processes "
+        "wrote the cache of such code at once.",
+        "Rename the directory of the model so that its name has no dot, or delete ~/.cache/huggingface/modules and give "
+        "each server its own (HF_MODULES_CACHE in env).",
+        narrows=("module-missing",),
     ),
     Signature(
         "module-missing",

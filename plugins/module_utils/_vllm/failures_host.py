@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+import re
+
 from .signature import Found, Signature, of
 
 
@@ -21,6 +23,44 @@ def _cuda_version(found: Found) -> str:
 def _more(found: Found) -> str:
     need = found.number("need")
     return f" ({need / 2**30:.1f} GiB more were asked for)" if need else ""
+
+
+# What helps where a call to the GPU failed, by its words and by what made it.
+CALLS = (
+    (
+        r"^(?!.*MPS)[\s\S]*(?:symm_mem\.py|_symmetric_memory/)",
+        "Set VLLM_ALLREDUCE_USE_SYMM_MEM: 0 in env: symmetric memory needs NVLink between all GPUs of the server.",
+    ),
+    (
+        r"^.*MPS",
+        "Start the MPS daemon (nvidia-cuda-mps-control -d) and give the server its pipe directory "
+        "(CUDA_MPS_PIPE_DIRECTORY) and ipc_mode: host, or leave that variable out.",
+    ),
+    (
+        r"^.*(?:busy or unavailable)",
+        "Look at nvidia-smi: another process has this GPU for itself, or its compute mode is exclusive (nvidia-smi -c 0 "
+        "allows several). With MIG give the server one device by its UUID.",
+    ),
+    (
+        r"^.*peer (?:access|mapping)",
+        "Set disable_custom_all_reduce: true, and NCCL_P2P_DISABLE: 1 in env: these GPUs cannot reach each other's memory.",
+    ),
+    (
+        r"^.*operation not supported",
+        "Virtual GPUs and WSL lack it: leave out enable_sleep_mode, and set PYTORCH_CUDA_ALLOC_CONF: "
+        "expandable_segments:False in env.",
+    ),
+    (
+        "",
+        "Look at dmesg for Xid lines, at nvidia-smi for memory that others hold, and compare the driver with the CUDA of "
+        "the image; CUDA_LAUNCH_BLOCKING: 1 in env shows which call it was.",
+    ),
+)
+
+
+def _call(found: Found) -> str:
+    text = f"{found['what']}\n{found.text}"
+    return next(remedy for pattern, remedy in CALLS if re.match(pattern, text))
 
 
 # What of a unit a step of systemd is set by.
@@ -133,6 +173,7 @@ HOST: tuple[Signature, ...] = (
             "no CUDA-capable device",
             "CUDA unknown error",
             "driver not loaded",
+            "0 active drivers",
             "DriverNotLoaded",
             "libcuda.so.1",
             "NVMLError_LibraryNotFound",
@@ -141,7 +182,7 @@ HOST: tuple[Signature, ...] = (
         ),
         r"(?:Failed to infer device type|No CUDA GPUs are available|NVIDIA driver was not found"
         r"|no NVIDIA driver on your system|no CUDA-capable device is detected|CUDA unknown error - this may"
-        r"|nvml error: driver not loaded|NVMLError_(?:DriverNotLoaded|LibraryNotFound)"
+        r"|nvml error: driver not loaded|^RuntimeError: 0 active drivers|NVMLError_(?:DriverNotLoaded|LibraryNotFound)"
         r"|libcuda\.so\.1: cannot open shared object file|could not select device driver \"\" with capabilities: "
         r"\[\[gpu\]\]|(?P<why>failed to discover GPU vendor from CDI[^\n]*)"
         r"|(?P<why2>nvidia-container-cli: (?!requirement error)[^\n]+))",
@@ -199,7 +240,7 @@ HOST: tuple[Signature, ...] = (
         "root",
         ("uncorrectable ECC", "fallen off the bus", "GPU is lost", "NVRM: Xid", "uncorrectable NVLink"),
         r"uncorrectable (?:ECC|NVLink) error|fallen off the bus|GPU is lost"
-        r"|NVRM: Xid \([^)]*\): (?P<xid>48|62|63|64|74|79|92|94|95|119|120|140|154)\b",
+        r"|NVRM: Xid \([^)]*\): (?P<xid>8|48|61|62|63|64|74|79|92|94|95|109|119|120|140|143|154)\b",
         lambda f: f"A GPU is broken or has hung{' (Xid ' + f['xid'] + ')' if 'xid' in f else ''}.",
         "Look at nvidia-smi and dmesg for which one it is, drain the host and reset the GPU or reboot. If it comes "
         "again, take the card out of gpus and have it replaced.",
@@ -229,9 +270,9 @@ HOST: tuple[Signature, ...] = (
     Signature(
         "xid-unified-oom",
         "root",
-        ("NV_ERR_NO_MEMORY", "NVRM: ", "oom-kill", "Out of memory: Killed process", "killed by the OOM killer"),
+        ("NV_ERR_NO_MEMORY", "NVRM: ", "oom-kill", "ut of memory: Killed process", "killed by the OOM killer", "oom_kill ev"),
         r"(?:killed by the OOM killer|Failed with result 'oom-kill'|NV_ERR_NO_MEMORY|NVRM: .*Out of memory"
-        r"|oom-kill:.*|Out of memory: Killed process \d+ \((?P<proc>[^)]*(?:VLLM|vllm|python)[^)]*)\))",
+        r"|oom-kill:.*|Detected \d+ oom_kill event|ut of memory: Killed process \d+ \((?P<proc>[^)]*(?:VLLM|vllm|python)[^)]*)\))",
         "The memory of the host is used up, and the kernel killed the server.",
         "Lower gpu_memory_utilization; on unified memory (GB10) leave 10 to 15 % to the system and empty the page "
         "cache before the start. dmesg shows what was killed.",
@@ -241,10 +282,10 @@ HOST: tuple[Signature, ...] = (
     Signature(
         "illegal-memory-access",
         "root",
-        ("CUDA error: ",),
+        ("CUDA error: ", "NVRM: Xid"),
         r"CUDA error: (?P<what>an illegal memory access was encountered|device-side assert triggered"
-        r"|unspecified launch failure|misaligned address)",
-        "A kernel failed on the GPU: {what}.",
+        r"|unspecified launch failure|misaligned address)|NVRM: Xid \([^)]*\): (?P<xid>13|31)\b",
+        lambda f: f"A kernel failed on the GPU: {'Xid ' + f['xid'] if 'xid' in f else f['what']}.",
         "Look for Xid lines in dmesg (a fault of the card), update vLLM, and try another attention_backend or "
         "enforce_eager; CUDA_LAUNCH_BLOCKING: 1 in env shows where.",
         retryable=True,
@@ -252,16 +293,10 @@ HOST: tuple[Signature, ...] = (
     Signature(
         "cuda-error",
         "root",
-        ("CUDA error: ",),
-        r"CUDA error: (?P<what>[^\n]+)",
+        ("CUDA error: ", "CUDA Error: ", "CUDA driver error: "),
+        r"CUDA (?:driver )?[Ee]rror: (?P<what>[^\n]+)",
         lambda f: f"A call to the GPU failed: {f['what'].strip().rstrip('.')[:200]}.",
-        lambda f: (
-            "Start the MPS daemon (nvidia-cuda-mps-control -d) and give the server its pipe directory "
-            "(CUDA_MPS_PIPE_DIRECTORY) and ipc_mode: host, or leave that variable out."
-            if "MPS" in f["what"]
-            else "Look at dmesg for Xid lines, at nvidia-smi for memory that others hold, and compare the driver with "
-            "the CUDA of the image; CUDA_LAUNCH_BLOCKING: 1 in env shows which call it was."
-        ),
+        _call,
         retryable=None,
         general=True,
     ),
@@ -296,6 +331,25 @@ HOST: tuple[Signature, ...] = (
             f"Correct {UNIT_KEYS.get('env' if 'env' in f else f['step'], 'the setting of the unit for that step')}, as "
             "systemctl cat shows it; then systemctl daemon-reload and start it again."
         ),
+    ),
+    Signature(
+        "unit-gave-up",
+        "root",
+        ("repeated too quickly",),
+        r"[Ss]tart request repeated too quickly",
+        "The unit failed again and again, and systemd starts it no more (start request repeated too quickly).",
+        "Look at what it said before (journalctl -u UNIT), put that right, then systemctl reset-failed and start it again.",
+        general=True,
+    ),
+    Signature(
+        "job-time-limit",
+        "root",
+        ("DUE TO TIME LIMIT",),
+        r"DUE TO TIME LIMIT",
+        "The batch system ended the server: the time of its job was up (DUE TO TIME LIMIT).",
+        "Ask for more time (sbatch --time), or start it as a service.",
+        retryable=True,
+        serving=True,
     ),
     Signature(
         "unit-start-timeout",
@@ -366,7 +420,7 @@ HOST: tuple[Signature, ...] = (
         ("Cannot allocate memory", "std::bad_alloc", "DefaultCPUAllocator: ", "MemoryError"),
         r"\[Errno 12\] Cannot allocate memory|std::bad_alloc|DefaultCPUAllocator: (?:can't allocate memory|not enough "
         r"memory)"
-        r"[^\n]*?(?P<need>\d+) bytes|DefaultCPUAllocator: |^MemoryError\b",
+        r"[^\n]*?(?P<need>\d+) bytes|DefaultCPUAllocator: |^MemoryError\b|: Cannot allocate memory \(12\)",
         lambda f: f"The memory of the host, not of the GPU, is used up{_more(f)}.",
         "Look at free -h and at the limits of the container or unit (memory, MemoryMax), stop what else runs, or load "
         "with fewer processes; on unified memory (GB10) lower gpu_memory_utilization.",

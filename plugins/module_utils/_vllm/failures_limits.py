@@ -73,6 +73,17 @@ LIMITS: tuple[Signature, ...] = (
         ),
     ),
     Signature(
+        "lora-broken",
+        "root",
+        ("expected target modules in", "unsupported LoRA weight", "No adapter found for", "only supports modules_to_save"),
+        r"(?P<why>expected target modules in (?:(?!Please)[^\n])+|(?<=Error: )\S+ is unsupported LoRA weight|No adapter found for \S+"
+        r"|vLLM only supports modules_to_save)",
+        lambda f: f"The LoRA adapter cannot be used: {f['why'].rstrip('. ')[:250]}.",
+        "Check in lora_modules that its directory, with adapter_config.json and adapter_model.safetensors, is there as the "
+        "server sees it. One that trains other modules than attention and MLP layers (lm_head, embeddings) has to be merged "
+        "into the weights.",
+    ),
+    Signature(
         "quant-block-split",
         "root",
         ("not divisible by weight quantization block", "min_thread", "tile_"),
@@ -119,6 +130,17 @@ LIMITS: tuple[Signature, ...] = (
         r"(?P<known2>[^\n\"]*))?|(?P<kind3>tool)_parser:'(?P<name3>[^']+)' which has not been registered",
         lambda f: f"This version of vLLM has no {f['kind'].lower()} parser {f['name']}.",
         _parser,
+    ),
+    Signature(
+        "parser-tokens",
+        "root",
+        ("could not locate ",),
+        r"(?P<name>\w+) (?P<kind>reasoning|[Tt]ool) parser could not locate (?P<what>[^\n!]+)",
+        lambda f: f"The {f['kind'].lower()} parser {f['name']} does not go with the model, whose tokenizer has no {f['what']}.",
+        lambda f: (
+            f"Set {'reasoning_parser' if f['kind'] == 'reasoning' else 'tool_call_parser'} to the one of this model, or leave "
+            "it out."
+        ),
     ),
     Signature(
         "tool-parser-missing",

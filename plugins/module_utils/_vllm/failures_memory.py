@@ -145,6 +145,15 @@ MEMORY: tuple[Signature, ...] = (
         _free_memory,
     ),
     Signature(
+        "mem-host-kv",
+        "root",
+        ("on kv cache allocation is less than",),
+        r"Available memory on node (?P<node>\d+) \((?P<free>[\d.]+)/(?P<total>[\d.]+) GiB\) on kv cache allocation is less "
+        r"than requested memory for kv \((?P<want>[\d.]+) GiB\)",
+        "The KV cache is to have {want} GiB, and {free} of {total} GiB of the memory of the host are free (node {node}).",
+        "Lower VLLM_CPU_KVCACHE_SPACE in env (or kv_cache_memory_bytes in engine) below {free} GiB, or free memory there.",
+    ),
+    Signature(
         "gpu-taken",
         "root",
         ("gpufleet.vllm: ",),
@@ -230,6 +239,7 @@ MEMORY: tuple[Signature, ...] = (
         (
             "CUDA out of memory. Tried",
             "HIP out of memory. Tried",
+            "PU out of memory. Tried",
             "CUDA error: out of memory",
             "CUDA driver error: out of memory",
             "'out of memory'",
@@ -238,8 +248,8 @@ MEMORY: tuple[Signature, ...] = (
             "Triton Error [CUDA]: out of memory",
         ),
         r"CUDA (?:driver )?[Ee]rror: (?:out of memory|CUBLAS_STATUS_ALLOC_FAILED)|Triton Error \[CUDA\]: out of "
-        r"memory|NCCL WARN Cuda failure \d* ?'out of "
-        r"memory'|(?:torch\.(?:cuda\.)?OutOfMemoryError: )?(?:CUDA|HIP) out of memory\. Tried to allocate "
+        r"memory|(?:Cuda|HIP) failure:? \d* ?'out of "
+        r"memory'|(?:torch\.(?:cuda\.)?OutOfMemoryError: )?(?:CUDA|HIP|[NX]PU) out of memory\. Tried to allocate "
         r"(?P<want>[\d.]+ [KMG]iB)(?:\. GPU (?P<gpu>\d+) has a total capacity of (?P<total>[\d.]+ [KMG]iB) of which "
         r"(?P<left>[\d.]+ (?:[KMG]iB|bytes)) is free)?",
         lambda f: (

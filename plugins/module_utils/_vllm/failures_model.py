@@ -35,8 +35,8 @@ MODEL: tuple[Signature, ...] = (
     Signature(
         "harmony-vocab-download",
         "root",
-        ("HarmonyError",),
-        r"HarmonyError: error downloading or loading vocab file",
+        ("HarmonyError", "openaipublic.blob"),
+        r"HarmonyError: error downloading or loading vocab file|^[\w.]+Error: .*openaipublic\.blob\.core\.windows\.net",
         "The model needs o200k_base.tiktoken and could not download it (openaipublic.blob.core.windows.net).",
         "Set encodings_dir: role tiktoken_encodings puts the file there, and the server gets TIKTOKEN_ENCODINGS_BASE. "
         "If it is set already, check that the directory is mounted into the container.",
@@ -166,15 +166,38 @@ MODEL: tuple[Signature, ...] = (
             "PytorchStreamReader failed",
             "failed finding central directory",
             "Unable to load weights from",
+            "is not a valid JSON file",
+            "could not parse ModelProto",
+            "git-lfs",
+            "Consistency check failed",
+            "Exception: ",
         ),
         r"SafetensorError: (?P<why>(?!I/O error)[^\n]+)|UnpicklingError: (?P<why2>invalid load key, [^\n]+)"
-        r"|PytorchStreamReader failed (?P<why3>[^\n]+)|(?P<why4>Unable to load weights from [^\n]+)",
-        lambda f: f"A file of the weights is cut short or holds something else: {f['why'].rstrip('. ')[:200]}.",
+        r"|PytorchStreamReader failed (?P<why3>[^\n]+)|(?P<why4>Unable to load weights from [^\n]+"
+        r"|the config file at '[^']+' is not a valid JSON file|could not parse ModelProto from [^\n]+"
+        r"|Error parsing line b'version https://git-lfs[^\n]*|cloned a repository without having git-lfs[^\n,.]*"
+        r"|Consistency check failed: [^\n]+|(?<=^Exception: )(?:expected|EOF while|invalid|missing|unknown)[^\n]* at line \d+"
+        r"[^\n]*)",
+        lambda f: f"A file of the model is cut short or holds something else: {f['why'].rstrip('. ')[:200]}.",
         lambda f: (
-            f"Compare the sizes of the *.safetensors{_where(f)} with those on the model's page, delete the ones that "
-            f"differ and "
+            f"Compare the sizes of the files{_where(f)} with those on the model's page, delete the ones that differ and "
             "download them again (a file of about 130 bytes is a pointer of Git LFS: git lfs pull)."
         ),
+    ),
+    Signature(
+        "model-part-missing",
+        "root",
+        ("Can't load ", "Invalid type of HuggingFace processor"),
+        r"Can't load (?P<what>[\w ]+?) (?:for|of) '(?P<name>[^']+)'(?:[^\n]*directory containing (?:a |all )?(?P<file>[^\n]+))?"
+        r"|Invalid type of HuggingFace (?P<what2>processor)",
+        lambda f: (
+            f"The model{of(f, 'name')} has no {f['what'].removeprefix('the ')} that can be read"
+            f"{': ' + f['file'].rstrip('. ') + ' is asked for' if 'file' in f else ''}."
+        ),
+        "Copy the files that are missing from the model's publisher (tokenizer.json, tokenizer_config.json, "
+        "preprocessor_config.json and others), or name another model as tokenizer; a model without images needs no processor "
+        "with language_model_only: true.",
+        narrows=("hf-offline",),
     ),
     Signature(
         "weights-incomplete",
@@ -268,6 +291,15 @@ MODEL: tuple[Signature, ...] = (
         r"(?: \(\w+=(?P<have>\d+))?",
         lambda f: f"The max_model_len {f['want']} is more than the model was made for{of(f, 'have')}.",
         lambda f: f"Set max_model_len to {f.groups.get('have', 'what the model allows')} or less.",
+    ),
+    Signature(
+        "quant-config-missing",
+        "root",
+        ("Cannot find the config file for",),
+        r"Cannot find the config file for (?P<quant>[\w-]+)",
+        "The setting quantization says {quant}, and the weights are not quantized so: they hold no configuration of it.",
+        "Remove quantization, or take weights that were made with {quant}.",
+        narrows=("config-invalid",),
     ),
     Signature(
         "quant-mismatch",

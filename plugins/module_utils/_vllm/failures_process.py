@@ -53,6 +53,15 @@ PROCESS: tuple[Signature, ...] = (
         retryable=True,
     ),
     Signature(
+        "fork-after-cuda",
+        "root",
+        ("in forked subprocess",),
+        r"Cannot re-initialize \w+ in forked subprocess",
+        "A worker was forked from a process that had used the GPU already, which CUDA does not allow (forked subprocess).",
+        "Set VLLM_WORKER_MULTIPROC_METHOD: spawn in env. A plugin or a script that starts vLLM must not touch the GPU before, "
+        "and guards what it does by if __name__ == '__main__'.",
+    ),
+    Signature(
         "engine-proc-died",
         "symptom",
         ("died unexpectedly",),
@@ -134,8 +143,9 @@ PROCESS: tuple[Signature, ...] = (
             "died before responding to readiness",
         ),
         r"EngineCore failed to start|Engine core initialization failed\. See root cause above"
+        r"(?:\. Failed core proc\(s\): \{'[^']+': (?P<code>-\d+))?"
         r"|Engine process failed to start|process died before responding to readiness",
-        "The engine did not start.",
+        lambda f: f"The engine did not start{_exit_code(f)}.",
         f"{HIGHER_ABOVE} Where there is none, a process of it was killed: look at dmesg for the kernel's out-of-memory "
         "killer.",
         retryable=None,

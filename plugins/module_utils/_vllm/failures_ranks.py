@@ -149,10 +149,10 @@ RANKS: tuple[Signature, ...] = (
     Signature(
         "nccl-shm",
         "root",
-        ("/dev/shm/nccl-",),
+        ("/dev/shm/nccl-", "unable to "),
         r"NCCL WARN Error(?: while creating shared memory segment|: failed to extend) /dev/shm/nccl-\w+"
-        r"(?: \(size (?P<size>\d+)\))?.*error: No space left on device",
-        "/dev/shm is too small for NCCL, or full of leftovers.",
+        r"(?: \(size (?P<size>\d+)\))?.*error: No space left on device|unable to (?:open shared memory object|write to file|resize file) <[^>]*>.*No space left",
+        "/dev/shm is too small, or full of leftovers.",
         "Set ipc_mode: host (the default), or at least 16 GiB of shared memory; delete /dev/shm/nccl-* after crashes.",
         narrows=("disk-full",),
     ),
@@ -164,6 +164,22 @@ RANKS: tuple[Signature, ...] = (
         "/dev/shm has {free} MiB free, and vLLM asks for {needed} MiB there.",
         "Set ipc_mode: host (the default) for a container. Where it is the host's, as for a service, delete "
         "what servers that were killed left there, or enlarge it (mount -o remount,size=16g /dev/shm).",
+    ),
+    Signature(
+        "socket-path-long",
+        "root",
+        ("path too long", "is longer than 107"),
+        r"AF_UNIX path too long|ipc path \"[^\"]*\" is longer than 107",
+        "The path of a socket is too long: the system takes 107 characters.",
+        "Set VLLM_RPC_BASE_PATH and TMPDIR in env to a short directory, such as /tmp.",
+    ),
+    Signature(
+        "interface-missing",
+        "root",
+        ("Unable to find address for: ",),
+        r"Unable to find address for: (?P<name>\S+)",
+        "This host has no network interface {name} with an address.",
+        "Set GLOO_SOCKET_IFNAME (and NCCL_SOCKET_IFNAME) in env to one that 'ip address' lists here, or leave it out.",
     ),
     Signature(
         "nccl-network",
