@@ -513,6 +513,7 @@ SAMPLES: dict[str, list[tuple[str, str]]] = {
             "nvidia-container-cli: mount error: failed to add device rules: operation not permitted: unknown",
         ),
         ("Triton", "RuntimeError: 0 active drivers ([]). There should only be one."),
+        ("Docker without the toolkit", "docker: Error response from daemon: unknown or invalid runtime name: nvidia."),
     ],
     "fa3-sinks": [("0.10.1", "AssertionError: Sinks are only supported in FlashAttention 3")],
     "attn-backend-invalid": [
@@ -556,6 +557,10 @@ SAMPLES: dict[str, list[tuple[str, str]]] = {
         ("torch", "RuntimeError: CUDA error: an illegal memory access was encountered"),
         ("assert", "torch.AcceleratorError: CUDA error: device-side assert triggered"),
         ("the kernel", "NVRM: Xid (PCI:0000:02:00): 31, pid=421, name=VLLM::Worker_TP, Ch 00000010, MMU Fault"),
+        (
+            "FlashInfer",
+            "RuntimeError: BatchPrefillWithPagedKVCache failed with error an illegal memory access was encountered",
+        ),
     ],
     "worker-died": [
         (

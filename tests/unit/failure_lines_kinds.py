@@ -23,6 +23,7 @@ SAMPLES: dict[str, list[tuple[str, str]]] = {
             "/opt/start.sh: line 4: /opt/vllm/bin/vllm: /opt/vllm/bin/python: bad interpreter: No such file or directory",
         ),
         ("uv", "error: Failed to spawn: `vllm`\n  Caused by: No such file or directory (os error 2)"),
+        ("a script", "/usr/local/bin/run_cluster.sh: line 12: ray: command not found"),
     ],
     "lora-rank": [
         ("0.4 to 0.7", "ValueError: LoRA rank 32 is greater than max_lora_rank 16."),

@@ -256,6 +256,16 @@ SAMPLES: dict[str, list[tuple[str, str]]] = {
     "interface-missing": [
         ("Gloo", "RuntimeError: [enforce fail at /x/tcp/device.cc:84] ifa != nullptr. Unable to find address for: eth1")
     ],
+    "probe-failed": [
+        ("kubelet", "Normal   Killing    2m  kubelet  Container vllm failed liveness probe, will be restarted"),
+        ("at its start", "Normal   Killing    2m  kubelet  Container vllm failed startup probe, will be restarted"),
+    ],
+    "no-node": [
+        (
+            "the scheduler",
+            "Warning  FailedScheduling  10s  default-scheduler  0/3 nodes are available: 3 Insufficient nvidia.com/gpu. preemption: x",
+        )
+    ],
 }
 
 # id -> a line that only looks like it
@@ -291,4 +301,6 @@ LOOK_ALIKES: dict[str, str] = {
     "parser-tokens": f"{INFO}Odd reasoning parser looks for think tokens",
     "socket-path-long": "OSError: [Errno 36] File name too long: '/odd'",
     "interface-missing": "RuntimeError: Unable to find address of the coordinator",
+    "probe-failed": "Warning  Unhealthy  2m  kubelet  Liveness probe failed: connect: connection refused",
+    "no-node": f"{INFO}3 of 3 nodes are available for the group",
 }

@@ -96,7 +96,7 @@ LOUDLY = re.compile(
     r"|[A-Za-z_][\w.]*(?:Error|Exception|Exit|Interrupt|Failure|Fault)(?:: |$))"
     # What a shell, an interpreter and Docker say of what they could not even begin.
     r"|^(?:\S*/)?(?:ba|da|z|k|a)?sh: .*(?:not found|denied|No such file or directory|cannot execute\b.*)$"
-    r"|^(?:\S*/)?python[\d.]*: |Docker daemon\b"
+    r"|^(?:\S*/)?python[\d.]*: |^yaml: |Docker daemon\b"
 )
 QUIETLY = re.compile(r"(?:^|[\s\u2500-\u257f|])(?:DEBUG|INFO|WARNING)(?::  | \d\d-\d\d )|SystemExit(?:: 0)?$")
 # How a process ended, as those say it who ran it.
@@ -484,22 +484,26 @@ def _unknown(unnamed: Told | None, life: Log, state: ProcessState, symptoms: tup
     ending = _ended_with_stop(unnamed.summary)
     words = f"{ending.rstrip('.')}{status}." if status else ending
     cause = f"{state.name} failed: {words}"
-    sort = sort_of(unnamed.summary, unnamed.advice, unnamed.where)
     return Diagnosis(
         UNKNOWN,
         cause,
-        _look(unnamed, sort),
+        _look(unnamed),
         "\n".join(evidence[:EVIDENCE_LINES]),
-        sort.retryable,
+        _sort(unnamed).retryable,
         symptoms,
         final=state.running is not True,
     )
 
 
-def _look(unnamed: Told, sort: Sort) -> str:
+def _sort(unnamed: Told) -> Sort:
+    return sort_of(unnamed.summary, unnamed.advice, unnamed.where, unnamed.code)
+
+
+def _look(unnamed: Told) -> str:
     """What an error of a kind means, where to look, which settings it has to do with, and where it was raised."""
+    sort = _sort(unnamed)
     where = f" It was raised in {unnamed.where}." if unnamed.where else ""
-    named = settings_in(unnamed.summary, unnamed.where)
+    named = settings_in(unnamed.summary, unnamed.where) or settings_in("", unnamed.code)
     about = f" It has to do with {', '.join(named)}." if named else ""
     return f"{sort.what}: {sort.look}.{about}{where}"
 
@@ -546,7 +550,7 @@ def _with_exception(found: Diagnosis, unnamed: Told | None) -> Diagnosis:
     remedy = found.remedy
     # Words that only say that something else failed were raised nowhere in particular.
     if not SECONDARY.search(unnamed.summary):
-        remedy = remedy.replace(HIGHER_ABOVE, _look(unnamed, sort_of(unnamed.summary, unnamed.advice, unnamed.where)))
+        remedy = remedy.replace(HIGHER_ABOVE, _look(unnamed))
     return replace(found, cause=cause, remedy=remedy, evidence="\n".join(unnamed.lines))
 
 

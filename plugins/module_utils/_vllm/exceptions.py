@@ -54,12 +54,12 @@ DECISIVE = (
 NATIVE = re.compile(
     r"^(?:Failed: |LLVM ERROR: |(?:CUDA|Cuda|HIP)[ _][Ee]rror\b|(?:OMP|libgomp|MKL)[: ].*(?:[Ee]rror|FATAL|failed)"
     r"|F\d{4} \d\d:|malloc(?:\(\)|_consolidate\(\)): |free\(\): |double free or|corrupted |munmap_chunk\(\)"
-    r"|\[[\w.:-]*\] Caught signal )|: Assertion `.*' failed|^\S+\.(?:cuh?|cpp|cc|h|hpp|rs):\d+.*(?:[Ee]rror|failed"
+    r"|\[[\w.:-]*\] Caught signal |Could not load library |Invalid handle\. Cannot load )|: Assertion `.*' failed|^\S+\.(?:cuh?|cpp|cc|h|hpp|rs):\d+.*(?:[Ee]rror|failed"
     r"|panicked)|\bpanicked at |\[FATAL\]|\bCheck failed: "
 )
 # What a message tells its reader to do, and what only sends him elsewhere.
 ADVICE = re.compile(
-    r"^(?:Please|Try|Consider|Set|Use|Install|Upgrade|Increase|Decrease|Reduce|Lower|Make sure|Ensure|Either|You "
+    r"^(?:Please|Adjust|Add|Change|Check|Disable|Enable|Pass|Remove|Specify|Switch|Try|Consider|Set|Use|Install|Upgrade|Increase|Decrease|Reduce|Lower|Make sure|Ensure|Either|You "
     r"(?:can|may|should|must|need)|(?:To|In order to) (?:fix|solve|resolve|avoid|use|run|enable|disable|proceed|do "
     r"so)|If you)\b|\b[Pp]lease (?!report)\w+|\b(?:try|consider) \w+ing\b|\binstead\b|\b[Mm]ake sure\b"
 )
@@ -282,7 +282,7 @@ SORTS: tuple[Sort, ...] = (
         False,
     ),
     _sort(
-        r"manifest unknown|manifest for \S+ not found|pull access denied|toomanyrequests|repository does not exist"
+        r"Failed to pull image|failed to resolve reference|manifest unknown|manifest for \S+ not found|pull access denied|toomanyrequests|repository does not exist"
         r"|unauthorized: authentication required|initializing source docker:",
         "The image could not be fetched",
         "check its name and tag, log in to the registry on the host where it wants that, and look at its limit of "
@@ -293,6 +293,12 @@ SORTS: tuple[Sort, ...] = (
         "The container could not be created or started",
         "correct what it names: a name that another container has, a path to mount that is not there, a device, a port, a "
         "limit (ulimits)",
+    ),
+    _sort(
+        r"(?:Revision|Entry)NotFound",
+        "The model has no such revision or file on the Hugging Face Hub",
+        "check model, revision and the name of the file on the model's page",
+        False,
     ),
     _sort(
         r"Stale file handle|Input/output error|Remote I/O error|Transport endpoint is not connected|I/O error",
@@ -319,14 +325,14 @@ SORTS: tuple[Sort, ...] = (
     ),
     _sort(
         r"[Rr]aylet|\bGCS\b|\bRay (?:instance|cluster|workers?|head|nodes?)\b|RAY_ADDRESS|[Pp]lacement group",
-        "Ray, which runs the workers, failed",
+        "The Ray cluster, which runs the workers, failed",
         "look at ray status and at /tmp/ray/session_latest/logs of every host; then start Ray again on all of them (ray "
         "stop, ray start), each with the same versions and enough free GPUs",
     ),
     _sort(
-        r"ptxas|nvcc|LLVM ERROR|[Nn]inja|triton\.compiler|CompilationError|InductorError|BackendCompilerFailed"
+        r"^(?!ImportError|ModuleNotFound)(?=.*(?:ptxas|nvcc|LLVM ERROR|[Nn]inja|triton\.compiler|CompilationError|InductorError|BackendCompilerFailed"
         r"|PassManager"
-        r"|LoweringException|(?:\d\)?|\bld|collect2|cc): (?:fatal )?error: ",
+        r"|LoweringException|(?:\d\)?|\bld|collect2|cc): (?:fatal )?error: ))",
         "A kernel could not be compiled for this GPU or on this host",
         "compare GPU, driver and CUDA toolkit with what the image was built for; enforce_eager or another "
         "attention_backend may do without that kernel",
@@ -334,7 +340,7 @@ SORTS: tuple[Sort, ...] = (
     ),
     _sort(
         r"ModuleNotFoundError|ImportError|undefined symbol|cannot open shared object|Symbol not found|No module named"
-        r"|binary incompatibility|NumPy",
+        r"|binary incompatibility|NumPy|Cannot load symbol|Could not load library",
         "A package of the environment is missing or does not go with the others",
         "run pip check in it and compare with what this vLLM requires; the official image, or a new environment with "
         "vLLM installed alone, has what goes together",
@@ -365,13 +371,14 @@ SORTS: tuple[Sort, ...] = (
         False,
     ),
     _sort(
-        r"PermissionError|Permission denied|Operation not permitted|Read-only file system",
+        r"PermissionError|Permission denied|Operation not permitted|Read-only file system|numa_migrate_pages",
         "The server may not do what it tried",
-        "check who owns the path that it names and as which user the server runs",
+        "check who owns the path that it names and as which user the server runs; a container may need a capability (cap_add: "
+        "SYS_NICE for NUMA)",
         False,
     ),
     _sort(
-        r"JSONDecodeError|UnicodeDecodeError|yaml\.|TomlDecode|UnpicklingError|SafetensorError|zipfile",
+        r"JSONDecodeError|UnicodeDecodeError|yaml[.:]|TomlDecode|UnpicklingError|SafetensorError|zipfile",
         "A file does not hold what it should",
         "look at the file that it names, or at those of the model: cut short, a page of a proxy, or a pointer of Git "
         "LFS",
@@ -427,7 +434,7 @@ PLACES: tuple[Sort, ...] = (
         False,
     ),
     _sort(
-        r"in _get_and_verify_max_len$|configuration_\w+\.py|rotary_embedding|in \w*rope\w*$|transformers_utils/config",
+        r"in _get_and_verify_max_len$|config\w*\[[\"']|configuration_\w+\.py|rotary_embedding|in \w*rope\w*$|transformers_utils/config",
         "The model's config.json holds what this vLLM, or its transformers, does not take",
         "compare config.json with that of its publisher; a newer version may know it, and hf_overrides sets a value anew",
         False,
@@ -467,12 +474,12 @@ NAMED = re.compile(
     r"--(?P<flag>[a-z][a-z0-9]+(?:-[a-z0-9]+)*)|\b(?P<variable>(?:VLLM|LMCACHE|HF|RAY)_[A-Z0-9_]+)\b"
     r"|(?<![\w./':-])(?P<name>(?:enable|disable|enforce|limit|max|num|tensor|pipeline|data|decode|prefill|expert|kv"
     r"|gpu|mm|lora|hf|attention|moe|linear|mamba|block|cudagraph|compilation|scheduling|async|cpu|rope|pooler|chat|tool"
-    r"|reasoning|tokenizer|load|served|node|master|speculative|prompt)_[a-z0-9_]+)(?![\w./(-])"
+    r"|reasoning|tokenizer|load|served|node|master|speculative|prompt)_[a-z0-9_]+)(?![\w/(-]|\.\w)"
 )
 NO_SETTING = re.compile(
-    r"num_(?:gpus|heads|experts|layers|blocks|gpu_blocks|tokens|reqs|kv_heads|\w+_heads|hidden_layers)$|max_position"
+    r"(?!served_)(?:num_(?:gpus|heads|experts|layers|blocks|gpu_blocks|tokens|reqs|kv_heads|\w+_heads|hidden_layers)$|max_position"
     r"|max_seq|\w+_(?:weights?|kernel|factor|idx|index|ids?|proj|name|shape|dim)$|load_"
-    r"|VLLM_(?:USE_V1|ALLOW_LONG_MAX_MODEL_LEN)$"
+    r"|VLLM_(?:USE_V1|ALLOW_LONG_MAX_MODEL_LEN)$)"
 )
 # Settings by what messages, lines of code and the names of modules call them.
 SETTINGS: tuple[tuple[str, re.Pattern[str]], ...] = (
@@ -492,7 +499,7 @@ SETTINGS: tuple[tuple[str, re.Pattern[str]], ...] = (
     ("enable_lora", re.compile(r"LoRA|DoRA|lora_|/lora/|PEFT")),
     ("enable_expert_parallel", re.compile(r"[Ee]xpert.parallel|deep_?ep|DeepEP")),
     ("disable_hybrid_kv_cache_manager", re.compile(r"[Hh]ybrid KV")),
-    ("enable_eplb", re.compile(r"\bEPLB\b|eplb")),
+    ("enable_eplb", re.compile(r"\bEPLB\b|eplb|is_mixture_of_experts|(?:physical|redundant)_experts")),
     ("cpu_offload_gb", re.compile(r"CPU (?:weight )?offload")),
     ("enable_prefix_caching", re.compile(r"[Pp]refix.cach")),
     ("enable_chunked_prefill", re.compile(r"[Cc]hunked.prefill")),
@@ -502,7 +509,7 @@ SETTINGS: tuple[tuple[str, re.Pattern[str]], ...] = (
     ("logits_processors", re.compile(r"[Ll]ogits.?processor")),
     (
         "structured_outputs_config",
-        re.compile(r"[Ss]tructured.output|[Gg]uided.decoding|xgrammar|outlines_core|llguidance"),
+        re.compile(r"[Ss]tructured.output|[Gg]uided.decoding|xgrammar|outlines_core|llguidance|\b[Gg]rammar\b"),
     ),
     ("moe_backend", re.compile(r"[Ff]used_?MoE|FusedMoe|/fused_moe/|\bMoE (?:backend|kernel)")),
     (
@@ -521,6 +528,8 @@ SETTINGS: tuple[tuple[str, re.Pattern[str]], ...] = (
     ("disable_custom_all_reduce", re.compile(r"[Cc]ustom.all.?reduce")),
     ("mamba_backend", re.compile(r"Mamba SSU")),
     ("numa_bind", re.compile(r"\bNUMA\b|numactl")),
+    ("VLLM_CPU_OMP_THREADS_BIND", re.compile(r"numa_\w+ failed|ompmultiprocessing|init_cpu_threads")),
+    ("block_size", re.compile(r"[Bb]lock.size|page.size|KV cache (?:groups|specs)")),
     ("chat_template", re.compile(r"[Cc]hat template")),
 )
 
@@ -539,7 +548,7 @@ def _setting(match: re.Match[str]) -> str:
     return "" if NO_SETTING.match(name) else name
 
 
-def sort_of(summary: str, advice: str = "", where: str = "") -> Sort:
+def sort_of(summary: str, advice: str = "", where: str = "", code: str = "") -> Sort:
     """Of what kind an error is, from its words, and from where it was raised if these are any program's; one that says
     itself what to change is of no better known kind."""
     summary = summary.rpartition(" raised: ")[2]
@@ -551,6 +560,6 @@ def sort_of(summary: str, advice: str = "", where: str = "") -> Sort:
         passes = SORTS[0].pattern.search(summary) or re.search(r"\b(?:again|later|retry)\b", advice)
         return Sort(what="The message says what to do", look=advice.rstrip("."), retryable=None if passes else False)
     sort = next((sort for sort in SORTS if sort.pattern.search(summary)), ANY)
-    place = next((place for place in PLACES if place.pattern.search(where)), sort)
+    place = next((place for place in PLACES if place.pattern.search(f"{code} {where}")), sort)
     is_any = sort is ANY or sort in SORTS[-2:] or bool(BARE.search(summary))
     return place if is_any else sort

@@ -46,6 +46,11 @@ CALLS = (
         "Set disable_custom_all_reduce: true, and NCCL_P2P_DISABLE: 1 in env: these GPUs cannot reach each other's memory.",
     ),
     (
+        r"^.*capturing",
+        "Set enforce_eager: true, which captures no CUDA graphs, or another attention_backend or moe_backend, and use a newer "
+        "vLLM.",
+    ),
+    (
         r"^.*operation not supported",
         "Virtual GPUs and WSL lack it: leave out enable_sleep_mode, and set PYTORCH_CUDA_ALLOC_CONF: "
         "expandable_segments:False in env.",
@@ -178,11 +183,12 @@ HOST: tuple[Signature, ...] = (
             "libcuda.so.1",
             "NVMLError_LibraryNotFound",
             "GPU vendor from CDI",
+            "invalid runtime name: nvidia",
             "nvidia-container-cli: ",
         ),
         r"(?:Failed to infer device type|No CUDA GPUs are available|NVIDIA driver was not found"
         r"|no NVIDIA driver on your system|no CUDA-capable device is detected|CUDA unknown error - this may"
-        r"|nvml error: driver not loaded|^RuntimeError: 0 active drivers|NVMLError_(?:DriverNotLoaded|LibraryNotFound)"
+        r"|nvml error: driver not loaded|(?P<why3>unknown or invalid runtime name: nvidia)|^RuntimeError: 0 active drivers|NVMLError_(?:DriverNotLoaded|LibraryNotFound)"
         r"|libcuda\.so\.1: cannot open shared object file|could not select device driver \"\" with capabilities: "
         r"\[\[gpu\]\]|(?P<why>failed to discover GPU vendor from CDI[^\n]*)"
         r"|(?P<why2>nvidia-container-cli: (?!requirement error)[^\n]+))",
@@ -226,7 +232,7 @@ HOST: tuple[Signature, ...] = (
         ),
         r"device error: (?P<id>\S+): unknown device|invalid literal for int\(\) with base 10: '(?P<id2>(?:GPU"
         r"|MIG)-[^']*)'"
-        r"|NVMLError_(?:NotFound|InvalidArgument)\b|CUDA error: invalid device ordinal|unresolvable CDI devices "
+        r"|NVMLError_(?:NotFound|InvalidArgument)\b|(?:CUDA error|Error 101): invalid device ordinal|unresolvable CDI devices "
         r"(?P<id3>\S+)|visible device ordinal \d+ is out of range for (?P<id4>\w+=\S*)"
         r"|device < num_gpus INTERNAL ASSERT FAILED[^\n]*(?P<id5>device=\d+, num_gpus=\d+)",
         lambda f: f"A GPU that the server is to use is not there{of(f, 'id')}, or vLLM cannot find it by that name.",
@@ -270,7 +276,14 @@ HOST: tuple[Signature, ...] = (
     Signature(
         "xid-unified-oom",
         "root",
-        ("NV_ERR_NO_MEMORY", "NVRM: ", "oom-kill", "ut of memory: Killed process", "killed by the OOM killer", "oom_kill ev"),
+        (
+            "NV_ERR_NO_MEMORY",
+            "NVRM: ",
+            "oom-kill",
+            "ut of memory: Killed process",
+            "killed by the OOM killer",
+            "oom_kill ev",
+        ),
         r"(?:killed by the OOM killer|Failed with result 'oom-kill'|NV_ERR_NO_MEMORY|NVRM: .*Out of memory"
         r"|oom-kill:.*|Detected \d+ oom_kill event|ut of memory: Killed process \d+ \((?P<proc>[^)]*(?:VLLM|vllm|python)[^)]*)\))",
         "The memory of the host is used up, and the kernel killed the server.",
@@ -282,8 +295,8 @@ HOST: tuple[Signature, ...] = (
     Signature(
         "illegal-memory-access",
         "root",
-        ("CUDA error: ", "NVRM: Xid"),
-        r"CUDA error: (?P<what>an illegal memory access was encountered|device-side assert triggered"
+        ("CUDA error: ", "NVRM: Xid", "with error "),
+        r"(?:CUDA error: |failed with error )(?P<what>an illegal memory access was encountered|device-side assert triggered"
         r"|unspecified launch failure|misaligned address)|NVRM: Xid \([^)]*\): (?P<xid>13|31)\b",
         lambda f: f"A kernel failed on the GPU: {'Xid ' + f['xid'] if 'xid' in f else f['what']}.",
         "Look for Xid lines in dmesg (a fault of the card), update vLLM, and try another attention_backend or "
@@ -293,8 +306,8 @@ HOST: tuple[Signature, ...] = (
     Signature(
         "cuda-error",
         "root",
-        ("CUDA error: ", "CUDA Error: ", "CUDA driver error: "),
-        r"CUDA (?:driver )?[Ee]rror: (?P<what>[^\n]+)",
+        ("CUDA error: ", "CUDA Error: ", "CUDA driver error: ", "HIP error: "),
+        r"(?:CUDA|HIP) (?:driver )?[Ee]rror: (?P<what>[^\n]+)",
         lambda f: f"A call to the GPU failed: {f['what'].strip().rstrip('.')[:200]}.",
         _call,
         retryable=None,
@@ -307,13 +320,14 @@ HOST: tuple[Signature, ...] = (
         (
             "executable file not found",
             "Failed at step EXEC",
-            "vllm: command not found",
-            "vllm: not found",
+            ": command not found",
+            ": not found",
             "bad interpreter: No such file",
             "Failed to spawn: ",
         ),
         r"exec: \"?(?P<cmd>[^\"\s]+)\"?: executable file not found|Failed at step EXEC spawning (?P<cmd2>\S+): "
-        r"|\b(?P<cmd3>vllm): (?:command )?not found|(?P<cmd4>/\S+): bad interpreter: No such file"
+        r"|(?:\b|\d: )(?P<cmd3>vllm|(?<=\d: )(?!-|\S*(?:nvcc|ninja|cc|\+\+|clang|ptxas): )[\w./-]+): (?:command )?not found"
+        r"|(?P<cmd4>/\S+): bad interpreter: No such file"
         r"|^error: Failed to spawn: `(?P<cmd5>[^`\n]+)`",
         "The command {cmd} is not there.",
         "In a container: check image and its entrypoint. In a unit: write the whole path of vllm in its environment "
@@ -350,6 +364,27 @@ HOST: tuple[Signature, ...] = (
         "Ask for more time (sbatch --time), or start it as a service.",
         retryable=True,
         serving=True,
+    ),
+    Signature(
+        "probe-failed",
+        "root",
+        ("failed liveness probe", "failed startup probe"),
+        r"failed (?P<kind>liveness|startup) probe, will be restarted",
+        "Kubernetes ended the server, because its {kind} probe failed.",
+        "Give it a startupProbe on /health whose failureThreshold times periodSeconds is longer than a start takes (minutes), "
+        "so that the liveness probe begins after that.",
+        retryable=True,
+        serving=True,
+    ),
+    Signature(
+        "no-node",
+        "root",
+        ("nodes are available: ",),
+        r"\d+/\d+ nodes are available: (?P<why>[^\n.]+(?:\.\w+[^\n.]*)*)",
+        "Kubernetes finds no node for the server: {why}.",
+        "Free GPUs, ask for fewer, or add a node; kubectl describe node shows whether the NVIDIA device plugin offers "
+        "nvidia.com/gpu there, and which taints it has.",
+        retryable=True,
     ),
     Signature(
         "unit-start-timeout",
@@ -395,7 +430,7 @@ HOST: tuple[Signature, ...] = (
         "root",
         ("Permission denied", "Read-only file system", "no locator available for file"),
         r"(?:\[Errno 13\] Permission denied|\[Errno 30\] Read-only file system)(?:: '(?P<path>[^']+)')?"
-        r"|(?P<path2>/[^\s:'\"]+)'?: (?:Permission denied|Read-only file system)|(?:Permission denied|Read-only file "
+        r"|(?P<path2>/[^\s:'\"]+)'?: (?:cannot open shared object file: )?(?:Permission denied|Read-only file system)|(?:Permission denied|Read-only file "
         r"system) \(os error|no locator available for file",
         lambda f: f"The server may not read or write {f.groups.get('path', 'a file that it needs')}.",
         "Make it readable and writable for the user that the server runs as (ls -ln shows the owner; a mount may be "

@@ -75,7 +75,12 @@ LIMITS: tuple[Signature, ...] = (
     Signature(
         "lora-broken",
         "root",
-        ("expected target modules in", "unsupported LoRA weight", "No adapter found for", "only supports modules_to_save"),
+        (
+            "expected target modules in",
+            "unsupported LoRA weight",
+            "No adapter found for",
+            "only supports modules_to_save",
+        ),
         r"(?P<why>expected target modules in (?:(?!Please)[^\n])+|(?<=Error: )\S+ is unsupported LoRA weight|No adapter found for \S+"
         r"|vLLM only supports modules_to_save)",
         lambda f: f"The LoRA adapter cannot be used: {f['why'].rstrip('. ')[:250]}.",
@@ -136,7 +141,9 @@ LIMITS: tuple[Signature, ...] = (
         "root",
         ("could not locate ",),
         r"(?P<name>\w+) (?P<kind>reasoning|[Tt]ool) parser could not locate (?P<what>[^\n!]+)",
-        lambda f: f"The {f['kind'].lower()} parser {f['name']} does not go with the model, whose tokenizer has no {f['what']}.",
+        lambda f: (
+            f"The {f['kind'].lower()} parser {f['name']} does not go with the model, whose tokenizer has no {f['what']}."
+        ),
         lambda f: (
             f"Set {'reasoning_parser' if f['kind'] == 'reasoning' else 'tool_call_parser'} to the one of this model, or leave "
             "it out."

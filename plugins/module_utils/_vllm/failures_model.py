@@ -36,7 +36,7 @@ MODEL: tuple[Signature, ...] = (
         "harmony-vocab-download",
         "root",
         ("HarmonyError", "openaipublic.blob"),
-        r"HarmonyError: error downloading or loading vocab file|^[\w.]+Error: .*openaipublic\.blob\.core\.windows\.net",
+        r"HarmonyError: error downloading or loading vocab file|^\S*ConnectionError: .*openaipublic\.blob\.core\.windows\.net",
         "The model needs o200k_base.tiktoken and could not download it (openaipublic.blob.core.windows.net).",
         "Set encodings_dir: role tiktoken_encodings puts the file there, and the server gets TIKTOKEN_ENCODINGS_BASE. "
         "If it is set already, check that the directory is mounted into the container.",
