@@ -561,6 +561,7 @@ SAMPLES: dict[str, list[tuple[str, str]]] = {
             "FlashInfer",
             "RuntimeError: BatchPrefillWithPagedKVCache failed with error an illegal memory access was encountered",
         ),
+        ("ROCm", "Memory access fault by GPU node-1 (Agent handle: 0x55) on address 0x7f0000000000. Reason: Unknown."),
     ],
     "worker-died": [
         (

@@ -144,6 +144,11 @@ SAMPLES: dict[str, list[tuple[str, str]]] = {
             "two servers at once",
             "OSError: [Errno 39] Directory not empty: '/root/.cache/vllm/torch_compile_cache/1d/rank_0_0/inductor_cache'",
         ),
+        (
+            "0.9 on",
+            "RuntimeError: vLLM failed to compile the model. The most likely reason for this is that a previous compilation failed, "
+            "leading to a corrupted compilation artifact. We recommend trying to remove ~/.cache/vllm/torch_compile_cache",
+        ),
     ],
     "image-platform": [
         ("Docker", "exec /usr/bin/vllm: exec format error"),

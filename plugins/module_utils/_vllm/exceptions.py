@@ -34,6 +34,10 @@ WRAPPERS = re.compile(
     r"|CalledProcessError: |Error raised in subprocess|failed to be inspected|RayTaskError|RayActorError|ActorDiedError"
     r"|ChildFailedError|Call to \w+ method failed|Background loop has errored|Engine loop is not running"
 )
+# What it was, in the words of one who only passes it on.
+QUOTED_ERROR = re.compile(
+    r"Worker failed with error '(?P<words>.+)', please check the stack|Call to \w+ method failed: (?P<words2>.+)"
+)
 # What the others see of the one that failed first.
 FOLLOWERS = re.compile(
     r"^(?:BrokenPipeError|ConnectionResetError|ConnectionRefusedError|EOFError|zmq\.error\.(?!ZMQError: (?:ipc|No such))\w+)\b"
@@ -59,7 +63,7 @@ NATIVE = re.compile(
 )
 # What a message tells its reader to do, and what only sends him elsewhere.
 ADVICE = re.compile(
-    r"^(?:Please|Adjust|Add|Change|Check|Disable|Enable|Pass|Remove|Specify|Switch|Try|Consider|Set|Use|Install|Upgrade|Increase|Decrease|Reduce|Lower|Make sure|Ensure|Either|You "
+    r"^(?:Please|We recommend|Adjust|Add|Change|Check|Disable|Enable|Pass|Remove|Specify|Switch|Try|Consider|Set|Use|Install|Upgrade|Increase|Decrease|Reduce|Lower|Make sure|Ensure|Either|You "
     r"(?:can|may|should|must|need)|(?:To|In order to) (?:fix|solve|resolve|avoid|use|run|enable|disable|proceed|do "
     r"so)|If you)\b|\b[Pp]lease (?!report)\w+|\b(?:try|consider) \w+ing\b|\binstead\b|\b[Mm]ake sure\b"
 )
@@ -103,7 +107,8 @@ def told(log: Log, ended: bool) -> Told | None:
     for dull in (SECONDARY, FOLLOWERS, None):
         found = [one for one in every if dull is None or not dull.search(one.summary)]
         if found:
-            return _whole(log, _last_of_chain(found))
+            quoting = [one for one in found if QUOTED_ERROR.search(one.summary)]
+            return _whole(log, quoting[0] if quoting and dull is not SECONDARY else _last_of_chain(found))
         words = _last_words(log, ended) if dull is not FOLLOWERS else None
         if words:
             return words
@@ -207,6 +212,9 @@ def _whole(log: Log, one: Told) -> Told:
     is_below = head.endswith(":") or "validation error" in head
     summary = decisive or (" ".join([head, *texts[1:2]]) if is_below else texts[0])
     shown = texts[:MOST_LINES]
+    quoted = QUOTED_ERROR.search(summary)
+    if quoted:
+        summary = quoted["words"] or quoted["words2"]
     if one.code and re.fullmatch(r"[\w.]+:?", summary):
         summary, shown = f"{summary.rstrip(':')} of the line: {one.code}", [one.code, *shown]
     if decisive and decisive not in shown:
@@ -434,7 +442,7 @@ PLACES: tuple[Sort, ...] = (
         False,
     ),
     _sort(
-        r"in _get_and_verify_max_len$|config\w*\[[\"']|configuration_\w+\.py|rotary_embedding|in \w*rope\w*$|transformers_utils/config",
+        r"in _get_and_verify_max_len$|config\w*\[[\"']|configuration_\w+\.py|rotary_embedding|in (?:\w+_)?rope(?:_\w+)?$|transformers_utils/config",
         "The model's config.json holds what this vLLM, or its transformers, does not take",
         "compare config.json with that of its publisher; a newer version may know it, and hf_overrides sets a value anew",
         False,
@@ -482,62 +490,61 @@ NO_SETTING = re.compile(
     r"|VLLM_(?:USE_V1|ALLOW_LONG_MAX_MODEL_LEN)$)"
 )
 # Settings by what messages, lines of code and the names of modules call them.
-SETTINGS: tuple[tuple[str, re.Pattern[str]], ...] = (
-    ("tensor_parallel_size", re.compile(r"\btp_size\b|[Tt]ensor.(?:model.)?parallel")),
-    ("pipeline_parallel_size", re.compile(r"\bpp_size\b|[Pp]ipeline.parallel")),
-    ("kv_cache_dtype", re.compile(r"\b[Kk][Vv].?[Cc]ache.?dtype|(?:fp8\w*|FP8|quantized) [Kk][Vv]")),
+SETTINGS: tuple[tuple[str, str], ...] = (
+    ("tensor_parallel_size", r"\btp_size\b|[Tt]ensor.(?:model.)?parallel"),
+    ("pipeline_parallel_size", r"\bpp_size\b|[Pp]ipeline.parallel"),
+    ("kv_cache_dtype", r"\b[Kk][Vv].?[Cc]ache.?dtype|(?:fp8\w*|FP8|quantized) [Kk][Vv]"),
     (
         "quantization",
-        re.compile(
-            r"[Qq]uanti[sz]|GGUF|\bgguf|(?i:awq|gptq|modelopt|nvfp4|mxfp4|compressed.tensors|bitsandbytes|\bbnb\b)"
-        ),
+        r"[Qq]uanti[sz]|GGUF|\bgguf|(?i:awq|gptq|modelopt|nvfp4|mxfp4|compressed.tensors|bitsandbytes|\bbnb\b)",
     ),
     (
         "speculative_config",
         re.compile(r"[Ss]peculat|spec_decode|[Dd]raft|[Ee][Aa][Gg][Ll][Ee]|\bMTP\b|_mtp\b|[Mm]edusa"),
     ),
-    ("enable_lora", re.compile(r"LoRA|DoRA|lora_|/lora/|PEFT")),
-    ("enable_expert_parallel", re.compile(r"[Ee]xpert.parallel|deep_?ep|DeepEP")),
-    ("disable_hybrid_kv_cache_manager", re.compile(r"[Hh]ybrid KV")),
-    ("enable_eplb", re.compile(r"\bEPLB\b|eplb|is_mixture_of_experts|(?:physical|redundant)_experts")),
-    ("cpu_offload_gb", re.compile(r"CPU (?:weight )?offload")),
-    ("enable_prefix_caching", re.compile(r"[Pp]refix.cach")),
-    ("enable_chunked_prefill", re.compile(r"[Cc]hunked.prefill")),
-    ("data_parallel_size", re.compile(r"[Dd]ata.parallel|\bDP ranks?\b")),
-    ("decode_context_parallel_size", re.compile(r"[Dd]ecode.context.parallel|\bDCP\b")),
-    ("async_scheduling", re.compile(r"[Aa]sync(?:hronous)?.scheduling")),
-    ("logits_processors", re.compile(r"[Ll]ogits.?processor")),
+    ("enable_lora", r"LoRA|DoRA|lora_|/lora/|PEFT"),
+    ("enable_expert_parallel", r"[Ee]xpert.parallel|deep_?ep|DeepEP"),
+    ("disable_hybrid_kv_cache_manager", r"[Hh]ybrid KV"),
+    ("enable_eplb", r"\bEPLB\b|eplb|is_mixture_of_experts|(?:physical|redundant)_experts"),
+    ("cpu_offload_gb", r"CPU (?:weight )?offload"),
+    ("enable_prefix_caching", r"[Pp]refix.cach"),
+    ("enable_chunked_prefill", r"[Cc]hunked.prefill"),
+    ("data_parallel_size", r"[Dd]ata.parallel|\bDP ranks?\b"),
+    ("decode_context_parallel_size", r"[Dd]ecode.context.parallel|\bDCP\b"),
+    ("async_scheduling", r"[Aa]sync(?:hronous)?.scheduling"),
+    ("logits_processors", r"[Ll]ogits.?processor"),
     (
         "structured_outputs_config",
         re.compile(r"[Ss]tructured.output|[Gg]uided.decoding|xgrammar|outlines_core|llguidance|\b[Gg]rammar\b"),
     ),
-    ("moe_backend", re.compile(r"[Ff]used_?MoE|FusedMoe|/fused_moe/|\bMoE (?:backend|kernel)")),
+    ("moe_backend", r"[Ff]used_?MoE|FusedMoe|/fused_moe/|\bMoE (?:backend|kernel)"),
     (
         "compilation_config (enforce_eager does without)",
-        re.compile(r"[Cc][Uu][Dd][Aa].?[Gg]raph|/compilation/|_dynamo|_inductor"),
+        re.compile(r"[Cc][Uu][Dd][Aa].?[Gg]raph|FusionPass|/compilation/|_dynamo|_inductor"),
     ),
-    ("attention_backend", re.compile(r"FlashAttention|FlashInfer|FlashMLA|/attention/backends/|[Aa]ttention backend")),
-    ("kv_transfer_config", re.compile(r"kv_transfer|KVConnector|LMCache|\bNIXL\b|[Nn]ixl_|[Mm]ooncake")),
-    ("limit_mm_per_prompt", re.compile(r"[Mm]ulti.?[Mm]odal|mm_processor|[Ii]mage processor|[Ee]ncoder cache")),
-    ("reasoning_parser", re.compile(r"[Rr]easoning parser|vllm/reasoning/")),
-    ("tool_call_parser", re.compile(r"[Tt]ool (?:call )?parser|/tool_parsers/")),
-    ("load_format", re.compile(r"[Ll]oad.format|[Tt]ensorizer|runai_streamer")),
-    ("distributed_executor_backend", re.compile(r"executor backend|[Rr]ay backend")),
-    ("pooler_config", re.compile(r"[Pp]ooling|[Pp]ooler")),
-    ("VLLM_ALLREDUCE_USE_SYMM_MEM", re.compile(r"symm_mem|symmetric_memory|SymmMem")),
-    ("disable_custom_all_reduce", re.compile(r"[Cc]ustom.all.?reduce")),
-    ("mamba_backend", re.compile(r"Mamba SSU")),
-    ("numa_bind", re.compile(r"\bNUMA\b|numactl")),
-    ("VLLM_CPU_OMP_THREADS_BIND", re.compile(r"numa_\w+ failed|ompmultiprocessing|init_cpu_threads")),
-    ("block_size", re.compile(r"[Bb]lock.size|page.size|KV cache (?:groups|specs)")),
-    ("chat_template", re.compile(r"[Cc]hat template")),
+    ("attention_backend", r"FlashAttention|FlashInfer|FlashMLA|flash_attn|/attention/backends/|[Aa]ttention backend"),
+    ("kv_transfer_config", r"kv_transfer|KVConnector|LMCache|\bNIXL\b|[Nn]ixl_|[Mm]ooncake"),
+    ("limit_mm_per_prompt", r"[Mm]ulti.?[Mm]odal|mm_processor|[Ii]mage processor|[Ee]ncoder cache"),
+    ("reasoning_parser", r"[Rr]easoning parser|vllm/reasoning/"),
+    ("tool_call_parser", r"[Tt]ool (?:call )?parser|/tool_parsers/"),
+    ("load_format", r"[Ll]oad.format|[Tt]ensorizer|runai_streamer"),
+    ("distributed_executor_backend", r"executor backend|[Rr]ay backend"),
+    ("pooler_config", r"[Pp]ooling|[Pp]ooler"),
+    ("VLLM_ALLREDUCE_USE_SYMM_MEM", r"symm_mem|symmetric_memory|SymmMem"),
+    ("disable_custom_all_reduce", r"[Cc]ustom.all.?reduce"),
+    ("mamba_backend", r"Mamba SSU"),
+    ("dtype", r"scalar type|FP16/BF16"),
+    ("numa_bind", r"\bNUMA\b|numactl"),
+    ("VLLM_CPU_OMP_THREADS_BIND", r"numa_\w+ failed|ompmultiprocessing|init_cpu_threads"),
+    ("block_size", r"[Bb]lock.size|page.size|KV cache (?:groups|specs)"),
+    ("chat_template", r"[Cc]hat template"),
 )
 
 
 def settings_in(*texts: str) -> list[str]:
     """The settings of a server that an error speaks of, in whatever words."""
     named = [_setting(match) for text in texts[:1] for match in NAMED.finditer(text)]
-    meant = [name for name, pattern in SETTINGS if any(map(pattern.search, texts))]
+    meant = [name for name, pattern in SETTINGS if any(re.search(pattern, text) for text in texts)]
     return list(dict.fromkeys([name for name in named if name] + meant))
 
 

@@ -144,7 +144,6 @@ def _correct(found: Found) -> str:
 ARGUMENTS: tuple[Signature, ...] = (
     Signature(
         "args-unrecognized",
-        "root",
         ("error: unrecognized arguments",),
         r"error: unrecognized arguments: (?P<args>.+)$",
         "This version of vLLM does not know {args}.",
@@ -152,7 +151,6 @@ ARGUMENTS: tuple[Signature, ...] = (
     ),
     Signature(
         "args-invalid-choice",
-        "root",
         ("invalid choice",),
         r"error: argument (?P<arg>\S+): invalid choice: '?(?P<val>[^'\n(]*?)'?"
         r"(?:,? maybe you meant '?(?P<meant>[^'?\n]+)'?\??)? \(choose from (?P<choices>[^\n]*)",
@@ -161,7 +159,6 @@ ARGUMENTS: tuple[Signature, ...] = (
     ),
     Signature(
         "args-invalid",
-        "root",
         ("error: ",),
         r"(?:(?:vllm(?: [a-z-]{1,30}){0,3}|[\w-]{1,60}\.py|python[\d.]{0,8} -m [\w.]{1,120}): error: "
         r"|^[^\n:]{1,160}: error: (?=argument \S+ |the following arguments are required|ambiguous option|one of the "
@@ -174,7 +171,6 @@ ARGUMENTS: tuple[Signature, ...] = (
     ),
     Signature(
         "no-model",
-        "root",
         ("No model specified",),
         r"No model specified!? Please",
         "The server was started without a model.",
@@ -182,7 +178,6 @@ ARGUMENTS: tuple[Signature, ...] = (
     ),
     Signature(
         "config-invalid",
-        "root",
         ("validation error",),
         r"\d validation errors? for (?!\w*Request\b)(?P<what>\w[\w.\[\]]*)\s*\n(?:(?P<field>[\w.\[\]-]+) *\n)?"
         r"\s*(?P<why>(?!.*failed to be inspected)\S[^\n]*(?:\n(?!\s+For further|\w+Error)[^\n]+){0,6}?)"
@@ -193,7 +188,6 @@ ARGUMENTS: tuple[Signature, ...] = (
     ),
     Signature(
         "env-refused",
-        "root",
         ("Error: Unknown vLLM environment variable",),
         r"Error: Unknown vLLM environment variable detected: (?P<env>\w+)",
         "This version of vLLM does not know the variable {env}, and fail_on_environ_validation is set.",
@@ -201,17 +195,16 @@ ARGUMENTS: tuple[Signature, ...] = (
     ),
     Signature(
         "env-unknown",
-        "warn",
         ("Unknown vLLM environment variable",),
         r"(?<!Error: )Unknown vLLM environment variable detected: (?P<env>\w+)",
         "vLLM does not know the variable {env}.",
         "Remove {env} from env: it is misspelt, or went with an older version.",
         retryable=None,
         final=False,
+        kind="warn",
     ),
     Signature(
         "v0-removed",
-        "root",
         ("VLLM_USE_V1=False",),
         r"Using V1 AsyncLLMEngine, but envs\.VLLM_USE_V1=False",
         "VLLM_USE_V1=0 asks for an engine that this version does not have any more.",

@@ -16,7 +16,6 @@ NEW_ENVIRONMENT = (
 BUILD: tuple[Signature, ...] = (
     Signature(
         "ninja-missing",
-        "root",
         ("ninja",),
         r"No such file or directory: '(?:\S*/)?ninja'|Ninja is required to load C\+\+ extensions|\bninja: (?:command "
         r")?not found"
@@ -29,7 +28,6 @@ BUILD: tuple[Signature, ...] = (
     ),
     Signature(
         "nvcc-missing",
-        "root",
         ("nvcc", "CUDA_HOME", ".h: No such file", "cicc: not found", "Cannot find ptxas"),
         r"(?:Could not find nvcc and default cuda_home=|nvcc: (?:command )?not found|No such file or directory: "
         r"'(?:\S*/)?nvcc'"
@@ -42,7 +40,6 @@ BUILD: tuple[Signature, ...] = (
     ),
     Signature(
         "cc-missing",
-        "root",
         (
             "C compiler",
             "Python.h: No such file",
@@ -63,7 +60,6 @@ BUILD: tuple[Signature, ...] = (
     ),
     Signature(
         "libcuda-link",
-        "root",
         ("cannot find -lcuda",),
         r"cannot find -lcuda\b",
         "A kernel has to be linked on the host, and the linker does not find libcuda.so (-lcuda).",
@@ -72,12 +68,17 @@ BUILD: tuple[Signature, ...] = (
     ),
     Signature(
         "compile-cache",
-        "root",
-        ("pickle data was truncated", "Ran out of input", "hash of the compiled graph", "Directory not empty: '"),
+        (
+            "pickle data was truncated",
+            "Ran out of input",
+            "hash of the compiled graph",
+            "Directory not empty: '",
+            "corrupted comp",
+        ),
         r"(?:BackendCompilerFailed: [^\n]* raised:|/compilation/\w+\.py|/_inductor/\w+\.py"
         r"|aot_compile)[^\n]*\n(?:[^\n]*\n){0,3}?(?:\w+\.)?(?:UnpicklingError|EOFError): (?P<why>pickle data was "
         r"truncated|Ran out of input)|AssertionError: (?P<why2>failed to get the hash of the compiled graph)"
-        r"|(?P<why3>Directory not empty: '[^']*(?:torch_compile_cache|torchinductor|triton)[^']*')",
+        r"|leading to a (?P<why4>corrupted compilation artifact)|(?P<why3>Directory not empty: '[^']*(?:torch_compile_cache|torchinductor|triton)[^']*')",
         "What an earlier start compiled and kept is damaged, or of another version: {why}.",
         "Delete the directory torch_compile_cache below VLLM_CACHE_ROOT (~/.cache/vllm in the container or of the "
         "unit's user) and start again; servers that start at the same time need one each. VLLM_DISABLE_COMPILE_CACHE: "
@@ -86,7 +87,6 @@ BUILD: tuple[Signature, ...] = (
     ),
     Signature(
         "abi-mismatch",
-        "root",
         ("undefined symbol", "object has no attribute", "operator torchvision::nms"),
         r"(?P<lib>[^\s/'\"(]+\.so[\w.]*): undefined symbol: (?P<symbol>\w+)|operator torchvision::nms does not exist"
         r"|'_OpNamespace' '(?P<ops>_\w*C)' object has no attribute",
@@ -101,7 +101,6 @@ BUILD: tuple[Signature, ...] = (
     ),
     Signature(
         "torch-without-cuda",
-        "root",
         ("not compiled with CUDA",),
         r"[Tt]orch not compiled with CUDA enabled",
         "The torch that is installed was built without CUDA.",
@@ -109,7 +108,6 @@ BUILD: tuple[Signature, ...] = (
     ),
     Signature(
         "name-hidden",
-        "root",
         ("partially initialized module 'vllm'", "partially initialized module 'torch'"),
         r"partially initialized module '(?P<module>\w+)'[^\n]*?\((?P<path>/[^)]+)\)",
         "A file or directory of one's own hides the package {module}: {path}.",
@@ -117,7 +115,6 @@ BUILD: tuple[Signature, ...] = (
     ),
     Signature(
         "glibc-too-old",
-        "root",
         ("GLIBCXX_", "GLIBC_", "CXXABI_"),
         r"version `(?P<need>(?:GLIBCXX|GLIBC|CXXABI)_[\d.]*\d)' not found",
         "The system's C or C++ library is too old for what is installed: {need} is missing.",
@@ -127,7 +124,6 @@ BUILD: tuple[Signature, ...] = (
     ),
     Signature(
         "missing-cudart",
-        "root",
         ("cannot open shared object file",),
         r"(?:ImportError|OSError): (?P<lib>lib(?:cudart|cublas|nccl|cusparse|cudnn|cufft|curand|cusolver|nvrtc"
         r"|nvJitLink|cufile|cupti)"
@@ -137,7 +133,6 @@ BUILD: tuple[Signature, ...] = (
     ),
     Signature(
         "missing-library",
-        "root",
         ("cannot open shared object file",),
         r"(?:ImportError|OSError): (?P<lib>lib[\w.+-]+): cannot open shared object file",
         "The library {lib} is missing.",
@@ -147,7 +142,6 @@ BUILD: tuple[Signature, ...] = (
     ),
     Signature(
         "transformers-clash",
-        "root",
         (
             "from 'transformers",
             "already used by a Transformers config",
@@ -168,7 +162,6 @@ BUILD: tuple[Signature, ...] = (
     ),
     Signature(
         "flashinfer-version",
-        "root",
         ("does not match flashinfer version",),
         r"(?P<package>flashinfer-[\w-]+) version \((?P<have>[^)]+)\) does not match flashinfer version "
         r"\((?P<want>[^)]+)\)",
@@ -177,7 +170,6 @@ BUILD: tuple[Signature, ...] = (
     ),
     Signature(
         "remote-code-name",
-        "root",
         ("No module named 'transformers_modules.",),
         r"No module named '(?P<module>transformers_modules\.[^']+)'",
         "The code of the model cannot be imported as {module}: the name of its directory has a dot, or several processes "
@@ -188,7 +180,6 @@ BUILD: tuple[Signature, ...] = (
     ),
     Signature(
         "module-missing",
-        "root",
         ("No module named", "not found in your environment"),
         r"ModuleNotFoundError: No module named '(?P<module>[\w.]+)'|python[\d.]*: No module named (?P<module2>[\w.]+)"
         r"|packages that were not found in your environment: (?P<module3>[\w, -]+\w)",

@@ -82,7 +82,6 @@ UNIT_KEYS = {
 HOST: tuple[Signature, ...] = (
     Signature(
         "driver-too-old",
-        "root",
         (
             "driver on your system is too old",
             "CUDA driver version is insufficient",
@@ -102,7 +101,6 @@ HOST: tuple[Signature, ...] = (
     ),
     Signature(
         "fabric-not-ready",
-        "root",
         ("system not yet initialized", "SYSTEM_NOT_READY", "SystemNotReady"),
         r"(?:Error 802: )?system not yet initialized|CUDA_ERROR_SYSTEM_NOT_READY|cudaErrorSystemNotReady",
         "CUDA error 802: the NVSwitch fabric that connects the GPUs is not ready: the fabric manager is missing, does "
@@ -115,7 +113,6 @@ HOST: tuple[Signature, ...] = (
     ),
     Signature(
         "cuda-compat-804",
-        "root",
         ("forward compatibility was attempted",),
         r"forward compatibility was attempted on non supported HW",
         "CUDA error 804: the image brings newer CUDA libraries than the driver, and this GPU may not use them (only "
@@ -126,7 +123,6 @@ HOST: tuple[Signature, ...] = (
     ),
     Signature(
         "cuda-compat-803",
-        "root",
         ("system has unsupported display driver", "CUDA driver is a stub library"),
         r"(?:Error 803: )?system has unsupported display driver / cuda driver combination"
         r"|(?P<stub>CUDA driver is a stub library)",
@@ -140,7 +136,6 @@ HOST: tuple[Signature, ...] = (
     ),
     Signature(
         "no-kernel-image",
-        "root",
         ("no kernel image is available",),
         r"no kernel image is available for execution on the device",
         "This build of vLLM or torch has no code for this GPU.",
@@ -148,7 +143,6 @@ HOST: tuple[Signature, ...] = (
     ),
     Signature(
         "ptxas-sm121",
-        "root",
         (" fatal", "Unsupported .version"),
         r"ptxas(?:-\w+)? fatal\s*: Value '(?P<arch>sm_\w+)' is not defined for option 'gpu-name'"
         r"|ptxas /[^\n]*Unsupported \.version (?P<arch2>[\d.]+\d)",
@@ -158,17 +152,16 @@ HOST: tuple[Signature, ...] = (
     ),
     Signature(
         "torch-arch-warning",
-        "warn",
         ("Minimum and Maximum cuda capability",),
         r"Minimum and Maximum cuda capability supported by this version of PyTorch is",
         "PyTorch does not list this GPU; code for 12.0 runs on 12.1 (GB10) anyway.",
         "Nothing has to be done.",
         retryable=None,
         final=False,
+        kind="warn",
     ),
     Signature(
         "no-gpu",
-        "root",
         (
             "Failed to infer device type",
             "No CUDA GPUs are available",
@@ -198,7 +191,6 @@ HOST: tuple[Signature, ...] = (
     ),
     Signature(
         "nvml-lost",
-        "root",
         ("Failed to initialize NVML: Unknown Error", "NVMLError_Unknown"),
         r"Failed to initialize NVML: Unknown Error|NVMLError_Unknown\b",
         "The container may not use its GPUs any more: its cgroup lost them, as after systemctl daemon-reload.",
@@ -210,7 +202,6 @@ HOST: tuple[Signature, ...] = (
     ),
     Signature(
         "nvml-mismatch",
-        "root",
         ("Driver/library version mismatch", "LibRmVersionMismatch"),
         r"Driver/library version mismatch|NVMLError_LibRmVersionMismatch",
         "The driver was updated, and the kernel still runs the old one.",
@@ -219,7 +210,6 @@ HOST: tuple[Signature, ...] = (
     ),
     Signature(
         "gpu-unknown",
-        "root",
         (
             "unknown device",
             "invalid literal for int() with base 10: '",
@@ -229,10 +219,11 @@ HOST: tuple[Signature, ...] = (
             "unresolvable CDI devices",
             "visible device ordinal",
             "device < num_gpus",
+            "Invalid device id",
         ),
         r"device error: (?P<id>\S+): unknown device|invalid literal for int\(\) with base 10: '(?P<id2>(?:GPU"
         r"|MIG)-[^']*)'"
-        r"|NVMLError_(?:NotFound|InvalidArgument)\b|(?:CUDA error|Error 101): invalid device ordinal|unresolvable CDI devices "
+        r"|NVMLError_(?:NotFound|InvalidArgument)\b|(?:CUDA error|Error 101): invalid device ordinal|AssertionError: (?P<id6>Invalid device id)|unresolvable CDI devices "
         r"(?P<id3>\S+)|visible device ordinal \d+ is out of range for (?P<id4>\w+=\S*)"
         r"|device < num_gpus INTERNAL ASSERT FAILED[^\n]*(?P<id5>device=\d+, num_gpus=\d+)",
         lambda f: f"A GPU that the server is to use is not there{of(f, 'id')}, or vLLM cannot find it by that name.",
@@ -243,7 +234,6 @@ HOST: tuple[Signature, ...] = (
     ),
     Signature(
         "gpu-fault",
-        "root",
         ("uncorrectable ECC", "fallen off the bus", "GPU is lost", "NVRM: Xid", "uncorrectable NVLink"),
         r"uncorrectable (?:ECC|NVLink) error|fallen off the bus|GPU is lost"
         r"|NVRM: Xid \([^)]*\): (?P<xid>8|48|61|62|63|64|74|79|92|94|95|109|119|120|140|143|154)\b",
@@ -255,7 +245,6 @@ HOST: tuple[Signature, ...] = (
     ),
     Signature(
         "fa3-sinks",
-        "root",
         ("Sinks are only supported in FlashAttention 3",),
         r"Sinks are only supported in FlashAttention 3",
         "The model was forced onto FlashAttention 2, which lacks attention sinks; FlashAttention 3 needs a Hopper GPU.",
@@ -264,7 +253,6 @@ HOST: tuple[Signature, ...] = (
     ),
     Signature(
         "attn-backend-invalid",
-        "root",
         ("No valid attention backend found for", "is not valid for"),
         r"(?:No valid attention backend found for|Selected backend (?P<backend>\S+) is not valid for)",
         lambda f: (
@@ -275,7 +263,6 @@ HOST: tuple[Signature, ...] = (
     ),
     Signature(
         "xid-unified-oom",
-        "root",
         (
             "NV_ERR_NO_MEMORY",
             "NVRM: ",
@@ -294,10 +281,10 @@ HOST: tuple[Signature, ...] = (
     ),
     Signature(
         "illegal-memory-access",
-        "root",
-        ("CUDA error: ", "NVRM: Xid", "with error "),
+        ("CUDA error: ", "NVRM: Xid", "with error ", "Memory access fault by GPU"),
         r"(?:CUDA error: |failed with error )(?P<what>an illegal memory access was encountered|device-side assert triggered"
-        r"|unspecified launch failure|misaligned address)|NVRM: Xid \([^)]*\): (?P<xid>13|31)\b",
+        r"|unspecified launch failure|misaligned address)|(?P<what2>Memory access fault by GPU)"
+        r"|NVRM: Xid \([^)]*\): (?P<xid>13|31)\b",
         lambda f: f"A kernel failed on the GPU: {'Xid ' + f['xid'] if 'xid' in f else f['what']}.",
         "Look for Xid lines in dmesg (a fault of the card), update vLLM, and try another attention_backend or "
         "enforce_eager; CUDA_LAUNCH_BLOCKING: 1 in env shows where.",
@@ -305,7 +292,6 @@ HOST: tuple[Signature, ...] = (
     ),
     Signature(
         "cuda-error",
-        "root",
         ("CUDA error: ", "CUDA Error: ", "CUDA driver error: ", "HIP error: "),
         r"(?:CUDA|HIP) (?:driver )?[Ee]rror: (?P<what>[^\n]+)",
         lambda f: f"A call to the GPU failed: {f['what'].strip().rstrip('.')[:200]}.",
@@ -316,7 +302,6 @@ HOST: tuple[Signature, ...] = (
     # --- The host and the user of the server ---
     Signature(
         "command-missing",
-        "root",
         (
             "executable file not found",
             "Failed at step EXEC",
@@ -336,7 +321,6 @@ HOST: tuple[Signature, ...] = (
     ),
     Signature(
         "unit-not-set-up",
-        "root",
         ("Failed at step ", "Failed to load environment files"),
         r"Failed at step (?P<step>(?!EXEC)[A-Z_]+) spawning \S+: (?P<why>[^\n]+)"
         r"|Failed to load (?P<env>environment files): (?P<why2>[^\n]+)",
@@ -348,7 +332,6 @@ HOST: tuple[Signature, ...] = (
     ),
     Signature(
         "unit-gave-up",
-        "root",
         ("repeated too quickly",),
         r"[Ss]tart request repeated too quickly",
         "The unit failed again and again, and systemd starts it no more (start request repeated too quickly).",
@@ -357,7 +340,6 @@ HOST: tuple[Signature, ...] = (
     ),
     Signature(
         "job-time-limit",
-        "root",
         ("DUE TO TIME LIMIT",),
         r"DUE TO TIME LIMIT",
         "The batch system ended the server: the time of its job was up (DUE TO TIME LIMIT).",
@@ -367,7 +349,6 @@ HOST: tuple[Signature, ...] = (
     ),
     Signature(
         "probe-failed",
-        "root",
         ("failed liveness probe", "failed startup probe"),
         r"failed (?P<kind>liveness|startup) probe, will be restarted",
         "Kubernetes ended the server, because its {kind} probe failed.",
@@ -378,7 +359,6 @@ HOST: tuple[Signature, ...] = (
     ),
     Signature(
         "no-node",
-        "root",
         ("nodes are available: ",),
         r"\d+/\d+ nodes are available: (?P<why>[^\n.]+(?:\.\w+[^\n.]*)*)",
         "Kubernetes finds no node for the server: {why}.",
@@ -388,7 +368,6 @@ HOST: tuple[Signature, ...] = (
     ),
     Signature(
         "unit-start-timeout",
-        "root",
         ("tart operation timed out",),
         r"[Ss]tart operation timed out",
         "The start took longer than the unit allows (TimeoutStartSec), and systemd ended it: start operation timed "
@@ -398,7 +377,6 @@ HOST: tuple[Signature, ...] = (
     ),
     Signature(
         "image-platform",
-        "root",
         ("xec format error", "no matching manifest for ", "for architecture ", "does not match the "),
         r"[Ee]xec format error|no matching manifest for (?P<want>linux/\w+(?:/\w+)?)"
         r"|no image found in (?:image index|manifest list) for architecture \"?(?P<want2>\w+)"
@@ -413,7 +391,6 @@ HOST: tuple[Signature, ...] = (
     ),
     Signature(
         "uid-unknown",
-        "root",
         ("getpwuid()", "No username set in the environment"),
         r"getpwuid\(\): uid not found: (?P<uid>\d+)|OSError: No username set in the environment",
         lambda f: (
@@ -427,7 +404,6 @@ HOST: tuple[Signature, ...] = (
     ),
     Signature(
         "permission-denied",
-        "root",
         ("Permission denied", "Read-only file system", "no locator available for file"),
         r"(?:\[Errno 13\] Permission denied|\[Errno 30\] Read-only file system)(?:: '(?P<path>[^']+)')?"
         r"|(?P<path2>/[^\s:'\"]+)'?: (?:cannot open shared object file: )?(?:Permission denied|Read-only file system)|(?:Permission denied|Read-only file "
@@ -441,7 +417,6 @@ HOST: tuple[Signature, ...] = (
     ),
     Signature(
         "disk-quota",
-        "root",
         ("Disk quota exceeded",),
         r"Disk quota exceeded(?:: '(?P<path>[^']+)')?",
         lambda f: f"The quota of the user on a file system is used up{of(f, 'path')}.",
@@ -451,7 +426,6 @@ HOST: tuple[Signature, ...] = (
     ),
     Signature(
         "host-memory",
-        "root",
         ("Cannot allocate memory", "std::bad_alloc", "DefaultCPUAllocator: ", "MemoryError"),
         r"\[Errno 12\] Cannot allocate memory|std::bad_alloc|DefaultCPUAllocator: (?:can't allocate memory|not enough "
         r"memory)"
@@ -463,7 +437,6 @@ HOST: tuple[Signature, ...] = (
     ),
     Signature(
         "process-limits",
-        "root",
         (
             "Too many open files",
             "can't start new thread",

@@ -53,7 +53,6 @@ def _capability(found: Found) -> str:
 LIMITS: tuple[Signature, ...] = (
     Signature(
         "lora-rank",
-        "root",
         ("is greater than max_lora_rank",),
         r"LoRA rank (?P<rank>\d+) is greater than max_lora_rank (?P<max>\d+)",
         "The LoRA adapter has rank {rank}, and max_lora_rank is {max}.",
@@ -61,7 +60,6 @@ LIMITS: tuple[Signature, ...] = (
     ),
     Signature(
         "lora-unsupported",
-        "root",
         ("not support LoRA", "LoRA is not supported "),
         r"(?P<model>\w+)(?:'>)? does not support LoRA|LoRA is not supported (?:for (?P<model2>\w+)"
         r"|with moe_backend='?(?P<model3>\w+)'?)",
@@ -74,7 +72,6 @@ LIMITS: tuple[Signature, ...] = (
     ),
     Signature(
         "lora-broken",
-        "root",
         (
             "expected target modules in",
             "unsupported LoRA weight",
@@ -90,7 +87,6 @@ LIMITS: tuple[Signature, ...] = (
     ),
     Signature(
         "quant-block-split",
-        "root",
         ("not divisible by weight quantization block", "min_thread", "tile_"),
         r"(?:output_size|input_size|output_partition_size|\w+_size_per_partition|size_\w|[\w' ]+ weight) = "
         r"(?P<size>\d+) is "
@@ -106,7 +102,6 @@ LIMITS: tuple[Signature, ...] = (
     ),
     Signature(
         "quant-split",
-        "root",
         ("not aligned with the quantized weight shape",),
         r"not aligned with the quantized weight shape",
         "The quantised weights cannot be split over so many GPUs.",
@@ -117,7 +112,6 @@ LIMITS: tuple[Signature, ...] = (
     ),
     Signature(
         "not-divisible",
-        "root",
         ("is not divisible by",),
         r"AssertionError: (?P<what>\d+) is not divisible by (?P<by>\d+)",
         "A layer of {what} rows or columns cannot be split over {by} GPUs.",
@@ -127,7 +121,6 @@ LIMITS: tuple[Signature, ...] = (
     ),
     Signature(
         "parser-unknown",
-        "root",
         ("tool call parser", "easoning parser", "ool parser", "tool_parser:'"),
         r"[Ii]nvalid (?P<kind>tool call|reasoning) parser: (?P<name>[\w.-]+)"
         r"(?:\s*(?:\(chose from|Supported parsers:) *(?P<known>[^\n)]*))?"
@@ -138,7 +131,6 @@ LIMITS: tuple[Signature, ...] = (
     ),
     Signature(
         "parser-tokens",
-        "root",
         ("could not locate ",),
         r"(?P<name>\w+) (?P<kind>reasoning|[Tt]ool) parser could not locate (?P<what>[^\n!]+)",
         lambda f: (
@@ -151,7 +143,6 @@ LIMITS: tuple[Signature, ...] = (
     ),
     Signature(
         "tool-parser-missing",
-        "root",
         ("requires --tool-call-parser",),
         r"--enable-auto-tool-choice requires --tool-call-parser",
         "With enable_auto_tool_choice a tool_call_parser has to be set, and there is none.",
@@ -160,7 +151,6 @@ LIMITS: tuple[Signature, ...] = (
     ),
     Signature(
         "chat-template-missing",
-        "root",
         ("looks like a file path",),
         r"The supplied chat template \((?P<path>[^)]*)\) looks like a file path, but it failed to be opened",
         "The chat template {path} cannot be read.",
@@ -168,7 +158,6 @@ LIMITS: tuple[Signature, ...] = (
     ),
     Signature(
         "batch-below-length",
-        "root",
         ("is smaller than max_model_len",),
         r"max_num_batched_tokens \((?P<batch>\d+)\) is smaller than max_model_len \((?P<len>\d+)\)",
         "The max_num_batched_tokens {batch} is less than max_model_len {len}, and without chunked prefill a request "
@@ -178,7 +167,6 @@ LIMITS: tuple[Signature, ...] = (
     ),
     Signature(
         "batch-below-seqs",
-        "root",
         ("than or equal to max_num_seqs", "be greater than or equal to max_num_seqs"),
         r"max_num_batched_tokens \((?P<batch>\d+)\) must be greater than or equal to max_num_seqs \((?P<seqs>\d+)\)",
         "The max_num_batched_tokens {batch} is less than max_num_seqs {seqs}.",
@@ -186,7 +174,6 @@ LIMITS: tuple[Signature, ...] = (
     ),
     Signature(
         "batch-below-image",
-        "root",
         ("is larger than max_num_batched_tokens",),
         r"max_tokens_per_mm_item \((?P<item>\d+)\) is larger than max_num_batched_tokens \((?P<batch>\d+)\)",
         "One image, video or sound of the model takes up to {item} tokens, and max_num_batched_tokens is {batch}.",
@@ -194,7 +181,6 @@ LIMITS: tuple[Signature, ...] = (
     ),
     Signature(
         "quant-dtype",
-        "root",
         ("is not supported for quantization method",),
         r"(?:torch\.)?(?P<dtype>\w+) is not supported for quantization method (?P<quant>\S+?)\. Supported dtypes: "
         r"\[(?P<known>[^\]]*)\]",
@@ -204,7 +190,6 @@ LIMITS: tuple[Signature, ...] = (
     # --- GPUs that are too old, too new or too small for a kernel ---
     Signature(
         "gpu-no-fp8",
-        "root",
         ("fp8e4nv not supported", "fp8e4b8 not supported"),
         r"type (?P<type>fp8e4\w+) not supported in this architecture",
         "The GPU has no arithmetic for this FP8 type ({type}); it takes compute capability 8.9 (Ada, Hopper) or newer.",
@@ -217,7 +202,6 @@ LIMITS: tuple[Signature, ...] = (
     ),
     Signature(
         "gpu-no-bf16",
-        "root",
         ("Bfloat16 is only supported on GPUs", "'.bf16' requires"),
         r"Bfloat16 is only supported on GPUs with compute capability of at least (?P<least>[\d.]+\d)(?:\. Your "
         r"(?P<gpu>.+?)"
@@ -230,7 +214,6 @@ LIMITS: tuple[Signature, ...] = (
     ),
     Signature(
         "gpu-too-old",
-        "root",
         ("Minimum capability: ", "only supports Ampere GPUs", "requires .target sm_"),
         r"(?P<what>The quantization method \S+|\S+) is not supported for the current GPU\. Minimum capability: "
         r"(?P<least>\d+)\. "
@@ -248,7 +231,6 @@ LIMITS: tuple[Signature, ...] = (
     ),
     Signature(
         "gpu-kernel-arch",
-        "root",
         (
             "an illegal instruction was encountered",
             "invalid device function",
@@ -276,7 +258,6 @@ LIMITS: tuple[Signature, ...] = (
     ),
     Signature(
         "gpu-shared-memory",
-        "root",
         ("out of resource: shared memory", "allowed dynamic shared memory size"),
         r"out of resource: shared memory, Required: (?P<need>\d+), Hardware limit: (?P<have>\d+)"
         r"|Failed to set the allowed dynamic shared memory size to (?P<need2>\d+)",

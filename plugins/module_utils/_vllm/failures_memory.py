@@ -124,7 +124,6 @@ def _no_blocks(found: Found) -> str:
 MEMORY: tuple[Signature, ...] = (
     Signature(
         "mem-profiling-drift",
-        "root",
         ("Error in memory profiling",),
         r"Error in memory profiling\. Initial free memory (?P<init>[\d.]+)(?: GiB)?,\s*current free memory "
         r"(?P<cur>[\d.]+)",
@@ -136,7 +135,6 @@ MEMORY: tuple[Signature, ...] = (
     ),
     Signature(
         "mem-free-below-budget",
-        "root",
         ("on startup is less than",),
         r"(?:Free memory on device(?: (?P<dev>[\w:]+))?|Available memory on node (?P<node>\d+)) "
         r"\((?P<free>[\d.]+)/(?P<total>[\d.]+) GiB\) on startup is less than (?:desired [GC]PU memory utilization"
@@ -146,7 +144,6 @@ MEMORY: tuple[Signature, ...] = (
     ),
     Signature(
         "mem-host-kv",
-        "root",
         ("on kv cache allocation is less than",),
         r"Available memory on node (?P<node>\d+) \((?P<free>[\d.]+)/(?P<total>[\d.]+) GiB\) on kv cache allocation is less "
         r"than requested memory for kv \((?P<want>[\d.]+) GiB\)",
@@ -155,7 +152,6 @@ MEMORY: tuple[Signature, ...] = (
     ),
     Signature(
         "gpu-taken",
-        "root",
         ("gpufleet.vllm: ",),
         # What a service runs before vLLM says so; one that waited and has them is past that.
         r"gpufleet\.vllm: (?P<who>\S+) does not start: (?P<why>(?!cannot run)[^\n]+?)(?: Put that right[^\n]*)?$"
@@ -168,7 +164,6 @@ MEMORY: tuple[Signature, ...] = (
     ),
     Signature(
         "mem-no-cache-blocks",
-        "root",
         ("No available memory for the cache blocks",),
         r"No available memory for the cache blocks",
         "After weights and working memory nothing of the server's share of the GPU is left for the KV cache.",
@@ -176,7 +171,6 @@ MEMORY: tuple[Signature, ...] = (
     ),
     Signature(
         "mem-kv-too-small",
-        "root",
         ("is larger than the available KV cache", "which is larger than the available KV"),
         r"To serve at least one request with the models?'s max seq len \((?P<len>\d+)\), \(?(?P<need>[\d.]+) GiB "
         r"KV\s*cache is needed, which is larger than the available KV cache memory \((?P<have>[\d.]+) GiB\)"
@@ -186,7 +180,6 @@ MEMORY: tuple[Signature, ...] = (
     ),
     Signature(
         "mem-kv-too-small-v0",
-        "root",
         ("that can be stored in KV cache",),
         r"The model's max seq len \((?P<len>\d+)\) is larger than the maximum number of tokens that can be stored in "
         r"KV cache \((?P<have>\d+)\)",
@@ -195,7 +188,6 @@ MEMORY: tuple[Signature, ...] = (
     ),
     Signature(
         "mem-state-blocks",
-        "root",
         ("exceeds available Mamba cache blocks",),
         r"max_num_seqs \((?P<seqs>\d+)\) exceeds available Mamba cache blocks \((?P<have>\d+)\)",
         "The layers of this model that keep a state have room for {have} requests at once, and max_num_seqs is {seqs}.",
@@ -203,7 +195,6 @@ MEMORY: tuple[Signature, ...] = (
     ),
     Signature(
         "mem-load-oom",
-        "root",
         ("Failed to load model - not enough GPU memory",),
         r"Failed to load model - not enough GPU memory",
         _load_oom,
@@ -213,7 +204,6 @@ MEMORY: tuple[Signature, ...] = (
     ),
     Signature(
         "mem-sampler-warmup-oom",
-        "root",
         ("CUDA out of memory occurred when warming up",),
         r"CUDA out of memory occurred when warming up (?:sampler|pooler)(?: with (?P<n>\d+) dummy requests)?",
         lambda f: (
@@ -225,7 +215,6 @@ MEMORY: tuple[Signature, ...] = (
     ),
     Signature(
         "mem-nvml-assert",
-        "root",
         ("NVML_SUCCESS == r INTERNAL ASSERT FAILED",),
         r"NVML_SUCCESS == r INTERNAL ASSERT FAILED",
         "PyTorch wanted more GPU memory than there was, or asked NVML for it within a MIG device, which may not ask.",
@@ -235,7 +224,6 @@ MEMORY: tuple[Signature, ...] = (
     ),
     Signature(
         "cuda-oom",
-        "root",
         (
             "CUDA out of memory. Tried",
             "HIP out of memory. Tried",

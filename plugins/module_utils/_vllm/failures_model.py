@@ -34,7 +34,6 @@ def _shape(size: str) -> str:
 MODEL: tuple[Signature, ...] = (
     Signature(
         "harmony-vocab-download",
-        "root",
         ("HarmonyError", "openaipublic.blob"),
         r"HarmonyError: error downloading or loading vocab file|^\S*ConnectionError: .*openaipublic\.blob\.core\.windows\.net",
         "The model needs o200k_base.tiktoken and could not download it (openaipublic.blob.core.windows.net).",
@@ -44,7 +43,6 @@ MODEL: tuple[Signature, ...] = (
     ),
     Signature(
         "harmony-vocab-missing-file",
-        "root",
         ("HarmonyError",),
         r"HarmonyError: invalid tiktoken vocab file: No such file or directory",
         "TIKTOKEN_ENCODINGS_BASE names a directory without o200k_base.tiktoken.",
@@ -54,7 +52,6 @@ MODEL: tuple[Signature, ...] = (
     ),
     Signature(
         "harmony-vocab-corrupt",
-        "root",
         ("HarmonyError",),
         r"HarmonyError: invalid tiktoken vocab file: (?:hash mismatch: computed=(?P<got>[0-9a-f]+), "
         r"expected=(?P<want>[0-9a-f]+)|failed to decode base64)",
@@ -66,7 +63,6 @@ MODEL: tuple[Signature, ...] = (
     # --- Hugging Face, files, disk ---
     Signature(
         "hf-gated",
-        "root",
         ("gated", "Gated", "is restricted"),
         r"(?:GatedRepoError|Cannot access gated repo for url|You are trying to access a gated repo"
         r"|is a gated repository\.|Access to model \S+ is restricted)",
@@ -78,7 +74,6 @@ MODEL: tuple[Signature, ...] = (
     ),
     Signature(
         "hf-token",
-        "root",
         (" Client Error: ", "Invalid credentials", "Invalid user token", " Forbidden: "),
         r"40[13] Client Error: \w+ for url: \S*(?:huggingface\.co|hf\.co)|(?P<why>Invalid (?:credentials in "
         r"Authorization "
@@ -92,7 +87,6 @@ MODEL: tuple[Signature, ...] = (
     ),
     Signature(
         "hf-repo-not-found",
-        "root",
         (
             "RepositoryNotFoundError",
             "Repository Not Found",
@@ -117,7 +111,6 @@ MODEL: tuple[Signature, ...] = (
     ),
     Signature(
         "hf-offline",
-        "root",
         ("We couldn't connect to", "LocalEntryNotFoundError", "OfflineModeIsEnabled"),
         r"(?:We couldn't connect to '\S+' to load the files|LocalEntryNotFoundError|OfflineModeIsEnabled)",
         "The Hugging Face Hub cannot be reached, and the model is not complete in the cache on the host.",
@@ -128,7 +121,6 @@ MODEL: tuple[Signature, ...] = (
     ),
     Signature(
         "hf-rate-limit",
-        "root",
         ("429 Client Error", "429 Too Many Requests", "rate limit you"),
         r"429 Client Error: Too Many Requests for url: \S*(?:huggingface|hf\.co)|\(429 Too Many Requests\)"
         r"|had to rate limit you",
@@ -141,7 +133,6 @@ MODEL: tuple[Signature, ...] = (
     ),
     Signature(
         "tokenizer-too-new",
-        "root",
         ("of untagged enum ",),
         r"data did not match any variant of untagged enum (?P<what>\w+)",
         "The model's tokenizer.json was written by a newer version of tokenizers, and the one installed cannot read it "
@@ -151,7 +142,6 @@ MODEL: tuple[Signature, ...] = (
     ),
     Signature(
         "no-weights",
-        "root",
         ("Cannot find any model weights",),
         r"Cannot find any model weights with `(?P<path>[^`]+)`",
         "{path} holds no weights.",
@@ -159,7 +149,6 @@ MODEL: tuple[Signature, ...] = (
     ),
     Signature(
         "weights-damaged",
-        "root",
         (
             "SafetensorError",
             "invalid load key",
@@ -186,7 +175,6 @@ MODEL: tuple[Signature, ...] = (
     ),
     Signature(
         "model-part-missing",
-        "root",
         ("Can't load ", "Invalid type of HuggingFace processor"),
         r"Can't load (?P<what>[\w ]+?) (?:for|of) '(?P<name>[^']+)'(?:[^\n]*directory containing (?:a |all )?(?P<file>[^\n]+))?"
         r"|Invalid type of HuggingFace (?P<what2>processor)",
@@ -201,7 +189,6 @@ MODEL: tuple[Signature, ...] = (
     ),
     Signature(
         "weights-incomplete",
-        "root",
         (
             "were not initialized from checkpoint",
             "There is no module or parameter named",
@@ -231,7 +218,6 @@ MODEL: tuple[Signature, ...] = (
     ),
     Signature(
         "model-type-unknown",
-        "root",
         ("does not recognize this architecture", "Unrecognized model in", "configuration_auto.py", "Tokenizer class "),
         r"has model type `(?P<type>[^`]+)` but Transformers does not recognize this architecture"
         r"|Unrecognized model in (?P<path>\S+?)\. Should have a `model_type` key"
@@ -252,7 +238,6 @@ MODEL: tuple[Signature, ...] = (
     ),
     Signature(
         "disk-full",
-        "root",
         ("No space left on device", "no space left on device"),
         r"(?:\[Errno 28\]|(?<=os error 28)\)?|OSError: .*)\W*No space left on device(?:: '(?P<path>[^']+)')?"
         r"|No space left on device \(os error 28\)(?:.*?\"(?P<path2>/[^\"]+)\")?"
@@ -264,7 +249,6 @@ MODEL: tuple[Signature, ...] = (
     ),
     Signature(
         "model-arch-unsupported",
-        "root",
         ("are not supported for now", "has no vLLM implementation", "Cannot find model module"),
         r"Model architectures (?P<arch>\[.*?\]) are not supported for now|(?P<arch2>\w+) has no vLLM implementation"
         r"|Cannot find model module\. '(?P<arch3>\w+)'",
@@ -275,7 +259,6 @@ MODEL: tuple[Signature, ...] = (
     ),
     Signature(
         "trust-remote-code",
-        "root",
         ("trust_remote_code=True",),
         r"(?:consider setting `trust_remote_code=True` in LLM or using the `--trust-remote-code` flag"
         r"|Please pass the argument `trust_remote_code=True`)",
@@ -285,7 +268,6 @@ MODEL: tuple[Signature, ...] = (
     ),
     Signature(
         "max-len-exceeds-model",
-        "root",
         ("is greater than the derived max_model_len",),
         r"User-specified max_model_len \((?P<want>\d+)\) is greater than the derived max_model_len"
         r"(?: \(\w+=(?P<have>\d+))?",
@@ -294,7 +276,6 @@ MODEL: tuple[Signature, ...] = (
     ),
     Signature(
         "quant-config-missing",
-        "root",
         ("Cannot find the config file for",),
         r"Cannot find the config file for (?P<quant>[\w-]+)",
         "The setting quantization says {quant}, and the weights are not quantized so: they hold no configuration of it.",
@@ -303,7 +284,6 @@ MODEL: tuple[Signature, ...] = (
     ),
     Signature(
         "quant-mismatch",
-        "root",
         ("Quantization method specified in the model config",),
         r"Quantization method specified in the model config \((?P<cfg>\S+)\) does not match the quantization method "
         r"specified in the `quantization` argument \((?P<arg>\S+)\)",
@@ -312,7 +292,6 @@ MODEL: tuple[Signature, ...] = (
     ),
     Signature(
         "mxfp4-dense-unsupported",
-        "root",
         ("Mxfp4 linear layer is not implemented",),
         r"NotImplementedError: Mxfp4 linear layer is not implemented",
         "This version cannot use MXFP4 for a model with dense layers (Gemma 3).",
@@ -320,12 +299,12 @@ MODEL: tuple[Signature, ...] = (
     ),
     Signature(
         "mxfp4-silent-bf16",
-        "warn",
         ("layer is not implemented",),
         r"MXFP4 (?:linear|attention) layer is not implemented",
         "MXFP4 is not used for all layers, which stay in BF16. With gpt-oss that is as it should be.",
         "With a dense model (Gemma 3) quantization: mxfp4 saves nothing: remove it.",
         retryable=None,
         final=False,
+        kind="warn",
     ),
 )

@@ -41,7 +41,6 @@ CRASHES = {
 PROCESS: tuple[Signature, ...] = (
     Signature(
         "worker-died",
-        "symptom",
         ("died unexpectedly", "died, exit code"),
         r"Worker proc (?P<w>\S+) died unexpectedly(?: \(exit code: (?P<code>-?\d+|None)\))?, shutting down executor"
         r"|RayWorkerProc (?P<w1>rank=[^\n]{1,80}?) died unexpectedly, shutting down executor"
@@ -51,10 +50,10 @@ PROCESS: tuple[Signature, ...] = (
         "/dev/shm. The server leaves with status 0 then, so keep restart_policy: unless-stopped. Another "
         "distributed_executor_backend is no cure.",
         retryable=True,
+        kind="symptom",
     ),
     Signature(
         "fork-after-cuda",
-        "root",
         ("in forked subprocess",),
         r"Cannot re-initialize \w+ in forked subprocess",
         "A worker was forked from a process that had used the GPU already, which CUDA does not allow (forked subprocess).",
@@ -63,26 +62,25 @@ PROCESS: tuple[Signature, ...] = (
     ),
     Signature(
         "engine-proc-died",
-        "symptom",
         ("died unexpectedly",),
         r"Engine core proc(?:ess)? (?P<p>\S+) died unexpectedly",
         "The engine's process {p} was killed or crashed.",
         "Look at dmesg for the kernel's out-of-memory killer and for Xid lines, and at coredumpctl.",
         retryable=True,
+        kind="symptom",
     ),
     Signature(
         "rpc-timeout",
-        "symptom",
         ("RPC call to",),
         r"TimeoutError: RPC call to (?P<m>\w+) timed out",
         "A worker did not answer {m} in time: it hangs.",
         "Restart the server. If it happens again, look at dmesg for Xid lines and at NCCL (NCCL_DEBUG: INFO); raise "
         "VLLM_EXECUTE_MODEL_TIMEOUT_SECONDS only where the first run is known to be slow.",
         retryable=True,
+        kind="symptom",
     ),
     Signature(
         "shm-broadcast-stall",
-        "symptom",
         ("No available shared memory broadcast block",),
         r"No available shared memory broadcast block found in (?P<s>\d+) seconds?",
         "A worker has not answered for {s} seconds and more: it hangs, or compiles.",
@@ -90,19 +88,19 @@ PROCESS: tuple[Signature, ...] = (
         "may be compiling.",
         retryable=True,
         final=False,
+        kind="symptom",
     ),
     Signature(
         "ray-actor-died",
-        "symptom",
         ("The actor died", "The actor is dead", "A worker died or was killed"),
         r"The actor (?:died|is dead)|A worker died or was killed while executing",
         "A worker that Ray ran died, and the engine with it.",
         f"{HIGHER_ABOVE} If there is none: look at dmesg on the worker's host, and at its logs under /tmp/ray.",
         retryable=None,
+        kind="symptom",
     ),
     Signature(
         "process-crashed",
-        "symptom",
         (
             "Fatal Python error",
             "Segfault encountered",
@@ -123,19 +121,19 @@ PROCESS: tuple[Signature, ...] = (
         "A process of the server crashed: {what}.",
         lambda f: CRASHES.get(f["what"].partition(":")[0], LOOK_BELOW),
         retryable=None,
+        kind="symptom",
     ),
     Signature(
         "engine-fatal",
-        "symptom",
         ("EngineCore encountered a fatal error", "EngineCore hit an exception", "got fatal signal", "Got fatal signal"),
         r"EngineCore encountered a fatal error|EngineCore hit an exception|[Gg]ot fatal signal from worker processes",
         "The engine failed.",
         HIGHER_ABOVE,
         retryable=None,
+        kind="symptom",
     ),
     Signature(
         "engine-start-failed",
-        "symptom",
         (
             "EngineCore failed to start",
             "Engine core initialization failed",
@@ -149,30 +147,30 @@ PROCESS: tuple[Signature, ...] = (
         f"{HIGHER_ABOVE} Where there is none, a process of it was killed: look at dmesg for the kernel's out-of-memory "
         "killer.",
         retryable=None,
+        kind="symptom",
     ),
     Signature(
         "worker-init-failed",
-        "symptom",
         ("WorkerProc",),
         r"WorkerProc (?:initialization failed due to an exception in a background process|failed to start|hit an "
         r"exception)",
         "A worker process failed.",
         HIGHER_ABOVE,
         retryable=None,
+        kind="symptom",
     ),
     Signature(
         "thread-died",
-        "symptom",
         ("Exception in thread",),
         # Who counts usage or draws a bar is not missed.
         r"Exception in thread (?!.*(?:usage|tqdm|TMonitor|metrics|telemetry|QueueFeeder))(?P<thread>\S[^\n]*?):?\s*$",
         "A thread of the server died ({thread}): it may still answer /health but no requests.",
         f"Restart the server, update vLLM if it happens again, and report what stands below that line. {HIGHER_ABOVE}",
         retryable=True,
+        kind="symptom",
     ),
     Signature(
         "engine-dead",
-        "symptom",
         (
             "EngineDeadError",
             "EngineCore encountered an issue",
@@ -187,5 +185,6 @@ PROCESS: tuple[Signature, ...] = (
         "The engine died while it served; the API server then leaves with status 0.",
         f"{HIGHER_ABOVE} Keep restart_policy: unless-stopped, which restarts a server that left with status 0 too.",
         retryable=True,
+        kind="symptom",
     ),
 )

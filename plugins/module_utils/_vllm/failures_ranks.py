@@ -54,7 +54,6 @@ NCCL_SETTINGS = (
 RANKS: tuple[Signature, ...] = (
     Signature(
         "port-in-use",
-        "root",
         ("[Errno 98]", "port is already allocated", "ddress already in use"),
         r"Bind for \S*:(?P<port2>\d+) failed: port is already allocated|listen tcp\d? \S*:(?P<port3>\d+): bind: "
         r"address "
@@ -73,7 +72,6 @@ RANKS: tuple[Signature, ...] = (
     ),
     Signature(
         "port-denied",
-        "root",
         ("error while attempting to bind", "sock.bind("),
         r"\[Errno 13\] error while attempting to bind on address \('[^']*', (?P<port>\d+)\)"
         r"|sock\.bind\([^\n]*\n(?:[ ^~]*\n)?PermissionError: \[Errno 13\] Permission denied",
@@ -83,7 +81,6 @@ RANKS: tuple[Signature, ...] = (
     ),
     Signature(
         "dist-port-race",
-        "root",
         ("The server socket has failed to listen",),
         r"(?:DistNetworkError|RuntimeError): The server socket has failed to listen on any local network "
         r"address.*EADDRINUSE",
@@ -94,7 +91,6 @@ RANKS: tuple[Signature, ...] = (
     # --- Several GPUs ---
     Signature(
         "world-size",
-        "root",
         ("the number of available GPUs",),
         r"(?:World size \((?P<ws>\d+)\) is larger than the number of available GPUs \((?P<gpus>\d+)\)"
         r"|Tensor parallel size \((?P<tp>\d+)\) cannot be larger than the number of available GPUs \((?P<n>\d+)\))",
@@ -106,7 +102,6 @@ RANKS: tuple[Signature, ...] = (
     ),
     Signature(
         "local-world-size",
-        "root",
         ("local_world_size", "is out of bounds for "),
         r"local_world_size \((?P<lws>\d+)\) must (?:be )?(?:be )?less than or equal to the number of visible devices "
         r"\((?P<n>\d+)\)|local_world_size \((?P<lws2>\d+)\) exceeds assigned_physical_gpu_ids count \((?P<n2>\d+)\)"
@@ -119,7 +114,6 @@ RANKS: tuple[Signature, ...] = (
     ),
     Signature(
         "heads-not-divisible",
-        "root",
         ("Total number of attention heads",),
         r"Total number of attention heads \((?P<h>\d+)\) must be divisible by tensor parallel size \((?P<tp>\d+)\)",
         "The model's {h} attention heads cannot be split over {tp} GPUs.",
@@ -127,7 +121,6 @@ RANKS: tuple[Signature, ...] = (
     ),
     Signature(
         "ray-missing",
-        "root",
         ("Failed to import Ray",),
         r"Failed to import Ray",
         "Ray is requested (distributed_executor_backend) and not installed.",
@@ -136,7 +129,6 @@ RANKS: tuple[Signature, ...] = (
     ),
     Signature(
         "ray-placement",
-        "root",
         ("Cannot provide a placement group", "placement group bundle index", "Not enough resources to allocate"),
         r"Cannot provide a placement group (?:of\b|requiring (?P<gpus>\d+) GPUs)"
         r"|placement group bundle index \d+ is invalid"
@@ -148,7 +140,6 @@ RANKS: tuple[Signature, ...] = (
     ),
     Signature(
         "nccl-shm",
-        "root",
         ("/dev/shm/nccl-", "unable to "),
         r"NCCL WARN Error(?: while creating shared memory segment|: failed to extend) /dev/shm/nccl-\w+"
         r"(?: \(size (?P<size>\d+)\))?.*error: No space left on device|unable to (?:open shared memory object|write to file|resize file) <[^>]*>.*No space left",
@@ -158,7 +149,6 @@ RANKS: tuple[Signature, ...] = (
     ),
     Signature(
         "shm-full",
-        "root",
         ("Insufficient space in /dev/shm",),
         r"Insufficient space in /dev/shm for (?P<what>[^:\n]+): (?P<needed>\d+) MiB required, (?P<free>\d+) MiB free",
         "/dev/shm has {free} MiB free, and vLLM asks for {needed} MiB there.",
@@ -167,7 +157,6 @@ RANKS: tuple[Signature, ...] = (
     ),
     Signature(
         "socket-path-long",
-        "root",
         ("path too long", "is longer than 107"),
         r"AF_UNIX path too long|ipc path \"[^\"]*\" is longer than 107",
         "The path of a socket is too long: the system takes 107 characters.",
@@ -175,7 +164,6 @@ RANKS: tuple[Signature, ...] = (
     ),
     Signature(
         "interface-missing",
-        "root",
         ("Unable to find address for: ",),
         r"Unable to find address for: (?P<name>\S+)",
         "This host has no network interface {name} with an address.",
@@ -183,7 +171,6 @@ RANKS: tuple[Signature, ...] = (
     ),
     Signature(
         "nccl-network",
-        "root",
         (
             "socketStartConnect",
             "socketPollConnect",
@@ -205,7 +192,6 @@ RANKS: tuple[Signature, ...] = (
     ),
     Signature(
         "nccl-error",
-        "symptom",
         (
             "NCCL error",
             "ncclSystemError",
@@ -225,10 +211,10 @@ RANKS: tuple[Signature, ...] = (
             else NCCL_SETTINGS
         ),
         retryable=None,
+        kind="symptom",
     ),
     Signature(
         "nccl-timeout",
-        "symptom",
         ("collective operation timeout",),
         r"Watchdog caught collective operation timeout: \w+\([^\n]*?OpType=(?P<op>\w+)[^\n]*? ran for (?P<ms>\d+) "
         r"milliseconds",
@@ -238,10 +224,10 @@ RANKS: tuple[Signature, ...] = (
         ),
         f"{HIGHER_ABOVE} If there is none, look at dmesg of every host for Xid lines, and set NCCL_DEBUG: INFO in env.",
         retryable=None,
+        kind="symptom",
     ),
     Signature(
         "rendezvous-timeout",
-        "root",
         (
             "clients joined",
             "client socket has",
@@ -273,7 +259,6 @@ RANKS: tuple[Signature, ...] = (
     ),
     Signature(
         "engine-ready-timeout",
-        "root",
         ("Timed out waiting for ", "response from front-end", "Did not receive response"),
         # 0.10 and 0.11 leave out a blank.
         r"Timed out waiting for (?:new )?engine(?:s to send ?initial message|[ -]core processes to start)[^\n]*?"
@@ -294,7 +279,6 @@ RANKS: tuple[Signature, ...] = (
     ),
     Signature(
         "ray-memory",
-        "root",
         ("low on memory", "memory pressure (OOM)"),
         r"killed due to (?:the node running low on memory|memory pressure \(OOM\))",
         _ray_memory,
@@ -306,7 +290,6 @@ RANKS: tuple[Signature, ...] = (
     ),
     Signature(
         "custom-all-reduce",
-        "root",
         ("custom_all_reduce.cuh",),
         r"custom_all_reduce\.cuh:\d+ '(?P<why>[^']+)'",
         "The all-reduce of vLLM, by which its GPUs add up their parts, failed: {why}.",
@@ -317,7 +300,6 @@ RANKS: tuple[Signature, ...] = (
     ),
     Signature(
         "nvlink-multicast",
-        "root",
         ("cuMulticast", "upport multicast"),
         r"\bcuMulticast\w+|[Dd]oes not support multicast",
         "NVLink multicast is not available on this host, and a kernel that joins several GPUs asked for it.",
