@@ -367,6 +367,70 @@ BLOCK = "is not divisible by weight quantization block_n = 128."
             False,
             id="the port of a connector",
         ),
+        pytest.param(
+            "torch.AcceleratorError: CUDA error: CUDA-capable device(s) is/are busy or unavailable",
+            "cuda-error",
+            "busy or unavailable",
+            "its compute mode is exclusive",
+            None,
+            id="a GPU that another has for itself",
+        ),
+        pytest.param(
+            "RuntimeError: CUDA error: peer access is not supported between these two devices",
+            "cuda-error",
+            "peer access",
+            "Set disable_custom_all_reduce: true",
+            None,
+            id="GPUs that do not reach each other",
+        ),
+        pytest.param(
+            "torch.AcceleratorError: CUDA error: operation not permitted when stream is capturing",
+            "cuda-error",
+            "stream is capturing",
+            "Set enforce_eager: true",
+            None,
+            id="a graph that cannot be captured",
+        ),
+        pytest.param(
+            "RuntimeError: CUDA Error: operation not supported at /workspace/csrc/cumem_allocator.cpp:62",
+            "cuda-error",
+            "operation not supported",
+            "leave out enable_sleep_mode",
+            None,
+            id="what a virtual GPU lacks",
+        ),
+        pytest.param(
+            '  File "/x/torch/_symmetric_memory/__init__.py", line 9, in rendezvous\nRuntimeError: CUDA driver error: invalid odd',
+            "cuda-error",
+            "invalid odd",
+            "VLLM_ALLREDUCE_USE_SYMM_MEM: 0",
+            None,
+            id="symmetric memory",
+        ),
+        pytest.param(
+            f"{CONFIG}VllmConfig\n  Value error, Cannot find the config file for awq_marlin{TYPE}",
+            "quant-config-missing",
+            "says awq_marlin",
+            "Remove quantization",
+            False,
+            id="weights that are not quantized",
+        ),
+        pytest.param(
+            f"{CONFIG}SpeculativeConfig\n  Value error, Number of experts must be odd when expert parallelism is on{TYPE}",
+            "config-invalid",
+            "experts must be odd",
+            "Number of experts must be odd when expert parallelism is on. Change or leave out enable_expert_parallel",
+            False,
+            id="what a check demands, without what pydantic puts before it",
+        ),
+        pytest.param(
+            "ModuleNotFoundError: No module named 'transformers_modules.org.Odd-1'",
+            "remote-code-name",
+            "transformers_modules.org.Odd-1",
+            "has no dot",
+            False,
+            id="a directory with a dot in its name",
+        ),
     ],
 )
 def test_what_a_reader_is_told(error: str, id: str, cause: str, remedy: str, retryable: bool | None) -> None:
@@ -397,3 +461,13 @@ def test_a_package_that_was_done_without_is_no_cause() -> None:
     during = "\nDuring handling of the above exception, another exception occurred:\n\n"
     found = diagnose(START + handled + during + error, gone)
     assert (found.id, "ZorkError: odd" in found.cause) == ("unknown", True)
+
+
+def test_how_a_process_of_the_engine_ended_is_said_with_its_signal() -> None:
+    found = diagnose(START + END.replace("{}", "{'EngineCore': -11}"), ProcessState(running=False, exit_status=1))
+    assert (found.id, "(exit code -11: segmentation fault)" in found.cause) == ("engine-start-failed", True)
+
+
+def test_a_line_of_code_that_raises_is_no_message() -> None:
+    code = '    raise ValueError(f"LoRA rank 64 is greater than max_lora_rank 16")\n'
+    assert diagnose(f"{START}Traceback (most recent call last):\n{code}ZorkError: odd\n").id == "unknown"
