@@ -47,7 +47,8 @@ SAMPLES: dict[str, list[tuple[str, str]]] = {
         (
             "0.32 on a CPU",
             "ValueError: Available memory on node 0 (20.28/23.54 GiB) on startup is less than desired CPU memory "
-            "utilization (0.92, 21.66 GiB). On the CPU backend, the `--gpu-memory-utilization` flag controls the fraction",
+            "utilization (0.92, 21.66 GiB). On the CPU backend, the `--gpu-memory-utilization` flag controls the "
+            "fraction",
         ),
         (
             "0.14 on",
@@ -143,7 +144,8 @@ SAMPLES: dict[str, list[tuple[str, str]]] = {
         ),
         (
             "tiktoken",
-            "requests.exceptions.ConnectionError: HTTPSConnectionPool(host='openaipublic.blob.core.windows.net', port=443): Max "
+            "requests.exceptions.ConnectionError: HTTPSConnectionPool(host='openaipublic.blob.core.windows.net', "
+            "port=443): Max "
             "retries exceeded",
         ),
     ],
@@ -188,6 +190,14 @@ SAMPLES: dict[str, list[tuple[str, str]]] = {
             "'namespace/repo_name': "
             "'/models/nothing'. Use `repo_type` argument if needed.",
         ),
+        (
+            "a name that no repository has",
+            "OSError: m is not a local folder or a valid repository name on 'https://hf.co'.",
+        ),
+        (
+            "of signs",
+            "huggingface_hub.errors.HFValidationError: Repo id must use alphanumeric chars, '-' or '.': 'org/a b'.",
+        ),
     ],
     "hf-offline": [
         (
@@ -204,6 +214,7 @@ SAMPLES: dict[str, list[tuple[str, str]]] = {
             "HF_HUB_OFFLINE",
             "huggingface_hub.errors.OfflineModeIsEnabled: Cannot reach https://huggingface.co: offline mode",
         ),
+        ("a proxy", "huggingface_hub.errors.FileMetadataError: Distant resource does not have a Content-Length."),
     ],
     "no-weights": [("all", "RuntimeError: Cannot find any model weights with `/models/gpt-oss-120b`")],
     "disk-full": [
@@ -288,7 +299,8 @@ SAMPLES: dict[str, list[tuple[str, str]]] = {
         ),
         (
             "0.8 to 0.13, without transformers",
-            "ValueError: OddForCausalLM has no vLLM implementation and the Transformers implementation is not compatible.",
+            "ValueError: OddForCausalLM has no vLLM implementation and the Transformers implementation is not "
+            "compatible.",
         ),
         ("0.10 on", "ValueError: Cannot find model module. 'OddForCausalLM' is not a registered model in the library"),
     ],
@@ -303,6 +315,10 @@ SAMPLES: dict[str, list[tuple[str, str]]] = {
             "transformers",
             "ValueError: The repository x contains custom code which must be executed to correctly load the model. "
             "Please pass the argument `trust_remote_code=True` to allow custom code to be run.",
+        ),
+        (
+            "transformers",
+            "ValueError: Loading it runs its code. Please set the option `trust_remote_code=True` to allow that.",
         ),
     ],
     "max-len-exceeds-model": [
@@ -339,7 +355,8 @@ SAMPLES: dict[str, list[tuple[str, str]]] = {
         ),
         (
             "Docker",
-            "docker: Error response from daemon: driver failed programming external connectivity on endpoint vllm (0b5a): "
+            "docker: Error response from daemon: driver failed programming external connectivity on endpoint vllm "
+            "(0b5a): "
             "Bind for 0.0.0.0:8000 failed: port is already allocated",
         ),
         (
@@ -392,7 +409,8 @@ SAMPLES: dict[str, list[tuple[str, str]]] = {
         ("0.8", "ValueError: Failed to import Ray, please install Ray with `pip install ray`."),
         (
             "0.20, in its process",
-            "(EngineCore pid=9) ERROR 11-21 10:00:00 [core.py:1] ValueError: Failed to import Ray: No module named 'ray'.",
+            "(EngineCore pid=9) ERROR 11-21 10:00:00 [core.py:1] ValueError: Failed to import Ray: No module named "
+            "'ray'.",
         ),
     ],
     "ray-placement": [
@@ -410,13 +428,19 @@ SAMPLES: dict[str, list[tuple[str, str]]] = {
         ),
         (
             "0.14 on",
-            "ValueError: Cannot provide a placement group requiring 16 GPUs (placement_group_specs=[{'GPU': 1.0}]) within "
+            "ValueError: Cannot provide a placement group requiring 16 GPUs (placement_group_specs=[{'GPU': 1.0}]) "
+            "within "
             "1800 seconds.\nTips:\n    Check available GPUs in your cluster using `ray status`.",
         ),
         (
             "0.20, in its process",
-            "(EngineCore pid=9) ERROR 11-21 10:00:00 [core.py:1136] ValueError: Cannot provide a placement group requiring 2 "
+            "(EngineCore pid=9) ERROR 11-21 10:00:00 [core.py:1136] ValueError: Cannot provide a placement group "
+            "requiring 2 "
             "GPUs (placement_group_specs=[{'GPU': 1.0}]) within 1800 seconds.",
+        ),
+        (
+            "0.6 on",
+            "ValueError: The number of required GPUs exceeds the total number of available GPUs in the placement group.",
         ),
     ],
     "nccl-shm": [
@@ -433,7 +457,8 @@ SAMPLES: dict[str, list[tuple[str, str]]] = {
         ("torch", "RuntimeError: unable to write to file </torch_185_2867> : No space left on device (28)"),
         (
             "torch",
-            "RuntimeError: unable to open shared memory object </torch_5_1> in read-write mode: No space left on device (28)",
+            "RuntimeError: unable to open shared memory object </torch_5_1> in read-write mode: No space left on "
+            "device (28)",
         ),
     ],
     "shm-full": [
@@ -581,7 +606,8 @@ SAMPLES: dict[str, list[tuple[str, str]]] = {
         ),
         (
             "0.22 on, Ray",
-            "(EngineCore pid=9) ERROR 07-04 17:35:16 [ray_executor_v2.py:400] RayWorkerProc rank=[1, 3] died unexpectedly, "
+            "(EngineCore pid=9) ERROR 07-04 17:35:16 [ray_executor_v2.py:400] RayWorkerProc rank=[1, 3] died "
+            "unexpectedly, "
             "shutting down executor.",
         ),
     ],

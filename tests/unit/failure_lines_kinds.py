@@ -20,7 +20,8 @@ SAMPLES: dict[str, list[tuple[str, str]]] = {
         ("a shell", "/bin/sh: 1: vllm: not found"),
         (
             "a shell",
-            "/opt/start.sh: line 4: /opt/vllm/bin/vllm: /opt/vllm/bin/python: bad interpreter: No such file or directory",
+            "/opt/start.sh: line 4: /opt/vllm/bin/vllm: /opt/vllm/bin/python: bad interpreter: No such file or "
+            "directory",
         ),
         ("uv", "error: Failed to spawn: `vllm`\n  Caused by: No such file or directory (os error 2)"),
         ("a script", "/usr/local/bin/run_cluster.sh: line 12: ray: command not found"),
@@ -45,7 +46,8 @@ SAMPLES: dict[str, list[tuple[str, str]]] = {
         ("0.10, a worker", "ValueError: <class 'vllm.worker.odd.OddWorker'> does not support LoRA"),
         (
             "0.22 to 0.33, experts",
-            "NotImplementedError: FlashInferExperts does not support LoRA. For unquantized MoE, set moe_backend='triton' or "
+            "NotImplementedError: FlashInferExperts does not support LoRA. For unquantized MoE, set "
+            "moe_backend='triton' or "
             "moe_backend='auto' (auto selects Triton automatically when LoRA is enabled).",
         ),
         (
@@ -427,6 +429,7 @@ SAMPLES: dict[str, list[tuple[str, str]]] = {
             "RuntimeError: device >= 0 && device < num_gpus INTERNAL ASSERT FAILED at x.cpp:52, please report a bug to "
             "PyTorch. device=1, num_gpus=1",
         ),
+        ("0.22 on", "RuntimeError: Physical device 3 for logical device 0 is not visible in CUDA_VISIBLE_DEVICES=0,1"),
     ],
     "gpu-fault": [
         ("torch", "RuntimeError: CUDA error: uncorrectable ECC error encountered"),
@@ -555,14 +558,16 @@ SAMPLES: dict[str, list[tuple[str, str]]] = {
         ("a part", "ModuleNotFoundError: No module named 'vllm._C'"),
         (
             "code of a model",
-            "ImportError: This modeling file requires the following packages that were not found in your environment: timm. "
+            "ImportError: This modeling file requires the following packages that were not found in your "
+            "environment: timm. "
             "Run `pip install timm`",
         ),
     ],
     "weights-damaged": [
         (
             "transformers",
-            "OSError: Unable to load weights from pytorch checkpoint file for '/models/x' at '/models/x/pytorch_model.bin'.",
+            "OSError: Unable to load weights from pytorch checkpoint file for '/models/x' at "
+            "'/models/x/pytorch_model.bin'.",
         ),
         ("0.3", ("safetensors_rust.SafetensorError: Error while deserializing header: MetadataIncompleteBuffer")),
         (
@@ -610,6 +615,7 @@ SAMPLES: dict[str, list[tuple[str, str]]] = {
             "torch.Size([5376, 1152])",
         ),
         ("another shape, untold", "    assert param_data.shape == loaded_weight.shape\nAssertionError"),
+        ("0.24 on", "FileNotFoundError: Weight files referenced in index but missing: ['model-2.safetensors']"),
     ],
     "model-type-unknown": [
         (
@@ -637,6 +643,7 @@ SAMPLES: dict[str, list[tuple[str, str]]] = {
             ),
         ),
         ("no type", ("ValueError: Unrecognized model in /models/x. Should have a `model_type` key in its config.json")),
+        ("a tokenizer", "ValueError: Tokenizer class 'Odd' specified in the tokenizer config was not found."),
     ],
 }
 

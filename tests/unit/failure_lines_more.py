@@ -86,12 +86,14 @@ SAMPLES: dict[str, list[tuple[str, str]]] = {
     "mem-state-blocks": [
         (
             "0.19 on",
-            "ValueError: max_num_seqs (1024) exceeds available Mamba cache blocks (530). Each decode sequence requires one "
+            "ValueError: max_num_seqs (1024) exceeds available Mamba cache blocks (530). Each decode sequence "
+            "requires one "
             "Mamba cache block, so CUDA graph capture cannot proceed. Please lower max_num_seqs to at most 530.",
         ),
         (
             "of a worker",
-            "RuntimeError: Worker failed with error 'max_num_seqs (256) exceeds available Mamba cache blocks (30). Each "
+            "RuntimeError: Worker failed with error 'max_num_seqs (256) exceeds available Mamba cache blocks (30). "
+            "Each "
             "decode', please check the stack trace above for the root cause",
         ),
     ],
@@ -105,7 +107,8 @@ SAMPLES: dict[str, list[tuple[str, str]]] = {
     "hf-rate-limit": [
         (
             "0.6 on",
-            "requests.exceptions.HTTPError: 429 Client Error: Too Many Requests for url: https://huggingface.co/api/models/o/m",
+            "requests.exceptions.HTTPError: 429 Client Error: Too Many Requests for url: "
+            "https://huggingface.co/api/models/o/m",
         ),
         (
             "0.14",
@@ -126,7 +129,8 @@ SAMPLES: dict[str, list[tuple[str, str]]] = {
     "compile-cache": [
         (
             "0.13",
-            "torch._dynamo.exc.BackendCompilerFailed: backend='<vllm.compilation.backends.VllmBackend object>' raised:\n"
+            "torch._dynamo.exc.BackendCompilerFailed: backend='<vllm.compilation.backends.VllmBackend object>' "
+            "raised:\n"
             "UnpicklingError: pickle data was truncated",
         ),
         (
@@ -142,12 +146,15 @@ SAMPLES: dict[str, list[tuple[str, str]]] = {
         ("0.8 and 0.9", "AssertionError: failed to get the hash of the compiled graph"),
         (
             "two servers at once",
-            "OSError: [Errno 39] Directory not empty: '/root/.cache/vllm/torch_compile_cache/1d/rank_0_0/inductor_cache'",
+            "OSError: [Errno 39] Directory not empty: "
+            "'/root/.cache/vllm/torch_compile_cache/1d/rank_0_0/inductor_cache'",
         ),
         (
             "0.9 on",
-            "RuntimeError: vLLM failed to compile the model. The most likely reason for this is that a previous compilation failed, "
-            "leading to a corrupted compilation artifact. We recommend trying to remove ~/.cache/vllm/torch_compile_cache",
+            "RuntimeError: vLLM failed to compile the model. The most likely reason for this is that a previous "
+            "compilation failed, "
+            "leading to a corrupted compilation artifact. We recommend trying to remove "
+            "~/.cache/vllm/torch_compile_cache",
         ),
     ],
     "image-platform": [
@@ -159,14 +166,16 @@ SAMPLES: dict[str, list[tuple[str, str]]] = {
         ),
         (
             "a pull of Podman's",
-            "Error: choosing an image from manifest list docker://quay.io/modh/vllm:rhoai: no image found in image index for "
+            "Error: choosing an image from manifest list docker://quay.io/modh/vllm:rhoai: no image found in image "
+            "index for "
             'architecture "arm64", variant "v8", OS "linux"',
         ),
     ],
     "hf-token": [
         (
             "of another time",
-            "huggingface_hub.errors.HfHubHTTPError: 401 Client Error: Unauthorized for url: https://huggingface.co/api/models/m",
+            "huggingface_hub.errors.HfHubHTTPError: 401 Client Error: Unauthorized for url: "
+            "https://huggingface.co/api/models/m",
         ),
         ("its own words", "Invalid credentials in Authorization header"),
         (
@@ -197,14 +206,16 @@ SAMPLES: dict[str, list[tuple[str, str]]] = {
     "mem-host-kv": [
         (
             "0.27 on, CPU",
-            "ValueError: Available memory on node 0 (2.5/7.77 GiB) on kv cache allocation is less than requested memory for kv "
+            "ValueError: Available memory on node 0 (2.5/7.77 GiB) on kv cache allocation is less than requested "
+            "memory for kv "
             "(12.0 GiB). Decrease it.",
         )
     ],
     "fork-after-cuda": [
         (
             "torch",
-            "RuntimeError: Cannot re-initialize CUDA in forked subprocess. To use CUDA with multiprocessing, use 'spawn'.",
+            "RuntimeError: Cannot re-initialize CUDA in forked subprocess. To use CUDA with multiprocessing, use "
+            "'spawn'.",
         )
     ],
     "unit-gave-up": [("systemd", "vllm.service: Start request repeated too quickly.")],
@@ -216,7 +227,8 @@ SAMPLES: dict[str, list[tuple[str, str]]] = {
     "name-hidden": [
         (
             "Python",
-            "ImportError: cannot import name 'LLM' from partially initialized module 'vllm' (most likely due to a circular "
+            "ImportError: cannot import name 'LLM' from partially initialized module 'vllm' (most likely due to a "
+            "circular "
             "import) (/work/vllm.py)",
         )
     ],
@@ -224,8 +236,10 @@ SAMPLES: dict[str, list[tuple[str, str]]] = {
     "model-part-missing": [
         (
             "transformers",
-            "OSError: Can't load image processor for 'org/m'. If you were trying to load it from 'https://huggingface.co/models', "
-            "look. Otherwise, make sure 'org/m' is the correct path to a directory containing a preprocessor_config.json file",
+            "OSError: Can't load image processor for 'org/m'. If you were trying to load it from "
+            "'https://huggingface.co/models', "
+            "look. Otherwise, make sure 'org/m' is the correct path to a directory containing a "
+            "preprocessor_config.json file",
         ),
         ("a tokenizer", "OSError: Can't load tokenizer for '/models/m'. If you were trying to load it, look."),
         (
@@ -236,12 +250,18 @@ SAMPLES: dict[str, list[tuple[str, str]]] = {
             "0.8 on",
             "TypeError: Invalid type of HuggingFace processor. Expected type: <class 'x'>, but found type: <class 'y'>",
         ),
+        (
+            "a file",
+            "OSError: org/m does not appear to have a file named model.safetensors. Checkout "
+            "'https://huggingface.co/org/m/tree/main'",
+        ),
     ],
     "quant-config-missing": [("0.2 on", "ValueError: Cannot find the config file for awq_marlin")],
     "lora-broken": [
         (
             "0.5 on",
-            "ValueError: While loading /a, expected target modules in {'q_proj'} but received ['odd']. Please verify it",
+            "ValueError: While loading /a, expected target modules in {'q_proj'} but received ['odd']. Please verify "
+            "it",
         ),
         ("a weight", "ValueError: base_model.model.lm_head.weight is unsupported LoRA weight"),
         ("no directory", "ValueError: Loading lora a failed: No adapter found for /adapters/a"),
@@ -268,7 +288,8 @@ SAMPLES: dict[str, list[tuple[str, str]]] = {
     "no-node": [
         (
             "the scheduler",
-            "Warning  FailedScheduling  10s  default-scheduler  0/3 nodes are available: 3 Insufficient nvidia.com/gpu. preemption: x",
+            "Warning  FailedScheduling  10s  default-scheduler  0/3 nodes are available: 3 Insufficient "
+            "nvidia.com/gpu. preemption: x",
         )
     ],
 }
@@ -293,7 +314,8 @@ LOOK_ALIKES: dict[str, str] = {
     "image-platform": f"{INFO}The platform of the image matches the one for architecture arm64",
     "custom-all-reduce": f"{WARNING}Custom allreduce is disabled because custom_all_reduce.cuh knows no PCIe",
     "mem-host-kv": f"{INFO}Available memory on node 0 (2.5/7.77 GiB), 1.0 GiB requested for kv",
-    "fork-after-cuda": f"{WARNING}We must use the `spawn` start method: CUDA is initialized, and a forked subprocess may not",
+    "fork-after-cuda": f"{WARNING}We must use the `spawn` start method: CUDA is initialized, and a forked subprocess "
+    "may not",
     "unit-gave-up": "vllm.service: Scheduled restart job, restart counter is at 3.",
     "job-time-limit": "slurmstepd: error: *** JOB 12 ON node7 CANCELLED AT 2026-01-03T10:00:00 ***",
     "libcuda-link": "/usr/bin/ld: cannot find -lodd: No such file or directory",

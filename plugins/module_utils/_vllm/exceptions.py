@@ -40,7 +40,8 @@ QUOTED_ERROR = re.compile(
 )
 # What the others see of the one that failed first.
 FOLLOWERS = re.compile(
-    r"^(?:BrokenPipeError|ConnectionResetError|ConnectionRefusedError|EOFError|zmq\.error\.(?!ZMQError: (?:ipc|No such))\w+)\b"
+    r"^(?:BrokenPipeError|ConnectionResetError|ConnectionRefusedError|EOFError|zmq\.error\.(?!ZMQError: (?:ipc|No "
+    r"such))\w+)\b"
     r"|recvValue failed"
     # What an executor's wait for its workers ends with, once one of them has died.
     r"|^RuntimeError: cancelled$"
@@ -58,19 +59,22 @@ DECISIVE = (
 NATIVE = re.compile(
     r"^(?:Failed: |LLVM ERROR: |(?:CUDA|Cuda|HIP)[ _][Ee]rror\b|(?:OMP|libgomp|MKL)[: ].*(?:[Ee]rror|FATAL|failed)"
     r"|F\d{4} \d\d:|malloc(?:\(\)|_consolidate\(\)): |free\(\): |double free or|corrupted |munmap_chunk\(\)"
-    r"|\[[\w.:-]*\] Caught signal |Could not load library |Invalid handle\. Cannot load )|: Assertion `.*' failed|^\S+\.(?:cuh?|cpp|cc|h|hpp|rs):\d+.*(?:[Ee]rror|failed"
+    r"|\[[\w.:-]*\] Caught signal |Could not load library |Invalid handle\. Cannot load )|: Assertion `.*' failed"
+    r"|^\S+\.(?:cuh?|cpp|cc|h|hpp|rs):\d+.*(?:[Ee]rror|failed"
     r"|panicked)|\bpanicked at |\[FATAL\]|\bCheck failed: "
 )
 # What a message tells its reader to do, and what only sends him elsewhere.
 ADVICE = re.compile(
-    r"^(?:Please|We recommend|Adjust|Add|Change|Check|Disable|Enable|Pass|Remove|Specify|Switch|Try|Consider|Set|Use|Install|Upgrade|Increase|Decrease|Reduce|Lower|Make sure|Ensure|Either|You "
+    r"^(?:Please|We recommend|Adjust|Add|Change|Check|Disable|Enable|Pass|Remove|Specify|Switch|Try|Consider|Set|Use"
+    r"|Install|Upgrade|Increase|Decrease|Reduce|Lower|Make sure|Ensure|Either|You "
     r"(?:can|may|should|must|need)|(?:To|In order to) (?:fix|solve|resolve|avoid|use|run|enable|disable|proceed|do "
     r"so)|If you)\b|\b[Pp]lease (?!report)\w+|\b(?:try|consider) \w+ing\b|\binstead\b|\b[Mm]ake sure\b"
 )
 # What a message says has to hold, without an appeal to anybody.
 DEMAND = re.compile(r"\b[Mm]ust be \w+")
 NO_ADVICE = re.compile(
-    r"report|If you were trying|`np\.|file an? (?:issue|bug)|open an? issue|stack ?trace|TORCH_LOGS|TORCHDYNAMO|https?://\S+/issues|root cause"
+    r"report|If you were trying|`np\.|file an? (?:issue|bug)|open an? issue|stack ?trace|TORCH_LOGS|TORCHDYNAMO"
+    r"|https?://\S+/issues|root cause"
 )
 # The values that a message says there are, and what such a list is none of.
 OPTIONS = re.compile(
@@ -290,7 +294,8 @@ SORTS: tuple[Sort, ...] = (
         False,
     ),
     _sort(
-        r"Failed to pull image|failed to resolve reference|manifest unknown|manifest for \S+ not found|pull access denied|toomanyrequests|repository does not exist"
+        r"Failed to pull image|failed to resolve reference|manifest unknown|manifest for \S+ not found|pull access "
+        r"denied|toomanyrequests|repository does not exist"
         r"|unauthorized: authentication required|initializing source docker:",
         "The image could not be fetched",
         "check its name and tag, log in to the registry on the host where it wants that, and look at its limit of "
@@ -299,11 +304,12 @@ SORTS: tuple[Sort, ...] = (
     _sort(
         r"Error response from daemon|OCI runtime|container_linux\.go",
         "The container could not be created or started",
-        "correct what it names: a name that another container has, a path to mount that is not there, a device, a port, a "
+        "correct what it names: a name that another container has, a path to mount that is not there, a device, a "
+        "port, a "
         "limit (ulimits)",
     ),
     _sort(
-        r"(?:Revision|Entry)NotFound",
+        r"(?:Revision|Entry)NotFound|not a valid git identifier",
         "The model has no such revision or file on the Hugging Face Hub",
         "check model, revision and the name of the file on the model's page",
         False,
@@ -332,13 +338,15 @@ SORTS: tuple[Sort, ...] = (
         False,
     ),
     _sort(
-        r"[Rr]aylet|\bGCS\b|\bRay (?:instance|cluster|workers?|head|nodes?)\b|RAY_ADDRESS|[Pp]lacement group",
+        r"[Rr]aylet|\bGCS\b|\bRay (?:instance|cluster|workers?|head|nodes?|version)\b|RAY_ADDRESS|[Pp]lacement group",
         "The Ray cluster, which runs the workers, failed",
-        "look at ray status and at /tmp/ray/session_latest/logs of every host; then start Ray again on all of them (ray "
+        "look at ray status and at /tmp/ray/session_latest/logs of every host; then start Ray again on all of them "
+        "(ray "
         "stop, ray start), each with the same versions and enough free GPUs",
     ),
     _sort(
-        r"^(?!ImportError|ModuleNotFound)(?=.*(?:ptxas|nvcc|LLVM ERROR|[Nn]inja|triton\.compiler|CompilationError|InductorError|BackendCompilerFailed"
+        r"^(?!ImportError|ModuleNotFound)(?=.*(?:ptxas|nvcc|LLVM ERROR|[Nn]inja|triton\.compiler|CompilationError"
+        r"|InductorError|BackendCompilerFailed"
         r"|PassManager"
         r"|LoweringException|(?:\d\)?|\bld|collect2|cc): (?:fatal )?error: ))",
         "A kernel could not be compiled for this GPU or on this host",
@@ -348,7 +356,7 @@ SORTS: tuple[Sort, ...] = (
     ),
     _sort(
         r"ModuleNotFoundError|ImportError|undefined symbol|cannot open shared object|Symbol not found|No module named"
-        r"|binary incompatibility|NumPy|Cannot load symbol|Could not load library",
+        r"|binary incompatibility|NumPy|Cannot load symbol|Could not load library|PackageNotFound|to upgrade torch",
         "A package of the environment is missing or does not go with the others",
         "run pip check in it and compare with what this vLLM requires; the official image, or a new environment with "
         "vLLM installed alone, has what goes together",
@@ -381,7 +389,8 @@ SORTS: tuple[Sort, ...] = (
     _sort(
         r"PermissionError|Permission denied|Operation not permitted|Read-only file system|numa_migrate_pages",
         "The server may not do what it tried",
-        "check who owns the path that it names and as which user the server runs; a container may need a capability (cap_add: "
+        "check who owns the path that it names and as which user the server runs; a container may need a capability "
+        "(cap_add: "
         "SYS_NICE for NUMA)",
         False,
     ),
@@ -442,15 +451,19 @@ PLACES: tuple[Sort, ...] = (
         False,
     ),
     _sort(
-        r"in _get_and_verify_max_len$|config\w*\[[\"']|configuration_\w+\.py|rotary_embedding|in (?:\w+_)?rope(?:_\w+)?$|transformers_utils/config",
+        r"in _get_and_verify_max_len$|config\w*\[[\"']|configuration_\w+\.py|rope_utils|auto_factory|rotary_embedding"
+        r"|in (?:\w+_)?rope(?:_\w+)?$|transformers_utils/config",
         "The model's config.json holds what this vLLM, or its transformers, does not take",
-        "compare config.json with that of its publisher; a newer version may know it, and hf_overrides sets a value anew",
+        "compare config.json with that of its publisher; a newer version may know it, and hf_overrides sets a value "
+        "anew",
         False,
     ),
     _sort(
         r"processing_\w+\.py|in \w*_processor\w*$|transformers_utils/processor",
-        "The processor of the model (for images, videos or sound) is not complete, or of another version than transformers",
-        "check that preprocessor_config.json and processor_config.json are in the model's directory, compare the version of "
+        "The processor of the model (for images, videos or sound) is not complete, or of another version than "
+        "transformers",
+        "check that preprocessor_config.json and processor_config.json are in the model's directory, compare the "
+        "version of "
         "transformers with what the model asks for, or set limit_mm_per_prompt to 0 for what is not used",
         False,
     ),
@@ -485,7 +498,8 @@ NAMED = re.compile(
     r"|reasoning|tokenizer|load|served|node|master|speculative|prompt)_[a-z0-9_]+)(?![\w/(-]|\.\w)"
 )
 NO_SETTING = re.compile(
-    r"(?!served_)(?:num_(?:gpus|heads|experts|layers|blocks|gpu_blocks|tokens|reqs|kv_heads|\w+_heads|hidden_layers)$|max_position"
+    r"(?!served_)(?:num_(?:gpus|heads|experts|layers|blocks|gpu_blocks|tokens|reqs|kv_heads|\w+_heads|hidden_layers)$"
+    r"|max_position"
     r"|max_seq|\w+_(?:weights?|kernel|factor|idx|index|ids?|proj|name|shape|dim)$|load_"
     r"|VLLM_(?:USE_V1|ALLOW_LONG_MAX_MODEL_LEN)$)"
 )
@@ -522,7 +536,10 @@ SETTINGS: tuple[tuple[str, str], ...] = (
         "compilation_config (enforce_eager does without)",
         re.compile(r"[Cc][Uu][Dd][Aa].?[Gg]raph|FusionPass|/compilation/|_dynamo|_inductor"),
     ),
-    ("attention_backend", r"FlashAttention|FlashInfer|FlashMLA|flash_attn|/attention/backends/|[Aa]ttention backend"),
+    (
+        "attention_backend",
+        r"FlashAttention|FlashInfer|FlashMLA|flash_attn|/attention/backends/|(?:[Aa]ttention|prefill) backend",
+    ),
     ("kv_transfer_config", r"kv_transfer|KVConnector|LMCache|\bNIXL\b|[Nn]ixl_|[Mm]ooncake"),
     ("limit_mm_per_prompt", r"[Mm]ulti.?[Mm]odal|mm_processor|[Ii]mage processor|[Ee]ncoder cache"),
     ("reasoning_parser", r"[Rr]easoning parser|vllm/reasoning/"),
@@ -534,6 +551,9 @@ SETTINGS: tuple[tuple[str, str], ...] = (
     ("disable_custom_all_reduce", r"[Cc]ustom.all.?reduce"),
     ("mamba_backend", r"Mamba SSU"),
     ("dtype", r"scalar type|FP16/BF16"),
+    ("prefill_context_parallel_size", r"\bPCP\b|[Pp]refill.context.parallel"),
+    ("VLLM_PLUGINS", r"platform plugin"),
+    ("VLLM_BATCH_INVARIANT", r"batch.invarian"),
     ("numa_bind", r"\bNUMA\b|numactl"),
     ("VLLM_CPU_OMP_THREADS_BIND", r"numa_\w+ failed|ompmultiprocessing|init_cpu_threads"),
     ("block_size", r"[Bb]lock.size|page.size|KV cache (?:groups|specs)"),

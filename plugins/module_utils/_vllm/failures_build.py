@@ -78,7 +78,8 @@ BUILD: tuple[Signature, ...] = (
         r"(?:BackendCompilerFailed: [^\n]* raised:|/compilation/\w+\.py|/_inductor/\w+\.py"
         r"|aot_compile)[^\n]*\n(?:[^\n]*\n){0,3}?(?:\w+\.)?(?:UnpicklingError|EOFError): (?P<why>pickle data was "
         r"truncated|Ran out of input)|AssertionError: (?P<why2>failed to get the hash of the compiled graph)"
-        r"|leading to a (?P<why4>corrupted compilation artifact)|(?P<why3>Directory not empty: '[^']*(?:torch_compile_cache|torchinductor|triton)[^']*')",
+        r"|leading to a (?P<why4>corrupted compilation artifact)|(?P<why3>Directory not empty: "
+        r"'[^']*(?:torch_compile_cache|torchinductor|triton)[^']*')",
         "What an earlier start compiled and kept is damaged, or of another version: {why}.",
         "Delete the directory torch_compile_cache below VLLM_CACHE_ROOT (~/.cache/vllm in the container or of the "
         "unit's user) and start again; servers that start at the same time need one each. VLLM_DISABLE_COMPILE_CACHE: "
@@ -144,14 +145,15 @@ BUILD: tuple[Signature, ...] = (
         "transformers-clash",
         (
             "from 'transformers",
-            "already used by a Transformers config",
+            "already used by a Transformers ",
             "all_special_tokens_extended",
             "module 'transformers",
             "No module named 'transformers.",
             "' object has no attribute '",
         ),
         r"(?P<what>cannot import name '\w+' from 'transformers[\w.]*'|'[\w-]+' is already used by a "
-        r"Transformers config|(?:module 'transformers[\w.]*'|\w+) has no attribute '?all_special_tokens_extended'?"
+        r"Transformers (?:config|model)|(?:module 'transformers[\w.]*'|\w+) has no attribute "
+        r"'?all_special_tokens_extended'?"
         r"|module 'transformers[\w.]*' has no attribute '\w+'|No module named 'transformers\.[\w.]+'"
         r"|'\w+Config' object has no attribute 'rope_\w+'|'\w*(?:Tokenizer|Processor)\w*' object has no attribute "
         r"'\w+')",
@@ -172,9 +174,11 @@ BUILD: tuple[Signature, ...] = (
         "remote-code-name",
         ("No module named 'transformers_modules.",),
         r"No module named '(?P<module>transformers_modules\.[^']+)'",
-        "The code of the model cannot be imported as {module}: the name of its directory has a dot, or several processes "
+        "The code of the model cannot be imported as {module}: the name of its directory has a dot, or several "
+        "processes "
         "wrote the cache of such code at once.",
-        "Rename the directory of the model so that its name has no dot, or delete ~/.cache/huggingface/modules and give "
+        "Rename the directory of the model so that its name has no dot, or delete ~/.cache/huggingface/modules and "
+        "give "
         "each server its own (HF_MODULES_CACHE in env).",
         narrows=("module-missing",),
     ),

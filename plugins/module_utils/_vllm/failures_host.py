@@ -38,16 +38,19 @@ CALLS = (
     ),
     (
         r"^.*(?:busy or unavailable)",
-        "Look at nvidia-smi: another process has this GPU for itself, or its compute mode is exclusive (nvidia-smi -c 0 "
+        "Look at nvidia-smi: another process has this GPU for itself, or its compute mode is exclusive (nvidia-smi "
+        "-c 0 "
         "allows several). With MIG give the server one device by its UUID.",
     ),
     (
         r"^.*peer (?:access|mapping)",
-        "Set disable_custom_all_reduce: true, and NCCL_P2P_DISABLE: 1 in env: these GPUs cannot reach each other's memory.",
+        "Set disable_custom_all_reduce: true, and NCCL_P2P_DISABLE: 1 in env: these GPUs cannot reach each other's "
+        "memory.",
     ),
     (
         r"^.*capturing",
-        "Set enforce_eager: true, which captures no CUDA graphs, or another attention_backend or moe_backend, and use a newer "
+        "Set enforce_eager: true, which captures no CUDA graphs, or another attention_backend or moe_backend, and "
+        "use a newer "
         "vLLM.",
     ),
     (
@@ -57,7 +60,8 @@ CALLS = (
     ),
     (
         "",
-        "Look at dmesg for Xid lines, at nvidia-smi for memory that others hold, and compare the driver with the CUDA of "
+        "Look at dmesg for Xid lines, at nvidia-smi for memory that others hold, and compare the driver with the "
+        "CUDA of "
         "the image; CUDA_LAUNCH_BLOCKING: 1 in env shows which call it was.",
     ),
 )
@@ -181,7 +185,8 @@ HOST: tuple[Signature, ...] = (
         ),
         r"(?:Failed to infer device type|No CUDA GPUs are available|NVIDIA driver was not found"
         r"|no NVIDIA driver on your system|no CUDA-capable device is detected|CUDA unknown error - this may"
-        r"|nvml error: driver not loaded|(?P<why3>unknown or invalid runtime name: nvidia)|^RuntimeError: 0 active drivers|NVMLError_(?:DriverNotLoaded|LibraryNotFound)"
+        r"|nvml error: driver not loaded|(?P<why3>unknown or invalid runtime name: nvidia)|^RuntimeError: 0 active "
+        r"drivers|NVMLError_(?:DriverNotLoaded|LibraryNotFound)"
         r"|libcuda\.so\.1: cannot open shared object file|could not select device driver \"\" with capabilities: "
         r"\[\[gpu\]\]|(?P<why>failed to discover GPU vendor from CDI[^\n]*)"
         r"|(?P<why2>nvidia-container-cli: (?!requirement error)[^\n]+))",
@@ -220,11 +225,15 @@ HOST: tuple[Signature, ...] = (
             "visible device ordinal",
             "device < num_gpus",
             "Invalid device id",
+            "Non-integer device ID",
+            "for logical device",
         ),
         r"device error: (?P<id>\S+): unknown device|invalid literal for int\(\) with base 10: '(?P<id2>(?:GPU"
         r"|MIG)-[^']*)'"
-        r"|NVMLError_(?:NotFound|InvalidArgument)\b|(?:CUDA error|Error 101): invalid device ordinal|AssertionError: (?P<id6>Invalid device id)|unresolvable CDI devices "
-        r"(?P<id3>\S+)|visible device ordinal \d+ is out of range for (?P<id4>\w+=\S*)"
+        r"|NVMLError_(?:NotFound|InvalidArgument)\b|(?:CUDA error|Error 101): invalid device ordinal|AssertionError: "
+        r"(?P<id6>Invalid device id)|Non-integer device ID '(?P<id7>[^']+)'|for logical device \d+ is not visible in "
+        r"(?P<id8>\S+)|unresolvable CDI devices (?P<id3>\S+)|visible device ordinal \d+ is out of range for "
+        r"(?P<id4>\w+=\S*)"
         r"|device < num_gpus INTERNAL ASSERT FAILED[^\n]*(?P<id5>device=\d+, num_gpus=\d+)",
         lambda f: f"A GPU that the server is to use is not there{of(f, 'id')}, or vLLM cannot find it by that name.",
         "Compare gpus and CUDA_VISIBLE_DEVICES with nvidia-smi -L: write the whole UUID as it stands there, or the "
@@ -272,7 +281,8 @@ HOST: tuple[Signature, ...] = (
             "oom_kill ev",
         ),
         r"(?:killed by the OOM killer|Failed with result 'oom-kill'|NV_ERR_NO_MEMORY|NVRM: .*Out of memory"
-        r"|oom-kill:.*|Detected \d+ oom_kill event|ut of memory: Killed process \d+ \((?P<proc>[^)]*(?:VLLM|vllm|python)[^)]*)\))",
+        r"|oom-kill:.*|Detected \d+ oom_kill event|ut of memory: Killed process \d+ \((?P<proc>[^)]*(?:VLLM|vllm"
+        r"|python)[^)]*)\))",
         "The memory of the host is used up, and the kernel killed the server.",
         "Lower gpu_memory_utilization; on unified memory (GB10) leave 10 to 15 % to the system and empty the page "
         "cache before the start. dmesg shows what was killed.",
@@ -282,7 +292,8 @@ HOST: tuple[Signature, ...] = (
     Signature(
         "illegal-memory-access",
         ("CUDA error: ", "NVRM: Xid", "with error ", "Memory access fault by GPU"),
-        r"(?:CUDA error: |failed with error )(?P<what>an illegal memory access was encountered|device-side assert triggered"
+        r"(?:CUDA error: |failed with error )(?P<what>an illegal memory access was encountered|device-side assert "
+        r"triggered"
         r"|unspecified launch failure|misaligned address)|(?P<what2>Memory access fault by GPU)"
         r"|NVRM: Xid \([^)]*\): (?P<xid>13|31)\b",
         lambda f: f"A kernel failed on the GPU: {'Xid ' + f['xid'] if 'xid' in f else f['what']}.",
@@ -311,7 +322,8 @@ HOST: tuple[Signature, ...] = (
             "Failed to spawn: ",
         ),
         r"exec: \"?(?P<cmd>[^\"\s]+)\"?: executable file not found|Failed at step EXEC spawning (?P<cmd2>\S+): "
-        r"|(?:\b|\d: )(?P<cmd3>vllm|(?<=\d: )(?!-|\S*(?:nvcc|ninja|cc|\+\+|clang|ptxas): )[\w./-]+): (?:command )?not found"
+        r"|(?:\b|\d: )(?P<cmd3>vllm|(?<=\d: )(?!-|\S*(?:nvcc|ninja|cc|\+\+|clang|ptxas): )[\w./-]+): (?:command "
+        r")?not found"
         r"|(?P<cmd4>/\S+): bad interpreter: No such file"
         r"|^error: Failed to spawn: `(?P<cmd5>[^`\n]+)`",
         "The command {cmd} is not there.",
@@ -335,7 +347,8 @@ HOST: tuple[Signature, ...] = (
         ("repeated too quickly",),
         r"[Ss]tart request repeated too quickly",
         "The unit failed again and again, and systemd starts it no more (start request repeated too quickly).",
-        "Look at what it said before (journalctl -u UNIT), put that right, then systemctl reset-failed and start it again.",
+        "Look at what it said before (journalctl -u UNIT), put that right, then systemctl reset-failed and start it "
+        "again.",
         general=True,
     ),
     Signature(
@@ -352,7 +365,8 @@ HOST: tuple[Signature, ...] = (
         ("failed liveness probe", "failed startup probe"),
         r"failed (?P<kind>liveness|startup) probe, will be restarted",
         "Kubernetes ended the server, because its {kind} probe failed.",
-        "Give it a startupProbe on /health whose failureThreshold times periodSeconds is longer than a start takes (minutes), "
+        "Give it a startupProbe on /health whose failureThreshold times periodSeconds is longer than a start takes "
+        "(minutes), "
         "so that the liveness probe begins after that.",
         retryable=True,
         serving=True,
@@ -406,7 +420,8 @@ HOST: tuple[Signature, ...] = (
         "permission-denied",
         ("Permission denied", "Read-only file system", "no locator available for file"),
         r"(?:\[Errno 13\] Permission denied|\[Errno 30\] Read-only file system)(?:: '(?P<path>[^']+)')?"
-        r"|(?P<path2>/[^\s:'\"]+)'?: (?:cannot open shared object file: )?(?:Permission denied|Read-only file system)|(?:Permission denied|Read-only file "
+        r"|(?P<path2>/[^\s:'\"]+)'?: (?:cannot open shared object file: )?(?:Permission denied|Read-only file system)"
+        r"|(?:Permission denied|Read-only file "
         r"system) \(os error|no locator available for file",
         lambda f: f"The server may not read or write {f.groups.get('path', 'a file that it needs')}.",
         "Make it readable and writable for the user that the server runs as (ls -ln shows the owner; a mount may be "

@@ -78,11 +78,14 @@ LIMITS: tuple[Signature, ...] = (
             "No adapter found for",
             "only supports modules_to_save",
         ),
-        r"(?P<why>expected target modules in (?:(?!Please)[^\n])+|(?<=Error: )\S+ is unsupported LoRA weight|No adapter found for \S+"
+        r"(?P<why>expected target modules in (?:(?!Please)[^\n])+|(?<=Error: )\S+ is unsupported LoRA weight|No "
+        r"adapter found for \S+"
         r"|vLLM only supports modules_to_save)",
         lambda f: f"The LoRA adapter cannot be used: {f['why'].rstrip('. ')[:250]}.",
-        "Check in lora_modules that its directory, with adapter_config.json and adapter_model.safetensors, is there as the "
-        "server sees it. One that trains other modules than attention and MLP layers (lm_head, embeddings) has to be merged "
+        "Check in lora_modules that its directory, with adapter_config.json and adapter_model.safetensors, is there "
+        "as the "
+        "server sees it. One that trains other modules than attention and MLP layers (lm_head, embeddings) has to be "
+        "merged "
         "into the weights.",
     ),
     Signature(
@@ -134,10 +137,12 @@ LIMITS: tuple[Signature, ...] = (
         ("could not locate ",),
         r"(?P<name>\w+) (?P<kind>reasoning|[Tt]ool) parser could not locate (?P<what>[^\n!]+)",
         lambda f: (
-            f"The {f['kind'].lower()} parser {f['name']} does not go with the model, whose tokenizer has no {f['what']}."
+            f"The {f['kind'].lower()} parser {f['name']} does not go with the model, whose tokenizer has no "
+            f"{f['what']}."
         ),
         lambda f: (
-            f"Set {'reasoning_parser' if f['kind'] == 'reasoning' else 'tool_call_parser'} to the one of this model, or leave "
+            f"Set {'reasoning_parser' if f['kind'] == 'reasoning' else 'tool_call_parser'} to the one of this model, "
+            f"or leave "
             "it out."
         ),
     ),

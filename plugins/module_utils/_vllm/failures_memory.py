@@ -145,10 +145,13 @@ MEMORY: tuple[Signature, ...] = (
     Signature(
         "mem-host-kv",
         ("on kv cache allocation is less than",),
-        r"Available memory on node (?P<node>\d+) \((?P<free>[\d.]+)/(?P<total>[\d.]+) GiB\) on kv cache allocation is less "
+        r"Available memory on node (?P<node>\d+) \((?P<free>[\d.]+)/(?P<total>[\d.]+) GiB\) on kv cache allocation "
+        r"is less "
         r"than requested memory for kv \((?P<want>[\d.]+) GiB\)",
-        "The KV cache is to have {want} GiB, and {free} of {total} GiB of the memory of the host are free (node {node}).",
-        "Lower VLLM_CPU_KVCACHE_SPACE in env (or kv_cache_memory_bytes in engine) below {free} GiB, or free memory there.",
+        "The KV cache is to have {want} GiB, and {free} of {total} GiB of the memory of the host are free (node "
+        "{node}).",
+        "Lower VLLM_CPU_KVCACHE_SPACE in env (or kv_cache_memory_bytes in engine) below {free} GiB, or free memory "
+        "there.",
     ),
     Signature(
         "gpu-taken",

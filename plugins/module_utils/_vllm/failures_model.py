@@ -35,7 +35,8 @@ MODEL: tuple[Signature, ...] = (
     Signature(
         "harmony-vocab-download",
         ("HarmonyError", "openaipublic.blob"),
-        r"HarmonyError: error downloading or loading vocab file|^\S*ConnectionError: .*openaipublic\.blob\.core\.windows\.net",
+        r"HarmonyError: error downloading or loading vocab file|^\S*ConnectionError: "
+        r".*openaipublic\.blob\.core\.windows\.net",
         "The model needs o200k_base.tiktoken and could not download it (openaipublic.blob.core.windows.net).",
         "Set encodings_dir: role tiktoken_encodings puts the file there, and the server gets TIKTOKEN_ENCODINGS_BASE. "
         "If it is set already, check that the directory is mounted into the container.",
@@ -90,14 +91,14 @@ MODEL: tuple[Signature, ...] = (
         (
             "RepositoryNotFoundError",
             "Repository Not Found",
-            "is not a valid model identifier",
-            "Repo id must be",
+            "is not a local folder",
+            "HFValidationError",
             "Invalid repository ID or local directory",
             "does not appear to have a file named config.json",
         ),
         r"(?:RepositoryNotFoundError|Repository Not Found for url: (?P<url>\S+)"
-        r"|(?P<name>\S+) is not a local folder and is not a valid model identifier"
-        r"|HFValidationError: Repo id must be .*?: '(?P<path>[^']+)'"
+        r"|(?P<name>\S+) is not a local folder (?:and is not a valid model identifier|or a valid repository name)"
+        r"|HFValidationError: [^\n]*: '(?P<path>[^']+)'"
         r"|Invalid repository ID or local directory specified: '(?P<path2>[^']+)'"
         r"|(?P<name2>\S+) does not appear to have a file named config\.json)",
         lambda f: (
@@ -111,8 +112,17 @@ MODEL: tuple[Signature, ...] = (
     ),
     Signature(
         "hf-offline",
-        ("We couldn't connect to", "LocalEntryNotFoundError", "OfflineModeIsEnabled"),
-        r"(?:We couldn't connect to '\S+' to load the files|LocalEntryNotFoundError|OfflineModeIsEnabled)",
+        (
+            "We couldn't connect to",
+            "LocalEntryNotFoundError",
+            "OfflineModeIsEnabled",
+            "FileMetadataError",
+            "IncompleteSnapshotError",
+            "specific connection error",
+        ),
+        r"We couldn't connect to '\S+' to load the files|LocalEntryNotFoundError|OfflineModeIsEnabled"
+        r"|FileMetadataError: "
+        r"|IncompleteSnapshotError: |specific connection error when trying to load",
         "The Hugging Face Hub cannot be reached, and the model is not complete in the cache on the host.",
         "Put the weights on the host beforehand (huggingface_dir, or model as a directory), or let the host reach the "
         "Hub. HF_HUB_OFFLINE=1 keeps a complete cache from being looked up again.",
@@ -165,25 +175,30 @@ MODEL: tuple[Signature, ...] = (
         r"|PytorchStreamReader failed (?P<why3>[^\n]+)|(?P<why4>Unable to load weights from [^\n]+"
         r"|the config file at '[^']+' is not a valid JSON file|could not parse ModelProto from [^\n]+"
         r"|Error parsing line b'version https://git-lfs[^\n]*|cloned a repository without having git-lfs[^\n,.]*"
-        r"|Consistency check failed: [^\n]+|(?<=^Exception: )(?:expected|EOF while|invalid|missing|unknown)[^\n]* at line \d+"
+        r"|Consistency check failed: [^\n]+|(?<=^Exception: )(?:expected|EOF while|invalid|missing|unknown)[^\n]* at "
+        r"line \d+"
         r"[^\n]*)",
         lambda f: f"A file of the model is cut short or holds something else: {f['why'].rstrip('. ')[:200]}.",
         lambda f: (
-            f"Compare the sizes of the files{_where(f)} with those on the model's page, delete the ones that differ and "
+            f"Compare the sizes of the files{_where(f)} with those on the model's page, delete the ones that differ "
+            f"and "
             "download them again (a file of about 130 bytes is a pointer of Git LFS: git lfs pull)."
         ),
     ),
     Signature(
         "model-part-missing",
-        ("Can't load ", "Invalid type of HuggingFace processor"),
-        r"Can't load (?P<what>[\w ]+?) (?:for|of) '(?P<name>[^']+)'(?:[^\n]*directory containing (?:a |all )?(?P<file>[^\n]+))?"
-        r"|Invalid type of HuggingFace (?P<what2>processor)",
+        ("Can't load ", "Invalid type of HuggingFace processor", "does not appear to have a file named"),
+        r"Can't load (?P<what>[\w ]+?) (?:for|of) '(?P<name>[^']+)'(?:[^\n]*directory containing (?:a |all "
+        r")?(?P<file>[^\n]+))?"
+        r"|Invalid type of HuggingFace (?P<what2>processor)"
+        r"|(?P<name2>\S+) does not appear to have a (?P<what3>file named (?!config\.json)[^\n]+?)\.(?: Checkout|$)",
         lambda f: (
             f"The model{of(f, 'name')} has no {f['what'].removeprefix('the ')} that can be read"
             f"{': ' + f['file'].rstrip('. ') + ' is asked for' if 'file' in f else ''}."
         ),
         "Copy the files that are missing from the model's publisher (tokenizer.json, tokenizer_config.json, "
-        "preprocessor_config.json and others), or name another model as tokenizer; a model without images needs no processor "
+        "preprocessor_config.json and others), or name another model as tokenizer; a model without images needs no "
+        "processor "
         "with language_model_only: true.",
         narrows=("hf-offline",),
     ),
@@ -195,12 +210,14 @@ MODEL: tuple[Signature, ...] = (
             "No such file or directory",
             "to load weight",
             "loaded_weight.s",
+            "in index but missing: ",
         ),
         r"weights were not initialized from checkpoint: *\{?(?P<names>[^\n}]{0,200})|There is no module or parameter "
         r"named '(?P<name>[^']+)'|No such file or directory: '?(?P<file>/[^\s']+\.(?:safetensors|bin|gguf))"
         r"|(?:Attempted|Tried) to load weights? (?:of size )?\(?(?P<have>torch\.Size\(\[[^\])]*\]\))\)? ?(?:in)?to "
         r"(?:a )?parameter (?:of size )?\(?(?P<want>torch\.Size\(\[[^\])]*\]\))|assert \w+(?:\.data)?\.s(?:hape"
-        r"|ize\(\)) == (?P<loaded>loaded_weight)\.s\w+(?:\(\))?$",
+        r"|ize\(\)) == (?P<loaded>loaded_weight)\.s\w+(?:\(\))?$|referenced in index but missing: "
+        r"(?P<file2>[^\n]{1,200})",
         lambda f: (
             f"The weights are not complete: {f['file']} is missing."
             if "file" in f
@@ -222,7 +239,9 @@ MODEL: tuple[Signature, ...] = (
         r"has model type `(?P<type>[^`]+)` but Transformers does not recognize this architecture"
         r"|Unrecognized model in (?P<path>\S+?)\. Should have a `model_type` key"
         r"|configuration_auto\.py\", line \d+, in [^\n]+\n(?:[^\n]*\n){1,4}?KeyError: '(?P<type2>\w+)'"
-        r"|Tokenizer class (?P<type3>\w+) does not exist or is not currently imported",
+        r"|Tokenizer class '?(?P<type3>\w+)'? (?:does not exist or is|is|specified in the tokenizer config was) not "
+        r"(?:currently "
+        r"imported|found)",
         lambda f: (
             f"The transformers that is installed does not know the type of the model{of(f, 'type')}."
             if "type" in f
@@ -261,7 +280,7 @@ MODEL: tuple[Signature, ...] = (
         "trust-remote-code",
         ("trust_remote_code=True",),
         r"(?:consider setting `trust_remote_code=True` in LLM or using the `--trust-remote-code` flag"
-        r"|Please pass the argument `trust_remote_code=True`)",
+        r"|Please (?:pass the argument|set the option) `trust_remote_code=True`)",
         "The model's configuration cannot be read without code from its repository.",
         "Read that code, then set trust_remote_code: true. gpt-oss, Gemma 3 and Qwen do not need it: for them check "
         "the model's directory and the version of vLLM.",
@@ -278,7 +297,8 @@ MODEL: tuple[Signature, ...] = (
         "quant-config-missing",
         ("Cannot find the config file for",),
         r"Cannot find the config file for (?P<quant>[\w-]+)",
-        "The setting quantization says {quant}, and the weights are not quantized so: they hold no configuration of it.",
+        "The setting quantization says {quant}, and the weights are not quantized so: they hold no configuration of "
+        "it.",
         "Remove quantization, or take weights that were made with {quant}.",
         narrows=("config-invalid",),
     ),

@@ -56,8 +56,10 @@ PROCESS: tuple[Signature, ...] = (
         "fork-after-cuda",
         ("in forked subprocess",),
         r"Cannot re-initialize \w+ in forked subprocess",
-        "A worker was forked from a process that had used the GPU already, which CUDA does not allow (forked subprocess).",
-        "Set VLLM_WORKER_MULTIPROC_METHOD: spawn in env. A plugin or a script that starts vLLM must not touch the GPU before, "
+        "A worker was forked from a process that had used the GPU already, which CUDA does not allow (forked "
+        "subprocess).",
+        "Set VLLM_WORKER_MULTIPROC_METHOD: spawn in env. A plugin or a script that starts vLLM must not touch the "
+        "GPU before, "
         "and guards what it does by if __name__ == '__main__'.",
     ),
     Signature(

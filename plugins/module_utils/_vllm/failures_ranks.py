@@ -129,9 +129,14 @@ RANKS: tuple[Signature, ...] = (
     ),
     Signature(
         "ray-placement",
-        ("Cannot provide a placement group", "placement group bundle index", "Not enough resources to allocate"),
+        (
+            "Cannot provide a placement group",
+            "lacement group bundle",
+            "Not enough resources to allocate",
+            "number of required ",
+        ),
         r"Cannot provide a placement group (?:of\b|requiring (?P<gpus>\d+) GPUs)"
-        r"|placement group bundle index \d+ is invalid"
+        r"|placement group bundle index \d+ is invalid|number of required \w+ exceeds the total number of available"
         r"|Not enough resources to allocate (?P<gpus2>\d+ DP ranks)",
         lambda f: f"The Ray cluster has fewer free GPUs than the server asks for{of(f, 'gpus')}.",
         "Look at 'ray status', and join the missing hosts first, or lower tensor_parallel_size, "
@@ -142,7 +147,8 @@ RANKS: tuple[Signature, ...] = (
         "nccl-shm",
         ("/dev/shm/nccl-", "unable to "),
         r"NCCL WARN Error(?: while creating shared memory segment|: failed to extend) /dev/shm/nccl-\w+"
-        r"(?: \(size (?P<size>\d+)\))?.*error: No space left on device|unable to (?:open shared memory object|write to file|resize file) <[^>]*>.*No space left",
+        r"(?: \(size (?P<size>\d+)\))?.*error: No space left on device|unable to (?:open shared memory object|write "
+        r"to file|resize file) <[^>]*>.*No space left",
         "/dev/shm is too small, or full of leftovers.",
         "Set ipc_mode: host (the default), or at least 16 GiB of shared memory; delete /dev/shm/nccl-* after crashes.",
         narrows=("disk-full",),

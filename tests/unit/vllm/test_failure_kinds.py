@@ -35,7 +35,8 @@ BLOCK = "is not divisible by weight quantization block_n = 128."
     ("error", "id", "cause", "remedy", "retryable"),
     [
         pytest.param(
-            "torch.AcceleratorError: CUDA error: MPS client failed to connect to the MPS control daemon or the MPS server",
+            "torch.AcceleratorError: CUDA error: MPS client failed to connect to the MPS control daemon or the MPS "
+            "server",
             "cuda-error",
             "MPS control daemon",
             "nvidia-cuda-mps-control -d",
@@ -84,7 +85,8 @@ BLOCK = "is not divisible by weight quantization block_n = 128."
             id="a rank that is taken as it is",
         ),
         pytest.param(
-            "NotImplementedError: OddExperts does not support LoRA. For unquantized MoE, set moe_backend='triton' or x.",
+            "NotImplementedError: OddExperts does not support LoRA. For unquantized MoE, set moe_backend='triton' or "
+            "x.",
             "lora-unsupported",
             "LoRA adapters with OddExperts",
             "Set moe_backend to triton or auto",
@@ -177,7 +179,8 @@ BLOCK = "is not divisible by weight quantization block_n = 128."
         ),
         pytest.param(
             "torch.distributed.DistNetworkError: The client socket has failed to connect to any network address of "
-            "(head, 29501). The IPv6 network addresses of (head, 29501) cannot be retrieved (gai error: -2 - Name or x).",
+            "(head, 29501). The IPv6 network addresses of (head, 29501) cannot be retrieved (gai error: -2 - Name or "
+            "x).",
             "rendezvous-timeout",
             "the name head is not known here",
             "master_addr",
@@ -313,12 +316,14 @@ BLOCK = "is not divisible by weight quantization block_n = 128."
             f"{CONFIG}SpeculativeConfig\n  Value error, x is odd. Use num_speculative_tokens=5 or larger.{TYPE}",
             "config-invalid",
             "x is odd",
-            "Use num_speculative_tokens=5 or larger. Change or leave out num_speculative_tokens or speculative_config in engine.",
+            "Use num_speculative_tokens=5 or larger. Change or leave out num_speculative_tokens or "
+            "speculative_config in engine.",
             False,
             id="what a check says to do",
         ),
         pytest.param(
-            f"{CONFIG}VllmConfig\nscale_dtype\n  Extra inputs are not permitted [type=extra_forbidden, input_value=None]",
+            f"{CONFIG}VllmConfig\nscale_dtype\n  Extra inputs are not permitted [type=extra_forbidden, "
+            f"input_value=None]",
             "config-invalid",
             "scale_dtype",
             "The model's config.json has scale_dtype",
@@ -326,7 +331,8 @@ BLOCK = "is not divisible by weight quantization block_n = 128."
             id="a key of the model's own file",
         ),
         pytest.param(
-            f"{CONFIG}VllmConfig\ntensor_parallel_size\n  Extra inputs are not permitted [type=extra_forbidden, i=None]",
+            f"{CONFIG}VllmConfig\ntensor_parallel_size\n  Extra inputs are not permitted [type=extra_forbidden, "
+            f"i=None]",
             "config-invalid",
             "tensor_parallel_size",
             "Remove tensor_parallel_size from the setting in engine",
@@ -334,7 +340,8 @@ BLOCK = "is not divisible by weight quantization block_n = 128."
             id="a key that was given",
         ),
         pytest.param(
-            "ValueError: Failed to load model - not enough GPU memory. Try lowering it.\ntorch.OutOfMemoryError: CUDA out of "
+            "ValueError: Failed to load model - not enough GPU memory. Try lowering it.\ntorch.OutOfMemoryError: "
+            "CUDA out of "
             "memory. Tried to allocate 260.00 MiB. GPU 0 has a total capacity of 6.00 GiB of which 0 bytes is free.",
             "mem-load-oom",
             "260.00 MiB more were asked for, and 0 bytes of 6.00 GiB are free",
@@ -343,7 +350,8 @@ BLOCK = "is not divisible by weight quantization block_n = 128."
             id="how much was missing for the weights",
         ),
         pytest.param(
-            "torch.OutOfMemoryError: HIP out of memory. Tried to allocate 80.00 MiB. GPU 0 has a total capacity of 15.92 GiB "
+            "torch.OutOfMemoryError: HIP out of memory. Tried to allocate 80.00 MiB. GPU 0 has a total capacity of "
+            "15.92 GiB "
             "of which 0 bytes is free.",
             "cuda-oom",
             "0 bytes of 15.92 GiB are free on GPU 0",
@@ -416,7 +424,8 @@ BLOCK = "is not divisible by weight quantization block_n = 128."
             id="weights that are not quantized",
         ),
         pytest.param(
-            f"{CONFIG}SpeculativeConfig\n  Value error, Number of experts must be odd when expert parallelism is on{TYPE}",
+            f"{CONFIG}SpeculativeConfig\n  Value error, Number of experts must be odd when expert parallelism is "
+            f"on{TYPE}",
             "config-invalid",
             "experts must be odd",
             "Number of experts must be odd when expert parallelism is on. Change or leave out enable_expert_parallel",
