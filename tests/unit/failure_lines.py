@@ -440,7 +440,8 @@ SAMPLES: dict[str, list[tuple[str, str]]] = {
         ),
         (
             "0.6 on",
-            "ValueError: The number of required GPUs exceeds the total number of available GPUs in the placement group.",
+            "ValueError: The number of required GPUs exceeds the total number of available GPUs in the placement "
+            "group.",
         ),
     ],
     "nccl-shm": [

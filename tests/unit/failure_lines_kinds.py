@@ -503,6 +503,11 @@ SAMPLES: dict[str, list[tuple[str, str]]] = {
         ),
         ("torchvision", "RuntimeError: operator torchvision::nms does not exist"),
         ("what follows from it", "AttributeError: '_OpNamespace' '_C' object has no attribute 'rms_norm'"),
+        ("of its caches", "AttributeError: '_OpNamespace' '_C_cache_ops' object has no attribute 'reshape_and_cache'"),
+        (
+            "of older code",
+            "RuntimeError: _moe_C::odd() expected at most 6 argument(s) but received 7 argument(s). Declaration: x",
+        ),
     ],
     "glibc-too-old": [
         (
@@ -518,7 +523,10 @@ SAMPLES: dict[str, list[tuple[str, str]]] = {
     "missing-library": [
         ("X", "ImportError: libGL.so.1: cannot open shared object file: No such file or directory"),
         ("MPI", "ImportError: libmpi.so.40: cannot open shared object file: No such file or directory"),
-        ("torch", "OSError: libtorch_cuda.so: cannot open shared object file: No such file or directory"),
+        (
+            "Open MPI of another version",
+            "OSError: libopen-rte.so.40: cannot open shared object file: No such file or directory",
+        ),
     ],
     "transformers-clash": [
         ("0.14 and 5, a configuration", "AttributeError: 'Qwen3MoeConfig' object has no attribute 'rope_theta'"),

@@ -222,8 +222,17 @@ SAMPLES: dict[str, list[tuple[str, str]]] = {
     "job-time-limit": [
         ("Slurm", "slurmstepd: error: *** JOB 12 ON node7 CANCELLED AT 2026-01-03T10:00:00 DUE TO TIME LIMIT ***")
     ],
-    "libcuda-link": [("binutils", "/usr/bin/ld: cannot find -lcuda: No such file or directory")],
-    "torch-without-cuda": [("torch", "AssertionError: Torch not compiled with CUDA enabled")],
+    "libcuda-link": [
+        ("binutils", "/usr/bin/ld: cannot find -lcuda: No such file or directory"),
+        ("Triton", "AssertionError: libcuda.so cannot found!"),
+    ],
+    "torch-without-cuda": [
+        ("torch", "AssertionError: Torch not compiled with CUDA enabled"),
+        (
+            "torch, for vLLM's libraries",
+            "OSError: libtorch_cuda.so: cannot open shared object file: No such file or directory",
+        ),
+    ],
     "name-hidden": [
         (
             "Python",

@@ -495,13 +495,13 @@ def _unknown(unnamed: Told | None, life: Log, state: ProcessState, symptoms: tup
     )
 
 
-def _sort(unnamed: Told) -> Sort:
-    return sort_of(unnamed.summary, unnamed.advice, unnamed.where, unnamed.code)
+def _sort(unnamed: Told, served: bool = False) -> Sort:
+    return sort_of(unnamed.summary, unnamed.advice, unnamed.where, unnamed.code, served)
 
 
-def _look(unnamed: Told) -> str:
+def _look(unnamed: Told, served: bool = False) -> str:
     """What an error of a kind means, where to look, which settings it has to do with, and where it was raised."""
-    sort = _sort(unnamed)
+    sort = _sort(unnamed, served)
     where = f" It was raised in {unnamed.where}." if unnamed.where else ""
     named = settings_in(unnamed.summary, unnamed.where) or settings_in("", unnamed.code)
     about = f" It has to do with {', '.join(named)}." if named else ""
@@ -550,7 +550,7 @@ def _with_exception(found: Diagnosis, unnamed: Told | None) -> Diagnosis:
     remedy = found.remedy
     # Words that only say that something else failed were raised nowhere in particular.
     if not SECONDARY.search(unnamed.summary):
-        remedy = remedy.replace(HIGHER_ABOVE, _look(unnamed))
+        remedy = remedy.replace(HIGHER_ABOVE, _look(unnamed, served=True))
     return replace(found, cause=cause, remedy=remedy, evidence="\n".join(unnamed.lines))
 
 

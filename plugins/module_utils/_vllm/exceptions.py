@@ -41,8 +41,7 @@ QUOTED_ERROR = re.compile(
 # What the others see of the one that failed first.
 FOLLOWERS = re.compile(
     r"^(?:BrokenPipeError|ConnectionResetError|ConnectionRefusedError|EOFError|zmq\.error\.(?!ZMQError: (?:ipc|No "
-    r"such))\w+)\b"
-    r"|recvValue failed"
+    r"such))\w+)\b|recvValue failed"
     # What an executor's wait for its workers ends with, once one of them has died.
     r"|^RuntimeError: cancelled$"
     r"|Connection (?:was likely )?closed by (?:remote )?peer|Broken pipe|leaked (?:semaphore|shared_memory)"
@@ -60,8 +59,7 @@ NATIVE = re.compile(
     r"^(?:Failed: |LLVM ERROR: |(?:CUDA|Cuda|HIP)[ _][Ee]rror\b|(?:OMP|libgomp|MKL)[: ].*(?:[Ee]rror|FATAL|failed)"
     r"|F\d{4} \d\d:|malloc(?:\(\)|_consolidate\(\)): |free\(\): |double free or|corrupted |munmap_chunk\(\)"
     r"|\[[\w.:-]*\] Caught signal |Could not load library |Invalid handle\. Cannot load )|: Assertion `.*' failed"
-    r"|^\S+\.(?:cuh?|cpp|cc|h|hpp|rs):\d+.*(?:[Ee]rror|failed"
-    r"|panicked)|\bpanicked at |\[FATAL\]|\bCheck failed: "
+    r"|^\S+\.(?:cuh?|cpp|cc|h|hpp|rs):\d+.*(?:[Ee]rror|failed|panicked)|\bpanicked at |\[FATAL\]|\bCheck failed: "
 )
 # What a message tells its reader to do, and what only sends him elsewhere.
 ADVICE = re.compile(
@@ -273,6 +271,15 @@ def _sort(pattern: str, what: str, look: str, retryable: bool | None = None) -> 
 # What the system says of a file or a socket that it does not name.
 BARE = re.compile(r"Errno -?\d+\] [A-Z][\w ]+$")
 ASK = "search vLLM's issues for the words of the error, try the next version, and report it with version, model, flags"
+CONFIG = (
+    "The model's config.json does not go with this vLLM or with its transformers",
+    "compare config.json with that of its publisher; a newer version may know it, and hf_overrides sets a value anew",
+)
+KERNEL = (
+    "A kernel failed on this GPU",
+    "another one may do (attention_backend, moe_backend, linear_backend, kv_cache_dtype: auto, enforce_eager), or a "
+    "newer image",
+)
 # The first that matches counts.
 SORTS: tuple[Sort, ...] = (
     _sort(
@@ -305,8 +312,7 @@ SORTS: tuple[Sort, ...] = (
         r"Error response from daemon|OCI runtime|container_linux\.go",
         "The container could not be created or started",
         "correct what it names: a name that another container has, a path to mount that is not there, a device, a "
-        "port, a "
-        "limit (ulimits)",
+        "port, a limit (ulimits)",
     ),
     _sort(
         r"(?:Revision|Entry)NotFound|not a valid git identifier",
@@ -341,14 +347,12 @@ SORTS: tuple[Sort, ...] = (
         r"[Rr]aylet|\bGCS\b|\bRay (?:instance|cluster|workers?|head|nodes?|version)\b|RAY_ADDRESS|[Pp]lacement group",
         "The Ray cluster, which runs the workers, failed",
         "look at ray status and at /tmp/ray/session_latest/logs of every host; then start Ray again on all of them "
-        "(ray "
-        "stop, ray start), each with the same versions and enough free GPUs",
+        "(ray stop, ray start), each with the same versions and enough free GPUs",
     ),
     _sort(
         r"^(?!ImportError|ModuleNotFound)(?=.*(?:ptxas|nvcc|LLVM ERROR|[Nn]inja|triton\.compiler|CompilationError"
-        r"|InductorError|BackendCompilerFailed"
-        r"|PassManager"
-        r"|LoweringException|(?:\d\)?|\bld|collect2|cc): (?:fatal )?error: ))",
+        r"|InductorError|BackendCompilerFailed|PassManager|LoweringException|(?:\d\)?|\bld|collect2|cc): (?:fatal "
+        r")?error: ))",
         "A kernel could not be compiled for this GPU or on this host",
         "compare GPU, driver and CUDA toolkit with what the image was built for; enforce_eager or another "
         "attention_backend may do without that kernel",
@@ -356,7 +360,8 @@ SORTS: tuple[Sort, ...] = (
     ),
     _sort(
         r"ModuleNotFoundError|ImportError|undefined symbol|cannot open shared object|Symbol not found|No module named"
-        r"|binary incompatibility|NumPy|Cannot load symbol|Could not load library|PackageNotFound|to upgrade torch",
+        r"|binary incompatibility|NumPy|Cannot load symbol|Could not load library|PackageNotFound|to upgrade torch"
+        r"|module '[\w.]+' has no attribute",
         "A package of the environment is missing or does not go with the others",
         "run pip check in it and compare with what this vLLM requires; the official image, or a new environment with "
         "vLLM installed alone, has what goes together",
@@ -371,9 +376,14 @@ SORTS: tuple[Sort, ...] = (
     _sort(
         r"[Cc]utlass|CUTLASS|\b\w*gemm\b|GEMM|[Tt]riton|[Ff]lash[Ii]nfer|[Nn]o suitable kernel|\bTMA\b|TensorRT-LLM"
         r"|trtllm|\bFA version|\bSM ?\d|\b[Ss][Mm]_?\d\d",
-        "A kernel failed on this GPU",
-        "another one may do (attention_backend, moe_backend, linear_backend, kv_cache_dtype: auto, enforce_eager), or "
-        "a newer image",
+        *KERNEL,
+    ),
+    # Not those of vLLM itself.
+    _sort(
+        r"'(?!Model|Vllm|Cache|Parallel|Scheduler|Speculative|Compilation|Load|LoRA|\w*(?:Quant|FP8|Fp8))\w+Config' "
+        r"object has no",
+        *CONFIG,
+        False,
     ),
     _sort(
         r"MemoryError|Cannot allocate memory|bad_alloc|std::bad_alloc",
@@ -390,8 +400,7 @@ SORTS: tuple[Sort, ...] = (
         r"PermissionError|Permission denied|Operation not permitted|Read-only file system|numa_migrate_pages",
         "The server may not do what it tried",
         "check who owns the path that it names and as which user the server runs; a container may need a capability "
-        "(cap_add: "
-        "SYS_NICE for NUMA)",
+        "(cap_add: SYS_NICE for NUMA)",
         False,
     ),
     _sort(
@@ -453,9 +462,7 @@ PLACES: tuple[Sort, ...] = (
     _sort(
         r"in _get_and_verify_max_len$|config\w*\[[\"']|configuration_\w+\.py|rope_utils|auto_factory|rotary_embedding"
         r"|in (?:\w+_)?rope(?:_\w+)?$|transformers_utils/config",
-        "The model's config.json holds what this vLLM, or its transformers, does not take",
-        "compare config.json with that of its publisher; a newer version may know it, and hf_overrides sets a value "
-        "anew",
+        *CONFIG,
         False,
     ),
     _sort(
@@ -463,8 +470,7 @@ PLACES: tuple[Sort, ...] = (
         "The processor of the model (for images, videos or sound) is not complete, or of another version than "
         "transformers",
         "check that preprocessor_config.json and processor_config.json are in the model's directory, compare the "
-        "version of "
-        "transformers with what the model asks for, or set limit_mm_per_prompt to 0 for what is not used",
+        "version of transformers with what the model asks for, or set limit_mm_per_prompt to 0 for what is not used",
         False,
     ),
     _sort(
@@ -486,8 +492,11 @@ ANY = Sort(
 )
 
 
-# Where only code is asked for something.
-INNER = re.compile(r"model_executor/(?:layers|kernels|models)/|/ops/|flashinfer/|triton/|torch/|_kernels?/")
+# Where only code is asked for something, and where kernels are.
+INNER = re.compile(
+    r"model_executor/(?:layers|kernels|models)/|/ops/|flashinfer/|triton/|torch/|_kernels?/|^transformers/"
+)
+KERNELS = re.compile(r"flashinfer/|/fused_moe/|deep_gemm|deep_ep|/ops/|/kernels/|triton/|flash_attn")
 
 
 # A setting or a variable by its own name, which is no property of a model.
@@ -499,9 +508,8 @@ NAMED = re.compile(
 )
 NO_SETTING = re.compile(
     r"(?!served_)(?:num_(?:gpus|heads|experts|layers|blocks|gpu_blocks|tokens|reqs|kv_heads|\w+_heads|hidden_layers)$"
-    r"|max_position"
-    r"|max_seq|\w+_(?:weights?|kernel|factor|idx|index|ids?|proj|name|shape|dim)$|load_"
-    r"|VLLM_(?:USE_V1|ALLOW_LONG_MAX_MODEL_LEN)$)"
+    r"|max_position|max_seq|\w+_(?:weights?|kernel|factor|idx|index|ids?|proj|name|shape|dim)$|load_|VLLM_(?:USE_V1"
+    r"|ALLOW_LONG_MAX_MODEL_LEN)$)"
 )
 # Settings by what messages, lines of code and the names of modules call them.
 SETTINGS: tuple[tuple[str, str], ...] = (
@@ -550,7 +558,7 @@ SETTINGS: tuple[tuple[str, str], ...] = (
     ("VLLM_ALLREDUCE_USE_SYMM_MEM", r"symm_mem|symmetric_memory|SymmMem"),
     ("disable_custom_all_reduce", r"[Cc]ustom.all.?reduce"),
     ("mamba_backend", r"Mamba SSU"),
-    ("dtype", r"scalar type|FP16/BF16"),
+    ("dtype", r"scalar type|FP16/BF16|dtypes? (?:mis)?match"),
     ("prefill_context_parallel_size", r"\bPCP\b|[Pp]refill.context.parallel"),
     ("VLLM_PLUGINS", r"platform plugin"),
     ("VLLM_BATCH_INVARIANT", r"batch.invarian"),
@@ -575,12 +583,13 @@ def _setting(match: re.Match[str]) -> str:
     return "" if NO_SETTING.match(name) else name
 
 
-def sort_of(summary: str, advice: str = "", where: str = "", code: str = "") -> Sort:
+def sort_of(summary: str, advice: str = "", where: str = "", code: str = "", served: bool = False) -> Sort:
     """Of what kind an error is, from its words, and from where it was raised if these are any program's; one that says
-    itself what to change is of no better known kind."""
+    itself what to change is of no better known kind. What a server served with was accepted."""
     summary = summary.rpartition(" raised: ")[2]
     is_demand = advice and not ADVICE.search(advice) and not OPTIONS.search(summary)
-    if is_demand and not settings_in(summary) and INNER.search(where):
+    is_inner = INNER.search(where) and (where.startswith("transformers/") or not settings_in(summary))
+    if is_demand and (served or is_inner):
         # What a kernel wants of a tensor, nobody can give it by a setting.
         advice = ""
     if advice:
@@ -589,4 +598,7 @@ def sort_of(summary: str, advice: str = "", where: str = "", code: str = "") -> 
     sort = next((sort for sort in SORTS if sort.pattern.search(summary)), ANY)
     place = next((place for place in PLACES if place.pattern.search(f"{code} {where}")), sort)
     is_any = sort is ANY or sort in SORTS[-2:] or bool(BARE.search(summary))
-    return place if is_any else sort
+    found = place if is_any else sort
+    if found is ANY and KERNELS.search(where):
+        return Sort(what=KERNEL[0], look=KERNEL[1])
+    return SORTS[-1] if served and found is SORTS[-2] else found

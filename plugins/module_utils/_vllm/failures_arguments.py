@@ -21,8 +21,7 @@ def _unrecognized(found: Found) -> str:
     if re.search(r"'[{\[\"]|[}\]\"]'", found["args"]):
         return (
             f"The quotation marks of a shell reached the server: give {flags[0] if flags else 'the flag'} and its "
-            f"value as "
-            "two arguments, the value without the marks around it; in engine as a mapping."
+            "value as two arguments, the value without the marks around it; in engine as a mapping."
         )
     return (
         f"Remove {found['args'].strip()} from engine, or correct its spelling: 'vllm serve --help=all' lists the flags "
@@ -160,12 +159,10 @@ ARGUMENTS: tuple[Signature, ...] = (
     Signature(
         "args-invalid",
         ("error: ",),
-        r"(?:(?:vllm(?: [a-z-]{1,30}){0,3}|[\w-]{1,60}\.py|python[\d.]{0,8} -m [\w.]{1,120}): error: "
-        r"|^[^\n:]{1,160}: error: (?=argument \S+ |the following arguments are required|ambiguous option|one of the "
-        r"arg))"
-        r"(?!unrecognized arguments|argument \S+: invalid choice: )"
-        r"(?P<why>(?:argument (?P<arg>\S+?):? |the following arguments are required: (?P<need>.+)$"
-        r"|ambiguous option: \S+ could match (?P<could>.+)$)?[^\n]*)$",
+        r"(?:(?:vllm(?: [a-z-]{1,30}){0,3}|[\w-]{1,60}\.py|python[\d.]{0,8} -m [\w.]{1,120}): error: |^[^\n:]{1,160}: "
+        r"error: (?=argument \S+ |the following arguments are required|ambiguous option|one of the "
+        r"arg))(?!unrecognized arguments|argument \S+: invalid choice: )(?P<why>(?:argument (?P<arg>\S+?):? |the "
+        r"following arguments are required: (?P<need>.+)$|ambiguous option: \S+ could match (?P<could>.+)$)?[^\n]*)$",
         lambda f: f"This version of vLLM does not take the arguments: {f['why'].rstrip(PANE).rstrip('.')[:300]}.",
         _wrong_argument,
     ),

@@ -18,8 +18,7 @@ BUILD: tuple[Signature, ...] = (
         "ninja-missing",
         ("ninja",),
         r"No such file or directory: '(?:\S*/)?ninja'|Ninja is required to load C\+\+ extensions|\bninja: (?:command "
-        r")?not found"
-        r"|ninja(?: executable)? (?:was )?not found",
+        r")?not found|ninja(?: executable)? (?:was )?not found",
         "A kernel has to be compiled on the host, and the build tool ninja is not found.",
         "Put the bin directory of vLLM's environment on the PATH of the unit "
         "(Environment=PATH=VENV/bin:/usr/local/cuda/bin:/usr/bin:/bin), where ninja lies; nvcc and gcc have to be on "
@@ -30,9 +29,8 @@ BUILD: tuple[Signature, ...] = (
         "nvcc-missing",
         ("nvcc", "CUDA_HOME", ".h: No such file", "cicc: not found", "Cannot find ptxas"),
         r"(?:Could not find nvcc and default cuda_home=|nvcc: (?:command )?not found|No such file or directory: "
-        r"'(?:\S*/)?nvcc'"
-        r"|CUDA_HOME environment variable is not set|cicc: not found|Cannot find ptxas"
-        r"|fatal error: (?:cu[a-z]\w*|cuda/\S+|nv\w+|cublas\w*)\.(?:h|hpp|cuh): No such file)",
+        r"'(?:\S*/)?nvcc'|CUDA_HOME environment variable is not set|cicc: not found|Cannot find ptxas|fatal error: "
+        r"(?:cu[a-z]\w*|cuda/\S+|nv\w+|cublas\w*)\.(?:h|hpp|cuh): No such file)",
         "A kernel has to be compiled on the host, and nvcc or the headers of CUDA are missing.",
         "Install the CUDA toolkit (nvcc and its headers) and put it on the PATH of the unit with CUDA_HOME, or install "
         "the packages flashinfer-cubin and flashinfer-jit-cache, or set VLLM_USE_FLASHINFER_SAMPLER: 0 in env.",
@@ -50,9 +48,8 @@ BUILD: tuple[Signature, ...] = (
             "InvalidCxxCompiler",
         ),
         r"(?:Failed to find C compiler|fatal error: Python\.h: No such file|No working C\+\+ compiler found"
-        r"|InvalidCxxCompiler"
-        r"|No such file or directory: '(?:\S*/)?(?:gcc|g\+\+|cc|c\+\+|clang|clang\+\+|\w+-linux-gnu-g\S+)'"
-        r"|\b(?:gcc|g\+\+|cc|c\+\+|clang): (?:command )?not found)",
+        r"|InvalidCxxCompiler|No such file or directory: '(?:\S*/)?(?:gcc|g\+\+|cc|c\+\+|clang|clang\+\+"
+        r"|\w+-linux-gnu-g\S+)'|\b(?:gcc|g\+\+|cc|c\+\+|clang): (?:command )?not found)",
         "A kernel has to be compiled on the host, and the C compiler or Python's headers are missing.",
         "Install gcc, g++ and python3-dev for the Python of this environment and put them on the PATH of the unit, or "
         "set enforce_eager.",
@@ -60,8 +57,8 @@ BUILD: tuple[Signature, ...] = (
     ),
     Signature(
         "libcuda-link",
-        ("cannot find -lcuda",),
-        r"cannot find -lcuda\b",
+        ("cannot find -lcuda", "libcuda.so cannot found"),
+        r"cannot find -lcuda\b|libcuda\.so cannot found",
         "A kernel has to be linked on the host, and the linker does not find libcuda.so (-lcuda).",
         "Run ldconfig where the server runs, so that it finds the driver's libcuda.so.1, or set LIBRARY_PATH: "
         "/usr/local/cuda/lib64/stubs and TRITON_LIBCUDA_PATH (the directory of libcuda.so.1) in env.",
@@ -88,9 +85,9 @@ BUILD: tuple[Signature, ...] = (
     ),
     Signature(
         "abi-mismatch",
-        ("undefined symbol", "object has no attribute", "operator torchvision::nms"),
+        ("undefined symbol", "object has no attribute", "operator torchvision::nms", "() expected at most "),
         r"(?P<lib>[^\s/'\"(]+\.so[\w.]*): undefined symbol: (?P<symbol>\w+)|operator torchvision::nms does not exist"
-        r"|'_OpNamespace' '(?P<ops>_\w*C)' object has no attribute",
+        r"|'_OpNamespace' '(?P<ops>_\w*C\w*)' object has no attribute|\b(?P<ops2>_\w*C)::\w+\(\) expected at most ",
         lambda f: (
             f"The library {f['lib']} was built for another version of torch than the one installed (undefined symbol "
             f"{f['symbol'][:60]})."
@@ -102,8 +99,8 @@ BUILD: tuple[Signature, ...] = (
     ),
     Signature(
         "torch-without-cuda",
-        ("not compiled with CUDA",),
-        r"[Tt]orch not compiled with CUDA enabled",
+        ("not compiled with CUDA", "_cuda.so: cannot open"),
+        r"[Tt]orch not compiled with CUDA enabled|lib(?:torch|c10)_cuda\.so: cannot open shared object",
         "The torch that is installed was built without CUDA.",
         f"Another package or index replaced it: {NEW_ENVIRONMENT}.",
     ),
@@ -127,8 +124,7 @@ BUILD: tuple[Signature, ...] = (
         "missing-cudart",
         ("cannot open shared object file",),
         r"(?:ImportError|OSError): (?P<lib>lib(?:cudart|cublas|nccl|cusparse|cudnn|cufft|curand|cusolver|nvrtc"
-        r"|nvJitLink|cufile|cupti)"
-        r"[\w.-]*): cannot open shared object file",
+        r"|nvJitLink|cufile|cupti)[\w.-]*): cannot open shared object file",
         "{lib} is missing: torch and vLLM in this environment were built for different CUDA versions.",
         "Recreate the environment and install vLLM alone; it brings the torch it was built with.",
     ),
@@ -151,12 +147,10 @@ BUILD: tuple[Signature, ...] = (
             "No module named 'transformers.",
             "' object has no attribute '",
         ),
-        r"(?P<what>cannot import name '\w+' from 'transformers[\w.]*'|'[\w-]+' is already used by a "
-        r"Transformers (?:config|model)|(?:module 'transformers[\w.]*'|\w+) has no attribute "
-        r"'?all_special_tokens_extended'?"
-        r"|module 'transformers[\w.]*' has no attribute '\w+'|No module named 'transformers\.[\w.]+'"
-        r"|'\w+Config' object has no attribute 'rope_\w+'|'\w*(?:Tokenizer|Processor)\w*' object has no attribute "
-        r"'\w+')",
+        r"(?P<what>cannot import name '\w+' from 'transformers[\w.]*'|'[\w-]+' is already used by a Transformers "
+        r"(?:config|model)|(?:module 'transformers[\w.]*'|\w+) has no attribute '?all_special_tokens_extended'?"
+        r"|module 'transformers[\w.]*' has no attribute '\w+'|No module named 'transformers\.[\w.]+'|'\w+Config' "
+        r"object has no attribute 'rope_\w+'|'\w*(?:Tokenizer|Processor)\w*' object has no attribute '\w+')",
         "The installed transformers does not go with this vLLM: {what}.",
         "Install the version of transformers that this vLLM asks for (pip show vllm names it; transformers 5 came "
         "after vLLM 0.11, which takes 4.57), or a vLLM that is as new as transformers.",
@@ -175,11 +169,9 @@ BUILD: tuple[Signature, ...] = (
         ("No module named 'transformers_modules.",),
         r"No module named '(?P<module>transformers_modules\.[^']+)'",
         "The code of the model cannot be imported as {module}: the name of its directory has a dot, or several "
-        "processes "
-        "wrote the cache of such code at once.",
+        "processes wrote the cache of such code at once.",
         "Rename the directory of the model so that its name has no dot, or delete ~/.cache/huggingface/modules and "
-        "give "
-        "each server its own (HF_MODULES_CACHE in env).",
+        "give each server its own (HF_MODULES_CACHE in env).",
         narrows=("module-missing",),
     ),
     Signature(
@@ -189,10 +181,9 @@ BUILD: tuple[Signature, ...] = (
         r"|packages that were not found in your environment: (?P<module3>[\w, -]+\w)",
         lambda f: (
             f"The Python package {f['module']} is missing in the environment of the server."
-            if "." not in f["module"] or f["module"].startswith("vllm")
+            if "." not in f["module"] or f["module"].startswith("vllm._")
             else f"The Python package {f['module'].partition('.')[0]} has no part {f['module']}: it is missing, or of "
-            f"another "
-            "version than what asks for it."
+            "another version than what asks for it."
         ),
         "Install what provides {module} into that environment, check that the unit starts the Python of vLLM's "
         "environment, or use an image that holds it.",

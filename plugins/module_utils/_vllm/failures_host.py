@@ -38,9 +38,8 @@ CALLS = (
     ),
     (
         r"^.*(?:busy or unavailable)",
-        "Look at nvidia-smi: another process has this GPU for itself, or its compute mode is exclusive (nvidia-smi "
-        "-c 0 "
-        "allows several). With MIG give the server one device by its UUID.",
+        "Look at nvidia-smi: another process has this GPU for itself, or its compute mode is exclusive (nvidia-smi -c "
+        "0 allows several). With MIG give the server one device by its UUID.",
     ),
     (
         r"^.*peer (?:access|mapping)",
@@ -49,9 +48,8 @@ CALLS = (
     ),
     (
         r"^.*capturing",
-        "Set enforce_eager: true, which captures no CUDA graphs, or another attention_backend or moe_backend, and "
-        "use a newer "
-        "vLLM.",
+        "Set enforce_eager: true, which captures no CUDA graphs, or another attention_backend or moe_backend, and use "
+        "a newer vLLM.",
     ),
     (
         r"^.*operation not supported",
@@ -60,9 +58,8 @@ CALLS = (
     ),
     (
         "",
-        "Look at dmesg for Xid lines, at nvidia-smi for memory that others hold, and compare the driver with the "
-        "CUDA of "
-        "the image; CUDA_LAUNCH_BLOCKING: 1 in env shows which call it was.",
+        "Look at dmesg for Xid lines, at nvidia-smi for memory that others hold, and compare the driver with the CUDA "
+        "of the image; CUDA_LAUNCH_BLOCKING: 1 in env shows which call it was.",
     ),
 )
 
@@ -183,13 +180,12 @@ HOST: tuple[Signature, ...] = (
             "invalid runtime name: nvidia",
             "nvidia-container-cli: ",
         ),
-        r"(?:Failed to infer device type|No CUDA GPUs are available|NVIDIA driver was not found"
-        r"|no NVIDIA driver on your system|no CUDA-capable device is detected|CUDA unknown error - this may"
-        r"|nvml error: driver not loaded|(?P<why3>unknown or invalid runtime name: nvidia)|^RuntimeError: 0 active "
-        r"drivers|NVMLError_(?:DriverNotLoaded|LibraryNotFound)"
-        r"|libcuda\.so\.1: cannot open shared object file|could not select device driver \"\" with capabilities: "
-        r"\[\[gpu\]\]|(?P<why>failed to discover GPU vendor from CDI[^\n]*)"
-        r"|(?P<why2>nvidia-container-cli: (?!requirement error)[^\n]+))",
+        r"(?:Failed to infer device type|No CUDA GPUs are available|NVIDIA driver was not found|no NVIDIA driver on "
+        r"your system|no CUDA-capable device is detected|CUDA unknown error - this may|nvml error: driver not loaded"
+        r"|(?P<why3>unknown or invalid runtime name: nvidia)|^RuntimeError: 0 active drivers"
+        r"|NVMLError_(?:DriverNotLoaded|LibraryNotFound)|libcuda\.so\.1: cannot open shared object file|could not "
+        r"select device driver \"\" with capabilities: \[\[gpu\]\]|(?P<why>failed to discover GPU vendor from "
+        r"CDI[^\n]*)|(?P<why2>nvidia-container-cli: (?!requirement error)[^\n]+))",
         lambda f: f"The server sees no GPU{': ' + f['why'].rstrip('. ')[:250] if 'why' in f else ''}.",
         "Check nvidia-smi on the host, then the NVIDIA Container Toolkit (docker run --gpus all; since Docker 29 it "
         "takes CDI devices: nvidia-ctk cdi generate), then gpus and CUDA_VISIBLE_DEVICES of this server.",
@@ -229,12 +225,10 @@ HOST: tuple[Signature, ...] = (
             "for logical device",
         ),
         r"device error: (?P<id>\S+): unknown device|invalid literal for int\(\) with base 10: '(?P<id2>(?:GPU"
-        r"|MIG)-[^']*)'"
-        r"|NVMLError_(?:NotFound|InvalidArgument)\b|(?:CUDA error|Error 101): invalid device ordinal|AssertionError: "
-        r"(?P<id6>Invalid device id)|Non-integer device ID '(?P<id7>[^']+)'|for logical device \d+ is not visible in "
-        r"(?P<id8>\S+)|unresolvable CDI devices (?P<id3>\S+)|visible device ordinal \d+ is out of range for "
-        r"(?P<id4>\w+=\S*)"
-        r"|device < num_gpus INTERNAL ASSERT FAILED[^\n]*(?P<id5>device=\d+, num_gpus=\d+)",
+        r"|MIG)-[^']*)'|NVMLError_(?:NotFound|InvalidArgument)\b|(?:CUDA error|Error 101): invalid device ordinal"
+        r"|AssertionError: (?P<id6>Invalid device id)|Non-integer device ID '(?P<id7>[^']+)'|for logical device \d+ "
+        r"is not visible in (?P<id8>\S+)|unresolvable CDI devices (?P<id3>\S+)|visible device ordinal \d+ is out of "
+        r"range for (?P<id4>\w+=\S*)|device < num_gpus INTERNAL ASSERT FAILED[^\n]*(?P<id5>device=\d+, num_gpus=\d+)",
         lambda f: f"A GPU that the server is to use is not there{of(f, 'id')}, or vLLM cannot find it by that name.",
         "Compare gpus and CUDA_VISIBLE_DEVICES with nvidia-smi -L: write the whole UUID as it stands there, or the "
         "index. Up to vLLM 0.24 CUDA_VISIBLE_DEVICES takes indices alone; a MIG device goes to the container by its "
@@ -280,9 +274,8 @@ HOST: tuple[Signature, ...] = (
             "killed by the OOM killer",
             "oom_kill ev",
         ),
-        r"(?:killed by the OOM killer|Failed with result 'oom-kill'|NV_ERR_NO_MEMORY|NVRM: .*Out of memory"
-        r"|oom-kill:.*|Detected \d+ oom_kill event|ut of memory: Killed process \d+ \((?P<proc>[^)]*(?:VLLM|vllm"
-        r"|python)[^)]*)\))",
+        r"(?:killed by the OOM killer|Failed with result 'oom-kill'|NV_ERR_NO_MEMORY|NVRM: .*Out of memory|oom-kill:.*"
+        r"|Detected \d+ oom_kill event|ut of memory: Killed process \d+ \((?P<proc>[^)]*(?:VLLM|vllm|python)[^)]*)\))",
         "The memory of the host is used up, and the kernel killed the server.",
         "Lower gpu_memory_utilization; on unified memory (GB10) leave 10 to 15 % to the system and empty the page "
         "cache before the start. dmesg shows what was killed.",
@@ -293,9 +286,8 @@ HOST: tuple[Signature, ...] = (
         "illegal-memory-access",
         ("CUDA error: ", "NVRM: Xid", "with error ", "Memory access fault by GPU"),
         r"(?:CUDA error: |failed with error )(?P<what>an illegal memory access was encountered|device-side assert "
-        r"triggered"
-        r"|unspecified launch failure|misaligned address)|(?P<what2>Memory access fault by GPU)"
-        r"|NVRM: Xid \([^)]*\): (?P<xid>13|31)\b",
+        r"triggered|unspecified launch failure|misaligned address)|(?P<what2>Memory access fault by GPU)|NVRM: Xid "
+        r"\([^)]*\): (?P<xid>13|31)\b",
         lambda f: f"A kernel failed on the GPU: {'Xid ' + f['xid'] if 'xid' in f else f['what']}.",
         "Look for Xid lines in dmesg (a fault of the card), update vLLM, and try another attention_backend or "
         "enforce_eager; CUDA_LAUNCH_BLOCKING: 1 in env shows where.",
@@ -321,11 +313,9 @@ HOST: tuple[Signature, ...] = (
             "bad interpreter: No such file",
             "Failed to spawn: ",
         ),
-        r"exec: \"?(?P<cmd>[^\"\s]+)\"?: executable file not found|Failed at step EXEC spawning (?P<cmd2>\S+): "
-        r"|(?:\b|\d: )(?P<cmd3>vllm|(?<=\d: )(?!-|\S*(?:nvcc|ninja|cc|\+\+|clang|ptxas): )[\w./-]+): (?:command "
-        r")?not found"
-        r"|(?P<cmd4>/\S+): bad interpreter: No such file"
-        r"|^error: Failed to spawn: `(?P<cmd5>[^`\n]+)`",
+        r"exec: \"?(?P<cmd>[^\"\s]+)\"?: executable file not found|Failed at step EXEC spawning (?P<cmd2>\S+): |(?:\b"
+        r"|\d: )(?P<cmd3>vllm|(?<=\d: )(?!-|\S*(?:nvcc|ninja|cc|\+\+|clang|ptxas): )[\w./-]+): (?:command )?not found"
+        r"|(?P<cmd4>/\S+): bad interpreter: No such file|^error: Failed to spawn: `(?P<cmd5>[^`\n]+)`",
         "The command {cmd} is not there.",
         "In a container: check image and its entrypoint. In a unit: write the whole path of vllm in its environment "
         "(ExecStart=VENV/bin/vllm serve MODEL), and check that it is executable and its Python exists (head -1 of that "
@@ -366,8 +356,7 @@ HOST: tuple[Signature, ...] = (
         r"failed (?P<kind>liveness|startup) probe, will be restarted",
         "Kubernetes ended the server, because its {kind} probe failed.",
         "Give it a startupProbe on /health whose failureThreshold times periodSeconds is longer than a start takes "
-        "(minutes), "
-        "so that the liveness probe begins after that.",
+        "(minutes), so that the liveness probe begins after that.",
         retryable=True,
         serving=True,
     ),
@@ -392,10 +381,9 @@ HOST: tuple[Signature, ...] = (
     Signature(
         "image-platform",
         ("xec format error", "no matching manifest for ", "for architecture ", "does not match the "),
-        r"[Ee]xec format error|no matching manifest for (?P<want>linux/\w+(?:/\w+)?)"
-        r"|no image found in (?:image index|manifest list) for architecture \"?(?P<want2>\w+)"
-        r"|image(?:'s)? platform \((?P<have>[^)]+)\) does not match the (?:expected|detected host) platform "
-        r"\((?P<want3>[^)]+)\)",
+        r"[Ee]xec format error|no matching manifest for (?P<want>linux/\w+(?:/\w+)?)|no image found in (?:image index"
+        r"|manifest list) for architecture \"?(?P<want2>\w+)|image(?:'s)? platform \((?P<have>[^)]+)\) does not match "
+        r"the (?:expected|detected host) platform \((?P<want3>[^)]+)\)",
         lambda f: (
             "The image was built for another CPU architecture than the one of this host"
             f"{': ' + f['have'] if 'have' in f else ''}{of(f, 'want')}."
@@ -409,8 +397,7 @@ HOST: tuple[Signature, ...] = (
         r"getpwuid\(\): uid not found: (?P<uid>\d+)|OSError: No username set in the environment",
         lambda f: (
             f"The container runs as a user without a name{of(f, 'uid')}: it has no entry in /etc/passwd, and torch "
-            f"asks for it "
-            "(getpwuid)."
+            "asks for it (getpwuid)."
         ),
         "Set USER to any name in env, and HOME, VLLM_CACHE_ROOT and TORCHINDUCTOR_CACHE_DIR to directories that it may "
         "write; or run the container as the image's own user.",
@@ -421,8 +408,7 @@ HOST: tuple[Signature, ...] = (
         ("Permission denied", "Read-only file system", "no locator available for file"),
         r"(?:\[Errno 13\] Permission denied|\[Errno 30\] Read-only file system)(?:: '(?P<path>[^']+)')?"
         r"|(?P<path2>/[^\s:'\"]+)'?: (?:cannot open shared object file: )?(?:Permission denied|Read-only file system)"
-        r"|(?:Permission denied|Read-only file "
-        r"system) \(os error|no locator available for file",
+        r"|(?:Permission denied|Read-only file system) \(os error|no locator available for file",
         lambda f: f"The server may not read or write {f.groups.get('path', 'a file that it needs')}.",
         "Make it readable and writable for the user that the server runs as (ls -ln shows the owner; a mount may be "
         "read-only, and SELinux wants :z), or let HOME, HF_HOME, VLLM_CACHE_ROOT and TRITON_CACHE_DIR name directories "
@@ -443,8 +429,7 @@ HOST: tuple[Signature, ...] = (
         "host-memory",
         ("Cannot allocate memory", "std::bad_alloc", "DefaultCPUAllocator: ", "MemoryError"),
         r"\[Errno 12\] Cannot allocate memory|std::bad_alloc|DefaultCPUAllocator: (?:can't allocate memory|not enough "
-        r"memory)"
-        r"[^\n]*?(?P<need>\d+) bytes|DefaultCPUAllocator: |^MemoryError\b|: Cannot allocate memory \(12\)",
+        r"memory)[^\n]*?(?P<need>\d+) bytes|DefaultCPUAllocator: |^MemoryError\b|: Cannot allocate memory \(12\)",
         lambda f: f"The memory of the host, not of the GPU, is used up{_more(f)}.",
         "Look at free -h and at the limits of the container or unit (memory, MemoryMax), stop what else runs, or load "
         "with fewer processes; on unified memory (GB10) lower gpu_memory_utilization.",
@@ -458,9 +443,8 @@ HOST: tuple[Signature, ...] = (
             "Resource temporarily unavailable",
             "Thread creation failed",
         ),
-        r"^[\w.]*Error: (?:\[Errno 24\] )?Too many open files(?!`)"
-        r"|(?P<threads>can't start new thread|\[Errno 11\] Resource temporarily unavailable"
-        r"|libgomp: Thread creation failed)",
+        r"^[\w.]*Error: (?:\[Errno 24\] )?Too many open files(?!`)|(?P<threads>can't start new thread|\[Errno 11\] "
+        r"Resource temporarily unavailable|libgomp: Thread creation failed)",
         lambda f: (
             f"The limit of the {'processes and threads' if 'threads' in f else 'open files'} of the server is reached."
         ),

@@ -32,9 +32,8 @@ def _blocks(found: Found) -> str:
     lower = f"to {' or '.join(fitting)}" if fitting else "until the part of each GPU is a multiple of it"
     return (
         f"Lower tensor_parallel_size{from_setting(found, 'tensor_parallel_size')} {lower}, with "
-        f"pipeline_parallel_size for "
-        "the rest of the GPUs; a model of experts may keep it with enable_expert_parallel. Weights that are not "
-        "quantised in blocks have no such limit."
+        "pipeline_parallel_size for the rest of the GPUs; a model of experts may keep it with enable_expert_parallel. "
+        "Weights that are not quantised in blocks have no such limit."
     )
 
 
@@ -79,23 +78,18 @@ LIMITS: tuple[Signature, ...] = (
             "only supports modules_to_save",
         ),
         r"(?P<why>expected target modules in (?:(?!Please)[^\n])+|(?<=Error: )\S+ is unsupported LoRA weight|No "
-        r"adapter found for \S+"
-        r"|vLLM only supports modules_to_save)",
+        r"adapter found for \S+|vLLM only supports modules_to_save)",
         lambda f: f"The LoRA adapter cannot be used: {f['why'].rstrip('. ')[:250]}.",
         "Check in lora_modules that its directory, with adapter_config.json and adapter_model.safetensors, is there "
-        "as the "
-        "server sees it. One that trains other modules than attention and MLP layers (lm_head, embeddings) has to be "
-        "merged "
-        "into the weights.",
+        "as the server sees it. One that trains other modules than attention and MLP layers (lm_head, embeddings) has "
+        "to be merged into the weights.",
     ),
     Signature(
         "quant-block-split",
         ("not divisible by weight quantization block", "min_thread", "tile_"),
         r"(?:output_size|input_size|output_partition_size|\w+_size_per_partition|size_\w|[\w' ]+ weight) = "
-        r"(?P<size>\d+) is "
-        r"not "
-        r"divisible by +(?:weight quantization block_\w = (?P<block>\d+)|(?:min_thread_\w|tile_\w_size) = "
-        r"(?P<thread>\d+))",
+        r"(?P<size>\d+) is not divisible by +(?:weight quantization block_\w = (?P<block>\d+)|(?:min_thread_\w"
+        r"|tile_\w_size) = (?P<thread>\d+))",
         lambda f: (
             f"Split over so many GPUs, a layer has {f['size']} rows or columns on each, no multiple of the "
             f"{f.groups.get('block') or f.groups.get('thread')} that its quantization needs."
@@ -125,10 +119,9 @@ LIMITS: tuple[Signature, ...] = (
     Signature(
         "parser-unknown",
         ("tool call parser", "easoning parser", "ool parser", "tool_parser:'"),
-        r"[Ii]nvalid (?P<kind>tool call|reasoning) parser: (?P<name>[\w.-]+)"
-        r"(?:\s*(?:\(chose from|Supported parsers:) *(?P<known>[^\n)]*))?"
-        r"|(?P<kind2>[Tt]ool|[Rr]easoning) parser '(?P<name2>[^']+)' not found(?:\. Available parsers: "
-        r"(?P<known2>[^\n\"]*))?|(?P<kind3>tool)_parser:'(?P<name3>[^']+)' which has not been registered",
+        r"[Ii]nvalid (?P<kind>tool call|reasoning) parser: (?P<name>[\w.-]+)(?:\s*(?:\(chose from|Supported parsers:) "
+        r"*(?P<known>[^\n)]*))?|(?P<kind2>[Tt]ool|[Rr]easoning) parser '(?P<name2>[^']+)' not found(?:\. Available "
+        r"parsers: (?P<known2>[^\n\"]*))?|(?P<kind3>tool)_parser:'(?P<name3>[^']+)' which has not been registered",
         lambda f: f"This version of vLLM has no {f['kind'].lower()} parser {f['name']}.",
         _parser,
     ),
@@ -142,8 +135,7 @@ LIMITS: tuple[Signature, ...] = (
         ),
         lambda f: (
             f"Set {'reasoning_parser' if f['kind'] == 'reasoning' else 'tool_call_parser'} to the one of this model, "
-            f"or leave "
-            "it out."
+            "or leave it out."
         ),
     ),
     Signature(
@@ -200,17 +192,15 @@ LIMITS: tuple[Signature, ...] = (
         "The GPU has no arithmetic for this FP8 type ({type}); it takes compute capability 8.9 (Ada, Hopper) or newer.",
         lambda f: (
             f"Set kv_cache_dtype{from_setting(f, 'kv_cache_dtype')} to auto, or to fp8_e5m2 with weights that are not "
-            f"FP8. "
-            "FP8 weights run on such a GPU as weights alone (Marlin: VLLM_TEST_FORCE_FP8_MARLIN: 1 in env); AWQ, GPTQ "
-            "or INT8 weights do without."
+            "FP8. FP8 weights run on such a GPU as weights alone (Marlin: VLLM_TEST_FORCE_FP8_MARLIN: 1 in env); AWQ, "
+            "GPTQ or INT8 weights do without."
         ),
     ),
     Signature(
         "gpu-no-bf16",
         ("Bfloat16 is only supported on GPUs", "'.bf16' requires"),
         r"Bfloat16 is only supported on GPUs with compute capability of at least (?P<least>[\d.]+\d)(?:\. Your "
-        r"(?P<gpu>.+?)"
-        r" GPU has compute capability (?P<have>[\d.]+\d))?|Feature '\.bf16' requires \.target sm_80",
+        r"(?P<gpu>.+?) GPU has compute capability (?P<have>[\d.]+\d))?|Feature '\.bf16' requires \.target sm_80",
         lambda f: (
             "The GPU has no arithmetic for bfloat16"
             + (f": {f['gpu']} has compute capability {f['have']}, and it takes {f['least']}." if "have" in f else ".")
@@ -221,9 +211,8 @@ LIMITS: tuple[Signature, ...] = (
         "gpu-too-old",
         ("Minimum capability: ", "only supports Ampere GPUs", "requires .target sm_"),
         r"(?P<what>The quantization method \S+|\S+) is not supported for the current GPU\. Minimum capability: "
-        r"(?P<least>\d+)\. "
-        r"Current capability: (?P<have>\d+)|(?P<ampere>FlashAttention) only supports Ampere GPUs or newer"
-        r"|Feature '(?P<feature>[^'\n]+)' requires \.target (?P<sm>sm_\w+) or higher",
+        r"(?P<least>\d+)\. Current capability: (?P<have>\d+)|(?P<ampere>FlashAttention) only supports Ampere GPUs or "
+        r"newer|Feature '(?P<feature>[^'\n]+)' requires \.target (?P<sm>sm_\w+) or higher",
         lambda f: (
             _capability(f)
             if "have" in f
@@ -245,16 +234,13 @@ LIMITS: tuple[Signature, ...] = (
             "No supported CUDA architectures",
             "device kernel image is invalid",
         ),
-        r"(?:CUDA error|Triton Error \[CUDA\]): (?P<what>an illegal instruction was encountered|invalid device function"
-        r"|device kernel image is invalid)"
-        r"|(?P<what2>No compiled cutlass_\w+)[^\n]*?capability: (?P<have>\d+)"
-        r"|(?P<what3>Arch conditional MMA instruction used without targeting appropriate compute capability)"
-        r"|nvcc fatal *: (?P<what4>Unsupported gpu architecture '[^']+')|(?P<what5>No supported CUDA "
-        r"architectures)[^\n]*",
+        r"(?:CUDA error|Triton Error \[CUDA\]): (?P<what>an illegal instruction was encountered|invalid device "
+        r"function|device kernel image is invalid)|(?P<what2>No compiled cutlass_\w+)[^\n]*?capability: (?P<have>\d+)"
+        r"|(?P<what3>Arch conditional MMA instruction used without targeting appropriate compute capability)|nvcc "
+        r"fatal *: (?P<what4>Unsupported gpu architecture '[^']+')|(?P<what5>No supported CUDA architectures)[^\n]*",
         lambda f: (
             "A kernel was not built for this GPU: "
-            f"{f['what']}"
-            f"{', compute capability ' + f['have'] if 'have' in f else ''}."
+            f"{f['what']}{', compute capability ' + f['have'] if 'have' in f else ''}."
         ),
         "Use a newer image, or one for this GPU (GB10 and other sm_12x: CUDA 13, or NVIDIA's own image); a toolkit "
         "that builds on the host has to know it too. Otherwise another kernel may do: attention_backend: TRITON_ATTN, "
@@ -268,8 +254,7 @@ LIMITS: tuple[Signature, ...] = (
         r"|Failed to set the allowed dynamic shared memory size to (?P<need2>\d+)",
         lambda f: (
             f"A kernel needs {f['need']} bytes of shared memory, and the GPU has {f.groups.get('have', 'less')}: it "
-            f"was tuned "
-            "for a larger one."
+            "was tuned for a larger one."
         ),
         "Use a newer vLLM, another attention_backend (not TRITON_ATTN) or moe_backend, or kv_cache_dtype: auto; what "
         "asks for larger blocks (a large head size, FP8 of the cache, a large block_size) can be left out.",

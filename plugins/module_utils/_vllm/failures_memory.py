@@ -145,9 +145,8 @@ MEMORY: tuple[Signature, ...] = (
     Signature(
         "mem-host-kv",
         ("on kv cache allocation is less than",),
-        r"Available memory on node (?P<node>\d+) \((?P<free>[\d.]+)/(?P<total>[\d.]+) GiB\) on kv cache allocation "
-        r"is less "
-        r"than requested memory for kv \((?P<want>[\d.]+) GiB\)",
+        r"Available memory on node (?P<node>\d+) \((?P<free>[\d.]+)/(?P<total>[\d.]+) GiB\) on kv cache allocation is "
+        r"less than requested memory for kv \((?P<want>[\d.]+) GiB\)",
         "The KV cache is to have {want} GiB, and {free} of {total} GiB of the memory of the host are free (node "
         "{node}).",
         "Lower VLLM_CPU_KVCACHE_SPACE in env (or kv_cache_memory_bytes in engine) below {free} GiB, or free memory "
@@ -210,7 +209,7 @@ MEMORY: tuple[Signature, ...] = (
         ("CUDA out of memory occurred when warming up",),
         r"CUDA out of memory occurred when warming up (?:sampler|pooler)(?: with (?P<n>\d+) dummy requests)?",
         lambda f: (
-            f"After the KV cache was set aside, too little GPU memory is left to sample for "
+            "After the KV cache was set aside, too little GPU memory is left to sample for "
             f"{f.groups.get('n', 'many')} requests at once."
         ),
         "Lower max_num_seqs (to 256, then 128) or gpu_memory_utilization.",
@@ -238,11 +237,10 @@ MEMORY: tuple[Signature, ...] = (
             "CUBLAS_STATUS_ALLOC_FAILED",
             "Triton Error [CUDA]: out of memory",
         ),
-        r"CUDA (?:driver )?[Ee]rror: (?:out of memory|CUBLAS_STATUS_ALLOC_FAILED)|Triton Error \[CUDA\]: out of "
-        r"memory|(?:Cuda|HIP) failure:? \d* ?'out of "
-        r"memory'|(?:torch\.(?:cuda\.)?OutOfMemoryError: )?(?:CUDA|HIP|[NX]PU) out of memory\. Tried to allocate "
-        r"(?P<want>[\d.]+ [KMG]iB)(?:\. GPU (?P<gpu>\d+) has a total capacity of (?P<total>[\d.]+ [KMG]iB) of which "
-        r"(?P<left>[\d.]+ (?:[KMG]iB|bytes)) is free)?",
+        r"CUDA (?:driver )?[Ee]rror: (?:out of memory|CUBLAS_STATUS_ALLOC_FAILED)|Triton Error \[CUDA\]: out of memory"
+        r"|(?:Cuda|HIP) failure:? \d* ?'out of memory'|(?:torch\.(?:cuda\.)?OutOfMemoryError: )?(?:CUDA|HIP|[NX]PU) "
+        r"out of memory\. Tried to allocate (?P<want>[\d.]+ [KMG]iB)(?:\. GPU (?P<gpu>\d+) has a total capacity of "
+        r"(?P<total>[\d.]+ [KMG]iB) of which (?P<left>[\d.]+ (?:[KMG]iB|bytes)) is free)?",
         lambda f: (
             f"The GPU ran out of memory{': ' + f['want'] + ' more were asked for' if 'want' in f else ''}"
             + (f", and {f['left']} of {f['total']} are free on GPU {f['gpu']}." if "left" in f else ".")

@@ -77,8 +77,7 @@ MODEL: tuple[Signature, ...] = (
         "hf-token",
         (" Client Error: ", "Invalid credentials", "Invalid user token", " Forbidden: "),
         r"40[13] Client Error: \w+ for url: \S*(?:huggingface\.co|hf\.co)|(?P<why>Invalid (?:credentials in "
-        r"Authorization "
-        r"header|user token)[^\n]*)|403 Forbidden: (?P<why2>[^\n]+)",
+        r"Authorization header|user token)[^\n]*)|403 Forbidden: (?P<why2>[^\n]+)",
         lambda f: (
             f"The Hugging Face Hub rejected the token ({f['why'].rstrip('. ') if 'why' in f else 'HTTP 401 or 403'})."
         ),
@@ -96,11 +95,10 @@ MODEL: tuple[Signature, ...] = (
             "Invalid repository ID or local directory",
             "does not appear to have a file named config.json",
         ),
-        r"(?:RepositoryNotFoundError|Repository Not Found for url: (?P<url>\S+)"
-        r"|(?P<name>\S+) is not a local folder (?:and is not a valid model identifier|or a valid repository name)"
-        r"|HFValidationError: [^\n]*: '(?P<path>[^']+)'"
-        r"|Invalid repository ID or local directory specified: '(?P<path2>[^']+)'"
-        r"|(?P<name2>\S+) does not appear to have a file named config\.json)",
+        r"(?:RepositoryNotFoundError|Repository Not Found for url: (?P<url>\S+)|(?P<name>\S+) is not a local folder "
+        r"(?:and is not a valid model identifier|or a valid repository name)|HFValidationError: [^\n]*: "
+        r"'(?P<path>[^']+)'|Invalid repository ID or local directory specified: '(?P<path2>[^']+)'|(?P<name2>\S+) "
+        r"does not appear to have a file named config\.json)",
         lambda f: (
             f"The model does not exist{_named(f)}: a wrong id, a private repository without a token, or a directory "
             "that is not there or has no config.json."
@@ -121,8 +119,7 @@ MODEL: tuple[Signature, ...] = (
             "specific connection error",
         ),
         r"We couldn't connect to '\S+' to load the files|LocalEntryNotFoundError|OfflineModeIsEnabled"
-        r"|FileMetadataError: "
-        r"|IncompleteSnapshotError: |specific connection error when trying to load",
+        r"|FileMetadataError: |IncompleteSnapshotError: |specific connection error when trying to load",
         "The Hugging Face Hub cannot be reached, and the model is not complete in the cache on the host.",
         "Put the weights on the host beforehand (huggingface_dir, or model as a directory), or let the host reach the "
         "Hub. HF_HUB_OFFLINE=1 keeps a complete cache from being looked up again.",
@@ -172,34 +169,29 @@ MODEL: tuple[Signature, ...] = (
             "Exception: ",
         ),
         r"SafetensorError: (?P<why>(?!I/O error)[^\n]+)|UnpicklingError: (?P<why2>invalid load key, [^\n]+)"
-        r"|PytorchStreamReader failed (?P<why3>[^\n]+)|(?P<why4>Unable to load weights from [^\n]+"
-        r"|the config file at '[^']+' is not a valid JSON file|could not parse ModelProto from [^\n]+"
-        r"|Error parsing line b'version https://git-lfs[^\n]*|cloned a repository without having git-lfs[^\n,.]*"
-        r"|Consistency check failed: [^\n]+|(?<=^Exception: )(?:expected|EOF while|invalid|missing|unknown)[^\n]* at "
-        r"line \d+"
-        r"[^\n]*)",
+        r"|PytorchStreamReader failed (?P<why3>[^\n]+)|(?P<why4>Unable to load weights from [^\n]+|the config file at "
+        r"'[^']+' is not a valid JSON file|could not parse ModelProto from [^\n]+|Error parsing line b'version "
+        r"https://git-lfs[^\n]*|cloned a repository without having git-lfs[^\n,.]*|Consistency check failed: [^\n]+"
+        r"|(?<=^Exception: )(?:expected|EOF while|invalid|missing|unknown)[^\n]* at line \d+[^\n]*)",
         lambda f: f"A file of the model is cut short or holds something else: {f['why'].rstrip('. ')[:200]}.",
         lambda f: (
             f"Compare the sizes of the files{_where(f)} with those on the model's page, delete the ones that differ "
-            f"and "
-            "download them again (a file of about 130 bytes is a pointer of Git LFS: git lfs pull)."
+            "and download them again (a file of about 130 bytes is a pointer of Git LFS: git lfs pull)."
         ),
     ),
     Signature(
         "model-part-missing",
         ("Can't load ", "Invalid type of HuggingFace processor", "does not appear to have a file named"),
         r"Can't load (?P<what>[\w ]+?) (?:for|of) '(?P<name>[^']+)'(?:[^\n]*directory containing (?:a |all "
-        r")?(?P<file>[^\n]+))?"
-        r"|Invalid type of HuggingFace (?P<what2>processor)"
-        r"|(?P<name2>\S+) does not appear to have a (?P<what3>file named (?!config\.json)[^\n]+?)\.(?: Checkout|$)",
+        r")?(?P<file>[^\n]+))?|Invalid type of HuggingFace (?P<what2>processor)|(?P<name2>\S+) does not appear to "
+        r"have a (?P<what3>file named (?!config\.json)[^\n]+?)\.(?: Checkout|$)",
         lambda f: (
             f"The model{of(f, 'name')} has no {f['what'].removeprefix('the ')} that can be read"
             f"{': ' + f['file'].rstrip('. ') + ' is asked for' if 'file' in f else ''}."
         ),
         "Copy the files that are missing from the model's publisher (tokenizer.json, tokenizer_config.json, "
         "preprocessor_config.json and others), or name another model as tokenizer; a model without images needs no "
-        "processor "
-        "with language_model_only: true.",
+        "processor with language_model_only: true.",
         narrows=("hf-offline",),
     ),
     Signature(
@@ -236,12 +228,10 @@ MODEL: tuple[Signature, ...] = (
     Signature(
         "model-type-unknown",
         ("does not recognize this architecture", "Unrecognized model in", "configuration_auto.py", "Tokenizer class "),
-        r"has model type `(?P<type>[^`]+)` but Transformers does not recognize this architecture"
-        r"|Unrecognized model in (?P<path>\S+?)\. Should have a `model_type` key"
-        r"|configuration_auto\.py\", line \d+, in [^\n]+\n(?:[^\n]*\n){1,4}?KeyError: '(?P<type2>\w+)'"
-        r"|Tokenizer class '?(?P<type3>\w+)'? (?:does not exist or is|is|specified in the tokenizer config was) not "
-        r"(?:currently "
-        r"imported|found)",
+        r"has model type `(?P<type>[^`]+)` but Transformers does not recognize this architecture|Unrecognized model "
+        r"in (?P<path>\S+?)\. Should have a `model_type` key|configuration_auto\.py\", line \d+, in "
+        r"[^\n]+\n(?:[^\n]*\n){1,4}?KeyError: '(?P<type2>\w+)'|Tokenizer class '?(?P<type3>\w+)'? (?:does not exist "
+        r"or is|is|specified in the tokenizer config was) not (?:currently imported|found)",
         lambda f: (
             f"The transformers that is installed does not know the type of the model{of(f, 'type')}."
             if "type" in f

@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+import re
+
 from .signature import HIGHER_ABOVE, Found, Signature
 
 
@@ -23,6 +25,8 @@ def _exit_code(found: Found) -> str:
     return f" (exit code {code:.0f}{': ' + meaning[int(code)] if int(code) in meaning else ''})"
 
 
+# A start that got no further than to connect its GPUs.
+AT_NCCL = re.compile(r"vLLM is using nccl==(?![\s\S]*(?:Starting to load model|Loading model|rank \d+ in world size))")
 LOOK_BELOW = (
     "Look at what it says below that line, at dmesg for Xid lines, and at coredumpctl; update vLLM and the driver, and "
     "try another attention_backend or enforce_eager."
@@ -58,9 +62,8 @@ PROCESS: tuple[Signature, ...] = (
         r"Cannot re-initialize \w+ in forked subprocess",
         "A worker was forked from a process that had used the GPU already, which CUDA does not allow (forked "
         "subprocess).",
-        "Set VLLM_WORKER_MULTIPROC_METHOD: spawn in env. A plugin or a script that starts vLLM must not touch the "
-        "GPU before, "
-        "and guards what it does by if __name__ == '__main__'.",
+        "Set VLLM_WORKER_MULTIPROC_METHOD: spawn in env. A plugin or a script that starts vLLM must not touch the GPU "
+        "before, and guards what it does by if __name__ == '__main__'.",
     ),
     Signature(
         "engine-proc-died",
@@ -86,8 +89,14 @@ PROCESS: tuple[Signature, ...] = (
         ("No available shared memory broadcast block",),
         r"No available shared memory broadcast block found in (?P<s>\d+) seconds?",
         "A worker has not answered for {s} seconds and more: it hangs, or compiles.",
-        "While serving: restart the server, and look at dmesg for Xid lines and at NCCL. While starting: wait, kernels "
-        "may be compiling.",
+        lambda f: (
+            "Set NCCL_P2P_DISABLE: 1 and NCCL_DEBUG: INFO in env: the GPUs wait for each other at their first "
+            "exchange, as where an IOMMU, ACS or a virtual machine keeps them from reaching each other's memory; then "
+            "update driver and firmware."
+            if AT_NCCL.search(f.text)
+            else "While serving: restart the server, and look at dmesg for Xid lines and at NCCL. While starting: "
+            "wait, kernels may be compiling."
+        ),
         retryable=True,
         final=False,
         kind="symptom",
@@ -115,8 +124,7 @@ PROCESS: tuple[Signature, ...] = (
             "Killed",
         ),
         r"Fatal Python error: (?P<what>[^\n]+)|!!!!!!! (?P<what2>Segfault) encountered|\*\*\* (?P<what3>SIG\w+) "
-        r"received at "
-        r"time|(?P<what4>terminate called) (?:after|without)|\b(?P<what5>Segmentation fault)\b"
+        r"received at time|(?P<what4>terminate called) (?:after|without)|\b(?P<what5>Segmentation fault)\b"
         # A shell says so: in a line of its own, or with its number and its command.
         r"|^(?P<what6>Bus error|Illegal instruction|Aborted(?= +\(core)|Killed)(?: +\(core dumped\))?$"
         r"|^\S+: line \d+: +\d+ (?P<what7>Bus error|Illegal instruction|Aborted|Killed)\b",

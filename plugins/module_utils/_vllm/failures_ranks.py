@@ -56,10 +56,8 @@ RANKS: tuple[Signature, ...] = (
         "port-in-use",
         ("[Errno 98]", "port is already allocated", "ddress already in use"),
         r"Bind for \S*:(?P<port2>\d+) failed: port is already allocated|listen tcp\d? \S*:(?P<port3>\d+): bind: "
-        r"address "
-        r"already in use|\[Errno 98\] (?:Address already in use|error while attempting to bind on address(?: "
-        r"\('[^']*', "
-        r"(?P<port>\d+)\))?)|ZMQError: Address already in use \(addr='[^']*:(?P<port4>\d+)'\)",
+        r"address already in use|\[Errno 98\] (?:Address already in use|error while attempting to bind on address(?: "
+        r"\('[^']*', (?P<port>\d+)\))?)|ZMQError: Address already in use \(addr='[^']*:(?P<port4>\d+)'\)",
         lambda f: f"Port {_port(f)} is taken by another process.",
         lambda f: (
             f"Give the server another port, or stop what holds it: 'ss -ltnp sport = :{_port(f)}' shows who. (vLLM "
@@ -187,8 +185,7 @@ RANKS: tuple[Signature, ...] = (
             "No route to host",
         ),
         r"NCCL WARN (?P<why>[^\n]*(?:socket\w*Connect: |socketProgress: |Bootstrap : no socket|ibv_\w+|NET/(?:IB"
-        r"|Socket) ?:)[^\n]*)"
-        r"|^(?P<why2>socket\w+: Connect to [^\n]+)",
+        r"|Socket) ?:)[^\n]*)|^(?P<why2>socket\w+: Connect to [^\n]+)",
         lambda f: f"NCCL cannot connect the hosts: {f['why'].strip().rstrip('.')[:250]}.",
         "Set NCCL_SOCKET_IFNAME and GLOO_SOCKET_IFNAME in env to the interface that all hosts share, open the firewall "
         "between them for all ports, and for InfiniBand or RoCE check NCCL_IB_HCA and NCCL_IB_GID_INDEX "
@@ -207,8 +204,7 @@ RANKS: tuple[Signature, ...] = (
             "ncclInvalidUsage",
         ),
         r"(?:DistBackendError: NCCL error|RuntimeError: NCCL error: |nccl(?:System|UnhandledCuda|Remote"
-        r"|Internal)Error: "
-        r"|ncclInvalidUsage: )",
+        r"|Internal)Error: |ncclInvalidUsage: )",
         _nccl,
         lambda f: (
             "Give each rank a GPU of its own: compare gpus and CUDA_VISIBLE_DEVICES with tensor_parallel_size, and "
@@ -226,7 +222,7 @@ RANKS: tuple[Signature, ...] = (
         r"milliseconds",
         lambda f: (
             f"GPUs waited for each other for {(f.number('ms') or 0) / 1000:.0f} s ({f['op']}): one of them failed or "
-            f"hangs."
+            "hangs."
         ),
         f"{HIGHER_ABOVE} If there is none, look at dmesg of every host for Xid lines, and set NCCL_DEBUG: INFO in env.",
         retryable=None,
@@ -241,12 +237,10 @@ RANKS: tuple[Signature, ...] = (
             "wait timeout after",
             "Timed out initializing process group",
         ),
-        r"Timed out after (?P<s>\d+) seconds waiting for clients\. (?P<n>\d+)/(?P<m>\d+) clients joined"
-        r"|The client socket has (?:timed out after (?P<ms>\d+)ms while trying|failed) to connect to (?:any network "
-        r"address of )?"
-        r"\((?P<host>[^,)]+), (?P<port>\d+)\)(?P<why>[^\n]*)|Gloo connectFullMesh failed|wait timeout after "
-        r"(?P<ms2>\d+)ms"
-        r"|Timed out initializing process group",
+        r"Timed out after (?P<s>\d+) seconds waiting for clients\. (?P<n>\d+)/(?P<m>\d+) clients joined|The client "
+        r"socket has (?:timed out after (?P<ms>\d+)ms while trying|failed) to connect to (?:any network address of "
+        r")?\((?P<host>[^,)]+), (?P<port>\d+)\)(?P<why>[^\n]*)|Gloo connectFullMesh failed|wait timeout after "
+        r"(?P<ms2>\d+)ms|Timed out initializing process group",
         lambda f: (
             f"The servers of the hosts did not find each other: {f['n']} of {f['m']} were there after {f['s']} s."
             if "n" in f
@@ -267,19 +261,16 @@ RANKS: tuple[Signature, ...] = (
         "engine-ready-timeout",
         ("Timed out waiting for ", "response from front-end", "Did not receive response"),
         # 0.10 and 0.11 leave out a blank.
-        r"Timed out waiting for (?:new )?engine(?:s to send ?initial message|[ -]core processes to start)[^\n]*?"
-        r"(?:Waited "
-        r"(?P<s>\d+) ?s|$)"
-        r"|Did not receive response from front-end process within (?P<min>\d+)",
+        r"Timed out waiting for (?:new )?engine(?:s to send ?initial message|[ -]core processes to "
+        r"start)[^\n]*?(?:Waited (?P<s>\d+) ?s|$)|Did not receive response from front-end process within (?P<min>\d+)",
         lambda f: (
             f"The engine was not ready{' after ' + f['s'] + ' s' if 's' in f else ' in time'}, and the API server "
-            f"gave up."
+            "gave up."
         ),
         lambda f: (
             f"Set VLLM_ENGINE_READY_TIMEOUT_S in env to {int((f.number('s') or 600) * 3)} (it is "
             f"{int(f.number('s') or 600)} unless set). What was slow stands above: reading weights, or compiling with "
-            f"an empty "
-            "cache, which a second start finds full (VLLM_CACHE_ROOT on a disk that stays)."
+            "an empty cache, which a second start finds full (VLLM_CACHE_ROOT on a disk that stays)."
         ),
         retryable=True,
     ),

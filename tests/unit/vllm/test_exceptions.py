@@ -222,6 +222,13 @@ def test_where_it_was_raised_is_told() -> None:
         ("ImportError: cannot import name 'x' from 'triton.compiler.compiler'", "A package of the environment", False),
         ("huggingface_hub.errors.RevisionNotFoundError: 404 Client Error.", "no such revision or file", False),
         ("RuntimeError: numa_migrate_pages failed. errno: 1", "cap_add: SYS_NICE for NUMA", False),
+        (
+            "AttributeError: 'OddOmniConfig' object has no attribute 'heads'",
+            "The model's config.json does not go",
+            False,
+        ),
+        ("AttributeError: 'ModelConfig' object has no attribute 'heads'", "has a defect there", False),
+        ("AttributeError: module 'cutlass.cute' has no attribute 'fmin'", "A package of the environment", False),
         ("ZorkError: odd. Please see the stack trace above for the root cause.", "does not say of what kind", None),
     ],
 )
@@ -310,6 +317,12 @@ def test_settings_and_variables_are_known_by_their_names(words: str, named: list
             "FileNotFoundError: [Errno 2] No such file or directory",
             "certificate",
         ),
+        (
+            "transformers/models/x/configuration_x.py, f",
+            "ValueError: `rope_odd` must be a dictionary",
+            "The model's config.json",
+        ),
+        ("flashinfer/gemm.py, run", "RuntimeError: odd", "A kernel failed on this GPU"),
         ("vllm/config.py, _get_and_verify_max_len", "KeyError: 'rope_type'", "The model's config.json"),
         ("torch/cuda/__init__.py, get_device_properties", "AssertionError: odd", "has a defect there"),
         ("transformers/models/x/processing_x.py, __init__", "TypeError: odd", "The processor of the model"),
@@ -370,6 +383,13 @@ def test_the_remedy_for_an_engine_that_died_of_an_unknown_error_is_that_of_its_k
     assert found.id == "engine-dead"
     assert "vLLM or a library has a defect there" in found.remedy and "structured_outputs_config" in found.remedy
     assert "first error above" not in found.remedy and "restart_policy" in found.remedy
+
+
+def test_what_a_server_served_with_is_no_wrong_setting() -> None:
+    log = START + READY + f"{ENGINE}EngineCore encountered a fatal error.\n"
+    for words in ("ValueError: 119 tokens for 120 places", "TypeError: the id must be an integer"):
+        found = diagnose(log + "".join(f"{ENGINE}{line}\n" for line in f"{TRACE}{words}".split("\n")), GONE)
+        assert (found.id, "has a defect there" in found.remedy) == ("engine-dead", True)
 
 
 def test_an_error_that_speaks_of_no_setting_names_none() -> None:

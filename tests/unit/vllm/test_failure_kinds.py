@@ -480,3 +480,12 @@ def test_how_a_process_of_the_engine_ended_is_said_with_its_signal() -> None:
 def test_a_line_of_code_that_raises_is_no_message() -> None:
     code = '    raise ValueError(f"LoRA rank 64 is greater than max_lora_rank 16")\n'
     assert diagnose(f"{START}Traceback (most recent call last):\n{code}ZorkError: odd\n").id == "unknown"
+
+
+def test_a_start_that_stands_where_its_gpus_first_meet_is_told_how_they_do() -> None:
+    met = "INFO 11-21 10:00:00 [pynccl.py:1] vLLM is using nccl==2.27.7\n"
+    stall = "INFO 11-21 10:00:00 [s.py:1] No available shared memory broadcast block found in 60 seconds.\n" * 9
+    loaded = "INFO 11-21 10:00:00 [g.py:1] Starting to load model m...\n"
+    for between, remedy in (("", "NCCL_P2P_DISABLE: 1"), (loaded, "kernels may be compiling")):
+        found = diagnose(f"{START}{met}{between}{stall}", ProcessState(running=True))
+        assert (found.id, remedy in found.remedy) == ("shm-broadcast-stall", True)
