@@ -61,12 +61,12 @@ BUDGETS = {
     "vllm_caches": 870,
     "vllm_container": 945,
     # With failures of units, of ports and of tokens, and what names the settings that an unknown one speaks of.
-    "vllm_diagnose": 316,
-    "vllm_health": 390,
+    "vllm_diagnose": 313,
+    "vllm_health": 388,
     "vllm_service": 945,
     "vllm_venv": 380,
     # With the program that it installs: it reads logs, records and GPUs of both backends.
-    "vllm_watchdog": 634,
+    "vllm_watchdog": 632,
     # Runs on the controller.
     "vllm_server": 0,
 }

@@ -303,7 +303,7 @@ def _quiet(life: Log, served: bool) -> str:
 def _hits(log: Log) -> list[Hit]:
     hits = []
     for signature, regex in _compiled():
-        if any(literal in log.text for literal in signature.literals):
+        if any(literal in log.text for literal in signature.literals.split("|")):
             for match in regex.finditer(log.text):
                 index = log.index(match.start())
                 # A wait is told in a line of information; all else that is said so is no failure.

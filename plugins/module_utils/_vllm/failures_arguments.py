@@ -143,14 +143,14 @@ def _correct(found: Found) -> str:
 ARGUMENTS: tuple[Signature, ...] = (
     Signature(
         "args-unrecognized",
-        ("error: unrecognized arguments",),
+        "error: unrecognized arguments",
         r"error: unrecognized arguments: (?P<args>.+)$",
         "This version of vLLM does not know {args}.",
         _unrecognized,
     ),
     Signature(
         "args-invalid-choice",
-        ("invalid choice",),
+        "invalid choice",
         r"error: argument (?P<arg>\S+): invalid choice: '?(?P<val>[^'\n(]*?)'?"
         r"(?:,? maybe you meant '?(?P<meant>[^'?\n]+)'?\??)? \(choose from (?P<choices>[^\n]*)",
         "This version of vLLM does not take {val} for {arg}.",
@@ -158,7 +158,7 @@ ARGUMENTS: tuple[Signature, ...] = (
     ),
     Signature(
         "args-invalid",
-        ("error: ",),
+        "error: ",
         r"(?:(?:vllm(?: [a-z-]{1,30}){0,3}|[\w-]{1,60}\.py|python[\d.]{0,8} -m [\w.]{1,120}): error: |^[^\n:]{1,160}: "
         r"error: (?=argument \S+ |the following arguments are required|ambiguous option|one of the "
         r"arg))(?!unrecognized arguments|argument \S+: invalid choice: )(?P<why>(?:argument (?P<arg>\S+?):? |the "
@@ -168,14 +168,14 @@ ARGUMENTS: tuple[Signature, ...] = (
     ),
     Signature(
         "no-model",
-        ("No model specified",),
+        "No model specified",
         r"No model specified!? Please",
         "The server was started without a model.",
         "Set model.",
     ),
     Signature(
         "config-invalid",
-        ("validation error",),
+        "validation error",
         r"\d validation errors? for (?!\w*Request\b)(?P<what>\w[\w.\[\]]*)\s*\n(?:(?P<field>[\w.\[\]-]+) *\n)?"
         r"\s*(?P<why>(?!.*failed to be inspected)\S[^\n]*(?:\n(?!\s+For further|\w+Error)[^\n]+){0,6}?)"
         r"\s*\[type=(?P<kind>\w+)",
@@ -185,14 +185,14 @@ ARGUMENTS: tuple[Signature, ...] = (
     ),
     Signature(
         "env-refused",
-        ("Error: Unknown vLLM environment variable",),
+        "Error: Unknown vLLM environment variable",
         r"Error: Unknown vLLM environment variable detected: (?P<env>\w+)",
         "This version of vLLM does not know the variable {env}, and fail_on_environ_validation is set.",
         "Remove {env} from env: it is misspelt or went with an older version. Or leave fail_on_environ_validation out.",
     ),
     Signature(
         "env-unknown",
-        ("Unknown vLLM environment variable",),
+        "Unknown vLLM environment variable",
         r"(?<!Error: )Unknown vLLM environment variable detected: (?P<env>\w+)",
         "vLLM does not know the variable {env}.",
         "Remove {env} from env: it is misspelt, or went with an older version.",
@@ -202,7 +202,7 @@ ARGUMENTS: tuple[Signature, ...] = (
     ),
     Signature(
         "v0-removed",
-        ("VLLM_USE_V1=False",),
+        "VLLM_USE_V1=False",
         r"Using V1 AsyncLLMEngine, but envs\.VLLM_USE_V1=False",
         "VLLM_USE_V1=0 asks for an engine that this version does not have any more.",
         "Remove VLLM_USE_V1 from env. There is no fallback to V0 since vLLM 0.11.0.",

@@ -16,7 +16,7 @@ NEW_ENVIRONMENT = (
 BUILD: tuple[Signature, ...] = (
     Signature(
         "ninja-missing",
-        ("ninja",),
+        "ninja",
         r"No such file or directory: '(?:\S*/)?ninja'|Ninja is required to load C\+\+ extensions|\bninja: (?:command "
         r")?not found|ninja(?: executable)? (?:was )?not found",
         "A kernel has to be compiled on the host, and the build tool ninja is not found.",
@@ -27,7 +27,7 @@ BUILD: tuple[Signature, ...] = (
     ),
     Signature(
         "nvcc-missing",
-        ("nvcc", "CUDA_HOME", ".h: No such file", "cicc: not found", "Cannot find ptxas"),
+        "nvcc|CUDA_HOME|.h: No such file|cicc: not found|Cannot find ptxas",
         r"(?:Could not find nvcc and default cuda_home=|nvcc: (?:command )?not found|No such file or directory: "
         r"'(?:\S*/)?nvcc'|CUDA_HOME environment variable is not set|cicc: not found|Cannot find ptxas|fatal error: "
         r"(?:cu[a-z]\w*|cuda/\S+|nv\w+|cublas\w*)\.(?:h|hpp|cuh): No such file)",
@@ -38,15 +38,8 @@ BUILD: tuple[Signature, ...] = (
     ),
     Signature(
         "cc-missing",
-        (
-            "C compiler",
-            "Python.h: No such file",
-            "C++ compiler",
-            "No such file or directory: '",
-            ": not found",
-            "command not found",
-            "InvalidCxxCompiler",
-        ),
+        "C compiler|Python.h: No such file|C++ compiler|No such file or directory: '|: not found|command not found"
+        "|InvalidCxxCompiler",
         r"(?:Failed to find C compiler|fatal error: Python\.h: No such file|No working C\+\+ compiler found"
         r"|InvalidCxxCompiler|No such file or directory: '(?:\S*/)?(?:gcc|g\+\+|cc|c\+\+|clang|clang\+\+"
         r"|\w+-linux-gnu-g\S+)'|\b(?:gcc|g\+\+|cc|c\+\+|clang): (?:command )?not found)",
@@ -57,7 +50,7 @@ BUILD: tuple[Signature, ...] = (
     ),
     Signature(
         "libcuda-link",
-        ("cannot find -lcuda", "libcuda.so cannot found"),
+        "cannot find -lcuda|libcuda.so cannot found",
         r"cannot find -lcuda\b|libcuda\.so cannot found",
         "A kernel has to be linked on the host, and the linker does not find libcuda.so (-lcuda).",
         "Run ldconfig where the server runs, so that it finds the driver's libcuda.so.1, or set LIBRARY_PATH: "
@@ -65,13 +58,7 @@ BUILD: tuple[Signature, ...] = (
     ),
     Signature(
         "compile-cache",
-        (
-            "pickle data was truncated",
-            "Ran out of input",
-            "hash of the compiled graph",
-            "Directory not empty: '",
-            "corrupted comp",
-        ),
+        "pickle data was truncated|Ran out of input|hash of the compiled graph|Directory not empty: '|corrupted comp",
         r"(?:BackendCompilerFailed: [^\n]* raised:|/compilation/\w+\.py|/_inductor/\w+\.py"
         r"|aot_compile)[^\n]*\n(?:[^\n]*\n){0,3}?(?:\w+\.)?(?:UnpicklingError|EOFError): (?P<why>pickle data was "
         r"truncated|Ran out of input)|AssertionError: (?P<why2>failed to get the hash of the compiled graph)"
@@ -85,7 +72,7 @@ BUILD: tuple[Signature, ...] = (
     ),
     Signature(
         "abi-mismatch",
-        ("undefined symbol", "object has no attribute", "operator torchvision::nms", "() expected at most "),
+        "undefined symbol|object has no attribute|operator torchvision::nms|() expected at most ",
         r"(?P<lib>[^\s/'\"(]+\.so[\w.]*): undefined symbol: (?P<symbol>\w+)|operator torchvision::nms does not exist"
         r"|'_OpNamespace' '(?P<ops>_\w*C\w*)' object has no attribute|\b(?P<ops2>_\w*C)::\w+\(\) expected at most ",
         lambda f: (
@@ -99,21 +86,21 @@ BUILD: tuple[Signature, ...] = (
     ),
     Signature(
         "torch-without-cuda",
-        ("not compiled with CUDA", "_cuda.so: cannot open"),
+        "not compiled with CUDA|_cuda.so: cannot open",
         r"[Tt]orch not compiled with CUDA enabled|lib(?:torch|c10)_cuda\.so: cannot open shared object",
         "The torch that is installed was built without CUDA.",
         f"Another package or index replaced it: {NEW_ENVIRONMENT}.",
     ),
     Signature(
         "name-hidden",
-        ("partially initialized module 'vllm'", "partially initialized module 'torch'"),
+        "partially initialized module 'vllm'|partially initialized module 'torch'",
         r"partially initialized module '(?P<module>\w+)'[^\n]*?\((?P<path>/[^)]+)\)",
         "A file or directory of one's own hides the package {module}: {path}.",
         "Rename it, or start the server in another working directory.",
     ),
     Signature(
         "glibc-too-old",
-        ("GLIBCXX_", "GLIBC_", "CXXABI_"),
+        "GLIBCXX_|GLIBC_|CXXABI_",
         r"version `(?P<need>(?:GLIBCXX|GLIBC|CXXABI)_[\d.]*\d)' not found",
         "The system's C or C++ library is too old for what is installed: {need} is missing.",
         "Use vLLM's image, or a newer distribution; with conda install libstdcxx-ng in the environment, and let "
@@ -122,7 +109,7 @@ BUILD: tuple[Signature, ...] = (
     ),
     Signature(
         "missing-cudart",
-        ("cannot open shared object file",),
+        "cannot open shared object file",
         r"(?:ImportError|OSError): (?P<lib>lib(?:cudart|cublas|nccl|cusparse|cudnn|cufft|curand|cusolver|nvrtc"
         r"|nvJitLink|cufile|cupti)[\w.-]*): cannot open shared object file",
         "{lib} is missing: torch and vLLM in this environment were built for different CUDA versions.",
@@ -130,7 +117,7 @@ BUILD: tuple[Signature, ...] = (
     ),
     Signature(
         "missing-library",
-        ("cannot open shared object file",),
+        "cannot open shared object file",
         r"(?:ImportError|OSError): (?P<lib>lib[\w.+-]+): cannot open shared object file",
         "The library {lib} is missing.",
         "Install the package of the distribution that has it (apt-file search {lib} names it) where the server runs; "
@@ -139,14 +126,8 @@ BUILD: tuple[Signature, ...] = (
     ),
     Signature(
         "transformers-clash",
-        (
-            "from 'transformers",
-            "already used by a Transformers ",
-            "all_special_tokens_extended",
-            "module 'transformers",
-            "No module named 'transformers.",
-            "' object has no attribute '",
-        ),
+        "from 'transformers|already used by a Transformers |all_special_tokens_extended|module 'transformers"
+        "|No module named 'transformers.|' object has no attribute '",
         r"(?P<what>cannot import name '\w+' from 'transformers[\w.]*'|'[\w-]+' is already used by a Transformers "
         r"(?:config|model)|(?:module 'transformers[\w.]*'|\w+) has no attribute '?all_special_tokens_extended'?"
         r"|module 'transformers[\w.]*' has no attribute '\w+'|No module named 'transformers\.[\w.]+'|'\w+Config' "
@@ -158,7 +139,7 @@ BUILD: tuple[Signature, ...] = (
     ),
     Signature(
         "flashinfer-version",
-        ("does not match flashinfer version",),
+        "does not match flashinfer version",
         r"(?P<package>flashinfer-[\w-]+) version \((?P<have>[^)]+)\) does not match flashinfer version "
         r"\((?P<want>[^)]+)\)",
         "The package {package} {have} does not go with flashinfer {want}.",
@@ -166,7 +147,7 @@ BUILD: tuple[Signature, ...] = (
     ),
     Signature(
         "remote-code-name",
-        ("No module named 'transformers_modules.",),
+        "No module named 'transformers_modules.",
         r"No module named '(?P<module>transformers_modules\.[^']+)'",
         "The code of the model cannot be imported as {module}: the name of its directory has a dot, or several "
         "processes wrote the cache of such code at once.",
@@ -176,7 +157,7 @@ BUILD: tuple[Signature, ...] = (
     ),
     Signature(
         "module-missing",
-        ("No module named", "not found in your environment"),
+        "No module named|not found in your environment",
         r"ModuleNotFoundError: No module named '(?P<module>[\w.]+)'|python[\d.]*: No module named (?P<module2>[\w.]+)"
         r"|packages that were not found in your environment: (?P<module3>[\w, -]+\w)",
         lambda f: (

@@ -83,14 +83,9 @@ UNIT_KEYS = {
 HOST: tuple[Signature, ...] = (
     Signature(
         "driver-too-old",
-        (
-            "driver on your system is too old",
-            "CUDA driver version is insufficient",
-            "compiled with an unsupported toolchain",
-            "UNSUPPORTED_PTX_VERSION",
-            "unsatisfied condition: cuda",
-            "ptxas application ptx input",
-        ),
+        "driver on your system is too old|CUDA driver version is insufficient"
+        "|compiled with an unsupported toolchain|UNSUPPORTED_PTX_VERSION|unsatisfied condition: cuda"
+        "|ptxas application ptx input",
         r"(?:The NVIDIA driver on your system is too old \(found version (?P<found>\d+)\)"
         r"|CUDA driver version is insufficient for CUDA runtime version"
         r"|provided PTX was compiled with an unsupported toolchain|CUDA_ERROR_UNSUPPORTED_PTX_VERSION"
@@ -102,7 +97,7 @@ HOST: tuple[Signature, ...] = (
     ),
     Signature(
         "fabric-not-ready",
-        ("system not yet initialized", "SYSTEM_NOT_READY", "SystemNotReady"),
+        "system not yet initialized|SYSTEM_NOT_READY|SystemNotReady",
         r"(?:Error 802: )?system not yet initialized|CUDA_ERROR_SYSTEM_NOT_READY|cudaErrorSystemNotReady",
         "CUDA error 802: the NVSwitch fabric that connects the GPUs is not ready: the fabric manager is missing, does "
         "not run, or is of another version than the driver.",
@@ -114,7 +109,7 @@ HOST: tuple[Signature, ...] = (
     ),
     Signature(
         "cuda-compat-804",
-        ("forward compatibility was attempted",),
+        "forward compatibility was attempted",
         r"forward compatibility was attempted on non supported HW",
         "CUDA error 804: the image brings newer CUDA libraries than the driver, and this GPU may not use them (only "
         "data center GPUs may).",
@@ -124,7 +119,7 @@ HOST: tuple[Signature, ...] = (
     ),
     Signature(
         "cuda-compat-803",
-        ("system has unsupported display driver", "CUDA driver is a stub library"),
+        "system has unsupported display driver|CUDA driver is a stub library",
         r"(?:Error 803: )?system has unsupported display driver / cuda driver combination"
         r"|(?P<stub>CUDA driver is a stub library)",
         lambda f: (
@@ -137,14 +132,14 @@ HOST: tuple[Signature, ...] = (
     ),
     Signature(
         "no-kernel-image",
-        ("no kernel image is available",),
+        "no kernel image is available",
         r"no kernel image is available for execution on the device",
         "This build of vLLM or torch has no code for this GPU.",
         "Use a build for it (GB10: the NGC image, or a build for CUDA 13).",
     ),
     Signature(
         "ptxas-sm121",
-        (" fatal", "Unsupported .version"),
+        " fatal|Unsupported .version",
         r"ptxas(?:-\w+)? fatal\s*: Value '(?P<arch>sm_\w+)' is not defined for option 'gpu-name'"
         r"|ptxas /[^\n]*Unsupported \.version (?P<arch2>[\d.]+\d)",
         "The ptxas that Triton uses is too old for this GPU ({arch}).",
@@ -153,7 +148,7 @@ HOST: tuple[Signature, ...] = (
     ),
     Signature(
         "torch-arch-warning",
-        ("Minimum and Maximum cuda capability",),
+        "Minimum and Maximum cuda capability",
         r"Minimum and Maximum cuda capability supported by this version of PyTorch is",
         "PyTorch does not list this GPU; code for 12.0 runs on 12.1 (GB10) anyway.",
         "Nothing has to be done.",
@@ -163,23 +158,10 @@ HOST: tuple[Signature, ...] = (
     ),
     Signature(
         "no-gpu",
-        (
-            "Failed to infer device type",
-            "No CUDA GPUs are available",
-            "NVIDIA driver was not found",
-            "could not select device driver",
-            "no NVIDIA driver on your system",
-            "no CUDA-capable device",
-            "CUDA unknown error",
-            "driver not loaded",
-            "0 active drivers",
-            "DriverNotLoaded",
-            "libcuda.so.1",
-            "NVMLError_LibraryNotFound",
-            "GPU vendor from CDI",
-            "invalid runtime name: nvidia",
-            "nvidia-container-cli: ",
-        ),
+        "Failed to infer device type|No CUDA GPUs are available|NVIDIA driver was not found"
+        "|could not select device driver|no NVIDIA driver on your system|no CUDA-capable device|CUDA unknown error"
+        "|driver not loaded|0 active drivers|DriverNotLoaded|libcuda.so.1|NVMLError_LibraryNotFound"
+        "|GPU vendor from CDI|invalid runtime name: nvidia|nvidia-container-cli: ",
         r"(?:Failed to infer device type|No CUDA GPUs are available|NVIDIA driver was not found|no NVIDIA driver on "
         r"your system|no CUDA-capable device is detected|CUDA unknown error - this may|nvml error: driver not loaded"
         r"|(?P<why3>unknown or invalid runtime name: nvidia)|^RuntimeError: 0 active drivers"
@@ -192,7 +174,7 @@ HOST: tuple[Signature, ...] = (
     ),
     Signature(
         "nvml-lost",
-        ("Failed to initialize NVML: Unknown Error", "NVMLError_Unknown"),
+        "Failed to initialize NVML: Unknown Error|NVMLError_Unknown",
         r"Failed to initialize NVML: Unknown Error|NVMLError_Unknown\b",
         "The container may not use its GPUs any more: its cgroup lost them, as after systemctl daemon-reload.",
         "Recreate the container. So that it lasts: make CDI devices (nvidia-ctk cdi generate) or set "
@@ -203,7 +185,7 @@ HOST: tuple[Signature, ...] = (
     ),
     Signature(
         "nvml-mismatch",
-        ("Driver/library version mismatch", "LibRmVersionMismatch"),
+        "Driver/library version mismatch|LibRmVersionMismatch",
         r"Driver/library version mismatch|NVMLError_LibRmVersionMismatch",
         "The driver was updated, and the kernel still runs the old one.",
         "Reboot the host, or unload and load the nvidia modules while nothing uses a GPU.",
@@ -211,19 +193,9 @@ HOST: tuple[Signature, ...] = (
     ),
     Signature(
         "gpu-unknown",
-        (
-            "unknown device",
-            "invalid literal for int() with base 10: '",
-            "NVMLError_NotFound",
-            "NVMLError_InvalidArgument",
-            "invalid device ordinal",
-            "unresolvable CDI devices",
-            "visible device ordinal",
-            "device < num_gpus",
-            "Invalid device id",
-            "Non-integer device ID",
-            "for logical device",
-        ),
+        "unknown device|invalid literal for int() with base 10: '|NVMLError_NotFound|NVMLError_InvalidArgument"
+        "|invalid device ordinal|unresolvable CDI devices|visible device ordinal|device < num_gpus"
+        "|Invalid device id|Non-integer device ID|for logical device",
         r"device error: (?P<id>\S+): unknown device|invalid literal for int\(\) with base 10: '(?P<id2>(?:GPU"
         r"|MIG)-[^']*)'|NVMLError_(?:NotFound|InvalidArgument)\b|(?:CUDA error|Error 101): invalid device ordinal"
         r"|AssertionError: (?P<id6>Invalid device id)|Non-integer device ID '(?P<id7>[^']+)'|for logical device \d+ "
@@ -237,7 +209,7 @@ HOST: tuple[Signature, ...] = (
     ),
     Signature(
         "gpu-fault",
-        ("uncorrectable ECC", "fallen off the bus", "GPU is lost", "NVRM: Xid", "uncorrectable NVLink"),
+        "uncorrectable ECC|fallen off the bus|GPU is lost|NVRM: Xid|uncorrectable NVLink",
         r"uncorrectable (?:ECC|NVLink) error|fallen off the bus|GPU is lost"
         r"|NVRM: Xid \([^)]*\): (?P<xid>8|48|61|62|63|64|74|79|92|94|95|109|119|120|140|143|154)\b",
         lambda f: f"A GPU is broken or has hung{' (Xid ' + f['xid'] + ')' if 'xid' in f else ''}.",
@@ -248,7 +220,7 @@ HOST: tuple[Signature, ...] = (
     ),
     Signature(
         "fa3-sinks",
-        ("Sinks are only supported in FlashAttention 3",),
+        "Sinks are only supported in FlashAttention 3",
         r"Sinks are only supported in FlashAttention 3",
         "The model was forced onto FlashAttention 2, which lacks attention sinks; FlashAttention 3 needs a Hopper GPU.",
         "Remove attention_backend and VLLM_ATTENTION_BACKEND: A100 and GB10 use Triton by themselves (vLLM 0.10.1 or "
@@ -256,7 +228,7 @@ HOST: tuple[Signature, ...] = (
     ),
     Signature(
         "attn-backend-invalid",
-        ("No valid attention backend found for", "is not valid for"),
+        "No valid attention backend found for|is not valid for",
         r"(?:No valid attention backend found for|Selected backend (?P<backend>\S+) is not valid for)",
         lambda f: (
             "The attention backend that was asked for cannot run this model on this GPU"
@@ -266,14 +238,7 @@ HOST: tuple[Signature, ...] = (
     ),
     Signature(
         "xid-unified-oom",
-        (
-            "NV_ERR_NO_MEMORY",
-            "NVRM: ",
-            "oom-kill",
-            "ut of memory: Killed process",
-            "killed by the OOM killer",
-            "oom_kill ev",
-        ),
+        "NV_ERR_NO_MEMORY|NVRM: |oom-kill|ut of memory: Killed process|killed by the OOM killer|oom_kill ev",
         r"(?:killed by the OOM killer|Failed with result 'oom-kill'|NV_ERR_NO_MEMORY|NVRM: .*Out of memory|oom-kill:.*"
         r"|Detected \d+ oom_kill event|ut of memory: Killed process \d+ \((?P<proc>[^)]*(?:VLLM|vllm|python)[^)]*)\))",
         "The memory of the host is used up, and the kernel killed the server.",
@@ -284,7 +249,7 @@ HOST: tuple[Signature, ...] = (
     ),
     Signature(
         "illegal-memory-access",
-        ("CUDA error: ", "NVRM: Xid", "with error ", "Memory access fault by GPU"),
+        "CUDA error: |NVRM: Xid|with error |Memory access fault by GPU",
         r"(?:CUDA error: |failed with error )(?P<what>an illegal memory access was encountered|device-side assert "
         r"triggered|unspecified launch failure|misaligned address)|(?P<what2>Memory access fault by GPU)|NVRM: Xid "
         r"\([^)]*\): (?P<xid>13|31)\b",
@@ -295,7 +260,7 @@ HOST: tuple[Signature, ...] = (
     ),
     Signature(
         "cuda-error",
-        ("CUDA error: ", "CUDA Error: ", "CUDA driver error: ", "HIP error: "),
+        "CUDA error: |CUDA Error: |CUDA driver error: |HIP error: ",
         r"(?:CUDA|HIP) (?:driver )?[Ee]rror: (?P<what>[^\n]+)",
         lambda f: f"A call to the GPU failed: {f['what'].strip().rstrip('.')[:200]}.",
         _call,
@@ -305,14 +270,8 @@ HOST: tuple[Signature, ...] = (
     # --- The host and the user of the server ---
     Signature(
         "command-missing",
-        (
-            "executable file not found",
-            "Failed at step EXEC",
-            ": command not found",
-            ": not found",
-            "bad interpreter: No such file",
-            "Failed to spawn: ",
-        ),
+        "executable file not found|Failed at step EXEC|: command not found|: not found"
+        "|bad interpreter: No such file|Failed to spawn: ",
         r"exec: \"?(?P<cmd>[^\"\s]+)\"?: executable file not found|Failed at step EXEC spawning (?P<cmd2>\S+): |(?:\b"
         r"|\d: )(?P<cmd3>vllm|(?<=\d: )(?!-|\S*(?:nvcc|ninja|cc|\+\+|clang|ptxas): )[\w./-]+): (?:command )?not found"
         r"|(?P<cmd4>/\S+): bad interpreter: No such file|^error: Failed to spawn: `(?P<cmd5>[^`\n]+)`",
@@ -323,7 +282,7 @@ HOST: tuple[Signature, ...] = (
     ),
     Signature(
         "unit-not-set-up",
-        ("Failed at step ", "Failed to load environment files"),
+        "Failed at step |Failed to load environment files",
         r"Failed at step (?P<step>(?!EXEC)[A-Z_]+) spawning \S+: (?P<why>[^\n]+)"
         r"|Failed to load (?P<env>environment files): (?P<why2>[^\n]+)",
         lambda f: f"The unit asks for what is not there ({f.groups.get('env') or f['step']}): {f['why'].rstrip('. ')}.",
@@ -334,7 +293,7 @@ HOST: tuple[Signature, ...] = (
     ),
     Signature(
         "unit-gave-up",
-        ("repeated too quickly",),
+        "repeated too quickly",
         r"[Ss]tart request repeated too quickly",
         "The unit failed again and again, and systemd starts it no more (start request repeated too quickly).",
         "Look at what it said before (journalctl -u UNIT), put that right, then systemctl reset-failed and start it "
@@ -343,7 +302,7 @@ HOST: tuple[Signature, ...] = (
     ),
     Signature(
         "job-time-limit",
-        ("DUE TO TIME LIMIT",),
+        "DUE TO TIME LIMIT",
         r"DUE TO TIME LIMIT",
         "The batch system ended the server: the time of its job was up (DUE TO TIME LIMIT).",
         "Ask for more time (sbatch --time), or start it as a service.",
@@ -352,7 +311,7 @@ HOST: tuple[Signature, ...] = (
     ),
     Signature(
         "probe-failed",
-        ("failed liveness probe", "failed startup probe"),
+        "failed liveness probe|failed startup probe",
         r"failed (?P<kind>liveness|startup) probe, will be restarted",
         "Kubernetes ended the server, because its {kind} probe failed.",
         "Give it a startupProbe on /health whose failureThreshold times periodSeconds is longer than a start takes "
@@ -362,7 +321,7 @@ HOST: tuple[Signature, ...] = (
     ),
     Signature(
         "no-node",
-        ("nodes are available: ",),
+        "nodes are available: ",
         r"\d+/\d+ nodes are available: (?P<why>[^\n.]+(?:\.\w+[^\n.]*)*)",
         "Kubernetes finds no node for the server: {why}.",
         "Free GPUs, ask for fewer, or add a node; kubectl describe node shows whether the NVIDIA device plugin offers "
@@ -371,7 +330,7 @@ HOST: tuple[Signature, ...] = (
     ),
     Signature(
         "unit-start-timeout",
-        ("tart operation timed out",),
+        "tart operation timed out",
         r"[Ss]tart operation timed out",
         "The start took longer than the unit allows (TimeoutStartSec), and systemd ended it: start operation timed "
         "out.",
@@ -380,7 +339,7 @@ HOST: tuple[Signature, ...] = (
     ),
     Signature(
         "image-platform",
-        ("xec format error", "no matching manifest for ", "for architecture ", "does not match the "),
+        "xec format error|no matching manifest for |for architecture |does not match the ",
         r"[Ee]xec format error|no matching manifest for (?P<want>linux/\w+(?:/\w+)?)|no image found in (?:image index"
         r"|manifest list) for architecture \"?(?P<want2>\w+)|image(?:'s)? platform \((?P<have>[^)]+)\) does not match "
         r"the (?:expected|detected host) platform \((?P<want3>[^)]+)\)",
@@ -393,7 +352,7 @@ HOST: tuple[Signature, ...] = (
     ),
     Signature(
         "uid-unknown",
-        ("getpwuid()", "No username set in the environment"),
+        "getpwuid()|No username set in the environment",
         r"getpwuid\(\): uid not found: (?P<uid>\d+)|OSError: No username set in the environment",
         lambda f: (
             f"The container runs as a user without a name{of(f, 'uid')}: it has no entry in /etc/passwd, and torch "
@@ -405,7 +364,7 @@ HOST: tuple[Signature, ...] = (
     ),
     Signature(
         "permission-denied",
-        ("Permission denied", "Read-only file system", "no locator available for file"),
+        "Permission denied|Read-only file system|no locator available for file",
         r"(?:\[Errno 13\] Permission denied|\[Errno 30\] Read-only file system)(?:: '(?P<path>[^']+)')?"
         r"|(?P<path2>/[^\s:'\"]+)'?: (?:cannot open shared object file: )?(?:Permission denied|Read-only file system)"
         r"|(?:Permission denied|Read-only file system) \(os error|no locator available for file",
@@ -418,7 +377,7 @@ HOST: tuple[Signature, ...] = (
     ),
     Signature(
         "disk-quota",
-        ("Disk quota exceeded",),
+        "Disk quota exceeded",
         r"Disk quota exceeded(?:: '(?P<path>[^']+)')?",
         lambda f: f"The quota of the user on a file system is used up{of(f, 'path')}.",
         "Free space there or have the quota raised (quota -s shows it), or put the Hugging Face cache "
@@ -427,7 +386,7 @@ HOST: tuple[Signature, ...] = (
     ),
     Signature(
         "host-memory",
-        ("Cannot allocate memory", "std::bad_alloc", "DefaultCPUAllocator: ", "MemoryError"),
+        "Cannot allocate memory|std::bad_alloc|DefaultCPUAllocator: |MemoryError",
         r"\[Errno 12\] Cannot allocate memory|std::bad_alloc|DefaultCPUAllocator: (?:can't allocate memory|not enough "
         r"memory)[^\n]*?(?P<need>\d+) bytes|DefaultCPUAllocator: |^MemoryError\b|: Cannot allocate memory \(12\)",
         lambda f: f"The memory of the host, not of the GPU, is used up{_more(f)}.",
@@ -437,12 +396,7 @@ HOST: tuple[Signature, ...] = (
     ),
     Signature(
         "process-limits",
-        (
-            "Too many open files",
-            "can't start new thread",
-            "Resource temporarily unavailable",
-            "Thread creation failed",
-        ),
+        "Too many open files|can't start new thread|Resource temporarily unavailable|Thread creation failed",
         r"^[\w.]*Error: (?:\[Errno 24\] )?Too many open files(?!`)|(?P<threads>can't start new thread|\[Errno 11\] "
         r"Resource temporarily unavailable|libgomp: Thread creation failed)",
         lambda f: (

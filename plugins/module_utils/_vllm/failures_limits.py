@@ -52,14 +52,14 @@ def _capability(found: Found) -> str:
 LIMITS: tuple[Signature, ...] = (
     Signature(
         "lora-rank",
-        ("is greater than max_lora_rank",),
+        "is greater than max_lora_rank",
         r"LoRA rank (?P<rank>\d+) is greater than max_lora_rank (?P<max>\d+)",
         "The LoRA adapter has rank {rank}, and max_lora_rank is {max}.",
         _lora_rank,
     ),
     Signature(
         "lora-unsupported",
-        ("not support LoRA", "LoRA is not supported "),
+        "not support LoRA|LoRA is not supported ",
         r"(?P<model>\w+)(?:'>)? does not support LoRA|LoRA is not supported (?:for (?P<model2>\w+)"
         r"|with moe_backend='?(?P<model3>\w+)'?)",
         "This version of vLLM cannot use LoRA adapters with {model}.",
@@ -71,12 +71,7 @@ LIMITS: tuple[Signature, ...] = (
     ),
     Signature(
         "lora-broken",
-        (
-            "expected target modules in",
-            "unsupported LoRA weight",
-            "No adapter found for",
-            "only supports modules_to_save",
-        ),
+        "expected target modules in|unsupported LoRA weight|No adapter found for|only supports modules_to_save",
         r"(?P<why>expected target modules in (?:(?!Please)[^\n])+|(?<=Error: )\S+ is unsupported LoRA weight|No "
         r"adapter found for \S+|vLLM only supports modules_to_save)",
         lambda f: f"The LoRA adapter cannot be used: {f['why'].rstrip('. ')[:250]}.",
@@ -86,7 +81,7 @@ LIMITS: tuple[Signature, ...] = (
     ),
     Signature(
         "quant-block-split",
-        ("not divisible by weight quantization block", "min_thread", "tile_"),
+        "not divisible by weight quantization block|min_thread|tile_",
         r"(?:output_size|input_size|output_partition_size|\w+_size_per_partition|size_\w|[\w' ]+ weight) = "
         r"(?P<size>\d+) is not divisible by +(?:weight quantization block_\w = (?P<block>\d+)|(?:min_thread_\w"
         r"|tile_\w_size) = (?P<thread>\d+))",
@@ -99,7 +94,7 @@ LIMITS: tuple[Signature, ...] = (
     ),
     Signature(
         "quant-split",
-        ("not aligned with the quantized weight shape",),
+        "not aligned with the quantized weight shape",
         r"not aligned with the quantized weight shape",
         "The quantised weights cannot be split over so many GPUs.",
         lambda f: (
@@ -109,7 +104,7 @@ LIMITS: tuple[Signature, ...] = (
     ),
     Signature(
         "not-divisible",
-        ("is not divisible by",),
+        "is not divisible by",
         r"AssertionError: (?P<what>\d+) is not divisible by (?P<by>\d+)",
         "A layer of {what} rows or columns cannot be split over {by} GPUs.",
         lambda f: (
@@ -118,7 +113,7 @@ LIMITS: tuple[Signature, ...] = (
     ),
     Signature(
         "parser-unknown",
-        ("tool call parser", "easoning parser", "ool parser", "tool_parser:'"),
+        "tool call parser|easoning parser|ool parser|tool_parser:'",
         r"[Ii]nvalid (?P<kind>tool call|reasoning) parser: (?P<name>[\w.-]+)(?:\s*(?:\(chose from|Supported parsers:) "
         r"*(?P<known>[^\n)]*))?|(?P<kind2>[Tt]ool|[Rr]easoning) parser '(?P<name2>[^']+)' not found(?:\. Available "
         r"parsers: (?P<known2>[^\n\"]*))?|(?P<kind3>tool)_parser:'(?P<name3>[^']+)' which has not been registered",
@@ -127,7 +122,7 @@ LIMITS: tuple[Signature, ...] = (
     ),
     Signature(
         "parser-tokens",
-        ("could not locate ",),
+        "could not locate ",
         r"(?P<name>\w+) (?P<kind>reasoning|[Tt]ool) parser could not locate (?P<what>[^\n!]+)",
         lambda f: (
             f"The {f['kind'].lower()} parser {f['name']} does not go with the model, whose tokenizer has no "
@@ -140,7 +135,7 @@ LIMITS: tuple[Signature, ...] = (
     ),
     Signature(
         "tool-parser-missing",
-        ("requires --tool-call-parser",),
+        "requires --tool-call-parser",
         r"--enable-auto-tool-choice requires --tool-call-parser",
         "With enable_auto_tool_choice a tool_call_parser has to be set, and there is none.",
         "Set tool_call_parser to the one of this model (hermes for most of Qwen, openai for gpt-oss), or leave out "
@@ -148,14 +143,14 @@ LIMITS: tuple[Signature, ...] = (
     ),
     Signature(
         "chat-template-missing",
-        ("looks like a file path",),
+        "looks like a file path",
         r"The supplied chat template \((?P<path>[^)]*)\) looks like a file path, but it failed to be opened",
         "The chat template {path} cannot be read.",
         "Correct chat_template, or mount the file where the server sees it.",
     ),
     Signature(
         "batch-below-length",
-        ("is smaller than max_model_len",),
+        "is smaller than max_model_len",
         r"max_num_batched_tokens \((?P<batch>\d+)\) is smaller than max_model_len \((?P<len>\d+)\)",
         "The max_num_batched_tokens {batch} is less than max_model_len {len}, and without chunked prefill a request "
         "has to fit.",
@@ -164,21 +159,21 @@ LIMITS: tuple[Signature, ...] = (
     ),
     Signature(
         "batch-below-seqs",
-        ("than or equal to max_num_seqs", "be greater than or equal to max_num_seqs"),
+        "than or equal to max_num_seqs|be greater than or equal to max_num_seqs",
         r"max_num_batched_tokens \((?P<batch>\d+)\) must be greater than or equal to max_num_seqs \((?P<seqs>\d+)\)",
         "The max_num_batched_tokens {batch} is less than max_num_seqs {seqs}.",
         "Set max_num_seqs to {batch} or less, or max_num_batched_tokens to {seqs} or more.",
     ),
     Signature(
         "batch-below-image",
-        ("is larger than max_num_batched_tokens",),
+        "is larger than max_num_batched_tokens",
         r"max_tokens_per_mm_item \((?P<item>\d+)\) is larger than max_num_batched_tokens \((?P<batch>\d+)\)",
         "One image, video or sound of the model takes up to {item} tokens, and max_num_batched_tokens is {batch}.",
         "Set max_num_batched_tokens to {item} or more, or limit_mm_per_prompt to 0 for unused modalities.",
     ),
     Signature(
         "quant-dtype",
-        ("is not supported for quantization method",),
+        "is not supported for quantization method",
         r"(?:torch\.)?(?P<dtype>\w+) is not supported for quantization method (?P<quant>\S+?)\. Supported dtypes: "
         r"\[(?P<known>[^\]]*)\]",
         "Weights that are quantised with {quant} cannot be used with dtype {dtype}.",
@@ -187,7 +182,7 @@ LIMITS: tuple[Signature, ...] = (
     # --- GPUs that are too old, too new or too small for a kernel ---
     Signature(
         "gpu-no-fp8",
-        ("fp8e4nv not supported", "fp8e4b8 not supported"),
+        "fp8e4nv not supported|fp8e4b8 not supported",
         r"type (?P<type>fp8e4\w+) not supported in this architecture",
         "The GPU has no arithmetic for this FP8 type ({type}); it takes compute capability 8.9 (Ada, Hopper) or newer.",
         lambda f: (
@@ -198,7 +193,7 @@ LIMITS: tuple[Signature, ...] = (
     ),
     Signature(
         "gpu-no-bf16",
-        ("Bfloat16 is only supported on GPUs", "'.bf16' requires"),
+        "Bfloat16 is only supported on GPUs|'.bf16' requires",
         r"Bfloat16 is only supported on GPUs with compute capability of at least (?P<least>[\d.]+\d)(?:\. Your "
         r"(?P<gpu>.+?) GPU has compute capability (?P<have>[\d.]+\d))?|Feature '\.bf16' requires \.target sm_80",
         lambda f: (
@@ -209,7 +204,7 @@ LIMITS: tuple[Signature, ...] = (
     ),
     Signature(
         "gpu-too-old",
-        ("Minimum capability: ", "only supports Ampere GPUs", "requires .target sm_"),
+        "Minimum capability: |only supports Ampere GPUs|requires .target sm_",
         r"(?P<what>The quantization method \S+|\S+) is not supported for the current GPU\. Minimum capability: "
         r"(?P<least>\d+)\. Current capability: (?P<have>\d+)|(?P<ampere>FlashAttention) only supports Ampere GPUs or "
         r"newer|Feature '(?P<feature>[^'\n]+)' requires \.target (?P<sm>sm_\w+) or higher",
@@ -225,15 +220,8 @@ LIMITS: tuple[Signature, ...] = (
     ),
     Signature(
         "gpu-kernel-arch",
-        (
-            "an illegal instruction was encountered",
-            "invalid device function",
-            "No compiled cutlass_",
-            "Arch conditional MMA",
-            "Unsupported gpu architecture",
-            "No supported CUDA architectures",
-            "device kernel image is invalid",
-        ),
+        "an illegal instruction was encountered|invalid device function|No compiled cutlass_|Arch conditional MMA"
+        "|Unsupported gpu architecture|No supported CUDA architectures|device kernel image is invalid",
         r"(?:CUDA error|Triton Error \[CUDA\]): (?P<what>an illegal instruction was encountered|invalid device "
         r"function|device kernel image is invalid)|(?P<what2>No compiled cutlass_\w+)[^\n]*?capability: (?P<have>\d+)"
         r"|(?P<what3>Arch conditional MMA instruction used without targeting appropriate compute capability)|nvcc "
@@ -249,7 +237,7 @@ LIMITS: tuple[Signature, ...] = (
     ),
     Signature(
         "gpu-shared-memory",
-        ("out of resource: shared memory", "allowed dynamic shared memory size"),
+        "out of resource: shared memory|allowed dynamic shared memory size",
         r"out of resource: shared memory, Required: (?P<need>\d+), Hardware limit: (?P<have>\d+)"
         r"|Failed to set the allowed dynamic shared memory size to (?P<need2>\d+)",
         lambda f: (

@@ -34,7 +34,7 @@ def _shape(size: str) -> str:
 MODEL: tuple[Signature, ...] = (
     Signature(
         "harmony-vocab-download",
-        ("HarmonyError", "openaipublic.blob"),
+        "HarmonyError|openaipublic.blob",
         r"HarmonyError: error downloading or loading vocab file|^\S*ConnectionError: "
         r".*openaipublic\.blob\.core\.windows\.net",
         "The model needs o200k_base.tiktoken and could not download it (openaipublic.blob.core.windows.net).",
@@ -44,7 +44,7 @@ MODEL: tuple[Signature, ...] = (
     ),
     Signature(
         "harmony-vocab-missing-file",
-        ("HarmonyError",),
+        "HarmonyError",
         r"HarmonyError: invalid tiktoken vocab file: No such file or directory",
         "TIKTOKEN_ENCODINGS_BASE names a directory without o200k_base.tiktoken.",
         "Put o200k_base.tiktoken there under exactly this name (role tiktoken_encodings does, with encodings_dir), or "
@@ -53,7 +53,7 @@ MODEL: tuple[Signature, ...] = (
     ),
     Signature(
         "harmony-vocab-corrupt",
-        ("HarmonyError",),
+        "HarmonyError",
         r"HarmonyError: invalid tiktoken vocab file: (?:hash mismatch: computed=(?P<got>[0-9a-f]+), "
         r"expected=(?P<want>[0-9a-f]+)|failed to decode base64)",
         "The vocabulary file is not the published one: cut short, or a web page in its place.",
@@ -64,7 +64,7 @@ MODEL: tuple[Signature, ...] = (
     # --- Hugging Face, files, disk ---
     Signature(
         "hf-gated",
-        ("gated", "Gated", "is restricted"),
+        "gated|Gated|is restricted",
         r"(?:GatedRepoError|Cannot access gated repo for url|You are trying to access a gated repo"
         r"|is a gated repository\.|Access to model \S+ is restricted)",
         "The model is gated: the Hugging Face token is missing, or its account has not accepted the licence.",
@@ -75,7 +75,7 @@ MODEL: tuple[Signature, ...] = (
     ),
     Signature(
         "hf-token",
-        (" Client Error: ", "Invalid credentials", "Invalid user token", " Forbidden: "),
+        " Client Error: |Invalid credentials|Invalid user token| Forbidden: ",
         r"40[13] Client Error: \w+ for url: \S*(?:huggingface\.co|hf\.co)|(?P<why>Invalid (?:credentials in "
         r"Authorization header|user token)[^\n]*)|403 Forbidden: (?P<why2>[^\n]+)",
         lambda f: (
@@ -87,14 +87,8 @@ MODEL: tuple[Signature, ...] = (
     ),
     Signature(
         "hf-repo-not-found",
-        (
-            "RepositoryNotFoundError",
-            "Repository Not Found",
-            "is not a local folder",
-            "HFValidationError",
-            "Invalid repository ID or local directory",
-            "does not appear to have a file named config.json",
-        ),
+        "RepositoryNotFoundError|Repository Not Found|is not a local folder|HFValidationError"
+        "|Invalid repository ID or local directory|does not appear to have a file named config.json",
         r"(?:RepositoryNotFoundError|Repository Not Found for url: (?P<url>\S+)|(?P<name>\S+) is not a local folder "
         r"(?:and is not a valid model identifier|or a valid repository name)|HFValidationError: [^\n]*: "
         r"'(?P<path>[^']+)'|Invalid repository ID or local directory specified: '(?P<path2>[^']+)'|(?P<name2>\S+) "
@@ -110,14 +104,8 @@ MODEL: tuple[Signature, ...] = (
     ),
     Signature(
         "hf-offline",
-        (
-            "We couldn't connect to",
-            "LocalEntryNotFoundError",
-            "OfflineModeIsEnabled",
-            "FileMetadataError",
-            "IncompleteSnapshotError",
-            "specific connection error",
-        ),
+        "We couldn't connect to|LocalEntryNotFoundError|OfflineModeIsEnabled|FileMetadataError"
+        "|IncompleteSnapshotError|specific connection error",
         r"We couldn't connect to '\S+' to load the files|LocalEntryNotFoundError|OfflineModeIsEnabled"
         r"|FileMetadataError: |IncompleteSnapshotError: |specific connection error when trying to load",
         "The Hugging Face Hub cannot be reached, and the model is not complete in the cache on the host.",
@@ -128,7 +116,7 @@ MODEL: tuple[Signature, ...] = (
     ),
     Signature(
         "hf-rate-limit",
-        ("429 Client Error", "429 Too Many Requests", "rate limit you"),
+        "429 Client Error|429 Too Many Requests|rate limit you",
         r"429 Client Error: Too Many Requests for url: \S*(?:huggingface|hf\.co)|\(429 Too Many Requests\)"
         r"|had to rate limit you",
         "The Hugging Face Hub turned requests away, since too many came from this address (429).",
@@ -140,7 +128,7 @@ MODEL: tuple[Signature, ...] = (
     ),
     Signature(
         "tokenizer-too-new",
-        ("of untagged enum ",),
+        "of untagged enum ",
         r"data did not match any variant of untagged enum (?P<what>\w+)",
         "The model's tokenizer.json was written by a newer version of tokenizers, and the one installed cannot read it "
         "({what}).",
@@ -149,25 +137,16 @@ MODEL: tuple[Signature, ...] = (
     ),
     Signature(
         "no-weights",
-        ("Cannot find any model weights",),
+        "Cannot find any model weights",
         r"Cannot find any model weights with `(?P<path>[^`]+)`",
         "{path} holds no weights.",
         "Download the model again, or correct the directory: it has to hold *.safetensors where the server sees it.",
     ),
     Signature(
         "weights-damaged",
-        (
-            "SafetensorError",
-            "invalid load key",
-            "PytorchStreamReader failed",
-            "failed finding central directory",
-            "Unable to load weights from",
-            "is not a valid JSON file",
-            "could not parse ModelProto",
-            "git-lfs",
-            "Consistency check failed",
-            "Exception: ",
-        ),
+        "SafetensorError|invalid load key|PytorchStreamReader failed|failed finding central directory"
+        "|Unable to load weights from|is not a valid JSON file|could not parse ModelProto|git-lfs"
+        "|Consistency check failed|Exception: ",
         r"SafetensorError: (?P<why>(?!I/O error)[^\n]+)|UnpicklingError: (?P<why2>invalid load key, [^\n]+)"
         r"|PytorchStreamReader failed (?P<why3>[^\n]+)|(?P<why4>Unable to load weights from [^\n]+|the config file at "
         r"'[^']+' is not a valid JSON file|could not parse ModelProto from [^\n]+|Error parsing line b'version "
@@ -181,7 +160,7 @@ MODEL: tuple[Signature, ...] = (
     ),
     Signature(
         "model-part-missing",
-        ("Can't load ", "Invalid type of HuggingFace processor", "does not appear to have a file named"),
+        "Can't load |Invalid type of HuggingFace processor|does not appear to have a file named",
         r"Can't load (?P<what>[\w ]+?) (?:for|of) '(?P<name>[^']+)'(?:[^\n]*directory containing (?:a |all "
         r")?(?P<file>[^\n]+))?|Invalid type of HuggingFace (?P<what2>processor)|(?P<name2>\S+) does not appear to "
         r"have a (?P<what3>file named (?!config\.json)[^\n]+?)\.(?: Checkout|$)",
@@ -196,14 +175,8 @@ MODEL: tuple[Signature, ...] = (
     ),
     Signature(
         "weights-incomplete",
-        (
-            "were not initialized from checkpoint",
-            "There is no module or parameter named",
-            "No such file or directory",
-            "to load weight",
-            "loaded_weight.s",
-            "in index but missing: ",
-        ),
+        "were not initialized from checkpoint|There is no module or parameter named|No such file or directory"
+        "|to load weight|loaded_weight.s|in index but missing: ",
         r"weights were not initialized from checkpoint: *\{?(?P<names>[^\n}]{0,200})|There is no module or parameter "
         r"named '(?P<name>[^']+)'|No such file or directory: '?(?P<file>/[^\s']+\.(?:safetensors|bin|gguf))"
         r"|(?:Attempted|Tried) to load weights? (?:of size )?\(?(?P<have>torch\.Size\(\[[^\])]*\]\))\)? ?(?:in)?to "
@@ -227,7 +200,7 @@ MODEL: tuple[Signature, ...] = (
     ),
     Signature(
         "model-type-unknown",
-        ("does not recognize this architecture", "Unrecognized model in", "configuration_auto.py", "Tokenizer class "),
+        "does not recognize this architecture|Unrecognized model in|configuration_auto.py|Tokenizer class ",
         r"has model type `(?P<type>[^`]+)` but Transformers does not recognize this architecture|Unrecognized model "
         r"in (?P<path>\S+?)\. Should have a `model_type` key|configuration_auto\.py\", line \d+, in "
         r"[^\n]+\n(?:[^\n]*\n){1,4}?KeyError: '(?P<type2>\w+)'|Tokenizer class '?(?P<type3>\w+)'? (?:does not exist "
@@ -247,7 +220,7 @@ MODEL: tuple[Signature, ...] = (
     ),
     Signature(
         "disk-full",
-        ("No space left on device", "no space left on device"),
+        "No space left on device|no space left on device",
         r"(?:\[Errno 28\]|(?<=os error 28)\)?|OSError: .*)\W*No space left on device(?:: '(?P<path>[^']+)')?"
         r"|No space left on device \(os error 28\)(?:.*?\"(?P<path2>/[^\"]+)\")?"
         r"|(?:write|mkdir|open|copy\S*) (?P<path3>/[^\s:]+): no space left on device|: no space left on device",
@@ -258,7 +231,7 @@ MODEL: tuple[Signature, ...] = (
     ),
     Signature(
         "model-arch-unsupported",
-        ("are not supported for now", "has no vLLM implementation", "Cannot find model module"),
+        "are not supported for now|has no vLLM implementation|Cannot find model module",
         r"Model architectures (?P<arch>\[.*?\]) are not supported for now|(?P<arch2>\w+) has no vLLM implementation"
         r"|Cannot find model module\. '(?P<arch3>\w+)'",
         "This vLLM is too old for the model ({arch}), or never had a class for it.",
@@ -268,7 +241,7 @@ MODEL: tuple[Signature, ...] = (
     ),
     Signature(
         "trust-remote-code",
-        ("trust_remote_code=True",),
+        "trust_remote_code=True",
         r"(?:consider setting `trust_remote_code=True` in LLM or using the `--trust-remote-code` flag"
         r"|Please (?:pass the argument|set the option) `trust_remote_code=True`)",
         "The model's configuration cannot be read without code from its repository.",
@@ -277,7 +250,7 @@ MODEL: tuple[Signature, ...] = (
     ),
     Signature(
         "max-len-exceeds-model",
-        ("is greater than the derived max_model_len",),
+        "is greater than the derived max_model_len",
         r"User-specified max_model_len \((?P<want>\d+)\) is greater than the derived max_model_len"
         r"(?: \(\w+=(?P<have>\d+))?",
         lambda f: f"The max_model_len {f['want']} is more than the model was made for{of(f, 'have')}.",
@@ -285,7 +258,7 @@ MODEL: tuple[Signature, ...] = (
     ),
     Signature(
         "quant-config-missing",
-        ("Cannot find the config file for",),
+        "Cannot find the config file for",
         r"Cannot find the config file for (?P<quant>[\w-]+)",
         "The setting quantization says {quant}, and the weights are not quantized so: they hold no configuration of "
         "it.",
@@ -294,7 +267,7 @@ MODEL: tuple[Signature, ...] = (
     ),
     Signature(
         "quant-mismatch",
-        ("Quantization method specified in the model config",),
+        "Quantization method specified in the model config",
         r"Quantization method specified in the model config \((?P<cfg>\S+)\) does not match the quantization method "
         r"specified in the `quantization` argument \((?P<arg>\S+)\)",
         "The weights are quantised with {cfg}, and quantization says {arg}.",
@@ -302,14 +275,14 @@ MODEL: tuple[Signature, ...] = (
     ),
     Signature(
         "mxfp4-dense-unsupported",
-        ("Mxfp4 linear layer is not implemented",),
+        "Mxfp4 linear layer is not implemented",
         r"NotImplementedError: Mxfp4 linear layer is not implemented",
         "This version cannot use MXFP4 for a model with dense layers (Gemma 3).",
         "Remove quantization: mxfp4; to save memory take weights that are quantised (FP8, AWQ, GPTQ or QAT).",
     ),
     Signature(
         "mxfp4-silent-bf16",
-        ("layer is not implemented",),
+        "layer is not implemented",
         r"MXFP4 (?:linear|attention) layer is not implemented",
         "MXFP4 is not used for all layers, which stay in BF16. With gpt-oss that is as it should be.",
         "With a dense model (Gemma 3) quantization: mxfp4 saves nothing: remove it.",

@@ -45,7 +45,7 @@ CRASHES = {
 PROCESS: tuple[Signature, ...] = (
     Signature(
         "worker-died",
-        ("died unexpectedly", "died, exit code"),
+        "died unexpectedly|died, exit code",
         r"Worker proc (?P<w>\S+) died unexpectedly(?: \(exit code: (?P<code>-?\d+|None)\))?, shutting down executor"
         r"|RayWorkerProc (?P<w1>rank=[^\n]{1,80}?) died unexpectedly, shutting down executor"
         r"|Worker (?P<w0>\S+ pid \d+) died, exit code: (?P<code0>-?\d+)",
@@ -58,7 +58,7 @@ PROCESS: tuple[Signature, ...] = (
     ),
     Signature(
         "fork-after-cuda",
-        ("in forked subprocess",),
+        "in forked subprocess",
         r"Cannot re-initialize \w+ in forked subprocess",
         "A worker was forked from a process that had used the GPU already, which CUDA does not allow (forked "
         "subprocess).",
@@ -67,7 +67,7 @@ PROCESS: tuple[Signature, ...] = (
     ),
     Signature(
         "engine-proc-died",
-        ("died unexpectedly",),
+        "died unexpectedly",
         r"Engine core proc(?:ess)? (?P<p>\S+) died unexpectedly",
         "The engine's process {p} was killed or crashed.",
         "Look at dmesg for the kernel's out-of-memory killer and for Xid lines, and at coredumpctl.",
@@ -76,7 +76,7 @@ PROCESS: tuple[Signature, ...] = (
     ),
     Signature(
         "rpc-timeout",
-        ("RPC call to",),
+        "RPC call to",
         r"TimeoutError: RPC call to (?P<m>\w+) timed out",
         "A worker did not answer {m} in time: it hangs.",
         "Restart the server. If it happens again, look at dmesg for Xid lines and at NCCL (NCCL_DEBUG: INFO); raise "
@@ -86,7 +86,7 @@ PROCESS: tuple[Signature, ...] = (
     ),
     Signature(
         "shm-broadcast-stall",
-        ("No available shared memory broadcast block",),
+        "No available shared memory broadcast block",
         r"No available shared memory broadcast block found in (?P<s>\d+) seconds?",
         "A worker has not answered for {s} seconds and more: it hangs, or compiles.",
         lambda f: (
@@ -103,7 +103,7 @@ PROCESS: tuple[Signature, ...] = (
     ),
     Signature(
         "ray-actor-died",
-        ("The actor died", "The actor is dead", "A worker died or was killed"),
+        "The actor died|The actor is dead|A worker died or was killed",
         r"The actor (?:died|is dead)|A worker died or was killed while executing",
         "A worker that Ray ran died, and the engine with it.",
         f"{HIGHER_ABOVE} If there is none: look at dmesg on the worker's host, and at its logs under /tmp/ray.",
@@ -112,17 +112,8 @@ PROCESS: tuple[Signature, ...] = (
     ),
     Signature(
         "process-crashed",
-        (
-            "Fatal Python error",
-            "Segfault encountered",
-            "received at time",
-            "terminate called",
-            "egmentation fault",
-            "Bus error",
-            "Illegal instruction",
-            "Aborted",
-            "Killed",
-        ),
+        "Fatal Python error|Segfault encountered|received at time|terminate called|egmentation fault|Bus error"
+        "|Illegal instruction|Aborted|Killed",
         r"Fatal Python error: (?P<what>[^\n]+)|!!!!!!! (?P<what2>Segfault) encountered|\*\*\* (?P<what3>SIG\w+) "
         r"received at time|(?P<what4>terminate called) (?:after|without)|\b(?P<what5>Segmentation fault)\b"
         # A shell says so: in a line of its own, or with its number and its command.
@@ -135,7 +126,7 @@ PROCESS: tuple[Signature, ...] = (
     ),
     Signature(
         "engine-fatal",
-        ("EngineCore encountered a fatal error", "EngineCore hit an exception", "got fatal signal", "Got fatal signal"),
+        "EngineCore encountered a fatal error|EngineCore hit an exception|got fatal signal|Got fatal signal",
         r"EngineCore encountered a fatal error|EngineCore hit an exception|[Gg]ot fatal signal from worker processes",
         "The engine failed.",
         HIGHER_ABOVE,
@@ -144,12 +135,8 @@ PROCESS: tuple[Signature, ...] = (
     ),
     Signature(
         "engine-start-failed",
-        (
-            "EngineCore failed to start",
-            "Engine core initialization failed",
-            "Engine process failed to start",
-            "died before responding to readiness",
-        ),
+        "EngineCore failed to start|Engine core initialization failed|Engine process failed to start"
+        "|died before responding to readiness",
         r"EngineCore failed to start|Engine core initialization failed\. See root cause above"
         r"(?:\. Failed core proc\(s\): \{'[^']+': (?P<code>-\d+))?"
         r"|Engine process failed to start|process died before responding to readiness",
@@ -161,7 +148,7 @@ PROCESS: tuple[Signature, ...] = (
     ),
     Signature(
         "worker-init-failed",
-        ("WorkerProc",),
+        "WorkerProc",
         r"WorkerProc (?:initialization failed due to an exception in a background process|failed to start|hit an "
         r"exception)",
         "A worker process failed.",
@@ -171,7 +158,7 @@ PROCESS: tuple[Signature, ...] = (
     ),
     Signature(
         "thread-died",
-        ("Exception in thread",),
+        "Exception in thread",
         # Who counts usage or draws a bar is not missed.
         r"Exception in thread (?!.*(?:usage|tqdm|TMonitor|metrics|telemetry|QueueFeeder))(?P<thread>\S[^\n]*?):?\s*$",
         "A thread of the server died ({thread}): it may still answer /health but no requests.",
@@ -181,14 +168,8 @@ PROCESS: tuple[Signature, ...] = (
     ),
     Signature(
         "engine-dead",
-        (
-            "EngineDeadError",
-            "EngineCore encountered an issue",
-            "output_handler failed",
-            "Engine loop is not running",
-            "Background loop ",
-            "('Engine process (pid ",
-        ),
+        "EngineDeadError|EngineCore encountered an issue|output_handler failed|Engine loop is not running"
+        "|Background loop |('Engine process (pid ",
         r"EngineDeadError|EngineCore encountered an issue\. See stack trace \(above\) for the root cause"
         r"|AsyncLLM output_handler failed|Engine loop is not running|Background loop (?:has errored|is stopped)"
         r"|RuntimeError\('Engine process \(pid \d+\) died",

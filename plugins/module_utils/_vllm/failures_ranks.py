@@ -54,7 +54,7 @@ NCCL_SETTINGS = (
 RANKS: tuple[Signature, ...] = (
     Signature(
         "port-in-use",
-        ("[Errno 98]", "port is already allocated", "ddress already in use"),
+        "[Errno 98]|port is already allocated|ddress already in use",
         r"Bind for \S*:(?P<port2>\d+) failed: port is already allocated|listen tcp\d? \S*:(?P<port3>\d+): bind: "
         r"address already in use|\[Errno 98\] (?:Address already in use|error while attempting to bind on address(?: "
         r"\('[^']*', (?P<port>\d+)\))?)|ZMQError: Address already in use \(addr='[^']*:(?P<port4>\d+)'\)",
@@ -70,7 +70,7 @@ RANKS: tuple[Signature, ...] = (
     ),
     Signature(
         "port-denied",
-        ("error while attempting to bind", "sock.bind("),
+        "error while attempting to bind|sock.bind(",
         r"\[Errno 13\] error while attempting to bind on address \('[^']*', (?P<port>\d+)\)"
         r"|sock\.bind\([^\n]*\n(?:[ ^~]*\n)?PermissionError: \[Errno 13\] Permission denied",
         lambda f: f"The server may not listen on port {_port(f)}: those below 1024 are for root.",
@@ -79,7 +79,7 @@ RANKS: tuple[Signature, ...] = (
     ),
     Signature(
         "dist-port-race",
-        ("The server socket has failed to listen",),
+        "The server socket has failed to listen",
         r"(?:DistNetworkError|RuntimeError): The server socket has failed to listen on any local network "
         r"address.*EADDRINUSE",
         "Two servers that started together picked the same internal port.",
@@ -89,7 +89,7 @@ RANKS: tuple[Signature, ...] = (
     # --- Several GPUs ---
     Signature(
         "world-size",
-        ("the number of available GPUs",),
+        "the number of available GPUs",
         r"(?:World size \((?P<ws>\d+)\) is larger than the number of available GPUs \((?P<gpus>\d+)\)"
         r"|Tensor parallel size \((?P<tp>\d+)\) cannot be larger than the number of available GPUs \((?P<n>\d+)\))",
         lambda f: (
@@ -100,7 +100,7 @@ RANKS: tuple[Signature, ...] = (
     ),
     Signature(
         "local-world-size",
-        ("local_world_size", "is out of bounds for "),
+        "local_world_size|is out of bounds for ",
         r"local_world_size \((?P<lws>\d+)\) must (?:be )?(?:be )?less than or equal to the number of visible devices "
         r"\((?P<n>\d+)\)|local_world_size \((?P<lws2>\d+)\) exceeds assigned_physical_gpu_ids count \((?P<n2>\d+)\)"
         r"|local[_ ]rank (?P<rank>\d+) is out of bounds for (?P<n3>\d+) devices",
@@ -112,14 +112,14 @@ RANKS: tuple[Signature, ...] = (
     ),
     Signature(
         "heads-not-divisible",
-        ("Total number of attention heads",),
+        "Total number of attention heads",
         r"Total number of attention heads \((?P<h>\d+)\) must be divisible by tensor parallel size \((?P<tp>\d+)\)",
         "The model's {h} attention heads cannot be split over {tp} GPUs.",
         _heads,
     ),
     Signature(
         "ray-missing",
-        ("Failed to import Ray",),
+        "Failed to import Ray",
         r"Failed to import Ray",
         "Ray is requested (distributed_executor_backend) and not installed.",
         "Set distributed_executor_backend to mp, which needs nothing, or install ray[cgraph] as well (it is no "
@@ -127,12 +127,7 @@ RANKS: tuple[Signature, ...] = (
     ),
     Signature(
         "ray-placement",
-        (
-            "Cannot provide a placement group",
-            "lacement group bundle",
-            "Not enough resources to allocate",
-            "number of required ",
-        ),
+        "Cannot provide a placement group|lacement group bundle|Not enough resources to allocate|number of required ",
         r"Cannot provide a placement group (?:of\b|requiring (?P<gpus>\d+) GPUs)"
         r"|placement group bundle index \d+ is invalid|number of required \w+ exceeds the total number of available"
         r"|Not enough resources to allocate (?P<gpus2>\d+ DP ranks)",
@@ -143,7 +138,7 @@ RANKS: tuple[Signature, ...] = (
     ),
     Signature(
         "nccl-shm",
-        ("/dev/shm/nccl-", "unable to "),
+        "/dev/shm/nccl-|unable to ",
         r"NCCL WARN Error(?: while creating shared memory segment|: failed to extend) /dev/shm/nccl-\w+"
         r"(?: \(size (?P<size>\d+)\))?.*error: No space left on device|unable to (?:open shared memory object|write "
         r"to file|resize file) <[^>]*>.*No space left",
@@ -153,7 +148,7 @@ RANKS: tuple[Signature, ...] = (
     ),
     Signature(
         "shm-full",
-        ("Insufficient space in /dev/shm",),
+        "Insufficient space in /dev/shm",
         r"Insufficient space in /dev/shm for (?P<what>[^:\n]+): (?P<needed>\d+) MiB required, (?P<free>\d+) MiB free",
         "/dev/shm has {free} MiB free, and vLLM asks for {needed} MiB there.",
         "Set ipc_mode: host (the default) for a container. Where it is the host's, as for a service, delete "
@@ -161,29 +156,21 @@ RANKS: tuple[Signature, ...] = (
     ),
     Signature(
         "socket-path-long",
-        ("path too long", "is longer than 107"),
+        "path too long|is longer than 107",
         r"AF_UNIX path too long|ipc path \"[^\"]*\" is longer than 107",
         "The path of a socket is too long: the system takes 107 characters.",
         "Set VLLM_RPC_BASE_PATH and TMPDIR in env to a short directory, such as /tmp.",
     ),
     Signature(
         "interface-missing",
-        ("Unable to find address for: ",),
+        "Unable to find address for: ",
         r"Unable to find address for: (?P<name>\S+)",
         "This host has no network interface {name} with an address.",
         "Set GLOO_SOCKET_IFNAME (and NCCL_SOCKET_IFNAME) in env to one that 'ip address' lists here, or leave it out.",
     ),
     Signature(
         "nccl-network",
-        (
-            "socketStartConnect",
-            "socketPollConnect",
-            "socketProgress",
-            "NET/IB : ",
-            "Bootstrap : no socket",
-            "ibv_",
-            "No route to host",
-        ),
+        "socketStartConnect|socketPollConnect|socketProgress|NET/IB : |Bootstrap : no socket|ibv_|No route to host",
         r"NCCL WARN (?P<why>[^\n]*(?:socket\w*Connect: |socketProgress: |Bootstrap : no socket|ibv_\w+|NET/(?:IB"
         r"|Socket) ?:)[^\n]*)|^(?P<why2>socket\w+: Connect to [^\n]+)",
         lambda f: f"NCCL cannot connect the hosts: {f['why'].strip().rstrip('.')[:250]}.",
@@ -195,14 +182,7 @@ RANKS: tuple[Signature, ...] = (
     ),
     Signature(
         "nccl-error",
-        (
-            "NCCL error",
-            "ncclSystemError",
-            "ncclUnhandledCudaError",
-            "ncclRemoteError",
-            "ncclInternalError",
-            "ncclInvalidUsage",
-        ),
+        "NCCL error|ncclSystemError|ncclUnhandledCudaError|ncclRemoteError|ncclInternalError|ncclInvalidUsage",
         r"(?:DistBackendError: NCCL error|RuntimeError: NCCL error: |nccl(?:System|UnhandledCuda|Remote"
         r"|Internal)Error: |ncclInvalidUsage: )",
         _nccl,
@@ -217,7 +197,7 @@ RANKS: tuple[Signature, ...] = (
     ),
     Signature(
         "nccl-timeout",
-        ("collective operation timeout",),
+        "collective operation timeout",
         r"Watchdog caught collective operation timeout: \w+\([^\n]*?OpType=(?P<op>\w+)[^\n]*? ran for (?P<ms>\d+) "
         r"milliseconds",
         lambda f: (
@@ -230,13 +210,7 @@ RANKS: tuple[Signature, ...] = (
     ),
     Signature(
         "rendezvous-timeout",
-        (
-            "clients joined",
-            "client socket has",
-            "Gloo connectFullMesh",
-            "wait timeout after",
-            "Timed out initializing process group",
-        ),
+        "clients joined|client socket has|Gloo connectFullMesh|wait timeout after|Timed out initializing process group",
         r"Timed out after (?P<s>\d+) seconds waiting for clients\. (?P<n>\d+)/(?P<m>\d+) clients joined|The client "
         r"socket has (?:timed out after (?P<ms>\d+)ms while trying|failed) to connect to (?:any network address of "
         r")?\((?P<host>[^,)]+), (?P<port>\d+)\)(?P<why>[^\n]*)|Gloo connectFullMesh failed|wait timeout after "
@@ -259,7 +233,7 @@ RANKS: tuple[Signature, ...] = (
     ),
     Signature(
         "engine-ready-timeout",
-        ("Timed out waiting for ", "response from front-end", "Did not receive response"),
+        "Timed out waiting for |response from front-end|Did not receive response",
         # 0.10 and 0.11 leave out a blank.
         r"Timed out waiting for (?:new )?engine(?:s to send ?initial message|[ -]core processes to "
         r"start)[^\n]*?(?:Waited (?P<s>\d+) ?s|$)|Did not receive response from front-end process within (?P<min>\d+)",
@@ -276,7 +250,7 @@ RANKS: tuple[Signature, ...] = (
     ),
     Signature(
         "ray-memory",
-        ("low on memory", "memory pressure (OOM)"),
+        "low on memory|memory pressure (OOM)",
         r"killed due to (?:the node running low on memory|memory pressure \(OOM\))",
         _ray_memory,
         "Free memory of that host, or raise the limit: RAY_memory_usage_threshold: 0.98 "
@@ -287,7 +261,7 @@ RANKS: tuple[Signature, ...] = (
     ),
     Signature(
         "custom-all-reduce",
-        ("custom_all_reduce.cuh",),
+        "custom_all_reduce.cuh",
         r"custom_all_reduce\.cuh:\d+ '(?P<why>[^']+)'",
         "The all-reduce of vLLM, by which its GPUs add up their parts, failed: {why}.",
         "Set disable_custom_all_reduce: true, and NCCL does that. The GPUs cannot reach each other's memory as it "
@@ -297,7 +271,7 @@ RANKS: tuple[Signature, ...] = (
     ),
     Signature(
         "nvlink-multicast",
-        ("cuMulticast", "upport multicast"),
+        "cuMulticast|upport multicast",
         r"\bcuMulticast\w+|[Dd]oes not support multicast",
         "NVLink multicast is not available on this host, and a kernel that joins several GPUs asked for it.",
         "In compilation_config set fuse_allreduce_rms of pass_config to false, and in env "

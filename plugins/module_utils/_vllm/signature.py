@@ -51,8 +51,8 @@ class Signature:
     """A row: how a failure is recognized, and what it means."""
 
     id: str
-    # One of these literals is in every text that matches; looking for them first is what makes a large log quick.
-    literals: tuple[str, ...]
+    # Literals between bars, of which each text that matches holds one: to look for them first makes a large log quick.
+    literals: str
     # Groups whose names differ in a number at the end are spellings of one: what and what2 are both found as what.
     pattern: str
     cause: Text
