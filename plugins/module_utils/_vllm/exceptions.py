@@ -63,7 +63,8 @@ NATIVE = re.compile(
 )
 # What a message tells its reader to do, and what only sends him elsewhere.
 ADVICE = re.compile(
-    r"^(?:Please|We recommend|Adjust|Add|Change|Check|Disable|Enable|Pass|Remove|Specify|Switch|Try|Consider|Set|Use"
+    r"^(?:Please|We recommend|Adjust|Add|Change|Check(?! failed)|Disable|Enable|Pass|Remove|Specify|Switch|Try"
+    r"|Consider|Set|Use"
     r"|Install|Upgrade|Increase|Decrease|Reduce|Lower|Make sure|Ensure|Either|You "
     r"(?:can|may|should|must|need)|(?:To|In order to) (?:fix|solve|resolve|avoid|use|run|enable|disable|proceed|do "
     r"so)|If you)\b|\b[Pp]lease (?!report)\w+|\b(?:try|consider) \w+ing\b|\binstead\b|\b[Mm]ake sure\b"
@@ -271,6 +272,11 @@ def _sort(pattern: str, what: str, look: str, retryable: bool | None = None) -> 
 # What the system says of a file or a socket that it does not name.
 BARE = re.compile(r"Errno -?\d+\] [A-Z][\w ]+$")
 ASK = "search vLLM's issues for the words of the error, try the next version, and report it with version, model, flags"
+WEIGHTS = (
+    "The weights do not go with the model's class",
+    "check that config.json is the one of these weights and that all files exist; otherwise this vLLM does not "
+    "know this form of the model (its quantization, a merged adapter): use a newer one",
+)
 CONFIG = (
     "The model's config.json does not go with this vLLM or with its transformers",
     "compare config.json with that of its publisher; a newer version may know it, and hf_overrides sets a value anew",
@@ -378,6 +384,7 @@ SORTS: tuple[Sort, ...] = (
         r"|trtllm|\bFA version|\bSM ?\d|\b[Ss][Mm]_?\d\d",
         *KERNEL,
     ),
+    _sort(r"KeyError: .[\w.]+\.(?:q?weight\w*|bias|\w*scales?|g_idx|q?zeros)\b", *WEIGHTS, False),
     # Not those of vLLM itself.
     _sort(
         r"'(?!Model|Vllm|Cache|Parallel|Scheduler|Speculative|Compilation|Load|LoRA|\w*(?:Quant|FP8|Fp8))\w+Config' "
@@ -447,9 +454,7 @@ PLACES: tuple[Sort, ...] = (
     _sort(
         r"in \w*(?:load_weights?|weight_loader\w*|load_fused_expert_weights|load_merged_column_weight|load_row_\w+)$"
         r"|torch/serialization\.py",
-        "The weights do not go with the model's class",
-        "check that config.json is the one of these weights and that all files exist; otherwise this vLLM does not "
-        "know this form of the model (its quantization, a merged adapter): use a newer one",
+        *WEIGHTS,
         False,
     ),
     _sort(

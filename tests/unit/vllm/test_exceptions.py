@@ -228,6 +228,8 @@ def test_where_it_was_raised_is_told() -> None:
             False,
         ),
         ("AttributeError: 'ModelConfig' object has no attribute 'heads'", "has a defect there", False),
+        ("KeyError: 'layers.5.odd.weight'", "The weights do not go with", False),
+        ("RuntimeError: Check failed: odd failed", "does not say of what kind", None),
         ("AttributeError: module 'cutlass.cute' has no attribute 'fmin'", "A package of the environment", False),
         ("ZorkError: odd. Please see the stack trace above for the root cause.", "does not say of what kind", None),
     ],
