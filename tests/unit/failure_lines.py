@@ -135,6 +135,7 @@ SAMPLES: dict[str, list[tuple[str, str]]] = {
         ("Triton", "RuntimeError: Triton Error [CUDA]: out of memory"),
         ("Ascend", "RuntimeError: NPU out of memory. Tried to allocate 898.00 MiB (NPU 0; 60.97 GiB total capacity)"),
         ("RCCL", "[2] [FATAL ERROR]: HIP failure: 'out of memory'"),
+        ("HIP's name", "RuntimeError: hipErrorOutOfMemory"),
     ],
     "harmony-vocab-download": [
         (
@@ -540,6 +541,14 @@ SAMPLES: dict[str, list[tuple[str, str]]] = {
         ),
         ("Triton", "RuntimeError: 0 active drivers ([]). There should only be one."),
         ("Docker without the toolkit", "docker: Error response from daemon: unknown or invalid runtime name: nvidia."),
+        (
+            "Docker, a driver by name",
+            'Error response from daemon: could not select device driver "cdi" with capabilities: [[gpu]]',
+        ),
+        (
+            "NGC's entrypoint",
+            "NVIDIA-SMI has failed because it couldn't communicate with the NVIDIA driver. Make sure that the latest NVIDIA",
+        ),
     ],
     "fa3-sinks": [("0.10.1", "AssertionError: Sinks are only supported in FlashAttention 3")],
     "attn-backend-invalid": [

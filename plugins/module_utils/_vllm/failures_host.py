@@ -161,13 +161,14 @@ HOST: tuple[Signature, ...] = (
         "Failed to infer device type|No CUDA GPUs are available|NVIDIA driver was not found"
         "|could not select device driver|no NVIDIA driver on your system|no CUDA-capable device|CUDA unknown error"
         "|driver not loaded|0 active drivers|DriverNotLoaded|libcuda.so.1|NVMLError_LibraryNotFound"
-        "|GPU vendor from CDI|invalid runtime name: nvidia|nvidia-container-cli: ",
+        "|NVIDIA-SMI has failed|GPU vendor from CDI|invalid runtime name: nvidia|nvidia-container-cli: ",
         r"(?:Failed to infer device type|No CUDA GPUs are available|NVIDIA driver was not found|no NVIDIA driver on "
         r"your system|no CUDA-capable device is detected|CUDA unknown error - this may|nvml error: driver not loaded"
         r"|(?P<why3>unknown or invalid runtime name: nvidia)|^RuntimeError: 0 active drivers"
         r"|NVMLError_(?:DriverNotLoaded|LibraryNotFound)|libcuda\.so\.1: cannot open shared object file|could not "
-        r"select device driver \"\" with capabilities: \[\[gpu\]\]|(?P<why>failed to discover GPU vendor from "
-        r"CDI[^\n]*)|(?P<why2>nvidia-container-cli: (?!requirement error)[^\n]+))",
+        r"select device driver \"\w*\" with capabilities: \[\[gpu\]\]|NVIDIA-SMI has failed because"
+        r"|(?P<why>failed to discover GPU vendor from CDI[^\n]*)"
+        r"|(?P<why2>nvidia-container-cli: (?!requirement error)[^\n]+))",
         lambda f: f"The server sees no GPU{': ' + f['why'].rstrip('. ')[:250] if 'why' in f else ''}.",
         "Check nvidia-smi on the host, then the NVIDIA Container Toolkit (docker run --gpus all; since Docker 29 it "
         "takes CDI devices: nvidia-ctk cdi generate), then gpus and CUDA_VISIBLE_DEVICES of this server.",

@@ -228,8 +228,9 @@ MEMORY: tuple[Signature, ...] = (
         "cuda-oom",
         "CUDA out of memory. Tried|HIP out of memory. Tried|PU out of memory. Tried|CUDA error: out of memory"
         "|CUDA driver error: out of memory|'out of memory'|CUDA Error: out of memory|CUBLAS_STATUS_ALLOC_FAILED"
-        "|Triton Error [CUDA]: out of memory",
+        "|Triton Error [CUDA]: out of memory|hipErrorOutOfMemory",
         r"CUDA (?:driver )?[Ee]rror: (?:out of memory|CUBLAS_STATUS_ALLOC_FAILED)|Triton Error \[CUDA\]: out of memory"
+        r"|hipErrorOutOfMemory"
         r"|(?:Cuda|HIP) failure:? \d* ?'out of memory'|(?:torch\.(?:cuda\.)?OutOfMemoryError: )?(?:CUDA|HIP|[NX]PU) "
         r"out of memory\. Tried to allocate (?P<want>[\d.]+ [KMG]iB)(?:\. GPU (?P<gpu>\d+) has a total capacity of "
         r"(?P<total>[\d.]+ [KMG]iB) of which (?P<left>[\d.]+ (?:[KMG]iB|bytes)) is free)?",

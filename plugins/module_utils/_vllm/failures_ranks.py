@@ -176,7 +176,7 @@ RANKS: tuple[Signature, ...] = (
         lambda f: f"NCCL cannot connect the hosts: {f['why'].strip().rstrip('.')[:250]}.",
         "Set NCCL_SOCKET_IFNAME and GLOO_SOCKET_IFNAME in env to the interface that all hosts share, open the firewall "
         "between them for all ports, and for InfiniBand or RoCE check NCCL_IB_HCA and NCCL_IB_GID_INDEX "
-        "(NCCL_IB_DISABLE: 1 does without).",
+        "(NCCL_IB_DISABLE: 1 does without). If ibv_ calls cannot allocate memory, allow memlock: -1 (ulimits).",
         retryable=None,
         narrows=("nccl-error",),
     ),
