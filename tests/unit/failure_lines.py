@@ -199,6 +199,7 @@ SAMPLES: dict[str, list[tuple[str, str]]] = {
             "of signs",
             "huggingface_hub.errors.HFValidationError: Repo id must use alphanumeric chars, '-' or '.': 'org/a b'.",
         ),
+        ("0.8", "ValueError: No supported config format found in org/odd."),
     ],
     "hf-offline": [
         (
@@ -504,6 +505,11 @@ SAMPLES: dict[str, list[tuple[str, str]]] = {
     "ptxas-sm121": [
         ("up to 0.12", "ptxas fatal   : Value 'sm_121a' is not defined for option 'gpu-name'"),
         ("0.17 on", "ptxas-blackwell fatal   : Value 'sm_121a' is not defined for option 'gpu-name'"),
+        (
+            "Triton 3.3",
+            "ptxas x.ptx, line 6; error   : PTX .version 8.4 does not support .target sm_120a\nptxas fatal   : Ptx "
+            "assembly aborted due to errors",
+        ),
     ],
     "torch-arch-warning": [
         (
@@ -575,6 +581,7 @@ SAMPLES: dict[str, list[tuple[str, str]]] = {
             "torch._inductor.exc.InductorError: InvalidCxxCompiler: No working C++ compiler found in "
             "torch._inductor.config.cpp.cxx: (None, 'g++')",
         ),
+        ("headers of C", "/usr/include/stdlib.h:31:10: fatal error: stddef.h: No such file or directory"),
     ],
     "xid-unified-oom": [
         ("kernel", "[ 12.3] Out of memory: Killed process 4242 (VLLM::EngineCor) total-vm:200000000kB"),

@@ -483,6 +483,7 @@ SAMPLES: dict[str, list[tuple[str, str]]] = {
         ("files", "OSError: [Errno 24] Too many open files"),
         ("threads", "RuntimeError: can't start new thread"),
         ("OpenMP", "libgomp: Thread creation failed: Resource temporarily unavailable\nRuntimeError: x"),
+        ("OpenBLAS", "OpenBLAS blas_thread_init: pthread_create failed for thread 63 of 64\nRuntimeError: x"),
     ],
     "ninja-missing": [
         ("0.28", "FileNotFoundError: [Errno 2] No such file or directory: 'ninja'"),

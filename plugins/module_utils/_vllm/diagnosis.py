@@ -17,8 +17,9 @@ import typing as t
 from dataclasses import dataclass, replace
 
 from .._host.processes import ProcessState
-from .exceptions import SECONDARY, TRACEBACK, Sort, Told, clip, settings_in, sort_of, told
+from .exceptions import SECONDARY, TRACEBACK, Sort, Told, beside, clip, settings_in, sort_of, told
 from .failures import BY_ID, GENERIC, SIGNATURES
+from .failures_process import CRASHES
 from .log import QUIET, Line, Log, Words, is_quoted, lives, parse_lines, seconds_of
 from .phase_lines import READY, SERVING, begins, is_progress, is_progress_bar
 from .signature import HIGHER_ABOVE, PANE, Found, Signature, say
@@ -170,7 +171,7 @@ def _tells_more(again: Diagnosis, found: Diagnosis) -> bool:
 
 def _exactness(found: Diagnosis) -> tuple[int, int, int]:
     """How much a diagnosis tells: nothing that is known, of what kind it is, or what exactly; and how much of that."""
-    is_known = found.id in BY_ID
+    is_known = found.id in BY_ID and found.id not in GENERIC
     is_exact = is_known and not BY_ID[found.id].general and found.id != "args-invalid"
     return is_known + is_exact, len(found.named), len("".join(found.cause.split()))
 
@@ -301,7 +302,7 @@ def _quiet(life: Log, served: bool) -> str:
 
 
 def _hits(log: Log) -> list[Hit]:
-    hits = []
+    hits, unheeded = [], beside(log)
     for signature, regex in _compiled():
         if any(literal in log.text for literal in signature.literals.split("|")):
             for match in regex.finditer(log.text):
@@ -309,7 +310,7 @@ def _hits(log: Log) -> list[Hit]:
                 # A wait is told in a line of information; all else that is said so is no failure.
                 is_told = signature.kind == "warn" or signature.kind == "symptom" and not signature.final
                 line = log.lines[index]
-                if CODE.match(line.text):
+                if CODE.match(line.text) or index in unheeded:
                     continue
                 is_quiet = line.level in QUIET or CALMLY.search(line.text) is not None
                 if is_told or not is_quiet or signature.warned and line.level == "WARNING":
@@ -458,7 +459,7 @@ STATUS_MEANING = {
     126: "the command in the image may not be executed, or was built for another CPU architecture",
     127: "the image has no such command: check image and its entrypoint",
     130: "it was interrupted (SIGINT)",
-    132: "illegal instruction: the build does not suit this CPU",
+    132: "illegal instruction",
     134: "it aborted itself (SIGABRT)",
     135: "bus error: /dev/shm is too small, so keep ipc_mode: host",
     137: "it was killed with SIGKILL, by the kernel for lack of memory or by a user (docker kill, a stop that took "
@@ -519,7 +520,8 @@ def _silent(state: ProcessState, evidence: list[str], life: Log) -> Diagnosis:
     """A process that ended without a word of its own; what never came to vLLM may have said why in any words."""
     killed = state.exit_status in (137, 139, 135, 134, 132)
     look = "Look at dmesg (the kernel's out-of-memory killer, Xid lines) and at coredumpctl. " if killed else ""
-    remedy = f"{look}{SAYS_NOTHING}"
+    crash = {132: "Illegal instruction", 135: "Bus error"}.get(state.exit_status or 0)
+    remedy = CRASHES[crash] if crash else f"{look}{SAYS_NOTHING}"
     has_begun = any(line.level or begins(line.text) for line in life.lines)
     last = "" if has_begun or not evidence else f" The last line of its log is: {_ended_with_stop(evidence[-1])}"
     return Diagnosis(

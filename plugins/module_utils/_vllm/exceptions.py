@@ -10,7 +10,7 @@ import re
 import typing as t
 from dataclasses import dataclass, field, replace
 
-from .log import QUIET, Log
+from .log import QUIET, Line, Log
 from .phase_lines import begins
 
 MOST_LINES = 12
@@ -24,6 +24,9 @@ EXCEPTION = re.compile(
 )
 TRACEBACK = re.compile(r"^(?:Exception Group )?Traceback \(most recent call last\):")
 FRAME = re.compile(r'^\s+File "(?P<file>[^"]+)", line (?P<line>\d+), in (?P<function>.+)$')
+# The thread that reports the use of vLLM, which nothing depends on.
+BESIDE = "(_report_usage_worker)"
+BEGINS = ("Traceback (most", "During handling", "Exception ignored", BESIDE)
 # An exception group draws a tree.
 TREE = re.compile(r"^\s*(?:\+-[+-]* ?|[|+] ?)")
 # They say no more than that something else failed.
@@ -37,6 +40,7 @@ WRAPPERS = re.compile(
 # What it was, in the words of one who only passes it on.
 QUOTED_ERROR = re.compile(
     r"Worker failed with error '(?P<words>.+)', please check the stack|Call to \w+ method failed: (?P<words2>.+)"
+    r"|Worker failed with error %s, please [^'\"]*['\"], ['\"](?P<words3>.+)['\"]\)"
 )
 # What the others see of the one that failed first.
 FOLLOWERS = re.compile(
@@ -59,7 +63,8 @@ NATIVE = re.compile(
     r"^(?:Failed: |LLVM ERROR: |(?:CUDA|Cuda|HIP)[ _][Ee]rror\b|(?:OMP|libgomp|MKL)[: ].*(?:[Ee]rror|FATAL|failed)"
     r"|F\d{4} \d\d:|malloc(?:\(\)|_consolidate\(\)): |free\(\): |double free or|corrupted |munmap_chunk\(\)"
     r"|\[[\w.:-]*\] Caught signal |Could not load library |Invalid handle\. Cannot load )|: Assertion `.*' failed"
-    r"|^\S+\.(?:cuh?|cpp|cc|h|hpp|rs):\d+.*(?:[Ee]rror|failed|panicked)|\bpanicked at |\[FATAL\]|\bCheck failed: "
+    r"|^(?:\[\w+\] )?\S+\.(?:cuh?|cpp|cc|h|hpp|rs):\d+.*(?:[Ee]rror|fail|panicked)|\bpanicked at |\[FATAL\]"
+    r"|\bCheck failed: "
 )
 # What a message tells its reader to do, and what only sends him elsewhere.
 ADVICE = re.compile(
@@ -153,7 +158,7 @@ def _exceptions(log: Log) -> t.Iterator[Told]:
         text = line.text
         if stream is None or not stream.is_open:
             # Most lines are none of a traceback.
-            if "Traceback (most" not in text and "During handling" not in text and "Exception ignored" not in text:
+            if not any(words in text for words in BEGINS):
                 continue
             stream = streams.setdefault((line.process, line.pid), _Stream())
         text = TREE.sub("", text) if text.lstrip()[:1] in ("|", "+") else text
@@ -161,7 +166,7 @@ def _exceptions(log: Log) -> t.Iterator[Told]:
             stream.is_open, stream.where, stream.code = True, "", ""
         elif text.startswith("During handling of the above exception"):
             stream.handled = stream.last
-        elif text.startswith("Exception ignored in"):
+        elif text.startswith("Exception ignored in") or BESIDE in text:
             stream.is_ignored = True
         elif stream.is_open:
             frame = FRAME.match(text)
@@ -176,6 +181,18 @@ def _exceptions(log: Log) -> t.Iterator[Told]:
                     yield Told(_head(log, i), (), i, stream.where, stream.handled, stream.code)
                     stream.last = i
                 stream.handled, stream.is_ignored = -1, False
+
+
+def beside(log: Log) -> set[int]:
+    """The lines of exceptions that nothing depends on."""
+    found: set[int] = set()
+    first: Line | None = None
+    for i, line in enumerate(log.lines if BESIDE in log.text else ()):
+        first = line if BESIDE in line.text else first
+        if first and (line.process, line.pid) == (first.process, first.pid):
+            found.add(i)
+            first = None if EXCEPTION.match(line.text) else first
+    return found
 
 
 def _is_name(text: str) -> bool:
@@ -217,7 +234,7 @@ def _whole(log: Log, one: Told) -> Told:
     shown = texts[:MOST_LINES]
     quoted = QUOTED_ERROR.search(summary)
     if quoted:
-        summary = quoted["words"] or quoted["words2"]
+        summary = quoted["words"] or quoted["words2"] or quoted["words3"]
     if one.code and re.fullmatch(r"[\w.]+:?", summary):
         summary, shown = f"{summary.rstrip(':')} of the line: {one.code}", [one.code, *shown]
     if decisive and decisive not in shown:
@@ -308,11 +325,11 @@ SORTS: tuple[Sort, ...] = (
     ),
     _sort(
         r"Failed to pull image|failed to resolve reference|manifest unknown|manifest for \S+ not found|pull access "
-        r"denied|toomanyrequests|repository does not exist"
+        r"denied|toomanyrequests|repository does not exist|net/http: |registry-1\.docker"
         r"|unauthorized: authentication required|initializing source docker:",
         "The image could not be fetched",
-        "check its name and tag, log in to the registry on the host where it wants that, and look at its limit of "
-        "pulls",
+        "check its name and tag, log in to the registry on the host where it wants that, look at its limit of pulls, "
+        "and whether the Docker Engine reaches it (its proxy)",
     ),
     _sort(
         r"Error response from daemon|OCI runtime|container_linux\.go",
@@ -374,14 +391,14 @@ SORTS: tuple[Sort, ...] = (
         False,
     ),
     _sort(
-        r"\bCUDA\b|cuda[A-Z]\w+|CUBLAS|cublas|cudnn|CUDNN|NVML|AcceleratorError|\bnccl|\bNCCL|\bGPU\b",
+        r"\bCUDA(?:\b|Symm)|cuda[A-Z]\w+|CUBLAS|cublas|cudnn|CUDNN|NVML|AcceleratorError|\bnccl|\bNCCL|\bGPU\b",
         "The GPU, its driver or the connection of GPUs failed",
         "look at nvidia-smi and at dmesg for Xid lines, and compare the driver with the CUDA of the image; "
         "CUDA_LAUNCH_BLOCKING: 1 in env shows which kernel it was",
     ),
     _sort(
         r"[Cc]utlass|CUTLASS|\b\w*gemm\b|GEMM|[Tt]riton|[Ff]lash[Ii]nfer|[Nn]o suitable kernel|\bTMA\b|TensorRT-LLM"
-        r"|trtllm|\bFA version|\bSM ?\d|\b[Ss][Mm]_?\d\d",
+        r"|trtllm|AITER|\bFA version|Check failed: .*(?:->|\bdim|\bsize\()|\bSM ?\d|\b[Ss][Mm]_?\d\d",
         *KERNEL,
     ),
     _sort(r"KeyError: .[\w.]+\.(?:q?weight\w*|bias|\w*scales?|g_idx|q?zeros)\b", *WEIGHTS, False),
@@ -438,12 +455,14 @@ SORTS: tuple[Sort, ...] = (
         False,
     ),
     _sort(
-        r"^(?!.*Duplicated? (?:timeseries|layer)).*(?:ValidationError|ValueError|ConfigError|InvalidConfig)",
+        r"^(?!.*(?:Duplicated? (?:timeseries|layer)|should (?:not|never) |[Uu]nreachable))"
+        r".*(?:ValidationError|ValueError|ConfigError|InvalidConfig)",
         "A setting, or what the model's config.json says, is not accepted",
         "look for the setting that it names in engine, and whether this vLLM knows this model",
     ),
     _sort(
-        r"(?:Value|Attribute|Type|Key|Index|Assertion|Name|UnboundLocal|Recursion|ZeroDivision|Syntax)Error",
+        r"(?:Value|Attribute|Type|Key|Index|Assertion|Name|UnboundLocal|Recursion|ZeroDivision|Syntax)Error"
+        r"|should (?:not|never) (?:be reached|happen)|[Uu]nreachable|vLLM config is not set",
         "vLLM or a library has a defect there, or does not support this model with these settings",
         f"{ASK} and the full log",
         False,
@@ -452,7 +471,8 @@ SORTS: tuple[Sort, ...] = (
 # Of errors whose words are of no kind of their own, by where they were raised.
 PLACES: tuple[Sort, ...] = (
     _sort(
-        r"in \w*(?:load_weights?|weight_loader\w*|load_fused_expert_weights|load_merged_column_weight|load_row_\w+)$"
+        r"in \w*(?:load_weights?|weight_loader\w*|load_fused_expert_weights|load_merged_column_weight|load_row_\w+"
+        r"|validate_shard_id)$"
         r"|torch/serialization\.py",
         *WEIGHTS,
         False,
@@ -513,7 +533,7 @@ NAMED = re.compile(
 )
 NO_SETTING = re.compile(
     r"(?!served_)(?:num_(?:gpus|heads|experts|layers|blocks|gpu_blocks|tokens|reqs|kv_heads|\w+_heads|hidden_layers)$"
-    r"|max_position|max_seq|\w+_(?:weights?|kernel|factor|idx|index|ids?|proj|name|shape|dim)$|load_|VLLM_(?:USE_V1"
+    r"|max_position|max_seq|\w+_(?:weights?|kernel|factor|idx|index|ids?|proj|name|shape|dim|indices)$|load_|VLLM_(?:USE_V1"
     r"|ALLOW_LONG_MAX_MODEL_LEN)$)"
 )
 # Settings by what messages, lines of code and the names of modules call them.
@@ -544,7 +564,7 @@ SETTINGS: tuple[tuple[str, str], ...] = (
         "structured_outputs_config",
         re.compile(r"[Ss]tructured.output|[Gg]uided.decoding|xgrammar|outlines_core|llguidance|\b[Gg]rammar\b"),
     ),
-    ("moe_backend", r"[Ff]used_?MoE|FusedMoe|/fused_moe/|\bMoE (?:backend|kernel)"),
+    ("moe_backend", r"[Ff]used_?MoE|FusedMoe|/fused_moe/|\btopk_\w+|expert_indices|\bMoE (?:backend|kernel)"),
     (
         "compilation_config (enforce_eager does without)",
         re.compile(r"[Cc][Uu][Dd][Aa].?[Gg]raph|FusionPass|/compilation/|_dynamo|_inductor"),
@@ -560,7 +580,8 @@ SETTINGS: tuple[tuple[str, str], ...] = (
     ("load_format", r"[Ll]oad.format|[Tt]ensorizer|runai_streamer"),
     ("distributed_executor_backend", r"executor backend|[Rr]ay backend"),
     ("pooler_config", r"[Pp]ooling|[Pp]ooler"),
-    ("VLLM_ALLREDUCE_USE_SYMM_MEM", r"symm_mem|symmetric_memory|SymmMem"),
+    ("VLLM_ROCM_USE_AITER", r"(?i:aiter)\b|aiter_"),
+    ("VLLM_ALLREDUCE_USE_SYMM_MEM", r"symm_mem|[Ss]ymmetric_?[Mm]emory|SymmMem"),
     ("disable_custom_all_reduce", r"[Cc]ustom.all.?reduce"),
     ("mamba_backend", r"Mamba SSU"),
     ("dtype", r"scalar type|FP16/BF16|dtypes? (?:mis)?match"),
@@ -576,7 +597,7 @@ SETTINGS: tuple[tuple[str, str], ...] = (
 
 def settings_in(*texts: str) -> list[str]:
     """The settings of a server that an error speaks of, in whatever words."""
-    named = [_setting(match) for text in texts[:1] for match in NAMED.finditer(text)]
+    named = [_setting(match) for text in texts[:1] for match in NAMED.finditer(text.partition(" of the line: ")[0])]
     meant = [name for name, pattern in SETTINGS if any(re.search(pattern, text) for text in texts)]
     return list(dict.fromkeys([name for name in named if name] + meant))
 

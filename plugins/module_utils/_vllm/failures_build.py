@@ -38,9 +38,10 @@ BUILD: tuple[Signature, ...] = (
     ),
     Signature(
         "cc-missing",
-        "C compiler|Python.h: No such file|C++ compiler|No such file or directory: '|: not found|command not found"
+        "C compiler|.h: No such file|C++ compiler|No such file or directory: '|: not found|command not found"
         "|InvalidCxxCompiler",
-        r"(?:Failed to find C compiler|fatal error: Python\.h: No such file|No working C\+\+ compiler found"
+        r"(?:Failed to find C compiler|fatal error: (?:Python|std\w+|string|math|limits|features|bits/\S+|sys/\S+"
+        r"|asm/\S+|linux/\S+)\.h: No such file|No working C\+\+ compiler found"
         r"|InvalidCxxCompiler|No such file or directory: '(?:\S*/)?(?:gcc|g\+\+|cc|c\+\+|clang|clang\+\+"
         r"|\w+-linux-gnu-g\S+)'|\b(?:gcc|g\+\+|cc|c\+\+|clang): (?:command )?not found)",
         "A kernel has to be compiled on the host, and the C compiler or Python's headers are missing.",

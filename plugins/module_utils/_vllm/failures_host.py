@@ -139,9 +139,10 @@ HOST: tuple[Signature, ...] = (
     ),
     Signature(
         "ptxas-sm121",
-        " fatal|Unsupported .version",
+        " fatal|Unsupported .version|PTX .version",
         r"ptxas(?:-\w+)? fatal\s*: Value '(?P<arch>sm_\w+)' is not defined for option 'gpu-name'"
-        r"|ptxas /[^\n]*Unsupported \.version (?P<arch2>[\d.]+\d)",
+        r"|ptxas /[^\n]*Unsupported \.version (?P<arch2>[\d.]+\d)|PTX \.version \S+ does not support \.target "
+        r"(?P<arch3>sm_\w+)",
         "The ptxas that Triton uses is too old for this GPU ({arch}).",
         "Set TRITON_PTXAS_PATH (and TRITON_PTXAS_BLACKWELL_PATH): /usr/local/cuda/bin/ptxas (CUDA 13) in env, or use a "
         "newer image.",
@@ -397,9 +398,10 @@ HOST: tuple[Signature, ...] = (
     ),
     Signature(
         "process-limits",
-        "Too many open files|can't start new thread|Resource temporarily unavailable|Thread creation failed",
+        "Too many open files|can't start new thread|Resource temporarily unavailable|Thread creation failed"
+        "|pthread_create failed",
         r"^[\w.]*Error: (?:\[Errno 24\] )?Too many open files(?!`)|(?P<threads>can't start new thread|\[Errno 11\] "
-        r"Resource temporarily unavailable|libgomp: Thread creation failed)",
+        r"Resource temporarily unavailable|libgomp: Thread creation failed|pthread_create failed)",
         lambda f: (
             f"The limit of the {'processes and threads' if 'threads' in f else 'open files'} of the server is reached."
         ),

@@ -88,11 +88,12 @@ MODEL: tuple[Signature, ...] = (
     Signature(
         "hf-repo-not-found",
         "RepositoryNotFoundError|Repository Not Found|is not a local folder|HFValidationError"
-        "|Invalid repository ID or local directory|does not appear to have a file named config.json",
+        "|Invalid repository ID or local directory|does not appear to have a file named config.json"
+        "|No supported config format found",
         r"(?:RepositoryNotFoundError|Repository Not Found for url: (?P<url>\S+)|(?P<name>\S+) is not a local folder "
         r"(?:and is not a valid model identifier|or a valid repository name)|HFValidationError: [^\n]*: "
         r"'(?P<path>[^']+)'|Invalid repository ID or local directory specified: '(?P<path2>[^']+)'|(?P<name2>\S+) "
-        r"does not appear to have a file named config\.json)",
+        r"does not appear to have a file named config\.json|No supported config format found in (?P<name3>\S+\w))",
         lambda f: (
             f"The model does not exist{_named(f)}: a wrong id, a private repository without a token, or a directory "
             "that is not there or has no config.json."
@@ -192,7 +193,7 @@ MODEL: tuple[Signature, ...] = (
             else "The weights do not go with the model's class: one has another shape than its place."
             if "loaded" in f
             else f"The weights do not go with the model's class: "
-            f"{'nothing takes ' + f['name'] if 'name' in f else 'some are missing'}."
+            f"{'nothing takes ' + f['name'] if 'name' in f else 'some are missing' + of(f, 'names')}."
         ),
         "Check that all shards of model.safetensors.index.json exist, and that config.json is the one of these "
         "weights; otherwise this vLLM does not know this form of the model (its quantization, a merged adapter): use a "

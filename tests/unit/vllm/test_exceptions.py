@@ -230,6 +230,9 @@ def test_where_it_was_raised_is_told() -> None:
         ("AttributeError: 'ModelConfig' object has no attribute 'heads'", "has a defect there", False),
         ("KeyError: 'layers.5.odd.weight'", "The weights do not go with", False),
         ("RuntimeError: Check failed: odd failed", "does not say of what kind", None),
+        ("RuntimeError: Check failed: args->odd == 1 (1 vs. 6)", "A kernel failed on this GPU", None),
+        ("ValueError: This line should not be reached", "has a defect there", False),
+        ("docker: Error response from daemon: Get x: net/http: odd", "The image could not be fetched", None),
         ("AttributeError: module 'cutlass.cute' has no attribute 'fmin'", "A package of the environment", False),
         ("ZorkError: odd. Please see the stack trace above for the root cause.", "does not say of what kind", None),
     ],
@@ -262,6 +265,9 @@ def test_of_what_kind_an_error_is(words: str, what: str, retryable: bool | None)
         ("tool_parsers/odd.py", "KeyError: 'x'", "tool_call_parser"),
         ("a.py", "ValueError: No common block size for 528", "block_size"),
         ("symm_mem.py", "ZorkError: odd", "VLLM_ALLREDUCE_USE_SYMM_MEM"),
+        ("a.py", "RuntimeError: CUDASymmetricMemory is odd", "VLLM_ALLREDUCE_USE_SYMM_MEM"),
+        ("_aiter_ops.py", "ZorkError: odd", "VLLM_ROCM_USE_AITER"),
+        ("a.py", "RuntimeError: odd expert_indices", "moe_backend"),
         ("a.py", "KeyError: 'flux'", "tensor_parallel_size"),
     ],
 )
@@ -370,6 +376,8 @@ def test_the_words_that_an_engine_quotes_of_a_worker_are_its_error() -> None:
     )
     assert found.cause == "The server failed: FlashInfer is odd (exit status 1)."
     assert "It has to do with attention_backend." in found.remedy
+    as_tuple = "RuntimeError: ('Worker failed with error %s, please check the stack trace above', \"'x' is odd\")"
+    assert dead(f"{TRACE}{as_tuple}").cause == "The server failed: 'x' is odd (exit status 1)."
     told_itself = dead(f"{TRACE}{ROOT}\n{TRACE}{QUOTED.format('odd')}")
     assert ROOT in told_itself.cause
 
@@ -394,6 +402,30 @@ def test_what_a_server_served_with_is_no_wrong_setting() -> None:
         assert (found.id, "has a defect there" in found.remedy) == ("engine-dead", True)
 
 
+def test_a_name_in_a_line_of_code_is_no_setting() -> None:
+    assert settings_in("AssertionError of the line: assert max_flux == num_pumps") == []
+    assert settings_in("AssertionError: max_flux is odd") == ["max_flux"]
+
+
+def test_what_a_thread_that_reports_the_use_fails_of_is_no_cause() -> None:
+    denied = "PermissionError: [Errno 13] Permission denied: "
+    head = "(EngineCore pid=2) "
+    thread = f"Exception in thread Thread-2 (_report_usage_worker):\n{TRACE}{denied}'/.odd'"
+    assert "/.flux" in dead(f"{thread}\n{TRACE}{denied}'/.flux'", head).cause
+    assert "ZorkError" in dead(f"{thread}\n{TRACE}{ROOT}", head).cause
+
+
+def test_what_a_library_said_last_is_the_cause_however_the_log_is_wrapped() -> None:
+    said = "LLVM ERROR: Failed to compute parent layout for slice layout."
+    log = (
+        f"{said}\nERROR 05-31 09:09:48 [client.py:305] RuntimeError('Engine process (pid 65) died.')\n"
+        "Traceback (most recent call last):\nvllm.engine.multiprocessing.client.MQEngineDeadError: Engine loop is not "
+        "running. Inspect the stacktrace to find the original error\n"
+    )
+    found = diagnose(START + log)
+    assert (found.id, found.cause) == ("unknown", f"The server failed: {said}")
+
+
 def test_an_error_that_speaks_of_no_setting_names_none() -> None:
     assert settings_in(ROOT, "odd/a.py, line 1, in f") == []
 
@@ -407,5 +439,7 @@ def test_every_kind_is_met() -> None:
 def test_who_ended_without_a_word_has_a_way_on() -> None:
     found = diagnose(START, ProcessState(running=False, exit_status=139))
     assert "coredumpctl" in found.remedy and "VLLM_LOGGING_LEVEL: DEBUG" in found.remedy
+    crashed = diagnose(START, ProcessState(running=False, exit_status=132))
+    assert "AVX2" in crashed.remedy and "illegal instruction." in crashed.cause
     # The kernel has nothing to say of one that left by itself.
     assert "coredumpctl" not in diagnose(START, ProcessState(running=False, exit_status=3)).remedy
