@@ -170,10 +170,12 @@ def _tells_more(again: Diagnosis, found: Diagnosis) -> bool:
 
 
 def _exactness(found: Diagnosis) -> tuple[int, int, int]:
-    """How much a diagnosis tells: nothing that is known, of what kind it is, or what exactly; and how much of that."""
+    """How much a diagnosis tells: that something failed, in what words, of what kind it is, or what exactly; and how
+    much of that."""
     is_known = found.id in BY_ID and found.id not in GENERIC
     is_exact = is_known and not BY_ID[found.id].general and found.id != "args-invalid"
-    return is_known + is_exact, len(found.named), len("".join(found.cause.split()))
+    is_told = is_known or found.id == UNKNOWN and " failed: " in found.cause
+    return is_told + is_known + is_exact, len(found.named), len("".join(found.cause.split()))
 
 
 def _newest(lines: list[Line], state: ProcessState, facts: t.Mapping[str, t.Any]) -> Diagnosis:

@@ -418,7 +418,8 @@ def test_what_a_thread_that_reports_the_use_fails_of_is_no_cause() -> None:
 def test_what_a_library_said_last_is_the_cause_however_the_log_is_wrapped() -> None:
     said = "LLVM ERROR: Failed to compute parent layout for slice layout."
     log = (
-        f"{said}\nERROR 05-31 09:09:48 [client.py:305] RuntimeError('Engine process (pid 65) died.')\n"
+        "(EngineCore pid=2) INFO 01-01 10:00:00 [core.py:77] Initializing a V1 LLM engine with config: model='org/model', "
+        f"quantization=None\n{said}\nERROR 05-31 09:09:48 [client.py:305] RuntimeError('Engine process (pid 65) died.')\n"
         "Traceback (most recent call last):\nvllm.engine.multiprocessing.client.MQEngineDeadError: Engine loop is not "
         "running. Inspect the stacktrace to find the original error\n"
     )
