@@ -25,6 +25,9 @@ SAMPLES: dict[str, list[tuple[str, str]]] = {
         ),
         ("uv", "error: Failed to spawn: `vllm`\n  Caused by: No such file or directory (os error 2)"),
         ("a script", "/usr/local/bin/run_cluster.sh: line 12: ray: command not found"),
+        ("env", "/usr/bin/env: 'uv': No such file or directory"),
+        ("systemd, no path", '/etc/systemd/system/vllm.service:5: Executable "vllm" not found in path "/usr/bin:/bin"'),
+        ("bash 5.2", "/opt/start.sh: line 4: /opt/vllm/bin/vllm: cannot execute: required file not found"),
     ],
     "lora-rank": [
         ("0.4 to 0.7", "ValueError: LoRA rank 32 is greater than max_lora_rank 16."),

@@ -156,6 +156,7 @@ SAMPLES: dict[str, list[tuple[str, str]]] = {
             "leading to a corrupted compilation artifact. We recommend trying to remove "
             "~/.cache/vllm/torch_compile_cache",
         ),
+        ("0.20", "AssertionError: Expected tensors only, but got: <class 'int'>"),
     ],
     "image-platform": [
         ("Docker", "exec /usr/bin/vllm: exec format error"),

@@ -43,7 +43,7 @@ ALARM = re.compile(
     r"|not found|Not Found|driver was not |no locator available|Failed at step|gated|restricted|OfflineMode"
     r"|Main process exited|format error|^Failed: |No module|timed out|Bus error|llegal instruction|No space|no space"
     r"|Failed to load|too quickly|cannot find|failed \w+ probe|nodes are available|nvidia-container-cli"
-    r"|Invalid credentials|Forbidden|bad interpreter|SMI has failed|[Mm]emory access fault"
+    r"|Invalid credentials|Forbidden|bad interpreter|SMI has failed|No such file|[Mm]emory access fault"
 )
 WAITS_FOR_WORKER = re.compile(r"No available shared memory broadcast block")
 

@@ -391,14 +391,15 @@ SORTS: tuple[Sort, ...] = (
         False,
     ),
     _sort(
-        r"\bCUDA(?:\b|Symm)|cuda[A-Z]\w+|CUBLAS|cublas|cudnn|CUDNN|NVML|AcceleratorError|\bnccl|\bNCCL|\bGPU\b",
+        r"\bCUDA(?:\b|Symm)|cuda[A-Z]\w+|CUBLAS|cublas|cudnn|CUDNN|NVML|AcceleratorError|\bnccl|\bNCCL|nvshmem|NVSHMEM|\bGPU\b",
         "The GPU, its driver or the connection of GPUs failed",
         "look at nvidia-smi and at dmesg for Xid lines, and compare the driver with the CUDA of the image; "
         "CUDA_LAUNCH_BLOCKING: 1 in env shows which kernel it was",
     ),
     _sort(
         r"[Cc]utlass|CUTLASS|\b\w*gemm\b|GEMM|[Tt]riton|[Ff]lash[Ii]nfer|[Nn]o suitable kernel|\bTMA\b|TensorRT-LLM"
-        r"|trtllm|AITER|\bFA version|Check failed: .*(?:->|\bdim|\bsize\()|\bSM ?\d|\b[Ss][Mm]_?\d\d",
+        r"|trtllm|AITER|\bFA version|[Dd]eep_?[Ee][Pp]\b|Check failed: .*(?:->|\bdim|\bsize\()|\bSM ?\d"
+        r"|\b[Ss][Mm]_?\d\d",
         *KERNEL,
     ),
     _sort(r"KeyError: .[\w.]+\.(?:q?weight\w*|bias|\w*scales?|g_idx|q?zeros)\b", *WEIGHTS, False),
@@ -532,7 +533,7 @@ NAMED = re.compile(
     r"|reasoning|tokenizer|load|served|node|master|speculative|prompt)_[a-z0-9_]+)(?![\w/(-]|\.\w)"
 )
 NO_SETTING = re.compile(
-    r"(?!served_)(?:num_(?:gpus|heads|experts|layers|blocks|gpu_blocks|tokens|reqs|kv_heads|\w+_heads|hidden_layers)$"
+    r"(?!served_)(?:num_(?:max_\w+|gpus|heads|experts|layers|blocks|gpu_blocks|tokens|reqs|kv_heads|\w+_heads|hidden_layers)$"
     r"|max_position|max_seq|\w+_(?:weights?|kernel|factor|idx|index|ids?|proj|name|shape|dim|indices)$|load_|VLLM_(?:USE_V1"
     r"|ALLOW_LONG_MAX_MODEL_LEN)$)"
 )
@@ -551,6 +552,7 @@ SETTINGS: tuple[tuple[str, str], ...] = (
     ),
     ("enable_lora", r"LoRA|DoRA|lora_|/lora/|PEFT"),
     ("enable_expert_parallel", r"[Ee]xpert.parallel|deep_?ep|DeepEP"),
+    ("all2all_backend", r"all2all|nvshmem|NVSHMEM|[Dd]eep_?[Ee][Pp]\b"),
     ("disable_hybrid_kv_cache_manager", r"[Hh]ybrid KV"),
     ("enable_eplb", r"\bEPLB\b|eplb|is_mixture_of_experts|(?:physical|redundant)_experts"),
     ("cpu_offload_gb", r"CPU (?:weight )?offload"),

@@ -59,11 +59,13 @@ BUILD: tuple[Signature, ...] = (
     ),
     Signature(
         "compile-cache",
-        "pickle data was truncated|Ran out of input|hash of the compiled graph|Directory not empty: '|corrupted comp",
+        "pickle data was truncated|Ran out of input|hash of the compiled graph|Directory not empty: '|corrupted comp"
+        "|Expected tensors only",
         r"(?:BackendCompilerFailed: [^\n]* raised:|/compilation/\w+\.py|/_inductor/\w+\.py"
         r"|aot_compile)[^\n]*\n(?:[^\n]*\n){0,3}?(?:\w+\.)?(?:UnpicklingError|EOFError): (?P<why>pickle data was "
         r"truncated|Ran out of input)|AssertionError: (?P<why2>failed to get the hash of the compiled graph)"
-        r"|leading to a (?P<why4>corrupted compilation artifact)|(?P<why3>Directory not empty: "
+        r"|(?P<why5>Expected tensors only, but got)|leading to a (?P<why4>corrupted compilation artifact)"
+        r"|(?P<why3>Directory not empty: "
         r"'[^']*(?:torch_compile_cache|torchinductor|triton)[^']*')",
         "What an earlier start compiled and kept is damaged, or of another version: {why}.",
         "Delete the directory torch_compile_cache below VLLM_CACHE_ROOT (~/.cache/vllm in the container or of the "
@@ -167,8 +169,13 @@ BUILD: tuple[Signature, ...] = (
             else f"The Python package {f['module'].partition('.')[0]} has no part {f['module']}: it is missing, or of "
             "another version than what asks for it."
         ),
-        "Install what provides {module} into that environment, check that the unit starts the Python of vLLM's "
-        "environment, or use an image that holds it.",
+        lambda f: (
+            "Bring vLLM and what asks for that part (a plugin, a script) to versions that go together, and start where "
+            "no other directory is called vllm."
+            if f["module"].startswith("vllm.") and "._" not in f["module"]
+            else f"Install what provides {f['module']} into that environment, check that the unit starts the Python of "
+            "vLLM's environment, or use an image that holds it."
+        ),
         general=True,
         # Much is looked for and done without.
         final=False,

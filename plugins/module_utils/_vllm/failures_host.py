@@ -273,14 +273,16 @@ HOST: tuple[Signature, ...] = (
     Signature(
         "command-missing",
         "executable file not found|Failed at step EXEC|: command not found|: not found"
-        "|bad interpreter: No such file|Failed to spawn: ",
+        "|bad interpreter: No such file|Failed to spawn: |not found in path|env: |required file not found",
         r"exec: \"?(?P<cmd>[^\"\s]+)\"?: executable file not found|Failed at step EXEC spawning (?P<cmd2>\S+): |(?:\b"
         r"|\d: )(?P<cmd3>vllm|(?<=\d: )(?!-|\S*(?:nvcc|ninja|cc|\+\+|clang|ptxas): )[\w./-]+): (?:command )?not found"
-        r"|(?P<cmd4>/\S+): bad interpreter: No such file|^error: Failed to spawn: `(?P<cmd5>[^`\n]+)`",
+        r"|(?P<cmd4>/\S+): (?:bad interpreter: No such file|cannot execute: required file not found)"
+        r"|\benv: .?(?P<cmd6>[\w./-]+).?: No such file|Executable \"(?P<cmd7>[^\"\n]+)\" not found in path"
+        r"|^error: Failed to spawn: `(?P<cmd5>[^`\n]+)`",
         "The command {cmd} is not there.",
-        "In a container: check image and its entrypoint. In a unit: write the whole path of vllm in its environment "
-        "(ExecStart=VENV/bin/vllm serve MODEL), and check that it is executable and its Python exists (head -1 of that "
-        "file).",
+        "Install what brings it. In a container: check image and its entrypoint. In a unit: write the whole path of "
+        "vllm in its environment (ExecStart=VENV/bin/vllm serve MODEL), and check that it is executable and its Python "
+        "exists (head -1 of that file).",
     ),
     Signature(
         "unit-not-set-up",

@@ -232,6 +232,8 @@ def test_where_it_was_raised_is_told() -> None:
         ("RuntimeError: Check failed: odd failed", "does not say of what kind", None),
         ("RuntimeError: Check failed: args->odd == 1 (1 vs. 6)", "A kernel failed on this GPU", None),
         ("ValueError: This line should not be reached", "has a defect there", False),
+        ("RuntimeError: nvshmem initialization failed", "the connection of GPUs failed", None),
+        ("RuntimeError: Failed: deep_ep.cpp:12 'x.size(0) <= odd'", "A kernel failed on this GPU", None),
         ("docker: Error response from daemon: Get x: net/http: odd", "The image could not be fetched", None),
         ("AttributeError: module 'cutlass.cute' has no attribute 'fmin'", "A package of the environment", False),
         ("ZorkError: odd. Please see the stack trace above for the root cause.", "does not say of what kind", None),
@@ -268,6 +270,7 @@ def test_of_what_kind_an_error_is(words: str, what: str, retryable: bool | None)
         ("a.py", "RuntimeError: CUDASymmetricMemory is odd", "VLLM_ALLREDUCE_USE_SYMM_MEM"),
         ("_aiter_ops.py", "ZorkError: odd", "VLLM_ROCM_USE_AITER"),
         ("a.py", "RuntimeError: odd expert_indices", "moe_backend"),
+        ("a.py", "RuntimeError: nvshmem is odd, num_max_pumps", "all2all_backend"),
         ("a.py", "KeyError: 'flux'", "tensor_parallel_size"),
     ],
 )

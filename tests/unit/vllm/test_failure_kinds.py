@@ -368,6 +368,14 @@ BLOCK = "is not divisible by weight quantization block_n = 128."
             id="a part of a package",
         ),
         pytest.param(
+            "ModuleNotFoundError: No module named 'vllm.odd'",
+            "module-missing",
+            "The Python package vllm has no part vllm.odd",
+            "no other directory is called vllm",
+            False,
+            id="a part of vLLM",
+        ),
+        pytest.param(
             "zmq.error.ZMQError: Address already in use (addr='tcp://localhost:5557')",
             "port-in-use",
             "Port 5557 is taken",
