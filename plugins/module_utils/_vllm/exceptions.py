@@ -548,7 +548,7 @@ SETTINGS: tuple[tuple[str, str], ...] = (
     ),
     (
         "speculative_config",
-        re.compile(r"[Ss]peculat|spec_decode|[Dd]raft|[Ee][Aa][Gg][Ll][Ee]|\bMTP\b|_mtp\b|[Mm]edusa"),
+        r"[Ss]peculat|spec_decode|[Dd]raft|[Ee][Aa][Gg][Ll][Ee]|\bMTP\b|_mtp\b|[Mm]edusa",
     ),
     ("enable_lora", r"LoRA|DoRA|lora_|/lora/|PEFT"),
     ("enable_expert_parallel", r"[Ee]xpert.parallel|deep_?ep|DeepEP"),
@@ -564,12 +564,12 @@ SETTINGS: tuple[tuple[str, str], ...] = (
     ("logits_processors", r"[Ll]ogits.?processor"),
     (
         "structured_outputs_config",
-        re.compile(r"[Ss]tructured.output|[Gg]uided.decoding|xgrammar|outlines_core|llguidance|\b[Gg]rammar\b"),
+        r"[Ss]tructured.output|[Gg]uided.decoding|xgrammar|outlines_core|llguidance|\b[Gg]rammar\b",
     ),
     ("moe_backend", r"[Ff]used_?MoE|FusedMoe|/fused_moe/|\btopk_\w+|expert_indices|\bMoE (?:backend|kernel)"),
     (
         "compilation_config (enforce_eager does without)",
-        re.compile(r"[Cc][Uu][Dd][Aa].?[Gg]raph|FusionPass|/compilation/|_dynamo|_inductor"),
+        r"[Cc][Uu][Dd][Aa].?[Gg]raph|FusionPass|/compilation/|_dynamo|_inductor",
     ),
     (
         "attention_backend",
