@@ -483,6 +483,10 @@ SAMPLES: dict[str, list[tuple[str, str]]] = {
     "nvlink-multicast": [
         ("0.26", "RuntimeError: [McastDeviceMemory] Device does not support multicasting."),
         ("Python", "    checkCudaErrors(cuda.cuMulticastCreate(properties))"),
+        (
+            "NCCL",
+            "RuntimeError: NCCL\nFailed to bind NVLink SHARP (NVLS) Multicast memory of size 2097152 : CUDA error 999",
+        ),
     ],
     "driver-too-old": [
         (

@@ -61,7 +61,7 @@ BUDGETS = {
     "vllm_caches": 870,
     "vllm_container": 945,
     # With failures of units, of ports and of tokens, and what names the settings that an unknown one speaks of.
-    "vllm_diagnose": 313,
+    "vllm_diagnose": 314,
     "vllm_health": 388,
     "vllm_service": 945,
     "vllm_venv": 380,

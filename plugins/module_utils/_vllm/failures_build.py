@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from .signature import Signature
+from .signature import Signature, of
 
 NEW_ENVIRONMENT = (
     "make a new environment with vLLM installed alone (it brings what it was built with), or use its image"
@@ -77,12 +77,13 @@ BUILD: tuple[Signature, ...] = (
         "abi-mismatch",
         "undefined symbol|object has no attribute|operator torchvision::nms|() expected at most ",
         r"(?P<lib>[^\s/'\"(]+\.so[\w.]*): undefined symbol: (?P<symbol>\w+)|operator torchvision::nms does not exist"
-        r"|'_OpNamespace' '(?P<ops>_\w*C\w*)' object has no attribute|\b(?P<ops2>_\w*C)::\w+\(\) expected at most ",
+        r"|'_OpNamespace' '_\w*C\w*' object has no attribute '(?P<op>\w+)|\b_\w*C::(?P<op2>\w+)\(\) expected at most ",
         lambda f: (
             f"The library {f['lib']} was built for another version of torch than the one installed (undefined symbol "
             f"{f['symbol'][:60]})."
             if "lib" in f
-            else "Compiled code of vLLM or torchvision was built for another version of torch than the one installed."
+            else f"Compiled code of vLLM or torchvision{of(f, 'op')} was built for another version of torch than the "
+            "one installed."
         ),
         f"Several packages were installed over each other: {NEW_ENVIRONMENT}.",
         warned=True,

@@ -271,11 +271,12 @@ RANKS: tuple[Signature, ...] = (
     ),
     Signature(
         "nvlink-multicast",
-        "cuMulticast|upport multicast",
-        r"\bcuMulticast\w+|[Dd]oes not support multicast",
+        "cuMulticast|upport multicast|(NVLS) Multicast",
+        r"\bcuMulticast\w+|[Dd]oes not support multicast|\(NVLS\) Multicast memory",
         "NVLink multicast is not available on this host, and a kernel that joins several GPUs asked for it.",
         "In compilation_config set fuse_allreduce_rms of pass_config to false, and in env "
-        "VLLM_ALLREDUCE_USE_SYMM_MEM: 0 and NCCL_NVLS_ENABLE: 0. Many virtual machines lack multicast.",
+        "VLLM_ALLREDUCE_USE_SYMM_MEM: 0 and NCCL_NVLS_ENABLE: 0. Many virtual machines lack multicast; elsewhere "
+        "restart the fabric manager.",
         # Some backends look for it and go on without.
         final=False,
     ),
