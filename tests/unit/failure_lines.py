@@ -47,7 +47,8 @@ SAMPLES: dict[str, list[tuple[str, str]]] = {
         (
             "0.32 on a CPU",
             "ValueError: Available memory on node 0 (20.28/23.54 GiB) on startup is less than desired CPU memory "
-            "utilization (0.92, 21.66 GiB). On the CPU backend, the `--gpu-memory-utilization` flag controls the fraction",
+            "utilization (0.92, 21.66 GiB). On the CPU backend, the `--gpu-memory-utilization` flag controls the "
+            "fraction",
         ),
         (
             "0.14 on",
@@ -132,13 +133,22 @@ SAMPLES: dict[str, list[tuple[str, str]]] = {
             "RuntimeError: CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
         ),
         ("Triton", "RuntimeError: Triton Error [CUDA]: out of memory"),
+        ("Ascend", "RuntimeError: NPU out of memory. Tried to allocate 898.00 MiB (NPU 0; 60.97 GiB total capacity)"),
+        ("RCCL", "[2] [FATAL ERROR]: HIP failure: 'out of memory'"),
+        ("HIP's name", "RuntimeError: hipErrorOutOfMemory"),
     ],
     "harmony-vocab-download": [
         (
             "0.10.1 to 0.30",
             "openai_harmony.HarmonyError: error downloading or loading vocab file: failed to download or load vocab "
             "file",
-        )
+        ),
+        (
+            "tiktoken",
+            "requests.exceptions.ConnectionError: HTTPSConnectionPool(host='openaipublic.blob.core.windows.net', "
+            "port=443): Max "
+            "retries exceeded",
+        ),
     ],
     "harmony-vocab-missing-file": [
         (
@@ -181,6 +191,15 @@ SAMPLES: dict[str, list[tuple[str, str]]] = {
             "'namespace/repo_name': "
             "'/models/nothing'. Use `repo_type` argument if needed.",
         ),
+        (
+            "a name that no repository has",
+            "OSError: m is not a local folder or a valid repository name on 'https://hf.co'.",
+        ),
+        (
+            "of signs",
+            "huggingface_hub.errors.HFValidationError: Repo id must use alphanumeric chars, '-' or '.': 'org/a b'.",
+        ),
+        ("0.8", "ValueError: No supported config format found in org/odd."),
     ],
     "hf-offline": [
         (
@@ -197,6 +216,7 @@ SAMPLES: dict[str, list[tuple[str, str]]] = {
             "HF_HUB_OFFLINE",
             "huggingface_hub.errors.OfflineModeIsEnabled: Cannot reach https://huggingface.co: offline mode",
         ),
+        ("a proxy", "huggingface_hub.errors.FileMetadataError: Distant resource does not have a Content-Length."),
     ],
     "no-weights": [("all", "RuntimeError: Cannot find any model weights with `/models/gpt-oss-120b`")],
     "disk-full": [
@@ -281,7 +301,8 @@ SAMPLES: dict[str, list[tuple[str, str]]] = {
         ),
         (
             "0.8 to 0.13, without transformers",
-            "ValueError: OddForCausalLM has no vLLM implementation and the Transformers implementation is not compatible.",
+            "ValueError: OddForCausalLM has no vLLM implementation and the Transformers implementation is not "
+            "compatible.",
         ),
         ("0.10 on", "ValueError: Cannot find model module. 'OddForCausalLM' is not a registered model in the library"),
     ],
@@ -296,6 +317,10 @@ SAMPLES: dict[str, list[tuple[str, str]]] = {
             "transformers",
             "ValueError: The repository x contains custom code which must be executed to correctly load the model. "
             "Please pass the argument `trust_remote_code=True` to allow custom code to be run.",
+        ),
+        (
+            "transformers",
+            "ValueError: Loading it runs its code. Please set the option `trust_remote_code=True` to allow that.",
         ),
     ],
     "max-len-exceeds-model": [
@@ -332,7 +357,8 @@ SAMPLES: dict[str, list[tuple[str, str]]] = {
         ),
         (
             "Docker",
-            "docker: Error response from daemon: driver failed programming external connectivity on endpoint vllm (0b5a): "
+            "docker: Error response from daemon: driver failed programming external connectivity on endpoint vllm "
+            "(0b5a): "
             "Bind for 0.0.0.0:8000 failed: port is already allocated",
         ),
         (
@@ -385,7 +411,8 @@ SAMPLES: dict[str, list[tuple[str, str]]] = {
         ("0.8", "ValueError: Failed to import Ray, please install Ray with `pip install ray`."),
         (
             "0.20, in its process",
-            "(EngineCore pid=9) ERROR 11-21 10:00:00 [core.py:1] ValueError: Failed to import Ray: No module named 'ray'.",
+            "(EngineCore pid=9) ERROR 11-21 10:00:00 [core.py:1] ValueError: Failed to import Ray: No module named "
+            "'ray'.",
         ),
     ],
     "ray-placement": [
@@ -403,13 +430,20 @@ SAMPLES: dict[str, list[tuple[str, str]]] = {
         ),
         (
             "0.14 on",
-            "ValueError: Cannot provide a placement group requiring 16 GPUs (placement_group_specs=[{'GPU': 1.0}]) within "
+            "ValueError: Cannot provide a placement group requiring 16 GPUs (placement_group_specs=[{'GPU': 1.0}]) "
+            "within "
             "1800 seconds.\nTips:\n    Check available GPUs in your cluster using `ray status`.",
         ),
         (
             "0.20, in its process",
-            "(EngineCore pid=9) ERROR 11-21 10:00:00 [core.py:1136] ValueError: Cannot provide a placement group requiring 2 "
+            "(EngineCore pid=9) ERROR 11-21 10:00:00 [core.py:1136] ValueError: Cannot provide a placement group "
+            "requiring 2 "
             "GPUs (placement_group_specs=[{'GPU': 1.0}]) within 1800 seconds.",
+        ),
+        (
+            "0.6 on",
+            "ValueError: The number of required GPUs exceeds the total number of available GPUs in the placement "
+            "group.",
         ),
     ],
     "nccl-shm": [
@@ -422,6 +456,12 @@ SAMPLES: dict[str, list[tuple[str, str]]] = {
             "posix_fallocate",
             "host:1:2 [1] misc/shmutils.cc:72 NCCL WARN Error: failed to extend /dev/shm/nccl-q to 33030532 bytes, "
             "error: No space left on device (28)",
+        ),
+        ("torch", "RuntimeError: unable to write to file </torch_185_2867> : No space left on device (28)"),
+        (
+            "torch",
+            "RuntimeError: unable to open shared memory object </torch_5_1> in read-write mode: No space left on "
+            "device (28)",
         ),
     ],
     "shm-full": [
@@ -443,6 +483,10 @@ SAMPLES: dict[str, list[tuple[str, str]]] = {
     "nvlink-multicast": [
         ("0.26", "RuntimeError: [McastDeviceMemory] Device does not support multicasting."),
         ("Python", "    checkCudaErrors(cuda.cuMulticastCreate(properties))"),
+        (
+            "NCCL",
+            "RuntimeError: NCCL\nFailed to bind NVLink SHARP (NVLS) Multicast memory of size 2097152 : CUDA error 999",
+        ),
     ],
     "driver-too-old": [
         (
@@ -465,6 +509,11 @@ SAMPLES: dict[str, list[tuple[str, str]]] = {
     "ptxas-sm121": [
         ("up to 0.12", "ptxas fatal   : Value 'sm_121a' is not defined for option 'gpu-name'"),
         ("0.17 on", "ptxas-blackwell fatal   : Value 'sm_121a' is not defined for option 'gpu-name'"),
+        (
+            "Triton 3.3",
+            "ptxas x.ptx, line 6; error   : PTX .version 8.4 does not support .target sm_120a\nptxas fatal   : Ptx "
+            "assembly aborted due to errors",
+        ),
     ],
     "torch-arch-warning": [
         (
@@ -500,6 +549,16 @@ SAMPLES: dict[str, list[tuple[str, str]]] = {
             "the toolkit",
             "nvidia-container-cli: mount error: failed to add device rules: operation not permitted: unknown",
         ),
+        ("Triton", "RuntimeError: 0 active drivers ([]). There should only be one."),
+        ("Docker without the toolkit", "docker: Error response from daemon: unknown or invalid runtime name: nvidia."),
+        (
+            "Docker, a driver by name",
+            'Error response from daemon: could not select device driver "cdi" with capabilities: [[gpu]]',
+        ),
+        (
+            "NGC's entrypoint",
+            "NVIDIA-SMI has failed because it couldn't communicate with the NVIDIA driver. Make sure that the latest NVIDIA",
+        ),
     ],
     "fa3-sinks": [("0.10.1", "AssertionError: Sinks are only supported in FlashAttention 3")],
     "attn-backend-invalid": [
@@ -526,6 +585,7 @@ SAMPLES: dict[str, list[tuple[str, str]]] = {
             "torch._inductor.exc.InductorError: InvalidCxxCompiler: No working C++ compiler found in "
             "torch._inductor.config.cpp.cxx: (None, 'g++')",
         ),
+        ("headers of C", "/usr/include/stdlib.h:31:10: fatal error: stddef.h: No such file or directory"),
     ],
     "xid-unified-oom": [
         ("kernel", "[ 12.3] Out of memory: Killed process 4242 (VLLM::EngineCor) total-vm:200000000kB"),
@@ -533,10 +593,21 @@ SAMPLES: dict[str, list[tuple[str, str]]] = {
         ("resource manager", "NVRM: nvCheckOkFailedNoLog: Check failed: Out of memory [NV_ERR_NO_MEMORY] (0x00000051)"),
         ("systemd", "vllm-m.service: A process of this unit has been killed by the OOM killer."),
         ("systemd, at the end", "vllm-m.service: Failed with result 'oom-kill'."),
+        (
+            "Slurm",
+            "slurmstepd: error: Detected 1 oom_kill event in StepId=1.batch. Some of the tasks have been OOM Killed.",
+        ),
+        ("a cgroup", "Memory cgroup out of memory: Killed process 77 (python3) total-vm:1kB"),
     ],
     "illegal-memory-access": [
         ("torch", "RuntimeError: CUDA error: an illegal memory access was encountered"),
         ("assert", "torch.AcceleratorError: CUDA error: device-side assert triggered"),
+        ("the kernel", "NVRM: Xid (PCI:0000:02:00): 31, pid=421, name=VLLM::Worker_TP, Ch 00000010, MMU Fault"),
+        (
+            "FlashInfer",
+            "RuntimeError: BatchPrefillWithPagedKVCache failed with error an illegal memory access was encountered",
+        ),
+        ("ROCm", "Memory access fault by GPU node-1 (Agent handle: 0x55) on address 0x7f0000000000. Reason: Unknown."),
     ],
     "worker-died": [
         (
@@ -556,7 +627,8 @@ SAMPLES: dict[str, list[tuple[str, str]]] = {
         ),
         (
             "0.22 on, Ray",
-            "(EngineCore pid=9) ERROR 07-04 17:35:16 [ray_executor_v2.py:400] RayWorkerProc rank=[1, 3] died unexpectedly, "
+            "(EngineCore pid=9) ERROR 07-04 17:35:16 [ray_executor_v2.py:400] RayWorkerProc rank=[1, 3] died "
+            "unexpectedly, "
             "shutting down executor.",
         ),
     ],

@@ -20,9 +20,14 @@ SAMPLES: dict[str, list[tuple[str, str]]] = {
         ("a shell", "/bin/sh: 1: vllm: not found"),
         (
             "a shell",
-            "/opt/start.sh: line 4: /opt/vllm/bin/vllm: /opt/vllm/bin/python: bad interpreter: No such file or directory",
+            "/opt/start.sh: line 4: /opt/vllm/bin/vllm: /opt/vllm/bin/python: bad interpreter: No such file or "
+            "directory",
         ),
         ("uv", "error: Failed to spawn: `vllm`\n  Caused by: No such file or directory (os error 2)"),
+        ("a script", "/usr/local/bin/run_cluster.sh: line 12: ray: command not found"),
+        ("env", "/usr/bin/env: 'uv': No such file or directory"),
+        ("systemd, no path", '/etc/systemd/system/vllm.service:5: Executable "vllm" not found in path "/usr/bin:/bin"'),
+        ("bash 5.2", "/opt/start.sh: line 4: /opt/vllm/bin/vllm: cannot execute: required file not found"),
     ],
     "lora-rank": [
         ("0.4 to 0.7", "ValueError: LoRA rank 32 is greater than max_lora_rank 16."),
@@ -44,7 +49,8 @@ SAMPLES: dict[str, list[tuple[str, str]]] = {
         ("0.10, a worker", "ValueError: <class 'vllm.worker.odd.OddWorker'> does not support LoRA"),
         (
             "0.22 to 0.33, experts",
-            "NotImplementedError: FlashInferExperts does not support LoRA. For unquantized MoE, set moe_backend='triton' or "
+            "NotImplementedError: FlashInferExperts does not support LoRA. For unquantized MoE, set "
+            "moe_backend='triton' or "
             "moe_backend='auto' (auto selects Triton automatically when LoRA is enabled).",
         ),
         (
@@ -426,6 +432,7 @@ SAMPLES: dict[str, list[tuple[str, str]]] = {
             "RuntimeError: device >= 0 && device < num_gpus INTERNAL ASSERT FAILED at x.cpp:52, please report a bug to "
             "PyTorch. device=1, num_gpus=1",
         ),
+        ("0.22 on", "RuntimeError: Physical device 3 for logical device 0 is not visible in CUDA_VISIBLE_DEVICES=0,1"),
     ],
     "gpu-fault": [
         ("torch", "RuntimeError: CUDA error: uncorrectable ECC error encountered"),
@@ -437,6 +444,7 @@ SAMPLES: dict[str, list[tuple[str, str]]] = {
                 " to recover this GPU"
             ),
         ),
+        ("the kernel, of a watchdog", "NVRM: Xid (PCI:0000:02:00): 8, pid=421, name=VLLM::EngineCor"),
     ],
     "cuda-error": [
         ("torch 2.6", "RuntimeError: CUDA error: operation not permitted when stream is capturing"),
@@ -469,11 +477,16 @@ SAMPLES: dict[str, list[tuple[str, str]]] = {
             ),
         ),
         ("of Python alone", "MemoryError"),
+        (
+            "torch",
+            "RuntimeError: unable to mmap 4932751008 bytes from file </m/x.safetensors>: Cannot allocate memory (12)",
+        ),
     ],
     "process-limits": [
         ("files", "OSError: [Errno 24] Too many open files"),
         ("threads", "RuntimeError: can't start new thread"),
         ("OpenMP", "libgomp: Thread creation failed: Resource temporarily unavailable\nRuntimeError: x"),
+        ("OpenBLAS", "OpenBLAS blas_thread_init: pthread_create failed for thread 63 of 64\nRuntimeError: x"),
     ],
     "ninja-missing": [
         ("0.28", "FileNotFoundError: [Errno 2] No such file or directory: 'ninja'"),
@@ -494,6 +507,11 @@ SAMPLES: dict[str, list[tuple[str, str]]] = {
         ),
         ("torchvision", "RuntimeError: operator torchvision::nms does not exist"),
         ("what follows from it", "AttributeError: '_OpNamespace' '_C' object has no attribute 'rms_norm'"),
+        ("of its caches", "AttributeError: '_OpNamespace' '_C_cache_ops' object has no attribute 'reshape_and_cache'"),
+        (
+            "of older code",
+            "RuntimeError: _moe_C::odd() expected at most 6 argument(s) but received 7 argument(s). Declaration: x",
+        ),
     ],
     "glibc-too-old": [
         (
@@ -509,7 +527,10 @@ SAMPLES: dict[str, list[tuple[str, str]]] = {
     "missing-library": [
         ("X", "ImportError: libGL.so.1: cannot open shared object file: No such file or directory"),
         ("MPI", "ImportError: libmpi.so.40: cannot open shared object file: No such file or directory"),
-        ("torch", "OSError: libtorch_cuda.so: cannot open shared object file: No such file or directory"),
+        (
+            "Open MPI of another version",
+            "OSError: libopen-rte.so.40: cannot open shared object file: No such file or directory",
+        ),
     ],
     "transformers-clash": [
         ("0.14 and 5, a configuration", "AttributeError: 'Qwen3MoeConfig' object has no attribute 'rope_theta'"),
@@ -549,14 +570,16 @@ SAMPLES: dict[str, list[tuple[str, str]]] = {
         ("a part", "ModuleNotFoundError: No module named 'vllm._C'"),
         (
             "code of a model",
-            "ImportError: This modeling file requires the following packages that were not found in your environment: timm. "
+            "ImportError: This modeling file requires the following packages that were not found in your "
+            "environment: timm. "
             "Run `pip install timm`",
         ),
     ],
     "weights-damaged": [
         (
             "transformers",
-            "OSError: Unable to load weights from pytorch checkpoint file for '/models/x' at '/models/x/pytorch_model.bin'.",
+            "OSError: Unable to load weights from pytorch checkpoint file for '/models/x' at "
+            "'/models/x/pytorch_model.bin'.",
         ),
         ("0.3", ("safetensors_rust.SafetensorError: Error while deserializing header: MetadataIncompleteBuffer")),
         (
@@ -569,6 +592,17 @@ SAMPLES: dict[str, list[tuple[str, str]]] = {
         ("a pointer of LFS", "safetensors_rust.SafetensorError: Error while deserializing header: header too large"),
         ("torch", "_pickle.UnpicklingError: invalid load key, 'v'."),
         ("a zip", ("RuntimeError: PytorchStreamReader failed reading zip archive: failed finding central directory")),
+        ("transformers", "OSError: It looks like the config file at '/models/m/config.json' is not a valid JSON file."),
+        ("SentencePiece", "RuntimeError: Internal: could not parse ModelProto from /models/m/tokenizer.model"),
+        (
+            "tiktoken",
+            "ValueError: Error parsing line b'version https://git-lfs.github.com/spec/v1\\n' in /m/tiktoken.model",
+        ),
+        (
+            "the Hub",
+            "OSError: Consistency check failed: file should be of size 497 but has size 41 (model-00001.safetensors).",
+        ),
+        ("tokenizers", "Exception: expected value at line 1 column 1"),
     ],
     "weights-incomplete": [
         ("a shard", "FileNotFoundError: No such file or directory: /m/x/model-00003-of-00008.safetensors"),
@@ -593,6 +627,7 @@ SAMPLES: dict[str, list[tuple[str, str]]] = {
             "torch.Size([5376, 1152])",
         ),
         ("another shape, untold", "    assert param_data.shape == loaded_weight.shape\nAssertionError"),
+        ("0.24 on", "FileNotFoundError: Weight files referenced in index but missing: ['model-2.safetensors']"),
     ],
     "model-type-unknown": [
         (
@@ -620,6 +655,7 @@ SAMPLES: dict[str, list[tuple[str, str]]] = {
             ),
         ),
         ("no type", ("ValueError: Unrecognized model in /models/x. Should have a `model_type` key in its config.json")),
+        ("a tokenizer", "ValueError: Tokenizer class 'Odd' specified in the tokenizer config was not found."),
     ],
 }
 

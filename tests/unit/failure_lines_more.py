@@ -86,12 +86,14 @@ SAMPLES: dict[str, list[tuple[str, str]]] = {
     "mem-state-blocks": [
         (
             "0.19 on",
-            "ValueError: max_num_seqs (1024) exceeds available Mamba cache blocks (530). Each decode sequence requires one "
+            "ValueError: max_num_seqs (1024) exceeds available Mamba cache blocks (530). Each decode sequence "
+            "requires one "
             "Mamba cache block, so CUDA graph capture cannot proceed. Please lower max_num_seqs to at most 530.",
         ),
         (
             "of a worker",
-            "RuntimeError: Worker failed with error 'max_num_seqs (256) exceeds available Mamba cache blocks (30). Each "
+            "RuntimeError: Worker failed with error 'max_num_seqs (256) exceeds available Mamba cache blocks (30). "
+            "Each "
             "decode', please check the stack trace above for the root cause",
         ),
     ],
@@ -105,7 +107,8 @@ SAMPLES: dict[str, list[tuple[str, str]]] = {
     "hf-rate-limit": [
         (
             "0.6 on",
-            "requests.exceptions.HTTPError: 429 Client Error: Too Many Requests for url: https://huggingface.co/api/models/o/m",
+            "requests.exceptions.HTTPError: 429 Client Error: Too Many Requests for url: "
+            "https://huggingface.co/api/models/o/m",
         ),
         (
             "0.14",
@@ -126,7 +129,8 @@ SAMPLES: dict[str, list[tuple[str, str]]] = {
     "compile-cache": [
         (
             "0.13",
-            "torch._dynamo.exc.BackendCompilerFailed: backend='<vllm.compilation.backends.VllmBackend object>' raised:\n"
+            "torch._dynamo.exc.BackendCompilerFailed: backend='<vllm.compilation.backends.VllmBackend object>' "
+            "raised:\n"
             "UnpicklingError: pickle data was truncated",
         ),
         (
@@ -140,6 +144,19 @@ SAMPLES: dict[str, list[tuple[str, str]]] = {
             "EOFError: Ran out of input",
         ),
         ("0.8 and 0.9", "AssertionError: failed to get the hash of the compiled graph"),
+        (
+            "two servers at once",
+            "OSError: [Errno 39] Directory not empty: "
+            "'/root/.cache/vllm/torch_compile_cache/1d/rank_0_0/inductor_cache'",
+        ),
+        (
+            "0.9 on",
+            "RuntimeError: vLLM failed to compile the model. The most likely reason for this is that a previous "
+            "compilation failed, "
+            "leading to a corrupted compilation artifact. We recommend trying to remove "
+            "~/.cache/vllm/torch_compile_cache",
+        ),
+        ("0.20", "AssertionError: Expected tensors only, but got: <class 'int'>"),
     ],
     "image-platform": [
         ("Docker", "exec /usr/bin/vllm: exec format error"),
@@ -150,14 +167,16 @@ SAMPLES: dict[str, list[tuple[str, str]]] = {
         ),
         (
             "a pull of Podman's",
-            "Error: choosing an image from manifest list docker://quay.io/modh/vllm:rhoai: no image found in image index for "
+            "Error: choosing an image from manifest list docker://quay.io/modh/vllm:rhoai: no image found in image "
+            "index for "
             'architecture "arm64", variant "v8", OS "linux"',
         ),
     ],
     "hf-token": [
         (
             "of another time",
-            "huggingface_hub.errors.HfHubHTTPError: 401 Client Error: Unauthorized for url: https://huggingface.co/api/models/m",
+            "huggingface_hub.errors.HfHubHTTPError: 401 Client Error: Unauthorized for url: "
+            "https://huggingface.co/api/models/m",
         ),
         ("its own words", "Invalid credentials in Authorization header"),
         (
@@ -185,6 +204,104 @@ SAMPLES: dict[str, list[tuple[str, str]]] = {
         ("0.21 on", "Failed: Cuda error /workspace/csrc/custom_all_reduce.cuh:455 'invalid argument'"),
         ("0.4 to 0.20", "Failed: /workspace/csrc/custom_all_reduce.cuh:368 'peer access is not supported'"),
     ],
+    "mem-host-kv": [
+        (
+            "0.27 on, CPU",
+            "ValueError: Available memory on node 0 (2.5/7.77 GiB) on kv cache allocation is less than requested "
+            "memory for kv "
+            "(12.0 GiB). Decrease it.",
+        )
+    ],
+    "fork-after-cuda": [
+        (
+            "torch",
+            "RuntimeError: Cannot re-initialize CUDA in forked subprocess. To use CUDA with multiprocessing, use "
+            "'spawn'.",
+        )
+    ],
+    "unit-gave-up": [("systemd", "vllm.service: Start request repeated too quickly.")],
+    "job-time-limit": [
+        ("Slurm", "slurmstepd: error: *** JOB 12 ON node7 CANCELLED AT 2026-01-03T10:00:00 DUE TO TIME LIMIT ***")
+    ],
+    "libcuda-link": [
+        ("binutils", "/usr/bin/ld: cannot find -lcuda: No such file or directory"),
+        ("Triton", "AssertionError: libcuda.so cannot found!"),
+    ],
+    "torch-without-cuda": [
+        ("torch", "AssertionError: Torch not compiled with CUDA enabled"),
+        (
+            "torch, for vLLM's libraries",
+            "OSError: libtorch_cuda.so: cannot open shared object file: No such file or directory",
+        ),
+    ],
+    "name-hidden": [
+        (
+            "Python",
+            "ImportError: cannot import name 'LLM' from partially initialized module 'vllm' (most likely due to a "
+            "circular "
+            "import) (/work/vllm.py)",
+        )
+    ],
+    "remote-code-name": [("transformers", "ModuleNotFoundError: No module named 'transformers_modules.Odd-1'")],
+    "model-part-missing": [
+        (
+            "transformers",
+            "OSError: Can't load image processor for 'org/m'. If you were trying to load it from "
+            "'https://huggingface.co/models', "
+            "look. Otherwise, make sure 'org/m' is the correct path to a directory containing a "
+            "preprocessor_config.json file",
+        ),
+        ("a tokenizer", "OSError: Can't load tokenizer for '/models/m'. If you were trying to load it, look."),
+        (
+            "the configuration",
+            "OSError: Can't load the configuration of '/models/m'. If you were trying to load it, look.",
+        ),
+        (
+            "0.8 on",
+            "TypeError: Invalid type of HuggingFace processor. Expected type: <class 'x'>, but found type: <class 'y'>",
+        ),
+        (
+            "a file",
+            "OSError: org/m does not appear to have a file named model.safetensors. Checkout "
+            "'https://huggingface.co/org/m/tree/main'",
+        ),
+    ],
+    "quant-config-missing": [("0.2 on", "ValueError: Cannot find the config file for awq_marlin")],
+    "lora-broken": [
+        (
+            "0.5 on",
+            "ValueError: While loading /a, expected target modules in {'q_proj'} but received ['odd']. Please verify "
+            "it",
+        ),
+        ("a weight", "ValueError: base_model.model.lm_head.weight is unsupported LoRA weight"),
+        ("no directory", "ValueError: Loading lora a failed: No adapter found for /adapters/a"),
+        ("its other modules", "ValueError: vLLM only supports modules_to_save being None."),
+    ],
+    "parser-tokens": [
+        ("0.8 on", "RuntimeError: Odd reasoning parser could not locate think start/end tokens in the tokenizer!"),
+        ("of tools", "RuntimeError: Odd Tool parser could not locate tool call start/end tokens in the tokenizer!"),
+    ],
+    "socket-path-long": [
+        ("Python", "OSError: AF_UNIX path too long"),
+        (
+            "ZeroMQ",
+            'zmq.error.ZMQError: ipc path "/odd/tmp/a2c0" is longer than 107 characters (sizeof(sockaddr_un.sun_path)).',
+        ),
+    ],
+    "interface-missing": [
+        ("Gloo", "RuntimeError: [enforce fail at /x/tcp/device.cc:84] ifa != nullptr. Unable to find address for: eth1")
+    ],
+    "probe-failed": [
+        ("kubelet", "Normal   Killing    2m  kubelet  Container vllm failed liveness probe, will be restarted"),
+        ("at its start", "Normal   Killing    2m  kubelet  Container vllm failed startup probe, will be restarted"),
+    ],
+    "no-node": [
+        (
+            "the scheduler",
+            "Warning  FailedScheduling  10s  default-scheduler  0/3 nodes are available: 3 Insufficient "
+            "nvidia.com/gpu. preemption: x",
+        )
+    ],
 }
 
 # id -> a line that only looks like it
@@ -206,4 +323,21 @@ LOOK_ALIKES: dict[str, str] = {
     "unit-start-timeout": "vllm.service: State 'stop-sigterm' timed out. Killing.",
     "image-platform": f"{INFO}The platform of the image matches the one for architecture arm64",
     "custom-all-reduce": f"{WARNING}Custom allreduce is disabled because custom_all_reduce.cuh knows no PCIe",
+    "mem-host-kv": f"{INFO}Available memory on node 0 (2.5/7.77 GiB), 1.0 GiB requested for kv",
+    "fork-after-cuda": f"{WARNING}We must use the `spawn` start method: CUDA is initialized, and a forked subprocess "
+    "may not",
+    "unit-gave-up": "vllm.service: Scheduled restart job, restart counter is at 3.",
+    "job-time-limit": "slurmstepd: error: *** JOB 12 ON node7 CANCELLED AT 2026-01-03T10:00:00 ***",
+    "libcuda-link": "/usr/bin/ld: cannot find -lodd: No such file or directory",
+    "torch-without-cuda": f"{WARNING}Torch was not compiled with flash attention.",
+    "name-hidden": "ImportError: cannot import name 'x' from partially initialized module 'odd' (/work/odd.py)",
+    "remote-code-name": "ModuleNotFoundError: No module named 'transformers_odd'",
+    "model-part-missing": f"{WARNING}Can't load a faster image processor for now",
+    "quant-config-missing": f"{INFO}Found the config file for awq_marlin",
+    "lora-broken": '    raise ValueError(f"Loading lora {name} failed: No adapter found for {path}")',
+    "parser-tokens": f"{INFO}Odd reasoning parser looks for think tokens",
+    "socket-path-long": "OSError: [Errno 36] File name too long: '/odd'",
+    "interface-missing": "RuntimeError: Unable to find address of the coordinator",
+    "probe-failed": "Warning  Unhealthy  2m  kubelet  Liveness probe failed: connect: connection refused",
+    "no-node": f"{INFO}3 of 3 nodes are available for the group",
 }

@@ -63,12 +63,12 @@ BUDGETS = {
     # And with how DeepSeek V4, MiMo-V2 and shared indexes keep their caches.
     "vllm_container": 955,
     # With failures of units, of ports and of tokens, and what names the settings that an unknown one speaks of.
-    "vllm_diagnose": 302,
-    "vllm_health": 376,
+    "vllm_diagnose": 314,
+    "vllm_health": 389,
     "vllm_service": 955,
     "vllm_venv": 380,
     # With the program that it installs: it reads logs, records and GPUs of both backends.
-    "vllm_watchdog": 620,
+    "vllm_watchdog": 632,
     # Runs on the controller.
     "vllm_server": 0,
 }

@@ -42,7 +42,8 @@ ALARM = re.compile(
     r"|out of resource|collective operation timeout|version mismatch|GPU is lost|[Pp]ermission denied"
     r"|not found|Not Found|driver was not |no locator available|Failed at step|gated|restricted|OfflineMode"
     r"|Main process exited|format error|^Failed: |No module|timed out|Bus error|llegal instruction|No space|no space"
-    r"|Failed to load|nvidia-container-cli|Invalid credentials|Forbidden|bad interpreter"
+    r"|Failed to load|too quickly|cannot find|failed \w+ probe|nodes are available|nvidia-container-cli"
+    r"|Invalid credentials|Forbidden|bad interpreter|SMI has failed|No such file|[Mm]emory access fault"
 )
 WAITS_FOR_WORKER = re.compile(r"No available shared memory broadcast block")
 

@@ -76,19 +76,11 @@ VARIABLES = {
     "VLLM_ALL2ALL_BACKEND": "engine.all2all_backend replaces it, from 0.11.1",
     "VLLM_ALLOW_ENGINE_USE_RAY": "leave it out; engine.distributed_executor_backend chooses Ray",
     "VLLM_ATTENTION_BACKEND": "engine.attention_backend replaces it, from 0.13.0; best leave it to vLLM",
-    "VLLM_DISABLE_FLASHINFER_PREFILL": (
-        "engine.attention_config: {disable_flashinfer_prefill: ...} replaces it, from 0.13.0 "
-    ),
     "VLLM_DISABLE_NCCL_FOR_DP_SYNCHRONIZATION": "engine.disable_nccl_for_dp_synchronization replaces it, from 0.11.1",
     "VLLM_ENGINE_ITERATION_TIMEOUT_S": "leave it out; no release after 0.31.0 limits a step like that",
     "VLLM_FLASHINFER_DISABLE_Q_QUANTIZATION": (
         "engine.attention_config: {disable_flashinfer_q_quantization: ...} replaces it, from 0.13.0 "
     ),
-    "VLLM_FLASHINFER_MOE_BACKEND": "engine.moe_backend replaces it, from 0.17.0",
-    "VLLM_FLASH_ATTN_MAX_NUM_SPLITS_FOR_CUDA_GRAPH": (
-        "engine.attention_config: {flash_attn_max_num_splits_for_cuda_graph: ...} replaces it, from 0.13.0"
-    ),
-    "VLLM_FLASH_ATTN_VERSION": "engine.attention_config: {flash_attn_version: ...} replaces it, from 0.13.0",
     "VLLM_GPU_MEMORY_UTILIZATION": "set engine.gpu_memory_utilization",
     "VLLM_MAX_MODEL_LEN": "set engine.max_model_len",
     "VLLM_MM_HASHER_ALGORITHM": "engine.mm_hasher_algorithm replaces it, from 0.27.0",
@@ -121,26 +113,38 @@ VARIABLES = {
     "VLLM_TORCH_PROFILER_WITH_STACK": (
         "engine.profiler_config: {torch_profiler_with_stack: ...} replaces it, from 0.13.0 "
     ),
-    "VLLM_USE_CUDNN_PREFILL": "engine.attention_config: {use_cudnn_prefill: ...} replaces it, from 0.13.0",
     "VLLM_USE_FBGEMM": "engine.linear_backend: fbgemm replaces it, from 0.22.0",
-    "VLLM_USE_FLASHINFER_MOE_FP16": "engine.moe_backend replaces it, from 0.17.0",
-    "VLLM_USE_FLASHINFER_MOE_FP4": "engine.moe_backend replaces it, from 0.17.0",
-    "VLLM_USE_FLASHINFER_MOE_FP8": "engine.moe_backend replaces it, from 0.17.0",
-    "VLLM_USE_FLASHINFER_MOE_MXFP4_BF16": "engine.moe_backend replaces it, from 0.17.0",
-    "VLLM_USE_FLASHINFER_MOE_MXFP4_MXFP8": "engine.moe_backend replaces it, from 0.17.0",
-    "VLLM_USE_FLASHINFER_MOE_MXFP4_MXFP8_CUTLASS": "engine.moe_backend replaces it, from 0.17.0",
     "VLLM_USE_FLASHINFER_MXFP4_MOE": "engine.moe_backend chooses it, from 0.17.0",
     "VLLM_USE_NVFP4_CT_EMULATIONS": "engine.linear_backend: emulation replaces it, from 0.22.0",
     "VLLM_USE_TRITON_FLASH_ATTN": "leave it out; engine.attention_backend chooses, from 0.13.0",
-    "VLLM_USE_TRTLLM_ATTENTION": "engine.attention_config: {use_trtllm_attention: ...} replaces it, from 0.13.0",
-    "VLLM_USE_TRTLLM_RAGGED_DEEPSEEK_PREFILL": (
-        "engine.attention_config: {use_trtllm_ragged_deepseek_prefill: ...} replaces it, from 0.13.0 "
-    ),
     "VLLM_USE_V1": "leave it out; the V1 engine is the only one",
     "VLLM_V1_USE_PREFILL_DECODE_ATTENTION": (
         "engine.attention_config: {use_prefill_decode_attention: ...} replaces it, from 0.13.0 "
     ),
 }
+VARIABLES.update(
+    (f"VLLM_{name}", f"engine.attention_config: {{{name.lower()}: ...}} replaces it, from 0.13.0")
+    for name in (
+        "DISABLE_FLASHINFER_PREFILL",
+        "FLASH_ATTN_MAX_NUM_SPLITS_FOR_CUDA_GRAPH",
+        "FLASH_ATTN_VERSION",
+        "USE_CUDNN_PREFILL",
+        "USE_TRTLLM_ATTENTION",
+        "USE_TRTLLM_RAGGED_DEEPSEEK_PREFILL",
+    )
+)
+VARIABLES.update(
+    (f"VLLM_{name}", "engine.moe_backend replaces it, from 0.17.0")
+    for name in (
+        "FLASHINFER_MOE_BACKEND",
+        "USE_FLASHINFER_MOE_FP16",
+        "USE_FLASHINFER_MOE_FP4",
+        "USE_FLASHINFER_MOE_FP8",
+        "USE_FLASHINFER_MOE_MXFP4_BF16",
+        "USE_FLASHINFER_MOE_MXFP4_MXFP8",
+        "USE_FLASHINFER_MOE_MXFP4_MXFP8_CUTLASS",
+    )
+)
 
 # Words that mean the same to people and not to argparse.
 VALUES = {

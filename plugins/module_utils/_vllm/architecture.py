@@ -180,7 +180,8 @@ OTHER_STATE = re.compile(
 )
 # What says that some layers keep a state, or see a chunk: where none is found that does, the model is not understood.
 STATE_KEYS = re.compile(
-    r"mamba_\w+|ssm_\w+|state_size|conv_L_cache|linear_(?:num_|key_|value_|conv_|attn_)\w+|hybrid_override_pattern|attn_layer_\w+"
+    r"mamba_\w+|ssm_\w+|state_size|conv_L_cache|linear_(?:num_|key_|value_|conv_|attn_)\w+|hybrid_override_pattern"
+    r"|attn_layer_\w+"
 )
 # Where a config.json says how many experts there are, in the words of one family of models or another.
 EXPERTS = ("num_experts", "moe_num_experts", "n_routed_experts", "num_local_experts")
@@ -199,7 +200,8 @@ TYPE_DEFAULTS: t.Mapping[str, t.Mapping[str, t.Any]] = {
 }
 # Encoders, as vLLM calls them: what reads a text at once, to embed, classify or score it.
 ENCODERS = re.compile(
-    r"(?:Bert|ModernBert|DistilBert|NomicBert|Roberta|XLMRoberta|JinaRoberta|Electra|DebertaV2|MPNet|Gte|GteNew|New|CLIP|Siglip|"
+    r"(?:Bert|ModernBert|DistilBert|NomicBert|Roberta|XLMRoberta|JinaRoberta|Electra|DebertaV2|MPNet|Gte|GteNew|New"
+    r"|CLIP|Siglip|"
     r"BgeM3Embedding|BertSpladeSparseEmbedding|ColBERTModernBert|ColBERTJinaRoberta)"
     r"(?:Model|For(?:MaskedLM|SequenceClassification|TokenClassification))|HF_ColBERT"
 )

@@ -17,11 +17,12 @@ import typing as t
 from dataclasses import dataclass, replace
 
 from .._host.processes import ProcessState
-from .exceptions import SECONDARY, TRACEBACK, Told, clip, settings_in, sort_of, told
+from .exceptions import SECONDARY, TRACEBACK, Sort, Told, beside, clip, settings_in, sort_of, told
 from .failures import BY_ID, GENERIC, SIGNATURES
+from .failures_process import CRASHES
 from .log import QUIET, Line, Log, Words, is_quoted, lives, parse_lines, seconds_of
 from .phase_lines import READY, SERVING, begins, is_progress, is_progress_bar
-from .signature import PANE, Found, Signature, say
+from .signature import HIGHER_ABOVE, PANE, Found, Signature, say
 
 NONE, UNKNOWN = "none", "unknown"
 NOT_KNOWN = ProcessState()
@@ -96,7 +97,7 @@ LOUDLY = re.compile(
     r"|[A-Za-z_][\w.]*(?:Error|Exception|Exit|Interrupt|Failure|Fault)(?:: |$))"
     # What a shell, an interpreter and Docker say of what they could not even begin.
     r"|^(?:\S*/)?(?:ba|da|z|k|a)?sh: .*(?:not found|denied|No such file or directory|cannot execute\b.*)$"
-    r"|^(?:\S*/)?python[\d.]*: |Docker daemon\b"
+    r"|^(?:\S*/)?python[\d.]*: |^yaml: |Docker daemon\b"
 )
 QUIETLY = re.compile(r"(?:^|[\s\u2500-\u257f|])(?:DEBUG|INFO|WARNING)(?::  | \d\d-\d\d )|SystemExit(?:: 0)?$")
 # How a process ended, as those say it who ran it.
@@ -120,6 +121,8 @@ DISMISSED = re.compile(
 )
 # How Python's own logging says how bad a line is, and others do.
 CALMLY = re.compile(r" - (?:DEBUG|INFO|WARNING) - ")
+# A line of code that raises, as a traceback shows it: the message itself stands below.
+CODE = re.compile(r"\s+(?:raise \w|[fr]?[\"'])")
 # A library that vLLM does without, and of which only a warning tells that it could not be imported.
 OPTIONAL = re.compile(r"Failed to import from vllm\._(?!(?:moe_)?C\b)")
 USAGE = re.compile(r"(?:^|[\s\u2500-\u257f|])usage: (?!\d)\S", re.MULTILINE)
@@ -167,10 +170,12 @@ def _tells_more(again: Diagnosis, found: Diagnosis) -> bool:
 
 
 def _exactness(found: Diagnosis) -> tuple[int, int, int]:
-    """How much a diagnosis tells: nothing that is known, of what kind it is, or what exactly; and how much of that."""
-    is_known = found.id in BY_ID
+    """How much a diagnosis tells: that something failed, in what words, of what kind it is, or what exactly; and how
+    much of that."""
+    is_known = found.id in BY_ID and found.id not in GENERIC
     is_exact = is_known and not BY_ID[found.id].general and found.id != "args-invalid"
-    return is_known + is_exact, len(found.named), len("".join(found.cause.split()))
+    is_told = is_known or found.id == UNKNOWN and " failed: " in found.cause
+    return is_told + is_known + is_exact, len(found.named), len("".join(found.cause.split()))
 
 
 def _newest(lines: list[Line], state: ProcessState, facts: t.Mapping[str, t.Any]) -> Diagnosis:
@@ -299,14 +304,16 @@ def _quiet(life: Log, served: bool) -> str:
 
 
 def _hits(log: Log) -> list[Hit]:
-    hits = []
+    hits, unheeded = [], beside(log)
     for signature, regex in _compiled():
-        if any(literal in log.text for literal in signature.literals):
+        if any(literal in log.text for literal in signature.literals.split("|")):
             for match in regex.finditer(log.text):
                 index = log.index(match.start())
                 # A wait is told in a line of information; all else that is said so is no failure.
                 is_told = signature.kind == "warn" or signature.kind == "symptom" and not signature.final
                 line = log.lines[index]
+                if CODE.match(line.text) or index in unheeded:
+                    continue
                 is_quiet = line.level in QUIET or CALMLY.search(line.text) is not None
                 if is_told or not is_quiet or signature.warned and line.level == "WARNING":
                     # Names that differ in a number at their end alone are spellings of one.
@@ -454,7 +461,7 @@ STATUS_MEANING = {
     126: "the command in the image may not be executed, or was built for another CPU architecture",
     127: "the image has no such command: check image and its entrypoint",
     130: "it was interrupted (SIGINT)",
-    132: "illegal instruction: the build does not suit this CPU",
+    132: "illegal instruction",
     134: "it aborted itself (SIGABRT)",
     135: "bus error: /dev/shm is too small, so keep ipc_mode: host",
     137: "it was killed with SIGKILL, by the kernel for lack of memory or by a user (docker kill, a stop that took "
@@ -479,25 +486,29 @@ def _unknown(unnamed: Told | None, life: Log, state: ProcessState, symptoms: tup
     status = f" (exit status {state.exit_status})" if state.exit_status else ""
     ending = _ended_with_stop(unnamed.summary)
     words = f"{ending.rstrip('.')}{status}." if status else ending
-    cause = f"{state.name} failed with an error that is not known here: {words}"
-    sort = sort_of(unnamed.summary, unnamed.advice, unnamed.where)
-    remedy = f"{sort.what}: {sort.look}.{_around(unnamed)}"
+    cause = f"{state.name} failed: {words}"
     return Diagnosis(
         UNKNOWN,
         cause,
-        remedy,
+        _look(unnamed),
         "\n".join(evidence[:EVIDENCE_LINES]),
-        sort.retryable,
+        _sort(unnamed).retryable,
         symptoms,
         final=state.running is not True,
     )
 
 
-def _around(unnamed: Told) -> str:
-    """Which settings an error has to do with, and where it was raised."""
+def _sort(unnamed: Told, served: bool = False) -> Sort:
+    return sort_of(unnamed.summary, unnamed.advice, unnamed.where, unnamed.code, served)
+
+
+def _look(unnamed: Told, served: bool = False) -> str:
+    """What an error of a kind means, where to look, which settings it has to do with, and where it was raised."""
+    sort = _sort(unnamed, served)
     where = f" It was raised in {unnamed.where}." if unnamed.where else ""
-    named = settings_in(unnamed.summary, unnamed.where)
-    return (f" It has to do with {', '.join(named)}." if named else "") + where
+    named = settings_in(unnamed.summary, unnamed.where) or settings_in("", unnamed.code)
+    about = f" It has to do with {', '.join(named)}." if named else ""
+    return f"{sort.what}: {sort.look}.{about}{where}"
 
 
 LOOK_AROUND = "Read the evidence; the full log has the rest."
@@ -511,7 +522,8 @@ def _silent(state: ProcessState, evidence: list[str], life: Log) -> Diagnosis:
     """A process that ended without a word of its own; what never came to vLLM may have said why in any words."""
     killed = state.exit_status in (137, 139, 135, 134, 132)
     look = "Look at dmesg (the kernel's out-of-memory killer, Xid lines) and at coredumpctl. " if killed else ""
-    remedy = f"{look}{SAYS_NOTHING}"
+    crash = {132: "Illegal instruction", 135: "Bus error"}.get(state.exit_status or 0)
+    remedy = CRASHES[crash] if crash else f"{look}{SAYS_NOTHING}"
     has_begun = any(line.level or begins(line.text) for line in life.lines)
     last = "" if has_begun or not evidence else f" The last line of its log is: {_ended_with_stop(evidence[-1])}"
     return Diagnosis(
@@ -539,9 +551,11 @@ def _with_exception(found: Diagnosis, unnamed: Told | None) -> Diagnosis:
     if unnamed is None or found.id not in GENERIC:
         return found
     cause = f"{found.cause} {_ended_with_stop(unnamed.summary)}"
+    remedy = found.remedy
     # Words that only say that something else failed were raised nowhere in particular.
-    around = "" if SECONDARY.search(unnamed.summary) else _around(unnamed)
-    return replace(found, cause=cause, remedy=found.remedy + around, evidence="\n".join(unnamed.lines))
+    if not SECONDARY.search(unnamed.summary):
+        remedy = remedy.replace(HIGHER_ABOVE, _look(unnamed, served=True))
+    return replace(found, cause=cause, remedy=remedy, evidence="\n".join(unnamed.lines))
 
 
 def _ended_with_stop(text: str) -> str:

@@ -10,7 +10,7 @@ import re
 import typing as t
 from dataclasses import dataclass, field, replace
 
-from .log import QUIET, Log
+from .log import QUIET, Line, Log
 from .phase_lines import begins
 
 MOST_LINES = 12
@@ -24,6 +24,9 @@ EXCEPTION = re.compile(
 )
 TRACEBACK = re.compile(r"^(?:Exception Group )?Traceback \(most recent call last\):")
 FRAME = re.compile(r'^\s+File "(?P<file>[^"]+)", line (?P<line>\d+), in (?P<function>.+)$')
+# The thread that reports the use of vLLM, which nothing depends on.
+BESIDE = "(_report_usage_worker)"
+BEGINS = ("Traceback (most", "During handling", "Exception ignored", BESIDE)
 # An exception group draws a tree.
 TREE = re.compile(r"^\s*(?:\+-[+-]* ?|[|+] ?)")
 # They say no more than that something else failed.
@@ -34,9 +37,15 @@ WRAPPERS = re.compile(
     r"|CalledProcessError: |Error raised in subprocess|failed to be inspected|RayTaskError|RayActorError|ActorDiedError"
     r"|ChildFailedError|Call to \w+ method failed|Background loop has errored|Engine loop is not running"
 )
+# What it was, in the words of one who only passes it on.
+QUOTED_ERROR = re.compile(
+    r"Worker failed with error '(?P<words>.+)', please check the stack|Call to \w+ method failed: (?P<words2>.+)"
+    r"|Worker failed with error %s, please [^'\"]*['\"], ['\"](?P<words3>.+)['\"]\)"
+)
 # What the others see of the one that failed first.
 FOLLOWERS = re.compile(
-    r"^(?:BrokenPipeError|ConnectionResetError|ConnectionRefusedError|EOFError|zmq\.error\.\w+)\b|recvValue failed"
+    r"^(?:BrokenPipeError|ConnectionResetError|ConnectionRefusedError|EOFError|zmq\.error\.(?!ZMQError: (?:ipc|No "
+    r"such))\w+)\b|recvValue failed"
     # What an executor's wait for its workers ends with, once one of them has died.
     r"|^RuntimeError: cancelled$"
     r"|Connection (?:was likely )?closed by (?:remote )?peer|Broken pipe|leaked (?:semaphore|shared_memory)"
@@ -53,17 +62,23 @@ DECISIVE = (
 NATIVE = re.compile(
     r"^(?:Failed: |LLVM ERROR: |(?:CUDA|Cuda|HIP)[ _][Ee]rror\b|(?:OMP|libgomp|MKL)[: ].*(?:[Ee]rror|FATAL|failed)"
     r"|F\d{4} \d\d:|malloc(?:\(\)|_consolidate\(\)): |free\(\): |double free or|corrupted |munmap_chunk\(\)"
-    r"|\[[\w.:-]*\] Caught signal )|: Assertion `.*' failed|^\S+\.(?:cuh?|cpp|cc|h|hpp|rs):\d+.*(?:[Ee]rror|failed"
-    r"|panicked)|\bpanicked at "
+    r"|\[[\w.:-]*\] Caught signal |Could not load library |Invalid handle\. Cannot load )|: Assertion `.*' failed"
+    r"|^(?:\[\w+\] )?\S+\.(?:cuh?|cpp|cc|h|hpp|rs):\d+.*(?:[Ee]rror|fail|panicked)|\bpanicked at |\[FATAL\]"
+    r"|\bCheck failed: "
 )
 # What a message tells its reader to do, and what only sends him elsewhere.
 ADVICE = re.compile(
-    r"^(?:Please|Try|Consider|Set|Use|Install|Upgrade|Increase|Decrease|Reduce|Lower|Make sure|Ensure|Either|You "
+    r"^(?:Please|We recommend|Adjust|Add|Change|Check(?! failed)|Disable|Enable|Pass|Remove|Specify|Switch|Try"
+    r"|Consider|Set|Use"
+    r"|Install|Upgrade|Increase|Decrease|Reduce|Lower|Make sure|Ensure|Either|You "
     r"(?:can|may|should|must|need)|(?:To|In order to) (?:fix|solve|resolve|avoid|use|run|enable|disable|proceed|do "
-    r"so)|If you)\b|\b[Pp]lease (?!report)\w+|\b(?:try|consider) \w+ing\b|\b[Mm]ust be \w+|\binstead\b"
+    r"so)|If you)\b|\b[Pp]lease (?!report)\w+|\b(?:try|consider) \w+ing\b|\binstead\b|\b[Mm]ake sure\b"
 )
+# What a message says has to hold, without an appeal to anybody.
+DEMAND = re.compile(r"\b[Mm]ust be \w+")
 NO_ADVICE = re.compile(
-    r"report|file an? (?:issue|bug)|open an? issue|stack ?trace|TORCH_LOGS|TORCHDYNAMO|https?://\S+/issues|root cause"
+    r"report|If you were trying|`np\.|file an? (?:issue|bug)|open an? issue|stack ?trace|TORCH_LOGS|TORCHDYNAMO"
+    r"|https?://\S+/issues|root cause"
 )
 # The values that a message says there are, and what such a list is none of.
 OPTIONS = re.compile(
@@ -100,7 +115,8 @@ def told(log: Log, ended: bool) -> Told | None:
     for dull in (SECONDARY, FOLLOWERS, None):
         found = [one for one in every if dull is None or not dull.search(one.summary)]
         if found:
-            return _whole(log, _last_of_chain(found))
+            quoting = [one for one in found if QUOTED_ERROR.search(one.summary)]
+            return _whole(log, quoting[0] if quoting and dull is not SECONDARY else _last_of_chain(found))
         words = _last_words(log, ended) if dull is not FOLLOWERS else None
         if words:
             return words
@@ -142,7 +158,7 @@ def _exceptions(log: Log) -> t.Iterator[Told]:
         text = line.text
         if stream is None or not stream.is_open:
             # Most lines are none of a traceback.
-            if "Traceback (most" not in text and "During handling" not in text and "Exception ignored" not in text:
+            if not any(words in text for words in BEGINS):
                 continue
             stream = streams.setdefault((line.process, line.pid), _Stream())
         text = TREE.sub("", text) if text.lstrip()[:1] in ("|", "+") else text
@@ -150,7 +166,7 @@ def _exceptions(log: Log) -> t.Iterator[Told]:
             stream.is_open, stream.where, stream.code = True, "", ""
         elif text.startswith("During handling of the above exception"):
             stream.handled = stream.last
-        elif text.startswith("Exception ignored in"):
+        elif text.startswith("Exception ignored in") or BESIDE in text:
             stream.is_ignored = True
         elif stream.is_open:
             frame = FRAME.match(text)
@@ -165,6 +181,18 @@ def _exceptions(log: Log) -> t.Iterator[Told]:
                     yield Told(_head(log, i), (), i, stream.where, stream.handled, stream.code)
                     stream.last = i
                 stream.handled, stream.is_ignored = -1, False
+
+
+def beside(log: Log) -> set[int]:
+    """The lines of exceptions that nothing depends on."""
+    found: set[int] = set()
+    first: Line | None = None
+    for i, line in enumerate(log.lines if BESIDE in log.text else ()):
+        first = line if BESIDE in line.text else first
+        if first and (line.process, line.pid) == (first.process, first.pid):
+            found.add(i)
+            first = None if EXCEPTION.match(line.text) else first
+    return found
 
 
 def _is_name(text: str) -> bool:
@@ -204,6 +232,9 @@ def _whole(log: Log, one: Told) -> Told:
     is_below = head.endswith(":") or "validation error" in head
     summary = decisive or (" ".join([head, *texts[1:2]]) if is_below else texts[0])
     shown = texts[:MOST_LINES]
+    quoted = QUOTED_ERROR.search(summary)
+    if quoted:
+        summary = quoted["words"] or quoted["words2"] or quoted["words3"]
     if one.code and re.fullmatch(r"[\w.]+:?", summary):
         summary, shown = f"{summary.rstrip(':')} of the line: {one.code}", [one.code, *shown]
     if decisive and decisive not in shown:
@@ -215,7 +246,8 @@ def _whole(log: Log, one: Told) -> Told:
 def advice_of(message: str) -> str:
     """The sentences of a message that tell its reader what to do; empty where none does."""
     sentences = re.split(r"(?<=[.!?;])\s+(?=[A-Z])", message.partition(": ")[2])
-    advice = clip(" ".join(one for one in sentences if ADVICE.search(one) and not NO_ADVICE.search(one)))
+    told = [one for one in sentences if not NO_ADVICE.search(one)]
+    advice = clip(" ".join(list(filter(ADVICE.search, told)) or filter(DEMAND.search, told)))
     listed = OPTIONS.search(message)
     return advice or (clip(f"Choose one of {listed['options'].strip()}") if listed else "")
 
@@ -257,6 +289,20 @@ def _sort(pattern: str, what: str, look: str, retryable: bool | None = None) -> 
 # What the system says of a file or a socket that it does not name.
 BARE = re.compile(r"Errno -?\d+\] [A-Z][\w ]+$")
 ASK = "search vLLM's issues for the words of the error, try the next version, and report it with version, model, flags"
+WEIGHTS = (
+    "The weights do not go with the model's class",
+    "check that config.json is the one of these weights and that all files exist; otherwise this vLLM does not "
+    "know this form of the model (its quantization, a merged adapter): use a newer one",
+)
+CONFIG = (
+    "The model's config.json does not go with this vLLM or with its transformers",
+    "compare config.json with that of its publisher; a newer version may know it, and hf_overrides sets a value anew",
+)
+KERNEL = (
+    "A kernel failed on this GPU",
+    "another one may do (attention_backend, moe_backend, linear_backend, kv_cache_dtype: auto, enforce_eager), or a "
+    "newer image",
+)
 # The first that matches counts.
 SORTS: tuple[Sort, ...] = (
     _sort(
@@ -278,16 +324,24 @@ SORTS: tuple[Sort, ...] = (
         False,
     ),
     _sort(
-        r"manifest unknown|manifest for \S+ not found|pull access denied|toomanyrequests|repository does not exist"
+        r"Failed to pull image|failed to resolve reference|manifest unknown|manifest for \S+ not found|pull access "
+        r"denied|toomanyrequests|repository does not exist|net/http: |registry-1\.docker"
         r"|unauthorized: authentication required|initializing source docker:",
         "The image could not be fetched",
-        "check its name and tag, log in to the registry on the host where it wants that, and look at its limit of "
-        "pulls",
+        "check its name and tag, log in to the registry on the host where it wants that, look at its limit of pulls, "
+        "and whether the Docker Engine reaches it (its proxy)",
     ),
     _sort(
         r"Error response from daemon|OCI runtime|container_linux\.go",
         "The container could not be created or started",
-        "correct what it names: a name that another container has, a path to mount that is not there, a device, a port",
+        "correct what it names: a name that another container has, a path to mount that is not there, a device, a "
+        "port, a limit (ulimits)",
+    ),
+    _sort(
+        r"(?:Revision|Entry)NotFound|not a valid git identifier",
+        "The model has no such revision or file on the Hugging Face Hub",
+        "check model, revision and the name of the file on the model's page",
+        False,
     ),
     _sort(
         r"Stale file handle|Input/output error|Remote I/O error|Transport endpoint is not connected|I/O error",
@@ -313,9 +367,15 @@ SORTS: tuple[Sort, ...] = (
         False,
     ),
     _sort(
-        r"ptxas|nvcc|LLVM ERROR|[Nn]inja|triton\.compiler|CompilationError|InductorError|BackendCompilerFailed"
-        r"|PassManager"
-        r"|LoweringException|: (?:fatal )?error: ",
+        r"[Rr]aylet|\bGCS\b|\bRay (?:instance|cluster|workers?|head|nodes?|version)\b|RAY_ADDRESS|[Pp]lacement group",
+        "The Ray cluster, which runs the workers, failed",
+        "look at ray status and at /tmp/ray/session_latest/logs of every host; then start Ray again on all of them "
+        "(ray stop, ray start), each with the same versions and enough free GPUs",
+    ),
+    _sort(
+        r"^(?!ImportError|ModuleNotFound)(?=.*(?:ptxas|nvcc|LLVM ERROR|[Nn]inja|triton\.compiler|CompilationError"
+        r"|InductorError|BackendCompilerFailed|PassManager|LoweringException|(?:\d\)?|\bld|collect2|cc): (?:fatal "
+        r")?error: ))",
         "A kernel could not be compiled for this GPU or on this host",
         "compare GPU, driver and CUDA toolkit with what the image was built for; enforce_eager or another "
         "attention_backend may do without that kernel",
@@ -323,23 +383,32 @@ SORTS: tuple[Sort, ...] = (
     ),
     _sort(
         r"ModuleNotFoundError|ImportError|undefined symbol|cannot open shared object|Symbol not found|No module named"
-        r"|binary incompatibility|NumPy",
+        r"|binary incompatibility|NumPy|Cannot load symbol|Could not load library|PackageNotFound|to upgrade torch"
+        r"|module '[\w.]+' has no attribute",
         "A package of the environment is missing or does not go with the others",
         "run pip check in it and compare with what this vLLM requires; the official image, or a new environment with "
         "vLLM installed alone, has what goes together",
         False,
     ),
     _sort(
-        r"\bCUDA\b|cuda[A-Z]\w+|CUBLAS|cublas|cudnn|CUDNN|NVML|AcceleratorError|\bnccl|\bNCCL|\bGPU\b",
+        r"\bCUDA(?:\b|Symm)|cuda[A-Z]\w+|CUBLAS|cublas|cudnn|CUDNN|NVML|AcceleratorError|\bnccl|\bNCCL|nvshmem|NVSHMEM|\bGPU\b",
         "The GPU, its driver or the connection of GPUs failed",
         "look at nvidia-smi and at dmesg for Xid lines, and compare the driver with the CUDA of the image; "
         "CUDA_LAUNCH_BLOCKING: 1 in env shows which kernel it was",
     ),
     _sort(
-        r"[Cc]utlass|CUTLASS|\b\w*gemm\b|GEMM|[Tt]riton|[Ff]lash[Ii]nfer|[Nn]o suitable kernel|\bTMA\b|TensorRT-LLM",
-        "A kernel failed on this GPU",
-        "another one may do (attention_backend, moe_backend, linear_backend, kv_cache_dtype: auto, enforce_eager), or "
-        "a newer image",
+        r"[Cc]utlass|CUTLASS|\b\w*gemm\b|GEMM|[Tt]riton|[Ff]lash[Ii]nfer|[Nn]o suitable kernel|\bTMA\b|TensorRT-LLM"
+        r"|trtllm|AITER|\bFA version|[Dd]eep_?[Ee][Pp]\b|Check failed: .*(?:->|\bdim|\bsize\()|\bSM ?\d"
+        r"|\b[Ss][Mm]_?\d\d",
+        *KERNEL,
+    ),
+    _sort(r"KeyError: .[\w.]+\.(?:q?weight\w*|bias|\w*scales?|g_idx|q?zeros)\b", *WEIGHTS, False),
+    # Not those of vLLM itself.
+    _sort(
+        r"'(?!Model|Vllm|Cache|Parallel|Scheduler|Speculative|Compilation|Load|LoRA|\w*(?:Quant|FP8|Fp8))\w+Config' "
+        r"object has no",
+        *CONFIG,
+        False,
     ),
     _sort(
         r"MemoryError|Cannot allocate memory|bad_alloc|std::bad_alloc",
@@ -353,13 +422,14 @@ SORTS: tuple[Sort, ...] = (
         False,
     ),
     _sort(
-        r"PermissionError|Permission denied|Operation not permitted|Read-only file system",
+        r"PermissionError|Permission denied|Operation not permitted|Read-only file system|numa_migrate_pages",
         "The server may not do what it tried",
-        "check who owns the path that it names and as which user the server runs",
+        "check who owns the path that it names and as which user the server runs; a container may need a capability "
+        "(cap_add: SYS_NICE for NUMA)",
         False,
     ),
     _sort(
-        r"JSONDecodeError|UnicodeDecodeError|yaml\.|TomlDecode|UnpicklingError|SafetensorError|zipfile",
+        r"JSONDecodeError|UnicodeDecodeError|yaml[.:]|TomlDecode|UnpicklingError|SafetensorError|zipfile",
         "A file does not hold what it should",
         "look at the file that it names, or at those of the model: cut short, a page of a proxy, or a pointer of Git "
         "LFS",
@@ -386,12 +456,14 @@ SORTS: tuple[Sort, ...] = (
         False,
     ),
     _sort(
-        r"ValidationError|ValueError|ConfigError|InvalidConfig",
+        r"^(?!.*(?:Duplicated? (?:timeseries|layer)|should (?:not|never) |[Uu]nreachable))"
+        r".*(?:ValidationError|ValueError|ConfigError|InvalidConfig)",
         "A setting, or what the model's config.json says, is not accepted",
         "look for the setting that it names in engine, and whether this vLLM knows this model",
     ),
     _sort(
-        r"(?:Attribute|Type|Key|Index|Assertion|Name|UnboundLocal|Recursion|ZeroDivision|Syntax)Error",
+        r"(?:Value|Attribute|Type|Key|Index|Assertion|Name|UnboundLocal|Recursion|ZeroDivision|Syntax)Error"
+        r"|should (?:not|never) (?:be reached|happen)|[Uu]nreachable|vLLM config is not set",
         "vLLM or a library has a defect there, or does not support this model with these settings",
         f"{ASK} and the full log",
         False,
@@ -400,10 +472,10 @@ SORTS: tuple[Sort, ...] = (
 # Of errors whose words are of no kind of their own, by where they were raised.
 PLACES: tuple[Sort, ...] = (
     _sort(
-        r"in \w*(?:load_weights?|weight_loader\w*|load_fused_expert_weights|load_merged_column_weight|load_row_\w+)$",
-        "The weights do not go with the model's class",
-        "check that config.json is the one of these weights and that all files exist; otherwise this vLLM does not "
-        "know this form of the model (its quantization, a merged adapter): use a newer one",
+        r"in \w*(?:load_weights?|weight_loader\w*|load_fused_expert_weights|load_merged_column_weight|load_row_\w+"
+        r"|validate_shard_id)$"
+        r"|torch/serialization\.py",
+        *WEIGHTS,
         False,
     ),
     _sort(
@@ -411,6 +483,20 @@ PLACES: tuple[Sort, ...] = (
         "The tokenizer of the model is not complete, or of another kind than the one installed",
         "check that tokenizer.json, tokenizer_config.json and the files that these name are in the model's directory, "
         "or use a newer vLLM",
+        False,
+    ),
+    _sort(
+        r"in _get_and_verify_max_len$|config\w*\[[\"']|configuration_\w+\.py|rope_utils|auto_factory|rotary_embedding"
+        r"|in (?:\w+_)?rope(?:_\w+)?$|transformers_utils/config",
+        *CONFIG,
+        False,
+    ),
+    _sort(
+        r"processing_\w+\.py|in \w*_processor\w*$|transformers_utils/processor",
+        "The processor of the model (for images, videos or sound) is not complete, or of another version than "
+        "transformers",
+        "check that preprocessor_config.json and processor_config.json are in the model's directory, compare the "
+        "version of transformers with what the model asks for, or set limit_mm_per_prompt to 0 for what is not used",
         False,
     ),
     _sort(
@@ -432,78 +518,115 @@ ANY = Sort(
 )
 
 
+# Where only code is asked for something, and where kernels are.
+INNER = re.compile(
+    r"model_executor/(?:layers|kernels|models)/|/ops/|flashinfer/|triton/|torch/|_kernels?/|^transformers/"
+)
+KERNELS = re.compile(r"flashinfer/|/fused_moe/|deep_gemm|deep_ep|/ops/|/kernels/|triton/|flash_attn")
+
+
 # A setting or a variable by its own name, which is no property of a model.
 NAMED = re.compile(
     r"--(?P<flag>[a-z][a-z0-9]+(?:-[a-z0-9]+)*)|\b(?P<variable>(?:VLLM|LMCACHE|HF|RAY)_[A-Z0-9_]+)\b"
-    r"|(?<![\w./'-])(?P<name>(?:enable|disable|enforce|limit|max|num|tensor|pipeline|data|decode|prefill|expert|kv"
+    r"|(?<![\w./':-])(?P<name>(?:enable|disable|enforce|limit|max|num|tensor|pipeline|data|decode|prefill|expert|kv"
     r"|gpu|mm|lora|hf|attention|moe|linear|mamba|block|cudagraph|compilation|scheduling|async|cpu|rope|pooler|chat|tool"
-    r"|reasoning|tokenizer|load|served|node|master|speculative|prompt)_[a-z0-9_]+)(?![\w./(-])"
+    r"|reasoning|tokenizer|load|served|node|master|speculative|prompt)_[a-z0-9_]+)(?![\w/(-]|\.\w)"
 )
 NO_SETTING = re.compile(
-    r"num_(?:gpus|heads|experts|layers|blocks|gpu_blocks|tokens|reqs|kv_heads|\w+_heads|hidden_layers)$|max_position"
-    r"|max_seq|\w+_(?:weights?|kernel|factor|idx|index|ids?|proj|name|shape|dim)$|load_"
-    r"|VLLM_(?:USE_V1|ALLOW_LONG_MAX_MODEL_LEN)$"
+    r"(?!served_)(?:num_(?:max_\w+|gpus|heads|experts|layers|blocks|gpu_blocks|tokens|reqs|kv_heads|\w+_heads|hidden_layers)$"
+    r"|max_position|max_seq|\w+_(?:weights?|kernel|factor|idx|index|ids?|proj|name|shape|dim|indices)$|load_|VLLM_(?:USE_V1"
+    r"|ALLOW_LONG_MAX_MODEL_LEN)$)"
 )
 # Settings by what messages, lines of code and the names of modules call them.
-SETTINGS: tuple[tuple[str, re.Pattern[str]], ...] = (
-    ("tensor_parallel_size", re.compile(r"\btp_size\b|[Tt]ensor.(?:model.)?parallel")),
-    ("pipeline_parallel_size", re.compile(r"\bpp_size\b|[Pp]ipeline.parallel")),
-    ("kv_cache_dtype", re.compile(r"\b[Kk][Vv].?[Cc]ache.?dtype|(?:fp8\w*|FP8|quantized) [Kk][Vv]")),
+SETTINGS: tuple[tuple[str, str], ...] = (
+    ("tensor_parallel_size", r"\btp_size\b|[Tt]ensor.(?:model.)?parallel"),
+    ("pipeline_parallel_size", r"\bpp_size\b|[Pp]ipeline.parallel"),
+    ("kv_cache_dtype", r"\b[Kk][Vv].?[Cc]ache.?dtype|(?:fp8\w*|FP8|quantized) [Kk][Vv]"),
     (
         "quantization",
-        re.compile(
-            r"[Qq]uanti[sz]|GGUF|\bgguf|(?i:awq|gptq|modelopt|nvfp4|mxfp4|compressed.tensors|bitsandbytes|\bbnb\b)"
-        ),
+        r"[Qq]uanti[sz]|GGUF|\bgguf|(?i:awq|gptq|modelopt|nvfp4|mxfp4|compressed.tensors|bitsandbytes|\bbnb\b)",
     ),
     (
         "speculative_config",
-        re.compile(r"[Ss]peculat|spec_decode|[Dd]raft|[Ee][Aa][Gg][Ll][Ee]|\bMTP\b|_mtp\b|[Mm]edusa"),
+        r"[Ss]peculat|spec_decode|[Dd]raft|[Ee][Aa][Gg][Ll][Ee]|\bMTP\b|_mtp\b|[Mm]edusa",
     ),
-    ("enable_lora", re.compile(r"LoRA|DoRA|lora_|/lora/|PEFT")),
-    ("enable_expert_parallel", re.compile(r"[Ee]xpert.parallel|deep_?ep|DeepEP")),
-    ("disable_hybrid_kv_cache_manager", re.compile(r"[Hh]ybrid KV")),
-    ("enable_eplb", re.compile(r"\bEPLB\b|eplb")),
-    ("cpu_offload_gb", re.compile(r"CPU (?:weight )?offload")),
-    ("enable_prefix_caching", re.compile(r"[Pp]refix.cach")),
-    ("enable_chunked_prefill", re.compile(r"[Cc]hunked.prefill")),
-    ("data_parallel_size", re.compile(r"[Dd]ata.parallel|\bDP ranks?\b")),
-    ("decode_context_parallel_size", re.compile(r"[Dd]ecode.context.parallel|\bDCP\b")),
-    ("async_scheduling", re.compile(r"[Aa]sync(?:hronous)?.scheduling")),
-    ("logits_processors", re.compile(r"[Ll]ogits.?processor")),
+    ("enable_lora", r"LoRA|DoRA|lora_|/lora/|PEFT"),
+    ("enable_expert_parallel", r"[Ee]xpert.parallel|deep_?ep|DeepEP"),
+    ("all2all_backend", r"all2all|nvshmem|NVSHMEM|[Dd]eep_?[Ee][Pp]\b"),
+    ("disable_hybrid_kv_cache_manager", r"[Hh]ybrid KV"),
+    ("enable_eplb", r"\bEPLB\b|eplb|is_mixture_of_experts|(?:physical|redundant)_experts"),
+    ("cpu_offload_gb", r"CPU (?:weight )?offload"),
+    ("enable_prefix_caching", r"[Pp]refix.cach"),
+    ("enable_chunked_prefill", r"[Cc]hunked.prefill"),
+    ("data_parallel_size", r"[Dd]ata.parallel|\bDP ranks?\b"),
+    ("decode_context_parallel_size", r"[Dd]ecode.context.parallel|\bDCP\b"),
+    ("async_scheduling", r"[Aa]sync(?:hronous)?.scheduling"),
+    ("logits_processors", r"[Ll]ogits.?processor"),
     (
         "structured_outputs_config",
-        re.compile(r"[Ss]tructured.output|[Gg]uided.decoding|xgrammar|outlines_core|llguidance"),
+        r"[Ss]tructured.output|[Gg]uided.decoding|xgrammar|outlines_core|llguidance|\b[Gg]rammar\b",
     ),
-    ("moe_backend", re.compile(r"[Ff]used_?MoE|FusedMoe|/fused_moe/|\bMoE (?:backend|kernel)")),
+    ("moe_backend", r"[Ff]used_?MoE|FusedMoe|/fused_moe/|\btopk_\w+|expert_indices|\bMoE (?:backend|kernel)"),
     (
         "compilation_config (enforce_eager does without)",
-        re.compile(r"[Cc][Uu][Dd][Aa].?[Gg]raph|/compilation/|_dynamo|_inductor"),
+        r"[Cc][Uu][Dd][Aa].?[Gg]raph|FusionPass|/compilation/|_dynamo|_inductor",
     ),
-    ("attention_backend", re.compile(r"FlashAttention|FlashInfer|FlashMLA|/attention/backends/|[Aa]ttention backend")),
-    ("kv_transfer_config", re.compile(r"kv_transfer|KVConnector|LMCache|\bNIXL\b|[Nn]ixl_|[Mm]ooncake")),
-    ("limit_mm_per_prompt", re.compile(r"[Mm]ulti.?[Mm]odal|mm_processor|[Ii]mage processor")),
+    (
+        "attention_backend",
+        r"FlashAttention|FlashInfer|FlashMLA|flash_attn|/attention/backends/|(?:[Aa]ttention|prefill) backend",
+    ),
+    ("kv_transfer_config", r"kv_transfer|KVConnector|LMCache|\bNIXL\b|[Nn]ixl_|[Mm]ooncake"),
+    ("limit_mm_per_prompt", r"[Mm]ulti.?[Mm]odal|mm_processor|[Ii]mage processor|[Ee]ncoder cache"),
+    ("reasoning_parser", r"[Rr]easoning parser|vllm/reasoning/"),
+    ("tool_call_parser", r"[Tt]ool (?:call )?parser|/tool_parsers/"),
+    ("load_format", r"[Ll]oad.format|[Tt]ensorizer|runai_streamer"),
+    ("distributed_executor_backend", r"executor backend|[Rr]ay backend"),
+    ("pooler_config", r"[Pp]ooling|[Pp]ooler"),
+    ("VLLM_ROCM_USE_AITER", r"(?i:aiter)\b|aiter_"),
+    ("VLLM_ALLREDUCE_USE_SYMM_MEM", r"symm_mem|[Ss]ymmetric_?[Mm]emory|SymmMem"),
+    ("disable_custom_all_reduce", r"[Cc]ustom.all.?reduce"),
+    ("mamba_backend", r"Mamba SSU"),
+    ("dtype", r"scalar type|FP16/BF16|dtypes? (?:mis)?match"),
+    ("prefill_context_parallel_size", r"\bPCP\b|[Pp]refill.context.parallel"),
+    ("VLLM_PLUGINS", r"platform plugin"),
+    ("VLLM_BATCH_INVARIANT", r"batch.invarian"),
+    ("numa_bind", r"\bNUMA\b|numactl"),
+    ("VLLM_CPU_OMP_THREADS_BIND", r"numa_\w+ failed|ompmultiprocessing|init_cpu_threads"),
+    ("block_size", r"[Bb]lock.size|page.size|KV cache (?:groups|specs)"),
+    ("chat_template", r"[Cc]hat template"),
 )
 
 
 def settings_in(*texts: str) -> list[str]:
     """The settings of a server that an error speaks of, in whatever words."""
-    named = [_setting(match) for text in texts[:1] for match in NAMED.finditer(text)]
-    meant = [name for name, pattern in SETTINGS if any(map(pattern.search, texts))]
-    return list(dict.fromkeys([name for name in named if name and not NO_SETTING.match(name)] + meant))
+    named = [_setting(match) for text in texts[:1] for match in NAMED.finditer(text.partition(" of the line: ")[0])]
+    meant = [name for name, pattern in SETTINGS if any(re.search(pattern, text) for text in texts)]
+    return list(dict.fromkeys([name for name in named if name] + meant))
 
 
 def _setting(match: re.Match[str]) -> str:
-    return match["variable"] or match["name"] or match["flag"].replace("-", "_")
+    if match["flag"]:
+        return match["flag"].replace("-", "_")
+    name = match["variable"] or match["name"]
+    return "" if NO_SETTING.match(name) else name
 
 
-def sort_of(summary: str, advice: str = "", where: str = "") -> Sort:
+def sort_of(summary: str, advice: str = "", where: str = "", code: str = "", served: bool = False) -> Sort:
     """Of what kind an error is, from its words, and from where it was raised if these are any program's; one that says
-    itself what to change is of no better known kind."""
+    itself what to change is of no better known kind. What a server served with was accepted."""
     summary = summary.rpartition(" raised: ")[2]
+    is_demand = advice and not ADVICE.search(advice) and not OPTIONS.search(summary)
+    is_inner = INNER.search(where) and (where.startswith("transformers/") or not settings_in(summary))
+    if is_demand and (served or is_inner):
+        # What a kernel wants of a tensor, nobody can give it by a setting.
+        advice = ""
     if advice:
         passes = SORTS[0].pattern.search(summary) or re.search(r"\b(?:again|later|retry)\b", advice)
         return Sort(what="The message says what to do", look=advice.rstrip("."), retryable=None if passes else False)
     sort = next((sort for sort in SORTS if sort.pattern.search(summary)), ANY)
-    place = next((place for place in PLACES if place.pattern.search(where)), sort)
+    place = next((place for place in PLACES if place.pattern.search(f"{code} {where}")), sort)
     is_any = sort is ANY or sort in SORTS[-2:] or bool(BARE.search(summary))
-    return place if is_any else sort
+    found = place if is_any else sort
+    if found is ANY and KERNELS.search(where):
+        return Sort(what=KERNEL[0], look=KERNEL[1])
+    return SORTS[-1] if served and found is SORTS[-2] else found

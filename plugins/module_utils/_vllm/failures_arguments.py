@@ -21,8 +21,7 @@ def _unrecognized(found: Found) -> str:
     if re.search(r"'[{\[\"]|[}\]\"]'", found["args"]):
         return (
             f"The quotation marks of a shell reached the server: give {flags[0] if flags else 'the flag'} and its "
-            f"value as "
-            "two arguments, the value without the marks around it; in engine as a mapping."
+            "value as two arguments, the value without the marks around it; in engine as a mapping."
         )
     return (
         f"Remove {found['args'].strip()} from engine, or correct its spelling: 'vllm serve --help=all' lists the flags "
@@ -53,7 +52,8 @@ def _name(argument: str) -> str:
 # What argparse says after the name of an argument, and what helps. The first that matches counts.
 SAYINGS: tuple[tuple[str, str], ...] = (
     (
-        r"Value (?P<val>.+) cannot be converted to <function loads|invalid (?:json\.)?loads value: (?P<val2>.+)",
+        r"Value (?P<val>.+) cannot be converted to <function loads|invalid (?:json\.)?loads value: (?P<val2>.+)"
+        r"|Invalid (?P<val3>JSON: .+)",
         "Set {name} to a mapping in engine; what arrived is not JSON: {val}. On a command line it takes single quotes "
         "around the whole and double quotes within.",
     ),
@@ -86,7 +86,7 @@ def _wrong_argument(found: Found) -> str:
     for pattern, remedy in SAYINGS:
         match = re.search(pattern, why)
         if match:
-            said = {key.rstrip("2"): value.strip() for key, value in match.groupdict().items() if value}
+            said = {key.rstrip("23"): value.strip() for key, value in match.groupdict().items() if value}
             return remedy.format_map({"name": name, **said})
     return _of_type(name, found.text)
 
@@ -111,6 +111,7 @@ def _invalid(found: Found) -> str:
 
 def _correct_by_words(why: str) -> str:
     """What a check of vLLM says to do, or which settings it speaks of."""
+    why = why.removeprefix("Value error, ")
     advice, named = advice_of(f": {why}"), settings_in(why)
     settings = f"Change or leave out {' or '.join(named)} in engine" if named else "Correct the settings that it names"
     if advice:
@@ -142,16 +143,14 @@ def _correct(found: Found) -> str:
 ARGUMENTS: tuple[Signature, ...] = (
     Signature(
         "args-unrecognized",
-        "root",
-        ("error: unrecognized arguments",),
+        "error: unrecognized arguments",
         r"error: unrecognized arguments: (?P<args>.+)$",
         "This version of vLLM does not know {args}.",
         _unrecognized,
     ),
     Signature(
         "args-invalid-choice",
-        "root",
-        ("invalid choice",),
+        "invalid choice",
         r"error: argument (?P<arg>\S+): invalid choice: '?(?P<val>[^'\n(]*?)'?"
         r"(?:,? maybe you meant '?(?P<meant>[^'?\n]+)'?\??)? \(choose from (?P<choices>[^\n]*)",
         "This version of vLLM does not take {val} for {arg}.",
@@ -159,29 +158,24 @@ ARGUMENTS: tuple[Signature, ...] = (
     ),
     Signature(
         "args-invalid",
-        "root",
-        ("error: ",),
-        r"(?:(?:vllm(?: [a-z-]{1,30}){0,3}|[\w-]{1,60}\.py|python[\d.]{0,8} -m [\w.]{1,120}): error: "
-        r"|^[^\n:]{1,160}: error: (?=argument \S+ |the following arguments are required|ambiguous option|one of the "
-        r"arg))"
-        r"(?!unrecognized arguments|argument \S+: invalid choice: )"
-        r"(?P<why>(?:argument (?P<arg>\S+?):? |the following arguments are required: (?P<need>.+)$"
-        r"|ambiguous option: \S+ could match (?P<could>.+)$)?[^\n]*)$",
+        "error: ",
+        r"(?:(?:vllm(?: [a-z-]{1,30}){0,3}|[\w-]{1,60}\.py|python[\d.]{0,8} -m [\w.]{1,120}): error: |^[^\n:]{1,160}: "
+        r"error: (?=argument \S+ |the following arguments are required|ambiguous option|one of the "
+        r"arg))(?!unrecognized arguments|argument \S+: invalid choice: )(?P<why>(?:argument (?P<arg>\S+?):? |the "
+        r"following arguments are required: (?P<need>.+)$|ambiguous option: \S+ could match (?P<could>.+)$)?[^\n]*)$",
         lambda f: f"This version of vLLM does not take the arguments: {f['why'].rstrip(PANE).rstrip('.')[:300]}.",
         _wrong_argument,
     ),
     Signature(
         "no-model",
-        "root",
-        ("No model specified",),
+        "No model specified",
         r"No model specified!? Please",
         "The server was started without a model.",
         "Set model.",
     ),
     Signature(
         "config-invalid",
-        "root",
-        ("validation error",),
+        "validation error",
         r"\d validation errors? for (?!\w*Request\b)(?P<what>\w[\w.\[\]]*)\s*\n(?:(?P<field>[\w.\[\]-]+) *\n)?"
         r"\s*(?P<why>(?!.*failed to be inspected)\S[^\n]*(?:\n(?!\s+For further|\w+Error)[^\n]+){0,6}?)"
         r"\s*\[type=(?P<kind>\w+)",
@@ -191,26 +185,24 @@ ARGUMENTS: tuple[Signature, ...] = (
     ),
     Signature(
         "env-refused",
-        "root",
-        ("Error: Unknown vLLM environment variable",),
+        "Error: Unknown vLLM environment variable",
         r"Error: Unknown vLLM environment variable detected: (?P<env>\w+)",
         "This version of vLLM does not know the variable {env}, and fail_on_environ_validation is set.",
         "Remove {env} from env: it is misspelt or went with an older version. Or leave fail_on_environ_validation out.",
     ),
     Signature(
         "env-unknown",
-        "warn",
-        ("Unknown vLLM environment variable",),
+        "Unknown vLLM environment variable",
         r"(?<!Error: )Unknown vLLM environment variable detected: (?P<env>\w+)",
         "vLLM does not know the variable {env}.",
         "Remove {env} from env: it is misspelt, or went with an older version.",
         retryable=None,
         final=False,
+        kind="warn",
     ),
     Signature(
         "v0-removed",
-        "root",
-        ("VLLM_USE_V1=False",),
+        "VLLM_USE_V1=False",
         r"Using V1 AsyncLLMEngine, but envs\.VLLM_USE_V1=False",
         "VLLM_USE_V1=0 asks for an engine that this version does not have any more.",
         "Remove VLLM_USE_V1 from env. There is no fallback to V0 since vLLM 0.11.0.",

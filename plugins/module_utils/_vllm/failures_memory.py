@@ -124,8 +124,7 @@ def _no_blocks(found: Found) -> str:
 MEMORY: tuple[Signature, ...] = (
     Signature(
         "mem-profiling-drift",
-        "root",
-        ("Error in memory profiling",),
+        "Error in memory profiling",
         r"Error in memory profiling\. Initial free memory (?P<init>[\d.]+)(?: GiB)?,\s*current free memory "
         r"(?P<cur>[\d.]+)",
         _drift,
@@ -136,8 +135,7 @@ MEMORY: tuple[Signature, ...] = (
     ),
     Signature(
         "mem-free-below-budget",
-        "root",
-        ("on startup is less than",),
+        "on startup is less than",
         r"(?:Free memory on device(?: (?P<dev>[\w:]+))?|Available memory on node (?P<node>\d+)) "
         r"\((?P<free>[\d.]+)/(?P<total>[\d.]+) GiB\) on startup is less than (?:desired [GC]PU memory utilization"
         r"|the engine's budget after excluding external process's weights) \((?P<util>[\d.]+), (?P<want>[\d.]+) GiB\)",
@@ -145,9 +143,18 @@ MEMORY: tuple[Signature, ...] = (
         _free_memory,
     ),
     Signature(
+        "mem-host-kv",
+        "on kv cache allocation is less than",
+        r"Available memory on node (?P<node>\d+) \((?P<free>[\d.]+)/(?P<total>[\d.]+) GiB\) on kv cache allocation is "
+        r"less than requested memory for kv \((?P<want>[\d.]+) GiB\)",
+        "The KV cache is to have {want} GiB, and {free} of {total} GiB of the memory of the host are free (node "
+        "{node}).",
+        "Lower VLLM_CPU_KVCACHE_SPACE in env (or kv_cache_memory_bytes in engine) below {free} GiB, or free memory "
+        "there.",
+    ),
+    Signature(
         "gpu-taken",
-        "root",
-        ("gpufleet.vllm: ",),
+        "gpufleet.vllm: ",
         # What a service runs before vLLM says so; one that waited and has them is past that.
         r"gpufleet\.vllm: (?P<who>\S+) does not start: (?P<why>(?!cannot run)[^\n]+?)(?: Put that right[^\n]*)?$"
         r"(?![\s\S]*gpufleet\.vllm: (?P=who) has its GPUs now)",
@@ -159,16 +166,14 @@ MEMORY: tuple[Signature, ...] = (
     ),
     Signature(
         "mem-no-cache-blocks",
-        "root",
-        ("No available memory for the cache blocks",),
+        "No available memory for the cache blocks",
         r"No available memory for the cache blocks",
         "After weights and working memory nothing of the server's share of the GPU is left for the KV cache.",
         _no_blocks,
     ),
     Signature(
         "mem-kv-too-small",
-        "root",
-        ("is larger than the available KV cache", "which is larger than the available KV"),
+        "is larger than the available KV cache|which is larger than the available KV",
         r"To serve at least one request with the models?'s max seq len \((?P<len>\d+)\), \(?(?P<need>[\d.]+) GiB "
         r"KV\s*cache is needed, which is larger than the available KV cache memory \((?P<have>[\d.]+) GiB\)"
         r"(?:\. Based on the available memory, the estimated maximum model length is (?P<est>\d+))?",
@@ -177,8 +182,7 @@ MEMORY: tuple[Signature, ...] = (
     ),
     Signature(
         "mem-kv-too-small-v0",
-        "root",
-        ("that can be stored in KV cache",),
+        "that can be stored in KV cache",
         r"The model's max seq len \((?P<len>\d+)\) is larger than the maximum number of tokens that can be stored in "
         r"KV cache \((?P<have>\d+)\)",
         "One request of max_model_len {len} does not fit into the KV cache, which holds {have} tokens.",
@@ -186,16 +190,14 @@ MEMORY: tuple[Signature, ...] = (
     ),
     Signature(
         "mem-state-blocks",
-        "root",
-        ("exceeds available Mamba cache blocks",),
+        "exceeds available Mamba cache blocks",
         r"max_num_seqs \((?P<seqs>\d+)\) exceeds available Mamba cache blocks \((?P<have>\d+)\)",
         "The layers of this model that keep a state have room for {have} requests at once, and max_num_seqs is {seqs}.",
         "Set max_num_seqs to {have} or less, or raise gpu_memory_utilization.",
     ),
     Signature(
         "mem-load-oom",
-        "root",
-        ("Failed to load model - not enough GPU memory",),
+        "Failed to load model - not enough GPU memory",
         r"Failed to load model - not enough GPU memory",
         _load_oom,
         "Spread the model over more GPUs (tensor_parallel_size), take a smaller or quantised model, or free the GPU. A "
@@ -204,11 +206,10 @@ MEMORY: tuple[Signature, ...] = (
     ),
     Signature(
         "mem-sampler-warmup-oom",
-        "root",
-        ("CUDA out of memory occurred when warming up",),
+        "CUDA out of memory occurred when warming up",
         r"CUDA out of memory occurred when warming up (?:sampler|pooler)(?: with (?P<n>\d+) dummy requests)?",
         lambda f: (
-            f"After the KV cache was set aside, too little GPU memory is left to sample for "
+            "After the KV cache was set aside, too little GPU memory is left to sample for "
             f"{f.groups.get('n', 'many')} requests at once."
         ),
         "Lower max_num_seqs (to 256, then 128) or gpu_memory_utilization.",
@@ -216,8 +217,7 @@ MEMORY: tuple[Signature, ...] = (
     ),
     Signature(
         "mem-nvml-assert",
-        "root",
-        ("NVML_SUCCESS == r INTERNAL ASSERT FAILED",),
+        "NVML_SUCCESS == r INTERNAL ASSERT FAILED",
         r"NVML_SUCCESS == r INTERNAL ASSERT FAILED",
         "PyTorch wanted more GPU memory than there was, or asked NVML for it within a MIG device, which may not ask.",
         "Lower gpu_memory_utilization or max_num_seqs. In a MIG device set PYTORCH_CUDA_ALLOC_CONF: "
@@ -226,22 +226,14 @@ MEMORY: tuple[Signature, ...] = (
     ),
     Signature(
         "cuda-oom",
-        "root",
-        (
-            "CUDA out of memory. Tried",
-            "HIP out of memory. Tried",
-            "CUDA error: out of memory",
-            "CUDA driver error: out of memory",
-            "'out of memory'",
-            "CUDA Error: out of memory",
-            "CUBLAS_STATUS_ALLOC_FAILED",
-            "Triton Error [CUDA]: out of memory",
-        ),
-        r"CUDA (?:driver )?[Ee]rror: (?:out of memory|CUBLAS_STATUS_ALLOC_FAILED)|Triton Error \[CUDA\]: out of "
-        r"memory|NCCL WARN Cuda failure \d* ?'out of "
-        r"memory'|(?:torch\.(?:cuda\.)?OutOfMemoryError: )?(?:CUDA|HIP) out of memory\. Tried to allocate "
-        r"(?P<want>[\d.]+ [KMG]iB)(?:\. GPU (?P<gpu>\d+) has a total capacity of (?P<total>[\d.]+ [KMG]iB) of which "
-        r"(?P<left>[\d.]+ (?:[KMG]iB|bytes)) is free)?",
+        "CUDA out of memory. Tried|HIP out of memory. Tried|PU out of memory. Tried|CUDA error: out of memory"
+        "|CUDA driver error: out of memory|'out of memory'|CUDA Error: out of memory|CUBLAS_STATUS_ALLOC_FAILED"
+        "|Triton Error [CUDA]: out of memory|hipErrorOutOfMemory",
+        r"CUDA (?:driver )?[Ee]rror: (?:out of memory|CUBLAS_STATUS_ALLOC_FAILED)|Triton Error \[CUDA\]: out of memory"
+        r"|hipErrorOutOfMemory"
+        r"|(?:Cuda|HIP) failure:? \d* ?'out of memory'|(?:torch\.(?:cuda\.)?OutOfMemoryError: )?(?:CUDA|HIP|[NX]PU) "
+        r"out of memory\. Tried to allocate (?P<want>[\d.]+ [KMG]iB)(?:\. GPU (?P<gpu>\d+) has a total capacity of "
+        r"(?P<total>[\d.]+ [KMG]iB) of which (?P<left>[\d.]+ (?:[KMG]iB|bytes)) is free)?",
         lambda f: (
             f"The GPU ran out of memory{': ' + f['want'] + ' more were asked for' if 'want' in f else ''}"
             + (f", and {f['left']} of {f['total']} are free on GPU {f['gpu']}." if "left" in f else ".")

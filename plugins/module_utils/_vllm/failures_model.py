@@ -34,9 +34,9 @@ def _shape(size: str) -> str:
 MODEL: tuple[Signature, ...] = (
     Signature(
         "harmony-vocab-download",
-        "root",
-        ("HarmonyError",),
-        r"HarmonyError: error downloading or loading vocab file",
+        "HarmonyError|openaipublic.blob",
+        r"HarmonyError: error downloading or loading vocab file|^\S*ConnectionError: "
+        r".*openaipublic\.blob\.core\.windows\.net",
         "The model needs o200k_base.tiktoken and could not download it (openaipublic.blob.core.windows.net).",
         "Set encodings_dir: role tiktoken_encodings puts the file there, and the server gets TIKTOKEN_ENCODINGS_BASE. "
         "If it is set already, check that the directory is mounted into the container.",
@@ -44,8 +44,7 @@ MODEL: tuple[Signature, ...] = (
     ),
     Signature(
         "harmony-vocab-missing-file",
-        "root",
-        ("HarmonyError",),
+        "HarmonyError",
         r"HarmonyError: invalid tiktoken vocab file: No such file or directory",
         "TIKTOKEN_ENCODINGS_BASE names a directory without o200k_base.tiktoken.",
         "Put o200k_base.tiktoken there under exactly this name (role tiktoken_encodings does, with encodings_dir), or "
@@ -54,8 +53,7 @@ MODEL: tuple[Signature, ...] = (
     ),
     Signature(
         "harmony-vocab-corrupt",
-        "root",
-        ("HarmonyError",),
+        "HarmonyError",
         r"HarmonyError: invalid tiktoken vocab file: (?:hash mismatch: computed=(?P<got>[0-9a-f]+), "
         r"expected=(?P<want>[0-9a-f]+)|failed to decode base64)",
         "The vocabulary file is not the published one: cut short, or a web page in its place.",
@@ -66,8 +64,7 @@ MODEL: tuple[Signature, ...] = (
     # --- Hugging Face, files, disk ---
     Signature(
         "hf-gated",
-        "root",
-        ("gated", "Gated", "is restricted"),
+        "gated|Gated|is restricted",
         r"(?:GatedRepoError|Cannot access gated repo for url|You are trying to access a gated repo"
         r"|is a gated repository\.|Access to model \S+ is restricted)",
         "The model is gated: the Hugging Face token is missing, or its account has not accepted the licence.",
@@ -78,11 +75,9 @@ MODEL: tuple[Signature, ...] = (
     ),
     Signature(
         "hf-token",
-        "root",
-        (" Client Error: ", "Invalid credentials", "Invalid user token", " Forbidden: "),
+        " Client Error: |Invalid credentials|Invalid user token| Forbidden: ",
         r"40[13] Client Error: \w+ for url: \S*(?:huggingface\.co|hf\.co)|(?P<why>Invalid (?:credentials in "
-        r"Authorization "
-        r"header|user token)[^\n]*)|403 Forbidden: (?P<why2>[^\n]+)",
+        r"Authorization header|user token)[^\n]*)|403 Forbidden: (?P<why2>[^\n]+)",
         lambda f: (
             f"The Hugging Face Hub rejected the token ({f['why'].rstrip('. ') if 'why' in f else 'HTTP 401 or 403'})."
         ),
@@ -92,20 +87,13 @@ MODEL: tuple[Signature, ...] = (
     ),
     Signature(
         "hf-repo-not-found",
-        "root",
-        (
-            "RepositoryNotFoundError",
-            "Repository Not Found",
-            "is not a valid model identifier",
-            "Repo id must be",
-            "Invalid repository ID or local directory",
-            "does not appear to have a file named config.json",
-        ),
-        r"(?:RepositoryNotFoundError|Repository Not Found for url: (?P<url>\S+)"
-        r"|(?P<name>\S+) is not a local folder and is not a valid model identifier"
-        r"|HFValidationError: Repo id must be .*?: '(?P<path>[^']+)'"
-        r"|Invalid repository ID or local directory specified: '(?P<path2>[^']+)'"
-        r"|(?P<name2>\S+) does not appear to have a file named config\.json)",
+        "RepositoryNotFoundError|Repository Not Found|is not a local folder|HFValidationError"
+        "|Invalid repository ID or local directory|does not appear to have a file named config.json"
+        "|No supported config format found",
+        r"(?:RepositoryNotFoundError|Repository Not Found for url: (?P<url>\S+)|(?P<name>\S+) is not a local folder "
+        r"(?:and is not a valid model identifier|or a valid repository name)|HFValidationError: [^\n]*: "
+        r"'(?P<path>[^']+)'|Invalid repository ID or local directory specified: '(?P<path2>[^']+)'|(?P<name2>\S+) "
+        r"does not appear to have a file named config\.json|No supported config format found in (?P<name3>\S+\w))",
         lambda f: (
             f"The model does not exist{_named(f)}: a wrong id, a private repository without a token, or a directory "
             "that is not there or has no config.json."
@@ -117,9 +105,10 @@ MODEL: tuple[Signature, ...] = (
     ),
     Signature(
         "hf-offline",
-        "root",
-        ("We couldn't connect to", "LocalEntryNotFoundError", "OfflineModeIsEnabled"),
-        r"(?:We couldn't connect to '\S+' to load the files|LocalEntryNotFoundError|OfflineModeIsEnabled)",
+        "We couldn't connect to|LocalEntryNotFoundError|OfflineModeIsEnabled|FileMetadataError"
+        "|IncompleteSnapshotError|specific connection error",
+        r"We couldn't connect to '\S+' to load the files|LocalEntryNotFoundError|OfflineModeIsEnabled"
+        r"|FileMetadataError: |IncompleteSnapshotError: |specific connection error when trying to load",
         "The Hugging Face Hub cannot be reached, and the model is not complete in the cache on the host.",
         "Put the weights on the host beforehand (huggingface_dir, or model as a directory), or let the host reach the "
         "Hub. HF_HUB_OFFLINE=1 keeps a complete cache from being looked up again.",
@@ -128,8 +117,7 @@ MODEL: tuple[Signature, ...] = (
     ),
     Signature(
         "hf-rate-limit",
-        "root",
-        ("429 Client Error", "429 Too Many Requests", "rate limit you"),
+        "429 Client Error|429 Too Many Requests|rate limit you",
         r"429 Client Error: Too Many Requests for url: \S*(?:huggingface|hf\.co)|\(429 Too Many Requests\)"
         r"|had to rate limit you",
         "The Hugging Face Hub turned requests away, since too many came from this address (429).",
@@ -141,8 +129,7 @@ MODEL: tuple[Signature, ...] = (
     ),
     Signature(
         "tokenizer-too-new",
-        "root",
-        ("of untagged enum ",),
+        "of untagged enum ",
         r"data did not match any variant of untagged enum (?P<what>\w+)",
         "The model's tokenizer.json was written by a newer version of tokenizers, and the one installed cannot read it "
         "({what}).",
@@ -151,46 +138,52 @@ MODEL: tuple[Signature, ...] = (
     ),
     Signature(
         "no-weights",
-        "root",
-        ("Cannot find any model weights",),
+        "Cannot find any model weights",
         r"Cannot find any model weights with `(?P<path>[^`]+)`",
         "{path} holds no weights.",
         "Download the model again, or correct the directory: it has to hold *.safetensors where the server sees it.",
     ),
     Signature(
         "weights-damaged",
-        "root",
-        (
-            "SafetensorError",
-            "invalid load key",
-            "PytorchStreamReader failed",
-            "failed finding central directory",
-            "Unable to load weights from",
-        ),
+        "SafetensorError|invalid load key|PytorchStreamReader failed|failed finding central directory"
+        "|Unable to load weights from|is not a valid JSON file|could not parse ModelProto|git-lfs"
+        "|Consistency check failed|Exception: ",
         r"SafetensorError: (?P<why>(?!I/O error)[^\n]+)|UnpicklingError: (?P<why2>invalid load key, [^\n]+)"
-        r"|PytorchStreamReader failed (?P<why3>[^\n]+)|(?P<why4>Unable to load weights from [^\n]+)",
-        lambda f: f"A file of the weights is cut short or holds something else: {f['why'].rstrip('. ')[:200]}.",
+        r"|PytorchStreamReader failed (?P<why3>[^\n]+)|(?P<why4>Unable to load weights from [^\n]+|the config file at "
+        r"'[^']+' is not a valid JSON file|could not parse ModelProto from [^\n]+|Error parsing line b'version "
+        r"https://git-lfs[^\n]*|cloned a repository without having git-lfs[^\n,.]*|Consistency check failed: [^\n]+"
+        r"|(?<=^Exception: )(?:expected|EOF while|invalid|missing|unknown)[^\n]* at line \d+[^\n]*)",
+        lambda f: f"A file of the model is cut short or holds something else: {f['why'].rstrip('. ')[:200]}.",
         lambda f: (
-            f"Compare the sizes of the *.safetensors{_where(f)} with those on the model's page, delete the ones that "
-            f"differ and "
-            "download them again (a file of about 130 bytes is a pointer of Git LFS: git lfs pull)."
+            f"Compare the sizes of the files{_where(f)} with those on the model's page, delete the ones that differ "
+            "and download them again (a file of about 130 bytes is a pointer of Git LFS: git lfs pull)."
         ),
     ),
     Signature(
-        "weights-incomplete",
-        "root",
-        (
-            "were not initialized from checkpoint",
-            "There is no module or parameter named",
-            "No such file or directory",
-            "to load weight",
-            "loaded_weight.s",
+        "model-part-missing",
+        "Can't load |Invalid type of HuggingFace processor|does not appear to have a file named",
+        r"Can't load (?P<what>[\w ]+?) (?:for|of) '(?P<name>[^']+)'(?:[^\n]*directory containing (?:a |all "
+        r")?(?P<file>[^\n]+))?|Invalid type of HuggingFace (?P<what2>processor)|(?P<name2>\S+) does not appear to "
+        r"have a (?P<what3>file named (?!config\.json)[^\n]+?)\.(?: Checkout|$)",
+        lambda f: (
+            f"The model{of(f, 'name')} has no {f['what'].removeprefix('the ')} that can be read"
+            f"{': ' + f['file'].rstrip('. ') + ' is asked for' if 'file' in f else ''}."
         ),
+        "Copy the files that are missing from the model's publisher (tokenizer.json, tokenizer_config.json, "
+        "preprocessor_config.json and others), or name another model as tokenizer; a model without images needs no "
+        "processor with language_model_only: true.",
+        narrows=("hf-offline",),
+    ),
+    Signature(
+        "weights-incomplete",
+        "were not initialized from checkpoint|There is no module or parameter named|No such file or directory"
+        "|to load weight|loaded_weight.s|in index but missing: ",
         r"weights were not initialized from checkpoint: *\{?(?P<names>[^\n}]{0,200})|There is no module or parameter "
         r"named '(?P<name>[^']+)'|No such file or directory: '?(?P<file>/[^\s']+\.(?:safetensors|bin|gguf))"
         r"|(?:Attempted|Tried) to load weights? (?:of size )?\(?(?P<have>torch\.Size\(\[[^\])]*\]\))\)? ?(?:in)?to "
         r"(?:a )?parameter (?:of size )?\(?(?P<want>torch\.Size\(\[[^\])]*\]\))|assert \w+(?:\.data)?\.s(?:hape"
-        r"|ize\(\)) == (?P<loaded>loaded_weight)\.s\w+(?:\(\))?$",
+        r"|ize\(\)) == (?P<loaded>loaded_weight)\.s\w+(?:\(\))?$|referenced in index but missing: "
+        r"(?P<file2>[^\n]{1,200})",
         lambda f: (
             f"The weights are not complete: {f['file']} is missing."
             if "file" in f
@@ -200,7 +193,7 @@ MODEL: tuple[Signature, ...] = (
             else "The weights do not go with the model's class: one has another shape than its place."
             if "loaded" in f
             else f"The weights do not go with the model's class: "
-            f"{'nothing takes ' + f['name'] if 'name' in f else 'some are missing'}."
+            f"{'nothing takes ' + f['name'] if 'name' in f else 'some are missing' + of(f, 'names')}."
         ),
         "Check that all shards of model.safetensors.index.json exist, and that config.json is the one of these "
         "weights; otherwise this vLLM does not know this form of the model (its quantization, a merged adapter): use a "
@@ -208,12 +201,11 @@ MODEL: tuple[Signature, ...] = (
     ),
     Signature(
         "model-type-unknown",
-        "root",
-        ("does not recognize this architecture", "Unrecognized model in", "configuration_auto.py", "Tokenizer class "),
-        r"has model type `(?P<type>[^`]+)` but Transformers does not recognize this architecture"
-        r"|Unrecognized model in (?P<path>\S+?)\. Should have a `model_type` key"
-        r"|configuration_auto\.py\", line \d+, in [^\n]+\n(?:[^\n]*\n){1,4}?KeyError: '(?P<type2>\w+)'"
-        r"|Tokenizer class (?P<type3>\w+) does not exist or is not currently imported",
+        "does not recognize this architecture|Unrecognized model in|configuration_auto.py|Tokenizer class ",
+        r"has model type `(?P<type>[^`]+)` but Transformers does not recognize this architecture|Unrecognized model "
+        r"in (?P<path>\S+?)\. Should have a `model_type` key|configuration_auto\.py\", line \d+, in "
+        r"[^\n]+\n(?:[^\n]*\n){1,4}?KeyError: '(?P<type2>\w+)'|Tokenizer class '?(?P<type3>\w+)'? (?:does not exist "
+        r"or is|is|specified in the tokenizer config was) not (?:currently imported|found)",
         lambda f: (
             f"The transformers that is installed does not know the type of the model{of(f, 'type')}."
             if "type" in f
@@ -229,8 +221,7 @@ MODEL: tuple[Signature, ...] = (
     ),
     Signature(
         "disk-full",
-        "root",
-        ("No space left on device", "no space left on device"),
+        "No space left on device|no space left on device",
         r"(?:\[Errno 28\]|(?<=os error 28)\)?|OSError: .*)\W*No space left on device(?:: '(?P<path>[^']+)')?"
         r"|No space left on device \(os error 28\)(?:.*?\"(?P<path2>/[^\"]+)\")?"
         r"|(?:write|mkdir|open|copy\S*) (?P<path3>/[^\s:]+): no space left on device|: no space left on device",
@@ -241,8 +232,7 @@ MODEL: tuple[Signature, ...] = (
     ),
     Signature(
         "model-arch-unsupported",
-        "root",
-        ("are not supported for now", "has no vLLM implementation", "Cannot find model module"),
+        "are not supported for now|has no vLLM implementation|Cannot find model module",
         r"Model architectures (?P<arch>\[.*?\]) are not supported for now|(?P<arch2>\w+) has no vLLM implementation"
         r"|Cannot find model module\. '(?P<arch3>\w+)'",
         "This vLLM is too old for the model ({arch}), or never had a class for it.",
@@ -252,27 +242,33 @@ MODEL: tuple[Signature, ...] = (
     ),
     Signature(
         "trust-remote-code",
-        "root",
-        ("trust_remote_code=True",),
+        "trust_remote_code=True",
         r"(?:consider setting `trust_remote_code=True` in LLM or using the `--trust-remote-code` flag"
-        r"|Please pass the argument `trust_remote_code=True`)",
+        r"|Please (?:pass the argument|set the option) `trust_remote_code=True`)",
         "The model's configuration cannot be read without code from its repository.",
         "Read that code, then set trust_remote_code: true. gpt-oss, Gemma 3 and Qwen do not need it: for them check "
         "the model's directory and the version of vLLM.",
     ),
     Signature(
         "max-len-exceeds-model",
-        "root",
-        ("is greater than the derived max_model_len",),
+        "is greater than the derived max_model_len",
         r"User-specified max_model_len \((?P<want>\d+)\) is greater than the derived max_model_len"
         r"(?: \(\w+=(?P<have>\d+))?",
         lambda f: f"The max_model_len {f['want']} is more than the model was made for{of(f, 'have')}.",
         lambda f: f"Set max_model_len to {f.groups.get('have', 'what the model allows')} or less.",
     ),
     Signature(
+        "quant-config-missing",
+        "Cannot find the config file for",
+        r"Cannot find the config file for (?P<quant>[\w-]+)",
+        "The setting quantization says {quant}, and the weights are not quantized so: they hold no configuration of "
+        "it.",
+        "Remove quantization, or take weights that were made with {quant}.",
+        narrows=("config-invalid",),
+    ),
+    Signature(
         "quant-mismatch",
-        "root",
-        ("Quantization method specified in the model config",),
+        "Quantization method specified in the model config",
         r"Quantization method specified in the model config \((?P<cfg>\S+)\) does not match the quantization method "
         r"specified in the `quantization` argument \((?P<arg>\S+)\)",
         "The weights are quantised with {cfg}, and quantization says {arg}.",
@@ -280,20 +276,19 @@ MODEL: tuple[Signature, ...] = (
     ),
     Signature(
         "mxfp4-dense-unsupported",
-        "root",
-        ("Mxfp4 linear layer is not implemented",),
+        "Mxfp4 linear layer is not implemented",
         r"NotImplementedError: Mxfp4 linear layer is not implemented",
         "This version cannot use MXFP4 for a model with dense layers (Gemma 3).",
         "Remove quantization: mxfp4; to save memory take weights that are quantised (FP8, AWQ, GPTQ or QAT).",
     ),
     Signature(
         "mxfp4-silent-bf16",
-        "warn",
-        ("layer is not implemented",),
+        "layer is not implemented",
         r"MXFP4 (?:linear|attention) layer is not implemented",
         "MXFP4 is not used for all layers, which stay in BF16. With gpt-oss that is as it should be.",
         "With a dense model (Gemma 3) quantization: mxfp4 saves nothing: remove it.",
         retryable=None,
         final=False,
+        kind="warn",
     ),
 )

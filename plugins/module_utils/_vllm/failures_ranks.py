@@ -54,13 +54,10 @@ NCCL_SETTINGS = (
 RANKS: tuple[Signature, ...] = (
     Signature(
         "port-in-use",
-        "root",
-        ("[Errno 98]", "port is already allocated", "ddress already in use"),
+        "[Errno 98]|port is already allocated|ddress already in use",
         r"Bind for \S*:(?P<port2>\d+) failed: port is already allocated|listen tcp\d? \S*:(?P<port3>\d+): bind: "
-        r"address "
-        r"already in use|\[Errno 98\] (?:Address already in use|error while attempting to bind on address(?: "
-        r"\('[^']*', "
-        r"(?P<port>\d+)\))?)|ZMQError: Address already in use \(addr='[^']*:(?P<port4>\d+)'\)",
+        r"address already in use|\[Errno 98\] (?:Address already in use|error while attempting to bind on address(?: "
+        r"\('[^']*', (?P<port>\d+)\))?)|ZMQError: Address already in use \(addr='[^']*:(?P<port4>\d+)'\)",
         lambda f: f"Port {_port(f)} is taken by another process.",
         lambda f: (
             f"Give the server another port, or stop what holds it: 'ss -ltnp sport = :{_port(f)}' shows who. (vLLM "
@@ -73,8 +70,7 @@ RANKS: tuple[Signature, ...] = (
     ),
     Signature(
         "port-denied",
-        "root",
-        ("error while attempting to bind", "sock.bind("),
+        "error while attempting to bind|sock.bind(",
         r"\[Errno 13\] error while attempting to bind on address \('[^']*', (?P<port>\d+)\)"
         r"|sock\.bind\([^\n]*\n(?:[ ^~]*\n)?PermissionError: \[Errno 13\] Permission denied",
         lambda f: f"The server may not listen on port {_port(f)}: those below 1024 are for root.",
@@ -83,8 +79,7 @@ RANKS: tuple[Signature, ...] = (
     ),
     Signature(
         "dist-port-race",
-        "root",
-        ("The server socket has failed to listen",),
+        "The server socket has failed to listen",
         r"(?:DistNetworkError|RuntimeError): The server socket has failed to listen on any local network "
         r"address.*EADDRINUSE",
         "Two servers that started together picked the same internal port.",
@@ -94,8 +89,7 @@ RANKS: tuple[Signature, ...] = (
     # --- Several GPUs ---
     Signature(
         "world-size",
-        "root",
-        ("the number of available GPUs",),
+        "the number of available GPUs",
         r"(?:World size \((?P<ws>\d+)\) is larger than the number of available GPUs \((?P<gpus>\d+)\)"
         r"|Tensor parallel size \((?P<tp>\d+)\) cannot be larger than the number of available GPUs \((?P<n>\d+)\))",
         lambda f: (
@@ -106,8 +100,7 @@ RANKS: tuple[Signature, ...] = (
     ),
     Signature(
         "local-world-size",
-        "root",
-        ("local_world_size", "is out of bounds for "),
+        "local_world_size|is out of bounds for ",
         r"local_world_size \((?P<lws>\d+)\) must (?:be )?(?:be )?less than or equal to the number of visible devices "
         r"\((?P<n>\d+)\)|local_world_size \((?P<lws2>\d+)\) exceeds assigned_physical_gpu_ids count \((?P<n2>\d+)\)"
         r"|local[_ ]rank (?P<rank>\d+) is out of bounds for (?P<n3>\d+) devices",
@@ -119,16 +112,14 @@ RANKS: tuple[Signature, ...] = (
     ),
     Signature(
         "heads-not-divisible",
-        "root",
-        ("Total number of attention heads",),
+        "Total number of attention heads",
         r"Total number of attention heads \((?P<h>\d+)\) must be divisible by tensor parallel size \((?P<tp>\d+)\)",
         "The model's {h} attention heads cannot be split over {tp} GPUs.",
         _heads,
     ),
     Signature(
         "ray-missing",
-        "root",
-        ("Failed to import Ray",),
+        "Failed to import Ray",
         r"Failed to import Ray",
         "Ray is requested (distributed_executor_backend) and not installed.",
         "Set distributed_executor_backend to mp, which needs nothing, or install ray[cgraph] as well (it is no "
@@ -136,10 +127,9 @@ RANKS: tuple[Signature, ...] = (
     ),
     Signature(
         "ray-placement",
-        "root",
-        ("Cannot provide a placement group", "placement group bundle index", "Not enough resources to allocate"),
+        "Cannot provide a placement group|lacement group bundle|Not enough resources to allocate|number of required ",
         r"Cannot provide a placement group (?:of\b|requiring (?P<gpus>\d+) GPUs)"
-        r"|placement group bundle index \d+ is invalid"
+        r"|placement group bundle index \d+ is invalid|number of required \w+ exceeds the total number of available"
         r"|Not enough resources to allocate (?P<gpus2>\d+ DP ranks)",
         lambda f: f"The Ray cluster has fewer free GPUs than the server asks for{of(f, 'gpus')}.",
         "Look at 'ray status', and join the missing hosts first, or lower tensor_parallel_size, "
@@ -148,59 +138,53 @@ RANKS: tuple[Signature, ...] = (
     ),
     Signature(
         "nccl-shm",
-        "root",
-        ("/dev/shm/nccl-",),
+        "/dev/shm/nccl-|unable to ",
         r"NCCL WARN Error(?: while creating shared memory segment|: failed to extend) /dev/shm/nccl-\w+"
-        r"(?: \(size (?P<size>\d+)\))?.*error: No space left on device",
-        "/dev/shm is too small for NCCL, or full of leftovers.",
+        r"(?: \(size (?P<size>\d+)\))?.*error: No space left on device|unable to (?:open shared memory object|write "
+        r"to file|resize file) <[^>]*>.*No space left",
+        "/dev/shm is too small, or full of leftovers.",
         "Set ipc_mode: host (the default), or at least 16 GiB of shared memory; delete /dev/shm/nccl-* after crashes.",
         narrows=("disk-full",),
     ),
     Signature(
         "shm-full",
-        "root",
-        ("Insufficient space in /dev/shm",),
+        "Insufficient space in /dev/shm",
         r"Insufficient space in /dev/shm for (?P<what>[^:\n]+): (?P<needed>\d+) MiB required, (?P<free>\d+) MiB free",
         "/dev/shm has {free} MiB free, and vLLM asks for {needed} MiB there.",
         "Set ipc_mode: host (the default) for a container. Where it is the host's, as for a service, delete "
         "what servers that were killed left there, or enlarge it (mount -o remount,size=16g /dev/shm).",
     ),
     Signature(
+        "socket-path-long",
+        "path too long|is longer than 107",
+        r"AF_UNIX path too long|ipc path \"[^\"]*\" is longer than 107",
+        "The path of a socket is too long: the system takes 107 characters.",
+        "Set VLLM_RPC_BASE_PATH and TMPDIR in env to a short directory, such as /tmp.",
+    ),
+    Signature(
+        "interface-missing",
+        "Unable to find address for: ",
+        r"Unable to find address for: (?P<name>\S+)",
+        "This host has no network interface {name} with an address.",
+        "Set GLOO_SOCKET_IFNAME (and NCCL_SOCKET_IFNAME) in env to one that 'ip address' lists here, or leave it out.",
+    ),
+    Signature(
         "nccl-network",
-        "root",
-        (
-            "socketStartConnect",
-            "socketPollConnect",
-            "socketProgress",
-            "NET/IB : ",
-            "Bootstrap : no socket",
-            "ibv_",
-            "No route to host",
-        ),
+        "socketStartConnect|socketPollConnect|socketProgress|NET/IB : |Bootstrap : no socket|ibv_|No route to host",
         r"NCCL WARN (?P<why>[^\n]*(?:socket\w*Connect: |socketProgress: |Bootstrap : no socket|ibv_\w+|NET/(?:IB"
-        r"|Socket) ?:)[^\n]*)"
-        r"|^(?P<why2>socket\w+: Connect to [^\n]+)",
+        r"|Socket) ?:)[^\n]*)|^(?P<why2>socket\w+: Connect to [^\n]+)",
         lambda f: f"NCCL cannot connect the hosts: {f['why'].strip().rstrip('.')[:250]}.",
         "Set NCCL_SOCKET_IFNAME and GLOO_SOCKET_IFNAME in env to the interface that all hosts share, open the firewall "
         "between them for all ports, and for InfiniBand or RoCE check NCCL_IB_HCA and NCCL_IB_GID_INDEX "
-        "(NCCL_IB_DISABLE: 1 does without).",
+        "(NCCL_IB_DISABLE: 1 does without). If ibv_ calls cannot allocate memory, allow memlock: -1 (ulimits).",
         retryable=None,
         narrows=("nccl-error",),
     ),
     Signature(
         "nccl-error",
-        "symptom",
-        (
-            "NCCL error",
-            "ncclSystemError",
-            "ncclUnhandledCudaError",
-            "ncclRemoteError",
-            "ncclInternalError",
-            "ncclInvalidUsage",
-        ),
+        "NCCL error|ncclSystemError|ncclUnhandledCudaError|ncclRemoteError|ncclInternalError|ncclInvalidUsage",
         r"(?:DistBackendError: NCCL error|RuntimeError: NCCL error: |nccl(?:System|UnhandledCuda|Remote"
-        r"|Internal)Error: "
-        r"|ncclInvalidUsage: )",
+        r"|Internal)Error: |ncclInvalidUsage: )",
         _nccl,
         lambda f: (
             "Give each rank a GPU of its own: compare gpus and CUDA_VISIBLE_DEVICES with tensor_parallel_size, and "
@@ -209,36 +193,28 @@ RANKS: tuple[Signature, ...] = (
             else NCCL_SETTINGS
         ),
         retryable=None,
+        kind="symptom",
     ),
     Signature(
         "nccl-timeout",
-        "symptom",
-        ("collective operation timeout",),
+        "collective operation timeout",
         r"Watchdog caught collective operation timeout: \w+\([^\n]*?OpType=(?P<op>\w+)[^\n]*? ran for (?P<ms>\d+) "
         r"milliseconds",
         lambda f: (
             f"GPUs waited for each other for {(f.number('ms') or 0) / 1000:.0f} s ({f['op']}): one of them failed or "
-            f"hangs."
+            "hangs."
         ),
         f"{HIGHER_ABOVE} If there is none, look at dmesg of every host for Xid lines, and set NCCL_DEBUG: INFO in env.",
         retryable=None,
+        kind="symptom",
     ),
     Signature(
         "rendezvous-timeout",
-        "root",
-        (
-            "clients joined",
-            "client socket has",
-            "Gloo connectFullMesh",
-            "wait timeout after",
-            "Timed out initializing process group",
-        ),
-        r"Timed out after (?P<s>\d+) seconds waiting for clients\. (?P<n>\d+)/(?P<m>\d+) clients joined"
-        r"|The client socket has (?:timed out after (?P<ms>\d+)ms while trying|failed) to connect to (?:any network "
-        r"address of )?"
-        r"\((?P<host>[^,)]+), (?P<port>\d+)\)(?P<why>[^\n]*)|Gloo connectFullMesh failed|wait timeout after "
-        r"(?P<ms2>\d+)ms"
-        r"|Timed out initializing process group",
+        "clients joined|client socket has|Gloo connectFullMesh|wait timeout after|Timed out initializing process group",
+        r"Timed out after (?P<s>\d+) seconds waiting for clients\. (?P<n>\d+)/(?P<m>\d+) clients joined|The client "
+        r"socket has (?:timed out after (?P<ms>\d+)ms while trying|failed) to connect to (?:any network address of "
+        r")?\((?P<host>[^,)]+), (?P<port>\d+)\)(?P<why>[^\n]*)|Gloo connectFullMesh failed|wait timeout after "
+        r"(?P<ms2>\d+)ms|Timed out initializing process group",
         lambda f: (
             f"The servers of the hosts did not find each other: {f['n']} of {f['m']} were there after {f['s']} s."
             if "n" in f
@@ -257,29 +233,24 @@ RANKS: tuple[Signature, ...] = (
     ),
     Signature(
         "engine-ready-timeout",
-        "root",
-        ("Timed out waiting for ", "response from front-end", "Did not receive response"),
+        "Timed out waiting for |response from front-end|Did not receive response",
         # 0.10 and 0.11 leave out a blank.
-        r"Timed out waiting for (?:new )?engine(?:s to send ?initial message|[ -]core processes to start)[^\n]*?"
-        r"(?:Waited "
-        r"(?P<s>\d+) ?s|$)"
-        r"|Did not receive response from front-end process within (?P<min>\d+)",
+        r"Timed out waiting for (?:new )?engine(?:s to send ?initial message|[ -]core processes to "
+        r"start)[^\n]*?(?:Waited (?P<s>\d+) ?s|$)|Did not receive response from front-end process within (?P<min>\d+)",
         lambda f: (
             f"The engine was not ready{' after ' + f['s'] + ' s' if 's' in f else ' in time'}, and the API server "
-            f"gave up."
+            "gave up."
         ),
         lambda f: (
             f"Set VLLM_ENGINE_READY_TIMEOUT_S in env to {int((f.number('s') or 600) * 3)} (it is "
             f"{int(f.number('s') or 600)} unless set). What was slow stands above: reading weights, or compiling with "
-            f"an empty "
-            "cache, which a second start finds full (VLLM_CACHE_ROOT on a disk that stays)."
+            "an empty cache, which a second start finds full (VLLM_CACHE_ROOT on a disk that stays)."
         ),
         retryable=True,
     ),
     Signature(
         "ray-memory",
-        "root",
-        ("low on memory", "memory pressure (OOM)"),
+        "low on memory|memory pressure (OOM)",
         r"killed due to (?:the node running low on memory|memory pressure \(OOM\))",
         _ray_memory,
         "Free memory of that host, or raise the limit: RAY_memory_usage_threshold: 0.98 "
@@ -290,8 +261,7 @@ RANKS: tuple[Signature, ...] = (
     ),
     Signature(
         "custom-all-reduce",
-        "root",
-        ("custom_all_reduce.cuh",),
+        "custom_all_reduce.cuh",
         r"custom_all_reduce\.cuh:\d+ '(?P<why>[^']+)'",
         "The all-reduce of vLLM, by which its GPUs add up their parts, failed: {why}.",
         "Set disable_custom_all_reduce: true, and NCCL does that. The GPUs cannot reach each other's memory as it "
@@ -301,12 +271,12 @@ RANKS: tuple[Signature, ...] = (
     ),
     Signature(
         "nvlink-multicast",
-        "root",
-        ("cuMulticast", "upport multicast"),
-        r"\bcuMulticast\w+|[Dd]oes not support multicast",
+        "cuMulticast|upport multicast|(NVLS) Multicast",
+        r"\bcuMulticast\w+|[Dd]oes not support multicast|\(NVLS\) Multicast memory",
         "NVLink multicast is not available on this host, and a kernel that joins several GPUs asked for it.",
         "In compilation_config set fuse_allreduce_rms of pass_config to false, and in env "
-        "VLLM_ALLREDUCE_USE_SYMM_MEM: 0 and NCCL_NVLS_ENABLE: 0. Many virtual machines lack multicast.",
+        "VLLM_ALLREDUCE_USE_SYMM_MEM: 0 and NCCL_NVLS_ENABLE: 0. Many virtual machines lack multicast; elsewhere "
+        "restart the fabric manager.",
         # Some backends look for it and go on without.
         final=False,
     ),

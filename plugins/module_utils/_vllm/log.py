@@ -60,7 +60,8 @@ STAMP_AHEAD = re.compile(
 ISO = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d+)?")
 # Escapes that somebody made visible, and those whose first character got lost.
 SHOWN_ESCAPES = re.compile(
-    r"(?:ESC|\^\[|\\x1[bB]|\\u001[bB]|\\0?33|\\e|#033|\u241b|\ufffd)\[\d{0,3}(?:;\d{1,3}){0,5}m|\[\d{1,3}(?:;\d{1,3}){0,5}m"
+    r"(?:ESC|\^\[|\\x1[bB]|\\u001[bB]|\\0?33|\\e|#033|\u241b|\ufffd)\[\d{0,3}(?:;\d{1,3}){0,5}m"
+    r"|\[\d{1,3}(?:;\d{1,3}){0,5}m"
 )
 FRAME = re.compile(r"\s*[\u2502\u2503|](.*?)\s*[\u2502\u2503|]\s*$")
 QUIET = frozenset(("DEBUG", "INFO", "WARNING"))

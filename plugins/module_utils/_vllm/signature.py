@@ -51,15 +51,15 @@ class Signature:
     """A row: how a failure is recognized, and what it means."""
 
     id: str
-    kind: Kind
-    # One of these literals is in every text that matches; looking for them first is what makes a large log quick.
-    literals: tuple[str, ...]
+    # Literals between bars, of which each text that matches holds one: to look for them first makes a large log quick.
+    literals: str
     # Groups whose names differ in a number at the end are spellings of one: what and what2 are both found as what.
     pattern: str
     cause: Text
     remedy: Text
     # Whether the same start may succeed another time without a change; None when that is not known.
     retryable: bool | None = False
+    kind: Kind = "root"
     # For a root: a server that still runs will not get over it. For a symptom: the server is going down.
     final: bool = True
     # Matters while the server lives and serves, too: what a request runs into otherwise is that request's business.

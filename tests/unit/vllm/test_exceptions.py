@@ -10,7 +10,7 @@ import pytest
 from ansible_collections.gpufleet.vllm.plugins.module_utils._host.processes import ProcessState
 from ansible_collections.gpufleet.vllm.plugins.module_utils._vllm.diagnosis import Diagnosis, diagnose
 from ansible_collections.gpufleet.vllm.plugins.module_utils._vllm.exceptions import ANY, SORTS, settings_in, sort_of
-from vllm_logs import START
+from vllm_logs import READY, START
 
 GONE = ProcessState(running=False, exit_status=1)
 TRACE = 'Traceback (most recent call last):\n  File "/x/site-packages/odd/a.py", line 1, in f\n    raise it\n'
@@ -105,6 +105,21 @@ ENGINE = "(EngineCore pid=2) ERROR 01-01 10:00:00 [core.py:1] "
             f"Failed: Cuda error /x/flux.cuh:12 'odd'\n{TRACE}{ROOT}", ROOT, id="not those where Python knows more"
         ),
         pytest.param(f"{TRACE}SystemExit: 1", "SystemExit: 1", id="a wrapper, where nothing else is"),
+        pytest.param(
+            f"{TRACE}zmq.error.ZMQError: ipc path is odd",
+            "ipc path is odd",
+            id="what ZeroMQ says of a path, which follows nothing",
+        ),
+        pytest.param(
+            f"{TRACE}zmq.error.ZMQError: Operation cannot be done\n{TRACE}{ROOT}",
+            ROOT,
+            id="what it says of another that is gone",
+        ),
+        pytest.param(
+            f"[TM][FATAL] flux.cu(83): Check failed: odd\n{TRACE}Exception: WorkerProc initialization failed due to it",
+            "Check failed: odd",
+            id="the last words of a library that counts its lines in parentheses",
+        ),
     ],
 )
 def test_what_tells(text: str, words: str, head: str) -> None:
@@ -190,6 +205,37 @@ def test_where_it_was_raised_is_told() -> None:
         ("ValueError: numpy.dtype size changed, may indicate binary incompatibility.", "A package of the", False),
         ("RuntimeError: [TensorRT-LLM] Assertion failed: cutlass TMA WS grouped gemm", "A kernel failed on", None),
         ("ZorkError: odd. Please report it at https://x/issues.", "does not say of what kind", None),
+        ("ValueError: Odd. Adjust num_redundant_experts.", "what to do: Adjust num_redundant_experts.", False),
+        (
+            "OSError: Odd. If you were trying to load it, look. Otherwise, make sure that it is there.",
+            "what to do: Otherwise, make sure that it is there.",
+            False,
+        ),
+        (
+            "AttributeError: `np.flux` is gone. Use `np.pump` instead. In NumPy 2 it is.",
+            "A package of the environment",
+            False,
+        ),
+        ("RuntimeError: Failed to register the worker with raylet", "look at ray status", None),
+        ("ValueError: Duplicated timeseries in Registry: {'vllm:kv_flux_total'}", "has a defect there", False),
+        ("AssertionError: Only SM 10.x and 11.x are odd", "A kernel failed on this GPU", None),
+        ("ImportError: cannot import name 'x' from 'triton.compiler.compiler'", "A package of the environment", False),
+        ("huggingface_hub.errors.RevisionNotFoundError: 404 Client Error.", "no such revision or file", False),
+        ("RuntimeError: numa_migrate_pages failed. errno: 1", "cap_add: SYS_NICE for NUMA", False),
+        (
+            "AttributeError: 'OddOmniConfig' object has no attribute 'heads'",
+            "The model's config.json does not go",
+            False,
+        ),
+        ("AttributeError: 'ModelConfig' object has no attribute 'heads'", "has a defect there", False),
+        ("KeyError: 'layers.5.odd.weight'", "The weights do not go with", False),
+        ("RuntimeError: Check failed: odd failed", "does not say of what kind", None),
+        ("RuntimeError: Check failed: args->odd == 1 (1 vs. 6)", "A kernel failed on this GPU", None),
+        ("ValueError: This line should not be reached", "has a defect there", False),
+        ("RuntimeError: nvshmem initialization failed", "the connection of GPUs failed", None),
+        ("RuntimeError: Failed: deep_ep.cpp:12 'x.size(0) <= odd'", "A kernel failed on this GPU", None),
+        ("docker: Error response from daemon: Get x: net/http: odd", "The image could not be fetched", None),
+        ("AttributeError: module 'cutlass.cute' has no attribute 'fmin'", "A package of the environment", False),
         ("ZorkError: odd. Please see the stack trace above for the root cause.", "does not say of what kind", None),
     ],
 )
@@ -217,6 +263,15 @@ def test_of_what_kind_an_error_is(words: str, what: str, retryable: bool | None)
         ("a.py", "ValueError: prefix caching is odd", "enable_prefix_caching"),
         ("a.py", "RuntimeError: NIXL is odd", "kv_transfer_config"),
         ("a.py", "ValueError: the multi-modal input is odd", "limit_mm_per_prompt"),
+        ("a.py", "RuntimeError: Odd reasoning parser is odd", "reasoning_parser"),
+        ("tool_parsers/odd.py", "KeyError: 'x'", "tool_call_parser"),
+        ("a.py", "ValueError: No common block size for 528", "block_size"),
+        ("symm_mem.py", "ZorkError: odd", "VLLM_ALLREDUCE_USE_SYMM_MEM"),
+        ("a.py", "RuntimeError: CUDASymmetricMemory is odd", "VLLM_ALLREDUCE_USE_SYMM_MEM"),
+        ("_aiter_ops.py", "ZorkError: odd", "VLLM_ROCM_USE_AITER"),
+        ("a.py", "RuntimeError: odd expert_indices", "moe_backend"),
+        ("a.py", "RuntimeError: nvshmem is odd, num_max_pumps", "all2all_backend"),
+        ("a.py", "KeyError: 'flux'", "tensor_parallel_size"),
     ],
 )
 def test_the_settings_that_an_error_speaks_of_are_named(frame: str, words: str, named: str) -> None:
@@ -234,6 +289,10 @@ def test_the_settings_that_an_error_speaks_of_are_named(frame: str, words: str, 
         ("ValueError: VLLM_PORT 'tcp://x' appears to be a URI.", ["VLLM_PORT"]),
         ("ValueError: `--mamba-backend` is odd", ["mamba_backend"]),
         ("ValueError: num_attention_heads of kv_proj.weight and max_position_embeddings are odd", []),
+        ("ValueError: Duplicated timeseries: {'vllm:kv_offload_total_bytes'}", []),
+        ("ValueError: --device-ids are odd", ["device_ids"]),
+        ("ValueError: x is not in served_model_name", ["served_model_name"]),
+        ("ValueError: Adjust num_redundant_experts.", ["num_redundant_experts", "enable_eplb"]),
         (
             "ValueError: V1 does not do CPU offloading with experts of DeepEP",
             ["enable_expert_parallel", "cpu_offload_gb"],
@@ -269,6 +328,25 @@ def test_settings_and_variables_are_known_by_their_names(words: str, named: list
             "FileNotFoundError: [Errno 2] No such file or directory",
             "certificate",
         ),
+        (
+            "transformers/models/x/configuration_x.py, f",
+            "ValueError: `rope_odd` must be a dictionary",
+            "The model's config.json",
+        ),
+        ("flashinfer/gemm.py, run", "RuntimeError: odd", "A kernel failed on this GPU"),
+        ("vllm/config.py, _get_and_verify_max_len", "KeyError: 'rope_type'", "The model's config.json"),
+        ("torch/cuda/__init__.py, get_device_properties", "AssertionError: odd", "has a defect there"),
+        ("transformers/models/x/processing_x.py, __init__", "TypeError: odd", "The processor of the model"),
+        (
+            "vllm/model_executor/layers/x.py, apply",
+            "AssertionError: the scale must be contiguous",
+            "has a defect there",
+        ),
+        (
+            "vllm/config.py, f",
+            "AssertionError: the scale must be contiguous",
+            "what to do: the scale must be contiguous",
+        ),
         ("uvicorn/config.py, create_ssl_context", "FileNotFoundError: [Errno 2] No such file: '/x'", "not where it is"),
         (
             "vllm/entrypoints/api_server.py, create_server_socket",
@@ -292,6 +370,66 @@ def test_what_stands_below_the_number_of_a_request_is_the_message() -> None:
     assert "HfHubHTTPError: 418 Teapot: the flux is missing" in said.cause
 
 
+QUOTED = "RuntimeError: Worker failed with error '{}', please check the stack trace above for the root cause"
+
+
+def test_the_words_that_an_engine_quotes_of_a_worker_are_its_error() -> None:
+    found = dead(
+        f"{TRACE}{QUOTED.format('FlashInfer is odd')}\n{TRACE}RuntimeError: Engine core initialization failed. x"
+    )
+    assert found.cause == "The server failed: FlashInfer is odd (exit status 1)."
+    assert "It has to do with attention_backend." in found.remedy
+    as_tuple = "RuntimeError: ('Worker failed with error %s, please check the stack trace above', \"'x' is odd\")"
+    assert dead(f"{TRACE}{as_tuple}").cause == "The server failed: 'x' is odd (exit status 1)."
+    told_itself = dead(f"{TRACE}{ROOT}\n{TRACE}{QUOTED.format('odd')}")
+    assert ROOT in told_itself.cause
+
+
+def test_the_remedy_for_an_engine_that_died_of_an_unknown_error_is_that_of_its_kind() -> None:
+    log = (
+        START
+        + READY
+        + f"{ENGINE}EngineCore encountered a fatal error.\n"
+        + "".join(f"{ENGINE}{line}\n" for line in f"{TRACE}AssertionError: the grammar is odd".split("\n"))
+    )
+    found = diagnose(log, GONE)
+    assert found.id == "engine-dead"
+    assert "vLLM or a library has a defect there" in found.remedy and "structured_outputs_config" in found.remedy
+    assert "first error above" not in found.remedy and "restart_policy" in found.remedy
+
+
+def test_what_a_server_served_with_is_no_wrong_setting() -> None:
+    log = START + READY + f"{ENGINE}EngineCore encountered a fatal error.\n"
+    for words in ("ValueError: 119 tokens for 120 places", "TypeError: the id must be an integer"):
+        found = diagnose(log + "".join(f"{ENGINE}{line}\n" for line in f"{TRACE}{words}".split("\n")), GONE)
+        assert (found.id, "has a defect there" in found.remedy) == ("engine-dead", True)
+
+
+def test_a_name_in_a_line_of_code_is_no_setting() -> None:
+    assert settings_in("AssertionError of the line: assert max_flux == num_pumps") == []
+    assert settings_in("AssertionError: max_flux is odd") == ["max_flux"]
+
+
+def test_what_a_thread_that_reports_the_use_fails_of_is_no_cause() -> None:
+    denied = "PermissionError: [Errno 13] Permission denied: "
+    head = "(EngineCore pid=2) "
+    thread = f"Exception in thread Thread-2 (_report_usage_worker):\n{TRACE}{denied}'/.odd'"
+    assert "/.flux" in dead(f"{thread}\n{TRACE}{denied}'/.flux'", head).cause
+    assert "ZorkError" in dead(f"{thread}\n{TRACE}{ROOT}", head).cause
+
+
+def test_what_a_library_said_last_is_the_cause_however_the_log_is_wrapped() -> None:
+    said = "LLVM ERROR: Failed to compute parent layout for slice layout."
+    log = (
+        "(EngineCore pid=2) INFO 01-01 10:00:00 [core.py:77] Initializing a V1 LLM engine with config: model='org/model', "
+        f"quantization=None\n{said}\nERROR 05-31 09:09:48 [client.py:305] RuntimeError('Engine process (pid 65) died.')\n"
+        "Traceback (most recent call last):\nvllm.engine.multiprocessing.client.MQEngineDeadError: Engine loop is not "
+        "running. Inspect the stacktrace to find the original error\n"
+    )
+    found = diagnose(START + log)
+    assert (found.id, found.cause) == ("unknown", f"The server failed: {said}")
+
+
 def test_an_error_that_speaks_of_no_setting_names_none() -> None:
     assert settings_in(ROOT, "odd/a.py, line 1, in f") == []
 
@@ -305,5 +443,7 @@ def test_every_kind_is_met() -> None:
 def test_who_ended_without_a_word_has_a_way_on() -> None:
     found = diagnose(START, ProcessState(running=False, exit_status=139))
     assert "coredumpctl" in found.remedy and "VLLM_LOGGING_LEVEL: DEBUG" in found.remedy
+    crashed = diagnose(START, ProcessState(running=False, exit_status=132))
+    assert "AVX2" in crashed.remedy and "illegal instruction." in crashed.cause
     # The kernel has nothing to say of one that left by itself.
     assert "coredumpctl" not in diagnose(START, ProcessState(running=False, exit_status=3)).remedy

@@ -35,7 +35,8 @@ BLOCK = "is not divisible by weight quantization block_n = 128."
     ("error", "id", "cause", "remedy", "retryable"),
     [
         pytest.param(
-            "torch.AcceleratorError: CUDA error: MPS client failed to connect to the MPS control daemon or the MPS server",
+            "torch.AcceleratorError: CUDA error: MPS client failed to connect to the MPS control daemon or the MPS "
+            "server",
             "cuda-error",
             "MPS control daemon",
             "nvidia-cuda-mps-control -d",
@@ -84,7 +85,8 @@ BLOCK = "is not divisible by weight quantization block_n = 128."
             id="a rank that is taken as it is",
         ),
         pytest.param(
-            "NotImplementedError: OddExperts does not support LoRA. For unquantized MoE, set moe_backend='triton' or x.",
+            "NotImplementedError: OddExperts does not support LoRA. For unquantized MoE, set moe_backend='triton' or "
+            "x.",
             "lora-unsupported",
             "LoRA adapters with OddExperts",
             "Set moe_backend to triton or auto",
@@ -177,7 +179,8 @@ BLOCK = "is not divisible by weight quantization block_n = 128."
         ),
         pytest.param(
             "torch.distributed.DistNetworkError: The client socket has failed to connect to any network address of "
-            "(head, 29501). The IPv6 network addresses of (head, 29501) cannot be retrieved (gai error: -2 - Name or x).",
+            "(head, 29501). The IPv6 network addresses of (head, 29501) cannot be retrieved (gai error: -2 - Name or "
+            "x).",
             "rendezvous-timeout",
             "the name head is not known here",
             "master_addr",
@@ -313,12 +316,14 @@ BLOCK = "is not divisible by weight quantization block_n = 128."
             f"{CONFIG}SpeculativeConfig\n  Value error, x is odd. Use num_speculative_tokens=5 or larger.{TYPE}",
             "config-invalid",
             "x is odd",
-            "Use num_speculative_tokens=5 or larger. Change or leave out num_speculative_tokens or speculative_config in engine.",
+            "Use num_speculative_tokens=5 or larger. Change or leave out num_speculative_tokens or "
+            "speculative_config in engine.",
             False,
             id="what a check says to do",
         ),
         pytest.param(
-            f"{CONFIG}VllmConfig\nscale_dtype\n  Extra inputs are not permitted [type=extra_forbidden, input_value=None]",
+            f"{CONFIG}VllmConfig\nscale_dtype\n  Extra inputs are not permitted [type=extra_forbidden, "
+            f"input_value=None]",
             "config-invalid",
             "scale_dtype",
             "The model's config.json has scale_dtype",
@@ -326,7 +331,8 @@ BLOCK = "is not divisible by weight quantization block_n = 128."
             id="a key of the model's own file",
         ),
         pytest.param(
-            f"{CONFIG}VllmConfig\ntensor_parallel_size\n  Extra inputs are not permitted [type=extra_forbidden, i=None]",
+            f"{CONFIG}VllmConfig\ntensor_parallel_size\n  Extra inputs are not permitted [type=extra_forbidden, "
+            f"i=None]",
             "config-invalid",
             "tensor_parallel_size",
             "Remove tensor_parallel_size from the setting in engine",
@@ -334,7 +340,8 @@ BLOCK = "is not divisible by weight quantization block_n = 128."
             id="a key that was given",
         ),
         pytest.param(
-            "ValueError: Failed to load model - not enough GPU memory. Try lowering it.\ntorch.OutOfMemoryError: CUDA out of "
+            "ValueError: Failed to load model - not enough GPU memory. Try lowering it.\ntorch.OutOfMemoryError: "
+            "CUDA out of "
             "memory. Tried to allocate 260.00 MiB. GPU 0 has a total capacity of 6.00 GiB of which 0 bytes is free.",
             "mem-load-oom",
             "260.00 MiB more were asked for, and 0 bytes of 6.00 GiB are free",
@@ -343,7 +350,8 @@ BLOCK = "is not divisible by weight quantization block_n = 128."
             id="how much was missing for the weights",
         ),
         pytest.param(
-            "torch.OutOfMemoryError: HIP out of memory. Tried to allocate 80.00 MiB. GPU 0 has a total capacity of 15.92 GiB "
+            "torch.OutOfMemoryError: HIP out of memory. Tried to allocate 80.00 MiB. GPU 0 has a total capacity of "
+            "15.92 GiB "
             "of which 0 bytes is free.",
             "cuda-oom",
             "0 bytes of 15.92 GiB are free on GPU 0",
@@ -360,12 +368,85 @@ BLOCK = "is not divisible by weight quantization block_n = 128."
             id="a part of a package",
         ),
         pytest.param(
+            "ModuleNotFoundError: No module named 'vllm.odd'",
+            "module-missing",
+            "The Python package vllm has no part vllm.odd",
+            "no other directory is called vllm",
+            False,
+            id="a part of vLLM",
+        ),
+        pytest.param(
             "zmq.error.ZMQError: Address already in use (addr='tcp://localhost:5557')",
             "port-in-use",
             "Port 5557 is taken",
             "VLLM_NIXL_SIDE_CHANNEL_PORT",
             False,
             id="the port of a connector",
+        ),
+        pytest.param(
+            "torch.AcceleratorError: CUDA error: CUDA-capable device(s) is/are busy or unavailable",
+            "cuda-error",
+            "busy or unavailable",
+            "its compute mode is exclusive",
+            None,
+            id="a GPU that another has for itself",
+        ),
+        pytest.param(
+            "RuntimeError: CUDA error: peer access is not supported between these two devices",
+            "cuda-error",
+            "peer access",
+            "Set disable_custom_all_reduce: true",
+            None,
+            id="GPUs that do not reach each other",
+        ),
+        pytest.param(
+            "torch.AcceleratorError: CUDA error: operation not permitted when stream is capturing",
+            "cuda-error",
+            "stream is capturing",
+            "Set enforce_eager: true",
+            None,
+            id="a graph that cannot be captured",
+        ),
+        pytest.param(
+            "RuntimeError: CUDA Error: operation not supported at /workspace/csrc/cumem_allocator.cpp:62",
+            "cuda-error",
+            "operation not supported",
+            "leave out enable_sleep_mode",
+            None,
+            id="what a virtual GPU lacks",
+        ),
+        pytest.param(
+            '  File "/x/torch/_symmetric_memory/__init__.py", line 9, in rendezvous\nRuntimeError: CUDA driver error: invalid odd',
+            "cuda-error",
+            "invalid odd",
+            "VLLM_ALLREDUCE_USE_SYMM_MEM: 0",
+            None,
+            id="symmetric memory",
+        ),
+        pytest.param(
+            f"{CONFIG}VllmConfig\n  Value error, Cannot find the config file for awq_marlin{TYPE}",
+            "quant-config-missing",
+            "says awq_marlin",
+            "Remove quantization",
+            False,
+            id="weights that are not quantized",
+        ),
+        pytest.param(
+            f"{CONFIG}SpeculativeConfig\n  Value error, Number of experts must be odd when expert parallelism is "
+            f"on{TYPE}",
+            "config-invalid",
+            "experts must be odd",
+            "Number of experts must be odd when expert parallelism is on. Change or leave out enable_expert_parallel",
+            False,
+            id="what a check demands, without what pydantic puts before it",
+        ),
+        pytest.param(
+            "ModuleNotFoundError: No module named 'transformers_modules.org.Odd-1'",
+            "remote-code-name",
+            "transformers_modules.org.Odd-1",
+            "has no dot",
+            False,
+            id="a directory with a dot in its name",
         ),
     ],
 )
@@ -397,3 +478,22 @@ def test_a_package_that_was_done_without_is_no_cause() -> None:
     during = "\nDuring handling of the above exception, another exception occurred:\n\n"
     found = diagnose(START + handled + during + error, gone)
     assert (found.id, "ZorkError: odd" in found.cause) == ("unknown", True)
+
+
+def test_how_a_process_of_the_engine_ended_is_said_with_its_signal() -> None:
+    found = diagnose(START + END.replace("{}", "{'EngineCore': -11}"), ProcessState(running=False, exit_status=1))
+    assert (found.id, "(exit code -11: segmentation fault)" in found.cause) == ("engine-start-failed", True)
+
+
+def test_a_line_of_code_that_raises_is_no_message() -> None:
+    code = '    raise ValueError(f"LoRA rank 64 is greater than max_lora_rank 16")\n'
+    assert diagnose(f"{START}Traceback (most recent call last):\n{code}ZorkError: odd\n").id == "unknown"
+
+
+def test_a_start_that_stands_where_its_gpus_first_meet_is_told_how_they_do() -> None:
+    met = "INFO 11-21 10:00:00 [pynccl.py:1] vLLM is using nccl==2.27.7\n"
+    stall = "INFO 11-21 10:00:00 [s.py:1] No available shared memory broadcast block found in 60 seconds.\n" * 9
+    loaded = "INFO 11-21 10:00:00 [g.py:1] Starting to load model m...\n"
+    for between, remedy in (("", "NCCL_P2P_DISABLE: 1"), (loaded, "kernels may be compiling")):
+        found = diagnose(f"{START}{met}{between}{stall}", ProcessState(running=True))
+        assert (found.id, remedy in found.remedy) == ("shm-broadcast-stall", True)
