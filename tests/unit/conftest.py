@@ -11,6 +11,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# A machine that is busy makes examples slow, and says nothing about what is tested.
+settings.register_profile("any_machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any_machine")
 
 IS_CONTROLLER = sys.version_info >= (3, 11)
 # What no managed host executes: folders, and what a test elsewhere imports that belongs to the controller.

@@ -150,7 +150,7 @@ def of_any_requests(test: t.Callable[[list[t.Any]], None]) -> t.Callable[[], Non
     """Try a test with any requests, and with those that were found once."""
     for requests in (BEGUN, OVERTAKEN_HALFWAY, OVERTAKEN_BY_A_THIRD, OVERTAKEN):
         test = example(requests)(test)
-    return settings(max_examples=300, deadline=None)(given(REQUESTS)(test))
+    return settings(max_examples=300)(given(REQUESTS)(test))
 
 
 @of_any_requests

@@ -25,7 +25,7 @@ from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmE
 from ansible_collections.gpufleet.vllm.plugins.module_utils._gpu.selection import Wish, select
 from ansible_collections.gpufleet.vllm.plugins.module_utils._server.spec import from_params
 from ansible_collections.gpufleet.vllm.plugins.module_utils._vllm.architecture import Architecture
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 
 TOTAL = 80000
 
@@ -264,7 +264,6 @@ def test_who_has_to_make_room(
     assert givers(asking(share), host(gpu(*processes)), stopped, candidates) == names
 
 
-@settings(deadline=None)
 @given(
     st.dictionaries(st.sampled_from(("b", "c", "d", "e")), st.integers(1000, 40000), max_size=4),
     st.sampled_from((0.2, 0.4, 0.6, 0.9)),

@@ -171,7 +171,7 @@ def key_in(directory: Path) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("kind", [CONTAINERS, UNITS])
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(requests=REQUESTS)
 def test_whatever_was_asked_for_and_went_wrong_the_next_run_serves_and_nothing_is_left(
     kind: str, requests: list[t.Any]
@@ -196,7 +196,7 @@ def test_whatever_was_asked_for_and_went_wrong_the_next_run_serves_and_nothing_i
 
 
 @pytest.mark.parametrize("kind", [CONTAINERS, UNITS])
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     requests=REQUESTS,
     name=st.sampled_from(("a", "b")),

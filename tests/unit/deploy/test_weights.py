@@ -539,7 +539,7 @@ CONTENTS = st.one_of(
 TREES = st.dictionaries(NAMES, CONTENTS, max_size=6)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(files=TREES, ref=st.binary(max_size=50) | st.just(COMMIT.encode()), revision=st.none() | st.text(max_size=10))
 def test_no_tree_raises_and_a_complete_model_has_no_problem(files: Files, ref: bytes, revision: str | None) -> None:
     place = Path(tempfile.mkdtemp())

@@ -844,7 +844,7 @@ CONTAINER = st.fixed_dictionaries({"Id": st.just(OURS), "Names": ANYTHING, "Labe
         **dict.fromkeys(("init_cgroup", "numa_nodes"), TEXT),
     )
 )
-@settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large], deadline=None)
+@settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 def test_no_observation_raises(seen: Observation) -> None:
     facts = gpu_facts.host_facts(seen)
     assert set(facts) == HOST_KEYS

@@ -20,7 +20,7 @@ from ansible_collections.gpufleet.vllm.plugins.module_utils._server.fallbacks im
     merge,
 )
 from ansible_collections.gpufleet.vllm.plugins.module_utils._server.spec import ALL_KEYS
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 
 SAID = {"name": "a", "model": "m", "engine": {"max_model_len": 32768, "gpu_memory_utilization": 0.9}, "port": None}
 
@@ -74,7 +74,6 @@ def test_a_rung_that_cannot_be_tried_is_passed_over() -> None:
     assert fallbacks().after("kv", unfit={0, 1}) is None
 
 
-@settings(deadline=None)
 @given(st.lists(st.sampled_from(("kv", "free", "crash", "other")), max_size=8))
 def test_a_ladder_ends(causes: list[str]) -> None:
     found = Fallbacks.of(SAID, RUNGS)
@@ -266,7 +265,6 @@ def test_the_way_down_in_one_run(
         assert steps.fallbacks.taken == taken
 
 
-@settings(deadline=None)
 @given(
     st.none() | st.sampled_from(("kv", "free", "crash")),
     st.lists(st.none() | st.sampled_from(("kv", "free", "crash")), min_size=10, max_size=10),

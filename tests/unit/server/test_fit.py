@@ -660,7 +660,7 @@ def is_no_worse(more: Fit, less: Fit) -> bool:
     return VERDICTS.index(more.verdict) <= VERDICTS.index(less.verdict) and all((a or 0) >= (b or 0) for a, b in tokens)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(ARCHITECTURES, VERSIONS, ENGINES, MEMORY, MEMORY, MEMORY, st.booleans())
 def test_more_memory_never_makes_it_worse(
     architecture: Architecture, version: t.Any, engine: t.Any, total: int, used: int, more: int, is_unified: bool
@@ -673,7 +673,7 @@ def test_more_memory_never_makes_it_worse(
     assert is_no_worse(fit(wanted, box(total, used, is_unified), architecture, returning=back), now)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(ARCHITECTURES, VERSIONS, ENGINES, MEMORY, MEMORY, st.booleans())
 def test_what_is_suggested_makes_it_better(
     architecture: Architecture, version: t.Any, engine: t.Any, total: int, used: int, is_unified: bool

@@ -85,7 +85,7 @@ def test_healthy_log_has_no_cause(name: str) -> None:
 
 @pytest.mark.parametrize("name", HEALTHY)
 @given(part=st.floats(0, 1))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_healthy_log_has_no_cause_however_far_it_is(name: str, part: float) -> None:
     text = log(name)
     assert diagnose(text[: int(len(text) * part)]).id == "none"
@@ -627,7 +627,7 @@ def test_a_handled_exception_of_a_start_that_goes_on_is_no_failure() -> None:
     st.text(max_size=3000),
     st.sampled_from([ProcessState(), ProcessState(True), ProcessState(False, 1), ProcessState(False, 0, restarts=2)]),
 )
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_no_text_raises(text: str, state: ProcessState) -> None:
     found = diagnose(text, state)
     assert isinstance(found, Diagnosis)
@@ -655,7 +655,7 @@ PIECES = [
 
 
 @given(st.lists(st.one_of(st.sampled_from(PIECES), st.text(max_size=20)), max_size=40), st.booleans())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_no_mixture_of_known_pieces_raises(pieces: list[str], running: bool) -> None:
     found = diagnose("".join(pieces), ProcessState(running, None if running else 1))
     assert found.id in {*BY_ID, "none", "unknown"}

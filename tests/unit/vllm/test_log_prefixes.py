@@ -264,7 +264,7 @@ def test_what_stands_below_a_long_line_is_none_of_it() -> None:
 
 
 @given(st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_lines_of_several_processes_may_come_in_any_order(data: st.DataObject) -> None:
     """Each process writes its lines in order, and theirs come between each other's."""
     error = ["Traceback (most recent call last):", '  File "a.py", line 1, in f', "ZorkError: the flux is missing"]
@@ -281,7 +281,7 @@ def test_lines_of_several_processes_may_come_in_any_order(data: st.DataObject) -
 
 
 @given(st.sampled_from(SHORT), st.integers(60, 250), st.sampled_from([at_the_column, at_blanks]), st.floats(0, 1))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_no_window_makes_up_a_cause(name: str, width: int, how: t.Callable[[str, int], str], part: float) -> None:
     """Whatever the width, wherever it begins: a failure is known by its own name, by what follows from it, or not."""
     lines = how(shown(name), width).splitlines(keepends=True)
@@ -293,7 +293,7 @@ def test_no_window_makes_up_a_cause(name: str, width: int, how: t.Callable[[str,
 
 
 @given(st.sampled_from(HEALTHY), st.integers(60, 250), st.sampled_from([at_the_column, at_blanks]))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_no_window_makes_a_healthy_server_sick(name: str, width: int, how: t.Callable[[str, int], str]) -> None:
     assert diagnose(how(shown(name), width)).id == "none"
 
@@ -307,7 +307,7 @@ def test_how_full_a_cache_is_is_no_usage_of_a_program(how: t.Callable[[str, int]
 
 
 @given(st.data())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_users_and_workers_may_speak_at_once(data: st.DataObject) -> None:
     """What dies is told whatever users say at that time, and nothing of what they say is told."""
     words = data.draw(
@@ -331,7 +331,7 @@ def test_users_and_workers_may_speak_at_once(data: st.DataObject) -> None:
 
 
 @given(st.sampled_from(SHORT), st.floats(0, 1), st.sampled_from(sorted(PREFIXES)))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_failed_server_is_never_well_wherever_its_log_begins(name: str, part: float, prefix: str) -> None:
     """Whatever of its end is left: the process is gone, and no cause is made up."""
     lines = prefixed(prefix, captured(name)).splitlines(keepends=True)
@@ -341,7 +341,7 @@ def test_a_failed_server_is_never_well_wherever_its_log_begins(name: str, part: 
 
 
 @given(st.sampled_from(HEALTHY), st.floats(0, 1), st.sampled_from(sorted(PREFIXES)))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_healthy_log_has_no_cause_wherever_it_is_cut(name: str, part: float, prefix: str) -> None:
     text = prefixed(prefix, captured(name))
     assert diagnose(text[: int(len(text) * part)]).id == "none"

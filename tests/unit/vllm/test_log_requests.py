@@ -154,7 +154,7 @@ def test_a_death_is_told_whatever_users_said_of_it(version: str) -> None:
 @pytest.mark.parametrize("prefix", ["", "Nov 21 03:31:23 gpu-1 vllm[921]: ", "2026-11-21T03:31:23.000000001Z "])
 @pytest.mark.parametrize("version", [name for name in LOGGED if name not in UNBROKEN])
 @given(data=st.data())
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_a_collector_that_breaks_a_long_line_tells_nothing_by_that(
     version: str, prefix: str, data: st.DataObject
 ) -> None:
