@@ -296,7 +296,7 @@ WEIGHTS = (
 )
 CONFIG = (
     "The model's config.json does not go with this vLLM or with its transformers",
-    "compare config.json with that of its publisher; a newer version may know it, and hf_overrides sets a value anew",
+    "compare config.json with that of its publisher; a newer version may know it, and hf_overrides overrides a value",
 )
 KERNEL = (
     "A kernel failed on this GPU",
