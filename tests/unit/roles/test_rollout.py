@@ -281,7 +281,7 @@ def run(collections: Path, path: Path, fleet: Fleet, playbook: str = "gpufleet.v
         "vllm_model": "x",
         "vllm_backend": "container",
         "vllm_models": {"x": MODEL},
-        "vllm_report": str(path / "report"),
+        "vllm_report": "report",
         "vllm_rollout": {"soak": 0, "drain_command": ["sh", "-c", f"echo $1 >>{path}/drained; touch {path}/drained-$1",
                                                       "sh", "{{ inventory_hostname }}"],
                          "undrain_tasks": "undrain.yml", **fleet.settings},
