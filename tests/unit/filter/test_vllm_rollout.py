@@ -174,8 +174,31 @@ def test_what_changes_is_told_setting_by_setting(before: Row, after: Row, lines:
 
 
 @pytest.mark.parametrize(
+    ("found", "line"),
+    [
+        pytest.param({"server": {"superseded": True}}, "a change that was not committed", id="a run that was cut short"),
+        pytest.param({"health": {}}, "nothing; its server is to be verified", id="too young to be asked"),
+        pytest.param(
+            {"health": {"healthy": False, "msg": "It hangs. Restart it.\n  GET /health 500"}},
+            "nothing; its server is to be verified: It hangs. Restart it.",
+            id="it gave no good answer",
+        ),
+    ],
+)
+def test_what_is_only_verified_says_why(found: Row, line: str) -> None:
+    assert changes({"pending": True, **found}) == [line]
+
+
+def test_a_host_that_is_lost_is_told_without_the_words_that_begin_every_failure() -> None:
+    assert Host("a", found={"unreachable": True, "msg": "Task failed: No route."}).refusal == ("unreachable", "No route.")
+
+
+@pytest.mark.parametrize(
     ("settings", "message"),
     [
+        pytest.param("soak=3", "vllm_rollout must be a mapping, such as {'soak': 300}; got 'soak=3'.", id="text"),
+        pytest.param({"drain_command": "drain a"}, "vllm_rollout.drain_command must be a list, of a command", id="a line"),
+        pytest.param({"undrain_tasks": ["a.yml"]}, "vllm_rollout.undrain_tasks must be the path of a file", id="files"),
         pytest.param({"canary": 1}, "Unknown key 'vllm_rollout.canary'. Did you mean canaries?", id="misspelt"),
         pytest.param({"canaries": "nobody"}, "vllm_rollout.canaries: 'nobody' is neither a host", id="nobody's name"),
         pytest.param(
@@ -195,11 +218,11 @@ def test_what_changes_is_told_setting_by_setting(before: Row, after: Row, lines:
         ),
     ],
 )
-def test_a_setting_that_is_not_valid_is_refused_by_its_address(settings: Row, message: str) -> None:
+def test_a_setting_that_is_not_valid_is_refused_by_its_address(settings: t.Any, message: str) -> None:
     hosts = fleet(a="todo")
-    with pytest.raises(AnsibleFilterError) as caught:
-        vllm_rollout(list(hosts), hosts, settings)
-    assert str(caught.value).startswith(message)
+    found = vllm_rollout(list(hosts), hosts, settings)
+    assert (found["ok"], found["pattern"]) == (False, ["!all"])
+    assert found["problem"].startswith(message)
 
 
 @pytest.mark.parametrize(("value", "count"), [(3, 3), ("3", 3), ("25%", 2), ("100 %", 10), (0, 0)])
@@ -232,7 +255,7 @@ def judged(hosts: Row, **settings: t.Any) -> Row:
         pytest.param({"__rollout_failure": "The drain\nfailed."}, "The drain failed.", id="a hook failed"),
         pytest.param({"__rollout_done": {}}, "its change left no result", id="nothing is known of it"),
         pytest.param(
-            {"__rollout_done": {"unreachable": True, "msg": "Down."}}, "unreachable: Down.", id="it went away"
+            {"__rollout_done": {"unreachable": True, "msg": "Task failed: Down."}}, "unreachable: Down.", id="it went away"
         ),
         pytest.param(
             {"__rollout_soak": {"healthy": False, "msg": "Hangs."}}, "not healthy any more: Hangs.", id="sick later"
