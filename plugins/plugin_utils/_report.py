@@ -309,10 +309,13 @@ def _sum(gpus: t.Sequence[Result], key: str) -> int | None:
 
 
 def lines(found: Report) -> list[str]:
-    """The sentence, and a line for each host that needs attention, for a terminal."""
-    bad = [row for row in found["rows"] if is_bad(row)]
-    width = max((len(row["host"]) for row in bad), default=0)
-    return [found["message"], *(f"{row['host']:{width}}  {row['status']}: {row['message']}" for row in bad)]
+    """The sentence, and a line for each trouble with the hosts that have it, for a terminal."""
+    of_trouble: dict[str, list[str]] = {}
+    for row in filter(is_bad, found["rows"]):
+        of_trouble.setdefault(f"{row['status']}: {row['message']}", []).append(row["host"])
+    named = [(", ".join(hosts), trouble) for trouble, hosts in of_trouble.items()]
+    width = max((len(hosts) for hosts, _trouble in named if "," not in hosts), default=0)
+    return [found["message"], *(f"{hosts:{width}}  {trouble}" for hosts, trouble in named)]
 
 
 def as_json(found: Report) -> str:

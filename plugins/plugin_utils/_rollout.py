@@ -386,8 +386,12 @@ def compiled_for(host: Host) -> str:
 def _table(fleet: t.Sequence[Host], waves: t.Sequence[Wave]) -> list[str]:
     """A line for each host that is not right already, those that cannot be changed first, then by wave."""
     wave_of = {name: (number, wave.name) for number, wave in enumerate(waves) for name in wave.hosts}
+    # The same sentence for a whole fleet is read once.
+    firsts: dict[t.Any, str] = {}
+    for one in fleet:
+        firsts.setdefault(one.refusal, one.name)
     rows = [
-        (-1, one.name, one.hardware_class, one.refusal[0], one.refusal[1])
+        (-1, one.name, one.hardware_class, one.refusal[0], _refused(one, firsts[one.refusal]))
         if one.refusal
         else (
             *(wave_of[one.name][:1]),
@@ -404,6 +408,11 @@ def _table(fleet: t.Sequence[Host], waves: t.Sequence[Wave]) -> list[str]:
     lines = [f"{a:{widths[0]}}  {b:{widths[1]}}  {c:{widths[2]}}  {d}".rstrip() for a, b, c, d in cells]
     right = sum(1 for one in fleet if one.is_right)
     return [*lines, *([f"{_hosts(right)}: nothing to change"] if right else [])]
+
+
+def _refused(host: Host, first: str) -> str:
+    message = host.refusal[1] if host.refusal else ""
+    return message if host.name == first else f"the same as {first}"
 
 
 # ---------------------------------------------------------------------------------------------------------------------

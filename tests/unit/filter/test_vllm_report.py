@@ -93,6 +93,12 @@ def test_what_needs_attention_comes_first_and_fails_the_run() -> None:
     assert found["lines"][1:] == ["a  unreachable: No route."]
 
 
+def test_the_same_trouble_of_several_hosts_is_one_line() -> None:
+    down, full = ({"__rollout_planned": {"unreachable": True, "msg": text}} for text in ("No route.", "Timed out."))
+    found = rollout(a=down, b=full, c=down)
+    assert found["lines"][1:] == ["a, c  unreachable: No route.", "b  unreachable: Timed out."]
+
+
 def test_a_wave_that_failed_tells_what_became_of_each_host() -> None:
     found = rollout(a=BACK, b=FAILED, c=CHANGED)
     statuses = {row["host"]: (row["status"], row["message"]) for row in found["rows"]}

@@ -156,6 +156,15 @@ def test_the_table_shows_refusals_first_and_counts_what_is_right() -> None:
     ]
 
 
+def test_the_table_tells_the_same_refusal_of_several_hosts_once() -> None:
+    hosts = fleet(a="refused", b="down", c="refused")
+    assert vllm_rollout(list(hosts), hosts, {})["table"] == [
+        "a  gb10  port-in-use  Port 8000 is taken.",
+        "b  gb10  unreachable  No route to host.",
+        "c  gb10  port-in-use  the same as a",
+    ]
+
+
 @pytest.mark.parametrize(
     ("before", "after", "lines"),
     [
