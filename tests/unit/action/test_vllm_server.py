@@ -411,7 +411,7 @@ def test_gpus_that_cannot_be_looked_at_are_a_failure() -> None:
 @pytest.mark.parametrize(
     ("said", "sentence"),
     [
-        ({}, "no model is given. Pass -e model=NAME; the catalogue holds"),
+        ({}, "No model is given. Pass -e model=NAME; the catalogue holds"),
         ({"server": {**SERVER, "prot": 1}}, "Unknown key 'vllm_server.prot'. Did you mean port?"),
         (
             {"server": {**SERVER, "zzz": 1}},
