@@ -51,6 +51,7 @@ _value:
   type: dict
 """
 
+import os
 import typing as t
 
 from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
@@ -66,10 +67,20 @@ def vllm_rollout(names: t.Any, hostvars: t.Any, settings: t.Any = None) -> dict[
     """
     require_mapping("vllm_rollout: hostvars", hostvars)
     try:
-        said = settings_of(plain(settings or {}))
+        given = plain(settings or {})
+        said = settings_of(given)
+        for key in ("drain_tasks", "undrain_tasks"):
+            _require_file(key, given.get(key))
         return {**plan([host(str(name), hostvars[name]) for name in names], said), "problem": ""}
     except VllmError as error:
         return {"ok": False, "message": str(error), "problem": str(error), "pattern": NOBODY, "serial": [1], "waves": []}
+
+
+def _require_file(key: str, name: str | None) -> None:
+    """Refuse a file that is not there: Ansible gives up a host where it cannot be included."""
+    path = os.path.join(os.environ.get("PWD", ""), os.path.expanduser(name or "."))
+    if name and not os.path.isfile(path):
+        raise VllmError(f"vllm_rollout.{key}: {path} is not a file. A relative path is one from where the playbook is started.")
 
 
 class FilterModule:

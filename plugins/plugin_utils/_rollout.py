@@ -471,8 +471,12 @@ def trouble(host: Changed, least_rate: float = 0.0) -> str:
         return f"unreachable: {_lost(host.done)}"
     if host.done.get("failed"):
         return one_line(host.done.get("message") or host.done.get("msg"))
-    if host.failure or not host.done:
-        return host.failure or "its change left no result"
+    if not host.done:
+        # Nothing but the hook is before what has a result.
+        drain = f"Its server was not changed, since the drain failed: {host.failure}"
+        return drain if host.failure else "its change left no result"
+    if host.failure:
+        return f"The undrain failed: {host.failure}"
     return _soak_trouble(host, least_rate)
 
 
@@ -509,7 +513,7 @@ def _is_later(then: str, now: str) -> bool:
 def verdict(rollout: Result, earlier: t.Sequence[Result], hosts: t.Mapping[str, Changed]) -> dict[str, t.Any]:
     """What became of the next wave that has no verdict: what of it is committed and put back, and whether to go on."""
     wave, settings = rollout["waves"][len(earlier)], rollout["settings"]
-    changed = {name: hosts.get(name, Changed(failure="nothing is known of it")) for name in wave["hosts"]}
+    changed = {name: hosts.get(name, Changed({"failed": True, "message": "nothing is known of it"})) for name in wave["hosts"]}
     troubles = {name: trouble(one, settings["min_tokens_per_second"]) for name, one in changed.items()}
     failed = {name: text for name, text in troubles.items() if text}
     before = len(rollout["refused"]) + sum(len(one["failed"]) for one in earlier)

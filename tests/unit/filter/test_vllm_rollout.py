@@ -21,6 +21,7 @@ from ansible_collections.gpufleet.vllm.plugins.plugin_utils._rollout import (
     plan,
     share,
 )
+from ansible_collections.gpufleet.vllm.plugins.plugin_utils._rollout_hosts import task_failure
 from hypothesis import given, strategies as st
 
 Row = dict[str, t.Any]
@@ -208,6 +209,7 @@ def test_a_host_that_is_lost_is_told_without_the_words_that_begin_every_failure(
         pytest.param("soak=3", "vllm_rollout must be a mapping, such as {'soak': 300}; got 'soak=3'.", id="text"),
         pytest.param({"drain_command": "drain a"}, "vllm_rollout.drain_command must be a list, of a command", id="a line"),
         pytest.param({"undrain_tasks": ["a.yml"]}, "vllm_rollout.undrain_tasks must be the path of a file", id="files"),
+        pytest.param({"drain_tasks": "no.yml"}, "vllm_rollout.drain_tasks: ", id="a file that is not there"),
         pytest.param({"canary": 1}, "Unknown key 'vllm_rollout.canary'. Did you mean canaries?", id="misspelt"),
         pytest.param({"canaries": "nobody"}, "vllm_rollout.canaries: 'nobody' is neither a host", id="nobody's name"),
         pytest.param(
@@ -261,7 +263,14 @@ def judged(hosts: Row, **settings: t.Any) -> Row:
     [
         pytest.param({}, "", id="it is healthy"),
         pytest.param(SICK, "No.", id="its change failed"),
-        pytest.param({"__rollout_failure": "The drain\nfailed."}, "The drain failed.", id="a hook failed"),
+        pytest.param(
+            {"__rollout_failure": {"msg": "Not\nallowed."}}, "The undrain failed: Not allowed.", id="what follows failed"
+        ),
+        pytest.param(
+            {"__rollout_done": {}, "__rollout_failure": {"reason": "No such file."}},
+            "Its server was not changed, since the drain failed: No such file.",
+            id="what comes before failed",
+        ),
         pytest.param({"__rollout_done": {}}, "its change left no result", id="nothing is known of it"),
         pytest.param(
             {"__rollout_done": {"unreachable": True, "msg": "Task failed: Down."}}, "unreachable: Down.", id="it went away"
@@ -312,6 +321,27 @@ def test_a_host_fails_for_a_reason(differs: Row, failure: str) -> None:
     assert found["failed"] == ({"a": failure} if failure else {})
     assert found["stops"] is bool(failure)
     assert found["commit"] == ([] if failure else ["a"])
+
+
+@pytest.mark.parametrize(
+    ("result", "sentence"),
+    [
+        pytest.param(
+            {"cmd": ["drain", "a b"], "rc": 3, "msg": "non-zero return code", "stderr": "warn\nNo such backend.\n"},
+            "drain 'a b' ended with exit status 3: No such backend.",
+            id="a command that says why",
+        ),
+        pytest.param({"cmd": ["false"], "rc": 1, "msg": "x"}, "false ended with exit status 1.", id="one that says nothing"),
+        pytest.param(
+            {"cmd": "/no/such x", "rc": 2, "msg": "Error executing command."},
+            "/no/such x could not be run on the controller. Check its path, and whether it may be executed.",
+            id="one that is not there",
+        ),
+        pytest.param({}, "Its change failed.", id="nothing is said"),
+    ],
+)
+def test_why_a_hook_failed(result: Row, sentence: str) -> None:
+    assert task_failure(result) == sentence
 
 
 @pytest.mark.parametrize(

@@ -131,6 +131,8 @@ class Fleet:
     arguments: tuple[str, ...] = ()
     # Which hosts were drained and which undrained, in turn.
     hooks: tuple[str, str] | None = None
+    # What the report says of some.
+    why: dict[str, str] = field(default_factory=dict)
 
 
 ALL_OLD: dict[str, str | None] = dict.fromkeys("abcdef", OLD)
@@ -162,6 +164,17 @@ FLEETS = [
         statuses={"a": "failed", "d": "put back", "b": "not reached"},
         # The one that failed is put back while it is drained, the other one is drained for it once more.
         hooks=("add", "add"),
+    ),
+    Fleet(
+        "a host cannot be drained",
+        ALL_OLD,
+        "Canaries: 2 of 2 hosts failed (a, d). A canary may not fail: the rollout stops, and no other host is changed. 6 hosts: "
+        "2 failed, 4 not reached. Run the same command again once the cause is gone.",
+        rc=2,
+        settings={"drain_command": ["sh", "-c", "echo No backend >&2; exit 3"]},
+        statuses={"a": "failed", "d": "failed", "b": "not reached"},
+        why={"a": "Its server was not changed, since the drain failed: sh -c 'echo No backend >&2; exit 3' ended with exit "
+                  "status 3: No backend"},
     ),
     Fleet(
         "a wave fails during its soak",
@@ -331,6 +344,8 @@ def test_a_rollout(fleet: Fleet, collections: Path, tmp_path: Path) -> None:
         assert seen.report["message"] == fleet.message
     statuses = {row["host"]: row["status"] for row in seen.report.get("rows", ())}
     assert {name: statuses.get(name) for name in fleet.statuses} == fleet.statuses
+    messages = {row["host"]: row["message"] for row in seen.report.get("rows", ())}
+    assert {name: messages.get(name) for name in fleet.why} == fleet.why
     # A host that was lost has no result to go on with.
     assert not re.search("undefined|has no attribute", seen.output), seen.output
     # Nothing is left half done, but where somebody has to look.
