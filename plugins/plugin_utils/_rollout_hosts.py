@@ -17,8 +17,8 @@ Variables = t.Mapping[str, t.Any]
 
 # The variables of a host, by what they hold.
 PLANNED, REFUSAL, DONE, FAILURE = "__rollout_planned", "__rollout_refusal", "__rollout_done", "__rollout_failure"
-SOAK, NOW, UNDONE, COMMITTED = "__rollout_soak", "__rollout_now", "__rollout_undone", "__rollout_committed"
-PACKED = "__rollout_packed"
+SOAK, NOW, COMMITTED = "__rollout_soak", "__rollout_now", "__rollout_committed"
+UNDONE, UNDO_FAILURE, PACKED = "__rollout_undone", "__rollout_undo_failure", "__rollout_packed"
 
 
 def value(variables: Variables, name: str) -> t.Any:
@@ -43,6 +43,17 @@ def changed(variables: Variables) -> Changed:
     failure = task_failure(value(variables, FAILURE)) if FAILURE in variables else ""
     seen = (value(variables, name) for name in (SOAK, NOW, COMMITTED))
     return Changed(value(variables, DONE), failure, *seen)
+
+
+def undone(variables: Variables) -> dict[str, t.Any]:
+    """What putting a host back came to, with what failed before and after its role; empty where nobody did."""
+    result: dict[str, t.Any] = dict(value(variables, UNDONE))
+    if UNDO_FAILURE not in variables or result.get("failed"):
+        return result
+    failure = task_failure(value(variables, UNDO_FAILURE))
+    if not result:
+        return {"failed": True, "message": f"It was not restored, since the drain failed: {failure}"}
+    return {**result, "failed": True, "message": f"{result.get('message')} It was not undrained: {failure}"}
 
 
 def task_failure(result: t.Mapping[str, t.Any]) -> str:

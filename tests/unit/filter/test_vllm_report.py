@@ -93,6 +93,27 @@ def test_what_needs_attention_comes_first_and_fails_the_run() -> None:
     assert found["lines"][1:] == ["a  unreachable: No route."]
 
 
+@pytest.mark.parametrize(
+    ("differs", "message"),
+    [
+        pytest.param(
+            {"__rollout_undone": {}},
+            "It was not restored, since the drain failed: drain a ended with exit status 3.",
+            id="before the role",
+        ),
+        pytest.param({}, "old is serving again. It was not undrained: drain a ended with exit status 3.", id="after the role"),
+        pytest.param(
+            {"__rollout_undone": {"failed": True, "message": "Old is not healthy."}}, "Old is not healthy.", id="in the role"
+        ),
+    ],
+)
+def test_a_hook_that_fails_as_a_host_is_put_back_fails_the_host(differs: Row, message: str) -> None:
+    failure = {"cmd": ["drain", "a"], "rc": 3, "msg": "non-zero return code"}
+    found = rollout(a={**BACK, "__rollout_undo_failure": failure, **differs}, b=FAILED)
+    row = next(row for row in found["rows"] if row["host"] == "a")
+    assert (row["status"], row["message"]) == ("failed", message)
+
+
 def test_the_same_trouble_of_several_hosts_is_one_line() -> None:
     down, full = ({"__rollout_planned": {"unreachable": True, "msg": text}} for text in ("No route.", "Timed out."))
     found = rollout(a=down, b=full, c=down)
