@@ -259,8 +259,11 @@ def _state(facts: Result, host: Host | None) -> tuple[str, str]:
     health, differs = host.found.get("health") or {}, changes(host.found)
     if health and not health.get("healthy"):
         return "unhealthy", one_line(health.get("msg")) or one_line(host.found.get("message"))
-    if host.found.get("actions") or (host.found.get("server") or {}).get("superseded"):
+    if host.found.get("actions"):
         return "drifted", f"It differs from what is wanted: {'; '.join(differs)}."
+    if (host.found.get("server") or {}).get("superseded"):
+        again = "Run the same rollout or deployment again: it is verified, then committed or put back."
+        return "drifted", f"It has {'; '.join(differs)}. {again}"
     return "serving", one_line(host.found.get("message"))
 
 
@@ -274,7 +277,9 @@ def _restarted(row: Result) -> str:
 def _unasked(facts: Result) -> tuple[str, str]:
     """The status of a host of which nobody says what it is to serve."""
     servers = facts.get("servers") or ()
-    down = [str(one.get("name")) for one in servers if not one.get("running")]
+    # What a change keeps is stopped, and has the name of what serves.
+    up = {one.get("name") for one in servers if one.get("running")}
+    down = [str(one.get("name")) for one in servers if one.get("name") not in up]
     if facts.get("status") not in ("ok", "no_gpu"):
         return "unhealthy", one_line(facts.get("message")) or f"Its GPUs are {facts.get('status')}."
     if down:

@@ -296,6 +296,9 @@ RIGHT: Row = {"pending": False, "actions": [], "health": HEALTH, "server": {**NE
             {**FACTS, "servers": [{**SERVER, "running": False}]}, None, "stopped", "Not running: x.", id="it stopped"
         ),
         pytest.param(
+            {**FACTS, "servers": [SERVER, {**SERVER, "running": False}]}, None, "serving", "", id="it keeps another one"
+        ),
+        pytest.param(
             {**FACTS, "status": "no_driver", "message": "No driver."}, None, "unhealthy", "No driver.", id="GPUs"
         ),
         pytest.param(
@@ -305,7 +308,7 @@ RIGHT: Row = {"pending": False, "actions": [], "health": HEALTH, "server": {**NE
             FACTS,
             {**RIGHT, "pending": True, "server": NEW},
             "drifted",
-            "It differs from what is wanted: a change that was not committed.",
+            "It has a change that was not committed. Run the same rollout or deployment again: it is verified, then committed or put back.",
             id="a rollout was killed",
         ),
         pytest.param(
