@@ -439,3 +439,4 @@ def test_status_shows_what_differs_and_teardown_takes_the_server_of_a_model(coll
         "gpufleet.vllm.teardown",
     )
     assert (seen.rc, seen.hosts["a"]["serves"], seen.hosts["a"]["calls"]) == (0, None, ["absent"]), seen.output
+    assert re.search(r'"msg": \[\s+"stop vllm-a"', seen.output), seen.output
