@@ -63,7 +63,7 @@ from ansible_collections.gpufleet.vllm.plugins.plugin_utils._rollout_hosts impor
 def vllm_rollout(names: t.Any, hostvars: t.Any, settings: t.Any = None) -> dict[str, t.Any]:
     """Who is changed when.
 
-    Settings that are not valid are no error of the filter, around which Ansible would print three times where it stands.
+    Settings that are not valid are no error of the filter: Ansible would print three times where it stands.
     """
     require_mapping("vllm_rollout: hostvars", hostvars)
     try:
@@ -73,14 +73,23 @@ def vllm_rollout(names: t.Any, hostvars: t.Any, settings: t.Any = None) -> dict[
             _require_file(key, given.get(key))
         return {**plan([host(str(name), hostvars[name]) for name in names], said), "problem": ""}
     except VllmError as error:
-        return {"ok": False, "message": str(error), "problem": str(error), "pattern": NOBODY, "serial": [1], "waves": []}
+        return {
+            "ok": False,
+            "message": str(error),
+            "problem": str(error),
+            "pattern": NOBODY,
+            "serial": [1],
+            "waves": [],
+        }
 
 
 def _require_file(key: str, name: str | None) -> None:
     """Refuse a file that is not there: Ansible gives up a host where it cannot be included."""
     path = os.path.join(os.environ.get("PWD", ""), os.path.expanduser(name or "."))
     if name and not os.path.isfile(path):
-        raise VllmError(f"vllm_rollout.{key}: {path} is not a file. A relative path is one from where the playbook is started.")
+        raise VllmError(
+            f"vllm_rollout.{key}: {path} is not a file. A relative path is one from where the playbook is started."
+        )
 
 
 class FilterModule:

@@ -38,8 +38,8 @@ def catalogued(name: str) -> t.Any:
         near = difflib.get_close_matches(name, files, n=1)
         hint = f"Did you mean {near[0]}?" if near else f"The catalogue holds {', '.join(sorted(files))}."
         raise VllmError(
-            f"{name!r} is neither in the catalogue nor among the models that were given (vllm_models). {hint} Name any other "
-            "model by its id on the Hugging Face Hub, such as Qwen/Qwen3-32B, or by a directory of the host."
+            f"{name!r} is neither in the catalogue nor among the models that were given (vllm_models). {hint} Name "
+            "any other model by its id on the Hugging Face Hub, such as Qwen/Qwen3-32B, or by a directory of the host."
         )
     with files[name].open(encoding="utf-8") as stream:
         return yaml.load(stream, Loader=LOADER)  # noqa: S506  # A safe loader, see above.

@@ -56,8 +56,8 @@ DETAILS: dict[str, t.Any] = {
 
 
 def published(found: Result, host: str, is_plan: bool, **details: t.Any) -> dict[str, t.Any]:
-    """What one call of the backend's module found, with every key that a result has. After a failure there are C(details)
-    neither of the description nor empty ones: Ansible prints all of it, and they would hide the sentence.
+    """What one call of the backend's module found, with every key that a result has. After a failure it lacks
+    C(details) and what is empty: Ansible prints all of it, and they would hide the sentence.
 
     C(is_plan): it was a look, or check mode, and nothing was changed.
     """

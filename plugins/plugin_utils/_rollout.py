@@ -513,7 +513,9 @@ def _is_later(then: str, now: str) -> bool:
 def verdict(rollout: Result, earlier: t.Sequence[Result], hosts: t.Mapping[str, Changed]) -> dict[str, t.Any]:
     """What became of the next wave that has no verdict: what of it is committed and put back, and whether to go on."""
     wave, settings = rollout["waves"][len(earlier)], rollout["settings"]
-    changed = {name: hosts.get(name, Changed({"failed": True, "message": "nothing is known of it"})) for name in wave["hosts"]}
+    changed = {
+        name: hosts.get(name, Changed({"failed": True, "message": "nothing is known of it"})) for name in wave["hosts"]
+    }
     troubles = {name: trouble(one, settings["min_tokens_per_second"]) for name, one in changed.items()}
     failed = {name: text for name, text in troubles.items() if text}
     before = len(rollout["refused"]) + sum(len(one["failed"]) for one in earlier)

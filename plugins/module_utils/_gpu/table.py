@@ -46,7 +46,9 @@ def table(host: str, facts: Facts) -> list[str]:
         lines += _aligned(rows)
     if any(gpu.get("memory_kind") == "unified" for gpu in gpus):
         lines.append("  (the memory is the host's: CPU and GPU share it)")
-    lines += [f"  {'serves' if one.get('running') else 'stopped:'} {_server(one)}" for one in facts.get("servers") or ()]
+    lines += [
+        f"  {'serves' if one.get('running') else 'stopped:'} {_server(one)}" for one in facts.get("servers") or ()
+    ]
     lines += [f"  {line}" for line in watchdog_lines(facts.get("watchdog"))]
     return lines + [f"  ! {warning}" for warning in facts.get("warnings") or ()]
 

@@ -101,9 +101,13 @@ def test_what_needs_attention_comes_first_and_fails_the_run() -> None:
             "It was not restored, since the drain failed: drain a ended with exit status 3.",
             id="before the role",
         ),
-        pytest.param({}, "old is serving again. It was not undrained: drain a ended with exit status 3.", id="after the role"),
         pytest.param(
-            {"__rollout_undone": {"failed": True, "message": "Old is not healthy."}}, "Old is not healthy.", id="in the role"
+            {}, "old is serving again. It was not undrained: drain a ended with exit status 3.", id="after the role"
+        ),
+        pytest.param(
+            {"__rollout_undone": {"failed": True, "message": "Old is not healthy."}},
+            "Old is not healthy.",
+            id="in the role",
         ),
     ],
 )

@@ -9,7 +9,6 @@ from __future__ import annotations
 import typing as t
 
 import pytest
-from ansible.errors import AnsibleFilterError
 from ansible_collections.gpufleet.vllm.plugins.filter.vllm_rollout import vllm_rollout
 from ansible_collections.gpufleet.vllm.plugins.filter.vllm_rollout_caches import vllm_rollout_caches
 from ansible_collections.gpufleet.vllm.plugins.filter.vllm_rollout_verdict import vllm_rollout_verdict
@@ -186,7 +185,9 @@ def test_what_changes_is_told_setting_by_setting(before: Row, after: Row, lines:
 @pytest.mark.parametrize(
     ("found", "line"),
     [
-        pytest.param({"server": {"superseded": True}}, "a change that was not committed", id="a run that was cut short"),
+        pytest.param(
+            {"server": {"superseded": True}}, "a change that was not committed", id="a run that was cut short"
+        ),
         pytest.param({"health": {}}, "nothing; its server is to be verified", id="too young to be asked"),
         pytest.param(
             {"health": {"healthy": False, "msg": "It hangs. Restart it.\n  GET /health 500"}},
@@ -200,14 +201,19 @@ def test_what_is_only_verified_says_why(found: Row, line: str) -> None:
 
 
 def test_a_host_that_is_lost_is_told_without_the_words_that_begin_every_failure() -> None:
-    assert Host("a", found={"unreachable": True, "msg": "Task failed: No route."}).refusal == ("unreachable", "No route.")
+    assert Host("a", found={"unreachable": True, "msg": "Task failed: No route."}).refusal == (
+        "unreachable",
+        "No route.",
+    )
 
 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
         pytest.param("soak=3", "vllm_rollout must be a mapping, such as {'soak': 300}; got 'soak=3'.", id="text"),
-        pytest.param({"drain_command": "drain a"}, "vllm_rollout.drain_command must be a list, of a command", id="a line"),
+        pytest.param(
+            {"drain_command": "drain a"}, "vllm_rollout.drain_command must be a list, of a command", id="a line"
+        ),
         pytest.param({"undrain_tasks": ["a.yml"]}, "vllm_rollout.undrain_tasks must be the path of a file", id="files"),
         pytest.param({"drain_tasks": "no.yml"}, "vllm_rollout.drain_tasks: ", id="a file that is not there"),
         pytest.param({"canary": 1}, "Unknown key 'vllm_rollout.canary'. Did you mean canaries?", id="misspelt"),
@@ -264,7 +270,9 @@ def judged(hosts: Row, **settings: t.Any) -> Row:
         pytest.param({}, "", id="it is healthy"),
         pytest.param(SICK, "No.", id="its change failed"),
         pytest.param(
-            {"__rollout_failure": {"msg": "Not\nallowed."}}, "The undrain failed: Not allowed.", id="what follows failed"
+            {"__rollout_failure": {"msg": "Not\nallowed."}},
+            "The undrain failed: Not allowed.",
+            id="what follows failed",
         ),
         pytest.param(
             {"__rollout_done": {}, "__rollout_failure": {"reason": "No such file."}},
@@ -273,7 +281,9 @@ def judged(hosts: Row, **settings: t.Any) -> Row:
         ),
         pytest.param({"__rollout_done": {}}, "its change left no result", id="nothing is known of it"),
         pytest.param(
-            {"__rollout_done": {"unreachable": True, "msg": "Task failed: Down."}}, "unreachable: Down.", id="it went away"
+            {"__rollout_done": {"unreachable": True, "msg": "Task failed: Down."}},
+            "unreachable: Down.",
+            id="it went away",
         ),
         pytest.param(
             {"__rollout_soak": {"healthy": False, "msg": "Hangs."}}, "not healthy any more: Hangs.", id="sick later"
@@ -331,7 +341,9 @@ def test_a_host_fails_for_a_reason(differs: Row, failure: str) -> None:
             "drain 'a b' ended with exit status 3: No such backend.",
             id="a command that says why",
         ),
-        pytest.param({"cmd": ["false"], "rc": 1, "msg": "x"}, "false ended with exit status 1.", id="one that says nothing"),
+        pytest.param(
+            {"cmd": ["false"], "rc": 1, "msg": "x"}, "false ended with exit status 1.", id="one that says nothing"
+        ),
         pytest.param(
             {"cmd": "/no/such x", "rc": 2, "msg": "Error executing command."},
             "/no/such x could not be run on the controller. Check its path, and whether it may be executed.",

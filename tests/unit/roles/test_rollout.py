@@ -175,8 +175,10 @@ FLEETS = [
         rc=2,
         settings={"drain_command": ["sh", "-c", "echo No backend >&2; exit 3"]},
         statuses={"a": "failed", "d": "failed", "b": "not reached"},
-        why={"a": "Its server was not changed, since the drain failed: sh -c 'echo No backend >&2; exit 3' ended with exit "
-                  "status 3: No backend"},
+        why={
+            "a": "Its server was not changed, since the drain failed: sh -c 'echo No backend >&2; exit 3' ended with exit "
+            "status 3: No backend"
+        },
     ),
     Fleet(
         "a host cannot be drained again to be put back",
