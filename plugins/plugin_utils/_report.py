@@ -264,6 +264,11 @@ def _state(facts: Result, host: Host | None) -> tuple[str, str]:
     if (host.found.get("server") or {}).get("superseded"):
         again = "Run the same rollout or deployment again: it is verified, then committed or put back."
         return "drifted", f"It has {'; '.join(differs)}. {again}"
+    server = host.found.get("server") or {}
+    if server.get("state", "running") != "running":
+        # Nothing differs, and it is between two starts of a crash loop.
+        why = f"ansible-playbook gpufleet.vllm.diagnose -l {host.name} says why."
+        return "unhealthy", f"{server.get('container_name')} is {server['state']}; {why}"
     return "serving", one_line(host.found.get("message"))
 
 

@@ -331,7 +331,7 @@ def changes(found: Result) -> list[str]:
         return [f"nothing; its server is to be verified{f': {sick}' if sick else ''}"]
     if before.get("state", "absent") == "absent":
         others = displaced(found)
-        return [f"in place of {', '.join(others)}" if others else "no server of that name before"]
+        return [f"in place of {', '.join(others)}" if others else "no server of that name yet"]
     then, now = _flat(before), _flat(after)
     keys = [key for key in {**then, **now} if then.get(key) != now.get(key) and key not in NO_SETTINGS]
     return [f"{key}: {_shown(then.get(key))} -> {_shown(now.get(key))}" for key in keys] or [str(found["actions"][0])]

@@ -310,6 +310,13 @@ RIGHT: Row = {"pending": False, "actions": [], "health": HEALTH, "server": {**NE
         ),
         pytest.param(
             FACTS,
+            {**RIGHT, "pending": True, "health": {}, "server": {"container_name": "vllm-x", "state": "restarting"}},
+            "unhealthy",
+            "vllm-x is restarting; ansible-playbook gpufleet.vllm.diagnose -l a says why.",
+            id="it crashes again and again",
+        ),
+        pytest.param(
+            FACTS,
             {**RIGHT, "pending": True, "server": NEW},
             "drifted",
             "It has a change that was not committed. Run the same rollout or deployment again: it is verified, then committed or put back.",
