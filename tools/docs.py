@@ -22,8 +22,9 @@ from pathlib import Path
 import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "plugins"))
+sys.path[:0] = [str(ROOT / "plugins"), str(ROOT / "tools")]
 
+import behaviours  # noqa: E402
 from doc_fragments.server import ModuleDocFragment  # noqa: E402
 from module_utils._errors import VllmError  # noqa: E402
 from module_utils._gpu.hardware import class_named  # noqa: E402
@@ -242,7 +243,8 @@ word, **human** a number that may be written `32k`.
 
 def flags_by_version() -> str:
     lines = ["## Behaviour", ""]
-    lines += _table(("versions", "what holds"), ((_spoken(b.ranges), b.text) for b in versions.BEHAVIOURS))
+    rows = ((_spoken(versions.BEHAVIOURS[name]), text) for name, text in behaviours.TEXTS.items())
+    lines += _table(("versions", "what holds"), rows)
     images = ((f"`nvcr.io/nvidia/vllm:{tag}-py3`", version) for tag, version in versions.NGC_VERSIONS.items())
     lines += ["", "## NVIDIA's images", "", *_table(("image", "vLLM"), images)]
     lines += ["", "Other months exist; set `vllm_version` for them, or let it be read from the image.", ""]

@@ -27,7 +27,7 @@ options:
   hf_token:
     description:
       - The Hugging Face token, to be written to O(hf_token_file). Never shown, logged or passed as an argument.
-      - It is no part of what a server is compared by, so another token restarts nothing.
+      - A server is compared without it, so another token restarts nothing.
     type: str
   api_key:
     description:
@@ -72,7 +72,7 @@ options:
     default: []
   container_id:
     description:
-      - Do nothing unless the server's container or unit has this identity, as RV(server.container_id) tells it. A step
+      - Do nothing unless the server's container or unit has this identity, as RV(server.container_id) has it. A step
         of a run that another run has overtaken then fails instead of undoing what that one did.
     type: str
   replace_others:
@@ -101,7 +101,7 @@ options:
         C(num_key_value_heads), C(head_dim) and C(weights_gib), and those that P(gpufleet.vllm.vllm_fit#filter) takes
         besides. The catalogue has them. With C(weights_gib) alone, only the weights are compared with the memory.
       - C(experts) says how many experts a layer has, V(0) for a dense model, and only matters with data parallel.
-      - Without them, C(config.json) and the sizes of the weights on the host tell them.
+      - Without them, they are read from C(config.json) and the sizes of the weights on the host.
     type: dict
   host_reserve_gib:
     description:
@@ -147,7 +147,7 @@ options:
     description:
       - What starts on other hosts measured, as their RV(learned) has it. It counts for this host where image, model,
         GPUs and settings are the same, until this host has measured its own start. Only numbers are taken from it, and
-        the memory that is free here is judged as ever.
+        the memory that is free here is checked as usual. C(host) next to them names the host in RV(measured_on).
     type: dict
     default: {}
   caches:

@@ -122,7 +122,7 @@ options:
   stop_timeout:
     description:
       - Seconds that the server has to stop before it is killed. One that never answered since its last start, or whose
-        engine is dead, has nothing to finish and is killed at once, as far as its log tells.
+        engine is dead by its log, has nothing to finish and is killed at once.
     type: int
     default: 30
   keep_caches:
@@ -137,8 +137,8 @@ options:
   vllm_version:
     description:
       - The version of vLLM that runs. It decides which flags are accepted, and how they are written.
-      - Without it, the tag of an official image tells it, then a label of the image, then vLLM's metadata inside; of a
-        virtual environment, its metadata.
+      - Without it, it is read from the tag of an official image, then a label of the image, then vLLM's metadata
+        inside; for a virtual environment, from its metadata.
     type: str
   validation:
     description:

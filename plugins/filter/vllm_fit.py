@@ -14,7 +14,7 @@ description:
   - Tells before anything is started whether vLLM would start on these GPUs and how much KV cache it would have, and, if
     it does not fit, what to change and to which number.
   - The condition of the start and the blocks of the KV cache are vLLM's own arithmetic, in the version that will run.
-    What only a start tells (weights as loaded, activation peak, CUDA graphs) is a range.
+    What only a start shows (weights as loaded, activation peak, CUDA graphs) is a range.
   - A model that is neither in the catalogue nor described is judged by its start condition alone.
   - A server that only embeds, classifies or scores is not judged by the length of its requests unless
     C(max_model_len) is set.
@@ -81,6 +81,21 @@ options:
         type: int
       index_head_dim:
         description: The size of the key of the index, for models that pick the tokens they attend to (DeepSeek V3.2).
+        type: int
+      layers_index:
+        description: Layers with an index of their own, where others share it (GLM-5.2); V(0) when all have one.
+        type: int
+      value_head_dim:
+        description: The size of a value in a head, where it differs from that of a key (MiMo-V2).
+        type: int
+      layers_ratio_4:
+        description: Layers that keep one more vector for each 4 tokens, with the key of an index (DeepSeek V4).
+        type: int
+      layers_ratio_128:
+        description: Layers that keep one more vector for each 128 tokens.
+        type: int
+      item_tokens:
+        description: The tokens of the largest image or video, where it has to be computed at once (Gemma 4 26B).
         type: int
       layers_state:
         description: Layers that keep a state instead of tokens (Mamba, Gated DeltaNet).

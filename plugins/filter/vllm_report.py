@@ -21,7 +21,7 @@ options:
     required: true
   format:
     description:
-      - V(md) is Markdown, V(json) has everything, and V(html) is one page that needs no other file.
+      - V(md) is Markdown, V(json) has everything, and V(html) is one self-contained page.
     type: str
     choices: [md, json, html]
     required: true

@@ -37,7 +37,9 @@ EXAMPLES = r"""
 
 RETURN = r"""
 _value:
-  description: The measurements, by what they depend on. Where several hosts measured the same, the last one counts.
+  description:
+    - The measurements, by what they depend on, each with the name of its C(host). Where several hosts measured the
+      same, the last one counts.
   type: dict
 """
 
@@ -48,9 +50,9 @@ from ansible_collections.gpufleet.vllm.plugins.plugin_utils._rollout_hosts impor
 
 
 def vllm_rollout_learned(names: t.Any, hostvars: t.Any) -> dict[str, t.Any]:
-    """What the starts of these hosts measured."""
+    """What the starts of these hosts measured, each with the name of its host."""
     require_mapping("vllm_rollout_learned: hostvars", hostvars)
-    return {key: found for name in names for key, found in learned(hostvars[name]).items()}
+    return {key: {**found, "host": str(name)} for name in names for key, found in learned(hostvars[name]).items()}
 
 
 class FilterModule:

@@ -13,7 +13,7 @@ author:
 description:
   - Checks flags, values and variables against what the version of vLLM accepts and does, and gives everything there is
     to say, the gravest first. Nothing is contacted.
-  - The version is C(vllm_version) of the spec, or what the name of its C(image) tells. Without either, and for a
+  - The version is C(vllm_version) of the spec, or that in the name of its C(image). Without either, and for a
     version newer than the collection knows, nothing is called an error.
 positional: _input
 options:

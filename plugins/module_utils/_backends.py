@@ -15,7 +15,8 @@ import typing as t
 from ._deploy.choices import recalled
 from ._deploy.plan import MAKING_STATES
 from ._errors import VllmError
-from ._server.spec import CONTAINER, OWN_KEYS, SERVER_PARAMETERS, SERVICE_PARAMETERS, default_container_name
+from ._server.keys import default_container_name
+from ._server.spec import CONTAINER, OWN_KEYS, SERVER_PARAMETERS, SERVICE_PARAMETERS
 
 if t.TYPE_CHECKING:
     from ._deploy.backend import Backend

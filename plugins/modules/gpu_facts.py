@@ -39,7 +39,7 @@ attributes:
 options:
   docker_host:
     description:
-      - The engine that tells whose containers the processes are, by its Unix socket on the host. Without it,
+      - The engine that is asked whose containers the processes are, by its Unix socket on the host. Without it,
         E(DOCKER_HOST) and then V(unix:///var/run/docker.sock).
     type: str
   nvidia_smi:
@@ -152,7 +152,7 @@ ansible_facts:
         hardware_class:
           description:
             - The class of the host's GPUs, such as V(gb10), V(a100), V(h100), V(h200) or V(b200). V(other) when it is
-              not known or they differ, V(none) without a GPU. Without a driver the PCI bus tells it.
+              not known or they differ, V(none) without a GPU. Without a driver it is read from the PCI bus.
           returned: always
           type: str
           sample: h200

@@ -93,8 +93,8 @@ options:
     default: leave
   unattended_upgrades:
     description:
-      - V(block) tells unattended upgrades on Ubuntu to leave the driver, and the kernel where its modules come
-        prebuilt, to you, since they must change together.
+      - V(block) excludes the driver, and the kernel where its modules come prebuilt, from unattended upgrades on
+        Ubuntu, since they must change together.
     type: str
     choices: [block, leave]
     default: block

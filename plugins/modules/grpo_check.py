@@ -78,7 +78,7 @@ missing:
   type: list
   elements: str
 server:
-  description: What the server says of itself.
+  description: What the server reports about itself.
   returned: always
   type: dict
   contains:

@@ -12,8 +12,8 @@ version_added: 0.1.0
 author:
   - gpufleet contributors (@gpufleet)
 description:
-  - Lists the models in the Hugging Face caches of a host. Of each it tells which revisions there are, whether they are
-    complete or not, since when, their size, and the servers that use them.
+  - Lists the models in the Hugging Face caches of a host. Of each it returns the revisions, whether they are
+    complete, since when, their size, and the servers that use them.
   - Nothing is hashed. A revision is verified when M(gpufleet.vllm.model_cache) verified every file of it and
     no file changed since; otherwise it is judged by the headers of its weights.
 extends_documentation_fragment:

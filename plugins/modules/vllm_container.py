@@ -181,8 +181,8 @@ fit:
     suggestions: {}
 measured_on:
   description:
-    - V(this host) or V(another host), where the memory check and O(pin_kv) rely on a start that was measured there,
-      else null.
+    - V(this host), or the name of the host in O(learned) (without a name V(another host)), where the memory check and
+      O(pin_kv) rely on a start that was measured there, else null.
   returned: for one server
   type: str
 caches:
@@ -232,7 +232,7 @@ health:
   type: dict
 reason:
   description:
-    - Why the module failed, for a playbook that has to tell one failure from another.
+    - Why the module failed, for a playbook that has to distinguish failures.
     - V(invalid-parameter) - a parameter, a key of the server or a fallback is not valid; the message has its
       address.
     - V(invalid-flag) - the server's version of vLLM would reject a flag, a value or a variable.
@@ -287,7 +287,7 @@ restored:
   type: list
   elements: dict
 vllm_version:
-  description: The version of vLLM that O(image) holds, or null when nothing tells it. Null with O(all=true).
+  description: The version of vLLM that O(image) holds, or null when it is not known. Null with O(all=true).
   returned: always
   type: str
   sample: 0.10.1.1
@@ -386,26 +386,17 @@ servers:
   elements: dict
 """
 
-import functools
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.gpufleet.vllm.plugins.module_utils._backends import backends_of, completed
-from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.job import Host, look_at_gpus
-from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.run import PARAMETERS, run
+from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.run import PARAMETERS
+from ansible_collections.gpufleet.vllm.plugins.module_utils._deployment import deployed, shown
 from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
 from ansible_collections.gpufleet.vllm.plugins.module_utils._host.printable import printable
 from ansible_collections.gpufleet.vllm.plugins.module_utils._host.redaction import secrets_within
 from ansible_collections.gpufleet.vllm.plugins.module_utils._server.spec import CONTAINER, SERVER_PARAMETERS
 
 SHOWN = ("env", "engine", "engine_unchecked", "labels")
-
-
-def probe(parameters: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
-    """Ask a server once; what that takes is loaded by a run that changes nothing."""
-    from ansible_collections.gpufleet.vllm.plugins.module_utils._health.probe import probe as ask
-
-    return ask(parameters)
 
 
 def main() -> None:
@@ -419,17 +410,9 @@ def main() -> None:
         supports_check_mode=True,
     )
     # What the engine would show is refused; until then it shall not show here.
-    changes = [rung.get("change") for rung in module.params["fallbacks"]]
-    shown = [{key: module.params[key] for key in SHOWN}, changes, module.params["alternative"], module.params["choice"]]
-    module.no_log_values.update(secrets_within(shown))
+    module.no_log_values.update(secrets_within(shown(module.params, SHOWN)))
     try:
-        gpus = functools.partial(look_at_gpus, docker_host=module.params["docker_host"])
-        params, choice = completed(module.params, gpus)
-        if not params:
-            module.exit_json(**printable(choice or {}))
-        backends, params = backends_of(CONTAINER, params)
-        host = Host(backends, gpus, probe=probe, warn=lambda text: module.warn(printable(text)))
-        result = {**run(params, check_mode=module.check_mode, host=host), **(choice or {})}
+        result = deployed(CONTAINER, module.params, module.check_mode, lambda text: module.warn(printable(text)))
     except VllmError as error:
         module.fail_json(msg=printable(str(error)), reason=error.reason)
     module.exit_json(**printable(result))

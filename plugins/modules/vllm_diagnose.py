@@ -128,7 +128,7 @@ phases:
       description: Name of the phase.
       type: str
     seconds:
-      description: How long it took, as far as the log tells, or null.
+      description: How long it took by the log, or null.
       type: float
     percent:
       description: How far its progress bar came, or null.
@@ -137,7 +137,7 @@ phases:
       description: The same as a count, such as V(3/15).
       type: str
 state:
-  description: The process, as the container or unit tells. What is not known is null.
+  description: The process, as the container or unit reports it. What is not known is null.
   returned: always
   type: dict
   contains:

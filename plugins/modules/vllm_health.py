@@ -110,7 +110,7 @@ options:
   checks:
     description:
       - What to ask, in order. V(completion) is a chat completion, V(embedding) the embedding of O(prompt), and V(score)
-        how two texts relate, which a reranker tells.
+        how two texts relate, for a reranker.
       - Without it, V(health), V(models) and a check for the type of the server. The module requests a completion, if
         the server rejects it an embedding, and if it rejects that too a score.
     type: list
@@ -173,7 +173,7 @@ options:
     type: dict
     default: {}
 notes:
-  - While it waits, one line tells the phase, the percent of it, the time gone and O(expected_seconds). On a terminal
+  - While it waits, one line shows the phase, the percent of it, the time gone and O(expected_seconds). On a terminal
     and with one host the line is rewritten every second; otherwise there is a new line for each change. In check mode,
     with C(async), with C(ansible) and with another stdout callback than C(default) nothing is shown.
   - To wait for many hosts, start all servers first and wait in a task of its own, since a waiting host occupies a fork.
@@ -241,7 +241,7 @@ phase:
   type: str
   sample: ready
 percent:
-  description: How far the phase is, where its progress bar tells.
+  description: How far the phase is, where it has a progress bar.
   returned: always
   type: int
 detail:
@@ -249,7 +249,7 @@ detail:
   returned: always
   type: str
 phases:
-  description: The phases of the start that the log tells, in order. Empty when the server was healthy at once.
+  description: The phases of the start in the log, in order. Empty when the server was healthy at once.
   returned: always
   type: list
   elements: dict
@@ -258,7 +258,7 @@ phases:
       description: Name of the phase.
       type: str
     seconds:
-      description: How long it took, as far as the log tells, or null.
+      description: How long it took by the log, or null.
       type: float
     percent:
       description: How far its progress bar came, or null.

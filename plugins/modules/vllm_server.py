@@ -179,7 +179,7 @@ options:
     default: false
   show:
     description:
-      - Change nothing, and tell in RV(shown) what would run the server on this host. V(command) is the C(docker run)
+      - Change nothing, and return in RV(shown) what would run the server on this host. V(command) is the C(docker run)
         line and the same as a compose file, or the unit of a service with its environment.
       - It describes a new server, whether one runs or not. A description that a deployment rejects fails here too.
     type: str
@@ -242,7 +242,7 @@ reason:
   type: str
   sample: port-in-use
 pending:
-  description: Whether anything is left to do. Only a look tells.
+  description: Whether anything is left to do. Only O(look=true) sets it.
   returned: always
   type: bool
 commands:
@@ -292,7 +292,9 @@ vllm_version:
   returned: success, and after a failure where it is not empty
   type: str
 measured_on:
-  description: Where a start was measured that this one relies on, V(this host) or V(another host), or null.
+  description:
+    - Where a start was measured that this one relies on, as RV(gpufleet.vllm.vllm_container#module:measured_on) has it,
+      or null.
   returned: success, and after a failure where it is not empty
   type: str
 caches:

@@ -141,8 +141,8 @@ fit:
     suggestions: {}
 measured_on:
   description:
-    - V(this host) or V(another host), where the memory check and O(pin_kv) rely on a start that was measured there,
-      else null.
+    - V(this host), or the name of the host in O(learned) (without a name V(another host)), where the memory check and
+      O(pin_kv) rely on a start that was measured there, else null.
   returned: for one server
   type: str
 caches:
@@ -192,7 +192,7 @@ health:
   type: dict
 reason:
   description:
-    - Why the module failed, for a playbook that has to tell one failure from another.
+    - Why the module failed, for a playbook that has to distinguish failures.
     - V(invalid-parameter) - a parameter, a key of the server or a fallback is not valid; the message has its
       address.
     - V(invalid-flag) - the server's version of vLLM would reject a flag, a value or a variable.
@@ -344,31 +344,21 @@ servers:
   elements: dict
 """
 
-import functools
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.gpufleet.vllm.plugins.module_utils._backends import backends_of, completed
-from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.job import Host, look_at_gpus
 from ansible_collections.gpufleet.vllm.plugins.module_utils._deploy.run import (
     OF_CONTAINERS,
     PARAMETERS,
     SERVICE_ONLY,
-    run,
 )
+from ansible_collections.gpufleet.vllm.plugins.module_utils._deployment import deployed, shown
 from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
 from ansible_collections.gpufleet.vllm.plugins.module_utils._host.printable import printable
 from ansible_collections.gpufleet.vllm.plugins.module_utils._host.redaction import secrets_within
 from ansible_collections.gpufleet.vllm.plugins.module_utils._server.spec import SERVICE, SERVICE_PARAMETERS
 
 SHOWN = ("env", "engine", "engine_unchecked", "venv")
-
-
-def probe(parameters: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
-    """Ask a server once; what that takes is loaded by a run that changes nothing."""
-    from ansible_collections.gpufleet.vllm.plugins.module_utils._health.probe import probe as ask
-
-    return ask(parameters)
 
 
 def main() -> None:
@@ -383,17 +373,9 @@ def main() -> None:
         supports_check_mode=True,
     )
     # What systemctl and the list of processes would show is refused; until then it shall not show here.
-    changes = [rung.get("change") for rung in module.params["fallbacks"]]
-    shown = [{key: module.params[key] for key in SHOWN}, changes, module.params["alternative"], module.params["choice"]]
-    module.no_log_values.update(secrets_within(shown))
+    module.no_log_values.update(secrets_within(shown(module.params, SHOWN)))
     try:
-        gpus = functools.partial(look_at_gpus, docker_host=module.params["docker_host"])
-        params, choice = completed(module.params, gpus)
-        if not params:
-            module.exit_json(**printable(choice or {}))
-        backends, params = backends_of(SERVICE, params)
-        host = Host(backends, gpus, probe=probe, warn=lambda text: module.warn(printable(text)))
-        result = {**run(params, check_mode=module.check_mode, host=host), **(choice or {})}
+        result = deployed(SERVICE, module.params, module.check_mode, lambda text: module.warn(printable(text)))
     except VllmError as error:
         module.fail_json(msg=printable(str(error)), reason=error.reason)
     module.exit_json(**printable(result))

@@ -14,7 +14,7 @@ description:
   - Installs a systemd service that watches every server of this collection on the host, in containers and in units, and
     restarts one that hangs. C(/health) answers 200 while an engine hangs, so the watchdog counts the steps of each
     engine and asks for one token when the count stops.
-  - Before it acts it writes down what is to be seen. A cause that no restart can heal is reported and not restarted.
+  - Before it acts it records the evidence. A cause that no restart can heal is reported and not restarted.
   -
     of the collection."
 requirements:
@@ -187,7 +187,11 @@ def cut_off_here() -> list[str]:
 def main() -> None:
     module = AnsibleModule(argument_spec=PARAMETERS, supports_check_mode=True)
     try:
-        result = run(module.params, module.check_mode, Machine(cut_off=cut_off_here, warn=module.warn))
+        result = run(
+            module.params,
+            module.check_mode,
+            Machine(cut_off=cut_off_here, warn=lambda text: module.warn(printable(text))),
+        )
     except VllmError as error:
         module.fail_json(msg=printable(str(error)), reason=error.reason)
     module.exit_json(**printable(result))

@@ -28,8 +28,9 @@ from ansible_collections.gpufleet.vllm.plugins.module_utils._server.choice impor
     described_by,
     rests_on,
 )
+from ansible_collections.gpufleet.vllm.plugins.module_utils._server.keys import canonical_json
 from ansible_collections.gpufleet.vllm.plugins.module_utils._server.model_task import ModelFiles, Wish
-from ansible_collections.gpufleet.vllm.plugins.module_utils._server.spec import canonical_json, merge
+from ansible_collections.gpufleet.vllm.plugins.module_utils._server.spec import merge
 from ansible_collections.gpufleet.vllm.plugins.module_utils._version import COLLECTION_VERSION
 from ansible_collections.gpufleet.vllm.plugins.plugin_utils._catalogue_files import published_files
 from ansible_collections.gpufleet.vllm.plugins.plugin_utils._description import (
@@ -38,6 +39,7 @@ from ansible_collections.gpufleet.vllm.plugins.plugin_utils._description import 
     model_name,
     parameters,
 )
+from ansible_collections.gpufleet.vllm.plugins.plugin_utils._filter_values import refuse_unknown
 
 Spec = dict[str, t.Any]
 
@@ -197,9 +199,7 @@ def asked_of(options: t.Mapping[str, t.Any], hardware_class: t.Callable[[], str]
     for key in ("context", "concurrency"):
         if options.get(key) is not None and options[key] < 1:
             raise VllmError(f"vllm_{key} must be at least 1; got {options[key]}.")
-    unknown = sorted(set(options.get("overrides") or {}) - SPEC_KEYS)
-    if unknown:
-        raise VllmError(f"Unknown key 'overrides.{unknown[0]}'. Valid keys: {', '.join(sorted(SPEC_KEYS))}.")
+    refuse_unknown("overrides", options.get("overrides") or {}, SPEC_KEYS)
     revision = str(options.get("revision") or ((options["overrides"] or {}).get("engine") or {}).get("revision") or "")
     if revision and not REVISION.fullmatch(revision):
         raise VllmError(f"vllm_revision must be a branch, a tag or a commit; got {revision!r}.")
@@ -223,9 +223,7 @@ def endpoint_of(hub: t.Mapping[str, t.Any], token: str) -> tuple[Endpoint, bool]
     Raises:
         VllmError: for a key that does not exist.
     """
-    unknown = sorted(set(hub) - set(HUB_KEYS))
-    if unknown:
-        raise VllmError(f"Unknown key 'hub.{unknown[0]}'. Valid keys: {', '.join(HUB_KEYS)}.")
+    refuse_unknown("hub", hub, HUB_KEYS)
     offline = hub.get("offline", os.environ.get("HF_HUB_OFFLINE", "") in ("1", "true", "yes"))
     url = str(hub.get("endpoint") or os.environ.get("HF_ENDPOINT") or DEFAULT_ENDPOINT).rstrip("/")
     is_open = url.startswith("http://") and not LOOPBACK.match(url)

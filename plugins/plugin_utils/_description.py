@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import difflib
 import typing as t
 from dataclasses import dataclass, field, replace
 
@@ -23,16 +22,12 @@ from ansible_collections.gpufleet.vllm.plugins.module_utils._server.catalogue im
     resolve,
     with_ray,
 )
-from ansible_collections.gpufleet.vllm.plugins.module_utils._server.spec import (
-    CONTAINER,
-    OWN_KEYS,
-    PATH_KEYS,
-    SERVICE,
-    asked,
-)
+from ansible_collections.gpufleet.vllm.plugins.module_utils._server.keys import PATH_KEYS
+from ansible_collections.gpufleet.vllm.plugins.module_utils._server.spec import CONTAINER, OWN_KEYS, SERVICE, asked
 from ansible_collections.gpufleet.vllm.plugins.module_utils._venv.servers import wish_of
 from ansible_collections.gpufleet.vllm.plugins.module_utils._vllm.versions import parse
 from ansible_collections.gpufleet.vllm.plugins.plugin_utils._catalogue_files import catalogued
+from ansible_collections.gpufleet.vllm.plugins.plugin_utils._filter_values import refuse_unknown
 from ansible_collections.gpufleet.vllm.plugins.plugin_utils._home import with_home
 
 Spec = dict[str, t.Any]
@@ -137,7 +132,7 @@ def described(options: t.Mapping[str, t.Any], hardware_class: t.Callable[[], str
 
     def resolved(backend: str) -> Spec:
         spec = resolve(name, model, group, overrides, backend)
-        _refuse_unknown("health", spec.get("health") or {}, HEALTH_KEYS)
+        refuse_unknown("health", spec.get("health") or {}, HEALTH_KEYS)
         if state in MAKING_STATES and backend_of(spec) == SERVICE:
             _refuse_incomplete("overrides.", spec)
         return spec
@@ -210,10 +205,10 @@ def checked(server: t.Mapping[str, t.Any], state: str, backend: str | None = Non
     Raises:
         VllmError: with the address of a key that does not exist, or of one that is missing.
     """
-    _refuse_unknown(ADDRESS, server, SPEC_KEYS)
-    _refuse_unknown(f"{ADDRESS}.health", server.get("health") or {}, HEALTH_KEYS)
+    refuse_unknown(ADDRESS, server, SPEC_KEYS)
+    refuse_unknown(f"{ADDRESS}.health", server.get("health") or {}, HEALTH_KEYS)
     for number, rung in enumerate(server.get("fallbacks") or []):
-        _refuse_unknown(f"{ADDRESS}.fallbacks[{number}]", rung, FALLBACK_KEYS)
+        refuse_unknown(f"{ADDRESS}.fallbacks[{number}]", rung, FALLBACK_KEYS)
     spec = {key: value for key, value in server.items() if value is not None}
     spec["backend"] = spec.get("backend") or backend or backend_of(server)
     misplaced = of_another_backend(ADDRESS, spec, spec["backend"])
@@ -331,12 +326,3 @@ def _names(server: t.Mapping[str, t.Any]) -> t.Any:
     """Every name that has to be listed; one alone as it is."""
     names = server.get("served_model_names") or []
     return names if len(names) > 1 else server.get("served_model_name")
-
-
-def _refuse_unknown(address: str, value: t.Any, known: t.Iterable[str]) -> None:
-    if not isinstance(value, t.Mapping):
-        raise VllmError(f"{address} must be a mapping with the keys {', '.join(sorted(known))}; got {value!r}.")
-    for key in sorted(set(value) - set(known)):
-        near = difflib.get_close_matches(key, known, n=1)
-        hint = f"Did you mean {near[0]}?" if near else f"Valid keys: {', '.join(sorted(known))}."
-        raise VllmError(f"Unknown key '{address}.{key}'. {hint}")

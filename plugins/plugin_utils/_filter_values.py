@@ -2,10 +2,11 @@
 # GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What filters are handed, as ordinary values: Ansible's lazy ones unwrapped, mappings and sizes checked."""
+"""What plugins are handed, as ordinary values: Ansible's lazy ones unwrapped, mappings, keys and sizes checked."""
 
 from __future__ import annotations
 
+import difflib
 import typing as t
 
 from ansible.errors import AnsibleFilterError
@@ -29,6 +30,21 @@ def require_mapping(name: str, value: t.Any, optional: bool = False) -> None:
     """
     if not isinstance(value, t.Mapping) and not (optional and value is None):
         raise AnsibleFilterError(f"{name} must be a mapping; got {type(plain(value)).__name__}.")
+
+
+def refuse_unknown(address: str, value: t.Any, known: t.Iterable[str]) -> None:
+    """Refuse what is no mapping with these keys alone.
+
+    Raises:
+        VllmError: with the address of the first key that does not exist, and the one that was probably meant.
+    """
+    keys = sorted(known)
+    if not isinstance(value, t.Mapping):
+        raise VllmError(f"{address} must be a mapping with the keys {', '.join(keys)}; got {value!r}.")
+    for key in sorted(map(str, {*value} - {*keys})):
+        near = difflib.get_close_matches(key, keys, n=1)
+        hint = f"Did you mean {near[0]}?" if near else f"Valid keys: {', '.join(keys)}."
+        raise VllmError(f"Unknown key '{address}.{key}'. {hint}")
 
 
 def mebibytes(name: str, value: t.Any) -> float:

@@ -213,9 +213,13 @@ def _committed(result: dict[str, t.Any], committed: Result) -> dict[str, t.Any] 
     """The result when the server is healthy, and the commit failed."""
     if not _taken(committed) or not committed.get("msg"):
         return None
-    name = result["server"].get("container_name")
-    message = f"{name} is healthy, but committing the change failed: {committed['msg']} The next run commits it."
+    message = f"{result['server'].get('container_name')} is healthy, but {not_committed(committed)}"
     return {**result, "failed": True, "reason": committed.get("reason") or UNKNOWN, "message": message}
+
+
+def not_committed(committed: Result) -> str:
+    """What to say of a commit that failed, after C(but)."""
+    return f"committing the change failed: {committed['msg']} The next run commits it."
 
 
 def failure(applied: Result, steps: Steps, is_check: bool) -> str:

@@ -60,6 +60,7 @@ class Host:
 
     @property
     def url(self) -> str:
+        """Where it passes on what it has."""
         return Place("", self.address, self.port).url
 
     def found(self, wish: Wish) -> Model | None:
@@ -68,6 +69,7 @@ class Host:
         return model if not given or (model and model.get("commit") == given["commit"]) else None
 
     def told(self, wish: Wish) -> Model | None:
+        """What a model consists of, by its directory on the controller or by its source."""
         return self.directories.get(wish) or _of(wish, self.wishes, self.asked)
 
     def image(self, name: str) -> Image | None:

@@ -14,7 +14,14 @@ import typing as t
 
 from ansible_collections.gpufleet.vllm.plugins.module_utils._gpu.tenants import gib
 from ansible_collections.gpufleet.vllm.plugins.plugin_utils._outcome import start_seconds, starts
-from ansible_collections.gpufleet.vllm.plugins.plugin_utils._rollout import Changed, Host, changes, displaced, one_line
+from ansible_collections.gpufleet.vllm.plugins.plugin_utils._rollout import (
+    Changed,
+    Host,
+    changes,
+    displaced,
+    host_count,
+    one_line,
+)
 
 Result = t.Mapping[str, t.Any]
 Report = dict[str, t.Any]
@@ -119,11 +126,12 @@ def _status(
         status = "to be changed" if is_check else "not reached"
         return status, one_line(host.found.get("message"))
     failure = judged["failed"].get(host.name, "")
-    became = one_line(undone.get("message")) if put_back else ""
+    became = one_line(undone.get("message") or undone.get("msg")) if put_back else ""
     if failure:
         return "failed", f"{failure} {became}".strip()
     if put_back:
-        return ("failed" if undone.get("failed") or not undone else "put back"), became or "It was not restored."
+        is_back = undone and not (undone.get("failed") or undone.get("unreachable"))
+        return ("put back" if is_back else "failed"), became or "It was not restored."
     # One that was young when it was looked at was only verified.
     return ("changed" if changed.is_to_commit else "unchanged"), one_line(changed.message)
 
@@ -141,7 +149,7 @@ def _row(host: Host, changed: Changed, undone: Result) -> dict[str, t.Any]:
         "host": host.name,
         "hardware_class": host.hardware_class,
         "reason": str(done.get("reason") or (host.refusal or ("",))[0]),
-        "before": _before(found, done),
+        "before": _before(found),
         "after": served(server),
         "url": server.get("url") or "",
         "backend": server.get("backend") or "",
@@ -177,7 +185,7 @@ def served(server: Result) -> str:
     return f"{server.get('served_model_name') or 'a model'} ({server.get('image') or server.get('backend')})"
 
 
-def _before(found: Result, done: Result) -> str:
+def _before(found: Result) -> str:
     return ", ".join(displaced(found)) or served(found.get("server") or {})
 
 
@@ -211,7 +219,7 @@ def _sentence(plan: Result, verdicts: t.Sequence[Result], rows: t.Sequence[Resul
         return str(plan["message"])
     bad = sum(number[status] for status in ("failed", "unreachable", "refused"))
     parts = [f"{count} {status}" for status, count in number.items() if count]
-    tally = f"{len(rows)} host{'' if len(rows) == 1 else 's'}: {', '.join(parts)}."
+    tally = f"{host_count(len(rows))}: {', '.join(parts)}."
     if verdicts and verdicts[-1]["stops"]:
         return f"{verdicts[-1]['message']} {tally} Run the same command again once the cause is gone."
     done = len(verdicts) == len(plan["waves"])
@@ -242,7 +250,7 @@ def of_status(hosts: t.Mapping[str, tuple[Result, Host | None]]) -> tuple[list[d
     drifted = sum(1 for row in rows if row["status"] == "drifted")
     serving = sum(1 for row in rows if row["after"] != "nothing")
     return rows, (
-        f"{serving} of {len(rows)} host{'' if len(rows) == 1 else 's'} {'has' if serving == 1 else 'have'} a server; "
+        f"{serving} of {host_count(len(rows))} {'has' if serving == 1 else 'have'} a server; "
         f"{bad} need{'s' if bad == 1 else ''} attention"
         f"{f', {drifted} of them because of a difference from what is wanted' if drifted else ''}."
     )
@@ -329,6 +337,7 @@ def lines(found: Report) -> list[str]:
 
 
 def as_json(found: Report) -> str:
+    """The report for programs, with how many hosts there are of each status."""
     return json.dumps({**found, "counts": counts(found)}, indent=2, ensure_ascii=False) + "\n"
 
 
@@ -348,7 +357,7 @@ def markdown(found: Report) -> str:
         parts.append("## Needs attention")
         parts += [_attention(row) for row in bad]
     if found["waves"]:
-        parts += ["## Waves", "\n".join(_wave_line(wave) for wave in found["waves"])]
+        parts += ["## Waves", "\n".join(f"- {_cell(wave_line(wave), 0)}" for wave in found["waves"])]
     return "\n\n".join([*parts, "## Hosts", _hosts_table(found["rows"])]) + "\n"
 
 
@@ -380,8 +389,9 @@ def details(row: Result) -> list[tuple[str, str]]:
     return [(name, text) for name, text in known if text]
 
 
-def _wave_line(wave: Result) -> str:
-    return f"- {_cell(wave['message'], 0)}" if wave.get("message") else f"- {wave['name'].capitalize()}: not reached."
+def wave_line(wave: Result) -> str:
+    """What became of a wave."""
+    return str(wave.get("message") or f"{wave['name'].capitalize()}: not reached.")
 
 
 Column = tuple[str, t.Callable[[Result], str]]

@@ -19,6 +19,7 @@ from ansible_collections.gpufleet.vllm.plugins.plugin_utils._report import (
     details,
     is_bad,
     seconds,
+    wave_line,
 )
 
 # Of more hosts than that, one looks for some.
@@ -136,8 +137,7 @@ def _card(row: Result) -> str:
 
 
 def _waves(waves: t.Sequence[Result]) -> str:
-    said = [wave.get("message") or f"{wave['name'].capitalize()}: not reached." for wave in waves]
-    return f'<ol class="waves">{"".join(f"<li>{_text(one)}</li>" for one in said)}</ol>'
+    return f'<ol class="waves">{"".join(f"<li>{_text(wave_line(wave))}</li>" for wave in waves)}</ol>'
 
 
 def _find(rows: t.Sequence[Result]) -> str:

@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import datetime
-import difflib
 import hashlib
 import json
 import math
@@ -16,7 +15,8 @@ import typing as t
 from dataclasses import dataclass, field, fields, replace
 
 from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
-from ansible_collections.gpufleet.vllm.plugins.plugin_utils._outcome import KEPT, starts
+from ansible_collections.gpufleet.vllm.plugins.plugin_utils._filter_values import refuse_unknown
+from ansible_collections.gpufleet.vllm.plugins.plugin_utils._outcome import KEPT, not_committed, starts
 
 Result = t.Mapping[str, t.Any]
 
@@ -62,10 +62,7 @@ def settings_of(given: t.Any) -> Settings:
     """
     if not isinstance(given, t.Mapping):
         raise VllmError(f"{ADDRESS} must be a mapping, such as {{'soak': 300}}; got {given!r}.")
-    for key in sorted(set(given) - {*KEYS, *HOOKS}):
-        near = difflib.get_close_matches(key, (*KEYS, *HOOKS), n=1)
-        hint = f"Did you mean {near[0]}?" if near else f"Valid keys: {', '.join((*KEYS, *HOOKS))}."
-        raise VllmError(f"Unknown key '{ADDRESS}.{key}'. {hint}")
+    refuse_unknown(ADDRESS, given, (*KEYS, *HOOKS))
     said = {key: value for key, value in given.items() if value is not None}
     made = {key: CONVERT[key](f"{ADDRESS}.{key}", value) for key, value in said.items()}
     return replace(Settings(), **{key: value for key, value in made.items() if key in KEYS})
@@ -237,7 +234,7 @@ def plan(fleet: t.Sequence[Host], settings: Settings) -> dict[str, t.Any]:
         "unchanged": [one.name for one in fleet if one.is_right],
         "refused": {one.name: dict(zip(("reason", "message"), one.refusal or ())) for one in refused},
         "classes": {one.name: one.hardware_class for one in fleet},
-        "compiles": {one.name: compiled_for(one) if settings.carry_caches else "" for one in fleet},
+        "compiles": {one.name: _compiled_for(one) if settings.carry_caches else "" for one in fleet},
         "changes": {one.name: changes(one.found) for one in fleet},
         "budget": budget,
         "settings": {key: getattr(settings, key) for key in KEYS},
@@ -281,20 +278,23 @@ def _named(fleet: t.Sequence[Host], todo: t.Sequence[Host], names: t.Sequence[st
 def _plan_sentence(fleet: t.Sequence[Host], refused: t.Sequence[Host], waves: t.Sequence[Wave], budget: int) -> str:
     changing = sum(len(wave.hosts) for wave in waves)
     if len(refused) > budget:
-        which = f"{len(refused)} of {_hosts(len(fleet))} cannot be changed: {listed([one.name for one in refused])}."
+        which = (
+            f"{len(refused)} of {host_count(len(fleet))} cannot be changed: {listed([one.name for one in refused])}."
+        )
         return f"{which} {_allowance(budget)} Nothing was changed on any host."
     without = f" without {listed([one.name for one in refused])}, which cannot be changed" if refused else ""
     if not changing:
         return f"Nothing is to be changed{without}."
     names = ", ".join(f"{wave.name} ({len(wave.hosts)})" for wave in waves)
-    return f"{changing} of {_hosts(len(fleet))} are to be changed{without}: {names}."
+    return f"{changing} of {host_count(len(fleet))} are to be changed{without}: {names}."
 
 
 def _allowance(budget: int) -> str:
-    return f"{_hosts(budget) if budget else 'No host'} may fail ({ADDRESS}.max_failures)."
+    return f"{host_count(budget) if budget else 'No host'} may fail ({ADDRESS}.max_failures)."
 
 
-def _hosts(count: int) -> str:
+def host_count(count: int) -> str:
+    """A number of hosts, in words."""
     return f"{count} host{'' if count == 1 else 's'}"
 
 
@@ -305,6 +305,7 @@ def listed(names: t.Sequence[str], most: int = 5) -> str:
 
 
 def one_line(value: t.Any) -> str:
+    """A text without line ends; empty for what is not there."""
     return " ".join(str(value or "").split())
 
 
@@ -371,7 +372,7 @@ COMPILED_BY = (
 )
 
 
-def compiled_for(host: Host) -> str:
+def _compiled_for(host: Host) -> str:
     """What two hosts have in common, as far as is known before a change, that compile the same; empty where nothing of
     that is kept."""
     spec = host.found.get("spec") or {}
@@ -388,31 +389,21 @@ def _table(fleet: t.Sequence[Host], waves: t.Sequence[Wave]) -> list[str]:
     wave_of = {name: (number, wave.name) for number, wave in enumerate(waves) for name in wave.hosts}
     # The same sentence for a whole fleet is read once.
     firsts: dict[t.Any, str] = {}
+    rows = []
     for one in fleet:
-        firsts.setdefault(one.refusal, one.name)
-    rows = [
-        (-1, one.name, one.hardware_class, one.refusal[0], _refused(one, firsts[one.refusal]))
-        if one.refusal
-        else (
-            *(wave_of[one.name][:1]),
-            one.name,
-            one.hardware_class,
-            wave_of[one.name][1],
-            "; ".join(changes(one.found)),
-        )
-        for one in fleet
-        if not one.is_right
-    ]
+        if one.refusal:
+            reason, message = one.refusal
+            first = firsts.setdefault(one.refusal, one.name)
+            said = message if first == one.name else f"the same as {first}"
+            rows.append((-1, one.name, one.hardware_class, reason, said))
+        elif not one.is_right:
+            number, wave = wave_of[one.name]
+            rows.append((number, one.name, one.hardware_class, wave, "; ".join(changes(one.found))))
     cells = [row[1:] for row in sorted(rows, key=lambda row: row[0])]
     widths = [max((len(row[column]) for row in cells), default=0) for column in range(3)]
     lines = [f"{a:{widths[0]}}  {b:{widths[1]}}  {c:{widths[2]}}  {d}".rstrip() for a, b, c, d in cells]
     right = sum(1 for one in fleet if one.is_right)
-    return [*lines, *([f"{_hosts(right)}: nothing to change"] if right else [])]
-
-
-def _refused(host: Host, first: str) -> str:
-    message = host.refusal[1] if host.refusal else ""
-    return message if host.name == first else f"the same as {first}"
+    return [*lines, *([f"{host_count(right)}: nothing to change"] if right else [])]
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -437,13 +428,14 @@ class Changed:
     @property
     def message(self) -> str:
         """What the role said, and what became of that by the commit."""
-        said, failed = str(self.done.get("message") or ""), self.committed.get("msg")
-        if failed:
-            return f"{said} Committing the change failed: {failed} The next run commits it."
+        said = str(self.done.get("message") or "")
+        if self.committed.get("msg"):
+            return f"{said} But {not_committed(self.committed)}"
         return said.replace(KEPT, "") if self.committed else said
 
     @property
     def server(self) -> Result:
+        """The server after the change, as the result of the role has it."""
         return t.cast(Result, self.done.get("server") or {})
 
     @property
@@ -521,7 +513,7 @@ def verdict(rollout: Result, earlier: t.Sequence[Result], hosts: t.Mapping[str, 
     before = len(rollout["refused"]) + sum(len(one["failed"]) for one in earlier)
     spent = before + len(failed)
     stops = bool(failed) and (wave["canary"] or spent > rollout["budget"])
-    undone = _put_back(wave, earlier, changed, failed, settings["put_back"] if stops else "")
+    undone = _put_back(earlier, changed, failed, settings["put_back"] if stops else "")
     commits = [name for name, one in changed.items() if one.is_to_commit and name not in {*failed, *undone}]
     later = settings["put_back"] == "fleet"
     return {
@@ -550,7 +542,7 @@ def _packing(rollout: Result, earlier: t.Sequence[Result], commits: t.Sequence[s
 
 
 def _put_back(
-    wave: Result, earlier: t.Sequence[Result], changed: t.Mapping[str, Changed], failed: t.Collection[str], scope: str
+    earlier: t.Sequence[Result], changed: t.Mapping[str, Changed], failed: t.Collection[str], scope: str
 ) -> dict[str, str]:
     """The hosts to put back, with the state that does it. One that failed after its role had ended is put back alone
     when the rollout goes on; what failed in the role is back already."""
@@ -565,7 +557,7 @@ def _verdict_sentence(rollout: Result, wave: Result, failed: t.Mapping[str, str]
     name, count = wave["name"].capitalize(), len(wave["hosts"])
     if not failed:
         return f"{name}: {'the host is' if count == 1 else f'all {count} hosts are'} healthy."
-    which = f"{name}: {len(failed)} of {_hosts(count)} failed ({listed(list(failed))})."
+    which = f"{name}: {len(failed)} of {host_count(count)} failed ({listed(list(failed))})."
     if wave["canary"]:
         return f"{which} A canary may not fail: the rollout stops, and no other host is changed."
     so_far = f" It is {before + len(failed)} in all." if before else ""

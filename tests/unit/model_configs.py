@@ -105,6 +105,45 @@ GLM_51: Config = {
     "v_head_dim": 256,
     "index_n_heads": 32,
 }
+# One index for four layers, but for the first two.
+GLM_52: Config = {**GLM_51, "index_topk_freq": 4, "index_skip_topk_offset": 2}
+DEEPSEEK_V4_FLASH: Config = {
+    "architectures": ["DeepseekV4ForCausalLM"],
+    "model_type": "deepseek_v4",
+    "num_hidden_layers": 43,
+    # And that of what drafts.
+    "compress_ratios": [0, 0] + [4, 128] * 20 + [4, 0],
+    "num_attention_heads": 64,
+    "num_key_value_heads": 1,
+    "head_dim": 512,
+    "hidden_size": 4096,
+    "qk_rope_head_dim": 64,
+    "o_lora_rank": 1024,
+    "sliding_window": 128,
+    "index_head_dim": 128,
+    "index_topk": 512,
+    "n_routed_experts": 256,
+}
+# Keys of another size than values, and windows with heads of their own.
+MIMO_V2_FLASH: Config = {
+    "architectures": ["MiMoV2FlashForCausalLM"],
+    "model_type": "mimo_v2_flash",
+    "num_hidden_layers": 48,
+    "hybrid_layer_pattern": [0] + [1, 1, 1, 1, 0] + [1, 1, 1, 1, 1, 0] * 7,
+    "num_attention_heads": 64,
+    "num_key_value_heads": 4,
+    "head_dim": 192,
+    "v_head_dim": 128,
+    "swa_num_attention_heads": 64,
+    "swa_num_key_value_heads": 8,
+    "swa_head_dim": 192,
+    "swa_v_head_dim": 128,
+    "sliding_window": 128,
+    "sliding_window_size": 128,
+    "attention_chunk_size": 128,
+    "hidden_size": 4096,
+    "n_routed_experts": 256,
+}
 NEMOTRON_NANO_9B: Config = {
     "architectures": ["NemotronHForCausalLM"],
     "model_type": "nemotron_h",
@@ -249,6 +288,19 @@ GEMMA4_31B: Config = {
         "hidden_size": 5376,
     },
 }
+GEMMA4_26B: Config = {
+    **GEMMA4_31B,
+    "text_config": {
+        **GEMMA4_31B["text_config"],
+        "num_hidden_layers": 30,
+        "layer_types": (["sliding_attention"] * 5 + ["full_attention"]) * 5,
+        "num_attention_heads": 16,
+        "num_key_value_heads": 8,
+        "num_global_key_value_heads": 2,
+        "hidden_size": 2816,
+        "use_bidirectional_attention": "vision",
+    },
+}
 # Layers that use what others keep, and heads of two sizes but one number.
 GEMMA4_E4B: Config = {
     "architectures": ["Gemma4ForConditionalGeneration"],
@@ -280,6 +332,17 @@ LLAMA4_SCOUT: Config = {
         "head_dim": 128,
         "hidden_size": 5120,
     },
+}
+GPT_OSS_120B: Config = {
+    "architectures": ["GptOssForCausalLM"],
+    "model_type": "gpt_oss",
+    "num_hidden_layers": 36,
+    "layer_types": ["sliding_attention", "full_attention"] * 18,
+    "sliding_window": 128,
+    "num_attention_heads": 64,
+    "num_key_value_heads": 8,
+    "head_dim": 64,
+    "hidden_size": 2880,
 }
 BGE_M3: Config = {
     "architectures": ["XLMRobertaModel"],

@@ -38,6 +38,7 @@ LAYERS = (
     ("_docker", "_systemd"),
     ("_images",),
     ("_backends.py", "_sources.py"),
+    ("_deployment.py",),
     ("_caches",),
     ("_watchdog",),
 )
@@ -46,24 +47,25 @@ LAYERS = (
 BUDGETS = {
     "gpu_facts": 74,
     # With the versions that hosts with a GB10 are known to work with, and what brings the Docker SDK.
-    "gpu_host": 255,
+    "gpu_host": 258,
     "grpo_check": 126,
-    "grpo_environment": 146,
+    "grpo_environment": 129,
     # With what fetches from other hosts and passes on to them, and reads directories of the controller.
-    "model_cache": 244,
+    "model_cache": 248,
     # With what talks to an engine.
-    "model_cache_image": 277,
+    "model_cache_image": 280,
     "model_cache_info": 145,
     "model_cache_peer": 160,
     "tiktoken_encodings": 55,
     # With the other backend: a container may take the place of a unit, and that may be the last to use an environment.
     # And with what unpacks the compile caches of another host.
     "vllm_caches": 870,
-    "vllm_container": 945,
+    # And with how DeepSeek V4, MiMo-V2 and shared indexes keep their caches.
+    "vllm_container": 955,
     # With failures of units, of ports and of tokens, and what names the settings that an unknown one speaks of.
     "vllm_diagnose": 302,
     "vllm_health": 376,
-    "vllm_service": 945,
+    "vllm_service": 955,
     "vllm_venv": 380,
     # With the program that it installs: it reads logs, records and GPUs of both backends.
     "vllm_watchdog": 620,

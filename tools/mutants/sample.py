@@ -49,7 +49,16 @@ PACKAGES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         ("_server/budget.py", "_server/fit.py", "_server/kv_cache.py", "_server/memory_settings.py"),
         ("server",),
     ),
-    "settings of a server": (("_server/check.py", "_server/fallbacks.py", "_server/spec.py"), ("server", "filter")),
+    "settings of a server": (
+        (
+            "_server/check.py",
+            "_server/fallbacks.py",
+            "_server/keys.py",
+            "_server/secret_settings.py",
+            "_server/spec.py",
+        ),
+        ("server", "filter"),
+    ),
     "choice of settings": (("_server/choice.py", "_server/offers.py"), ("server/test_choice.py",)),
     "GPUs": (("_gpu/selection.py", "_gpu/tenants.py", "_gpu/nvidia_smi.py"), ("gpu", "deploy/test_claims.py")),
     "provisioning": (("_provision/plan.py", "_provision/packages.py", "_provision/verify.py"), ("provision",)),

@@ -46,7 +46,7 @@ def run(params: t.Mapping[str, t.Any], gpus: t.Callable[[], Facts]) -> dict[str,
     try:
         current = _current(backend, server, params["container_id"])
         spec = _spec(current, server)
-        packed = _packed(params["archive"], _source(backend, current, server), server)
+        packed = _packed(params["archive"], _source(backend, current), server)
     except backend.failures() as error:
         raise VllmError(backend.sentence(f"pack the compile caches of {server}", error), "backend-failed") from None
     return {
@@ -80,7 +80,7 @@ def _spec(current: Instance, server: str) -> ServerSpec:
     return spec
 
 
-def _source(backend: Backend, current: Instance, server: str) -> Source:
+def _source(backend: Backend, current: Instance) -> Source:
     if backend.name == SERVICE:
         return of_unit(current.caches[0]) if current.caches else lambda: iter(())
     backend.make_ready()

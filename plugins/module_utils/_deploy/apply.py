@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from .._errors import Problem, VllmError
 from .._server.spec import ServerSpec
-from .backend import Action, Effect, Instance, Making
+from .backend import Action, Effect, EffectOf, Instance, Making
 from .decide import conflicting, in_use, looked, port_problem, with_version
 from .effects import forget_original, keep_original
 from .job import Decision, Job, failures, reason_of, sentence
@@ -105,7 +105,7 @@ def _is_theirs(path: str, writers: t.Collection[Entry]) -> bool:
     return os.path.lexists(path) and not writers
 
 
-def recorded_before(job: Job) -> t.Callable[[str], None]:
+def _recorded_before(job: Job) -> t.Callable[[str], None]:
     """Writes down that a secret is about to be written, and keeps what somebody's own file holds."""
     ledger = job.backend.ledger
 
@@ -136,9 +136,6 @@ def hand_over(job: Job, decision: Decision) -> None:
                 ledger.write(replace(record, replaced=tuple(sorted(read & replaced))))
 
 
-EffectOf = t.Callable[[Action], Effect]
-
-
 def effects(job: Job, decision: Decision) -> EffectOf:
     """For each action of a plan: what it does, and the command line that does the same.
 
@@ -167,7 +164,7 @@ def effects(job: Job, decision: Decision) -> EffectOf:
 
     stopped = [named(job.server, target) for target in decision.plan.stops]
     shared = {
-        **common.on_files(decision.wish.secrets, recorded_before(job)),
+        **common.on_files(decision.wish.secrets, _recorded_before(job)),
         **common.on_memory(decision.question, job.host.gpus, stopped, job.params["memory_timeout"]),
         **common.on_measurements(decision.measurement, job.backend.log_command(job.server), job.host.warn),
         "pull": Effect(pull, own["pull"].command),

@@ -162,6 +162,9 @@ class Effect(t.NamedTuple):
     files: t.Callable[[Action], t.Mapping[str, str]] = lambda action: {}
 
 
+EffectOf = t.Callable[[Action], Effect]
+
+
 def both(verb: str, effect: Effect) -> dict[str, Effect]:
     """The same effect on an instance of the server, and on that of another one."""
     return {verb: effect, f"{verb}_other": effect}

@@ -76,6 +76,7 @@ class Carried:
 
     @property
     def outcome(self) -> dict[str, t.Any]:
+        """C(caches) of a result: whose the server starts with (C(from)), else why it does not (C(note))."""
         return {"from": self.source or None, "note": "" if self.source else self.note or "No new server was made."}
 
     def fits(self, settings: str, machine: str) -> bool:

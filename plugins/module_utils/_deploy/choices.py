@@ -23,8 +23,7 @@ Facts = t.Mapping[str, t.Any]
 
 # The kind of the entry in the record.
 KIND = "choice"
-# What is read beside config.json, and how much of each. The tokenizer's alone names code that it brings along.
-DESCRIBES = {"generation": "generation_config.json", "tokenizer": "tokenizer_config.json"}
+# How much of the tokenizer's file is read, which alone names code that it brings along.
 LIMIT = 4 << 20
 
 
@@ -42,14 +41,14 @@ def recalled(server: str, params: Params, look: t.Callable[[], Facts]) -> tuple[
     known = Ledger().others(KIND)[0].get(server) or {}
     same = known if known.get("key") == asked.get("key") and not asked.get("anew") else {}
     if same and same.get("request") == asked["request"]:
-        return {**params, **same["arguments"], "choice": None}, {"choice": without_arguments(same)}
-    found = {"known": without_arguments(same) if same else None, "files": None, **_gpus(look)}
+        return {**params, **same["arguments"], "choice": None}, {"choice": _without_arguments(same)}
+    found = {"known": _without_arguments(same) if same else None, "files": None, **_gpus(look)}
     if not same:
         found["files"] = read(str(params["model"]), params.get("huggingface_dir"), asked.get("revision"))
     return {}, {"changed": False, "unchosen": found}
 
 
-def without_arguments(record: Params) -> Result:
+def _without_arguments(record: Params) -> Result:
     """What the controller is told of a record."""
     return {key: value for key, value in record.items() if key not in ("arguments", "kind", "version")}
 
@@ -57,7 +56,7 @@ def without_arguments(record: Params) -> Result:
 def read(model: str, huggingface_dir: str | None, revision: str | None = None) -> Result | None:
     """What the files of a model on this host say, where they are whole; None where they are not there.
 
-    The keys: config, generation, tokenizer (mappings), files (names), weights_bytes, revision, source.
+    The keys: config, tokenizer (mappings), files (names), weights_bytes, revision, source.
     """
     # A choice that is recorded needs no look at weights.
     from . import weights
@@ -65,11 +64,9 @@ def read(model: str, huggingface_dir: str | None, revision: str | None = None) -
     found = weights.find(model, huggingface_dir, revision)
     if not found.complete or not found.path or not os.path.isdir(found.path):
         return None
-    others = {key: _json(os.path.join(found.path, name)) for key, name in DESCRIBES.items()}
-    others["tokenizer"] = {"auto_map": others["tokenizer"].get("auto_map")}
     return {
         "config": dict(found.config),
-        **others,
+        "tokenizer": {"auto_map": _json(os.path.join(found.path, "tokenizer_config.json")).get("auto_map")},
         "files": sorted(os.listdir(found.path)),
         "weights_bytes": found.weights_bytes,
         "revision": "" if model.startswith("/") else found.revision or "",

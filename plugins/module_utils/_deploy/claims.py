@@ -19,9 +19,9 @@ from dataclasses import dataclass, replace
 from .._errors import VllmError
 from .._gpu.selection import RESELECT, SAME, Wish, select, wish_of
 from .._host import lock
-from .._host.processes import born
+from .._host.processes import born, lives
 from .._server.spec import ServerSpec, from_params
-from .._vllm.architecture import Architecture, of_config, of_weights
+from .._vllm.architecture import Architecture, of_files
 from .backend import Instance, Seen
 from .job import Job
 from .ledger import CLAIM, Ledger
@@ -119,7 +119,7 @@ def _taker(name: str, intent: Settings) -> t.Iterator[Taker]:
     spec = recorded_spec(intent)
     if spec is not None and spec.gpus != "none":
         here = snapshot(spec)
-        known = of_config(here.config, here.weights_bytes) or of_weights(here.config, here.weights_bytes)
+        known = of_files(here.config, here.weights_bytes)
         yield Taker(name, spec, Architecture.from_mapping(known) if known else None)
 
 
@@ -137,5 +137,4 @@ def _words(wish: Wish) -> dict[str, t.Any]:
 
 def _lives(claim: t.Mapping[str, t.Any]) -> bool:
     """Whether the run that wrote it still goes on."""
-    pid = str(claim.get("process", "")).partition(" ")[0]
-    return pid.isdigit() and born(int(pid)) == claim["process"]
+    return lives(str(claim.get("process", "")))

@@ -114,7 +114,7 @@ NOT_OF_THE_SETTINGS = ("port-in-use", "conflicting-server")
 PROVIDED: dict[Reason, str] = {"encodings-missing": "encodings", "venv-missing": "venv"}
 
 
-def _decide_with(job: Job, seen: Seen, fallbacks: Fallbacks, lenient: bool, anew: bool = False) -> Decision:
+def _decide_with(job: Job, seen: Seen, fallbacks: Fallbacks, lenient: bool, anew: bool) -> Decision:
     wish = wished(job, seen, fallbacks, anew)
     spec, secrets = t.cast(ServerSpec, wish.spec), t.cast(Secrets, wish.secrets)
     artifact = job.backend.artifact(spec)
@@ -181,7 +181,7 @@ def _with_preflight(job: Job, first: Decision, seen: Seen, lacking: t.Sequence[P
 def wished(job: Job, seen: Seen, fallbacks: Fallbacks, anew: bool = False) -> Wish:
     """What is wanted, with the fallbacks that this server uses already. C(anew): whatever GPUs it was deployed with."""
     params = job.params
-    settings, gpus = with_gpus(job, fallbacks.settings, seen, anew)
+    settings, gpus = _with_gpus(job, fallbacks.settings, seen, anew)
     spec = from_params(settings)
     given = {"hf_token_file": params["hf_token"], "api_key_file": params["api_key"]}
     keeps = ("hf_token_file",) if params["keep_hf_token"] else ()
@@ -215,8 +215,8 @@ def _wanted(job: Job) -> Wanted:
     )
 
 
-def with_gpus(
-    job: Job, settings: dict[str, t.Any], seen: Seen, anew: bool = False
+def _with_gpus(
+    job: Job, settings: dict[str, t.Any], seen: Seen, anew: bool
 ) -> tuple[dict[str, t.Any], tuple[str, ...] | None]:
     """The settings with the GPUs that a wish for some becomes."""
     if not isinstance(settings.get("gpus"), t.Mapping):

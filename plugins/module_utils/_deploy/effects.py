@@ -57,10 +57,7 @@ def keep_original(path: str) -> None:
             files.write_whole(path + ORIGINAL, files.read(path) or b"", durable=True)
     except OSError as error:
         way = f"Name another file than {path}, which holds something else, or run with become: true."
-        raise VllmError(
-            f"Cannot keep what {path} holds as {path}{ORIGINAL}: {error.strerror}. {files.remedy(error, way)}",
-            files.reason(error),
-        ) from None
+        raise files.failure(f"keep what {path} holds as {path}{ORIGINAL}", error, way) from None
 
 
 def forget_original(path: str) -> None:

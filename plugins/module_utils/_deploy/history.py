@@ -16,12 +16,12 @@ import os
 import stat
 import typing as t
 
-from .._errors import VllmError
 from .._host import files
-from .._server.spec import ServerSpec, canonical_json
+from .._server.keys import canonical_json
+from .._server.spec import ServerSpec
 from .._vllm.measurements import KEYS, OF_A_PROFILE
 from .._vllm.versions import Release
-from .ledger import state_directory
+from .ledger import STATE_REMEDY, state_directory
 
 MIB, GIB = 1 << 20, 1 << 30
 
@@ -136,11 +136,7 @@ class Memory:
             os.makedirs(os.path.dirname(self.path), mode=0o755, exist_ok=True)
             files.write_whole(self.path, json.dumps(newest, indent=1).encode() + b"\n", 0o644)
         except (OSError, ValueError) as error:
-            raise VllmError(
-                f"Cannot remember what vLLM measured in {self.path}: {getattr(error, 'strerror', None) or error}. Run "
-                "with become: true, or let XDG_STATE_HOME name a directory this user may write to.",
-                files.reason(error) if isinstance(error, OSError) else "permission-denied",
-            ) from None
+            raise files.failure(f"remember what vLLM measured in {self.path}", error, STATE_REMEDY) from None
 
     def _entries(self) -> dict[str, t.Any]:
         try:

@@ -66,9 +66,11 @@ class Job:
 
     @property
     def makes(self) -> bool:
+        """Whether a server is described, and is made where it is not there."""
         return self.params["state"] in MAKING_STATES
 
     def limits(self) -> dict[str, t.Any]:
+        """The parameters that the preflight judges by, as the fields of C(Limits)."""
         keys = ("fit", "pin_kv", "pull", "architecture", "host_reserve_gib", "replace_others", "failure_id", "learned")
         return {key: self.params[key] for key in keys}
 

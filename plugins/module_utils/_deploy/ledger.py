@@ -27,6 +27,7 @@ from .._host import files
 
 STATE_NAME = "gpufleet.vllm"
 SYSTEM_STATE = "/var/lib"
+STATE_REMEDY = "Run with become: true, or let XDG_STATE_HOME name a directory this user may write to."
 OWNED = "owned"
 VERSION = 1
 FILE_LIMIT = 1 << 20
@@ -137,6 +138,15 @@ class Known:
                 return one
         return None
 
+    def refuse_damaged(self, server: str) -> None:
+        """Leave a server alone of which nobody knows what belongs to it.
+
+        Raises:
+            VllmError: says which file of the record cannot be believed, and why.
+        """
+        if server in self.damaged:
+            raise VllmError(self.damaged[server], "record-unreadable")
+
     def is_cold(self, caches: t.Collection[str]) -> bool:
         """Whether a start that reads and fills these still has something to compile."""
         return not caches or not {*caches} <= {one.name for one in self.entries if one.filled}
@@ -146,10 +156,12 @@ class Known:
         return any(one.carried and one.purpose == "cache" and one.name in caches for one in self.entries)
 
     def of(self, server: str, *purposes: Purpose) -> list[Entry]:
+        """The entries of a server, by default for every purpose."""
         return [one for one in self.entries if one.server == server and (not purposes or one.purpose in purposes)]
 
     @property
     def servers(self) -> set[str]:
+        """The names of all servers, also of those whose entries cannot be believed."""
         return {one.server for one in self.entries} | {*self.damaged}
 
 
@@ -323,13 +335,8 @@ class Ledger:
             text = json.dumps({"version": VERSION, **content}, indent=1)
             files.write_whole(os.path.join(self.directory, name), text.encode() + b"\n", durable=True)
         except (OSError, ValueError, TypeError) as error:
-            seen = getattr(error, "strerror", None) or error
-            way = "Run with become: true, or let XDG_STATE_HOME name a directory this user may write to."
-            os_error = error if isinstance(error, OSError) else OSError()
-            raise VllmError(
-                f"Cannot record in {self.directory} what the server owns: {seen}. {files.remedy(os_error, way)}",
-                files.reason(os_error),
-            ) from None
+            attempt = f"record in {self.directory} what the server owns"
+            raise files.failure(attempt, error, STATE_REMEDY) from None
 
 
 def load(path: str, owner: int | None = None) -> dict[str, t.Any]:

@@ -116,7 +116,7 @@ class Preflight:
     # The verdict on the memory of the GPUs, for people; and when it refuses, the id of the failure that would follow.
     fit: t.Mapping[str, t.Any] | None = None
     failure_id: str | None = None
-    # Where an earlier start was measured that is relied on: "this host", "another host", or empty.
+    # Where an earlier start was measured that is relied on: "this host", the name of another one, or empty.
     measured_on: str = ""
     # What measurements of an earlier start add to the command line and the environment.
     learned_engine: t.Mapping[str, str] = field(default_factory=dict)
@@ -177,7 +177,7 @@ def plan(wanted: Wanted, observed: Observed, preflight: Preflight = NOTHING_CHEC
     left = (Action("remove_other", observed.download, CUT_SHORT),) if observed.download else ()
     actions = _with_backends(wanted, observed, (*left, *actions))
     problems = preflight.problems if Plan(actions).starts else ()
-    before = _snapshot(wanted, observed)
+    before = _snapshot(observed)
     after = _after(wanted, observed, actions) if actions else before
     return Plan(actions, superseded(observed), before, after, problems)
 
@@ -237,7 +237,7 @@ def _may_be_replaced(wanted: Wanted, observed: Observed, slot: Slot) -> bool:
     return wanted.replace_unmanaged and old is None
 
 
-def _prepare(wanted: Wanted, observed: Observed) -> tuple[Action, ...]:
+def _prepare(observed: Observed) -> tuple[Action, ...]:
     """What can be made ready while the current server goes on serving."""
     actions = [Action("create_directory", path) for path in observed.missing_directories]
     actions += [Action("write_secret", key, "the file does not hold what was given") for key in observed.stale_secrets]
@@ -336,8 +336,8 @@ def _present(wanted: Wanted, observed: Observed, preflight: Preflight) -> tuple[
     current = None if dropped else current
     why = _why(wanted, observed, preflight, current)
     if current and not why:
-        return _prepare(wanted, observed) + _restart(observed, preflight, current, start)
-    ready = _prepare(wanted, observed) + _pull(wanted, observed) + _fetch(wanted, observed, preflight, current, runs)
+        return _prepare(observed) + _restart(observed, preflight, current, start)
+    ready = _prepare(observed) + _pull(wanted, observed) + _fetch(wanted, observed, preflight, current, runs)
     aside, cleared = _set_aside(observed)
     if current is None:
         make = (*dropped, *aside, Action("create", "current"), *cleared)
@@ -478,7 +478,7 @@ def _absent(wanted: Wanted, observed: Observed, preflight: Preflight) -> tuple[A
     probes = [Action("remove_other", probe, CUT_SHORT) for probe in observed.probes]
     back = () if wanted.all_go or rivals(observed) else _others_started(kept(observed))
     secrets = _restore(observed) if back else _forgotten(observed)
-    files = (*secrets, *_deletions(wanted, observed))
+    files = (*secrets, *_deletions(observed))
     return (*stops, *removals, *probes, *caches, *files, *back, *learned, *_environments(observed))
 
 
@@ -491,7 +491,7 @@ def _environments(observed: Observed) -> tuple[Action, ...]:
     return tuple(Action("remove_environment", path, "no server uses it") for path in observed.environments)
 
 
-def _deletions(wanted: Wanted, observed: Observed) -> list[Action]:
+def _deletions(observed: Observed) -> list[Action]:
     instances = (*observed.instances.values(), *observed.gone)
     purge, because = observed.purge, "purge was asked for"
     return [
@@ -639,7 +639,7 @@ def recovery(observed: Observed) -> Observed:
     return observed
 
 
-def _snapshot(wanted: Wanted, observed: Observed) -> dict[str, t.Any]:
+def _snapshot(observed: Observed) -> dict[str, t.Any]:
     current = observed.instances.get("current")
     stopped = [other.name for other in kept(observed)]
     also: dict[str, t.Any] = {"superseded": True} if "superseded" in observed.instances else {}
@@ -654,7 +654,7 @@ def _snapshot(wanted: Wanted, observed: Observed) -> dict[str, t.Any]:
 
 def _after(wanted: Wanted, observed: Observed, actions: tuple[Action, ...]) -> dict[str, t.Any]:
     current, old = observed.instances.get("current"), observed.instances.get("superseded")
-    now = {key: value for key, value in _snapshot(wanted, observed).items() if key != "at_boot"}
+    now = {key: value for key, value in _snapshot(observed).items() if key != "at_boot"}
     if wanted.state == "absent":
         return {"state": "absent"}
     if wanted.state == "stopped":
@@ -663,7 +663,7 @@ def _after(wanted: Wanted, observed: Observed, actions: tuple[Action, ...]) -> d
     if wanted.state == "committed":
         return settled
     if wanted.state == "reverted":
-        return _after_reverting(settled, old, current, actions)
+        return _after_reverting(settled, old, actions)
     replaced = current is not None and any(action.to == "superseded" for action in actions)
     also: dict[str, t.Any] = {"superseded": True} if old or replaced else {}
     started = {action.target for action in actions if action.verb == "start_other"}
@@ -673,9 +673,7 @@ def _after(wanted: Wanted, observed: Observed, actions: tuple[Action, ...]) -> d
     return {"state": "started" if _will_run(wanted, current) else "present", **wanted.intent, **also}
 
 
-def _after_reverting(
-    settled: dict[str, t.Any], old: Instance | None, current: Instance | None, actions: tuple[Action, ...]
-) -> dict[str, t.Any]:
+def _after_reverting(settled: dict[str, t.Any], old: Instance | None, actions: tuple[Action, ...]) -> dict[str, t.Any]:
     starts = any((action.verb, action.target) == ("start", "current") for action in actions)
     if old:
         return {"state": "started" if starts else "present", **old.intent}

@@ -18,7 +18,7 @@ from .._host.ports import PortOwner
 from .._server.check import check, judge
 from .._server.spec import ServerSpec, is_named
 from .._vllm import measurements
-from .._vllm.architecture import of_config, of_weights
+from .._vllm.architecture import of_files
 from .._vllm.versions import Release
 from . import history, room, weights
 from .backend import Instance, Other
@@ -44,7 +44,7 @@ class Limits:
     replace_others: bool = True
     # The diagnosis id that the server just failed with.
     failure_id: str | None = None
-    # What starts on other hosts measured, by the keys that this host would remember it by.
+    # What starts on other hosts measured, with C(host) where its name is known, by the keys that this one remembers by.
     learned: t.Mapping[str, t.Any] = field(default_factory=dict)
 
 
@@ -256,15 +256,15 @@ def _with_room(start: Start, found: Checked) -> Checked:
     facts = room.promised(facts, start.takers()) if facts else facts
     here = snapshot(spec)
     memory = history.Memory(spec.container_name, start.state_directory)
-    key = measurement_key(spec, observed.artifact_id, here, facts)
+    key = _measurement_key(spec, observed.artifact_id, here, facts)
     own = memory.recall(key)
-    known = own or history.sound(limits.learned.get(key))
-    source = "this host" if own else "another host" if known else ""
+    told = limits.learned.get(key)
+    known = own or history.sound(told)
+    source = "this host" if own else str(told.get("host") or "another host") if told and known else ""
     preflight = _pinned(start, replace(found.preflight, measured_on=source), known)
     if not wants_gpus or limits.fit == "off":
         return Checked(preflight)
-    known_model = of_config(here.config, here.weights_bytes) or of_weights(here.config, here.weights_bytes)
-    architecture = limits.architecture or known_model
+    architecture = limits.architecture or of_files(here.config, here.weights_bytes)
     question = room.Question(spec, architecture, known, limits.host_reserve_gib * 1024)
     return Checked(_judged(start, preflight, question, facts), question)
 
@@ -331,7 +331,7 @@ def _pinned(start: Start, preflight: Preflight, known: t.Mapping[str, t.Any] | N
     )
 
 
-def measurement_key(spec: ServerSpec, artifact_id: str | None, here: weights.Snapshot, facts: room.Facts) -> str:
+def _measurement_key(spec: ServerSpec, artifact_id: str | None, here: weights.Snapshot, facts: room.Facts) -> str:
     """What a measurement is remembered by."""
     return history.key(spec, artifact_id, here.revision, _gpu_names(spec, facts))
 
@@ -377,5 +377,5 @@ def measurement(
         return None
     facts = gpus() if spec.gpus != "none" else {}
     memory = history.Memory(spec.container_name, state_directory)
-    key = measurement_key(spec, artifact_id, snapshot(spec), facts)
+    key = _measurement_key(spec, artifact_id, snapshot(spec), facts)
     return Measurement(memory, key, measured) if history.is_better(measured, memory.recall(key)) else None

@@ -11,7 +11,8 @@ from dataclasses import replace
 
 from .._errors import VllmError
 from .._host.labels import LABEL_FINGERPRINT, LABEL_SPEC
-from .._server.spec import ServerSpec, canonical_json, from_params
+from .._server.keys import canonical_json
+from .._server.spec import ServerSpec, from_params
 from .._version import COLLECTION_VERSION
 from .backend import SUFFIX, Instance, Making, Other, Slot
 from .ledger import Entry, Known, Purpose, entry

@@ -12,7 +12,7 @@ import typing as t
 from dataclasses import replace
 
 from .._server.spec import asked
-from .backend import SUFFIX, Action, Effect, Instance, Other, Seen
+from .backend import SUFFIX, EffectOf, Instance, Other, Seen
 from .decide import conflicting, looked
 from .job import Decision, Job
 from .plan import (
@@ -22,9 +22,7 @@ from .plan import (
 from .record import recorded_spec
 
 
-def result(
-    job: Job, decision: Decision, effect_of: t.Callable[[Action], Effect] | None, pulled: t.Sequence[str] = ()
-) -> dict[str, t.Any]:
+def result(job: Job, decision: Decision, effect_of: EffectOf | None, pulled: t.Sequence[str] = ()) -> dict[str, t.Any]:
     """The result of a run, from its plan: the same in check mode. Without effects nothing is to be done."""
     decided, wish, found = decision.plan, decision.wish, decision.measurement
     lines = [*pulled, *decided.words(job.server)]
@@ -60,16 +58,17 @@ def _fallback(decision: Decision) -> dict[str, t.Any] | None:
     return decision.wish.fallbacks.to_dict() if decision.wish.fallbacks else None
 
 
-def commands(decision: Decision, effect_of: t.Callable[[Action], Effect] | None) -> list[str]:
+def commands(decision: Decision, effect_of: EffectOf | None) -> list[str]:
     """The plan as command lines, for people."""
     return [shlex.join(effect_of(action).command(action)) for action in decision.plan.actions] if effect_of else []
 
 
-def files(decision: Decision, effect_of: t.Callable[[Action], Effect] | None) -> dict[str, str]:
+def files(decision: Decision, effect_of: EffectOf | None) -> dict[str, str]:
     """What the plan writes, by path; nothing of it is secret."""
     found: dict[str, str] = {}
-    for action in decision.plan.actions if effect_of else ():
-        found.update(t.cast("t.Callable[[Action], Effect]", effect_of)(action).files(action))
+    if effect_of:
+        for action in decision.plan.actions:
+            found.update(effect_of(action).files(action))
     return found
 
 
@@ -132,14 +131,13 @@ YOUNG = 60.0
 
 def with_health(job: Job, found: dict[str, t.Any]) -> dict[str, t.Any]:
     """The result with the answers of a server that is as wanted: then nobody has to wait for it."""
-    wishes, server = job.params["health"], found["server"]
-    asks = wishes is not None and job.host.probe is not None and not _is_young(server["started_at"])
-    if not asks or found["changed"] or job.params["state"] != "started" or server["state"] != "running":
+    wishes, probe, server = job.params["health"], job.host.probe, found["server"]
+    if wishes is None or probe is None or found["changed"] or job.params["state"] != "started":
         return found
-    if _is_anothers_port(job, server):
+    if server["state"] != "running" or _is_young(server["started_at"]) or _is_anothers_port(job, server):
         return found
     known = {"url": server["url"], "served_model_name": _asked(server), "api_key_file": server["api_key_file"]}
-    return {**found, "health": t.cast(t.Any, job.host.probe)({**known, **asked(server["access"], wishes)})}
+    return {**found, "health": probe({**known, **asked(server["access"], wishes)})}
 
 
 def _is_anothers_port(job: Job, server: t.Mapping[str, t.Any]) -> bool:

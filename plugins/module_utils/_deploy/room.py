@@ -16,7 +16,8 @@ from .._gpu.facts import host_facts
 from .._gpu.probe import Sampling, host_with, observe
 from .._gpu.selection import RESELECT
 from .._server import budget, fit as server_fit
-from .._server.spec import ServerSpec, default_container_name
+from .._server.keys import default_container_name
+from .._server.spec import ServerSpec
 from .._vllm.architecture import Architecture
 
 Facts = t.Mapping[str, t.Any]

@@ -17,9 +17,10 @@ from dataclasses import replace
 from .._errors import VllmError
 from .._host import lock
 from .._server.fallbacks import Fallbacks
-from .._server.spec import default_container_name, from_params
+from .._server.keys import default_container_name
+from .._server.spec import from_params
 from . import choices
-from .backend import SUFFIX, Backend
+from .backend import SUFFIX, Backend, EffectOf
 from .decide import decide, looked
 from .job import Decision, Host, Job, Params, failures, sentence, settings_of
 from .ledger import CLAIM, now_text
@@ -28,7 +29,6 @@ from .record import server_name
 from .result import described, gap_seconds, merged, result, with_health
 
 if t.TYPE_CHECKING:
-    from .apply import EffectOf
     from .carried import Carried
 
 PARAMETERS: dict[str, t.Any] = {

@@ -88,7 +88,7 @@ class Secrets:
                 )
                 found.append(Problem("secret-missing", sentence))
             elif key == "api_key_file":
-                found += api_key_problems(path, contents[key], is_given=key in self.given)
+                found += _api_key_problems(path, contents[key], is_given=key in self.given)
             elif key == "env_file":
                 found += env_file_problems(path, contents[key])
         return found
@@ -178,10 +178,7 @@ def _explained(path: str, key: str) -> t.Iterator[None]:
         yield
     except OSError as error:
         way = f"Name a place this user may write to in {key}, or run with become: true."
-        raise VllmError(
-            f"Cannot write {SECRET_NAMES[key]} to {path}: {error.strerror}. {files.remedy(error, way)}",
-            files.reason(error),
-        ) from None
+        raise files.failure(f"write {SECRET_NAMES[key]} to {path}", error, way) from None
 
 
 def _owner(path: str) -> tuple[int, int] | None:
@@ -251,7 +248,7 @@ def _read(path: str) -> bytes | None:
     return content if content and content.strip() else None
 
 
-def api_key_problems(path: str, content: bytes, is_given: bool = False) -> list[Problem]:
+def _api_key_problems(path: str, content: bytes, is_given: bool) -> list[Problem]:
     """Why a client could not send the key, or anybody could guess it, without repeating it.
 
     The shell in the container takes everything but the last line ends, and clients nothing around the word.

@@ -34,13 +34,10 @@ def mounted(intent: t.Mapping[str, t.Any]) -> list[str]:
     return [str(volume).split(":", maxsplit=1)[0] for volume in listed]
 
 
-def why_to_keep(
-    directory: str, model: str, others: t.Sequence[Intent], foreign: t.Collection[str] = ()
-) -> tuple[str, str]:
-    """The real path of a model's folder in a Hugging Face cache, and why it may not be deleted; empty when it may."""
+def why_to_keep(directory: str, model: str, others: t.Sequence[Intent]) -> str:
+    """Why a model's folder in a Hugging Face cache may not be deleted; empty when it may."""
     path, root, _model = next(named_weights([{"huggingface_dir": directory, "model": model}]))
-    real = os.path.realpath(path)
-    return real, why_not(path, root) or Shared(others, foreign, (), ("weights",)).why_not_weights(real, model)
+    return why_not(path, root) or Shared(others, (), (), ("weights",)).why_not_weights(os.path.realpath(path), model)
 
 
 def named_weights(intents: t.Iterable[Intent]) -> t.Iterator[tuple[str, str, str]]:
@@ -105,8 +102,8 @@ class Shared:
         what: t.Collection[str],
     ) -> None:
         self.foreign = {os.path.realpath(path) for path in foreign}
-        self.caches = {real_path(one.get("huggingface_dir")) for one in others} - {""}
-        self.encodings = {real_path(one.get("encodings_dir")) for one in others} - {""}
+        self.caches = {_real_path(one.get("huggingface_dir")) for one in others} - {""}
+        self.encodings = {_real_path(one.get("encodings_dir")) for one in others} - {""}
         # Of a cache each server uses its models; of everything else, whatever it may be, all.
         caches = ("huggingface_dir", "encodings_dir")
         self.paths = {
@@ -115,9 +112,9 @@ class Shared:
             for path in paths_in({key: value for key, value in one.items() if key not in caches})
         }
         self.texts = [json.dumps(dict(one)) for one in others]
-        self.mine = {real_path(one.get(key)) for one in mine for key in ("hf_token_file", "api_key_file", "env_file")}
-        self.mine |= {real_path(path) for one in mine for path in mounted(one)}
-        self.mine |= {real_path(one.get("encodings_dir")) for one in mine if "encodings" not in what}
+        self.mine = {_real_path(one.get(key)) for one in mine for key in ("hf_token_file", "api_key_file", "env_file")}
+        self.mine |= {_real_path(path) for one in mine for path in mounted(one)}
+        self.mine |= {_real_path(one.get("encodings_dir")) for one in mine if "encodings" not in what}
 
     def why_not_weights(self, real: str, model: str) -> str:
         for path in sorted(self.foreign):
@@ -149,7 +146,7 @@ class Shared:
         return any(word.search(text) for text in self.texts)
 
 
-def real_path(path: t.Any) -> str:
+def _real_path(path: t.Any) -> str:
     """A path without links; empty for what is no absolute path."""
     return os.path.realpath(path) if isinstance(path, str) and os.path.isabs(path) else ""
 

@@ -51,6 +51,7 @@ class Snapshot:
 
     @property
     def complete(self) -> bool:
+        """Whether all that a server loads is there, undamaged as far as the headers of the files tell."""
         return self.present and not self.missing and not self.damaged
 
 

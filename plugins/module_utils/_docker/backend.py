@@ -74,7 +74,10 @@ LIFE_LINES = 4000
 
 
 class DockerBackend:
-    """The containers of a Docker Engine. C(client) is the SDK's, made by the first effect."""
+    """The containers of a Docker Engine, as C(Backend) describes its methods.
+
+    C(client) is the SDK's, made by the first effect.
+    """
 
     name = NAME
     proxy = "docker-proxy"
@@ -116,8 +119,7 @@ class DockerBackend:
     def look(self, server: str) -> Seen:
         # In this order: an entry is written before its container is made.
         listed, known = self.reader.containers(), self.ledger.known()
-        if server in known.damaged:
-            raise VllmError(known.damaged[server], "record-unreadable")
+        known.refuse_damaged(server)
         by_name = {name_of(one): one for one in listed}
         there = {slot: name for slot, name in ((slot, named(server, slot)) for slot in SUFFIX) if name in by_name}
         inspected = {slot: self.reader.container(name) for slot, name in there.items()}

@@ -251,7 +251,7 @@ ENDPOINT = re.compile(r" on endpoint \S+ \([0-9a-f]{64}\)")
 LONG_ID = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{52}\b")
 
 
-def is_lost(error: BaseException) -> bool:
+def _is_lost(error: BaseException) -> bool:
     """Whether the connection to the engine broke, as it does when that ends."""
     if isinstance(error, EngineError):
         return error.lost
@@ -275,7 +275,7 @@ def says_podman(ask: t.Callable[[], t.Any]) -> bool:
 
 def sentence(attempt: str, error: BaseException, is_podman: bool = False) -> str:
     """The engine's error as what was attempted, what was seen and what to change."""
-    if is_lost(error):
+    if _is_lost(error):
         lost = (
             "the Docker Engine ended or was restarted meanwhile. Look at 'systemctl status docker' and its log "
             "('journalctl -u docker'), then run it again."

@@ -40,6 +40,7 @@ class Images:
         return self._client()
 
     def look(self, reference: str) -> Inspected | None:
+        """The image of that name or id, as C(docker inspect) prints it; None where there is none."""
         with self._telling(f"look for the image {reference}"):
             return self.reader.image(reference)
 
@@ -76,6 +77,7 @@ class Images:
                     raise docker_client.EngineError(str(event["error"]))
 
     def name(self, identity: str, repository: str, tag: str) -> None:
+        """Give an image a name, which is taken from the image that had it."""
         with self._telling(f"give the image {identity[:19]} the name {repository}:{tag}"):
             self.client.tag(identity, repository, tag, force=True)
 

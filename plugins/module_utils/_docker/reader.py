@@ -78,7 +78,7 @@ def reader(docker_host: str | None = None) -> Reader:
 
 
 class SocketReader:
-    """The Engine API over a Unix socket."""
+    """The Engine API over a Unix socket, as C(Reader) describes its methods."""
 
     def __init__(self, path: str) -> None:
         self.path = path

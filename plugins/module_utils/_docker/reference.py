@@ -26,6 +26,7 @@ class Reference(t.NamedTuple):
 
     @property
     def repository(self) -> str:
+        """The name without tag and digest, as it is shown."""
         return f"{self.registry}/{self.path}" if self.registry else self.path
 
     @property

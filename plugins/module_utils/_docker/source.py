@@ -22,7 +22,7 @@ Answer = t.TypeVar("Answer")
 
 
 class ContainerSource:
-    """A container."""
+    """A container, as C(Source) describes its methods."""
 
     def __init__(self, name: str, engine: Reader) -> None:
         self.name, self.engine = name, engine
@@ -101,7 +101,7 @@ class ContainerSource:
         spec = _json(config["Labels"].get(LABEL_SPEC)) if config.get("Labels") else None
         environment = dict(entry.partition("=")[::2] for entry in config.get("Env") or ())
         words = [*(config.get("Entrypoint") or ()), *(config.get("Cmd") or ())]
-        secrets = [*mounted_secrets(inspected), *secrets_among(environment, words)]
+        secrets = [*_mounted_secrets(inspected), *secrets_among(environment, words)]
         return {
             "spec": redact_value(spec, secrets),
             "image": config.get("Image"),
@@ -170,7 +170,7 @@ def _epoch(started_at: str) -> float | None:
     )
 
 
-def mounted_secrets(inspected: t.Mapping[str, t.Any]) -> list[str]:
+def _mounted_secrets(inspected: t.Mapping[str, t.Any]) -> list[str]:
     """The secrets in the files that a container was given, to be looked for in what is shown."""
     from .._host.redaction import read_secrets
 

@@ -33,7 +33,7 @@ UNIT = re.compile(r"/vllm-([^/\n]+)\.service")
 UNATTRIBUTED_MIB = 1024
 
 
-def containers_by_id(containers: t.Any) -> dict[str, Facts]:
+def _containers_by_id(containers: t.Any) -> dict[str, Facts]:
     """What the Docker Engine lists, by full id."""
     listed = containers if isinstance(containers, list) else []
     return {str(entry["Id"]): entry for entry in listed if isinstance(entry, dict) and entry.get("Id")}
@@ -52,7 +52,7 @@ def _container_name(container: t.Mapping[str, t.Any]) -> str:
     return str(first).lstrip("/")
 
 
-def process_facts(app: App, seen: Observation, known: t.Mapping[str, Facts]) -> Facts:
+def _process_facts(app: App, seen: Observation, known: t.Mapping[str, Facts]) -> Facts:
     """One compute process: whose it is, and whether a server of this collection owns it."""
     process = seen.processes.get(app.pid, Process())
     container, managed, server = _owner(process.cgroup, seen, known)
@@ -73,7 +73,7 @@ def _owner(cgroup: str, seen: Observation, known: t.Mapping[str, Facts]) -> tupl
     if identifier and identifier in known:
         container = known[identifier]
         is_ours = LABEL_FINGERPRINT in _labels(container)
-        return _container_name(container), is_ours, server_of_container(container)["name"] if is_ours else None
+        return _container_name(container), is_ours, _server_of_container(container)["name"] if is_ours else None
     if identifier:
         return identifier[:12], False if isinstance(seen.containers, list) else None, None
     unit = UNIT.search(cgroup)
@@ -82,7 +82,7 @@ def _owner(cgroup: str, seen: Observation, known: t.Mapping[str, Facts]) -> tupl
     return None, False if cgroup else None, None
 
 
-def server_of_container(container: t.Mapping[str, t.Any]) -> Facts:
+def _server_of_container(container: t.Mapping[str, t.Any]) -> Facts:
     """The server that a container of this collection says it is, as C(docker inspect) shows it."""
     labels = _labels(container)
     try:
@@ -106,12 +106,12 @@ def server_of_container(container: t.Mapping[str, t.Any]) -> Facts:
 
 def servers(seen: Observation) -> list[Facts]:
     """The servers of this collection on the host, stopped ones too."""
-    known = [entry for entry in containers_by_id(seen.containers).values() if LABEL_FINGERPRINT in _labels(entry)]
+    known = [entry for entry in _containers_by_id(seen.containers).values() if LABEL_FINGERPRINT in _labels(entry)]
     unknown = dict.fromkeys(("container", "model", "served_model_name", "port", "image"))
     units = [
         {**unknown, "name": name, "backend": "systemd", "running": running} for name, running in seen.units.items()
     ]
-    return sorted([*map(server_of_container, known), *units], key=lambda server: (server["name"], server["backend"]))
+    return sorted([*map(_server_of_container, known), *units], key=lambda server: (server["name"], server["backend"]))
 
 
 def foreign_memory(used: int | None, processes: t.Sequence[Facts] | None) -> int | None:
@@ -182,7 +182,7 @@ def _numa_node(card: Card, seen: Observation) -> int | None:
     return 0 if node is None and seen.numa_nodes.strip() == "0" else node
 
 
-def unreachable_card(lost: Unreachable, seen: Observation) -> Card:
+def _unreachable_card(lost: Unreachable, seen: Observation) -> Card:
     """A card that does not answer, with what the kernel module still knows of it."""
     address = bus_key(lost.bus_id)
     known = seen.kernel_cards.get(address or "", Card())
@@ -192,11 +192,11 @@ def unreachable_card(lost: Unreachable, seen: Observation) -> Card:
     return replace(known, health=lost.health, index=index, pci_bus_id=lost.bus_id, address=address)
 
 
-def all_cards(seen: Observation) -> list[Card]:
+def _all_cards(seen: Observation) -> list[Card]:
     """Those that answered and those that nvidia-smi could not reach, by index."""
     answered = {card.address for card in seen.smi.cards} - {None}
     lost = {card.bus_id or card.index: card for card in seen.smi.unreachable if bus_key(card.bus_id) not in answered}
-    cards = [*seen.smi.cards, *(unreachable_card(card, seen) for card in lost.values())]
+    cards = [*seen.smi.cards, *(_unreachable_card(card, seen) for card in lost.values())]
     return sorted(cards, key=lambda card: (card.index is None, card.index or 0))
 
 
@@ -260,7 +260,7 @@ def fabric_manager(seen: Observation, cards: t.Sequence[Card], driver: str | Non
 
 def host_facts(seen: Observation) -> Facts:
     """Everything C(ansible_facts.gpufleet) holds."""
-    cards = all_cards(seen)
+    cards = _all_cards(seen)
     status, message = explain(seen, cards)
     apps = _apps_by_gpu(seen)
     gpus = [gpu_facts(card, seen, apps) for card in cards]
@@ -290,10 +290,10 @@ def _apps_by_gpu(seen: Observation) -> dict[str, list[Facts]] | None:
     """The processes by UUID of their card; None when they could not be listed."""
     if seen.smi.apps is None:
         return None
-    known = containers_by_id(seen.containers)
+    known = _containers_by_id(seen.containers)
     apps: dict[str, list[Facts]] = {}
     for app in seen.smi.apps:
-        apps.setdefault(app.gpu_uuid, []).append(process_facts(app, seen, known))
+        apps.setdefault(app.gpu_uuid, []).append(_process_facts(app, seen, known))
     return {
         uuid: sorted(processes, key=lambda process: t.cast(int, process["pid"])) for uuid, processes in apps.items()
     }

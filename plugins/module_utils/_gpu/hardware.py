@@ -34,6 +34,7 @@ class Hardware:
 
     @property
     def is_integrated(self) -> bool:
+        """Whether CPU and GPU share one memory."""
         return self.memory_kind == "unified"
 
 

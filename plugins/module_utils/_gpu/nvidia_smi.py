@@ -44,7 +44,7 @@ def integer_of(cell: str | None) -> int | None:
     return None if value is None else int(value)
 
 
-def percent_of(cell: str | None) -> int | None:
+def _percent_of(cell: str | None) -> int | None:
     """A share of 0 to 100; None for anything else."""
     value = integer_of(cell)
     return value if value is not None and value <= 100 else None
@@ -70,7 +70,7 @@ def bus_key(bus_id: str | None) -> str | None:
     return f"{int(domain, 16):04x}:{rest}"
 
 
-def dotted_of(cell: str | None) -> str | None:
+def _dotted_of(cell: str | None) -> str | None:
     """A version or a compute capability."""
     return cell if re.fullmatch(r"\d+(?:\.\d+){1,2}", cell or "") else None
 
@@ -85,11 +85,11 @@ CORE: Readers = {
     "uuid": ("uuid", text_of),
     "name": ("name", text_of),
     "pci.bus_id": ("pci_bus_id", text_of),
-    "driver_version": ("driver_version", dotted_of),
+    "driver_version": ("driver_version", _dotted_of),
     "memory.total": ("memory_total_mib", integer_of),
     "memory.free": ("memory_free_mib", integer_of),
     "memory.used": ("memory_used_mib", integer_of),
-    "utilization.gpu": ("utilization_percent", percent_of),
+    "utilization.gpu": ("utilization_percent", _percent_of),
     "power.draw": ("power_draw_w", number_of),
     "temperature.gpu": ("temperature_c", integer_of),
     "compute_mode": ("compute_mode", text_of),
@@ -97,7 +97,7 @@ CORE: Readers = {
     "mig.mode.current": ("mig_enabled", switch_of),
 }
 EXTRA: Readers = {
-    "compute_cap": ("compute_capability", dotted_of),
+    "compute_cap": ("compute_capability", _dotted_of),
     "fabric.state": ("fabric_state", text_of),
     "fabric.status": ("fabric_status", text_of),
 }
@@ -295,7 +295,7 @@ def with_samples(cards: t.Sequence[Card], samples: t.Iterable[Result]) -> tuple[
     rows = [row for sample in samples for row in rows_of(Table(SAMPLE_FIELDS, sample))]
 
     def highest(card: Card) -> int | None:
-        later = [percent_of(row["utilization.gpu"]) for row in rows if row["uuid"] == card.uuid]
+        later = [_percent_of(row["utilization.gpu"]) for row in rows if row["uuid"] == card.uuid]
         return max((value for value in (card.utilization_percent, *later) if value is not None), default=None)
 
     return tuple(replace(card, utilization_percent=highest(card)) for card in cards)

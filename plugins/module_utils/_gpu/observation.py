@@ -30,6 +30,7 @@ class PciDevice:
 
     @property
     def is_nvswitch(self) -> bool:
+        """Whether it is a switch that connects the GPUs of a board."""
         return self.class_code[:6] == "0x0680"
 
 
@@ -67,4 +68,5 @@ class Observation:
 
     @property
     def gpus_on_pci(self) -> tuple[PciDevice, ...]:
+        """The GPUs that the PCI bus has, with or without a driver."""
         return tuple(device for device in self.pci or () if device.is_gpu)

@@ -190,6 +190,7 @@ class Host:
     clock: t.Callable[[], float] = time.monotonic
 
     def path(self, path: str) -> str:
+        """Where a path of the host is for this process."""
         return os.path.join(self.root, path.lstrip("/"))
 
     def read(self, path: str, limit: int = 1 << 20) -> str:
@@ -201,6 +202,7 @@ class Host:
             return ""
 
     def names(self, path: str) -> list[str] | None:
+        """The sorted names in a directory; None where it cannot be read."""
         try:
             return sorted(os.listdir(self.path(path)))
         except OSError:
@@ -383,7 +385,7 @@ def _files(host: Host) -> dict[str, t.Any]:
         "numa_nodes": host.read("/sys/devices/system/node/online"),
         "init_cgroup": host.read("/proc/1/cgroup"),
         "fabric_manager_running": unit_is_running(host, FABRIC_MANAGER_UNIT),
-        "units": server_units(host),
+        "units": _server_units(host),
         "daemon_json": host.read("/etc/docker/daemon.json"),
         "cdi": {path: host.read(path, 4096) for path in cdi_specs(host)},
         "containers": host.docker("/containers/json?all=1"),
@@ -446,7 +448,7 @@ def unit_is_running(host: Host, unit: str) -> bool | None:
     return None
 
 
-def server_units(host: Host) -> dict[str, bool]:
+def _server_units(host: Host) -> dict[str, bool]:
     """The units of servers, by name of the server, and whether each runs."""
     paths = host.matching("/etc/systemd/system/vllm-*.service")
     units = [os.path.basename(path) for path in paths]

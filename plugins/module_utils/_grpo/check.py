@@ -63,6 +63,7 @@ class Seen:
     completion: str | None = None
 
     def to_dict(self) -> dict[str, t.Any]:
+        """The keys of the result of M(gpufleet.vllm.grpo_check), without what is missing."""
         return {key: value for key, value in vars(self).items() if key != "missing"}
 
 
@@ -112,7 +113,7 @@ def look(ask: Ask, expected: Expected) -> Seen:
         said = health.error or f"HTTP {health.status}"
         seen.missing.append(
             f"/health does not answer 200 ({said}): the server is not started, still loads, or has failed; "
-            "vllm_diagnose tells which"
+            "vllm_diagnose reports which"
         )
         return seen
     _identify(ask, expected, seen)

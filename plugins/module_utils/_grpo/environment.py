@@ -11,7 +11,7 @@ import shlex
 import typing as t
 
 from .._errors import VllmError
-from .._server.spec import secret_at
+from .._server.secret_settings import secret_at
 
 # The file for systemd and Docker, and the one for shells, in one directory.
 ENVIRONMENT_FILE, PROFILE = "environment", "profile.sh"

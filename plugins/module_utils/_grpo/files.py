@@ -91,6 +91,4 @@ def _apply(path: str, text: str | None) -> None:
         files.write_whole(path, text.encode(), MODE)
     except OSError as error:
         way = "Choose another directory, or run with become: true."
-        raise VllmError(
-            f"Cannot write {path}: {error.strerror}. {files.remedy(error, way)}", files.reason(error)
-        ) from None
+        raise files.failure(f"write {path}", error, way) from None

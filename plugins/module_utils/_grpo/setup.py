@@ -60,6 +60,7 @@ class Setup:
     warnings: tuple[str, ...]
 
     def to_dict(self) -> dict[str, t.Any]:
+        """What filter P(gpufleet.vllm.grpo_setup#filter) returns."""
         return {**asdict(self), "warnings": list(self.warnings)}
 
 
@@ -177,8 +178,8 @@ def _version(spec: Settings, server: ServerSpec, trainer: Settings) -> str:
     known = trainer.get("vllm_version") or server.vllm_version or next(filter(None, pinned), None)
     if not known:
         raise VllmError(
-            f"Cannot tell which vLLM {server.image or venv or 'the server'} holds, and the trainer needs the same one: "
-            "set grpo_trainer.vllm_version."
+            f"Cannot find out which vLLM {server.image or venv or 'the server'} holds, and the trainer needs the same "
+            "one: set grpo_trainer.vllm_version."
         )
     return dotted(parse(str(known)))
 

@@ -26,10 +26,12 @@ class Trl:
     newest: str
 
     def takes(self, vllm: str) -> bool:
+        """Whether a version of vLLM is in the range."""
         # A post release or a build (0.12.0.post2, 0.26.0+cu129) is the release.
         return parse(self.oldest) <= parse(vllm)[:3] <= parse(self.newest)
 
     def words(self) -> str:
+        """The range, for people."""
         return f"{self.oldest} to {self.newest}"
 
 
@@ -107,7 +109,7 @@ def pair(vllm: str, trl: str | None = None, check: str = "enforce") -> Pair:
 
 def _remedy(vllm: str, fit: t.Sequence[str]) -> str:
     if fit:
-        return f"Set trl_version to {fit[0]}, which goes with it, or leave it out."
+        return f"Set trl_version to {fit[0]}, which supports it, or leave it out."
     newest, oldest = RELEASES[-1], RELEASES[0].oldest
     if parse(vllm) < parse(oldest):
         return f"TRL {PLAIN_SERVER} and later need vLLM {oldest} or later: serve with vLLM {newest.newest}."

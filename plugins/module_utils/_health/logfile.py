@@ -63,7 +63,7 @@ def port_among(words: t.Sequence[str]) -> int | None:
 
 
 class FileSource:
-    """A log file. Nothing is known of the process that wrote it."""
+    """A log file, as C(Source) describes its methods. Nothing is known of the process that wrote it."""
 
     def __init__(self, path: str) -> None:
         self.name = path
@@ -83,7 +83,7 @@ class FileSource:
         start, self.position = self.position, size
         if start is None or start > size:
             return self.tail() if size else ""
-        return self._read(lambda: read_piece(self.name, max(start, size - TAIL_BYTES), size))
+        return self._read(lambda: _read_piece(self.name, max(start, size - TAIL_BYTES), size))
 
     def _read(self, read: t.Callable[[], str]) -> str:
         try:
@@ -118,7 +118,7 @@ def read_tail(path: str, limit: int = TAIL_BYTES) -> str:
     return raw.decode("utf-8", errors="replace")
 
 
-def read_piece(path: str, start: int, end: int) -> str:
+def _read_piece(path: str, start: int, end: int) -> str:
     """What a file holds between two positions."""
     with _opened(path) as stream:
         stream.seek(start)

@@ -37,7 +37,7 @@ def examine(source: Source, facts: t.Mapping[str, t.Any], lines: int) -> dict[st
         "diagnosis": redacted(found, secrets).to_dict(),
         "phase": seen.current.name,
         "phases": [phase.to_dict() for phase in seen.phases()],
-        "state": state_dict(state, secrets),
+        "state": _state_dict(state, secrets),
         "log": last_lines(text, lines, secrets),
         "versions": versions(source, text),
         "server": about,
@@ -50,7 +50,7 @@ def redacted(found: Diagnosis, secrets: t.Sequence[str]) -> Diagnosis:
     return Diagnosis(found.id, retryable=found.retryable, symptoms=found.symptoms, final=found.final, **hide)
 
 
-def state_dict(state: ProcessState, secrets: t.Sequence[str] = ()) -> dict[str, t.Any]:
+def _state_dict(state: ProcessState, secrets: t.Sequence[str]) -> dict[str, t.Any]:
     """The process, as the module returns it."""
     return {
         "running": state.running,

@@ -73,6 +73,7 @@ class CheckResult:
     tokens: int | None = None
 
     def to_dict(self) -> dict[str, t.Any]:
+        """One of C(checks) in the result of M(gpufleet.vllm.vllm_health)."""
         return {"name": self.name, "ok": self.ok, "detail": self.detail, "seconds": round(self.seconds, 3)}
 
 
@@ -333,7 +334,7 @@ class Wait:
             gone = self._gone(first, elapsed)
             if gone:
                 return self._report(elapsed, gone, exited=True)
-            verdict = self._ask_all(elapsed)
+            verdict = self._ask_all()
             if verdict.ok and self._stands(first, elapsed):
                 return self._report(self._since(elapsed), self.denied() or "")
             gone = None if verdict.ok else self._gone(first, self.monotonic() - self.began)
@@ -352,7 +353,7 @@ class Wait:
     def _gone(self, first: ProcessState, elapsed: float) -> str | None:
         return exit_sentence(first, self.state(), elapsed)
 
-    def _ask_all(self, elapsed: float) -> Verdict:
+    def _ask_all(self) -> Verdict:
         """Ask in order and stop at the first that fails: the later ones would only say the same."""
         verdict = Verdict(True, "")
         for name in self.checks:
@@ -403,7 +404,7 @@ class Wait:
         if self.once or first.age > 60:
             return True
         self.sleep(self.stable_for)
-        return self._gone(first, elapsed) is None and self._ask_all(elapsed).ok
+        return self._gone(first, elapsed) is None and self._ask_all().ok
 
     def _since(self, elapsed: float) -> float:
         return elapsed + sum(result.seconds for result in self.results.values())

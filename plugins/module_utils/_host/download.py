@@ -108,7 +108,7 @@ class Manner:
 # --- what to say -----------------------------------------------------------------------------------------------------
 
 
-def explain_status(code: int, reason: str, elsewhere: str = _MIRROR) -> tuple[str, str]:
+def _explain_status(code: int, reason: str, elsewhere: str) -> tuple[str, str]:
     """What a refusing server answered, and the way out."""
     seen = f"the server answered {code} {reason}".rstrip()
     if code in (401, 403):
@@ -120,7 +120,7 @@ def explain_status(code: int, reason: str, elsewhere: str = _MIRROR) -> tuple[st
     return seen, elsewhere
 
 
-def explain_connection(error: BaseException, host: str, timeout: float, elsewhere: str = _MIRROR) -> tuple[str, str]:
+def _explain_connection(error: BaseException, host: str, timeout: float, elsewhere: str) -> tuple[str, str]:
     """Why no connection came about, and the way out."""
     if isinstance(error, socket.gaierror):
         return f"the name {host} cannot be resolved", f"Check DNS and the proxy settings on the host. {elsewhere}"
@@ -142,7 +142,7 @@ def one_line(error: BaseException) -> str:
     return " ".join(text.split()).rstrip(".")
 
 
-def explain_disk(error: OSError, doing: str) -> VllmError:
+def _explain_disk(error: OSError, doing: str) -> VllmError:
     """Say why the file system of the host refused."""
     remedies = {
         errno.ENOSPC: "The file system is full: free some space, or choose another directory.",
@@ -167,10 +167,10 @@ def on_disk(doing: str) -> t.Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise explain_disk(error, doing) from error
+        raise _explain_disk(error, doing) from error
 
 
-def looks_like_html(head: bytes) -> bool:
+def _looks_like_html(head: bytes) -> bool:
     """Whether a file begins as a web page does, such as that of a proxy."""
     return head.lstrip()[:64].lower().startswith((b"<!doctype html", b"<html", b"<head"))
 
@@ -240,7 +240,7 @@ class HttpSource:
         response = self._followed(headers)
         found = response.headers.get("ETag") or ""
         self.seen["ETag"] = "" if found.startswith("W/") else found
-        start = range_start(response.status, response.headers.get("Content-Range"))
+        start = _range_start(response.status, response.headers.get("Content-Range"))
         if start and version and self.seen["ETag"] and self.seen["ETag"] != version:
             response.close()
             return self.open_at(0)
@@ -314,7 +314,7 @@ class HttpSource:
 
     def explain_refusal(self, error: urllib.error.HTTPError) -> tuple[str, str]:
         """What the server answered, and the way out."""
-        return explain_status(error.code, error.reason, self.elsewhere)
+        return _explain_status(error.code, error.reason, self.elsewhere)
 
     def reason_of(self, code: int) -> Reason:
         """The reason of a refusal."""
@@ -329,7 +329,7 @@ class HttpSource:
         host = self.seen.get("Host") or urllib.parse.urlsplit(self.url).netloc
         known = cause if isinstance(cause, BaseException) else OSError(str(cause))
         transient = not isinstance(known, (ssl.SSLError, SSLValidationError))
-        return (*explain_connection(known, host, self.timeout, self.elsewhere), transient)
+        return (*_explain_connection(known, host, self.timeout, self.elsewhere), transient)
 
     def _by_way_of(self) -> str:
         parts = urllib.parse.urlsplit(self.url)
@@ -403,7 +403,7 @@ class Source(t.Protocol):
         """Say what went wrong."""
 
 
-def range_start(status: int, content_range: str | None) -> int:
+def _range_start(status: int, content_range: str | None) -> int:
     """The offset of the first byte of an answer's body."""
     found = re.match(r"bytes (\d+)-", content_range or "")
     return int(found.group(1)) if status == 206 and found else 0
@@ -473,10 +473,10 @@ def asked(source: HttpSource, question: t.Callable[[], Result], manner: Manner =
                 error.close()
             raise source.explain(error, 0, 0) from error
 
-    return persist(attempt, manner)
+    return _persist(attempt, manner)
 
 
-def persist(attempt: t.Callable[[], Result], manner: Manner, progress: t.Callable[[], float] = lambda: 0.0) -> Result:
+def _persist(attempt: t.Callable[[], Result], manner: Manner, progress: t.Callable[[], float] = lambda: 0.0) -> Result:
     """Try until it works, or has failed too often without progress, which is a share between 0 and 1.
 
     Raises:
@@ -595,7 +595,7 @@ class _Transfer:
         # What an earlier run left may be wrong; that is no fault of this one's source.
         more = 1 if self.file.seek(0, os.SEEK_END) > 0 else 0
         manner = replace(self.manner, attempts=self.manner.attempts + more)
-        persist(self._attempt, manner, self._share)
+        _persist(self._attempt, manner, self._share)
 
     def _attempt(self) -> None:
         self._fill()
@@ -635,7 +635,7 @@ class _Transfer:
             got += len(chunk)
             self.manner.passing(got, len(chunk))
         is_cut = got < self.expected.size and (promised is None or got - start < promised)
-        if is_cut and not looks_like_html(self._head()):
+        if is_cut and not _looks_like_html(self._head()):
             raise self.source.explain(http.client.IncompleteRead(b""), got, self.expected.size)
 
     def _write(self, chunk: bytes) -> None:
@@ -673,14 +673,14 @@ class _Transfer:
         size = self.file.tell()
         if digest != self.expected.digest:
             self._forget()
-            raise explain_content(self.source, self.expected, head, size, digest)
+            raise _explain_content(self.source, self.expected, head, size, digest)
 
 
-def explain_content(source: Source, expected: Expected, head: bytes, size: int, digest: str) -> VllmError:
+def _explain_content(source: Source, expected: Expected, head: bytes, size: int, digest: str) -> VllmError:
     """Say what came instead of the file."""
     name, elsewhere = source.name, source.elsewhere
     what = "sha256" if expected.algorithm == "sha256" else "git's sha1"
-    if looks_like_html(head):
+    if _looks_like_html(head):
         return VllmError(
             f"What {name} gave is an HTML page, probably of a proxy or a login portal: {what} {digest}, expected "
             f"{expected.digest}. Check the URL and the proxy settings. {elsewhere}",

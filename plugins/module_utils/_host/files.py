@@ -78,19 +78,21 @@ def write_whole(
         raise
 
 
-def is_full(error: OSError) -> bool:
+def _is_full(error: Exception) -> bool:
     """Whether the disk is full, which more rights would not help."""
-    return error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
 
 
-def remedy(error: OSError, otherwise: str) -> str:
-    """What to change after a file could not be written."""
-    return "Free some space on that file system ('df -h' shows it), then run it again." if is_full(error) else otherwise
+def failure(attempt: str, error: Exception, remedy: str) -> VllmError:
+    """What to raise after a file could not be written. C(remedy) is what to change where the disk is not full."""
+    if _is_full(error):
+        remedy = "Free some space on that file system ('df -h' shows it), then run it again."
+    return VllmError(f"Cannot {attempt}: {getattr(error, 'strerror', None) or error}. {remedy}", reason(error))
 
 
-def reason(error: OSError) -> Reason:
+def reason(error: Exception) -> Reason:
     """The id of a failure to write a file."""
-    return "disk-full" if is_full(error) else "permission-denied"
+    return "disk-full" if _is_full(error) else "permission-denied"
 
 
 def make_directory(path: str) -> None:
@@ -103,9 +105,7 @@ def make_directory(path: str) -> None:
         os.makedirs(path, mode=0o755, exist_ok=True)
     except OSError as error:
         way = "Choose another huggingface_dir, or run with become: true."
-        raise VllmError(
-            f"Cannot create the directory {path}: {error.strerror}. {remedy(error, way)}", reason(error)
-        ) from None
+        raise failure(f"create the directory {path}", error, way) from None
 
 
 def delete_file(path: str) -> None:

@@ -95,24 +95,30 @@ def look_at(root: int | None, proc: str = "/proc") -> Activity | None:
     return activity([stat for stat in found if stat], root, os.sysconf("SC_CLK_TCK"))
 
 
-def process_started(pid: int, proc: str = "/proc") -> float | None:
+def process_started(pid: int) -> float | None:
     """When a process of this host began, as seconds since the epoch."""
-    boot = re.search(r"^btime (\d+)", read_proc(f"{proc}/stat"), re.MULTILINE)
-    words = read_proc(f"{proc}/{pid}/stat").rpartition(")")[2].split()
+    boot = re.search(r"^btime (\d+)", read_proc("/proc/stat"), re.MULTILINE)
+    words = read_proc(f"/proc/{pid}/stat").rpartition(")")[2].split()
     if not boot or len(words) < 20:
         return None
     return int(boot.group(1)) + int(words[19]) / os.sysconf("SC_CLK_TCK")
 
 
-def born(pid: int, proc: str = "/proc") -> str:
+def born(pid: int) -> str:
     """What tells a process of this host from a later one with its number; empty when there is none any more."""
-    words = read_proc(f"{proc}/{pid}/stat").rpartition(")")[2].split()
+    words = read_proc(f"/proc/{pid}/stat").rpartition(")")[2].split()
     return f"{pid} {words[19]}" if len(words) >= 20 and words[0] not in ("Z", "X") else ""
 
 
-def container_of(pid: int, proc: str = "/proc") -> str | None:
+def lives(process: str) -> bool:
+    """Whether a process of this host, as C(born) told it then, still runs."""
+    pid = process.partition(" ")[0]
+    return pid.isdigit() and born(int(pid)) == process
+
+
+def container_of(pid: int) -> str | None:
     """The container that a process of this host is in, by its control group."""
-    return container_id(read_proc(f"{proc}/{pid}/cgroup"), read_proc(f"{proc}/1/cgroup"))
+    return container_id(read_proc(f"/proc/{pid}/cgroup"), read_proc("/proc/1/cgroup"))
 
 
 def read_proc(path: str) -> str:

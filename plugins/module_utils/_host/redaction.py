@@ -63,14 +63,14 @@ PLAIN = {"none", "null", "nil", "true", "false", "yes", "no", "on", "off", "auto
 @functools.lru_cache(maxsize=4096)
 def is_secret_name(name: str) -> bool:
     """Whether a variable, a key or a flag of that name holds a secret."""
-    if is_strong(name):
+    if _is_strong(name):
         return True
     text = _worded(name)
     return TOKEN.search(text) is not None and NOT_COUNTED.search(text) is None and not _is_place(name, text)
 
 
 @functools.lru_cache(maxsize=4096)
-def is_strong(name: str) -> bool:
+def _is_strong(name: str) -> bool:
     """Whether nothing but a secret is called like that, even when it is a number."""
     text = _worded(name)
     found = STRONG.search(text) or LAST.search(text) or TOKENS_OF.search(text)
@@ -272,7 +272,7 @@ def _is_plain(name: str, value: str) -> bool:
 def _is_of_a_text(name: str, value: str) -> bool:
     """Whether it is a token of a text: a number, or one like <eos>."""
     is_token = re.fullmatch(r"[\d.]{1,8}|<[^<>]{0,40}>?", value) is not None
-    return is_token and not name.isupper() and not is_strong(name[-200:])
+    return is_token and not name.isupper() and not _is_strong(name[-200:])
 
 
 def _end_of_value(text: str, match: re.Match[str]) -> int:

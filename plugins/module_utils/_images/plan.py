@@ -122,7 +122,7 @@ def told_of(peer: t.Mapping[str, t.Any], image: str) -> Told | None:
         or not re.fullmatch(r"[0-9a-f]{64}", digest)
     ):
         raise VllmError(
-            f"Cannot use what {peer.get('head') or 'another host'} says of {image}: it tells no ids, sizes and digest. "
+            f"Cannot use what {peer.get('head') or 'another host'} says of {image}: it has no ids, sizes and digest. "
             "Do not trust that host.",
             "download-failed",
         )

@@ -112,8 +112,8 @@ class Staging:
         if self.sources and not self.told:
             head = self.peer.get("head") or "the first of them"
             raise VllmError(
-                f"Cannot fetch {self.wish.name} from other hosts: {head} was to have it, and failed. See what "
-                "failed there, and run it again.",
+                f"Cannot fetch {self.wish.name} from other hosts: {head} was to get it first, and failed. See "
+                "what failed there, and run it again.",
                 "download-failed",
             )
         self._refuse(plan, seen, bool(passes_on))

@@ -17,7 +17,7 @@ import os
 import time
 import typing as t
 
-from .._deploy.ledger import load, state_directory
+from .._deploy.ledger import STATE_REMEDY, load, state_directory
 from .._errors import VllmError
 from .._host import files
 from .._host.processes import born
@@ -114,12 +114,8 @@ class Work:
                 files.write_whole(self.wanted, self.key.encode())
             os.utime(self.wanted)
         except OSError as error:
-            way = "Run with become: true, or let XDG_STATE_HOME name a directory this user may write to."
-            raise VllmError(
-                f"Cannot write down in {state_directory()} what is done for {self.subject}: {error.strerror}. "
-                f"{files.remedy(error, way)}",
-                files.reason(error),
-            ) from None
+            attempt = f"write down in {state_directory()} what is done for {self.subject}"
+            raise files.failure(attempt, error, STATE_REMEDY) from None
 
     def _recorded(self) -> Result:
         try:

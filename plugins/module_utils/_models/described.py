@@ -53,20 +53,16 @@ def described_on_hub(model: str, revision: str, endpoint: Endpoint) -> ModelFile
     )
     listing = hub.listing()
     names = [file.path for file in listing.files]
-    read = {key: _read(hub, listing, path) for key, path in FILES.items()}
+    config, tokenizer = (_read(hub, listing, path) for path in ("config.json", "tokenizer_config.json"))
     return ModelFiles(
         model,
-        read["config"],
+        config,
         _weights_bytes(hub, listing, Wish(name, revision)),
         tuple(names),
-        {"auto_map": read["tokenizer"].get("auto_map")},
-        read["generation"],
+        {"auto_map": tokenizer.get("auto_map")},
         listing.commit,
         endpoint.url,
     )
-
-
-FILES = {"config": "config.json", "tokenizer": "tokenizer_config.json", "generation": "generation_config.json"}
 
 
 def _read(hub: Hub, listing: Listing, path: str) -> dict[str, t.Any]:

@@ -37,10 +37,12 @@ class Remote:
 
     @property
     def bytes(self) -> int:
+        """Its size; 0 where the list does not have it."""
         return self.size or 0
 
     @property
     def expected(self) -> download.Expected:
+        """What a download of it is compared with."""
         return download.Expected(self.bytes, self.digest, self.algorithm)
 
     @property
@@ -132,8 +134,8 @@ def described(file: Remote, headers: t.Mapping[str, str]) -> Remote:
     digest, algorithm = _named(headers.get("X-Linked-Etag") or headers.get("ETag"))
     if not re.fullmatch(r"\d{1,18}", size) or not digest:
         raise VllmError(
-            f"Cannot verify {file.path}: the endpoint tells neither its sha256 nor its git digest, in its list of "
-            "files or as X-Linked-Etag or ETag. Use an endpoint that passes on what the Hub says.",
+            f"Cannot verify {file.path}: the endpoint gives neither its sha256 nor its git digest, in its list of "
+            "files or as X-Linked-Etag or ETag. Use an endpoint that passes these on.",
             "download-failed",
         )
     return replace(file, size=int(size), digest=digest, algorithm=algorithm)

@@ -16,8 +16,7 @@ import os
 import typing as t
 from dataclasses import asdict, dataclass, field, replace
 
-from .._deploy.ledger import VERSION, load, state_directory
-from .._errors import VllmError
+from .._deploy.ledger import STATE_REMEDY, VERSION, load, state_directory
 from .._host import files
 from .hub import SHA1, SHA256, Remote
 from .repository import Identity, Repository
@@ -54,9 +53,6 @@ class Manifest:
 
     def with_proof(self, digest: str, seen: Identity) -> Manifest:
         return replace(self, proved={**self.proved, digest: seen})
-
-    def without_proof(self, digest: str) -> Manifest:
-        return replace(self, proved={key: seen for key, seen in self.proved.items() if key != digest}, since=None)
 
 
 def directory() -> str:
@@ -107,11 +103,7 @@ def remember(repository: Repository, manifest: Manifest) -> None:
         # themselves are on the disk before they are called proved.
         files.write_whole(path, json.dumps(content, indent=1).encode() + b"\n")
     except OSError as error:
-        way = "Run with become: true, or let XDG_STATE_HOME name a directory this user may write to."
-        raise VllmError(
-            f"Cannot record in {directory()} what was verified: {error.strerror}. {files.remedy(error, way)}",
-            files.reason(error),
-        ) from None
+        raise files.failure(f"record in {directory()} what was verified", error, STATE_REMEDY) from None
 
 
 def forget(repository: Repository) -> None:

@@ -100,8 +100,8 @@ def listing_of(peer: Params, model: str) -> Listing | None:
     if not peer.get("commit"):
         if peer.get("sources"):
             raise VllmError(
-                f"Cannot fetch {model} from other hosts: {peer.get('head') or 'the first of them'} was to say what it "
-                "consists of, and failed. See what failed there, and run it again.",
+                f"Cannot fetch {model} from other hosts: {peer.get('head') or 'the first of them'} was asked for its "
+                "list of files, and failed. See what failed there, and run it again.",
                 "download-failed",
             )
         return None

@@ -75,7 +75,7 @@ def remove(repository: Repository, check_mode: bool) -> dict[str, t.Any]:
 
 def _refuse(repository: Repository) -> None:
     servers = recorded_servers()
-    _real, why = why_to_keep(repository.huggingface_dir, repository.model, [intent for _name, intent in servers])
+    why = why_to_keep(repository.huggingface_dir, repository.model, [intent for _name, intent in servers])
     names = users(repository, servers)
     if not why and not names:
         return

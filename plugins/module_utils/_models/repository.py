@@ -48,10 +48,12 @@ class Repository:
 
     @property
     def hub(self) -> str:
+        """The folder of all models."""
         return os.path.join(self.huggingface_dir, "hub")
 
     @property
     def name(self) -> str:
+        """The name of the folder, which other clients of the Hub give it too."""
         return "models--" + self.model.replace("/", "--")
 
     @property
@@ -62,13 +64,16 @@ class Repository:
 
     @property
     def folder(self) -> str:
+        """The path of the folder."""
         return os.path.join(self.hub, self.name)
 
     @property
     def locks(self) -> str:
+        """Where clients of the Hub keep their locks for this model."""
         return os.path.join(self.hub, ".locks", self.name)
 
     def blob(self, digest: str) -> str:
+        """The path of a whole file, which is named by its digest."""
         return os.path.join(self.folder, "blobs", digest)
 
     def partial(self, digest: str) -> str:
@@ -76,9 +81,11 @@ class Repository:
         return self.blob(digest) + ".incomplete"
 
     def snapshot(self, commit: str) -> str:
+        """The directory that has the files of a commit, as links."""
         return os.path.join(self.folder, "snapshots", commit)
 
     def link(self, commit: str, path: str) -> str:
+        """The path of one file in it."""
         return os.path.join(self.snapshot(commit), *path.split("/"))
 
     def target(self, path: str, digest: str) -> str:
@@ -86,11 +93,13 @@ class Repository:
         return os.path.join(*[".."] * (2 + path.count("/")), "blobs", digest)
 
     def reference(self, revision: str) -> str:
+        """The path of the file with the commit that a branch or a tag stands for."""
         return os.path.join(self.folder, "refs", *revision.split("/"))
 
     # --- looks ------------------------------------------------------------------------------------------------------
 
     def partial_bytes(self, digest: str) -> int:
+        """How much of an unfinished blob is there already."""
         seen = identity(self.partial(digest))
         return seen[0] if seen else 0
 

@@ -27,10 +27,10 @@ import time
 import typing as t
 from dataclasses import dataclass
 
-from .._deploy.ledger import load, state_directory
+from .._deploy.ledger import STATE_REMEDY, load, state_directory
 from .._errors import VllmError
 from .._host import download, files
-from .._host.processes import born
+from .._host.processes import born, lives
 
 # Seconds without a request and without a run on this host, after which the process ends.
 IDLE = 600.0
@@ -87,8 +87,7 @@ def digest_of(token: str) -> str:
 
 def is_alive(record: Params) -> bool:
     """Whether the process of a record still runs."""
-    pid = str(record.get("process") or "").partition(" ")[0]
-    return pid.isdigit() and born(int(pid)) == record["process"]
+    return lives(str(record.get("process") or ""))
 
 
 def recorded(place: Place) -> dict[str, t.Any]:
@@ -105,12 +104,8 @@ def _write(place: Place, record: Params) -> None:
         os.makedirs(directory, mode=0o755, exist_ok=True)
         files.write_whole(place.record, json.dumps(record).encode() + b"\n")
     except OSError as error:
-        way = "Run with become: true, or let XDG_STATE_HOME name a directory this user may write to."
-        raise VllmError(
-            f"Cannot record in {directory} that files are passed on at {place.name}: {error.strerror}. "
-            f"{files.remedy(error, way)}",
-            files.reason(error),
-        ) from None
+        attempt = f"record in {directory} that files are passed on at {place.name}"
+        raise files.failure(attempt, error, STATE_REMEDY) from None
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -246,8 +241,7 @@ class Listening(socketserver.ThreadingMixIn, socketserver.TCPServer):
     def may_come(self) -> bool:
         """Whether what is not there may still come: a run fetches, has not begun yet, or is between two steps."""
         who = str(recorded(self.place).get("fetches") or "")
-        pid = who.partition(" ")[0]
-        if not who or (pid.isdigit() and born(int(pid)) == who):
+        if not who or lives(who):
             self.away_since = 0.0
             return True
         if who == GIVEN_UP:

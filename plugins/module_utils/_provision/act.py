@@ -216,8 +216,7 @@ class Actor:
             os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
             files.write_whole(path, content, mode=0o644, durable=True)
         except OSError as error:
-            way = files.remedy(error, "Run with become: true.")
-            raise VllmError(f"Cannot {step.words()}: {path}: {error.strerror}. {way}", files.reason(error)) from None
+            raise files.failure(f"{step.words()}: {path}", error, "Run with become: true.") from None
 
     # --- what runs ---
 

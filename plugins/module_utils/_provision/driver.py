@@ -60,6 +60,7 @@ class Driver:
 
     @property
     def title(self) -> str:
+        """Where its packages come from, for people."""
         return TITLES[self.naming.origin]
 
 

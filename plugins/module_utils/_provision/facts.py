@@ -178,13 +178,13 @@ class Facts:
 
     @property
     def system(self) -> System | None:
+        """The distribution as the tables have it; None for one that is not supported."""
         return system_of(self.os_id, self.os_version)
 
     def package(self, name: str) -> Package:
+        """A package as it is on the host and in its repositories."""
         return self.packages.get(name, ABSENT)
 
     def installed(self, name: str) -> str:
+        """The version of a package that is installed; empty where none is."""
         return self.package(name).installed
-
-    def has_docker(self) -> bool:
-        return any(self.installed(name) for name in ("docker.io", "docker-ce")) or bool(self.docker.version)

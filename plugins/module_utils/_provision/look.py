@@ -72,7 +72,7 @@ def look(host: Host, wish: Wish, kernel: str, machine: str) -> Facts:
         machine=machine,
         secure_boot=parse.secure_boot(answers.get("secure_boot", "")),
         is_mok_enrolled="is already enrolled" in answers.get("mok", ""),
-        packages=_packages(answers, kernel, _is_apt(system)),
+        packages=_packages(answers, _is_apt(system)),
         interrupted=any(name.isdigit() for name in host.names("/var/lib/dpkg/updates") or ()),
         lists_age=_lists_age(host, names) if _is_apt(system) else dnf_age,
         stream=parse.dnf_stream(host.read(STREAM)),
@@ -80,7 +80,7 @@ def look(host: Host, wish: Wish, kernel: str, machine: str) -> Facts:
         files={path: host.read(path) for path in written if os.path.exists(host.path(path))},
         free_bytes={place: free for place in NEEDED_BYTES if (free := _free(host.path(place))) is not None},
         gpus=_gpus(host, seen),
-        docker=_docker(host, seen),
+        docker=_docker(seen),
         python=parse.python(sys.executable, answers.get("python", "")),
         units={name: unit for name, (unit, _least) in units.items()},
         hook_since=_changed(host.path(HOOK)),
@@ -122,7 +122,7 @@ def _questions(host: Host, wish: Wish, system: System | None, kernel: str) -> di
     return {key: argv for key, argv in questions.items() if host.find(argv[0])}
 
 
-def _packages(answers: t.Mapping[str, str], kernel: str, is_apt: bool) -> dict[str, Package]:
+def _packages(answers: t.Mapping[str, str], is_apt: bool) -> dict[str, Package]:
     if is_apt:
         installed = parse.dpkg_packages(answers.get("dpkg", ""))
         leads = parse.transitional(answers.get("show", ""))
@@ -131,7 +131,7 @@ def _packages(answers: t.Mapping[str, str], kernel: str, is_apt: bool) -> dict[s
             for name, offers in parse.apt_policy(answers.get("policy", "")).items()
         }
     else:
-        installed = parse.rpm_packages(answers.get("rpm", ""), kernel)
+        installed = parse.rpm_packages(answers.get("rpm", ""))
         available = parse.dnf_available(answers.get("repoquery", ""))
     found = dict(installed)
     for name, offers in available.items():
@@ -180,7 +180,7 @@ def _holders(host: Host) -> t.Iterator[Job]:
                     break
 
 
-def _docker(host: Host, seen: Observation) -> Docker:
+def _docker(seen: Observation) -> Docker:
     info = seen.docker_info if isinstance(seen.docker_info, dict) else {}
     runtimes = info.get("Runtimes")
     return Docker(

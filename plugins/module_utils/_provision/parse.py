@@ -73,8 +73,8 @@ def transitional(text: str) -> dict[tuple[str, str], str]:
     return found
 
 
-def rpm_packages(text: str, kernel: str) -> dict[str, Package]:
-    """What rpm has; the headers of the running kernel by a name of their own, as they are installed.
+def rpm_packages(text: str) -> dict[str, Package]:
+    """What rpm has; the headers of each kernel by a name of their own, as they are installed.
 
     An upgrade that was killed leaves a package in two versions: it is half of either.
     """

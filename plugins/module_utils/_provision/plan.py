@@ -139,7 +139,7 @@ class Plan:
         return not (self.steps or self.deviations or self.reboot.reasons)
 
 
-def is_verified_only(wish: Wish, facts: Facts) -> bool:
+def _is_verified_only(wish: Wish, facts: Facts) -> bool:
     """Whether the host keeps what its vendor installed: DGX OS, GB10 and its twins."""
     return wish.verify_only or bool(facts.dgx) or facts.gpus.hardware in verify.UNIFIED
 
@@ -150,7 +150,7 @@ def plan(wish: Wish, facts: Facts) -> Plan:
     Raises:
         VllmError: when it cannot become fit, or would be broken on the way.
     """
-    if is_verified_only(wish, facts):
+    if _is_verified_only(wish, facts):
         reboot = Reboot(tuple(_reasons_now(facts)), _blockers(facts))
         steps = _protections(facts) if wish.protect_memory and facts.gpus.hardware in verify.UNIFIED else []
         left, warnings = verify.deviations(wish, facts), verify.warnings(facts)
@@ -253,7 +253,7 @@ def _lists(wish: Wish, facts: Facts, system: System) -> tuple[list[Step], set[st
     missing = [one for one in needed if one.url.rstrip("/") not in facts.sources]
     missing += [one for one in known.values() if one not in missing and _is_outdated(one, facts, system)]
     for one in missing:
-        path, text = source_file(one, system)
+        path, text = _source_file(one, system)
         steps.append(Step("repository", path, f"{one.title}, {one.url}", text=text, key=one.key))
     if missing:
         steps.append(Step("refresh", "", "a repository was added"))
@@ -268,7 +268,7 @@ def _lists(wish: Wish, facts: Facts, system: System) -> tuple[list[Step], set[st
 
 def _is_outdated(one: Repository, facts: Facts, system: System) -> bool:
     """Whether an earlier run added the repository, and its file says something else now, or its key is gone."""
-    path, text = source_file(one, system)
+    path, text = _source_file(one, system)
     if path not in facts.files:
         return False
     return facts.files[path] != text or bool(
@@ -311,7 +311,7 @@ def key_file(name: str) -> str:
     return f"/etc/apt/keyrings/gpufleet-{name}.asc"
 
 
-def source_file(one: Repository, system: System) -> tuple[str, str]:
+def _source_file(one: Repository, system: System) -> tuple[str, str]:
     """The path of the file that makes a repository known, and its text."""
     if system.manager == "apt":
         options = f"signed-by={key_file(one.name)}" if one.key else "trusted=yes"

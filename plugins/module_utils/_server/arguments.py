@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from .._vllm import versions as vllm_versions
 
 if t.TYPE_CHECKING:
-    from .spec import EngineValue, ServerSpec
+    from .keys import EngineValue
+    from .spec import ServerSpec
 
 
 def argv(spec: ServerSpec) -> list[str]:
@@ -23,11 +24,11 @@ def argv(spec: ServerSpec) -> list[str]:
         args += ["--host", spec.bind]
     engine = {**spec.engine, **spec.engine_unchecked}
     for name in sorted(engine):
-        args += option_argv(name, engine[name], vllm_versions.option_kind(name, spec.vllm_version))
+        args += _option_argv(name, engine[name], vllm_versions.option_kind(name, spec.vllm_version))
     return args
 
 
-def option_argv(name: str, value: EngineValue, kind: str) -> list[str]:
+def _option_argv(name: str, value: EngineValue, kind: str) -> list[str]:
     """One option as words. The kind, as the table of versions has it, says what the value alone does not."""
     base, dot, part = name.partition(".")
     flag = "--" + base.replace("_", "-") + dot + part
@@ -85,7 +86,7 @@ def env(spec: ServerSpec, places: Places) -> dict[str, str]:
         variables["FLASHINFER_WORKSPACE_BASE"] = f"{kernels}/flashinfer"
         variables["CUDA_CACHE_PATH"] = f"{kernels}/cuda"
     if spec.network_mode == "host":
-        variables["VLLM_PORT"] = str(internal_port(spec.port))
+        variables["VLLM_PORT"] = str(_internal_port(spec.port))
     return {**variables, **spec.env}
 
 
@@ -105,7 +106,7 @@ def secrets_shell(directory: str) -> str:
     )
 
 
-def internal_port(port: int) -> int:
+def _internal_port(port: int) -> int:
     """Where vLLM starts to look for ports of its own: apart for servers that share a network, or starts at the same
     time race for them; below the range that Linux gives to outgoing connections."""
     return 12000 + port % 625 * 32

@@ -19,7 +19,7 @@ from .._gpu.batches import UNKNOWN_BATCH, default_batch, has_small_batches
 from .._gpu.selection import absent
 from .._gpu.tenants import GIB_MIB, holders
 from .._vllm.architecture import Architecture, finite
-from .kv_cache import MIB, Cache, Capacity, cache_of
+from .kv_cache import MIB, Cache, Capacity, cache_of, drafts_unknown
 from .memory_settings import ASSUMED_MODEL_LEN, KV_BYTES, Settings, settings_of
 from .spec import ServerSpec
 
@@ -123,16 +123,19 @@ def chosen(spec: ServerSpec, facts: Facts, returning: t.Mapping[str, float] | No
     return chosen
 
 
-def _batch(settings: Settings, device: Device | None) -> tuple[int, int]:
+def _batch(settings: Settings, device: Device | None, architecture: Architecture | None) -> tuple[int, int]:
     """max_num_batched_tokens and max_num_seqs, set or by default."""
-    default = UNKNOWN_BATCH
+    release, default = settings.release, UNKNOWN_BATCH
     if device is not None and device.total is not None:
-        release = settings.release
         default = default_batch(device.total, device.has_small_batches, device.is_unified, release.behaves)
-    tokens = default.tokens
+    times = 2 if settings.has_large_batches else 1
+    sequences, tokens = settings.sequences or default.sequences * times, default.tokens * times
     if not settings.is_chunked:
         tokens = max(tokens, settings.max_model_len or ASSUMED_MODEL_LEN)
-    return settings.batched_tokens or tokens, settings.sequences or default.sequences
+    if architecture is not None and release.behaves("items_at_once"):
+        tokens = max(tokens, architecture.item_tokens)
+    tokens = min(tokens, sequences * (settings.max_model_len or ASSUMED_MODEL_LEN))
+    return settings.batched_tokens or tokens, sequences
 
 
 def kv_capacity(spec: ServerSpec, architecture: Architecture, kv_gib: float, gpu: Facts | None = None) -> Capacity:
@@ -144,15 +147,15 @@ def kv_capacity(spec: ServerSpec, architecture: Architecture, kv_gib: float, gpu
             which only the weights are.
     """
     settings = settings_of(spec)
-    tokens, _sequences = _batch(settings, device_of(gpu, None) if gpu else None)
+    tokens, _sequences = _batch(settings, device_of(gpu, None) if gpu else None, architecture)
     cache = cache_of(settings, architecture, tokens)
     if not architecture.has_layers:
         raise VllmError("architecture.layers_full is missing: the size of the weights says nothing about the KV cache.")
+    if cache is None and drafts_unknown(settings, architecture):
+        raise VllmError("engine.speculative_config names a draft model: what its layers keep is not known.")
     if cache is None:
-        raise VllmError(
-            f"engine.kv_cache_dtype must be auto, {', '.join(sorted(KV_BYTES))}, the same in all layers: the size of "
-            "the KV cache is not known for others."
-        )
+        known = "fp8" if architecture.is_compressed else f"auto, {', '.join(sorted(KV_BYTES))}, the same in all layers"
+        raise VllmError(f"engine.kv_cache_dtype must be {known}: the size of the KV cache is not known for others.")
     return cache.capacity(kv_gib * GIB_MIB, settings.max_model_len or ASSUMED_MODEL_LEN)
 
 
@@ -205,7 +208,7 @@ class Case:
         """Its KV cache on a device; None when that is not known."""
         if self.architecture is None:
             return None
-        return cache_of(self.settings, self.architecture, _batch(self.settings, device)[0])
+        return cache_of(self.settings, self.architecture, _batch(self.settings, device, self.architecture)[0])
 
     def weights(self) -> Range | None:
         """The weights on each GPU; None when their size is not known."""
@@ -248,7 +251,7 @@ class Case:
 
     def activation(self, device: Device) -> Range:
         """The peak of a full batch, or of sampling."""
-        tokens, sequences = _batch(self.settings, device)
+        tokens, sequences = _batch(self.settings, device, self.architecture)
         is_older = self.settings.release.version < (0, 19)
         each = PER_SEQUENCE_BEFORE_019 if is_older else PER_SEQUENCE
         peaks = (ACTIVATION_BASE[end] + max(tokens * PER_TOKEN[end], sequences * each[end]) for end in (0, 1))

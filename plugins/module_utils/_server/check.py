@@ -22,7 +22,8 @@ from .._vllm.flags import ENVIRONMENT, FLAGS
 from .._vllm.versions import NEWEST, OLDEST, Flag, Release
 
 if t.TYPE_CHECKING:
-    from .spec import EngineValue, ServerSpec
+    from .keys import EngineValue
+    from .spec import ServerSpec
 
 Severity = t.Literal["error", "warning", "note"]
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from .._errors import VllmError
 from .._gpu.hardware import CPU, Hardware, class_named
 from .._gpu.tenants import GIB_MIB, gib
-from .._vllm.architecture import Architecture, of_config, of_weights
+from .._vllm.architecture import Architecture, of_files
 from .._vllm.architectures import ARCHITECTURES, READ, TYPES
 from .._vllm.families import family_of
 from .._vllm.versions import NGC_VERSIONS, Release, parse, version_of_image, within
@@ -124,7 +124,7 @@ def _task(model: ModelFiles, hardware_class: str, wish: Wish, said: t.Mapping[st
     _refuse_unknown(model)
     _refuse_code(model, engine)
     version, made_from, settings = _made_from(model, hardware_class, said)
-    numbers = of_config(model.config, model.weights_bytes) or of_weights(model.config, model.weights_bytes)
+    numbers = of_files(model.config, model.weights_bytes)
     if numbers is None:
         raise VllmError(
             f"{model.model} has no weights that vLLM could load: {model.source} has neither safetensors nor other "
@@ -355,8 +355,8 @@ WANTED = "it is wanted"
 def _on_gpus(task: Task) -> tuple[Spec, list[Setting], Spec]:
     if not task.memory_mib:
         raise VllmError(
-            f"Cannot choose settings for {task.address}: how much memory a card of this class has is not written down, "
-            "and the host did not tell. Describe the server itself, in vllm_models."
+            f"Cannot choose settings for {task.address}: the memory of a card of this class is unknown, and the "
+            "host did not report it. Describe the server itself, in vllm_models."
         )
     offers = offers_of(task)
     chosen = best_of(task, offers)

@@ -78,7 +78,7 @@ UNIFIED_REASON = "GPU and host share the memory, and a host without freezes: no 
 def _context_because(task: Task, offer: Offer, requests: int) -> str:
     if task.architecture.is_encoder:
         return "an encoder reads a text at once"
-    if offer.kv_mib and not task.architecture.has_layers:
+    if not offer.is_known:
         return "what its layers keep of a request is not known here, so a short context is safe"
     room = f"{requests} such requests fit into {gib(offer.kv_mib)} GiB of KV cache on each GPU"
     if task.wish.context:

@@ -17,7 +17,9 @@ import typing as t
 from dataclasses import dataclass, field, replace
 
 from .._errors import VllmError
-from .spec import ALL_KEYS, canonical_json, merge, refuse_secrets
+from .keys import canonical_json
+from .secret_settings import refuse_secrets
+from .spec import ALL_KEYS, merge
 
 RUNG_KEYS = ("because", "causes", "change")
 # Who the server is and where it answers: what fails elsewhere is another server.

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from .._gpu.tenants import gib
 from .budget import CONTEXT_MIB, Case, Device, Range, budget_of, smallest_cache
-from .kv_cache import Cache
+from .kv_cache import Cache, drafts_unknown
 from .memory_settings import ASSUMED_MODEL_LEN
 
 
@@ -130,6 +130,8 @@ def _weights_in_words(case: Case, finding: Finding) -> str:
 def _kv_unknown_in_words(case: Case, finding: Finding) -> str:
     if case.architecture is None:
         return "The model's architecture is not known, so only the free memory was judged, not the KV cache"
+    if drafts_unknown(case.settings, case.architecture):
+        return "What the layers of the draft model keep is not known, so only the free memory was judged"
     if case.settings.value_bytes is None or (case.architecture.has_layers and case.cache(case.used[0]) is None):
         return "The size of a value is not known for this kv_cache_dtype, so only the free memory was judged"
     weights = case.weights()

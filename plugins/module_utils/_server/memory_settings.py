@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from .._errors import VllmError
 from .._vllm.architecture import DTYPE_BYTES, finite
 from .._vllm.versions import NEWEST, Release, choice_life, within
-from .spec import ServerSpec, parsed, pools
+from .keys import parsed
+from .spec import ServerSpec, pools
 
 Engine = t.Mapping[str, t.Any]
 
@@ -32,6 +33,9 @@ KV_BYTES: t.Mapping[str, float] = {
 }
 ESTIMATE_GRAPHS = "VLLM_MEMORY_PROFILER_ESTIMATE_CUDAGRAPHS"
 PARTITION = "VLLM_PP_LAYER_PARTITION"
+ALLOW_CHUNKED = "VLLM_ALLOW_CHUNKED_LOCAL_ATTN_WITH_HYBRID_KV_CACHE"
+# Ways of drafting that keep nothing.
+DRAFTS_BY_TEXT = re.compile(r"ngram|suffix|medusa|mlp_speculator|prompt.?lookup")
 MODEL_BYTES = {"float32": 4, "float": 4}
 # What remains of the weights at least when vLLM quantizes them while it loads; before that they are whole.
 LOADED_SHARE = {"fp8": 0.5, "ptpc_fp8": 0.5, "experts_int8": 0.5, "bitsandbytes": 0.27, "mxfp8": 0.5, "mxfp4": 0.27}
@@ -67,6 +71,10 @@ class Settings:
     has_graphs: bool
     counts_graphs: bool
     is_hybrid: bool
+    # Whether layers that see chunks release what they have left, too.
+    is_hybrid_with_chunks: bool
+    # Twice the batches that vLLM takes by default.
+    has_large_batches: bool
     offload_gib: float
     loaded_share: float
     has_sleep_mode: bool
@@ -74,7 +82,8 @@ class Settings:
     state_mode: str
     state_conv_bytes: int
     state_bytes: int | None
-    # The tokens that are drafted ahead, and what keeps a layer for that: mtp, eagle or nothing.
+    # The tokens that are drafted ahead, and what keeps a layer for that: mtp, eagle, nothing, or a model whose layers
+    # nobody told (model).
     drafted: int
     drafter: str
     # A server that embeds, classifies or scores.
@@ -123,6 +132,8 @@ def settings_of(spec: ServerSpec) -> Settings:
         has_graphs=has_graphs,
         counts_graphs=has_graphs and _counts_graphs(spec.env, release),
         is_hybrid=_is_hybrid(engine, release),
+        is_hybrid_with_chunks=not release.knows_variable(ALLOW_CHUNKED) or spec.env.get(ALLOW_CHUNKED) in ("1", "true"),
+        has_large_batches=engine.get("performance_mode") == "throughput",
         offload_gib=finite(engine.get("cpu_offload_gb")) or 0.0,
         loaded_share=_loaded_share(spec, engine, release),
         has_sleep_mode=_switch(engine, "enable_sleep_mode", False),
@@ -149,7 +160,9 @@ def _draft(engine: Engine) -> dict[str, t.Any]:
     config = parsed(engine.get("speculative_config"))
     config = config if isinstance(config, t.Mapping) else {}
     method = str(config.get("method") or config.get("model")).lower()
-    kind = "mtp" if method.endswith("mtp") else "eagle" if "eagle" in method else ""
+    # The models that draft for Gemma 4 are called assistants.
+    kind = "mtp" if re.search(r"mtp$|-assistant", method) else "eagle" if "eagle" in method else "model"
+    kind = "" if not config or DRAFTS_BY_TEXT.search(method) else kind
     tokens = finite(config.get("num_speculative_tokens"))
     return {"drafted": int(tokens or (kind == "mtp")), "drafter": kind}
 
@@ -229,9 +242,11 @@ def _counts_graphs(env: t.Mapping[str, str], release: Release) -> bool:
 
 
 def _is_hybrid(engine: Engine, release: Release) -> bool:
-    """Whether sliding layers release what has left their window; a version without the switch never does."""
+    """Whether sliding layers release what has left their window; a version without the switch never does, and one that
+    passes the cache on did not until its connectors could be asked."""
     has_manager = release.knows("disable_hybrid_kv_cache_manager") is not False
-    return has_manager and not _switch(engine, "disable_hybrid_kv_cache_manager", False)
+    passes_on = bool(engine.get("kv_transfer_config")) and not release.behaves("connectors_asked")
+    return has_manager and not _switch(engine, "disable_hybrid_kv_cache_manager", passes_on)
 
 
 def _loaded_share(spec: ServerSpec, engine: Engine, release: Release) -> float:

@@ -31,7 +31,6 @@ class ModelFiles:
     weights_bytes: int
     files: tuple[str, ...] = ()
     tokenizer: t.Mapping[str, t.Any] = field(default_factory=dict)
-    generation: t.Mapping[str, t.Any] = field(default_factory=dict)
     # The commit that was read; empty for a directory.
     revision: str = ""
     # Where it was read, in words.

@@ -34,6 +34,8 @@ class Offer:
     context: int
     # What is left for the KV cache of each GPU at least, in MiB, where that is known.
     kv_mib: float = 0
+    # Whether it is known what the layers keep there of a request.
+    is_known: bool = True
 
 
 def requests_of(task: Task) -> int:
@@ -116,7 +118,8 @@ def offer_on(task: Task, gpus: int) -> Offer | None:
 def _with_context(task: Task, engine: Spec, gpus: int) -> Offer | None:
     """The engine with the longest context for the wanted requests at once; 0 when there is none."""
     most = task.wish.context or task.longest or GOOD_CONTEXT
-    case = case_of(task, {**engine, "max_model_len": most, **task.engine}, gpus)
+    needed = task.family.engine if task.family and not task.pools else {}
+    case = case_of(task, {**engine, "max_model_len": most, **needed, **task.engine}, gpus)
     if task.architecture.is_encoder:
         weights = case.weights()
         fits = weights is not None and weights.high < case.requested(case.used[0])
@@ -127,7 +130,7 @@ def _with_context(task: Task, engine: Spec, gpus: int) -> Offer | None:
     if cache is None:
         # What its layers keep is described by no arithmetic here: as little as is of use.
         context = min(most, task.wish.context or LEAST_CONTEXT)
-        return Offer({**engine, "max_model_len": context}, context, budget.low)
+        return Offer({**engine, "max_model_len": context}, context, budget.low, is_known=False)
     context = longest(cache, budget.low, requests_of(task), most)
     return Offer({**engine, "max_model_len": context}, context, budget.low)
 
@@ -161,14 +164,14 @@ def case_of(task: Task, engine: Engine, gpus: int) -> Case:
     return Case(settings, task.architecture, {}, devices, 0.0)
 
 
-def wanted_context(task: Task) -> int:
+def _wanted_context(task: Task) -> int:
     """The context that another GPU is worth."""
     return task.wish.context or min(task.longest or GOOD_CONTEXT, GOOD_CONTEXT)
 
 
 def best_of(task: Task, offers: list[tuple[int, Offer]]) -> tuple[int, Offer] | None:
     """The fewest GPUs with all that is wanted; where none have, those with the longest context that is of use."""
-    good = next((one for one in offers if one[1].context >= wanted_context(task)), None)
+    good = next((one for one in offers if one[1].context >= _wanted_context(task)), None)
     if good or task.wish.context:
         return good
     least = min(task.longest or LEAST_CONTEXT, LEAST_CONTEXT)

@@ -9,50 +9,32 @@ Pure: imports neither Ansible nor Docker. Sizes are as vLLM and Docker take them
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import ipaddress
 import json
-import os
 import re
 import typing as t
 from dataclasses import MISSING, dataclass, field, fields
 
 from .._errors import VllmError
-from .._host import redaction
 from .._vllm import versions as vllm_versions
-from .container_keys import NAME, normalized as of_containers
+from .container_keys import NAME
+from .keys import (
+    DEFAULT_ULIMITS,
+    PATH_KEYS,
+    EngineValue,
+    Gpus,
+    Names,
+    canonical_json,
+    default_container_name,
+    normalized,
+    parsed,
+)
+from .secret_settings import refuse_secrets
 
-# What clients may call the model: one name, or several, of which the first is the main one.
-Names = t.Union[str, tuple[str, ...]]
-# `all`, `none`, or GPU UUIDs.
-Gpus = t.Union[str, tuple[str, ...]]
 # How strictly the flags are judged.
 VALIDATIONS = ("normal", "strict", "permissive")
-# An engine value after normalization: a switch, one value, or several values.
-EngineValue = t.Union[bool, str, tuple[str, ...]]
 
-# Keys of `engine` that the spec has a key of its own for, with that key.
-OWNED_OPTIONS = {
-    "model": "model",
-    "host": "bind",
-    "port": "port",
-    "served_model_name": "served_model_name",
-    "api_key": "api_key_file",
-    "hf_token": "hf_token_file",
-}
-
-# Variables that would show in `docker inspect`, with the key that keeps them in a file. Every other one that its name
-# or its value says is a secret belongs into env_file.
-SECRET_ENV = {
-    "HF_TOKEN": "hf_token_file",
-    "HUGGING_FACE_HUB_TOKEN": "hf_token_file",
-    "HUGGINGFACE_TOKEN": "hf_token_file",
-    "VLLM_API_KEY": "api_key_file",
-}
-# Values that are no secret, whatever they are assigned to: switches.
-SWITCHES = {"", "0", "1", *redaction.PLAIN}
-PATH_KEYS = ("huggingface_dir", "encodings_dir", "hf_token_file", "api_key_file", "env_file", "venv")
 
 # Keys of the role's dict, and of the catalogue's specs, that do not describe the server's process.
 ROLE_ONLY_KEYS = (
@@ -66,8 +48,6 @@ POOLING = {
     "convert": ("classify", "embed", "reward"),
     "task": ("classify", "embed", "embedding", "reward", "score"),
 }
-DEFAULT_ULIMITS = {"memlock": -1, "stack": 67108864}
-NUMBER_TEXT = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)")
 HOME = re.compile(r"^(?:/root|/home/[^/]+|/var/root|/Users/[^/]+)/")
 RESTART_POLICY = re.compile(r"no|unless-stopped|on-failure(:[1-9][0-9]*)?")
 # What every useradd takes; a name of digits would be a number.
@@ -290,11 +270,6 @@ def is_named(volume: str) -> bool:
     return not volume.startswith("/")
 
 
-def canonical_json(value: t.Any) -> str:
-    """One text for equal values: what is recorded, compared and digested."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-
-
 def merge(one: t.Mapping[str, t.Any], other: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
     """The other over the one: mappings are merged, everything else is replaced."""
     result = dict(one)
@@ -302,11 +277,6 @@ def merge(one: t.Mapping[str, t.Any], other: t.Mapping[str, t.Any]) -> dict[str,
         before = result.get(key)
         result[key] = merge(before, value) if isinstance(before, t.Mapping) and isinstance(value, t.Mapping) else value
     return result
-
-
-def default_container_name(name: str) -> str:
-    """What the container of a server is called that names none."""
-    return f"vllm-{name}"
 
 
 def from_params(params: t.Mapping[str, t.Any]) -> ServerSpec:
@@ -320,150 +290,9 @@ def from_params(params: t.Mapping[str, t.Any]) -> ServerSpec:
     unknown = sorted(set(given) - known)
     if unknown:
         raise VllmError(f"Unknown key {unknown[0]!r}. Valid keys: {', '.join(sorted(ALL_KEYS))}.")
-    model = _model(given)
-    name = str(given.get("name") or re.sub(r"[^a-zA-Z0-9_.-]+", "-", model.rstrip("/").rsplit("/", 1)[-1]))
-    spec = ServerSpec(
-        **{
-            **given,
-            "name": name,
-            "model": model,
-            "image": str(given.get("image", "")),
-            "container_name": str(given.get("container_name") or default_container_name(name)),
-            "served_model_name": _served_names(given.get("served_model_name") or model),
-            "vllm_version": _version(given),
-            **_normalized(given),
-        }
-    )
+    spec = ServerSpec(**normalized(given))
     _validate(spec)
     return spec
-
-
-def _model(given: t.Mapping[str, t.Any]) -> str:
-    model = str(given.get("model") or "")
-    if not model:
-        raise VllmError("model is missing: name a Hugging Face id (openai/gpt-oss-120b) or a directory on the host.")
-    if model.startswith(("~", "./", "../")):
-        # The form of a directory; without a home or a working directory that means nothing on a host.
-        return absolute_path("model", model, keep=True)
-    return model
-
-
-def _served_names(value: t.Any) -> Names:
-    names = list(value) if isinstance(value, (list, tuple)) else [value]
-    if not all(isinstance(name, (str, int, float)) and not isinstance(name, bool) and str(name) for name in names):
-        raise VllmError(f"served_model_name must be a name or a list of names; got {value!r}.")
-    for name in map(str, names):
-        if name.startswith(("[", "-")):
-            # The text of a list would be one name; an option of vLLM would be none at all.
-            raise VllmError(
-                f"served_model_name must be a name or a list of names, none of which starts with {name[0]!r}; "
-                f"got {name!r}."
-            )
-    unique = tuple(dict.fromkeys(map(str, names)))
-    return unique[0] if len(unique) == 1 else unique
-
-
-def _version(given: t.Mapping[str, t.Any]) -> str | None:
-    version = given.get("vllm_version") or vllm_versions.version_of_image(str(given.get("image", "")))
-    if version:
-        vllm_versions.parse(str(version))
-    return str(version) if version else None
-
-
-def _normalized(given: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
-    """The keys that hold collections, in one form whatever YAML made of them."""
-    normal: dict[str, t.Any] = {
-        "engine": engine_options(_mapping("engine", given)),
-        "engine_unchecked": engine_options(_mapping("engine_unchecked", given), "engine_unchecked"),
-        "env": {str(k): _text(v) for k, v in _mapping("env", given).items() if v is not None},
-        "labels": {str(k): _text(v) for k, v in _mapping("labels", given).items() if v is not None},
-        "volumes": _volumes(given.get("volumes") or ()),
-        "gpus": _gpus(given.get("gpus", "all")),
-        "gpus_at_start": dict(_mapping("gpus_at_start", given)),
-        "ulimits": _ulimits(_mapping("ulimits", given)),
-        "bind": _address(given.get("bind", "127.0.0.1")),
-        "restart_policy": _restart_policy(given.get("restart_policy", "unless-stopped")),
-    }
-    for key in PATH_KEYS:
-        normal[key] = absolute_path(key, given[key]) if given.get(key) else None
-    for key in ("port", "stop_timeout"):
-        if key in given:
-            normal[key] = _integer(key, given[key])
-    return {**normal, **of_containers(given)}
-
-
-def _mapping(key: str, given: t.Mapping[str, t.Any]) -> t.Mapping[str, t.Any]:
-    value = given.get(key) or {}
-    if not isinstance(value, t.Mapping):
-        raise VllmError(f"{key} must be a mapping, a line of 'KEY: VALUE' for each entry; got {_quoted(value)}.")
-    return value
-
-
-def _quoted(value: t.Any) -> str:
-    """A value in a message, which may be an environment that was written in another way."""
-    return repr(redaction.redact_value(value))
-
-
-def _integer(key: str, value: t.Any) -> int:
-    try:
-        number = int(value)
-    except (TypeError, ValueError, OverflowError):
-        number = None
-    if number is None or isinstance(value, bool) or (isinstance(value, float) and value != number):
-        raise VllmError(f"{key} must be a whole number; got {value!r}.")
-    return number
-
-
-def _text(value: t.Any) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    return canonical_json(value) if isinstance(value, (dict, list, tuple)) else str(value)
-
-
-def _address(value: t.Any) -> str:
-    """An address to listen on. Docker takes any other word, a host name too, for every address of the host."""
-    if value == "localhost":
-        return "127.0.0.1"
-    try:
-        return str(ipaddress.ip_address(str(value)))
-    except ValueError:
-        raise VllmError(
-            "bind must be an IP address: 127.0.0.1 for this host alone, 0.0.0.0 for all its networks, or one of its "
-            f"addresses; got {str(value)!r}."
-        ) from None
-
-
-def _restart_policy(value: t.Any) -> str:
-    # YAML reads an unquoted no as false, and Ansible makes that the word "False".
-    return "no" if value in (False, "False") else str(value)
-
-
-def _ulimits(given: t.Mapping[str, t.Any]) -> dict[str, int]:
-    return {**DEFAULT_ULIMITS, **{str(k): _integer(f"ulimits.{k}", v) for k, v in given.items() if v is not None}}
-
-
-def absolute_path(key: str, value: t.Any, keep: bool = False) -> str:
-    """A path on the host in one spelling, with C(~) as the home of the user that runs this.
-
-    Docker takes a source that does not begin with a slash for the name of a volume, and a colon for its end.
-
-    Raises:
-        VllmError: for a path that is not absolute, or that Docker would read as something else.
-    """
-    path = os.path.expanduser(str(value))
-    if not path.startswith("/"):
-        raise VllmError(f"{key} must be an absolute path on the host (~ is the home there); got {str(value)!r}.")
-    if ":" in path or not path.isprintable():
-        raise VllmError(
-            f"{key} must be a path without a colon and without control characters, which a mount cannot have; "
-            f"got {str(value)!r}."
-        )
-    return path if keep else spelled(path)
-
-
-def spelled(path: str) -> str:
-    """A path without the slashes and dots that mean nothing."""
-    return "/" + "/".join(part for part in path.split("/") if part not in ("", "."))
 
 
 def of_another_home(before: t.Mapping[str, t.Any], after: t.Mapping[str, t.Any]) -> list[str]:
@@ -477,93 +306,6 @@ def of_another_home(before: t.Mapping[str, t.Any], after: t.Mapping[str, t.Any])
         and before[key] != after[key]
         and HOME.sub("", before[key]) == HOME.sub("", after[key])
     ]
-
-
-def _volumes(given: t.Any) -> tuple[str, ...]:
-    if not isinstance(given, (list, tuple)):
-        raise VllmError(f"volumes must be a list, a line of '- SOURCE:DESTINATION[:ro]' for each mount; got {given!r}.")
-    # Their order means nothing: an engine mounts the outer directories first.
-    return tuple(sorted(_volume(v) for v in given))
-
-
-def _volume(text: t.Any) -> str:
-    source, colon, rest = str(text).partition(":")
-    if not colon or not rest.startswith("/"):
-        raise VllmError(f"volumes must hold SOURCE:DESTINATION[:ro] with an absolute destination; got {text!r}.")
-    source = os.path.expanduser(source)
-    target, colon, options = rest.partition(":")
-    if not NAME.fullmatch(source):
-        if not source.startswith("/"):
-            raise VllmError(
-                "volumes must have an absolute path or the name of a volume (letters, digits, '_', '.' and '-') as "
-                f"source; got {text!r}."
-            )
-        source = absolute_path("volumes", source)
-    return f"{source}:{absolute_path('volumes', target)}{colon}{options}"
-
-
-def _gpus(value: t.Any) -> Gpus:
-    if value in ("all", "none"):
-        return str(value)
-    # An empty list is more likely a selection that found nothing than a wish for a server without a GPU.
-    if isinstance(value, (list, tuple)) and value:
-        return tuple(str(uuid) for uuid in value)
-    raise VllmError(
-        "gpus must be 'all', 'none' or a list of GPU UUIDs (nvidia-smi -L prints them; the filter "
-        f"gpufleet.vllm.select_gpus picks them); got {value!r}."
-    )
-
-
-def engine_options(given: t.Mapping[str, t.Any], where: str = "engine") -> dict[str, EngineValue]:
-    """Normalize the mapping of vLLM's flags: underscores, values as vLLM reads them, null left out.
-
-    Raises:
-        VllmError: for a flag that another key of the server sets, or that is given twice.
-    """
-    options: dict[str, EngineValue] = {}
-    for key, value in given.items():
-        name = str(key).lstrip("-").replace("-", "_")
-        owned = _owned(name)
-        if owned:
-            short = "" if owned == name else f" (it is short for --{owned.replace('_', '-')})"
-            raise VllmError(
-                f"{where}.{key}: set the server's {OWNED_OPTIONS[owned]} instead; vLLM's --{key} follows it{short}."
-            )
-        if value is None:
-            continue
-        if name in options:
-            raise VllmError(f"{where}.{key}: vLLM's --{name.replace('_', '-')} is given twice, in two spellings.")
-        options[name] = _engine_value(name, value)
-    return options
-
-
-def _owned(name: str) -> str:
-    """The option that another key of the server sets and that vLLM takes the name for: it may be cut short."""
-    base = name.partition(".")[0]
-    if base in OWNED_OPTIONS:
-        return base
-    meant = [owned for owned in OWNED_OPTIONS if owned.startswith(base)] if len(base) > 1 else []
-    return meant[0] if meant and vllm_versions.option_kind(base, None) == "any" else ""
-
-
-def _engine_value(name: str, value: t.Any) -> EngineValue:
-    if isinstance(value, bool):
-        return value
-    kind = vllm_versions.option_kind(name, None)
-    is_list = isinstance(value, (list, tuple))
-    if isinstance(value, t.Mapping) or (is_list and kind == "json"):
-        return canonical_json(value)
-    if is_list:
-        return tuple(_text(v) for v in value)
-    # Quoted booleans are a YAML slip; no option of vLLM takes the word.
-    return {"true": True, "false": False}.get(str(value).lower(), _one_spelling(kind, str(value)))
-
-
-def _one_spelling(kind: str, text: str) -> str:
-    """A number as it is written without quotes."""
-    if kind == "float" and NUMBER_TEXT.fullmatch(text):
-        return repr(float(text)).removesuffix(".0")
-    return text
 
 
 def _validate(spec: ServerSpec) -> None:
@@ -598,82 +340,6 @@ def _validate_secret_files(spec: ServerSpec) -> None:
         other = found.setdefault(path, key)
         if other != key:
             raise VllmError(f"{key} and {other} must be different files; got {path} for both.")
-
-
-def refuse_secrets(settings: t.Mapping[str, t.Any], where: str = "") -> None:
-    """What a container is made with can be read by everybody who may ask the engine.
-
-    Raises:
-        VllmError: with the address of a secret, behind C(where), and the place for it.
-    """
-    try:
-        _refuse_secrets(settings, where)
-    except RecursionError:
-        raise VllmError(f"{where}env or {where}engine is nested too deeply. Write it with fewer levels.") from None
-
-
-def _refuse_secrets(settings: t.Mapping[str, t.Any], where: str) -> None:
-    for key, value in _mapping("env", settings).items():
-        address = secret_at(f"{where}env", str(key), value)
-        if address or (key in SECRET_ENV and value is not None):
-            place = SECRET_ENV.get(key, "env_file")
-            shown = address or f"{where}env.{key}"
-            raise VllmError(f"{shown}: a secret in env shows in docker inspect; keep it in a file and set {place}.")
-    for group in ("engine", "engine_unchecked"):
-        found = (secret_at(f"{where}{group}", str(key), value) for key, value in _mapping(group, settings).items())
-        address = next(filter(None, found), "")
-        if address:
-            raise VllmError(
-                f"{address}: a secret in {group} shows in docker inspect and in the list of processes; keep it in "
-                "a file: as a variable in env_file, or as a file that volumes mounts, and name that here."
-            )
-    words = settings.get("entrypoint") or ()
-    for word in [words] if isinstance(words, str) else words:
-        if _looks_secret("", word):
-            raise VllmError(
-                f"{where}entrypoint: a secret in a command shows in docker inspect and in the list of processes; keep "
-                "it in env_file, and read the variable."
-            )
-    for key, value in _mapping("labels", settings).items():
-        if _looks_secret("", value):
-            raise VllmError(f"{where}labels.{key}: a secret in a label shows in docker inspect; keep it in env_file.")
-
-
-def secret_at(where: str, key: str, value: t.Any) -> str:
-    """The address of the first secret in a value, by its name or by its looks; empty when there is none."""
-    address = f"{where}.{key}"
-    value = parsed(value)
-    if isinstance(value, t.Mapping):
-        return next(filter(None, (secret_at(address, str(k), v) for k, v in value.items())), "")
-    if isinstance(value, (list, tuple)):
-        # The elements of a list have the name of the list.
-        return next((found for v in value for found in (secret_at(where, key, v),) if found), "")
-    return address if _looks_secret(key, value) else ""
-
-
-def parsed(value: t.Any) -> t.Any:
-    """What a text of JSON holds; anything else as it is."""
-    if not isinstance(value, str) or not value.lstrip().startswith(("{", "[")):
-        return value
-    try:
-        return json.loads(value)
-    except (ValueError, RecursionError):
-        return value
-
-
-def _looks_secret(name: str, value: t.Any) -> bool:
-    if value is None or isinstance(value, bool):
-        return False
-    return _text_looks_secret(name.rpartition(".")[2], str(value))
-
-
-@functools.lru_cache(maxsize=1024)
-def _text_looks_secret(name: str, text: str) -> bool:
-    # The servers of a host have most of their settings in common.
-    if "{%" in text or "{{" in text:
-        return redaction.is_secret_name(name)  # A template assigns tokens of the text.
-    shown = str(redaction.redact_value(text, name=name))
-    return text.lower() not in SWITCHES and redaction.HIDDEN in shown and redaction.HIDDEN not in text
 
 
 def _validate_names(spec: ServerSpec) -> None:

@@ -47,7 +47,10 @@ START = 180.0
 
 
 class SystemdBackend:
-    """The units of this host. C(cut_off) names the containers that would lose their GPUs at a daemon-reload."""
+    """The units of this host, as C(Backend) describes its methods.
+
+    C(cut_off) names the containers that would lose their GPUs at a daemon-reload.
+    """
 
     name = NAME
     # What is bound read-only cannot be fetched by the server itself.
@@ -102,8 +105,7 @@ class SystemdBackend:
     def look(self, server: str) -> Seen:
         # In this order: an entry is written before its unit is made.
         texts, known = self.host.texts(PREFIX), self.ledger.known()
-        if server in known.damaged:
-            raise VllmError(known.damaged[server], "record-unreadable")
+        known.refuse_damaged(server)
         proofs = {name: _proof(known, name, text) for name, text in texts.items()}
         places = {named(server, slot): slot for slot in SUFFIX}
         mine = [name for name in places if name in texts or self.host.is_elsewhere(name)]
@@ -626,6 +628,4 @@ def _written(path: str) -> t.Iterator[None]:
         yield
     except OSError as error:
         way = "Run with become: true, and look at whether that file system is read-only."
-        raise VllmError(
-            f"Cannot write {path}: {error.strerror}. {files.remedy(error, way)}", files.reason(error)
-        ) from None
+        raise files.failure(f"write {path}", error, way) from None

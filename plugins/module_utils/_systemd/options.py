@@ -94,7 +94,7 @@ def restarts(spec: ServerSpec) -> tuple[str, int]:
     return kind, int(most) + 1 if most else LIMIT_STARTS
 
 
-def starts_at_boot(given: Given) -> bool:
+def _starts_at_boot(given: Given) -> bool:
     """Whether the unit is for serving, and its server is to come back by itself."""
     return not given.once and given.spec.restart_policy != "no"
 
@@ -107,7 +107,7 @@ def _limited(value: t.Callable[[ServerSpec], int]) -> t.Callable[[Given], Value]
     return lambda given: None if given.once else str(value(given.spec))
 
 
-def stop_seconds(spec: ServerSpec) -> int:
+def _stop_seconds(spec: ServerSpec) -> int:
     """How long it may take to stop: what was asked for, and never less than vLLM's own drain takes."""
     drain = {**spec.engine, **spec.engine_unchecked}.get("shutdown_timeout")
     seconds = int(drain) + AFTER_DRAIN if isinstance(drain, str) and drain.isdigit() else 0
@@ -241,7 +241,7 @@ DIRECTIVES: tuple[Directive, ...] = (
     Directive(
         "Service",
         "Type",
-        "vLLM tells systemd nothing of itself; exec makes a program that cannot be run a failed start",
+        "vLLM does not notify systemd; exec makes a program that cannot be run a failed start",
         lambda g: "oneshot" if g.once else "exec" if g.systemd >= HAS_EXEC else "simple",
     ),
     Directive(
@@ -329,7 +329,7 @@ DIRECTIVES: tuple[Directive, ...] = (
         "Service",
         "TimeoutStopSec",
         "longer than vLLM's own drain, or it is cut short",
-        lambda g: str(stop_seconds(g.spec)),
+        lambda g: str(_stop_seconds(g.spec)),
         ("stop_timeout",),
     ),
     Directive(
@@ -400,7 +400,7 @@ DIRECTIVES: tuple[Directive, ...] = (
         "Install",
         "WantedBy",
         "it serves again after a reboot",
-        lambda g: boot.TARGET if starts_at_boot(g) else None,
+        lambda g: boot.TARGET if _starts_at_boot(g) else None,
         ("restart_policy",),
     ),
 )
@@ -415,7 +415,7 @@ FORBIDDEN = {
     "RemoveIPC": "deletes the shared memory that workers speak through",
     "DynamicUser": "implies RemoveIPC, and caches are given to another uid at each change",
     "SystemCallFilter": "several GPUs exchange memory by calls that its groups leave out",
-    "WatchdogSec": "vLLM tells systemd nothing, so it would be killed for that",
+    "WatchdogSec": "vLLM does not notify systemd, so it would be killed for that",
 }
 # Fields of the spec that no directive takes in: what is known or judged about the server.
 NOT_DIRECTIVES = ("allow_unauthenticated", "vllm_version", "validation")

@@ -15,7 +15,7 @@ from .._errors import VllmError
 from .._health.logfile import TAIL_BYTES, TAIL_LINES, RunCommand, port_among
 from .._host.files import read_text
 from .._host.processes import ProcessState
-from .words import ENVIRONMENTS, JOURNALCTL, entries, read_environment
+from .words import ENVIRONMENTS, JOURNALCTL, entries, number, read_environment
 
 PROPERTIES = (
     "LoadState",
@@ -42,7 +42,7 @@ CURSOR = "-- cursor: "
 
 
 class UnitSource:
-    """A systemd unit."""
+    """A systemd unit, as C(Source) describes its methods."""
 
     def __init__(self, name: str, run_command: RunCommand) -> None:
         self.name = name if "." in name else f"{name}.service"
@@ -158,14 +158,14 @@ def _written_in(unit: str) -> tuple[dict[str, str], list[str]]:
 def unit_state(name: str, shown: t.Mapping[str, str], monotonic: float) -> ProcessState:
     """The state of a unit, from what C(systemctl show) prints."""
     # With SubState auto-restart the unit counts as activating, and no process runs.
-    running = shown.get("ActiveState") in ("active", "activating", "reloading") and _number(shown.get("MainPID")) > 0
-    result, started = shown.get("Result", ""), _number(shown.get("ExecMainStartTimestampMonotonic")) / 1e6
+    running = shown.get("ActiveState") in ("active", "activating", "reloading") and number(shown.get("MainPID")) > 0
+    result, started = shown.get("Result", ""), number(shown.get("ExecMainStartTimestampMonotonic")) / 1e6
     return ProcessState(
         running=running,
         exit_status=None if running else _exit_status(shown),
         oom_killed=result == "oom-kill",
         error="" if running else RESULTS.get(result, ""),
-        restarts=_number(shown.get("NRestarts")),
+        restarts=number(shown.get("NRestarts")),
         name=f"Unit {name}",
         started_at=str(started),
         age=max(0.0, monotonic - started) if running and started else 0.0,
@@ -174,11 +174,7 @@ def unit_state(name: str, shown: t.Mapping[str, str], monotonic: float) -> Proce
 
 def _exit_status(shown: t.Mapping[str, str]) -> int | None:
     """As a shell counts it: a process that a signal ended has 128 and the signal's number."""
-    status, code = _number(shown.get("ExecMainStatus")), shown.get("ExecMainCode", "0")
+    status, code = number(shown.get("ExecMainStatus")), shown.get("ExecMainCode", "0")
     if code in ("2", "3", "killed", "dumped"):
         return 128 + status
     return status if code in ("1", "exited") else None
-
-
-def _number(text: str | None) -> int:
-    return int(text) if text and text.isdigit() else 0

@@ -26,7 +26,7 @@ from .._gpu.facts import host_facts
 from .._gpu.probe import Host, observe
 from .._gpu.selection import AT_START, PREFERENCES, RESELECT, SAME, Candidate, Wish, named, refusal, select
 from .._host import lock
-from .._host.processes import born, printable, read_proc
+from .._host.processes import born, lives, printable, read_proc
 
 Facts = t.Mapping[str, t.Any]
 # A text and, unless that is INFO, its level.
@@ -164,7 +164,7 @@ def is_only_taken(start: Start, facts: Facts) -> bool:
     return False
 
 
-def is_coming_back(start: Start, facts: Facts) -> bool:
+def _is_coming_back(start: Start, facts: Facts) -> bool:
     """Whether its own GPUs will do once they have back what no process holds: memory outlives its process a little."""
     with contextlib.suppress(VllmError):
         _same(start, {**facts, "gpus": [_freed(gpu, _held(gpu)) for gpu in facts.get("gpus") or ()]})
@@ -233,7 +233,7 @@ def settled(
         else:
             if not why:
                 return found
-            if is_late or not is_coming_back(start, facts):
+            if is_late or not _is_coming_back(start, facts):
                 moves = f"So it moves to {', '.join(map(_called, found))}."
                 say(f"{start.server} chooses its GPUs again. {why} {moves}")
                 return found
@@ -386,8 +386,7 @@ def _keep(descriptors: t.Sequence[int], main: str, start: Start, deadline: float
     for stream in (0, 1, 2):
         os.dup2(nowhere, stream)
     until = time.monotonic() + deadline
-    pid = int(main.partition(" ")[0])
-    while time.monotonic() < until and born(pid) == main and not _answers(start):
+    while time.monotonic() < until and lives(main) and not _answers(start):
         time.sleep(INTERVAL / 2)
     _release(descriptors)
 

@@ -117,12 +117,15 @@ class Host:
     # --- acting -------------------------------------------------------------------------------------------------------
 
     def install(self, name: str, text: str) -> None:
+        """Write a unit, which systemd reads when it is first asked for it."""
         files.write_whole(self._path(name), text.encode("utf-8", errors="surrogateescape"), mode=0o644, durable=True)
 
     def rename(self, name: str, to: str) -> None:
+        """Give the file of a unit another name."""
         os.rename(self._path(name), self._path(to))
 
     def remove(self, name: str) -> None:
+        """Delete the file of a unit, if it is there, and what systemd remembers of it."""
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self._path(name))
         self.reset(name)
@@ -133,6 +136,7 @@ class Host:
             self._run(["systemctl", "reset-failed", "--", name + SUFFIX])
 
     def reload(self) -> None:
+        """Have systemd read all units again."""
         self._run(["systemctl", "daemon-reload"])
 
     def start(self, name: str, timeout: float | None) -> None:
@@ -141,6 +145,7 @@ class Host:
         self._run(["systemctl", "start", "--", name + SUFFIX], timeout)
 
     def stop(self, name: str, timeout: float) -> None:
+        """Stop it, and return when it has ended. C(timeout) is in seconds."""
         self._run(["systemctl", "stop", "--", name + SUFFIX], timeout)
 
     def begin_stop(self, name: str) -> None:
@@ -156,6 +161,7 @@ class Host:
         self._run(boot.command("enable", name + SUFFIX))
 
     def disable(self, name: str) -> None:
+        """Do not have it started at boot any more."""
         self._run(boot.command("disable", name + SUFFIX))
 
     def left_in(self, control_group: str) -> list[int]:
@@ -170,6 +176,7 @@ class Host:
     # --- users --------------------------------------------------------------------------------------------------------
 
     def uid(self, user: str) -> int | None:
+        """The number of a user; None where there is no such user."""
         try:
             return pwd.getpwnam(user).pw_uid
         except KeyError:

@@ -22,7 +22,7 @@ from .._server.arguments import SECRET_NAMES, Places, argv, env, secrets_shell
 from .._server.spec import ServerSpec
 from . import options
 from .options import SHELL, TURNS, Given, takes_uuids
-from .words import environment_file
+from .words import environment_file, number
 
 if t.TYPE_CHECKING:
     from .start import Start
@@ -267,6 +267,7 @@ class Found:
 
     @property
     def running(self) -> bool:
+        """Whether it may hold GPUs: also between two starts, and until it has stopped."""
         return self.status in ("running", "restarting", "stopping")
 
     @property
@@ -319,7 +320,7 @@ def instance(slot: Slot, found: Found, proof: Entry | None, monotonic: float, no
 
 def _when(shown: t.Mapping[str, str], what: str, monotonic: float, now: datetime.datetime) -> str | None:
     """The time (ISO 8601, UTC) of a moment that systemd shows, to the second; None where it shows none."""
-    moment = _number(shown.get(what))
+    moment = number(shown.get(what))
     if not moment:
         return None
     when = now - datetime.timedelta(seconds=monotonic - moment / 1e6)
@@ -331,8 +332,8 @@ def _away(shown: t.Mapping[str, str], proof: Entry | None, boot: datetime.dateti
 
     systemd forgets a unit that is stopped and not enabled: then the record says when that was.
     """
-    stopped = _number(shown.get("ActiveExitTimestampMonotonic"))
-    started = _number(shown.get("InactiveExitTimestampMonotonic"))
+    stopped = number(shown.get("ActiveExitTimestampMonotonic"))
+    started = number(shown.get("InactiveExitTimestampMonotonic"))
     if 0 < stopped <= started:
         return round((started - stopped) / 1e6, 1)
     if proof is None or not started or not proof.started_as or proof.started_as != shown.get("InvocationID"):
@@ -343,7 +344,3 @@ def _away(shown: t.Mapping[str, str], proof: Entry | None, boot: datetime.dateti
     except (ValueError, TypeError):
         return None
     return round(away, 1) if away >= 0 else None
-
-
-def _number(text: str | None) -> int:
-    return int(text) if text and text.isdigit() else 0

@@ -54,6 +54,11 @@ def entries(printed: str) -> str:
     return "" if printed.startswith("-- No entries --") else printed
 
 
+def number(shown: str | None) -> int:
+    """A number as systemctl shows it; 0 for anything else."""
+    return int(shown) if shown and shown.isdigit() else 0
+
+
 def read_environment(text: str) -> dict[str, str]:
     """The variables of such a file."""
     pairs = re.findall(r'^(\w+)="((?:[^"\\]|\\.)*)"$', text, re.MULTILINE)

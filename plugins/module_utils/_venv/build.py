@@ -106,11 +106,8 @@ class Builder:
             return record.write(self._built())
         except OSError as error:
             self._undo(record)
-            raise VllmError(
-                f"Cannot build {self.entry.path}: {error.strerror or error}. "
-                f"{files.remedy(error, 'Choose another root, or run with become: true.')}",
-                files.reason(error),
-            ) from None
+            way = "Choose another root, or run with become: true."
+            raise files.failure(f"build {self.entry.path}", error, way) from None
         except VllmError:
             self._undo(record)
             raise

@@ -55,7 +55,7 @@ def facts(wish: Wish, root: str, host: Host | None = None, user: t.Mapping[str, 
     environment = os.environ if user is None else user
     return Facts(
         pythons=interpreters(wish.python, asked),
-        uv=find_uv(asked),
+        uv=_find_uv(asked),
         driver=None if wish.is_for_cpu else driver(asked),
         glibc=_glibc(),
         free_bytes=free_bytes(root),
@@ -105,7 +105,7 @@ def is_for_all(path: str) -> bool:
     return True
 
 
-def find_uv(host: Host) -> str | None:
+def _find_uv(host: Host) -> str | None:
     """Where uv is, on PATH or where its installer puts it; or None."""
     there = (os.path.expanduser(path) for path in UV_PLACES)
     return host.find("uv") or next((path for path in there if os.access(path, os.X_OK)), None)

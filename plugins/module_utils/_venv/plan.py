@@ -93,6 +93,7 @@ class Recipe:
     warnings: tuple[str, ...] = ()
 
     def words(self) -> str:
+        """The step, for people."""
         version = wheels.dotted(self.python_version)
         source = f"a Python {version} that uv downloads" if self.is_managed else f"Python {version} ({self.python})"
         return f"build {self.path} with {self.installer} and {source}"
@@ -368,7 +369,7 @@ def _glibc(wish: Wish, facts: Facts) -> list[str]:
     raise VllmError(f"{sentence} Nothing was downloaded.", "install-failed")
 
 
-def needed_gib(wish: Wish, terms: Terms, facts: Facts) -> float:
+def _needed_gib(wish: Wish, terms: Terms, facts: Facts) -> float:
     """What has to be free before it begins."""
     if terms.min_free_gib is not None:
         return terms.min_free_gib
@@ -379,7 +380,7 @@ def needed_gib(wish: Wish, terms: Terms, facts: Facts) -> float:
 
 
 def _refuse_full(wish: Wish, terms: Terms, facts: Facts, path: str) -> None:
-    needed = needed_gib(wish, terms, facts)
+    needed = _needed_gib(wish, terms, facts)
     if facts.free_bytes < needed * GIB:
         raise VllmError(
             f"An environment with vLLM {wish.version} needs {needed:.1f} GiB in {os.path.dirname(path)}, and "

@@ -93,10 +93,16 @@ class Record:
         return next((now for now in self.entries() if now.seal == one.seal), None)
 
     def write(self, one: Entry) -> Entry:
+        """Keep an entry, or a newer version of it.
+
+        Raises:
+            VllmError: when it cannot be written.
+        """
         self.ledger.write_other(KIND, f"{one.digest}.{one.seal}", asdict(one))
         return one
 
     def drop(self, one: Entry) -> None:
+        """Forget an entry; when that fails the next run does it."""
         self.ledger.drop_other(KIND, f"{one.digest}.{one.seal}")
 
 

@@ -50,7 +50,7 @@ def take_away(entry: Entry, record: Record) -> None:
     if entry.state == "built":
         _refuse_running(entry)
     else:
-        end_leftovers(entry.seal)
+        _end_leftovers(entry.seal)
     # From here on it is unfinished, and nobody takes it for an environment.
     removing = record.write(replace(entry, state="removing"))
     try:
@@ -73,12 +73,13 @@ def _refuse_running(entry: Entry) -> None:
         )
 
 
-def end_leftovers(seal: str, proc: str = "/proc") -> None:
+def _end_leftovers(seal: str) -> None:
     """End what a killed run left behind of the build with that seal, and see it end."""
     mark = f"{MARK}={seal}".encode()
     deadline = time.monotonic() + 10
     while time.monotonic() < deadline:
-        left = [pid for pid in map(int, filter(str.isdigit, os.listdir(proc))) if _has(f"{proc}/{pid}/environ", mark)]
+        pids = map(int, filter(str.isdigit, os.listdir("/proc")))
+        left = [pid for pid in pids if _has(f"/proc/{pid}/environ", mark)]
         if not left:
             return
         for pid in left:

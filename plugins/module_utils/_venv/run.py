@@ -105,7 +105,7 @@ def _job(params: Params, host: Host) -> Job:
     if params["state"] == "absent" and not (wish or params["server"] or params["all"]):
         raise VllmError("state: absent requires packages, server or all.")
     if params["all"] and (wish or params["server"] or params["state"] != "absent"):
-        raise VllmError("all goes with state: absent, and with neither packages nor server.")
+        raise VllmError("all requires state: absent, and excludes packages and server.")
     return Job(host, wish, root, params["server"], params["state"], params["all"], terms, params["timeout"])
 
 
@@ -235,7 +235,7 @@ def _removed(job: Job, step: Step) -> bool:
 
 
 def _result(job: Job, before: dict[str, t.Any], steps: list[Step], check_mode: bool) -> dict[str, t.Any]:
-    after = _predicted(job, before, steps) if check_mode else _shown(job)
+    after = _predicted(before, steps) if check_mode else _shown(job)
     lines = [step.words() for step in steps]
     return {
         "changed": bool(steps),
@@ -256,7 +256,7 @@ def _summary(one: Entry) -> dict[str, t.Any]:
     return {**wish, "users": list(one.users)}
 
 
-def _predicted(job: Job, before: dict[str, t.Any], steps: list[Step]) -> dict[str, t.Any]:
+def _predicted(before: dict[str, t.Any], steps: list[Step]) -> dict[str, t.Any]:
     after = dict(before)
     for step in steps:
         if step.verb == "build":

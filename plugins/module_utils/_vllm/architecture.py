@@ -39,6 +39,15 @@ class Architecture:
     kv_lora_rank: int = 0
     qk_rope_head_dim: int = 0
     index_head_dim: int = 0
+    # The layers that have an index of their own, where others share it (GLM-5.2).
+    layers_index: int = 0
+    # The size of a value in a head, where that of a key differs (MiMo-V2).
+    value_head_dim: int = 0
+    # Layers that keep one vector more for each 4 and for each 128 tokens, all beside a window (DeepSeek V4).
+    layers_ratio_4: int = 0
+    layers_ratio_128: int = 0
+    # The tokens of the largest picture or video, where all of it has to be computed at once (Gemma 4).
+    item_tokens: int = 0
     # Layers that keep a state instead of tokens (Mamba, linear attention): the values of its convolution and the others
     # in one layer, the bytes of a value of the rest (as the model's unless said), and the chunk after which it is kept.
     layers_state: int = 0
@@ -103,6 +112,11 @@ class Architecture:
         return self.layers > 0
 
     @property
+    def is_compressed(self) -> bool:
+        """Whether layers keep one vector for several tokens."""
+        return self.layers_ratio_4 + self.layers_ratio_128 > 0
+
+    @property
     def is_mixture(self) -> bool | None:
         """Whether it is a mixture of experts; None where nobody knows."""
         return None if self.experts is None else self.experts > 1
@@ -120,7 +134,7 @@ def _of_whole_config(config: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
     numbers = of_config({key: value for key, value in config.items() if key != "weights_gib"}, GIB)
     if numbers is None and weights is None:
         raise VllmError(
-            "architecture: this config.json does not tell the layers of its model; give weights_gib as well."
+            "architecture: this config.json does not have the layers of its model; give weights_gib as well."
         )
     return {**(numbers or {"experts": _experts(config)}), "weights_gib": weights}
 
@@ -203,8 +217,15 @@ LATENT_TYPES = (
     "pangu_ultra_moe",
 )
 DTYPE_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
+# What a config.json of DeepSeek V4 may leave out.
+V4_SIZES = {"head_dim": 512, "index_head_dim": 128}
 
 Text = t.Mapping[str, t.Any]
+
+
+def of_files(config: Text, weights_bytes: int) -> dict[str, t.Any] | None:
+    """What the files of a model say: all that the estimate needs, else what is known of any; None without weights."""
+    return of_config(config, weights_bytes) or of_weights(config, weights_bytes)
 
 
 def of_config(config: Text, weights_bytes: int) -> dict[str, t.Any] | None:
@@ -220,10 +241,13 @@ def of_config(config: Text, weights_bytes: int) -> dict[str, t.Any] | None:
     named = config.get("architectures")
     if any(ENCODERS.fullmatch(str(name)) for name in (named if isinstance(named, list) else ())):
         return {**weights, "is_encoder": 1}
+    if text.get("model_type") == "deepseek_v4":
+        numbers = _compressed(text)
+        return numbers and {**numbers, **weights}
     if any(_is_other_state(str(key), value) for key, value in (*config.items(), *text.items())):
         return None
     given = {key: value for key, value in text.items() if value is not None or key == "sliding_window"}
-    text = {**TYPE_DEFAULTS.get(str(text.get("model_type")), {}), **given}
+    text = _in_common_words({**TYPE_DEFAULTS.get(str(text.get("model_type")), {}), **given})
     kinds = _kinds(text)
     if kinds is None:
         return None
@@ -234,7 +258,39 @@ def of_config(config: Text, weights_bytes: int) -> dict[str, t.Any] | None:
     if any(part is None for part in parts):
         return None
     numbers = {key: value for part in parts for key, value in (part or {}).items()}
-    return {**numbers, **weights}
+    # Up to 32 frames of 78 tokens, which see each other.
+    sees_all = text.get("model_type") == "gemma4_text" and text.get("use_bidirectional_attention") == "vision"
+    return {**numbers, **({"item_tokens": 32 * 78} if sees_all else {}), **weights}
+
+
+def _compressed(text: Text) -> dict[str, int] | None:
+    """DeepSeek V4: a window in every layer, and in most of them what is kept of 4 or of 128 tokens."""
+    found, ratios = _counts(text, "num_hidden_layers", "sliding_window"), text.get("compress_ratios")
+    if not found or not isinstance(ratios, list) or len(ratios) < found[0]:
+        return None
+    ratios = ratios[: found[0]]
+    if any(ratio not in (0, 1, 4, 128) for ratio in ratios):
+        return None
+    sizes = {key: text[key] if _is_count(text.get(key)) else size for key, size in V4_SIZES.items()}
+    kinds = {f"layers_ratio_{ratio}": ratios.count(ratio) for ratio in (4, 128)}
+    window = {"layers_full": 0, "layers_sliding": found[0], "sliding_window": found[1]}
+    return {**window, "num_key_value_heads": 1, **sizes, **kinds}
+
+
+def _in_common_words(text: Text) -> Text:
+    """MiMo-V2's layers in the words of others: 1 is a window, with heads of its own."""
+    pattern, sizes = text.get("hybrid_layer_pattern"), ("head_dim", "v_head_dim")
+    if not isinstance(pattern, list) or any(text.get(f"swa_{size}") != text.get(size) for size in sizes):
+        return text
+    own = ("swa_num_key_value_heads", "swa_head_dim", "attention_chunk_size")
+    return {
+        **{key: value for key, value in text.items() if key not in own},
+        "layer_types": ["sliding_attention" if kind else "full_attention" for kind in pattern],
+        "sliding_window": text.get("sliding_window_size") or text.get("sliding_window"),
+        "num_key_value_heads": text.get("swa_num_key_value_heads"),
+        "num_global_key_value_heads": text.get("num_key_value_heads"),
+        "value_head_dim": text.get("v_head_dim"),
+    }
 
 
 def _is_other_state(key: str, value: t.Any) -> bool:
@@ -363,7 +419,7 @@ def _attention(text: Text, kinds: t.Sequence[str]) -> dict[str, int] | None:
     if not {*kinds} - {"state"}:
         return {"num_key_value_heads": 0, "head_dim": 0}
     if _is_count(text.get("kv_lora_rank")):
-        return _latent(text)
+        return _latent(text, kinds)
     heads = text.get("num_attention_heads")
     numbers = {
         "num_key_value_heads": text.get("num_key_value_heads", heads),
@@ -376,15 +432,29 @@ def _attention(text: Text, kinds: t.Sequence[str]) -> dict[str, int] | None:
         "full_head_dim": text.get("global_head_dim") or numbers["head_dim"],
     }
     differs = (*others.values(),) != (*numbers.values(),)
-    return {**numbers, **(others if differs else {})}
+    value = text.get("value_head_dim")
+    return {**numbers, **(others if differs else {}), **({"value_head_dim": value} if _is_count(value) else {})}
 
 
-def _latent(text: Text) -> dict[str, int] | None:
+def _latent(text: Text, kinds: t.Sequence[str]) -> dict[str, int] | None:
     numbers = {"kv_lora_rank": text["kv_lora_rank"], "qk_rope_head_dim": text.get("qk_rope_head_dim")}
     if not _is_count(numbers["qk_rope_head_dim"]) or text.get("model_type") not in LATENT_TYPES:
         return None
-    index = text.get("index_head_dim") or 128 if text.get("index_topk") else 0
-    return {"num_key_value_heads": 1, "head_dim": 0, **numbers, **({"index_head_dim": index} if index else {})}
+    if text.get("index_topk"):
+        numbers["index_head_dim"] = text.get("index_head_dim") or 128
+        own = _layers_with_an_index(text, len(kinds))
+        numbers.update({"layers_index": own} if own < len(kinds) else {})
+    return {"num_key_value_heads": 1, "head_dim": 0, **numbers}
+
+
+def _layers_with_an_index(text: Text, layers: int) -> int:
+    """Those that do not use that of a layer before them: every so many-th, or as a pattern says (S shares)."""
+    pattern, every, offset = (text.get(f"index_{key}") for key in ("topk_pattern", "topk_freq", "skip_topk_offset"))
+    if isinstance(pattern, (str, list)):
+        return layers - [*pattern][:layers].count("S")
+    first = offset if isinstance(offset, int) else 2
+    step = t.cast(int, every) if _is_count(every) else 1
+    return sum(max(n - first + 1, 0) % step == 0 for n in range(layers))
 
 
 def _head_dim(hidden: t.Any, heads: t.Any) -> int | None:

@@ -36,6 +36,7 @@ class Encoding:
         return f"{self.name}.tiktoken"
 
     def path(self, directory: str) -> str:
+        """Its file in a directory, where vLLM looks for it."""
         return os.path.join(directory, self.file_name)
 
 

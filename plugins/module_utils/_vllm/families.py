@@ -91,6 +91,15 @@ FAMILIES = (
         "deepseek_v32",
         engine={"tokenizer_mode": "deepseek_v32"},
     ),
+    # Its layers keep their states in 8 bits alone.
+    Family(
+        "DeepSeek-V4",
+        "DeepseekV4ForCausalLM",
+        "",
+        "deepseek_v4",
+        "deepseek_v4",
+        engine={"tokenizer_mode": "deepseek_v4", "kv_cache_dtype": "fp8"},
+    ),
     Family("MiniMax-M2", "MiniMaxM2ForCausalLM", "", "minimax_m2", "minimax_m2"),
     Family("Nemotron 3", "NemotronHForCausalLM", r"nemotron-3", "nemotron_v3", "qwen3_coder"),
     Family("Gemma 4", r"Gemma4\w*", "-it", "gemma4", "gemma4"),

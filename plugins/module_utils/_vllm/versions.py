@@ -93,107 +93,56 @@ _NGC_TAG = re.compile(r"((\d\d\.\d\d)(?:\.post\d+)?)(?:-.*)?")
 # Prints the version of vLLM from its metadata: imports nothing of vLLM, needs no GPU and takes well under a second.
 METADATA_PROGRAM = "import importlib.metadata as m; print(m.version('vllm'))"
 
-
-@dataclass(frozen=True)
-class Behaviour:
-    """Something that does not show in the flags, with the versions it holds for."""
-
-    name: str
-    ranges: str
-    text: str
-
-
-BEHAVIOURS = (
-    Behaviour("gpt_oss", "0.10.1..", "Serves gpt-oss."),
-    Behaviour("encodings_built_in", "0.31.0..", "gpt-oss has its encodings built in."),
-    Behaviour(
-        "encodings_from_directory",
-        "0.10.1..0.30.0",
-        "gpt-oss reads o200k_base.tiktoken at start-up, from the internet unless TIKTOKEN_ENCODINGS_BASE names its "
-        "directory. Once they are built in, the variable only does harm, when the directory lacks the file.",
+# What does not show in the flags, with the versions it holds for. tools/behaviours.py says what each is.
+BEHAVIOURS: t.Mapping[str, str] = {
+    "opposite_pairs": INVERSE_PAIRS,
+    **dict(
+        line.split()
+        for line in """\
+gpt_oss 0.10.1..
+encodings_built_in 0.31.0..
+encodings_from_directory 0.10.1..0.30.0
+mxfp4_dense_fails 0.10.1..0.11.0
+mxfp4_dense_ignored 0.11.1..0.29.0
+mxfp4_dense 0.30.0..
+v0_fatal 0.11.0
+v1_variable 0.8.5..0.11.0
+unknown_variables_warn 0.17.0..
+auto_max_model_len 0.14.0..
+ray_included 0.5.5..0.17.1
+kv_16_bit_as_model 0.33.0..
+utilization_090 0.5.5..0.19.1
+utilization_092 0.20.0..
+graphs_in_budget 0.21.0..
+unified_as_large 0.5.5..0.32.0
+batch_of_16384 0.28.0..
+unified_available 0.11.1..
+groups_padded_125 0.12.0..
+groups_padded_150 0.18.0..
+tokens_by_concurrency 0.20.2..
+batches_in_flight 0.26.0..
+connectors_asked 0.23.0..
+items_at_once 0.22.1..
+values_of_their_size 0.20.2..
+indexes_shared 0.21.0..
+compressed_in_buckets 0.23.0..
+compressed_densely 0.27.0..
+states_checkpointed 0.32.0..
+delta_checkpointed 0.33.0..
+states_aligned 0.15.1..
+prefix_caching_of_states 0.26.0..
+kernels_shared 0.16.0..
+latent_blocks_of_128 0.33.0..
+health_500 0.5.5..0.10.2
+health_503 0.11.0..
+exit_status_0 0.8.5..
+port_shared 0.7.3..0.24.0
+requests_logged 0.5.5..0.10.0
+config_json 0.16.0..
+log_redacted 0.30.0..
+""".splitlines()
     ),
-    Behaviour("mxfp4_dense_fails", "0.10.1..0.11.0", "MXFP4 of a dense model stops with NotImplementedError."),
-    Behaviour("mxfp4_dense_ignored", "0.11.1..0.29.0", "MXFP4 of a dense model is accepted and ignored."),
-    Behaviour("mxfp4_dense", "0.30.0..", "MXFP4 of a dense model is computed from its BF16 weights while they load."),
-    Behaviour("v0_fatal", "0.11.0", "VLLM_USE_V1=0 stops the start; the V0 engine is gone."),
-    Behaviour("v1_variable", "0.8.5..0.11.0", "VLLM_USE_V1 chooses the engine; V1 is the default."),
-    Behaviour("unknown_variables_warn", "0.17.0..", "A VLLM_ variable that vLLM does not know is reported in the log."),
-    Behaviour("auto_max_model_len", "0.14.0..", "max_model_len -1 or auto takes what fits into the memory."),
-    Behaviour("ray_included", "0.5.5..0.17.1", "Ray is installed with vLLM; later it has to be added to the image."),
-    Behaviour("kv_16_bit_as_model", "0.33.0..", "A 16-bit kv_cache_dtype has to be the model's own dtype."),
-    Behaviour("utilization_090", "0.5.5..0.19.1", "gpu_memory_utilization is 0.90 unless set."),
-    Behaviour("utilization_092", "0.20.0..", "gpu_memory_utilization is 0.92 unless set."),
-    Behaviour(
-        "graphs_in_budget",
-        "0.21.0..",
-        "The estimated memory of the CUDA graphs is taken off the KV cache (VLLM_MEMORY_PROFILER_ESTIMATE_CUDAGRAPHS).",
-    ),
-    Behaviour(
-        "unified_as_large",
-        "0.5.5..0.32.0",
-        "A GB10 gets the batch defaults of a large GPU (8192 tokens, 1024 sequences); later those of a small one.",
-    ),
-    Behaviour(
-        "batch_of_16384", "0.28.0..", "A GPU of 160 GiB or more computes 16384 tokens at once unless set; before, 8192."
-    ),
-    Behaviour(
-        "unified_available",
-        "0.11.1..",
-        "On unified memory, free is what the system can make available; before, the page cache counted as used.",
-    ),
-    Behaviour(
-        "groups_padded_125",
-        "0.12.0..",
-        "Full and sliding layers share KV groups of the larger kind when it has less than 1.25 times as many layers.",
-    ),
-    Behaviour(
-        "groups_padded_150",
-        "0.18.0..",
-        "Full and sliding layers share KV groups of the larger kind when it has less than 1.5 times as many layers.",
-    ),
-    Behaviour(
-        "tokens_by_concurrency",
-        "0.20.2..",
-        "The KV cache size in the log is the maximum concurrency times max_model_len; before, whole groups of blocks.",
-    ),
-    Behaviour(
-        "batches_in_flight",
-        "0.26.0..",
-        "Sliding layers keep their window and two batches, one without async_scheduling; before, always one.",
-    ),
-    Behaviour(
-        "states_aligned", "0.15.1..", "Prefix caching of layers with a state keeps whole states, at the ends of blocks."
-    ),
-    Behaviour("prefix_caching_of_states", "0.26.0..", "Prefix caching is on for models with layers that keep a state."),
-    Behaviour(
-        "kernels_shared",
-        "0.16.0..",
-        "FlashInfer builds each kernel in a directory of its own, under a lock that ends with its process, so servers "
-        "share what it built. Before, builds at the same time spoiled each other's log.",
-    ),
-    Behaviour(
-        "latent_blocks_of_128",
-        "0.33.0..",
-        "MLA combined with layers that keep a state has blocks of 128 tokens; before, of 64.",
-    ),
-    Behaviour("health_500", "0.5.5..0.10.2", "/health answers 500 for a dead engine."),
-    Behaviour("health_503", "0.11.0..", "/health answers 503 for a dead engine, until it leaves seconds later."),
-    Behaviour(
-        "exit_status_0",
-        "0.8.5..",
-        "When the engine or a worker dies after the start, the server leaves with exit status 0; a restart policy that "
-        "only looks at failures does not restart it. Wrong arguments leave with 2, a failed start with 1.",
-    ),
-    Behaviour(
-        "port_shared",
-        "0.7.3..0.24.0",
-        "A second server of the same user on the same port starts without an error, and requests go to either.",
-    ),
-    Behaviour("requests_logged", "0.5.5..0.10.0", "Every request is logged unless disable_log_requests is set."),
-    Behaviour("opposite_pairs", INVERSE_PAIRS, "--disable-x is the opposite of every switch --enable-x."),
-    Behaviour("config_json", "0.16.0..", "A mapping in a --config file becomes JSON; before, it became broken JSON."),
-    Behaviour("log_redacted", "0.30.0..", "The log of the start hides API keys in non-default args."),
-)
+}
 
 
 @functools.cache
@@ -289,11 +238,11 @@ class Release:
 
     def behaves(self, name: str) -> bool:
         """Whether a behaviour holds for the release, for certain."""
-        return self.has(_BEHAVIOUR_RANGES[name]) is True
+        return self.has(BEHAVIOURS[name]) is True
 
     def lacks(self, name: str) -> bool:
         """Whether a behaviour does not hold for the release, for certain."""
-        return self.has(_BEHAVIOUR_RANGES[name]) is False
+        return self.has(BEHAVIOURS[name]) is False
 
     def knows(self, name: str) -> bool | None:
         """Whether it has a flag of that name (underscores); None when that cannot be told."""
@@ -314,9 +263,6 @@ class Release:
         """Whether it reads an environment variable; None when its neighbours differ."""
         ranges = ENVIRONMENT.get(name)
         return self.has(ranges) if ranges else False
-
-
-_BEHAVIOUR_RANGES = {behaviour.name: behaviour.ranges for behaviour in BEHAVIOURS}
 
 
 def life(name: str) -> str:

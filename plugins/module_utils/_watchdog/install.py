@@ -168,11 +168,8 @@ def _apply(
             files.write_whole(path, content, mode=mode, durable=True)
         _pause(params, machine)
     except OSError as error:
-        way = "Let root write there."
-        raise VllmError(
-            f"Cannot write {error.filename or 'files of the watchdog'}: {error.strerror}. {files.remedy(error, way)}",
-            files.reason(error),
-        ) from None
+        what = error.filename or "files of the watchdog"
+        raise files.failure(f"write {what}", error, "Let root write there.") from None
     if is_up:
         return
     try:
@@ -184,7 +181,7 @@ def _apply(
         machine.systemd.start(UNIT, 60.0)
     except SystemdError as error:
         raise VllmError(
-            f"Cannot start the watchdog: {error}. journalctl -u {UNIT} tells more.", "backend-failed"
+            f"Cannot start the watchdog: {error}. journalctl -u {UNIT} shows more.", "backend-failed"
         ) from None
 
 

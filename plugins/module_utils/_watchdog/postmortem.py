@@ -77,7 +77,7 @@ def examine(
     if ended and found["journal"].out.strip():
         log = redact(_end(entries(found["journal"].out)), secrets)
     kernel = "\n".join(line for line in found["kernel"].out.splitlines() if "NVRM" in line or "oom" in line.lower())
-    finding = judged(log, state, facts, kernel, spec, full_disks(spec), secrets, why, ended)
+    finding = judged(log, state, facts, kernel, spec, _full_disks(spec), secrets, why, ended)
     sections = {
         "Summary": f"{source.name}: {why}\nCause: {finding.cause}\n{finding.incurable}",
         "Process": repr(state),
@@ -189,7 +189,7 @@ def _is_at(gpu: Facts, bus: str) -> bool:
     )
 
 
-def full_disks(spec: ServerSpec) -> list[str]:
+def _full_disks(spec: ServerSpec) -> list[str]:
     """Where a server writes, and nothing is left."""
     found = []
     for path in dict.fromkeys((*DISKS, spec.huggingface_dir or "/")):

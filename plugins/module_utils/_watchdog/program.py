@@ -19,7 +19,7 @@ REACHED = {
     "_gpu": "facts faults hardware kernel nvidia_smi observation probe tenants watchdog",
     "_health": "listener logfile report",
     "_host": "boot cgroup files http labels lock ports printable processes redaction",
-    "_server": "container_keys spec",
+    "_server": "container_keys keys secret_settings spec",
     "_systemd": "source systemctl words",
     "_vllm": "advice diagnosis exceptions failures failures_arguments failures_build failures_host failures_limits"
     " failures_memory failures_model failures_process failures_ranks flags life log phase_lines phases signature"

@@ -167,6 +167,7 @@ class Hook:
             threading.Thread(target=self._run, name="hook", daemon=True).start()
 
     def send(self, notice: Json) -> None:
+        """Hand a notice over, and return at once."""
         if self.command or self.url:
             with contextlib.suppress(queue.Full):
                 self.waiting.put_nowait(notice)

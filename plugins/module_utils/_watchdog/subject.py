@@ -158,7 +158,7 @@ def _subject(
 
 
 class Container:
-    """A server in a container."""
+    """A server in a container, as C(Subject) describes its methods."""
 
     backend = CONTAINER
 
@@ -240,7 +240,7 @@ def run_command(command: t.Sequence[str], **_options: t.Any) -> tuple[int, str, 
 
 
 class Unit:
-    """A server in a systemd unit."""
+    """A server in a systemd unit, as C(Subject) describes its methods."""
 
     backend = SYSTEMD
     place = SYSTEMD

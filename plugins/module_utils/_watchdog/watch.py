@@ -137,7 +137,7 @@ class Watcher:
         """One look, and what it leads to."""
         clock = Clock(time.monotonic(), time.time())
         canary, self.canary = self.canary, None
-        look = self.look(canary, clock)
+        look = self.look(canary)
         if look is None:
             self.state = replace(self.state, status="absent", since=clock.wall, looked=clock.now)
             return
@@ -154,7 +154,7 @@ class Watcher:
 
     # --- looking ------------------------------------------------------------------------------------------------------
 
-    def look(self, canary: Canary | None, clock: Clock) -> Look | None:
+    def look(self, canary: Canary | None) -> Look | None:
         paused = publish.paused_until(self.config.paused)
         try:
             seen = self.subject.seen()

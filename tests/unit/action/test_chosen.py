@@ -30,7 +30,6 @@ CONFIG: Result = {
 }
 FILES: Result = {
     "config": CONFIG,
-    "generation": {},
     "tokenizer": {"auto_map": None},
     "files": ["config.json"],
     "weights_bytes": 65_524_246_528,

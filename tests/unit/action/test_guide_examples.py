@@ -28,7 +28,7 @@ LORA, NAMES, TEMPLATE, EMBEDDINGS = OVERRIDES
 def unchosen(model: str) -> dict[str, t.Any]:
     known = published_files(model)
     assert known is not None
-    files = {"config": known.config, "generation": {}, "tokenizer": {}, "files": list(known.files)}
+    files = {"config": known.config, "tokenizer": {}, "files": list(known.files)}
     read = {**files, "weights_bytes": known.weights_bytes, "revision": "c0ffee", "source": "/hf"}
     return {"unchosen": {"known": None, "files": read, "gpus": 8, "memory_mib": 81559}}
 

@@ -105,7 +105,7 @@ def test_a_model_in_a_directory_is_read(tmp_path: Path) -> None:
     written(tmp_path / "m", {**repository(), "tokenizer_config.json": tokenizer.encode()})
     found = choices.read(str(tmp_path / "m"), None)
     assert found
-    assert (found["config"], found["generation"]) == ({"model_type": "small"}, {})
+    assert found["config"] == {"model_type": "small"}
     assert found["tokenizer"] == {"auto_map": {"AutoTokenizer": ["a", None]}}
     assert found["weights_bytes"] == sum(len(repository()[name]) for name in SHARDS)
     assert INDEX in found["files"] and found["revision"] == ""

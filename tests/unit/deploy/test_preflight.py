@@ -384,6 +384,7 @@ ELSEWHERE = {"kv_gib": 8.0, "kv_tokens": 64000}
     ("carried", "own", "source", "pinned"),
     [
         pytest.param(ELSEWHERE, False, "another host", str((8 * 1024 - 256) << 20), id="a start elsewhere counts"),
+        pytest.param({**ELSEWHERE, "host": "h1"}, False, "h1", str((8 * 1024 - 256) << 20), id="one on a known host"),
         pytest.param(ELSEWHERE, True, "this host", PIN["kv_cache_memory_bytes"], id="a start here counts more"),
         pytest.param({"kv_gib": "8", "said": 1}, False, "", None, id="what is no number counts for nothing"),
         pytest.param("junk", False, "", None, id="junk"),

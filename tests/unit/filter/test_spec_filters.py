@@ -19,6 +19,7 @@ from ansible.template import Templar, trust_as_template
 from ansible_collections.gpufleet.vllm.plugins.filter.vllm_argv import vllm_argv
 from ansible_collections.gpufleet.vllm.plugins.filter.vllm_spec import vllm_spec
 from ansible_collections.gpufleet.vllm.plugins.filter.vllm_spec_check import vllm_spec_check
+from ansible_collections.gpufleet.vllm.plugins.module_utils._vllm.versions import BEHAVIOURS
 from ansible_collections.gpufleet.vllm.plugins.plugin_utils import _catalogue_files
 from ansible_collections.gpufleet.vllm.plugins.plugin_utils._description import described, known_class
 from ansible_collections.gpufleet.vllm.plugins.plugin_utils._filter_values import plain
@@ -242,6 +243,13 @@ def test_a_sound_spec_has_no_findings() -> None:
 
 
 # --- the pages ------------------------------------------------------------------------------------------------------
+
+
+def test_every_behaviour_of_a_version_has_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", [str(ROOT / "tools"), *sys.path])
+    import behaviours
+
+    assert set(behaviours.TEXTS) == set(BEHAVIOURS)
 
 
 @pytest.mark.parametrize("page", ["catalogue.md", "flags_by_version.md"])

@@ -137,6 +137,19 @@ def test_a_wave_that_failed_tells_what_became_of_each_host() -> None:
 
 
 @pytest.mark.parametrize(
+    ("undone", "message"),
+    [
+        pytest.param({}, "It was not restored.", id="its drain failed"),
+        pytest.param({"failed": True, "message": "Docker is gone."}, "Docker is gone.", id="it failed"),
+        pytest.param({"unreachable": True, "msg": "No route."}, "No route.", id="the host was lost"),
+    ],
+)
+def test_what_is_not_put_back_has_failed(undone: Row, message: str) -> None:
+    row = row_of(rollout(a={**BACK, "__rollout_undone": undone}, b=FAILED), "a")
+    assert (row["status"], row["message"]) == ("failed", message)
+
+
+@pytest.mark.parametrize(
     ("host", "start", "downtime", "tokens"),
     [
         pytest.param(BACK, 40.0, 49.0, None, id="put back: both changes count, and the rate is that of another server"),
@@ -170,7 +183,7 @@ def test_a_soak_that_failed_has_its_diagnosis_and_no_lines_of_the_log() -> None:
         pytest.param({}, f"new answers.{KEPT}", id="not yet"),
         pytest.param(
             {"failed": True, "msg": "Docker is gone."},
-            f"new answers.{KEPT} Committing the change failed: Docker is gone. The next run commits it.",
+            f"new answers.{KEPT} But committing the change failed: Docker is gone. The next run commits it.",
             id="the commit failed",
         ),
     ],

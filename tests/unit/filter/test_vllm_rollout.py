@@ -11,6 +11,7 @@ import typing as t
 import pytest
 from ansible_collections.gpufleet.vllm.plugins.filter.vllm_rollout import vllm_rollout
 from ansible_collections.gpufleet.vllm.plugins.filter.vllm_rollout_caches import vllm_rollout_caches
+from ansible_collections.gpufleet.vllm.plugins.filter.vllm_rollout_learned import vllm_rollout_learned
 from ansible_collections.gpufleet.vllm.plugins.filter.vllm_rollout_verdict import vllm_rollout_verdict
 from ansible_collections.gpufleet.vllm.plugins.plugin_utils._rollout import (
     Changed,
@@ -479,3 +480,12 @@ def test_what_a_host_packed_is_known_by_whom_it_fits() -> None:
         "kind": {"host": "a", "archive": "/x"},
         "other": {"host": "b", "unreachable": True},
     }
+
+
+def test_what_a_host_measured_is_known_by_its_name() -> None:
+    hosts = {
+        "a": {"__rollout_committed": {"learned": {"k": {"kv_gib": 1.0}}}},
+        "b": {"__rollout_committed": {}},
+        "c": {},
+    }
+    assert vllm_rollout_learned(["a", "b", "c"], hosts) == {"k": {"kv_gib": 1.0, "host": "a"}}

@@ -79,7 +79,7 @@ GONE = (404, {"detail": "Not Found"})
             answering(health=(503, None)),
             [
                 "/health does not answer 200 (HTTP 503): the server is not started, still loads, or has failed; "
-                "vllm_diagnose tells which"
+                "vllm_diagnose reports which"
             ],
             id="it loads",
         ),

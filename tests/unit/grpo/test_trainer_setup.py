@@ -235,7 +235,7 @@ def test_the_rest_of_the_environment_reaches_its_role() -> None:
         pytest.param(
             {"image": "registry.local/mine:7"},
             {},
-            "Cannot tell which vLLM registry.local/mine:7 holds, and the trainer needs the same one: set "
+            "Cannot find out which vLLM registry.local/mine:7 holds, and the trainer needs the same one: set "
             "grpo_trainer.vllm_version.",
             id="an image that tells nothing",
         ),

@@ -53,19 +53,19 @@ def test_a_pair_that_goes_together(vllm: str, trl: str) -> None:
             "0.28.0",
             "1.11.0",
             "TRL 1.11.0 takes vLLM 0.19.0 to 0.27.1, and the server runs vLLM 0.28.0. Set trl_version to 1.16.0, which "
-            "goes with it, or leave it out.",
+            "supports it, or leave it out.",
         ),
         (
             "0.21.0",
             "1.16.0",
             "TRL 1.16.0 takes vLLM 0.22.0 to 0.31.0, and the server runs vLLM 0.21.0. Set trl_version to 1.15.0, which "
-            "goes with it, or leave it out.",
+            "supports it, or leave it out.",
         ),
         (
             "0.19.0",
             "1.13.0",
             "TRL 1.13.0 takes vLLM 0.19.1 to 0.28.0, and the server runs vLLM 0.19.0. Set trl_version to 1.12.0, which "
-            "goes with it, or leave it out.",
+            "supports it, or leave it out.",
         ),
         (
             "0.32.0",
@@ -89,7 +89,7 @@ def test_a_pair_that_goes_together(vllm: str, trl: str) -> None:
             "0.26.0",
             "1.10.0",
             "TRL 1.10.0 trains against its own server, 'trl vllm-serve', and gets 404 from 'vllm serve', which is what "
-            "runs here with vLLM 0.26.0. Set trl_version to 1.16.0, which goes with it, or leave it out.",
+            "runs here with vLLM 0.26.0. Set trl_version to 1.16.0, which supports it, or leave it out.",
         ),
         (
             "0.12.0",

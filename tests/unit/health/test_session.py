@@ -331,9 +331,9 @@ def test_asking_once_loads_nothing_that_reads_a_log(address: str) -> None:
 
 
 def test_vllm_container_asks_the_same_way(address: str) -> None:
-    from ansible_collections.gpufleet.vllm.plugins.modules import vllm_container
+    from ansible_collections.gpufleet.vllm.plugins.module_utils import _deployment
 
-    result = vllm_container.probe({"url": address, "served_model_name": "gpt"})
+    result = _deployment.probe({"url": address, "served_model_name": "gpt"})
     assert (result["healthy"], len(Handler.asked)) == (True, 3)
 
 

@@ -424,7 +424,7 @@ def test_what_nobody_lacks_is_not_written_into_an_archive(hosts: list[Host]) -> 
         pytest.param({"image": "Vllm"}, "invalid-parameter", "must be the name of an image", id="no name"),
         pytest.param({"mirror": "https://m"}, "invalid-parameter", "must be a registry", id="no mirror"),
         pytest.param(
-            {"sources": True}, "download-failed", "first was to have it, and failed", id="the first has failed"
+            {"sources": True}, "download-failed", "first was to get it first, and failed", id="the first has failed"
         ),
     ],
 )

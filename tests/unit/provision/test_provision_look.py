@@ -148,7 +148,7 @@ Version: 29.1.3-0ubuntu3~24.04.2
 
 def test_rpm_and_dnf_tell_the_headers_of_a_kernel_by_its_name() -> None:
     rows = "kernel-devel\t5.14.0-611.el9\tx86_64\nnvidia-driver-cuda\t580.178.04-1.el9\tx86_64\n"
-    assert parse.rpm_packages(rows, "")["kernel-devel-5.14.0-611.el9.x86_64"].installed == "5.14.0-611.el9"
+    assert parse.rpm_packages(rows)["kernel-devel-5.14.0-611.el9.x86_64"].installed == "5.14.0-611.el9"
     offers = "dkms\t3.2.0-1.el9\tnoarch\tepel\ndkms\t3.3.0-1.el9\tnoarch\tepel\n"
     assert parse.dnf_available(offers)["dkms"] == (Available("3.3.0-1.el9", "epel"), Available("3.2.0-1.el9", "epel"))
 
@@ -161,7 +161,7 @@ def test_rpm_tells_an_upgrade_that_was_killed_by_what_is_there_in_two_versions()
         *("gpg-pubkey\t1-1\t(none)", "gpg-pubkey\t2-2\t(none)"),
     ]
     for lines in (rows, rows[::-1]):
-        found = parse.rpm_packages("\n".join(lines), "")
+        found = parse.rpm_packages("\n".join(lines))
         assert [name for name, package in found.items() if package.is_half] == ["nvidia-driver-cuda"]
         assert found["nvidia-driver-cuda-libs"].installed == "580.178.04-1.el9"
 

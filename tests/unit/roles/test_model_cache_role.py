@@ -148,7 +148,7 @@ def test_one_host_fetches_a_model_and_the_others_get_it_from_there(play: t.Calla
         output = play({**wish, "endpoint": hub.url}, hosts="a,b,c,", ports=ports)
         assert [len(hub.asked(name, "store")) for name in SHARDS] == [1, 1], output
         files = {name: hub.files[name] for name in WANTED}
-    assert [tree(tmp_path / host) == files for host in "abc"] == [True] * 3
+    assert [tree(tmp_path / host) == files for host in "abc"] == [True] * 3, output
     assert "Cannot" not in output.replace("Cannot write", ""), output
     shutil.rmtree(tmp_path / "a")
     # The source is closed.
@@ -221,7 +221,7 @@ def test_who_was_to_ask_the_source_and_failed_is_named(play: t.Callable[..., str
     }
     output = play(wish, hosts="a,b,", ports=ports)
     assert "nothing listens at 127.0.0.1:9" in output
-    assert "Cannot fetch org/small from other hosts: a was to say what it consists of, and failed." in output
+    assert "Cannot fetch org/small from other hosts: a was asked for its list of files, and failed." in output
 
 
 def test_a_key_that_does_not_exist_is_refused(play: t.Callable[..., str], tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import typing as t
 from dataclasses import replace
 from pathlib import Path
 
+import model_configs
 import pytest
 from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
 from ansible_collections.gpufleet.vllm.plugins.module_utils._server import catalogue
@@ -63,7 +64,7 @@ CHOSEN: dict[str, dict[str, tuple[int, int]]] = {
     "google/gemma-3-27b-it": {"gb10": (1, 101376), "a100": (2, 131072), "h100": (2, 131072), "h200": (1, 111616)},
     "meta-llama/Llama-3.1-8B-Instruct": {"gb10": (1, 131072), "a100": (1, 105472), "h100": (1, 100352)},
     "meta-llama/Llama-3.3-70B-Instruct": {"a100": (4, 100352), "h100": (4, 92160), "h200": (2, 76800)},
-    "meta-llama/Llama-4-Scout-17B-16E-Instruct": {"a100": (4, 224256), "h100": (4, 135168), "h200": (4, 1317888)},
+    "meta-llama/Llama-4-Scout-17B-16E-Instruct": {"a100": (4, 64512), "h100": (4, 52224), "h200": (4, 347136)},
     "mistralai/Mistral-Small-3.2-24B-Instruct-2506": {"gb10": (1, 70656), "h100": (2, 130048), "h200": (1, 118784)},
     "mistralai/Mixtral-8x7B-v0.1": {"a100": (2, 32768), "h100": (2, 32768), "h200": (1, 32768)},
     "ibm-granite/granite-3.1-8b-instruct": {"gb10": (1, 119808), "a100": (1, 83968), "h100": (1, 79872)},
@@ -177,7 +178,7 @@ def test_the_cards_of_the_host_limit_the_choice() -> None:
 
 
 def test_a_class_without_a_known_memory_takes_that_of_its_card() -> None:
-    with pytest.raises(VllmError, match="is not written down"):
+    with pytest.raises(VllmError, match="is unknown, and the host did not report it"):
         choose(files("Qwen/Qwen3-8B"), "l40s")
     assert engine_of(files("Qwen/Qwen3-8B"), "l40s", Wish(memory_mib=46068))["max_model_len"] > 16384
 
@@ -307,6 +308,15 @@ def test_what_layers_keep_is_not_known_gets_a_short_context() -> None:
     config = config_of("Qwen/Qwen3-8B", conv_L_cache=3)
     made = choose(files("Qwen/Qwen3-8B", config=config), "h100")
     assert made.entry["hardware"]["h100"]["engine"]["max_model_len"] == 8192
+    assert any("is not known here" in reason for reason in made.reasons)
+
+
+def test_deepseek_v4_keeps_its_states_in_8_bits_alone() -> None:
+    config = {**model_configs.DEEPSEEK_V4_FLASH, "max_position_embeddings": 1048576}
+    model = files("openai/gpt-oss-120b", config=config, weights_bytes=159 << 30)
+    engine = engine_of(model, "h200")
+    assert (engine["kv_cache_dtype"], engine["tensor_parallel_size"], engine["max_model_len"]) == ("fp8", 2, 408576)
+    made = choose(model, "h200", said={"engine": {"kv_cache_dtype": "bfloat16"}})
     assert any("is not known here" in reason for reason in made.reasons)
 
 

