@@ -47,26 +47,49 @@ _value:
     - C(ok) says whether the rollout may begin, and C(message) why. C(waves) have C(name), C(hosts) and C(canary);
       C(pattern) and C(serial) are those of the play that changes the hosts. C(unchanged) are the hosts that are right,
       C(refused) has C(reason) and C(message) for each that cannot be changed, and C(table) shows all of it.
+    - C(problem) says which of the settings is not valid, and is empty otherwise.
   type: dict
 """
 
+import os
 import typing as t
 
-from ansible.errors import AnsibleFilterError
 from ansible_collections.gpufleet.vllm.plugins.module_utils._errors import VllmError
 from ansible_collections.gpufleet.vllm.plugins.plugin_utils._filter_values import plain, require_mapping
-from ansible_collections.gpufleet.vllm.plugins.plugin_utils._rollout import plan, settings_of
+from ansible_collections.gpufleet.vllm.plugins.plugin_utils._rollout import NOBODY, plan, settings_of
 from ansible_collections.gpufleet.vllm.plugins.plugin_utils._rollout_hosts import host
 
 
 def vllm_rollout(names: t.Any, hostvars: t.Any, settings: t.Any = None) -> dict[str, t.Any]:
-    """Who is changed when."""
+    """Who is changed when.
+
+    Settings that are not valid are no error of the filter: Ansible would print three times where it stands.
+    """
     require_mapping("vllm_rollout: hostvars", hostvars)
-    require_mapping("vllm_rollout: settings", settings, optional=True)
     try:
-        return plan([host(str(name), hostvars[name]) for name in names], settings_of(plain(settings or {})))
+        given = plain(settings or {})
+        said = settings_of(given)
+        for key in ("drain_tasks", "undrain_tasks"):
+            _require_file(key, given.get(key))
+        return {**plan([host(str(name), hostvars[name]) for name in names], said), "problem": ""}
     except VllmError as error:
-        raise AnsibleFilterError(str(error)) from error
+        return {
+            "ok": False,
+            "message": str(error),
+            "problem": str(error),
+            "pattern": NOBODY,
+            "serial": [1],
+            "waves": [],
+        }
+
+
+def _require_file(key: str, name: str | None) -> None:
+    """Refuse a file that is not there: Ansible gives up a host where it cannot be included."""
+    path = os.path.join(os.environ.get("PWD", ""), os.path.expanduser(name or "."))
+    if name and not os.path.isfile(path):
+        raise VllmError(
+            f"vllm_rollout.{key}: {path} is not a file. A relative path is one from where the playbook is started."
+        )
 
 
 class FilterModule:

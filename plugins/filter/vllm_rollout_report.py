@@ -57,9 +57,9 @@ import typing as t
 from ansible_collections.gpufleet.vllm.plugins.plugin_utils._filter_values import require_mapping
 from ansible_collections.gpufleet.vllm.plugins.plugin_utils._report import failures, lines, of_rollout, report
 from ansible_collections.gpufleet.vllm.plugins.plugin_utils._rollout_hosts import (
-    UNDONE,
     changed,
     host,
+    undone,
     value,
 )
 
@@ -70,7 +70,7 @@ def vllm_rollout_report(names: t.Any, hostvars: t.Any, check_mode: bool = False)
     plan, verdicts = (value(hostvars["localhost"], f"__rollout_{name}") for name in ("plan", "verdicts"))
     # Each is looked up once: that costs milliseconds.
     known = {str(name): hostvars[name] for name in names}
-    hosts = {name: (host(name, one), changed(one), value(one, UNDONE)) for name, one in known.items()}
+    hosts = {name: (host(name, one), changed(one), undone(one)) for name, one in known.items()}
     rows, message = of_rollout(plan, verdicts, hosts, bool(check_mode))
     waves = [
         {**wave, **(verdicts[number] if number < len(verdicts) else {})} for number, wave in enumerate(plan["waves"])

@@ -33,11 +33,14 @@ def catalogued(name: str) -> t.Any:
     """
     files = {file.stem: file for file in CATALOGUE.glob("*.yml")}
     if not name:
-        raise VllmError(f"no model is given. Pass -e model=NAME; the catalogue holds {', '.join(sorted(files))}.")
+        raise VllmError(f"No model is given. Pass -e model=NAME; the catalogue holds {', '.join(sorted(files))}.")
     if name not in files:
         near = difflib.get_close_matches(name, files, n=1)
-        hint = f"Did you mean {near[0]}?" if near else f"It holds {', '.join(sorted(files))}."
-        raise VllmError(f"{name!r} is neither in the catalogue nor among the models that were given. {hint}")
+        hint = f"Did you mean {near[0]}?" if near else f"The catalogue holds {', '.join(sorted(files))}."
+        raise VllmError(
+            f"{name!r} is neither in the catalogue nor among the models that were given (vllm_models). {hint} Name "
+            "any other model by its id on the Hugging Face Hub, such as Qwen/Qwen3-32B, or by a directory of the host."
+        )
     with files[name].open(encoding="utf-8") as stream:
         return yaml.load(stream, Loader=LOADER)  # noqa: S506  # A safe loader, see above.
 

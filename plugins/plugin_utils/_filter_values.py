@@ -29,7 +29,7 @@ def require_mapping(name: str, value: t.Any, optional: bool = False) -> None:
         AnsibleFilterError: for anything else, None too unless it is optional.
     """
     if not isinstance(value, t.Mapping) and not (optional and value is None):
-        raise AnsibleFilterError(f"{name} must be a mapping; got {type(value).__name__}.")
+        raise AnsibleFilterError(f"{name} must be a mapping; got {type(plain(value)).__name__}.")
 
 
 def refuse_unknown(address: str, value: t.Any, known: t.Iterable[str]) -> None:

@@ -267,8 +267,16 @@ def _state(facts: Result, host: Host | None) -> tuple[str, str]:
     health, differs = host.found.get("health") or {}, changes(host.found)
     if health and not health.get("healthy"):
         return "unhealthy", one_line(health.get("msg")) or one_line(host.found.get("message"))
-    if host.found.get("actions") or (host.found.get("server") or {}).get("superseded"):
+    if host.found.get("actions"):
         return "drifted", f"It differs from what is wanted: {'; '.join(differs)}."
+    if (host.found.get("server") or {}).get("superseded"):
+        again = "Run the same rollout or deployment again: it is verified, then committed or put back."
+        return "drifted", f"It has {'; '.join(differs)}. {again}"
+    server = host.found.get("server") or {}
+    if server.get("state", "running") != "running":
+        # Nothing differs, and it is between two starts of a crash loop.
+        why = f"ansible-playbook gpufleet.vllm.diagnose -l {host.name} says why."
+        return "unhealthy", f"{server.get('container_name')} is {server['state']}; {why}"
     return "serving", one_line(host.found.get("message"))
 
 
@@ -282,7 +290,9 @@ def _restarted(row: Result) -> str:
 def _unasked(facts: Result) -> tuple[str, str]:
     """The status of a host of which nobody says what it is to serve."""
     servers = facts.get("servers") or ()
-    down = [str(one.get("name")) for one in servers if not one.get("running")]
+    # What a change keeps is stopped, and has the name of what serves.
+    up = {one.get("name") for one in servers if one.get("running")}
+    down = [str(one.get("name")) for one in servers if one.get("name") not in up]
     if facts.get("status") not in ("ok", "no_gpu"):
         return "unhealthy", one_line(facts.get("message")) or f"Its GPUs are {facts.get('status')}."
     if down:
@@ -317,10 +327,13 @@ def _sum(gpus: t.Sequence[Result], key: str) -> int | None:
 
 
 def lines(found: Report) -> list[str]:
-    """The sentence, and a line for each host that needs attention, for a terminal."""
-    bad = [row for row in found["rows"] if is_bad(row)]
-    width = max((len(row["host"]) for row in bad), default=0)
-    return [found["message"], *(f"{row['host']:{width}}  {row['status']}: {row['message']}" for row in bad)]
+    """The sentence, and a line for each trouble with the hosts that have it, for a terminal."""
+    of_trouble: dict[str, list[str]] = {}
+    for row in filter(is_bad, found["rows"]):
+        of_trouble.setdefault(f"{row['status']}: {row['message']}", []).append(row["host"])
+    named = [(", ".join(hosts), trouble) for trouble, hosts in of_trouble.items()]
+    width = max((len(hosts) for hosts, _trouble in named if "," not in hosts), default=0)
+    return [found["message"], *(f"{hosts:{width}}  {trouble}" for hosts, trouble in named)]
 
 
 def as_json(found: Report) -> str:

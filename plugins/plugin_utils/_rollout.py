@@ -54,16 +54,18 @@ class Settings:
 KEYS = tuple(one.name for one in fields(Settings))
 
 
-def settings_of(given: Result) -> Settings:
+def settings_of(given: t.Any) -> Settings:
     """The settings as a user wrote them, as values of their types.
 
     Raises:
         VllmError: with the address of a key that is not known, or of a value that is not valid.
     """
+    if not isinstance(given, t.Mapping):
+        raise VllmError(f"{ADDRESS} must be a mapping, such as {{'soak': 300}}; got {given!r}.")
     refuse_unknown(ADDRESS, given, (*KEYS, *HOOKS))
-    said = {key: value for key, value in given.items() if key in KEYS and value is not None}
+    said = {key: value for key, value in given.items() if value is not None}
     made = {key: CONVERT[key](f"{ADDRESS}.{key}", value) for key, value in said.items()}
-    return replace(Settings(), **made)
+    return replace(Settings(), **{key: value for key, value in made.items() if key in KEYS})
 
 
 def share(address: str, value: t.Any, whole: int) -> int:
@@ -130,6 +132,16 @@ def _switch(address: str, value: t.Any) -> bool:
     return words[str(value).lower()]
 
 
+def _command(address: str, value: t.Any) -> None:
+    if not isinstance(value, (list, tuple)) or not value:
+        raise VllmError(f"{address} must be a list, of a command and its arguments; got {value!r}.")
+
+
+def _file(address: str, value: t.Any) -> None:
+    if not isinstance(value, str) or not value.strip():
+        raise VllmError(f"{address} must be the path of a file with tasks; got {value!r}.")
+
+
 def _scope(address: str, value: t.Any) -> str:
     if value not in PUT_BACK:
         raise VllmError(f"{address} must be one of {', '.join(PUT_BACK)}; got {value!r}.")
@@ -148,6 +160,11 @@ CONVERT: dict[str, t.Callable[[str, t.Any], t.Any]] = {
     "pause": _number,
     "learn": _switch,
     "carry_caches": _switch,
+    # Each host reads its own hooks.
+    "drain_tasks": _file,
+    "undrain_tasks": _file,
+    "drain_command": _command,
+    "undrain_command": _command,
 }
 
 
@@ -171,7 +188,7 @@ class Host:
     def refusal(self) -> tuple[str, str] | None:
         """The id and the sentence of why it cannot be changed."""
         if self.found.get("unreachable"):
-            return "unreachable", one_line(self.found.get("msg")) or "The host cannot be reached."
+            return "unreachable", _lost(self.found) or "The host cannot be reached."
         if self.failure or self.found.get("failed") or "pending" not in self.found:
             said = self.found.get("message") or self.found.get("msg") or self.failure or "The look at it failed."
             return str(self.found.get("reason") or "unknown"), one_line(said)
@@ -292,6 +309,16 @@ def one_line(value: t.Any) -> str:
     return " ".join(str(value or "").split())
 
 
+def _sentences(message: t.Any) -> str:
+    """A message about a server without the lines of its log that follow; a diagnosis has those that matter."""
+    return one_line(str(message or "").partition("\n  ")[0])
+
+
+def _lost(result: Result) -> str:
+    """Why a host could not be reached, without the words with which Ansible begins every failure."""
+    return re.sub(r"^(Task failed: )+", "", one_line(result.get("msg")))
+
+
 def changes(found: Result) -> list[str]:
     """The settings in which a host differs from what is wanted, a line each; of a host without a server only that."""
     diff = found.get("diff") or {}
@@ -299,11 +326,13 @@ def changes(found: Result) -> list[str]:
     if not found.get("actions"):
         if not found.get("pending"):
             return []
-        kept = (found.get("server") or {}).get("superseded")
-        return ["a change that was not committed" if kept else "nothing; its server is to be verified"]
+        if (found.get("server") or {}).get("superseded"):
+            return ["a change that was not committed"]
+        sick = _sentences((found.get("health") or {}).get("msg"))
+        return [f"nothing; its server is to be verified{f': {sick}' if sick else ''}"]
     if before.get("state", "absent") == "absent":
         others = displaced(found)
-        return [f"in place of {', '.join(others)}" if others else "no server of that name before"]
+        return [f"in place of {', '.join(others)}" if others else "no server of that name yet"]
     then, now = _flat(before), _flat(after)
     keys = [key for key in {**then, **now} if then.get(key) != now.get(key) and key not in NO_SETTINGS]
     return [f"{key}: {_shown(then.get(key))} -> {_shown(now.get(key))}" for key in keys] or [str(found["actions"][0])]
@@ -358,11 +387,18 @@ def _compiled_for(host: Host) -> str:
 def _table(fleet: t.Sequence[Host], waves: t.Sequence[Wave]) -> list[str]:
     """A line for each host that is not right already, those that cannot be changed first, then by wave."""
     wave_of = {name: (number, wave.name) for number, wave in enumerate(waves) for name in wave.hosts}
+    # The same sentence for a whole fleet is read once.
+    firsts: dict[t.Any, str] = {}
     rows = []
     for one in fleet:
-        if not one.is_right:
-            number, wave = wave_of.get(one.name, (-1, ""))
-            rows.append((number, one.name, one.hardware_class, *(one.refusal or (wave, "; ".join(changes(one.found))))))
+        if one.refusal:
+            reason, message = one.refusal
+            first = firsts.setdefault(one.refusal, one.name)
+            said = message if first == one.name else f"the same as {first}"
+            rows.append((-1, one.name, one.hardware_class, reason, said))
+        elif not one.is_right:
+            number, wave = wave_of[one.name]
+            rows.append((number, one.name, one.hardware_class, wave, "; ".join(changes(one.found))))
     cells = [row[1:] for row in sorted(rows, key=lambda row: row[0])]
     widths = [max((len(row[column]) for row in cells), default=0) for column in range(3)]
     lines = [f"{a:{widths[0]}}  {b:{widths[1]}}  {c:{widths[2]}}  {d}".rstrip() for a, b, c, d in cells]
@@ -424,22 +460,24 @@ class Changed:
 def trouble(host: Changed, least_rate: float = 0.0) -> str:
     """Why the change of a host did not go well; empty when it did."""
     if host.done.get("unreachable"):
-        return f"unreachable: {one_line(host.done.get('msg'))}"
+        return f"unreachable: {_lost(host.done)}"
     if host.done.get("failed"):
         return one_line(host.done.get("message") or host.done.get("msg"))
-    if host.failure or not host.done:
-        return host.failure or "its change left no result"
+    if not host.done:
+        # Nothing but the hook is before what has a result.
+        drain = f"Its server was not changed, since the drain failed: {host.failure}"
+        return drain if host.failure else "its change left no result"
+    if host.failure:
+        return f"The undrain failed: {host.failure}"
     return _soak_trouble(host, least_rate)
 
 
 def _soak_trouble(host: Changed, least_rate: float) -> str:
     for step, what in ((host.soak, "checked again"), (host.now, "looked at again")):
         if step.get("unreachable"):
-            return f"unreachable when it was {what}: {one_line(step.get('msg'))}"
+            return f"unreachable when it was {what}: {_lost(step)}"
     if host.soak and not host.soak.get("skipped") and not host.soak.get("healthy"):
-        # Lines of its log follow the sentences; the diagnosis has those that matter.
-        said = one_line(str(host.soak.get("msg") or "").partition("\n  ")[0])
-        return f"not healthy any more: {said}"
+        return f"not healthy any more: {_sentences(host.soak.get('msg'))}"
     if host.now.get("reason"):
         return one_line(host.now.get("message") or host.now.get("msg"))
     then, now = host.server.get("started_at"), (host.now.get("server") or {}).get("started_at")
@@ -467,7 +505,9 @@ def _is_later(then: str, now: str) -> bool:
 def verdict(rollout: Result, earlier: t.Sequence[Result], hosts: t.Mapping[str, Changed]) -> dict[str, t.Any]:
     """What became of the next wave that has no verdict: what of it is committed and put back, and whether to go on."""
     wave, settings = rollout["waves"][len(earlier)], rollout["settings"]
-    changed = {name: hosts.get(name, Changed(failure="nothing is known of it")) for name in wave["hosts"]}
+    changed = {
+        name: hosts.get(name, Changed({"failed": True, "message": "nothing is known of it"})) for name in wave["hosts"]
+    }
     troubles = {name: trouble(one, settings["min_tokens_per_second"]) for name, one in changed.items()}
     failed = {name: text for name, text in troubles.items() if text}
     before = len(rollout["refused"]) + sum(len(one["failed"]) for one in earlier)

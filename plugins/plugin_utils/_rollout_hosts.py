@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import shlex
 import typing as t
 
 from ansible_collections.gpufleet.vllm.plugins.plugin_utils._description import known_class
@@ -15,9 +16,9 @@ from ansible_collections.gpufleet.vllm.plugins.plugin_utils._rollout import Chan
 Variables = t.Mapping[str, t.Any]
 
 # The variables of a host, by what they hold.
-PLANNED, DONE, FAILURE = "__rollout_planned", "__rollout_done", "__rollout_failure"
-SOAK, NOW, UNDONE, COMMITTED = "__rollout_soak", "__rollout_now", "__rollout_undone", "__rollout_committed"
-PACKED = "__rollout_packed"
+PLANNED, REFUSAL, DONE, FAILURE = "__rollout_planned", "__rollout_refusal", "__rollout_done", "__rollout_failure"
+SOAK, NOW, COMMITTED = "__rollout_soak", "__rollout_now", "__rollout_committed"
+UNDONE, UNDO_FAILURE, PACKED = "__rollout_undone", "__rollout_undo_failure", "__rollout_packed"
 
 
 def value(variables: Variables, name: str) -> t.Any:
@@ -25,7 +26,7 @@ def value(variables: Variables, name: str) -> t.Any:
     return plain(variables[name]) if name in variables else {}
 
 
-def host(name: str, variables: Variables, planned: str = PLANNED, failure: str = FAILURE) -> Host:
+def host(name: str, variables: Variables, planned: str = PLANNED, failure: str = REFUSAL) -> Host:
     """A host before the first change; C(planned) and C(failure) are the variables with what was found."""
     known = {"group_names": variables.get("group_names"), "ansible_facts": variables.get("ansible_facts")}
     return Host(
@@ -39,9 +40,33 @@ def host(name: str, variables: Variables, planned: str = PLANNED, failure: str =
 
 def changed(variables: Variables) -> Changed:
     """A host after its wave."""
-    failure = one_line(value(variables, FAILURE)) if FAILURE in variables else ""
+    failure = task_failure(value(variables, FAILURE)) if FAILURE in variables else ""
     seen = (value(variables, name) for name in (SOAK, NOW, COMMITTED))
     return Changed(value(variables, DONE), failure, *seen)
+
+
+def undone(variables: Variables) -> dict[str, t.Any]:
+    """What putting a host back came to, with what failed before and after its role; empty where nobody did."""
+    result: dict[str, t.Any] = dict(value(variables, UNDONE))
+    if UNDO_FAILURE not in variables or result.get("failed"):
+        return result
+    failure = task_failure(value(variables, UNDO_FAILURE))
+    if not result:
+        return {"failed": True, "message": f"It was not restored, since the drain failed: {failure}"}
+    return {**result, "failed": True, "message": f"{result.get('message')} It was not undrained: {failure}"}
+
+
+def task_failure(result: t.Mapping[str, t.Any]) -> str:
+    """Why a task failed, in a sentence; of a command, what it ended with and said last."""
+    said = one_line(result.get("msg") or result.get("reason")) or "Its change failed."
+    if "cmd" not in result or "rc" not in result:
+        return said
+    command = result["cmd"] if isinstance(result["cmd"], str) else shlex.join(map(str, result["cmd"]))
+    if said.startswith("Error executing command"):
+        return f"{command} could not be run on the controller. Check its path, and whether it may be executed."
+    lines = f"{result.get('stdout') or ''}\n{result.get('stderr') or ''}".split("\n")
+    last = next((one_line(line) for line in reversed(lines) if line.strip()), "")
+    return f"{command} ended with exit status {result['rc']}{f': {last}' if last else '.'}"
 
 
 def learned(variables: Variables) -> dict[str, t.Any]:

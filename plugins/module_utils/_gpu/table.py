@@ -46,7 +46,9 @@ def table(host: str, facts: Facts) -> list[str]:
         lines += _aligned(rows)
     if any(gpu.get("memory_kind") == "unified" for gpu in gpus):
         lines.append("  (the memory is the host's: CPU and GPU share it)")
-    lines += [f"  serves {_server(server)}" for server in facts.get("servers") or ()]
+    lines += [
+        f"  {'serves' if one.get('running') else 'stopped:'} {_server(one)}" for one in facts.get("servers") or ()
+    ]
     lines += [f"  {line}" for line in watchdog_lines(facts.get("watchdog"))]
     return lines + [f"  ! {warning}" for warning in facts.get("warnings") or ()]
 
@@ -129,7 +131,7 @@ def _server(server: Facts) -> str:
     what = server.get("served_model_name") or "a model"
     where = f" on port {server['port']}" if server.get("port") else ""
     how = f"container {server['container']}" if server.get("container") else f"{server.get('backend')} unit"
-    return f"{what}{where} (server {server.get('name')}, {how}, {'running' if server.get('running') else 'stopped'})"
+    return f"{what}{where} (server {server.get('name')}, {how}{', running' if server.get('running') else ''})"
 
 
 def watchdog_lines(facts: Facts | None) -> list[str]:

@@ -62,11 +62,11 @@ def test_a_model_of_the_user_comes_before_one_of_the_catalogue() -> None:
     [
         (
             ("gpt-oss-21b", "gb10"),
-            "'gpt-oss-21b' is neither in the catalogue nor among the models that were given. Did you mean gpt-oss-20b?",
+            "'gpt-oss-21b' is neither in the catalogue nor among the models that were given (vllm_models). Did you mean gpt-oss-20b? Name any",
         ),
-        (("llama", "gb10"), "It holds gemma-3-27b, gemma-3-27b-mxfp4, gpt-oss-120b"),
+        (("llama", "gb10"), "The catalogue holds gemma-3-27b, gemma-3-27b-mxfp4, gpt-oss-120b"),
         (("../models/gpt-oss-20b", "gb10"), "is neither in the catalogue"),
-        (("", "gb10"), "no model is given. Pass -e model=NAME; the catalogue holds"),
+        (("", "gb10"), "No model is given. Pass -e model=NAME; the catalogue holds"),
         (("gpt-oss-20b", "none"), "gpt-oss-20b has no settings for 'none'. It has settings for: a100, cpu"),
         (("gpt-oss-20b", "h100", {"engine": {"attn_impl": "x"}}), "engine.attn_impl: vLLM 0.26.0 has no --attn-impl"),
         (("gpt-oss-20b", "h100", "port: 1"), "vllm_spec: overrides must be a mapping; got str."),

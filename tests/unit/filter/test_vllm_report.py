@@ -93,6 +93,37 @@ def test_what_needs_attention_comes_first_and_fails_the_run() -> None:
     assert found["lines"][1:] == ["a  unreachable: No route."]
 
 
+@pytest.mark.parametrize(
+    ("differs", "message"),
+    [
+        pytest.param(
+            {"__rollout_undone": {}},
+            "It was not restored, since the drain failed: drain a ended with exit status 3.",
+            id="before the role",
+        ),
+        pytest.param(
+            {}, "old is serving again. It was not undrained: drain a ended with exit status 3.", id="after the role"
+        ),
+        pytest.param(
+            {"__rollout_undone": {"failed": True, "message": "Old is not healthy."}},
+            "Old is not healthy.",
+            id="in the role",
+        ),
+    ],
+)
+def test_a_hook_that_fails_as_a_host_is_put_back_fails_the_host(differs: Row, message: str) -> None:
+    failure = {"cmd": ["drain", "a"], "rc": 3, "msg": "non-zero return code"}
+    found = rollout(a={**BACK, "__rollout_undo_failure": failure, **differs}, b=FAILED)
+    row = next(row for row in found["rows"] if row["host"] == "a")
+    assert (row["status"], row["message"]) == ("failed", message)
+
+
+def test_the_same_trouble_of_several_hosts_is_one_line() -> None:
+    down, full = ({"__rollout_planned": {"unreachable": True, "msg": text}} for text in ("No route.", "Timed out."))
+    found = rollout(a=down, b=full, c=down)
+    assert found["lines"][1:] == ["a, c  unreachable: No route.", "b  unreachable: Timed out."]
+
+
 def test_a_wave_that_failed_tells_what_became_of_each_host() -> None:
     found = rollout(a=BACK, b=FAILED, c=CHANGED)
     statuses = {row["host"]: (row["status"], row["message"]) for row in found["rows"]}
@@ -282,6 +313,9 @@ RIGHT: Row = {"pending": False, "actions": [], "health": HEALTH, "server": {**NE
             {**FACTS, "servers": [{**SERVER, "running": False}]}, None, "stopped", "Not running: x.", id="it stopped"
         ),
         pytest.param(
+            {**FACTS, "servers": [SERVER, {**SERVER, "running": False}]}, None, "serving", "", id="it keeps another one"
+        ),
+        pytest.param(
             {**FACTS, "status": "no_driver", "message": "No driver."}, None, "unhealthy", "No driver.", id="GPUs"
         ),
         pytest.param(
@@ -289,9 +323,16 @@ RIGHT: Row = {"pending": False, "actions": [], "health": HEALTH, "server": {**NE
         ),
         pytest.param(
             FACTS,
+            {**RIGHT, "pending": True, "health": {}, "server": {"container_name": "vllm-x", "state": "restarting"}},
+            "unhealthy",
+            "vllm-x is restarting; ansible-playbook gpufleet.vllm.diagnose -l a says why.",
+            id="it crashes again and again",
+        ),
+        pytest.param(
+            FACTS,
             {**RIGHT, "pending": True, "server": NEW},
             "drifted",
-            "It differs from what is wanted: a change that was not committed.",
+            "It has a change that was not committed. Run the same rollout or deployment again: it is verified, then committed or put back.",
             id="a rollout was killed",
         ),
         pytest.param(

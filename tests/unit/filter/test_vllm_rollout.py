@@ -9,7 +9,6 @@ from __future__ import annotations
 import typing as t
 
 import pytest
-from ansible.errors import AnsibleFilterError
 from ansible_collections.gpufleet.vllm.plugins.filter.vllm_rollout import vllm_rollout
 from ansible_collections.gpufleet.vllm.plugins.filter.vllm_rollout_caches import vllm_rollout_caches
 from ansible_collections.gpufleet.vllm.plugins.filter.vllm_rollout_learned import vllm_rollout_learned
@@ -22,6 +21,7 @@ from ansible_collections.gpufleet.vllm.plugins.plugin_utils._rollout import (
     plan,
     share,
 )
+from ansible_collections.gpufleet.vllm.plugins.plugin_utils._rollout_hosts import task_failure
 from hypothesis import given, strategies as st
 
 Row = dict[str, t.Any]
@@ -157,6 +157,15 @@ def test_the_table_shows_refusals_first_and_counts_what_is_right() -> None:
     ]
 
 
+def test_the_table_tells_the_same_refusal_of_several_hosts_once() -> None:
+    hosts = fleet(a="refused", b="down", c="refused")
+    assert vllm_rollout(list(hosts), hosts, {})["table"] == [
+        "a  gb10  port-in-use  Port 8000 is taken.",
+        "b  gb10  unreachable  No route to host.",
+        "c  gb10  port-in-use  the same as a",
+    ]
+
+
 @pytest.mark.parametrize(
     ("before", "after", "lines"),
     [
@@ -175,8 +184,39 @@ def test_what_changes_is_told_setting_by_setting(before: Row, after: Row, lines:
 
 
 @pytest.mark.parametrize(
+    ("found", "line"),
+    [
+        pytest.param(
+            {"server": {"superseded": True}}, "a change that was not committed", id="a run that was cut short"
+        ),
+        pytest.param({"health": {}}, "nothing; its server is to be verified", id="too young to be asked"),
+        pytest.param(
+            {"health": {"healthy": False, "msg": "It hangs. Restart it.\n  GET /health 500"}},
+            "nothing; its server is to be verified: It hangs. Restart it.",
+            id="it gave no good answer",
+        ),
+    ],
+)
+def test_what_is_only_verified_says_why(found: Row, line: str) -> None:
+    assert changes({"pending": True, **found}) == [line]
+
+
+def test_a_host_that_is_lost_is_told_without_the_words_that_begin_every_failure() -> None:
+    assert Host("a", found={"unreachable": True, "msg": "Task failed: No route."}).refusal == (
+        "unreachable",
+        "No route.",
+    )
+
+
+@pytest.mark.parametrize(
     ("settings", "message"),
     [
+        pytest.param("soak=3", "vllm_rollout must be a mapping, such as {'soak': 300}; got 'soak=3'.", id="text"),
+        pytest.param(
+            {"drain_command": "drain a"}, "vllm_rollout.drain_command must be a list, of a command", id="a line"
+        ),
+        pytest.param({"undrain_tasks": ["a.yml"]}, "vllm_rollout.undrain_tasks must be the path of a file", id="files"),
+        pytest.param({"drain_tasks": "no.yml"}, "vllm_rollout.drain_tasks: ", id="a file that is not there"),
         pytest.param({"canary": 1}, "Unknown key 'vllm_rollout.canary'. Did you mean canaries?", id="misspelt"),
         pytest.param({"canaries": "nobody"}, "vllm_rollout.canaries: 'nobody' is neither a host", id="nobody's name"),
         pytest.param(
@@ -196,11 +236,11 @@ def test_what_changes_is_told_setting_by_setting(before: Row, after: Row, lines:
         ),
     ],
 )
-def test_a_setting_that_is_not_valid_is_refused_by_its_address(settings: Row, message: str) -> None:
+def test_a_setting_that_is_not_valid_is_refused_by_its_address(settings: t.Any, message: str) -> None:
     hosts = fleet(a="todo")
-    with pytest.raises(AnsibleFilterError) as caught:
-        vllm_rollout(list(hosts), hosts, settings)
-    assert str(caught.value).startswith(message)
+    found = vllm_rollout(list(hosts), hosts, settings)
+    assert (found["ok"], found["pattern"]) == (False, ["!all"])
+    assert found["problem"].startswith(message)
 
 
 @pytest.mark.parametrize(("value", "count"), [(3, 3), ("3", 3), ("25%", 2), ("100 %", 10), (0, 0)])
@@ -230,10 +270,21 @@ def judged(hosts: Row, **settings: t.Any) -> Row:
     [
         pytest.param({}, "", id="it is healthy"),
         pytest.param(SICK, "No.", id="its change failed"),
-        pytest.param({"__rollout_failure": "The drain\nfailed."}, "The drain failed.", id="a hook failed"),
+        pytest.param(
+            {"__rollout_failure": {"msg": "Not\nallowed."}},
+            "The undrain failed: Not allowed.",
+            id="what follows failed",
+        ),
+        pytest.param(
+            {"__rollout_done": {}, "__rollout_failure": {"reason": "No such file."}},
+            "Its server was not changed, since the drain failed: No such file.",
+            id="what comes before failed",
+        ),
         pytest.param({"__rollout_done": {}}, "its change left no result", id="nothing is known of it"),
         pytest.param(
-            {"__rollout_done": {"unreachable": True, "msg": "Down."}}, "unreachable: Down.", id="it went away"
+            {"__rollout_done": {"unreachable": True, "msg": "Task failed: Down."}},
+            "unreachable: Down.",
+            id="it went away",
         ),
         pytest.param(
             {"__rollout_soak": {"healthy": False, "msg": "Hangs."}}, "not healthy any more: Hangs.", id="sick later"
@@ -281,6 +332,29 @@ def test_a_host_fails_for_a_reason(differs: Row, failure: str) -> None:
     assert found["failed"] == ({"a": failure} if failure else {})
     assert found["stops"] is bool(failure)
     assert found["commit"] == ([] if failure else ["a"])
+
+
+@pytest.mark.parametrize(
+    ("result", "sentence"),
+    [
+        pytest.param(
+            {"cmd": ["drain", "a b"], "rc": 3, "msg": "non-zero return code", "stderr": "warn\nNo such backend.\n"},
+            "drain 'a b' ended with exit status 3: No such backend.",
+            id="a command that says why",
+        ),
+        pytest.param(
+            {"cmd": ["false"], "rc": 1, "msg": "x"}, "false ended with exit status 1.", id="one that says nothing"
+        ),
+        pytest.param(
+            {"cmd": "/no/such x", "rc": 2, "msg": "Error executing command."},
+            "/no/such x could not be run on the controller. Check its path, and whether it may be executed.",
+            id="one that is not there",
+        ),
+        pytest.param({}, "Its change failed.", id="nothing is said"),
+    ],
+)
+def test_why_a_hook_failed(result: Row, sentence: str) -> None:
+    assert task_failure(result) == sentence
 
 
 @pytest.mark.parametrize(

@@ -56,6 +56,15 @@ def test_a_spark_that_serves(tmp_path: Path) -> None:
     assert "\n".join(table("spark", facts)) == SPARK
 
 
+def test_a_server_that_is_stopped_serves_nothing() -> None:
+    kept = {"name": "a", "served_model_name": "m", "port": 8000, "container": "vllm-a-superseded", "running": False}
+    facts = {"status": "ok", "servers": [{**kept, "container": "vllm-a", "running": True}, kept]}
+    assert table("h", facts)[1:] == [
+        "  serves m on port 8000 (server a, container vllm-a, running)",
+        "  stopped: m on port 8000 (server a, container vllm-a-superseded)",
+    ]
+
+
 def test_mig_devices_have_a_row_each() -> None:
     devices = [
         {"index": 0, "profile": "3g.40gb", "uuid": "MIG-a", "memory_total_mib": 40960, "memory_free_mib": 20480},

@@ -132,6 +132,8 @@ class Fleet:
     arguments: tuple[str, ...] = ()
     # Which hosts were drained and which undrained, in turn.
     hooks: tuple[str, str] | None = None
+    # What the report says of some.
+    why: dict[str, str] = field(default_factory=dict)
 
 
 ALL_OLD: dict[str, str | None] = dict.fromkeys("abcdef", OLD)
@@ -163,6 +165,19 @@ FLEETS = [
         statuses={"a": "failed", "d": "put back", "b": "not reached"},
         # The one that failed is put back while it is drained, the other one is drained for it once more.
         hooks=("add", "add"),
+    ),
+    Fleet(
+        "a host cannot be drained",
+        ALL_OLD,
+        "Canaries: 2 of 2 hosts failed (a, d). A canary may not fail: the rollout stops, and no other host is changed. 6 hosts: "
+        "2 failed, 4 not reached. Run the same command again once the cause is gone.",
+        rc=2,
+        settings={"drain_command": ["sh", "-c", "echo No backend >&2; exit 3"]},
+        statuses={"a": "failed", "d": "failed", "b": "not reached"},
+        why={
+            "a": "Its server was not changed, since the drain failed: sh -c 'echo No backend >&2; exit 3' ended with exit "
+            "status 3: No backend"
+        },
     ),
     Fleet(
         "a wave fails during its soak",
@@ -291,7 +306,7 @@ def run(collections: Path, path: Path, fleet: Fleet, playbook: str = "gpufleet.v
         "vllm_model": "x",
         "vllm_backend": "container",
         "vllm_models": {"x": MODEL},
-        "vllm_report": str(path / "report"),
+        "vllm_report": "report",
         "vllm_rollout": {"soak": 0, **(hooks if fleet.hooks or fails_drained else {}), **fleet.settings},
     }
     inventory = {"all": {"hosts": hosts, "vars": variables, "children": {k: {"hosts": v} for k, v in groups.items()}}}
@@ -339,6 +354,8 @@ def test_a_rollout(fleet: Fleet, collections: Path, tmp_path: Path) -> None:
         assert seen.report["message"] == fleet.message
     statuses = {row["host"]: row["status"] for row in seen.report.get("rows", ())}
     assert {name: statuses.get(name) for name in fleet.statuses} == fleet.statuses
+    messages = {row["host"]: row["message"] for row in seen.report.get("rows", ())}
+    assert {name: messages.get(name) for name in fleet.why} == fleet.why
     # A host that was lost has no result to go on with.
     assert not re.search("undefined|has no attribute", seen.output), seen.output
     # Nothing is left half done, but where somebody has to look.
@@ -353,7 +370,8 @@ def test_a_host_that_cannot_be_drained_again_is_not_put_back(collections: Path, 
     seen = run(collections, tmp_path, fleet)
     assert seen.rc == 2 and {name: host["serves"] for name, host in seen.hosts.items()} == {"a": OLD, "d": NEW}
     rows = {row["host"]: (row["status"], row["message"]) for row in seen.report["rows"]}
-    assert rows["d"] == ("failed", "non-zero return code"), seen.output
+    status, message = rows["d"]
+    assert (status, message[:48]) == ("failed", "It was not restored, since the drain failed: sh "), seen.output
 
 
 def test_later_waves_know_what_the_starts_of_earlier_ones_measured(collections: Path, tmp_path: Path) -> None:
@@ -429,3 +447,4 @@ def test_status_shows_what_differs_and_teardown_takes_the_server_of_a_model(coll
         "gpufleet.vllm.teardown",
     )
     assert (seen.rc, seen.hosts["a"]["serves"], seen.hosts["a"]["calls"]) == (0, None, ["absent"]), seen.output
+    assert re.search(r'"msg": \[\s+"stop vllm-a"', seen.output), seen.output
