@@ -75,8 +75,9 @@ LIMITS: tuple[Signature, ...] = (
         r"(?P<why>expected target modules in (?:(?!Please)[^\n])+|(?<=Error: )\S+ is unsupported LoRA weight|No "
         r"adapter found for \S+|vLLM only supports modules_to_save)",
         lambda f: f"The LoRA adapter cannot be used: {f['why'].rstrip('. ')[:250]}.",
-        "Check in lora_modules that the server sees its directory, with adapter_config.json and adapter_model.safetensors. "
-        "Merge an adapter that trains more than attention and MLP layers (lm_head, embeddings) into the weights.",
+        "Check in lora_modules that the server sees its directory, with adapter_config.json and "
+        "adapter_model.safetensors. Merge an adapter that trains more than attention and MLP layers (lm_head, "
+        "embeddings) into the weights.",
     ),
     Signature(
         "quant-block-split",
