@@ -215,7 +215,7 @@ class ActionModule(ActionBase):
         )
         if options["look"]:
             # A choice that is not recorded yet has its arguments still.
-            is_new = "arguments" in (result.get("choice") or {})
+            is_new = "arguments" in (result["choice"] or {})
             pending = is_new or is_pending(result, options["state"], str(spec.get("pull")))
             result.update(changed=False, pending=pending and not (result["failed"] or options["show"]))
         if options["show"] and not result["failed"]:

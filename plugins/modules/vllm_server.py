@@ -247,37 +247,37 @@ pending:
   type: bool
 commands:
   description: The steps as command lines.
-  returned: success, and after a failure where it is not empty
+  returned: always
   type: list
   elements: str
 files:
   description: What the steps write, by path, units and their environment. No secret is in it.
-  returned: success, and after a failure where it is not empty
+  returned: always
   type: dict
 shown:
   description: With O(show), what would run the server, in lines.
-  returned: success, and after a failure where it is not empty
+  returned: always
   type: list
   elements: str
 needs:
   description: What is missing on the host and another role of the collection provides.
-  returned: success, and after a failure where it is not empty
+  returned: always
   type: list
   elements: str
 weights:
   description:
     - The models that are missing in the Hugging Face cache, as entries of C(model_cache.models) of role
       P(gpufleet.vllm.model_cache#role).
-  returned: success
+  returned: always
   type: list
   elements: dict
 fit:
   description: The verdict on the memory of the GPUs, or null.
-  returned: success, and after a failure where it is not empty
+  returned: always
   type: dict
 gpus:
   description: The GPUs that were selected, by UUID, when the server names none itself, else null.
-  returned: success, and after a failure where it is not empty
+  returned: always
   type: list
   elements: str
 choice:
@@ -285,23 +285,23 @@ choice:
     - What was chosen for a model that no catalogue describes, or null. C(reasons) has a sentence for each setting,
       C(entry) the model in the form of the catalogue, to be kept in C(vllm_models) if you like, and C(revision) and
       C(source) what was read where.
-  returned: success, and after a failure where it is not empty
+  returned: always
   type: dict
 vllm_version:
   description: The version of vLLM in the image, or null.
-  returned: success, and after a failure where it is not empty
+  returned: always
   type: str
 measured_on:
   description:
     - Where a start was measured that this one relies on, as RV(gpufleet.vllm.vllm_container#module:measured_on) has it,
       or null.
-  returned: success, and after a failure where it is not empty
+  returned: always
   type: str
 caches:
   description:
     - Whose compile caches a new server starts with (C(from)), or why it does not (C(note)), or null. C(note) also says
       that a start with them failed, and was repeated without.
-  returned: success, and after a failure where it is not empty
+  returned: always
   type: dict
 learned:
   description: What the start measured, as RV(gpufleet.vllm.vllm_container#module:learned) has it.
@@ -309,29 +309,29 @@ learned:
   type: dict
 spec:
   description: The resolved description of the server, without secrets.
-  returned: success
+  returned: always
   type: dict
 probe:
   description: The parameters with which M(gpufleet.vllm.vllm_health) waits for this server.
-  returned: success
+  returned: always
   type: dict
 busy:
   description: With O(look=true), which other run is at work there, as RV(gpufleet.vllm.vllm_container#module:busy).
-  returned: success, and after a failure where it is not empty
+  returned: always
   type: str
 restored:
   description:
     - With O(state=reverted), the servers that were started again, each like RV(server). C(gap_seconds) counts the
       seconds without service before that start from the end of the server that took their place, C(away_seconds) from
       their own.
-  returned: success, and after a failure where it is not empty
+  returned: always
   type: list
   elements: dict
 away_seconds:
   description:
     - Null. Role P(gpufleet.vllm.vllm_server#role) puts here for how many seconds nothing answered in its run, once it
       knows that.
-  returned: success, and after a failure where it is not empty
+  returned: always
   type: float
 ansible_facts:
   description: The facts of M(gpufleet.vllm.gpu_facts), when the class of the host had to be found out.

@@ -56,8 +56,7 @@ DETAILS: dict[str, t.Any] = {
 
 
 def published(found: Result, host: str, is_plan: bool, **details: t.Any) -> dict[str, t.Any]:
-    """What one call of the backend's module found, with every key that a result has. After a failure it lacks
-    C(details) and what is empty: Ansible prints all of it, and they would hide the sentence.
+    """What one call of the backend's module found, with every key that a result has.
 
     C(is_plan): it was a look, or check mode, and nothing was changed.
     """
@@ -65,8 +64,7 @@ def published(found: Result, host: str, is_plan: bool, **details: t.Any) -> dict
     result = {key: default if found.get(key) is None else found[key] for key, default in empty.items()}
     if result["failed"]:
         message = str(found.get("msg") or f"The step failed on {host}; its exception says why.")
-        said = {key: value for key, value in result.items() if key in PUBLIC or value and key not in details}
-        return {**said, "message": message, "reason": result["reason"] or UNKNOWN}
+        return {**result, "message": message, "reason": result["reason"] or UNKNOWN}
     return {**result, "message": sentence(result, host, is_plan)}
 
 
