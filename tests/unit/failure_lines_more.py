@@ -239,7 +239,7 @@ SAMPLES: dict[str, list[tuple[str, str]]] = {
             "Python",
             "ImportError: cannot import name 'LLM' from partially initialized module 'vllm' (most likely due to a "
             "circular "
-            "import) (/work/vllm.py)",
+            "import) (/app/vllm.py)",
         )
     ],
     "remote-code-name": [("transformers", "ModuleNotFoundError: No module named 'transformers_modules.Odd-1'")],
@@ -330,7 +330,7 @@ LOOK_ALIKES: dict[str, str] = {
     "job-time-limit": "slurmstepd: error: *** JOB 12 ON node7 CANCELLED AT 2026-01-03T10:00:00 ***",
     "libcuda-link": "/usr/bin/ld: cannot find -lodd: No such file or directory",
     "torch-without-cuda": f"{WARNING}Torch was not compiled with flash attention.",
-    "name-hidden": "ImportError: cannot import name 'x' from partially initialized module 'odd' (/work/odd.py)",
+    "name-hidden": "ImportError: cannot import name 'x' from partially initialized module 'odd' (/app/odd.py)",
     "remote-code-name": "ModuleNotFoundError: No module named 'transformers_odd'",
     "model-part-missing": f"{WARNING}Can't load a faster image processor for now",
     "quant-config-missing": f"{INFO}Found the config file for awq_marlin",
