@@ -269,10 +269,10 @@ def _state(facts: Result, host: Host | None) -> tuple[str, str]:
         return "unhealthy", one_line(health.get("msg")) or one_line(host.found.get("message"))
     if host.found.get("actions"):
         return "drifted", f"It differs from what is wanted: {'; '.join(differs)}."
-    if (host.found.get("server") or {}).get("superseded"):
+    server = host.found.get("server") or {}
+    if server.get("superseded"):
         again = "Run the same rollout or deployment again: it is verified, then committed or put back."
         return "drifted", f"It has {'; '.join(differs)}. {again}"
-    server = host.found.get("server") or {}
     if server.get("state", "running") != "running":
         # Nothing differs, and it is between two starts of a crash loop.
         why = f"ansible-playbook gpufleet.vllm.diagnose -l {host.name} says why."
